@@ -1,0 +1,36 @@
+# `make run` trains the quick-start model, `make test` runs the tests; both need Python 3.11 and nothing else.
+
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help install run test lint slow-test clean
+
+help:  ## Shows this list.
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(INSTALLED): requirements.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed; try make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info[:2] == (3, 11) else "Python 3.11 is needed, this is " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+install: $(INSTALLED)  ## Creates the virtual environment.
+
+run: $(INSTALLED)  ## Trains the quick-start model, about five minutes on two cores.
+	$(BIN)/python -m glow_tf.main --flagfile=flags/quickstart.flags
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --diff .
+
+test: lint  ## Runs the linter and the tests.
+	$(BIN)/python -m pytest -q
+
+slow-test: $(INSTALLED)  ## Runs the tests that take minutes each.
+	$(BIN)/python -m pytest -q -m slow
+
+clean:  ## Removes the virtual environment and caches; keeps runs/.
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info build dist
