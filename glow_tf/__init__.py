@@ -1,0 +1,47 @@
+"""Normalizing flows for images in TensorFlow: Glow, RealNVP and NICE as TFP distributions."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from glow_tf.config import ModelConfig
+    from glow_tf.models.flow import Flow
+    from glow_tf.models.openai_checkpoint import import_openai_checkpoint
+    from glow_tf.models.presets import glow, nice, real_nvp
+    from glow_tf.models.storage import load, save
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Flow",
+    "ModelConfig",
+    "glow",
+    "import_openai_checkpoint",
+    "load",
+    "nice",
+    "real_nvp",
+    "save",
+]
+
+# TensorFlow takes seconds to import. Names are looked up when first used, so that `--help`, the config and whatever
+# sets TensorFlow's environment variables come before it.
+_MODULES = {
+    "Flow": "glow_tf.models.flow",
+    "ModelConfig": "glow_tf.config",
+    "glow": "glow_tf.models.presets",
+    "import_openai_checkpoint": "glow_tf.models.openai_checkpoint",
+    "load": "glow_tf.models.storage",
+    "nice": "glow_tf.models.presets",
+    "real_nvp": "glow_tf.models.presets",
+    "save": "glow_tf.models.storage",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return getattr(importlib.import_module(_MODULES[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,70 @@
+"""Activation normalisation (Kingma & Dhariwal 2018, section 3.1)."""
+
+import tensorflow as tf
+
+from glow_tf.bijectors import base
+
+# A channel that varies less than this in the first batch is scaled as if it varied so much: the scale of a constant
+# channel (a white border, a black background) would otherwise be the reciprocal of rounding noise.
+MIN_STDDEV = 1e-2
+
+
+class ActNorm(base.Bijector):
+    """Scale and bias per channel, set by the first batch so that its output has mean 0 and standard deviation 1.
+
+      forward:          y = (x + bias) * exp(log_scale)
+      forward log-det:  H * W * sum(log_scale)
+      inverse:          x = y * exp(-log_scale) - bias
+      inverse log-det:  -H * W * sum(log_scale)
+
+    Args:
+      bias: [C].
+      log_scale: [C].
+      event_ndims: rank of an event; 3 for [H, W, C], 1 for [C].
+
+    Kingma & Dhariwal 2018, section 3.1 and table 1.
+    """
+
+    def __init__(
+        self,
+        bias: tf.Tensor,
+        log_scale: tf.Tensor,
+        *,
+        event_ndims: int = 3,
+        validate_args: bool = False,
+        name: str = "actnorm",
+    ):
+        self._bias = tf.convert_to_tensor(bias)
+        self._log_scale = tf.convert_to_tensor(log_scale)
+        if self._bias.shape.rank != 1 or not self._bias.shape.is_compatible_with(self._log_scale.shape):
+            raise ValueError(
+                f"bias and log_scale must both have shape [C]; they have {self._bias.shape} and {self._log_scale.shape}."
+            )
+        super().__init__(event_ndims=event_ndims, validate_args=validate_args, name=name)
+
+    @classmethod
+    def from_batch(cls, x: tf.Tensor, **kwargs) -> "ActNorm":
+        """The data-dependent initialisation: the actnorm that normalises the batch `x`: [B, ..., C]."""
+        return cls(*normalizer(x), event_ndims=x.shape.rank - 1, **kwargs)
+
+    def forward_and_log_det(self, x):
+        log_det = positions_log_det(self._log_scale, x)
+        return (x + self._bias) * tf.exp(self._log_scale), log_det
+
+    def inverse_and_log_det(self, y):
+        log_det = positions_log_det(-self._log_scale, y)
+        return y * tf.exp(-self._log_scale) - self._bias, log_det
+
+
+def positions_log_det(log_scale: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """The log-det, [B], of scaling the channels of `x`: [B, ..., C] by exp(log_scale): [C]."""
+    return base.broadcast_log_det(base.positions(x) * tf.reduce_sum(log_scale), x)
+
+
+def normalizer(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The `bias` and `log_scale`, both [C], after which the channels of `x`: [..., C] have mean 0 and deviation 1.
+
+    Channels with a standard deviation under `MIN_STDDEV` are scaled by no more than its reciprocal.
+    """
+    mean, variance = tf.nn.moments(x, axes=list(range(x.shape.rank - 1)))
+    return -mean, -tf.math.log(tf.maximum(tf.sqrt(variance), MIN_STDDEV))

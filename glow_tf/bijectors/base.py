@@ -1,0 +1,166 @@
+"""What every bijector of the flow shares.
+
+A layer states each direction once, as `forward_and_log_det` and `inverse_and_log_det` on a batch; this module derives
+the methods of `tfp.bijectors.Bijector` from the two, and the gradient that needs the output alone.
+"""
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+# Internal to TFP (its own FFJORD uses it): the cache that lets `log_prob` evaluate a layer once for value and log-det.
+# TFP is pinned for its sake, and it is imported in this module alone.
+from tensorflow_probability.python.internal import cache_util
+
+tfb = tfp.bijectors
+
+
+class Bijector(tfb.Bijector):
+    """A bijector whose every direction is one method, on one batch axis.
+
+    Subclasses implement
+
+      forward_and_log_det(x: [B, *event])  ->  y: [B, *event'], log|det dy/dx|: [B]
+      inverse_and_log_det(y: [B, *event']) ->  x: [B, *event],  log|det dx/dy|: [B]
+
+    Called as `forward`, `inverse`, `forward_log_det_jacobian` and so on, it takes any batch shape, as TFP has it.
+
+    Args:
+      event_ndims: rank of an event on the side of `x`.
+      inverse_event_ndims: rank of an event on the side of `y`; the same unless given.
+      validate_args: whether results are checked to be finite, at the cost of reading them.
+      name: name of the ops.
+    """
+
+    _cache = cache_util.BijectorCacheWithGreedyAttrs(
+        forward_name="_augmented_forward", inverse_name="_augmented_inverse"
+    )
+
+    def __init__(
+        self,
+        *,
+        event_ndims: int,
+        inverse_event_ndims: int | None = None,
+        validate_args: bool = False,
+        name: str | None = None,
+    ):
+        super().__init__(
+            forward_min_event_ndims=event_ndims,
+            inverse_min_event_ndims=event_ndims if inverse_event_ndims is None else inverse_event_ndims,
+            validate_args=validate_args,
+            name=name,
+        )
+
+    def forward_and_log_det(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """`y`: [B, *event'] and log|det dy/dx|: [B], in nats, for `x`: [B, *event]."""
+        raise NotImplementedError(f"{type(self).__name__} defines no forward_and_log_det.")
+
+    def inverse_and_log_det(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """`x`: [B, *event] and log|det dx/dy|: [B], in nats, for `y`: [B, *event']."""
+        raise NotImplementedError(f"{type(self).__name__} defines no inverse_and_log_det.")
+
+    def inverse_and_vjp(
+        self, y: tf.Tensor, dy: tf.Tensor, dlog_det: tf.Tensor, sources: list[tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor | None]]:
+        """Rebuilds the input from the output and takes the vector-Jacobian product of `forward_and_log_det` there.
+
+        Args:
+          y: [B, *event'], the output of the forward direction.
+          dy: like `y`, the gradient with respect to it.
+          dlog_det: [B], the gradient with respect to the forward log-det.
+          sources: tensors this bijector was constructed from.
+
+        Returns:
+          `x`, the gradient with respect to `x`, and those with respect to `sources` (None: not connected).
+        """
+        x, _ = self.inverse_and_log_det(y)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([x, *sources])
+            outputs = self.forward_and_log_det(x)
+        dx, *dsources = tape.gradient(outputs, [x, *sources], output_gradients=[dy, dlog_det])
+        return x, dx, dsources
+
+    def _augmented_forward(self, x):
+        y, log_det = self._on_one_batch_axis(self.forward_and_log_det, x, self.forward_min_event_ndims)
+        return y, {"fldj": log_det, "ildj": -log_det}
+
+    def _augmented_inverse(self, y):
+        x, log_det = self._on_one_batch_axis(self.inverse_and_log_det, y, self.inverse_min_event_ndims)
+        return x, {"fldj": -log_det, "ildj": log_det}
+
+    def _on_one_batch_axis(self, direction, x, event_ndims):
+        if x.shape.rank is None or x.shape.rank < event_ndims:
+            raise ValueError(f"{self.name} needs at least {event_ndims} dimensions; it gets shape {x.shape}.")
+        if x.shape.rank == event_ndims + 1:
+            y, log_det = direction(x)
+        else:
+            static, batch = x.shape[: x.shape.rank - event_ndims], tf.shape(x)[: x.shape.rank - event_ndims]
+            y, log_det = direction(tf.reshape(x, tf.concat([[-1], tf.shape(x)[len(static) :]], 0)))
+            event = y.shape[1:]
+            y = tf.ensure_shape(tf.reshape(y, tf.concat([batch, tf.shape(y)[1:]], 0)), static + event)
+            log_det = tf.ensure_shape(tf.reshape(log_det, batch), static)
+        if self.validate_args:
+            y = tf.debugging.check_numerics(y, f"{self.name} is not finite")
+            log_det = tf.debugging.check_numerics(log_det, f"the log-det of {self.name} is not finite")
+        return y, log_det
+
+    def _forward(self, x):
+        return self._augmented_forward(x)[0]
+
+    def _inverse(self, y):
+        return self._augmented_inverse(y)[0]
+
+    def _forward_log_det_jacobian(self, x):
+        return self._augmented_forward(x)[1]["fldj"]
+
+    def _inverse_log_det_jacobian(self, y):
+        return self._augmented_inverse(y)[1]["ildj"]
+
+
+class Adapter(Bijector):
+    """Any bijector of TFP as one of this package.
+
+    Args:
+      bijector: a `tfb.Bijector` without batch shape.
+      event_ndims: rank of an event on the side of its input.
+      inverse_event_ndims: rank of an event on the side of its output; the same unless given.
+    """
+
+    def __init__(
+        self,
+        bijector: tfb.Bijector,
+        *,
+        event_ndims: int,
+        inverse_event_ndims: int | None = None,
+        validate_args: bool = False,
+        name: str | None = None,
+    ):
+        super().__init__(
+            event_ndims=event_ndims,
+            inverse_event_ndims=inverse_event_ndims,
+            validate_args=validate_args,
+            name=name or f"adapted_{bijector.name}",
+        )
+        self._bijector = bijector
+
+    def forward_and_log_det(self, x):
+        log_det = self._bijector.forward_log_det_jacobian(x, event_ndims=self.forward_min_event_ndims)
+        return self._bijector.forward(x), broadcast_log_det(log_det, x)
+
+    def inverse_and_log_det(self, y):
+        log_det = self._bijector.inverse_log_det_jacobian(y, event_ndims=self.inverse_min_event_ndims)
+        return self._bijector.inverse(y), broadcast_log_det(log_det, y)
+
+
+def broadcast_log_det(log_det: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """A log-det that is the same for every example, scalar, as [B] for `x`: [B, ...]."""
+    return tf.broadcast_to(tf.cast(log_det, x.dtype), tf.shape(x)[:1])
+
+
+def positions(x: tf.Tensor) -> tf.Tensor:
+    """The number of positions that share channel-wise parameters: H * W for [B, H, W, C], 1 for [B, D]."""
+    return tf.cast(tf.reduce_prod(tf.shape(x)[1:-1]), x.dtype)
+
+
+def sum_event(x: tf.Tensor) -> tf.Tensor:
+    """Sums over all but the batch axis: [B, ...] to [B]."""
+    return tf.reduce_sum(x, axis=list(range(1, x.shape.rank)))

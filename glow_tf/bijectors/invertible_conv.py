@@ -1,0 +1,127 @@
+"""Invertible 1x1 convolution (Kingma & Dhariwal 2018, section 3.2)."""
+
+import numpy as np
+import tensorflow as tf
+
+from glow_tf.bijectors import base
+
+
+class InvertibleConv1x1(base.Bijector):
+    """A learned mixing of the channels, the same at every position.
+
+      forward:          y[h, w, :] = x[h, w, :] @ weight
+      forward log-det:  H * W * log|det weight|
+      inverse:          x[h, w, :] = y[h, w, :] @ weight^-1
+      inverse log-det:  -H * W * log|det weight|
+
+    The determinant and the inverse are arguments, so that whoever owns the parameters computes them once, in the way
+    the parameters allow: `plu_matrices` for the PLU form (equation 10), `dense_matrices` for a full matrix.
+
+    Args:
+      weight: [C, C].
+      inverse_weight: [C, C], the inverse of `weight`.
+      log_abs_det: scalar, log|det weight|.
+      event_ndims: rank of an event; 3 for [H, W, C], 1 for [C].
+
+    Kingma & Dhariwal 2018, section 3.2, equations 9 to 11.
+    """
+
+    def __init__(
+        self,
+        weight: tf.Tensor,
+        inverse_weight: tf.Tensor,
+        log_abs_det: tf.Tensor,
+        *,
+        event_ndims: int = 3,
+        validate_args: bool = False,
+        name: str = "invertible_conv1x1",
+    ):
+        self._weight = tf.convert_to_tensor(weight)
+        self._inverse_weight = tf.convert_to_tensor(inverse_weight)
+        self._log_abs_det = tf.convert_to_tensor(log_abs_det)
+        shape = self._weight.shape
+        if shape.rank != 2 or shape[0] != shape[1]:
+            raise ValueError(f"weight must have shape [C, C]; it has {shape}.")
+        super().__init__(event_ndims=event_ndims, validate_args=validate_args, name=name)
+
+    @classmethod
+    def from_plu(cls, permutation, sign, lower, upper, log_diagonal, **kwargs) -> "InvertibleConv1x1":
+        """The convolution whose weight is in PLU form; for the arguments see `plu_matrices`."""
+        return cls(*plu_matrices(permutation, sign, lower, upper, log_diagonal), **kwargs)
+
+    @classmethod
+    def from_dense(cls, weight, **kwargs) -> "InvertibleConv1x1":
+        """The convolution with the invertible matrix `weight`: [C, C]."""
+        return cls(*dense_matrices(weight), **kwargs)
+
+    def forward_and_log_det(self, x):
+        return mix_channels(x, self._weight), base.broadcast_log_det(base.positions(x) * self._log_abs_det, x)
+
+    def inverse_and_log_det(self, y):
+        x = mix_channels(y, self._inverse_weight)
+        return x, base.broadcast_log_det(-base.positions(y) * self._log_abs_det, y)
+
+
+def mix_channels(x: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
+    """`x @ weight` over the last axis, as one matrix product: [..., C_in] and [C_in, C_out] to [..., C_out]."""
+    flat = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), weight)
+    return tf.reshape(flat, tf.concat([tf.shape(x)[:-1], [weight.shape[-1]]], 0))
+
+
+def plu_matrices(
+    permutation: tf.Tensor, sign: tf.Tensor, lower: tf.Tensor, upper: tf.Tensor, log_diagonal: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The matrices P L (U + diag(sign * exp(log_diagonal))), stacked or single (equation 10).
+
+    Args:
+      permutation: [..., C] int, row i of the weight is row permutation[i] of the rest.
+      sign: [..., C], the signs of the diagonal, +1 or -1, fixed.
+      lower: [..., C, C]; its part below the diagonal is used, the diagonal is 1.
+      upper: [..., C, C]; its part above the diagonal is used.
+      log_diagonal: [..., C], the logarithm of the diagonal's magnitude.
+
+    Returns:
+      weight: [..., C, C], its inverse: [..., C, C], log|det weight| = sum(log_diagonal): [...].
+    """
+    channels = lower.shape[-1]
+    identity = tf.eye(channels, dtype=lower.dtype)
+    below = tf.linalg.band_part(tf.ones_like(identity), -1, 0) - identity
+    unit_lower = lower * below + identity
+    full_upper = upper * tf.transpose(below) + tf.linalg.diag(sign * tf.exp(log_diagonal))
+    permutation_matrix = tf.one_hot(permutation, channels, dtype=lower.dtype)
+    weight = permutation_matrix @ (unit_lower @ full_upper)
+    inverse = tf.linalg.triangular_solve(unit_lower, tf.linalg.matrix_transpose(permutation_matrix), lower=True)
+    inverse = tf.linalg.triangular_solve(full_upper, inverse, lower=False)
+    return weight, inverse, tf.reduce_sum(log_diagonal, axis=-1)
+
+
+def dense_matrices(weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """`weight`: [..., C, C], its inverse and its log|det|: [...]."""
+    return weight, tf.linalg.inv(weight), tf.linalg.slogdet(weight).log_abs_determinant
+
+
+def plu_parameters(weight: np.ndarray) -> dict[str, np.ndarray]:
+    """The arguments of `plu_matrices` that give `weight`: [..., C, C].
+
+    Raises:
+      ValueError: if a matrix is singular.
+    """
+    weight = np.asarray(weight, np.float64)
+    if not np.all(np.isfinite(weight)) or np.any(np.linalg.det(weight) == 0):
+        raise ValueError("A 1x1 convolution's matrix is singular or not finite: it has no PLU form.")
+    factors, order = (t.numpy() for t in tf.linalg.lu(weight))
+    diagonal = np.diagonal(factors, axis1=-2, axis2=-1)
+    return {
+        # tf.linalg.lu gives the rows' order in the factors; the rows' places in the product are its inverse.
+        "permutation": np.argsort(order, axis=-1).astype(np.int32),
+        "sign": np.sign(diagonal),
+        "lower": np.tril(factors, -1),
+        "upper": np.triu(factors, 1),
+        "log_diagonal": np.log(np.abs(diagonal)),
+    }
+
+
+def random_rotation(rng: np.random.Generator, channels: int) -> np.ndarray:
+    """A random orthogonal matrix [C, C], uniform by the Haar measure, the initial value of section 3.2."""
+    q, r = np.linalg.qr(rng.standard_normal((channels, channels)))
+    return q * np.sign(np.diag(r))

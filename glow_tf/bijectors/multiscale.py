@@ -1,0 +1,82 @@
+"""The multi-scale flow from images to flat latents."""
+
+import math
+
+import tensorflow as tf
+
+from glow_tf.bijectors import base, split
+
+
+class MultiScale(base.Bijector):
+    """Layers in sequence; after each `Split` the second half of the channels leaves and joins the latent.
+
+      forward:          x: [H, W, C]  ->  z: [D], D = H * W * C
+      forward log-det:  the sum of the layers'
+
+    z holds what was factored out, level by level, each flattened row by row, and last what remains at the top: the
+    order of the official code's eps. With splits and top prior that whiten, z is standard normal under the model.
+
+    Args:
+      layers: bijectors of this package, in the order from image to latent.
+      shapes: the event shape that enters each layer, and last the one that leaves the last (after a split: the half
+        that stays), as `ModelConfig.shapes` gives them.
+
+    Kingma & Dhariwal 2018, figure 2b; Dinh et al. 2017, section 3.6.
+    """
+
+    def __init__(
+        self,
+        layers: list[base.Bijector],
+        shapes: list[tuple[int, ...]],
+        *,
+        validate_args: bool = False,
+        name: str = "multi_scale",
+    ):
+        if len(shapes) != len(layers) + 1:
+            raise ValueError(f"{len(layers)} layers need {len(layers) + 1} shapes, not {len(shapes)}.")
+        self._layers = list(layers)
+        self._shapes = [tuple(shape) for shape in shapes]
+        super().__init__(event_ndims=len(shapes[0]), inverse_event_ndims=1, validate_args=validate_args, name=name)
+
+    @property
+    def latent_shapes(self) -> list[tuple[int, ...]]:
+        """The shapes of the parts of the latent in their order: factored out level by level, the top last."""
+        parts = [s for layer, s in zip(self._layers, self._shapes[1:], strict=True) if isinstance(layer, split.Split)]
+        return [*parts, self._shapes[-1]]
+
+    def forward_and_log_det(self, x):
+        total = tf.zeros(tf.shape(x)[:1], x.dtype)
+        parts = []
+        for layer in self._layers:
+            x, log_det = layer.forward_and_log_det(x)
+            total += log_det
+            if isinstance(layer, split.Split):
+                x, factored = tf.split(x, 2, axis=-1)
+                parts.append(factored)
+        parts.append(x)
+        return tf.concat([tf.reshape(p, [-1, math.prod(p.shape[1:])]) for p in parts], axis=-1), total
+
+    def inverse_and_log_det(self, y):
+        shapes = self.latent_shapes
+        parts = tf.split(y, [math.prod(shape) for shape in shapes], axis=-1)
+        parts = [tf.reshape(part, [-1, *shape]) for part, shape in zip(parts, shapes, strict=True)]
+        total = tf.zeros(tf.shape(y)[:1], y.dtype)
+        x = parts.pop()
+        for layer in reversed(self._layers):
+            if isinstance(layer, split.Split):
+                x = tf.concat([x, parts.pop()], axis=-1)
+            x, log_det = layer.inverse_and_log_det(x)
+            total += log_det
+        return x, total
+
+    def _forward_event_shape(self, shape):
+        return tf.TensorShape([math.prod(self._shapes[0])])
+
+    def _inverse_event_shape(self, shape):
+        return tf.TensorShape(self._shapes[0])
+
+    def _forward_event_shape_tensor(self, shape):
+        return tf.constant([math.prod(self._shapes[0])])
+
+    def _inverse_event_shape_tensor(self, shape):
+        return tf.constant(self._shapes[0])

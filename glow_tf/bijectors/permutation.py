@@ -1,0 +1,58 @@
+"""Fixed permutations of the channels."""
+
+import numpy as np
+import tensorflow as tf
+
+from glow_tf.bijectors import base
+
+
+class Permutation(base.Bijector):
+    """A fixed reordering of the last axis.
+
+      forward:          y[..., i] = x[..., indices[i]]
+      forward log-det:  0
+      inverse:          x[..., indices[i]] = y[..., i]
+      inverse log-det:  0
+
+    Args:
+      indices: [C] int32, a permutation of 0 .. C-1.
+      event_ndims: rank of an event; 3 for [H, W, C], 1 for [C].
+
+    `Permutation.reverse(C)` is the fixed permutation of RealNVP, `Permutation.shuffle(C, seed)` the random one of the
+    ablation of Kingma & Dhariwal 2018, section 6.
+    """
+
+    def __init__(
+        self, indices: tf.Tensor, *, event_ndims: int = 3, validate_args: bool = False, name: str = "permutation"
+    ):
+        static = tf.get_static_value(indices)
+        if static is not None and sorted(np.ravel(static).tolist()) != list(range(np.size(static))):
+            raise ValueError(f"indices={static!r} is not a permutation of 0 .. {np.size(static) - 1}.")
+        self._indices = tf.convert_to_tensor(indices, dtype=tf.int32)
+        self._inverse_indices = tf.math.invert_permutation(self._indices)
+        super().__init__(event_ndims=event_ndims, validate_args=validate_args, name=name)
+
+    @classmethod
+    def reverse(cls, channels: int, **kwargs) -> "Permutation":
+        """The permutation that reverses `channels` channels."""
+        return cls(np.arange(channels, dtype=np.int32)[::-1], **kwargs)
+
+    @classmethod
+    def shuffle(cls, channels: int, seed: int, **kwargs) -> "Permutation":
+        """A random permutation of `channels` channels, drawn once from `seed`."""
+        return cls(np.random.default_rng(seed).permutation(channels).astype(np.int32), **kwargs)
+
+    def forward_and_log_det(self, x):
+        return _gather_channels(x, self._indices, self._inverse_indices), tf.zeros(tf.shape(x)[:1], x.dtype)
+
+    def inverse_and_log_det(self, y):
+        return _gather_channels(y, self._inverse_indices, self._indices), tf.zeros(tf.shape(y)[:1], y.dtype)
+
+
+def _gather_channels(x: tf.Tensor, indices: tf.Tensor, inverse_indices: tf.Tensor) -> tf.Tensor:
+    # The gradient of a gather is a scatter, which knows nothing of permutations; the inverse gather is its equal here.
+    @tf.custom_gradient
+    def gather(x):
+        return tf.gather(x, indices, axis=-1), lambda dy: _gather_channels(dy, inverse_indices, indices)
+
+    return gather(x)

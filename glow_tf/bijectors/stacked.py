@@ -1,0 +1,121 @@
+"""K steps of one structure, scanned over stacked parameters."""
+
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from glow_tf.bijectors import base
+
+
+class Stack(base.Bijector):
+    """K steps that differ in their parameters only, run in a loop, so that the graph does not grow with K.
+
+      forward:  x_0 = x,  x_{k+1}, log_det_k = step_k(x_k),  y = x_K,  log-det the sum of log_det_k
+      inverse:  the steps' inverses in reverse order
+
+    With the gradient `reversible` the forward direction keeps its output alone. Its gradient walks the steps from the
+    last to the first, rebuilds the input of each by its inverse, takes the step's vector-Jacobian product there and
+    discards it: memory does not grow with K, for the price of about one more forward pass (Gomez et al. 2017,
+    "The Reversible Residual Network"). With `stored` TensorFlow keeps every activation.
+
+    Args:
+      make_step: builds step k, a bijector of this package, from slice k of `tensors` and `constants`.
+      tensors: a nest of float tensors [K, ...] the forward direction is differentiated by.
+      constants: a nest of tensors [K, ...] it does not depend on, or not differentiably: indices, inverse matrices.
+      depth: K.
+      gradient: `reversible` or `stored`.
+      event_ndims: rank of an event.
+    """
+
+    def __init__(
+        self,
+        make_step: Callable[[Any, Any], base.Bijector],
+        tensors: Any,
+        constants: Any = (),
+        *,
+        depth: int,
+        gradient: str = "reversible",
+        event_ndims: int = 3,
+        validate_args: bool = False,
+        name: str = "stack",
+    ):
+        if gradient not in ("reversible", "stored"):
+            raise ValueError(f"gradient={gradient!r} is not 'reversible' or 'stored'.")
+        flat = tf.nest.flatten((tensors, constants))
+        wrong = {str(t.shape) for t in flat if t.shape.rank is None or t.shape.rank < 1 or t.shape[0] != depth}
+        if wrong:
+            raise ValueError(f"Stacked tensors need a leading axis of depth={depth}; shapes found: {sorted(wrong)}.")
+        self._make_step = make_step
+        self._tensors = self._no_dependency(tensors)
+        self._constants = self._no_dependency(constants)
+        self._depth = depth
+        self._gradient = gradient
+        super().__init__(event_ndims=event_ndims, validate_args=validate_args, name=name)
+
+    def forward_and_log_det(self, x):
+        flat = tf.nest.flatten(self._tensors)
+        steps = range(self._depth)
+        if self._gradient == "stored":
+            return self._scan("forward_and_log_det", steps, x, _differentiable_reader(flat))
+
+        @tf.custom_gradient
+        def forward(x, *flat):
+            y, log_det = self._scan("forward_and_log_det", steps, x, _reader(flat))
+            return (y, log_det), lambda dy, dlog_det: self._walk_back(y, dy, dlog_det, flat)
+
+        return forward(x, *flat)
+
+    def inverse_and_log_det(self, y):
+        read = _differentiable_reader(tf.nest.flatten(self._tensors))
+        return self._scan("inverse_and_log_det", range(self._depth)[::-1], y, read)
+
+    def _step(self, flat, k) -> base.Bijector:
+        constants = tf.nest.map_structure(lambda t: tf.gather(t, k), self._constants)
+        return self._make_step(tf.nest.pack_sequence_as(self._tensors, flat), constants)
+
+    def _scan(self, direction: str, steps: range, x, read):
+        def body(i, x, total):
+            k = steps.start + steps.step * i
+            y, log_det = getattr(self._step(read(k), k), direction)(x)
+            return i + 1, tf.ensure_shape(y, x.shape), total + log_det
+
+        total = tf.zeros(tf.shape(x)[:1], x.dtype)
+        _, y, total = tf.while_loop(
+            lambda i, *_: i < self._depth, body, (0, x, total), maximum_iterations=self._depth, parallel_iterations=1
+        )
+        return y, total
+
+    def _walk_back(self, y, dy, dlog_det, flat):
+        grads = tuple(tf.TensorArray(t.dtype, size=self._depth, element_shape=t.shape[1:]) for t in flat)
+
+        read = _reader(flat)
+
+        def body(k, y, dy, grads):
+            slices = read(k)
+            x, dx, dslices = self._step(slices, k).inverse_and_vjp(y, dy, dlog_det, slices)
+            dslices = [tf.zeros_like(s) if d is None else d for s, d in zip(slices, dslices, strict=True)]
+            grads = tuple(a.write(k, d) for a, d in zip(grads, dslices, strict=True))
+            return k - 1, tf.ensure_shape(x, y.shape), tf.ensure_shape(dx, y.shape), grads
+
+        _, _, dx, grads = tf.while_loop(
+            lambda k, *_: k >= 0,
+            body,
+            (self._depth - 1, y, dy, grads),
+            maximum_iterations=self._depth,
+            parallel_iterations=1,
+        )
+        return dx, *(a.stack() for a in grads)
+
+
+def _reader(flat):
+    return lambda k: [tf.gather(t, k) for t in flat]
+
+
+def _differentiable_reader(flat):
+    # The gradient of reading a TensorArray touches one slice; that of slicing would add up K whole stacks.
+    arrays = [
+        tf.TensorArray(t.dtype, size=t.shape[0], element_shape=t.shape[1:], clear_after_read=False).unstack(t)
+        for t in flat
+    ]
+    return lambda k: [a.read(k) for a in arrays]

@@ -1,0 +1,268 @@
+"""The model: variables, and the distribution they define."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from glow_tf import bijectors, config
+from glow_tf.models import layers, quantization
+from glow_tf.networks import parameters as network_parameters
+
+tfb = tfp.bijectors
+tfd = tfp.distributions
+
+
+class Flow(tf.Module):
+    """A normalizing flow over images with exact likelihood, exact latents and sampling.
+
+    The K steps of a stack share variables with a leading axis of size K. `initialize` must see one batch of images
+    before training: it sets every actnorm from it.
+
+    Args:
+      config: what `glow_tf.glow`, `real_nvp` or `nice` return.
+      seed: of the initial weights.
+      dtype: of all variables and computations, tf.float32 or tf.float64.
+
+    Attributes:
+      config: the `ModelConfig`.
+      initialized: a bool variable, true once the data-dependent initialisation or a checkpoint has set the weights.
+    """
+
+    def __init__(self, config: config.ModelConfig, seed: int = 0, *, dtype: tf.DType = tf.float32, name: str = "flow"):
+        super().__init__(name=name)
+        self.config = config
+        self.dtype = tf.as_dtype(dtype)
+        self._seed = int(seed)
+        self._shapes = config.shapes()
+        rng = np.random.default_rng(self._seed)
+        # Keyed by the layer's place and kind, which checkpoints and messages then carry: layers/01_steps/...
+        self.layers = {}
+        for i, (layer, shape) in enumerate(zip(config.layers, self._shapes[:-1], strict=True)):
+            arrays = layers.initial_parameters(layer, shape, config.num_classes, rng)
+            if arrays:
+                key = f"{i:02d}_{type(layer).__name__.lower()}"
+                self.layers[key] = _variables(arrays, f"layers/{key}", self.dtype)
+        self.classifier = {}
+        if config.classifier:
+            inputs, outputs = self._shapes[-1][-1], config.num_classes
+            arrays = {
+                "kernel": np.zeros([inputs, outputs]),
+                "bias": np.zeros([outputs]),
+                "logs": np.zeros([outputs]),
+            }
+            self.classifier = _variables(arrays, "classifier", self.dtype)
+        self.initialized = tf.Variable(False, trainable=False, name="initialized")
+
+    def named_variables(self, *, trainable: bool = False) -> dict[str, tf.Variable]:
+        """Every variable, or every trainable one, by its path, such as `layers/01_steps/network/conv1/kernel`."""
+        variables = {**_by_path(self.layers, "layers"), **_by_path(self.classifier, "classifier")}
+        return {path: v for path, v in variables.items() if v.trainable or not trainable}
+
+    def bijector(self, labels: tf.Tensor | None = None) -> bijectors.MultiScale:
+        """The bijector from preprocessed images [H, W, C] to latents [D]; `labels` as for `distribution`."""
+        labels = self._check_labels(labels)
+        parts = []
+        for layer, shape, parameters in self._layers():
+            parts.append(layers.bijector(layer, shape, parameters, labels=labels, gradient=self.config.gradient))
+        return bijectors.MultiScale(parts, self._shapes)
+
+    def distribution(
+        self, labels: tf.Tensor | None = None, temperature: float | tf.Tensor = 1.0
+    ) -> tfd.TransformedDistribution:
+        """The distribution of preprocessed images.
+
+        Args:
+          labels: int scalar or [n], for a label-conditional model, else None.
+          temperature: the factor on the standard deviation of the latents; 1 is the model itself.
+
+        Returns:
+          A `tfd.TransformedDistribution` with event shape [H, W, C], values in [-0.5, 0.5) (see
+          `glow_tf.models.quantization`) and log_prob in nats. Its bijector maps latents [D] to images. With `labels`
+          of shape [n] its batch shape is [n].
+
+        Raises:
+          ValueError: if labels are missing for a conditional model, given to another one, or out of range.
+        """
+        batch_shape = [] if labels is None else tf.shape(labels)
+        temperature = tf.cast(temperature, self.dtype)
+        family = {"normal": tfd.Normal, "logistic": tfd.Logistic}[self.config.base]
+        latent = tfd.Sample(
+            family(tf.zeros(batch_shape, self.dtype), temperature), sample_shape=[self.config.dimensions]
+        )
+        return tfd.TransformedDistribution(latent, tfb.Invert(self.bijector(labels)), name="flow")
+
+    def bits_per_dim(self, images: tf.Tensor, labels: tf.Tensor | None = None, seed: int | tf.Tensor = 0) -> tf.Tensor:
+        """Bits per dimension of images, under one draw of the dequantization noise.
+
+        Args:
+          images: [B, H, W, C] uint8 ([B, D] for a flow of flat vectors).
+          labels: [B] int for a conditional model.
+          seed: an int, or a stateless seed of shape [2].
+
+        Returns:
+          [B].
+        """
+        images = self._check_images(images)
+        x = quantization.dequantize(images, self.config.n_bits, stateless_seed(seed), self.dtype)
+        return self.bits_per_dim_of(self.distribution(labels).log_prob(x))
+
+    def bits_per_dim_of(self, log_prob: tf.Tensor) -> tf.Tensor:
+        """Bits per dimension of the discrete images whose dequantized densities are `log_prob`, in nats."""
+        return quantization.bits_per_dim(log_prob, self.config.dimensions, self.config.n_bits)
+
+    def encode(self, images: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
+        """The latents [B, D] of the centres of the pixels' bins; `decode` gives the images back.
+
+        Args:
+          images: [B, H, W, C] uint8. With n_bits < 8, what comes back are their leading bits.
+          labels: [B] int for a conditional model.
+        """
+        x = quantization.bin_centers(self._check_images(images), self.config.n_bits, self.dtype)
+        return self.bijector(labels).forward(x)
+
+    def decode(self, z: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
+        """The images [B, H, W, C], uint8, of latents [B, D].
+
+        Raises:
+          ValueError: if `z` has another number of dimensions.
+        """
+        z = tf.cast(z, self.dtype)
+        if z.shape.rank is None or z.shape[-1] != self.config.dimensions:
+            raise ValueError(f"Latents must have shape [B, {self.config.dimensions}]; these have {z.shape}.")
+        return quantization.to_images(self.bijector(labels).inverse(z), self.config.n_bits)
+
+    def sample(
+        self,
+        n: int,
+        temperature: float | tf.Tensor = 1.0,
+        labels: tf.Tensor | None = None,
+        seed: int | tf.Tensor = 0,
+    ) -> tf.Tensor:
+        """Draws images, [n, H, W, C] uint8.
+
+        Args:
+          n: how many.
+          temperature: the factor on the latents' standard deviation; the paper's figures use 0.7.
+          labels: int scalar or [n], for a conditional model; by default the classes in turn.
+          seed: an int, or a stateless seed of shape [2].
+        """
+        if labels is None and self.config.conditional:
+            labels = tf.range(n) % self.config.num_classes
+        distribution = self.distribution(labels, temperature)
+        x = distribution.sample([] if distribution.batch_shape.rank else n, seed=stateless_seed(seed))
+        return quantization.to_images(x, self.config.n_bits)
+
+    def class_logits(self, z: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
+        """The classifier's logits [B, num_classes], from latents `z`: [B, D] encoded with the same `labels`.
+
+        It reads the spatial mean of the top variables before the prior whitens them, so that the labels given do not
+        show in the result (the official code's predictive loss).
+
+        Raises:
+          ValueError: if the model has no classifier.
+        """
+        if not self.classifier:
+            raise ValueError("This model has no classifier: build it with classifier=True.")
+        shape = self._shapes[-1]
+        top = tf.reshape(z[..., -int(np.prod(shape)) :], [-1, *shape])
+        last, shape, parameters = list(self._layers())[-1]
+        if isinstance(last, config.TopPrior):
+            prior = layers.bijector(last, shape, parameters, labels=self._check_labels(labels))
+            top, _ = prior.inverse_and_log_det(top)
+        tensors = network_parameters.scaled(self.classifier)
+        mean = tf.reduce_mean(top, axis=list(range(1, top.shape.rank - 1)))
+        return network_parameters.actnorm(tensors, mean @ tensors["kernel"])
+
+    def initialize(self, images: tf.Tensor, labels: tf.Tensor | None = None) -> None:
+        """Data-dependent initialisation: every actnorm, in flow and networks, is set so as to normalise this batch.
+
+        Args:
+          images: [B, H, W, C] uint8; a few dozen suffice.
+          labels: [B] int, checked; no initial value depends on them.
+        """
+        images = self._check_images(images)
+        if labels is not None:
+            self._check_labels(labels)
+        seed = stateless_seed(self._seed)
+        self.initialize_from(quantization.dequantize(images, self.config.n_bits, seed, self.dtype))
+
+    def initialize_from(self, x: tf.Tensor) -> None:
+        """`initialize` with preprocessed images [B, H, W, C] in place of uint8."""
+        for i, (layer, shape, parameters) in enumerate(self._layers()):
+            if isinstance(layer, config.TopPrior):
+                continue
+            values, x = layers.initialized(layer, shape, parameters, x)
+            if parameters:
+                variables = self.layers[f"{i:02d}_{type(layer).__name__.lower()}"]
+                values = _by_path(values, "")
+                for path, variable in _by_path(variables, "").items():
+                    if variable.trainable:
+                        variable.assign(values[path])
+        self.initialized.assign(True)
+
+    def _layers(self):
+        """Each layer's description, input shape and parameters."""
+        for i, (layer, shape) in enumerate(zip(self.config.layers, self._shapes[:-1], strict=True)):
+            yield layer, shape, self.layers.get(f"{i:02d}_{type(layer).__name__.lower()}", {})
+
+    def _check_images(self, images: tf.Tensor) -> tf.Tensor:
+        images = tf.convert_to_tensor(images)
+        shape = self.config.image_shape
+        if images.dtype != tf.uint8:
+            raise ValueError(
+                f"Images must be uint8 with values from 0 to 255; these are {images.dtype.name}. For preprocessed "
+                "floats use distribution().log_prob(x) and bijector().forward(x)."
+            )
+        if images.shape.rank != len(shape) + 1 or not images.shape[1:].is_compatible_with(shape):
+            expected = ", ".join(str(n) for n in ("B", *shape))
+            raise ValueError(f"Images must have shape [{expected}]; these have {images.shape}.")
+        return images
+
+    def _check_labels(self, labels: tf.Tensor | None) -> tf.Tensor | None:
+        """Labels as int32 [n]; None for a model that is not conditional."""
+        if not self.config.conditional:
+            if labels is not None and not self.config.classifier and self.config.num_classes == 0:
+                raise ValueError("This model knows no labels: it was built with num_classes=0.")
+            return None
+        if labels is None:
+            raise ValueError(f"This model is conditional: labels in 0 .. {self.config.num_classes - 1} are needed.")
+        labels = tf.reshape(tf.cast(labels, tf.int32), [-1])
+        in_range = (labels >= 0) & (labels < self.config.num_classes)
+        message = f"Labels must lie in 0 .. {self.config.num_classes - 1}"
+        if tf.executing_eagerly() and not bool(tf.reduce_all(in_range)):
+            raise ValueError(f"{message}; these are {labels.numpy().tolist()}.")
+        if not tf.executing_eagerly():
+            with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(in_range), [message + ":", labels])]):
+                labels = tf.identity(labels)
+        return labels
+
+
+def stateless_seed(seed: int | tf.Tensor) -> tf.Tensor:
+    """A stateless seed [2] of int32 from an int; one of shape [2] is passed on."""
+    if isinstance(seed, int | np.integer):
+        return tf.constant([0, seed], tf.int32)
+    return tf.cast(seed, tf.int32)
+
+
+def _variables(arrays: Mapping[str, Any], path: str, dtype: tf.DType) -> dict[str, Any]:
+    return {
+        name: _variables(value, f"{path}/{name}", dtype)
+        if isinstance(value, Mapping)
+        else tf.Variable(
+            tf.cast(value, tf.int32 if value.dtype == np.int32 else dtype),
+            trainable=name not in layers.FIXED,
+            name=f"{path}/{name}",
+        )
+        for name, value in arrays.items()
+    }
+
+
+def _by_path(nest: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    leaves = {}
+    for name, value in nest.items():
+        path = f"{prefix}/{name}" if prefix else name
+        leaves.update(_by_path(value, path) if isinstance(value, Mapping) else {path: value})
+    return leaves

@@ -1,0 +1,243 @@
+"""From a layer's description to its parameters and its bijector.
+
+`initial_parameters` draws a layer's parameters as a nest of arrays, `bijector` builds the layer from the same nest of
+tensors or variables, `initialized` returns the nest with every actnorm set from a batch, and that batch transformed.
+All three are pure; `glow_tf.models.flow.Flow` owns the variables.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from glow_tf import bijectors, config, networks
+from glow_tf.bijectors import actnorm, invertible_conv
+from glow_tf.networks import parameters as network_parameters
+from glow_tf.networks.convolution import border_response, convolve
+
+tfb = tfp.bijectors
+
+Nest = dict[str, Any]
+
+# Parameters that are chosen once and not trained, by the last part of their path.
+FIXED = frozenset({"indices", "permutation", "sign"})
+
+
+def initial_parameters(layer: config.Layer, shape: tuple[int, ...], num_classes: int, rng: np.random.Generator) -> Nest:
+    """The parameters of `layer` for events of `shape`, as float64 and int32 arrays; {} where it has none."""
+    if isinstance(layer, config.Steps):
+        return _initial_steps(layer, shape, rng)
+    if isinstance(layer, config.Split) and layer.learned:
+        half = shape[-1] // 2
+        return {"kernel": np.zeros([3, 3, half + 1, 2 * half]), **_zeros(2 * half)}
+    if isinstance(layer, config.TopPrior):
+        outputs = 2 * shape[-1]
+        parts: Nest = {}
+        if layer.learned:
+            # The official prior convolves a map of zeros: all it sees is the indicator of the border.
+            parts["border"] = {"kernel": np.zeros([3, 3, 1, outputs]), **_zeros(outputs)}
+        if layer.conditional:
+            parts["label"] = {"kernel": np.zeros([num_classes, outputs]), **_zeros(outputs)}
+        return parts
+    if isinstance(layer, config.Scale):
+        return {"log_scale": np.zeros(shape)}
+    return {}
+
+
+def bijector(
+    layer: config.Layer,
+    shape: tuple[int, ...],
+    parameters: Nest,
+    *,
+    labels: tf.Tensor | None = None,
+    gradient: str = "reversible",
+) -> bijectors.Bijector:
+    """The bijector of `layer`.
+
+    Args:
+      layer: its description.
+      shape: the event shape it takes.
+      parameters: a nest like that of `initial_parameters`.
+      labels: [n] int32 for a conditional prior, else None.
+      gradient: `reversible` or `stored`.
+    """
+    if isinstance(layer, config.Steps):
+        tensors, constants = _step_tensors(layer, parameters)
+        return bijectors.Stack(
+            lambda t, c: _step(layer, shape, t, c),
+            tensors,
+            constants,
+            depth=layer.depth,
+            gradient=gradient,
+            event_ndims=len(shape),
+        )
+    if isinstance(layer, config.Squeeze):
+        return bijectors.Squeeze()
+    if isinstance(layer, config.Split):
+        tensors = network_parameters.scaled(parameters) if layer.learned else None
+        return bijectors.Split((lambda x: _zero_conv(tensors, x)) if layer.learned else None, event_ndims=len(shape))
+    if isinstance(layer, config.TopPrior):
+        mean, log_stddev = tf.split(_prior_parameters(layer, shape, parameters, labels), 2, axis=-1)
+        return bijectors.DiagonalPrior(mean, log_stddev)
+    if isinstance(layer, config.Scale):
+        scale = tfb.Scale(log_scale=tf.convert_to_tensor(parameters["log_scale"]))
+        return bijectors.Adapter(scale, event_ndims=len(shape))
+    if isinstance(layer, config.Flatten):
+        flatten = tfb.Reshape(event_shape_in=shape, event_shape_out=[-1])
+        return bijectors.Adapter(flatten, event_ndims=len(shape), inverse_event_ndims=1)
+    return bijectors.Logit(layer.alpha, event_ndims=len(shape))
+
+
+def initialized(layer: config.Layer, shape: tuple[int, ...], parameters: Nest, x: tf.Tensor) -> tuple[Nest, tf.Tensor]:
+    """Data-dependent initialisation (Kingma & Dhariwal 2018, section 3.1) of a layer.
+
+    Args:
+      layer: its description; not a conditional prior, which has nothing to initialise.
+      shape: the event shape it takes.
+      parameters: a nest like that of `initial_parameters`.
+      x: [B, *shape], the batch.
+
+    Returns:
+      `parameters` with every actnorm such that its output on this batch has mean 0 and deviation 1, and what enters
+      the next layer.
+    """
+    if not isinstance(layer, config.Steps):
+        y, _ = bijector(layer, shape, parameters).forward_and_log_det(x)
+        return parameters, tf.split(y, 2, axis=-1)[0] if isinstance(layer, config.Split) else y
+    steps = []
+    for k in range(layer.depth):
+        step, x = _initialized_step(layer, shape, k, parameters, x)
+        steps.append(step)
+    return tf.nest.map_structure(lambda *slices: tf.concat(slices, axis=0), *steps), x
+
+
+def _zeros(channels: int) -> Nest:
+    return {"bias": np.zeros([channels]), "logs": np.zeros([channels])}
+
+
+def _zero_conv(tensors: Nest, x: tf.Tensor) -> tf.Tensor:
+    return network_parameters.actnorm(tensors, convolve(x, tensors["kernel"]))
+
+
+def _prior_parameters(layer, shape, parameters, labels) -> tf.Tensor:
+    """Mean and log standard deviation of the top prior, [n, H, W, 2C]; n is the number of labels or 1."""
+    height, width, channels = shape
+    h = tf.zeros([1, height, width, 2 * channels], tf.nest.flatten(parameters)[0].dtype)
+    if layer.learned:
+        tensors = network_parameters.scaled(parameters["border"])
+        h += network_parameters.actnorm(tensors, border_response(tensors["kernel"], height, width))
+    if layer.conditional:
+        tensors = network_parameters.scaled(parameters["label"])
+        one_hot = tf.one_hot(labels, tensors["kernel"].shape[0], dtype=h.dtype)
+        embedded = network_parameters.actnorm(tensors, one_hot @ tensors["kernel"])
+        h += embedded[:, tf.newaxis, tf.newaxis, :]
+    return h
+
+
+def _initial_steps(layer: config.Steps, shape, rng) -> Nest:
+    depth, channels = layer.depth, shape[-1]
+    parts: Nest = {}
+    if layer.actnorm:
+        parts["actnorm"] = network_parameters.actnorm_parameters(depth, channels)
+    if layer.permutation in ("conv1x1", "conv1x1_dense"):
+        weight = np.stack([invertible_conv.random_rotation(rng, channels) for _ in range(depth)])
+        dense = layer.permutation == "conv1x1_dense"
+        parts["conv1x1"] = {"weight": weight} if dense else invertible_conv.plu_parameters(weight)
+    elif layer.permutation == "shuffle":
+        orders = np.stack([rng.permutation(channels) for _ in range(depth)])
+        parts["shuffle"] = {"indices": orders.astype(np.int32)}
+    inputs = channels if layer.mask == "checkerboard" else channels // 2
+    outputs = inputs if layer.coupling == "additive" else 2 * inputs
+    network = networks.get(layer.network)
+    parts["network"] = network.initial_parameters(rng, depth, inputs, outputs, layer.width, layer.blocks)
+    return parts
+
+
+def _step_tensors(layer: config.Steps, parameters: Nest) -> tuple[Nest, Nest]:
+    """What the steps are built from, stacked: the differentiable tensors, and the constants."""
+    tensors: Nest = {"network": networks.get(layer.network).tensors(parameters["network"])}
+    constants: Nest = {}
+    if layer.actnorm:
+        tensors["actnorm"] = network_parameters.scaled(parameters["actnorm"])
+    if layer.permutation in ("conv1x1", "conv1x1_dense"):
+        matrices = invertible_conv.plu_matrices if layer.permutation == "conv1x1" else invertible_conv.dense_matrices
+        weight, inverse, log_det = matrices(**parameters["conv1x1"])
+        tensors["conv1x1"] = {"weight": weight, "log_abs_det": log_det}
+        constants["inverse_weight"] = inverse
+    elif layer.permutation == "shuffle":
+        constants["indices"] = parameters["shuffle"]["indices"]
+    if layer.alternate:
+        constants["swap"] = tf.range(layer.depth) % 2
+    return tf.nest.map_structure(tf.convert_to_tensor, (tensors, constants))
+
+
+def _step(
+    layer: config.Steps,
+    shape: tuple[int, ...],
+    tensors: Nest,
+    constants: Nest,
+    normalize: network_parameters.Normalize = network_parameters.actnorm,
+) -> bijectors.FlowStep:
+    event_ndims = len(shape)
+    parts: list[bijectors.Bijector] = []
+    if layer.actnorm:
+        parts.append(bijectors.ActNorm(**tensors["actnorm"], event_ndims=event_ndims))
+    if "conv1x1" in tensors:
+        inverse = constants["inverse_weight"]
+        conv = bijectors.InvertibleConv1x1(**tensors["conv1x1"], inverse_weight=inverse, event_ndims=event_ndims)
+        parts.append(conv)
+    elif layer.permutation == "shuffle":
+        parts.append(bijectors.Permutation(constants["indices"], event_ndims=event_ndims))
+    elif layer.permutation == "reverse":
+        parts.append(bijectors.Permutation.reverse(shape[-1], event_ndims=event_ndims))
+    network = networks.get(layer.network)
+    parts.append(
+        bijectors.Coupling(
+            lambda x: network.apply(tensors["network"], x, normalize),
+            coupling=layer.coupling,
+            mask=layer.mask,
+            swap=constants.get("swap", 0),
+            event_ndims=event_ndims,
+        )
+    )
+    return bijectors.FlowStep(parts)
+
+
+def _initialized_step(layer, shape, k: int, parameters: Nest, x: tf.Tensor) -> tuple[Nest, tf.Tensor]:
+    """Step `k` of a stack, its parameters still with their leading axis, now of size 1."""
+    parameters = _map_arrays(lambda p: tf.convert_to_tensor(p[k : k + 1]), parameters)
+    if layer.actnorm:
+        bias, log_scale = actnorm.normalizer(x)
+        logs = log_scale / network_parameters.LOG_SCALE_FACTOR
+        parameters["actnorm"] = {"bias": bias[tf.newaxis], "logs": logs[tf.newaxis]}
+    tensors, constants = _step_tensors(layer, parameters)
+    tensors, constants = (_map_arrays(lambda t: t[0], nest) for nest in (tensors, constants))
+    if layer.alternate:
+        constants["swap"] = k % 2
+
+    def normalize(actnorm_tensors: dict[str, tf.Tensor], h: tf.Tensor) -> tf.Tensor:
+        bias, log_scale = actnorm.normalizer(h)
+        actnorm_tensors.update(bias=bias, log_scale=log_scale)
+        return network_parameters.actnorm(actnorm_tensors, h)
+
+    y, _ = _step(layer, shape, tensors, constants, normalize).forward_and_log_det(x)
+    parameters["network"] = _with_actnorms_of(tensors["network"], parameters["network"])
+    return parameters, y
+
+
+def _with_actnorms_of(tensors: Nest, parameters: Nest) -> Nest:
+    """`parameters` of a network, with the values of every actnorm from the network's `tensors`."""
+    if "logs" in parameters:
+        logs = tensors["log_scale"] / network_parameters.LOG_SCALE_FACTOR
+        return {**parameters, "bias": tensors["bias"][tf.newaxis], "logs": logs[tf.newaxis]}
+    return {
+        name: _with_actnorms_of(tensors[name], part) if isinstance(part, dict) else part
+        for name, part in parameters.items()
+    }
+
+
+def _map_arrays(function, nest: Nest) -> Nest:
+    """Applies `function` to every leaf and makes plain dictionaries of whatever mappings hold them."""
+    return {k: _map_arrays(function, v) if isinstance(v, Mapping) else function(v) for k, v in nest.items()}

@@ -1,0 +1,154 @@
+"""Weights of the official TF1 code (github.com/openai/glow) in a `Flow`.
+
+The official model names its variables model/<level>/<step>/..., model/pool<level>/..., model/prior/... and
+model/classifier/...; here the steps of a level are one stacked variable.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from glow_tf import config as c
+from glow_tf.bijectors import invertible_conv
+from glow_tf.models.flow import Flow
+
+_EMA_SUFFIX = "/ExponentialMovingAverage"
+
+
+def import_openai_checkpoint(path: str, config: c.ModelConfig) -> Flow:
+    """A flow with the weights of a checkpoint that the official code wrote.
+
+    Args:
+      path: the checkpoint's prefix, as `tf.train.load_checkpoint` takes it (`model_best_loss.ckpt`).
+      config: what `glow_tf.glow` returns for the flags of the run: `permutation` (0 `reverse`, 1 `shuffle`, 2
+        `conv1x1` or `conv1x1_dense`), `coupling` (0 `additive`, 1 `affine`), K=depth, L=n_levels, width, n_bits=n_bits_x,
+        learn_top=learntop, num_classes=n_y for ycond, classifier=True for weight_y > 0. The dense 1x1 convolutions of
+        the checkpoint are kept as they are with `conv1x1_dense` and factored exactly with `conv1x1`.
+
+    Returns:
+      The initialised flow. Variables the flow has no use for (optimizer slots) are ignored; where a checkpoint holds
+      only the moving averages of the weights, these are taken.
+
+    Raises:
+      ValueError: if the checkpoint cannot be read, lacks variables of the flow, or has them in another shape; the
+        message names them. Also if `config` is no Glow.
+    """
+    try:
+        reader = tf.train.load_checkpoint(path)
+    except Exception as error:
+        raise ValueError(f"{path} is not a readable TensorFlow checkpoint: {error}") from error
+    shapes = reader.get_variable_to_shape_map()
+    arrays = _LazyArrays({name.removesuffix(_EMA_SUFFIX): name for name in shapes} | {n: n for n in shapes}, reader)
+    return flow_from_arrays(arrays, config)
+
+
+def flow_from_arrays(arrays: Mapping[str, np.ndarray], config: c.ModelConfig) -> Flow:
+    """A flow with weights given by the official names, such as `model/0/1/f1/l_1/W`; see `import_openai_checkpoint`."""
+    flow = Flow(config)
+    values, missing, misshapen = _values(arrays, config)
+    variables = flow.named_variables()
+    if not missing and variables.keys() != values.keys():
+        raise ValueError(f"Only glow_tf.glow models can be imported; {config.name!r} has other layers.")
+    for path, value in values.items():
+        if value is not None and path in variables and tuple(variables[path].shape) != value.shape:
+            misshapen.append(f"{path}: {value.shape} in the checkpoint, {tuple(variables[path].shape)} in the model")
+    if missing or misshapen:
+        lines = [f"missing: {name}" for name in missing] + [f"other shape: {line}" for line in misshapen]
+        shown = "\n  ".join(lines[:20] + ([f"and {len(lines) - 20} more"] if len(lines) > 20 else []))
+        raise ValueError(
+            f"The checkpoint does not fit the configuration (K, L, width, permutation, coupling, learn_top, "
+            f"num_classes, classifier):\n  {shown}"
+        )
+    for path, value in values.items():
+        variables[path].assign(value)
+    flow.initialized.assign(True)
+    return flow
+
+
+class _LazyArrays(Mapping):
+    """The tensors of a checkpoint by name, read when asked for."""
+
+    def __init__(self, names: Mapping[str, str], reader: Any):
+        self._names = names
+        self._reader = reader
+
+    def __getitem__(self, name):
+        return self._reader.get_tensor(self._names[name])
+
+    def __iter__(self):
+        return iter(self._names)
+
+    def __len__(self):
+        return len(self._names)
+
+
+def _values(
+    arrays: Mapping[str, np.ndarray], config: c.ModelConfig
+) -> tuple[dict[str, np.ndarray | None], list[str], list[str]]:
+    """Every variable's value by its path (None where incomplete), and what is missing and misshapen."""
+    missing: list[str] = []
+    misshapen: list[str] = []
+    values: dict[str, np.ndarray | None] = {}
+
+    def read(name: str) -> np.ndarray | None:
+        if name not in arrays:
+            missing.append(name)
+            return None
+        return np.asarray(arrays[name])
+
+    def put(path: str, names: list[str], transform: Callable[[np.ndarray], np.ndarray], stack: bool = True) -> None:
+        parts = [read(name) for name in names]
+        if any(part is None for part in parts):
+            values[path] = None
+        elif len({part.shape for part in parts}) > 1:
+            values[path] = None
+            misshapen.append(f"{path}: the steps' shapes differ: {sorted({part.shape for part in parts})}")
+        else:
+            values[path] = np.stack([transform(part) for part in parts]) if stack else transform(parts[0])
+
+    def put_actnorm(path: str, names: list[str]) -> None:
+        put(f"{path}/bias", [f"{name}_center/b" for name in names], np.ravel)
+        put(f"{path}/logs", [f"{name}_scale/logs" for name in names], np.ravel)
+
+    def put_zero_layer(path: str, name: str, kernel: Callable[[np.ndarray], np.ndarray]) -> None:
+        put(f"{path}/kernel", [f"{name}/W"], kernel, stack=False)
+        put(f"{path}/bias", [f"{name}/b"], np.ravel, stack=False)
+        put(f"{path}/logs", [f"{name}/logs"], np.ravel, stack=False)
+
+    level = 0
+    for i, layer in enumerate(config.layers):
+        path = f"layers/{i:02d}_{type(layer).__name__.lower()}"
+        if isinstance(layer, c.Steps):
+            steps = [f"model/{level}/{k}" for k in range(layer.depth)]
+            put_actnorm(f"{path}/actnorm", [f"{step}/actnorm" for step in steps])
+            if layer.permutation == "shuffle":
+                names = [f"{step}/shuffle/indices" for step in steps]
+                put(f"{path}/shuffle/indices", names, lambda a: a.astype(np.int32))
+            elif layer.permutation in ("conv1x1", "conv1x1_dense"):
+                put(f"{path}/conv1x1/weight", [f"{step}/invconv/W" for step in steps], np.asarray)
+                weight = values[f"{path}/conv1x1/weight"]
+                if layer.permutation == "conv1x1" and weight is not None:
+                    del values[f"{path}/conv1x1/weight"]
+                    factors = invertible_conv.plu_parameters(weight)
+                    values.update({f"{path}/conv1x1/{name}": factor for name, factor in factors.items()})
+            network = f"{path}/network"
+            for ours, theirs in (("conv1", "l_1"), ("conv2", "l_2"), ("conv3", "l_last")):
+                put(f"{network}/{ours}/kernel", [f"{step}/f1/{theirs}/W" for step in steps], np.asarray)
+            put_actnorm(f"{network}/actnorm1", [f"{step}/f1/l_1/actnorm" for step in steps])
+            put_actnorm(f"{network}/actnorm2", [f"{step}/f1/l_2/actnorm" for step in steps])
+            put(f"{network}/conv3/bias", [f"{step}/f1/l_last/b" for step in steps], np.ravel)
+            put(f"{network}/conv3/logs", [f"{step}/f1/l_last/logs" for step in steps], np.ravel)
+            level += 1
+        elif isinstance(layer, c.Split):
+            put_zero_layer(path, f"model/pool{level - 1}/conv", np.asarray)
+        elif isinstance(layer, c.TopPrior):
+            if layer.learned:
+                # The official kernel also covers channels of zeros, which no value of it can change.
+                put_zero_layer(f"{path}/border", "model/prior/p", lambda w: w[:, :, -1:])
+            if layer.conditional:
+                put_zero_layer(f"{path}/label", "model/prior/y_emb", np.asarray)
+    if config.classifier:
+        put_zero_layer("classifier", "model/classifier", np.asarray)
+    return values, missing, misshapen

@@ -1,0 +1,76 @@
+"""Model directories: `config.json` beside `checkpoints/`."""
+
+import os
+import pathlib
+
+import tensorflow as tf
+
+from glow_tf.config import ModelConfig
+from glow_tf.models.flow import Flow
+
+PRETRAINED = pathlib.Path(__file__).parent.parent / "pretrained"
+CONFIG_FILE = "config.json"
+CHECKPOINTS = "checkpoints"
+
+
+def load(path: str | os.PathLike, *, weights: str = "ema") -> Flow:
+    """The flow of a model directory.
+
+    Args:
+      path: the `--model_dir` of a training run, a directory written by `save`, or `"pretrained"` for the model of the
+        bundled data set that comes with the package.
+      weights: `ema`, the moving average, which evaluation and samples use, where the checkpoint has it; or `raw`.
+
+    Raises:
+      FileNotFoundError: if there is no model, or no checkpoint yet.
+      ValueError: if the checkpoint is damaged or belongs to another configuration.
+    """
+    if weights not in ("ema", "raw"):
+        raise ValueError(f"weights={weights!r} is not 'ema' or 'raw'.")
+    directory = PRETRAINED if os.fspath(path) == "pretrained" else pathlib.Path(path)
+    flow = Flow(load_config(directory))
+    checkpoint = tf.train.latest_checkpoint(directory / CHECKPOINTS)
+    if checkpoint is None:
+        raise FileNotFoundError(f"{directory / CHECKPOINTS} holds no checkpoint: has the training begun?")
+    try:
+        names = tf.train.load_checkpoint(checkpoint).get_variable_to_shape_map()
+        tf.train.Checkpoint(flow=flow).restore(checkpoint).assert_existing_objects_matched().expect_partial()
+        if weights == "ema" and any(name.startswith("ema/") for name in names):
+            status = tf.train.Checkpoint(ema=flow.named_variables(trainable=True)).restore(checkpoint)
+            status.assert_existing_objects_matched().expect_partial()
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        raise ValueError(f"Checkpoint {checkpoint} cannot be read into the model of {directory}: {error}") from error
+    return flow
+
+
+def load_config(directory: str | os.PathLike) -> ModelConfig:
+    """The model's config in a model directory.
+
+    Raises:
+      FileNotFoundError: if there is none.
+      ValueError: if it cannot be read.
+    """
+    file = pathlib.Path(directory) / CONFIG_FILE
+    if not file.is_file():
+        raise FileNotFoundError(f"{directory} is no model directory: it has no {CONFIG_FILE}.")
+    try:
+        return ModelConfig.from_json(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+
+
+def save_config(config: ModelConfig, directory: str | os.PathLike) -> None:
+    """Writes `config.json`, whole or not at all."""
+    directory = pathlib.Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    temporary = directory / f".{CONFIG_FILE}.{os.getpid()}"
+    temporary.write_text(config.to_json() + "\n")
+    temporary.replace(directory / CONFIG_FILE)
+
+
+def save(flow: Flow, path: str | os.PathLike) -> None:
+    """Writes a flow as a model directory that `load` reads: its config and its weights."""
+    directory = pathlib.Path(path)
+    save_config(flow.config, directory)
+    checkpoint = tf.train.Checkpoint(flow=flow)
+    tf.train.CheckpointManager(checkpoint, str(directory / CHECKPOINTS), max_to_keep=1).save()

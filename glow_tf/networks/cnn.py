@@ -1,0 +1,41 @@
+"""Glow's coupling network (Kingma & Dhariwal 2018, section 5 and the official code).
+
+3x3 convolution, actnorm, ReLU; 1x1 convolution, actnorm, ReLU; 3x3 convolution that starts at zero, with a bias and a
+learned scale. The 3x3 convolutions see an indicator of the border.
+"""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from glow_tf.networks import parameters as p
+from glow_tf.networks.convolution import convolve
+
+_STDDEV = 0.05
+
+
+def initial_parameters(
+    rng: np.random.Generator, depth: int, inputs: int, outputs: int, width: int, blocks: int = 2
+) -> dict[str, Any]:
+    """Stacked parameters of `depth` networks from `inputs` to `outputs` channels; `blocks` is always 2."""
+    del blocks
+    return {
+        "conv1": {"kernel": rng.normal(0, _STDDEV, [depth, 3, 3, inputs + 1, width])},
+        "actnorm1": p.actnorm_parameters(depth, width),
+        "conv2": {"kernel": rng.normal(0, _STDDEV, [depth, 1, 1, width, width])},
+        "actnorm2": p.actnorm_parameters(depth, width),
+        "conv3": {"kernel": np.zeros([depth, 3, 3, width + 1, outputs]), **p.actnorm_parameters(depth, outputs)},
+    }
+
+
+def tensors(parameters: dict[str, Any]) -> dict[str, Any]:
+    """What `apply` reads, stacked like `parameters`."""
+    return {name: p.scaled(layer) if "logs" in layer else dict(layer) for name, layer in parameters.items()}
+
+
+def apply(tensors: dict[str, Any], x: tf.Tensor, normalize: p.Normalize = p.actnorm) -> tf.Tensor:
+    """[B, H, W, inputs] to [B, H, W, outputs], with the tensors of one network."""
+    h = tf.nn.relu(normalize(tensors["actnorm1"], convolve(x, tensors["conv1"]["kernel"])))
+    h = tf.nn.relu(normalize(tensors["actnorm2"], convolve(h, tensors["conv2"]["kernel"])))
+    return p.actnorm(tensors["conv3"], convolve(h, tensors["conv3"]["kernel"]))

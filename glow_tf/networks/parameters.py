@@ -1,0 +1,37 @@
+"""Names and helpers that the coupling networks share.
+
+A network is a module of pure functions:
+
+  initial_parameters(rng, depth, inputs, outputs, width, ...) -> nest of arrays, stacked along a leading axis of `depth`
+  tensors(parameters)                                         -> nest of tensors, what `apply` reads, stacked alike
+  apply(tensors, x, normalize=actnorm)                        -> h
+
+`tensors` takes what can be computed for all steps at once out of the loop over them. `normalize(layer, h)` is called
+with the tensors {bias, log_scale} of every actnorm; the data-dependent initialisation passes a function of its own.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+# The official code learns logarithms of scales at a third of their size.
+LOG_SCALE_FACTOR = 3.0
+
+Normalize = Callable[[dict[str, tf.Tensor], tf.Tensor], tf.Tensor]
+
+
+def actnorm_parameters(depth: int, channels: int) -> dict[str, np.ndarray]:
+    """Bias and log-scale of an actnorm, both zero: [depth, channels]."""
+    return {"bias": np.zeros([depth, channels]), "logs": np.zeros([depth, channels])}
+
+
+def scaled(layer: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """A layer's tensors with `log_scale` in place of the parameter `logs`."""
+    tensors = {name: value for name, value in layer.items() if name != "logs"}
+    return {**tensors, "log_scale": LOG_SCALE_FACTOR * layer["logs"]}
+
+
+def actnorm(layer: dict[str, tf.Tensor], h: tf.Tensor) -> tf.Tensor:
+    """(h + bias) * exp(log_scale): an actnorm inside a network, and the output scale of a zero-initialised layer."""
+    return (h + layer["bias"]) * tf.exp(layer["log_scale"])
