@@ -1,0 +1,15 @@
+"""Images to train on: sources (TFDS, image folder, arrays, bundled) and batches of them."""
+
+from glow_tf.data.bundled import people_attributes
+from glow_tf.data.loading import load_source
+from glow_tf.data.pipeline import test_batches, train_batches
+from glow_tf.data.source import DataError, Source
+
+__all__ = [
+    "DataError",
+    "Source",
+    "load_source",
+    "people_attributes",
+    "test_batches",
+    "train_batches",
+]

@@ -1,0 +1,81 @@
+"""The bundled data set `people`: 1,008 portraits, there without any download.
+
+Pictures of Noto Emoji at 32x32 on white; `people.LICENSE.md` has source and licence, and
+`tools/make_bundled_data.py` made the file.
+"""
+
+import importlib.resources
+
+import numpy as np
+
+from glow_tf.data import images as image_tools
+from glow_tf.data.arrays import array_reader
+from glow_tf.data.indexed import IndexedSource
+from glow_tf.data.source import SPLITS
+
+NAME = "people"
+
+
+def people_source(image_size: int | tuple[int, int] | None = None, channels: int | None = None) -> IndexedSource:
+    """Source of the bundled portraits, labelled with the skin tone, one of six.
+
+    About a tenth, fixed, is the test split: emoji none of whose skin tones is in the other.
+
+    Args:
+        image_size: H = W or (H, W); 32 by default, 16 and 8 being exact averages of it.
+        channels: 3 (RGB, the default) or 1 (grey).
+
+    Returns:
+        The source.
+
+    Raises:
+        DataError: on an impossible image_size or channels.
+    """
+    size = image_tools.parse_size(image_size) or (32, 32)
+    image_shape = (*size, image_tools.parse_channels(channels, default=3))
+    arrays = _load()
+    rows = {"train": ~arrays["is_test"], "test": arrays["is_test"]}
+    class_names = tuple(str(name) for name in arrays["class_names"])
+    return IndexedSource(
+        name=NAME,
+        image_shape=image_shape,
+        num_classes=len(class_names),
+        class_names=class_names,
+        sizes={split: int(rows[split].sum()) for split in SPLITS},
+        readers={
+            split: array_reader(arrays["images"][rows[split]], arrays["labels"][rows[split]], image_shape)
+            for split in SPLITS
+        },
+    )
+
+
+def people_attributes(split: str | None = None) -> dict[str, np.ndarray]:
+    """What is known of each bundled picture.
+
+    Args:
+        split: "train" or "test" for the pictures of that split, in the order of
+            `Source.examples(split)`; None for all, in the order of the file.
+
+    Returns:
+        Dict of arrays [N]: `labels` int32 (skin tone, index into `class_names`), `group`
+        int32 (kind of picture, index into `group_names`), `gender` str ("man", "woman" or
+        "person"), `names` str (of the emoji, the same for all its skin tones), `is_test`
+        bool; beside them `class_names` and `group_names`.
+
+    Raises:
+        ValueError: on an unknown split.
+    """
+    if split is not None and split not in SPLITS:
+        raise ValueError(f"split must be 'train', 'test' or None, got {split!r}.")
+    arrays = _load()
+    del arrays["images"]
+    if split is None:
+        return arrays
+    rows = arrays["is_test"] == (split == "test")
+    return {key: values if key.endswith("_names") else values[rows] for key, values in arrays.items()}
+
+
+def _load():
+    file = importlib.resources.files("glow_tf.data").joinpath("people.npz")
+    with file.open("rb") as stream, np.load(stream) as arrays:
+        return dict(arrays)

@@ -1,0 +1,205 @@
+"""Images in a folder: `--dataset=folder --data_dir=DIR`."""
+
+import hashlib
+import logging
+import os
+import threading
+import unicodedata
+
+from glow_tf.data import images
+from glow_tf.data.indexed import IndexedSource
+from glow_tf.data.source import DataError, check_fraction
+
+_log = logging.getLogger(__name__)
+
+TEST_FRACTION = 0.1
+# Sub-folders that are splits rather than labels, if "train" and one of the others are there
+# and nothing else; the first that is there is the test split.
+_TRAIN_FOLDER = "train"
+_TEST_FOLDERS = ("test", "validation", "valid", "val")
+# Formats that Pillow knows by name only: it opens them with an external program, or not at all.
+_STUBS = frozenset(("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"))
+
+
+def folder_source(
+    data_dir: str | None,
+    image_size: int | tuple[int, int] | None,
+    channels: int | None = None,
+    test_fraction: float | None = None,
+    name: str = "folder",
+) -> IndexedSource:
+    """Source of the images under a folder, decoded as they are needed.
+
+    The first folder under `data_dir` is an image's label; images directly in `data_dir`, or
+    all in one sub-folder, have none. If the sub-folders are `train` and one or more of `test`,
+    `validation`, `valid` and `val`, they are the splits, and labels start one level further
+    down. Otherwise the hash of a file's relative name decides its split, so that adding files
+    moves none.
+
+    Hidden files and files without the ending of an image are passed over. An image that
+    cannot be read is left out, logged once, and noted in `Source.skipped`.
+
+    Args:
+        data_dir: the folder.
+        image_size: H = W, or (H, W), in pixels.
+        channels: 3 (RGB, the default) or 1 (grey).
+        test_fraction: share of the files in the test split, in (0, 1); 0.1 by default.
+        name: name of the source.
+
+    Returns:
+        The source.
+
+    Raises:
+        DataError: if the folder or image_size is missing, if it holds fewer than two readable
+            images, or images both directly in it and in sub-folders.
+    """
+    if not data_dir:
+        raise DataError("dataset=folder needs the folder of images: set --data_dir.")
+    root = os.path.expanduser(os.fspath(data_dir))
+    if not os.path.isdir(root):
+        raise DataError(f"--data_dir={data_dir} is not a folder; set it to a folder of images.")
+    size = images.parse_size(image_size)
+    if size is None:
+        raise DataError("dataset=folder needs the size to bring images to: set --image_size (pixels).")
+    image_shape = (*size, images.parse_channels(channels, default=3))
+    fraction = check_fraction(test_fraction, TEST_FRACTION)
+
+    files = _list_images(root)
+    if not files:
+        raise DataError(
+            f"--data_dir={data_dir} holds no images (png, jpeg, bmp, webp, gif, ...); set it to a folder that does."
+        )
+    decoder = _Decoder(root, image_shape)
+    folders = {file.split("/")[0] if "/" in file else "" for file in files}
+    test_folders = [folder for folder in _TEST_FOLDERS if folder in folders]
+    if test_folders and folders == {_TRAIN_FOLDER, *test_folders}:
+        splits = {
+            split: [file for file in files if file.startswith(folder + "/")]
+            for split, folder in (("train", _TRAIN_FOLDER), ("test", test_folders[0]))
+        }
+        for split in splits.values():
+            if not any(decoder.decode(file) is not None for file in split):
+                raise decoder.unreadable(split)
+        depth = 1
+    else:
+        splits = _split_by_hash(files, fraction, decoder)
+        depth = 0
+
+    class_names, labels = _labels(root, splits, depth)
+    return IndexedSource(
+        name=name,
+        image_shape=image_shape,
+        num_classes=len(class_names),
+        class_names=class_names,
+        sizes={split: len(files) for split, files in splits.items()},
+        skipped=decoder.skipped,
+        readers={split: _reader(decoder, splits[split], labels[split]) for split in splits},
+    )
+
+
+class _Decoder:
+    """Decodes files under a folder, and keeps account of those that cannot be read."""
+
+    def __init__(self, root, image_shape):
+        self.skipped = {}
+        self._root = root
+        self._image_shape = image_shape
+        self._lock = threading.Lock()
+
+    def decode(self, file):
+        """Returns uint8 [H, W, C], or None if the file cannot be read."""
+        try:
+            return images.decode_file(os.path.join(self._root, file), self._image_shape)
+        except Exception as error:  # On a broken file, Pillow's decoders raise nearly anything.
+            reason = f"{type(error).__name__}: {error}"
+        with self._lock:
+            new = file not in self.skipped
+            self.skipped[file] = reason
+        if new:
+            _log.warning("Skipping %s, which cannot be read: %s", file, reason)
+        return None
+
+    def unreadable(self, files):
+        """The error to raise if `files` leave too little to read."""
+        bad = [file for file in files if file in self.skipped]
+        first = f" {bad[0]}: {self.skipped[bad[0]]}." if bad else ""
+        return DataError(
+            f"{self._root} needs at least 2 readable images, one to train on and one to test "
+            f"on; of {len(files)}, {len(bad)} cannot be read.{first} Add images, or convert "
+            "these to png."
+        )
+
+
+def _reader(decoder, files, labels):
+    def read(index):
+        pixels = decoder.decode(files[index])
+        return None if pixels is None else (pixels, labels[index])
+
+    return read
+
+
+def _list_images(root):
+    """Relative names, with forward slashes, of all image files under a folder, sorted."""
+    from PIL import Image
+
+    suffixes = {
+        suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN and kind not in _STUBS
+    }
+    found, visited = [], set()
+    for folder, subfolders, files in os.walk(root, followlinks=True):
+        # A link may lead back up.
+        real = os.path.realpath(folder)
+        if real in visited:
+            subfolders.clear()
+            continue
+        visited.add(real)
+        subfolders[:] = [s for s in subfolders if not s.startswith(".") and s != "__MACOSX"]
+        for file in files:
+            if not file.startswith(".") and os.path.splitext(file)[1].lower() in suffixes:
+                found.append(os.path.relpath(os.path.join(folder, file), root))
+    return sorted(file.replace(os.sep, "/") for file in found)
+
+
+def _position(file):
+    """A number in [0, 1) that the file's name determines, whatever the operating system."""
+    digest = hashlib.sha256(unicodedata.normalize("NFC", file).encode("utf-8", "surrogateescape"))
+    return int.from_bytes(digest.digest()[:8], "big") / 2**64
+
+
+def _split_by_hash(files, fraction, decoder):
+    """Splits by the position of each name; both splits get a readable image."""
+    ranked = sorted(files, key=_position)
+
+    def readable(index):
+        return decoder.decode(ranked[index]) is not None
+
+    first = next((i for i in range(len(ranked)) if readable(i)), None)
+    last = next((i for i in reversed(range(len(ranked))) if readable(i)), None)
+    if first == last:
+        raise decoder.unreadable(files)
+    cut = sum(_position(file) < fraction for file in ranked)
+    cut = min(max(cut, first + 1), last)
+    return {"train": sorted(ranked[cut:]), "test": sorted(ranked[:cut])}
+
+
+def _labels(root, splits, depth):
+    """Class names, and the label of each file of each split; labels are 0 without classes."""
+    folders = {
+        split: [parts[depth] if len(parts) > depth + 1 else None for parts in map(_parts, files)]
+        for split, files in splits.items()
+    }
+    names = {name for split in folders.values() for name in split}
+    if None in names and len(names) > 1:
+        raise DataError(
+            f"{root} has images both directly in it and in sub-folders, which are labels "
+            f"({', '.join(sorted(names - {None})[:3])}). Move the former into a sub-folder, or "
+            "all images into one."
+        )
+    # One folder around everything tells nothing apart.
+    class_names = tuple(sorted(names)) if len(names) > 1 else ()
+    number = {name: label for label, name in enumerate(class_names)}
+    return class_names, {split: [number.get(name, 0) for name in files] for split, files in folders.items()}
+
+
+def _parts(file):
+    return file.split("/")

@@ -1,0 +1,121 @@
+"""Brings any picture to uint8 of the shape asked for.
+
+One rule for all data: transparency goes on white, the shorter side is resized to match, the
+centre is kept. Shrinking by a whole factor averages squares of pixels, which is exact; any
+other factor uses antialiased bicubic resampling.
+"""
+
+import numpy as np
+
+from glow_tf.data.source import DataError
+
+
+def parse_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
+    """Reads an image size: an int, (H, W) or None.
+
+    Returns:
+        (H, W), or None for None.
+
+    Raises:
+        DataError: if it is neither, or not positive.
+    """
+    if image_size is None:
+        return None
+    sides = np.atleast_1d(np.asarray(image_size))
+    if sides.shape not in ((1,), (2,)) or sides.dtype.kind not in "iu" or sides.min() < 1:
+        raise DataError(f"image_size must be a number of pixels or (height, width), got {image_size!r}.")
+    return int(sides[0]), int(sides[-1])
+
+
+def parse_channels(channels: int | None, default: int) -> int:
+    """Returns the number of channels, 1 or 3; `default` for None. Raises DataError."""
+    if channels is None:
+        return default
+    if channels not in (1, 3):
+        raise DataError(f"channels must be 1 (grey) or 3 (RGB), got {channels!r}.")
+    return int(channels)
+
+
+def fit_pixels(pixels: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """Resizes, crops and converts one image.
+
+    Args:
+        pixels: uint8 [h, w, c], c being 1 (grey), 3 (RGB) or 4 (RGBA).
+        image_shape: (H, W, C) to return, C being 1 or 3.
+
+    Returns:
+        uint8 [H, W, C].
+    """
+    from PIL import Image
+
+    if pixels.shape == tuple(image_shape):
+        return np.array(pixels)
+    flat = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+    return _fit(Image.fromarray(np.ascontiguousarray(flat)), image_shape)
+
+
+def decode_file(path: str, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """Reads a picture file: any format, colour mode and orientation that Pillow opens.
+
+    Args:
+        path: file name; of an animation, the first frame is taken.
+        image_shape: (H, W, C) to return, C being 1 or 3.
+
+    Returns:
+        uint8 [H, W, C].
+
+    Raises:
+        Exception: of whatever kind Pillow raises on a broken file.
+    """
+    from PIL import Image, ImageOps
+
+    side = 2 * max(image_shape[:2])
+    with Image.open(path) as file:
+        # JPEG alone: decodes large photographs at a half, quarter or eighth, never below
+        # twice the size wanted.
+        file.draft(None, (side, side))
+        return _fit(ImageOps.exif_transpose(file), image_shape)
+
+
+def _fit(image, image_shape):
+    height, width, channels = image_shape
+    image = _on_white(_to_eight_bits(image)).convert("L" if channels == 1 else "RGB")
+    pixels = np.asarray(_resize_and_crop(image, height, width))
+    return pixels.reshape(image_shape)
+
+
+def _to_eight_bits(image):
+    from PIL import Image
+
+    if image.mode == "F":
+        raise ValueError("pixels are floating-point; convert the file to 8 or 16 bits")
+    if not image.mode.startswith("I"):
+        return image
+    deep = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
+    return Image.fromarray(((deep * 255 + 32767) // 65535).astype(np.uint8))
+
+
+def _on_white(image):
+    from PIL import Image
+
+    if not image.has_transparency_data:
+        return image
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+
+
+def _resize_and_crop(image, height, width):
+    from PIL import Image
+
+    if image.size == (width, height):
+        return image
+    scale = min(image.height / height, image.width / width)
+    box_height, box_width = scale * height, scale * width
+    # Whole-pixel offsets, so that a crop without resizing copies pixels.
+    top, left = int((image.height - box_height) / 2), int((image.width - box_width) / 2)
+    whole = scale >= 1 and float(scale).is_integer()
+    return image.resize(
+        (width, height),
+        Image.Resampling.BOX if whole else Image.Resampling.BICUBIC,
+        box=(left, top, left + box_width, top + box_height),
+    )

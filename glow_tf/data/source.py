@@ -1,0 +1,116 @@
+"""What a data set is to the rest of the program."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+SPLITS = ("train", "test")
+
+
+class DataError(ValueError):
+    """The data cannot be used as asked; the message names what is wrong and the way out."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Source:
+    """Labelled uint8 images of one shape, in a train and a test split.
+
+    Attributes:
+        name: the name it was loaded by.
+        image_shape: (H, W, C) of every image, C being 1 or 3.
+        num_classes: number of labels; 0 where the data has none.
+        class_names: name of each label, of length `num_classes`.
+        sizes: number of images of "train" and "test".
+        skipped: images left out because they cannot be read, name to reason; grows as they
+            are met. Only image folders have any.
+    """
+
+    name: str
+    image_shape: tuple[int, int, int]
+    num_classes: int
+    class_names: tuple[str, ...]
+    sizes: Mapping[str, int | None]
+    skipped: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def examples(self, split: str, seed: int | None = None, start: int = 0) -> tf.data.Dataset:
+        """Opens a split, one example at a time.
+
+        Args:
+            split: "train" or "test".
+            seed: None for one pass in a fixed order. An integer for an infinite stream, in a
+                new order every epoch which (seed, epoch) determine.
+            start: position at which to join the infinite stream: its first example is the
+                one that an uninterrupted stream has there.
+
+        Returns:
+            Dataset of (image uint8 [H, W, C], label int32 []); the label is 0 where the data
+            has none.
+
+        Raises:
+            ValueError: on an unknown split, a seed outside 64 bits, a negative start, or a
+                start without a seed.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"split must be 'train' or 'test', got {split!r}.")
+        if seed is not None and not (_is_int(seed) and -(2**63) <= seed < 2**63):
+            raise ValueError(f"seed must be an integer of at most 64 bits or None, got {seed!r}.")
+        if not _is_int(start) or start < 0:
+            raise ValueError(f"start must be an integer >= 0, got {start!r}.")
+        if start and seed is None:
+            raise ValueError(f"start={start} needs a seed: one pass always starts at 0.")
+        dataset = self._stream(split, seed, start)
+        options = tf.data.Options()
+        options.deterministic = True
+        return dataset.with_options(options)
+
+    def _stream(self, split: str, seed: int | None, start: int) -> tf.data.Dataset:
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """One line for people: name, image shape, classes, sizes."""
+        shape = "x".join(str(size) for size in self.image_shape)
+        classes = f"{self.num_classes} classes" if self.num_classes else "no labels"
+        sizes = " + ".join(f"{self.sizes[split]} {split}" for split in SPLITS)
+        return f"{self.name}: {shape}, {classes}, {sizes} images"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.describe()}>"
+
+
+def held_out_count(count: int, test_fraction: float | None, test_size: int | None, default: float, name: str) -> int:
+    """How many of `count` examples to hold out for the test split: at least 1, never all.
+
+    Args:
+        count: number of examples in all.
+        test_fraction: share to hold out, in (0, 1); None for `default`.
+        test_size: number to hold out, instead of a share; None for the share.
+        default: the share where neither is given.
+        name: what the examples are called in an error.
+
+    Raises:
+        DataError: if there are fewer than two examples, or nothing would be left of a split.
+    """
+    fraction = check_fraction(test_fraction, default)
+    if count < 2:
+        raise DataError(f"{name} holds {count} image(s); at least 2 are needed, one to train on and one to test on.")
+    if test_size is None:
+        return min(max(1, round(count * fraction)), count - 1)
+    if not _is_int(test_size) or not 1 <= test_size < count:
+        raise DataError(
+            f"test_size must be between 1 and {count - 1} for the {count} images of {name}, got {test_size!r}."
+        )
+    return int(test_size)
+
+
+def check_fraction(test_fraction: float | None, default: float) -> float:
+    """Returns the share to hold out, in (0, 1); `default` for None. Raises DataError."""
+    fraction = default if test_fraction is None else test_fraction
+    if not 0 < fraction < 1:
+        raise DataError(f"test_fraction must lie between 0 and 1, got {test_fraction!r}.")
+    return fraction
+
+
+def _is_int(value) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)

@@ -1,0 +1,149 @@
+"""Arrays in .npz and .npy files, good and bad."""
+
+import numpy as np
+import pytest
+
+from glow_tf.data import DataError, load_source
+
+
+def numbered(count, shape=(4, 4, 3)):
+    """Images; image i is filled with i."""
+    return np.broadcast_to(np.arange(count, dtype=np.uint8).reshape(-1, *[1] * len(shape)), (count, *shape))
+
+
+def save(tmp_path, **arrays):
+    path = tmp_path / "x.npz"
+    np.savez(path, **arrays)
+    return str(path)
+
+
+def load(path, **options):
+    return load_source("arrays", data_dir=str(path), **options)
+
+
+def values(source, split):
+    return [int(image[0, 0, 0]) for image, _ in source.examples(split)]
+
+
+def labels(source, split):
+    return [int(label) for _, label in source.examples(split)]
+
+
+def test_the_last_tenth_is_held_out_with_its_labels(tmp_path):
+    source = load(save(tmp_path, images=numbered(20), labels=np.arange(20) % 5))
+    assert values(source, "train") == list(range(18))
+    assert values(source, "test") == [18, 19]
+    assert labels(source, "test") == [3, 4]
+    assert labels(source, "train") == [i % 5 for i in range(18)]
+    assert (source.num_classes, source.class_names) == (5, ("0", "1", "2", "3", "4"))
+
+
+def test_held_out_share_and_number(tmp_path):
+    path = save(tmp_path, images=numbered(20))
+    assert load(path, test_fraction=0.5).sizes["test"] == 10
+    assert values(load(path, test_size=3), "test") == [17, 18, 19]
+    with pytest.raises(DataError, match="test_size"):
+        load(path, test_size=20)
+
+
+def test_test_arrays_are_the_test_split(tmp_path):
+    path = save(
+        tmp_path,
+        images=numbered(5),
+        labels=np.zeros(5, int),
+        test_images=numbered(3) + np.uint8(100),
+        test_labels=np.array([0, 1, 2]),
+    )
+    source = load(path)
+    assert values(source, "train") == [0, 1, 2, 3, 4]
+    assert values(source, "test") == [100, 101, 102]
+    assert labels(source, "test") == [0, 1, 2]
+    assert source.num_classes == 3
+
+
+def test_npy_is_read_from_disk_and_shuffled(tmp_path):
+    np.save(tmp_path / "x.npy", numbered(20))
+    source = load(tmp_path / "x.npy")
+    epoch = [int(image[0, 0, 0]) for image, _ in source.examples("train", seed=1).take(18)]
+    assert sorted(epoch) == list(range(18)) != epoch
+
+
+def test_npy_is_not_copied(tmp_path):
+    """A gigabyte of holes on disk opens, and gives an example, in a few megabytes."""
+    import resource
+
+    path = tmp_path / "big.npy"
+    np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=(350_000, 32, 32, 3)).flush()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    source = load(path)
+    next(iter(source.examples("train", seed=0)))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
+
+
+def test_grey_images_without_a_channel_axis(tmp_path):
+    assert load(save(tmp_path, images=numbered(4, (6, 5)))).image_shape == (6, 5, 1)
+
+
+def test_a_single_array_of_any_name(tmp_path):
+    assert load(save(tmp_path, arr_0=numbered(4))).sizes["train"] == 3
+
+
+def test_rgba_goes_on_white(tmp_path):
+    source = load(save(tmp_path, images=np.zeros((4, 4, 4, 4), np.uint8)))
+    assert source.image_shape == (4, 4, 3)
+    assert values(source, "train") == [255, 255, 255]
+
+
+def test_resize_and_channels(tmp_path):
+    source = load(save(tmp_path, images=numbered(4, (8, 12, 3))), image_size=4, channels=1)
+    assert source.image_shape == (4, 4, 1)
+    assert values(source, "train") == [0, 1, 2]
+
+
+def test_whole_number_labels_of_other_types(tmp_path):
+    path = save(tmp_path, images=numbered(4), labels=np.array([[0.0], [1.0], [2.0], [1.0]]))
+    assert labels(load(path), "train") == [0, 1, 2]
+
+
+IMAGES = np.zeros((4, 8, 8, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"images": IMAGES.astype(np.float32)}, "float32.*uint8"),
+        ({"images": IMAGES.astype(np.int64)}, "int64.*uint8"),
+        ({"images": IMAGES[0, 0]}, r"\(8, 3\)"),
+        ({"images": IMAGES.transpose(0, 3, 1, 2)}, "Channels first"),
+        ({"images": IMAGES[:0]}, r"\(0, 8, 8, 3\)"),
+        ({"images": IMAGES[:1]}, "at least 2"),
+        ({"x": IMAGES, "y": np.zeros(4)}, "it has x, y"),
+        ({"images": IMAGES, "labels": np.array([0, 1, np.nan, 1])}, "label 2 is nan"),
+        ({"images": IMAGES, "labels": np.array([0, 1, 2, -1])}, "label 3 is -1"),
+        ({"images": IMAGES, "labels": np.array([0, 1.5, 2, 1])}, "label 1 is 1.5"),
+        ({"images": IMAGES, "labels": np.zeros(3, int)}, r"\(3,\).*4 images"),
+        ({"images": IMAGES, "labels": np.zeros((4, 10), int)}, r"\(4, 10\)"),
+        ({"images": IMAGES, "labels": np.array(list("abca"))}, "whole numbers"),
+        ({"images": IMAGES, "labels": np.zeros(4, int), "test_images": IMAGES}, "test_labels"),
+        ({"images": IMAGES, "test_images": IMAGES[:, :4, :4]}, "--image_size"),
+        ({"images": np.array([{}, {}])}, "object"),
+    ],
+)
+def test_unfit_arrays_are_named(tmp_path, arrays, message):
+    with pytest.raises(DataError, match=message):
+        load(save(tmp_path, **arrays))
+
+
+def test_missing_files_are_named(tmp_path):
+    with pytest.raises(DataError, match="--data_dir"):
+        load_source("arrays")
+    with pytest.raises(DataError, match="nowhere.npz"):
+        load(tmp_path / "nowhere.npz")
+    with pytest.raises(DataError, match="a folder"):
+        load(tmp_path)
+    (tmp_path / "x.npz").write_bytes(b"PK\x03\x04 broken")
+    with pytest.raises(DataError, match="x.npz"):
+        load(tmp_path / "x.npz")
+    (tmp_path / "x.npy").write_bytes(b"nothing of the kind")
+    with pytest.raises(DataError, match="x.npy"):
+        load(tmp_path / "x.npy")

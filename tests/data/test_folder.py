@@ -1,0 +1,206 @@
+"""Folders of images, good and bad."""
+
+import logging
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from glow_tf.data import DataError, load_source, train_batches
+from glow_tf.data import test_batches as batches_of_test
+
+
+def paint(path, value, size=(8, 8)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((*size, 3), value, np.uint8)).save(path)
+
+
+@pytest.fixture
+def flat(tmp_path):
+    """Forty images; image i is painted with value i."""
+    for i in range(40):
+        paint(tmp_path / f"{i:02d}.png", i)
+    return tmp_path
+
+
+def values(dataset):
+    return [int(image[0, 0, 0]) for image, _ in dataset]
+
+
+def load(folder, **options):
+    return load_source("folder", data_dir=str(folder), image_size=8, **options)
+
+
+def test_every_image_is_in_exactly_one_split(flat):
+    source = load(flat)
+    train, test = values(source.examples("train")), values(source.examples("test"))
+    assert sorted(train + test) == list(range(40))
+    assert (len(train), len(test)) == (source.sizes["train"], source.sizes["test"])
+    assert source.num_classes == 0
+    assert source.image_shape == (8, 8, 3)
+
+
+def test_test_fraction_is_about_what_was_asked(flat):
+    # Binomial(40, 1/2): beyond 8 to 32 once in 10,000.
+    assert 8 <= load(flat, test_fraction=0.5).sizes["test"] <= 32
+
+
+def test_adding_files_moves_none(flat):
+    before = values(load(flat).examples("test"))
+    for i in range(40, 80):
+        paint(flat / f"{i:02d}.png", i)
+    after = values(load(flat).examples("test"))
+    assert [value for value in after if value < 40] == before
+
+
+def test_split_does_not_depend_on_where_the_folder_is(flat, tmp_path_factory):
+    copy = tmp_path_factory.mktemp("elsewhere") / "x"
+    flat.rename(copy)
+    once = values(load(copy).examples("test"))
+    copy.rename(flat)
+    assert values(load(flat).examples("test")) == once
+
+
+def test_two_images_fill_both_splits(tmp_path):
+    paint(tmp_path / "a.png", 1)
+    paint(tmp_path / "b.jpg", 2)
+    source = load(tmp_path)
+    assert dict(source.sizes) == {"train": 1, "test": 1}
+
+
+def test_folders_are_labels_in_sorted_order(tmp_path):
+    for label, name in enumerate(["ant", "bee", "cat"]):
+        for i in range(8):
+            paint(tmp_path / name / f"deep{i % 2}" / f"{i}.png", 10 * label + i)
+    source = load(tmp_path)
+    assert source.class_names == ("ant", "bee", "cat")
+    assert source.num_classes == 3
+    for split in ("train", "test"):
+        for image, label in source.examples(split):
+            assert int(image[0, 0, 0]) // 10 == int(label)
+
+
+def test_one_folder_around_everything_is_no_label(tmp_path):
+    for i in range(4):
+        paint(tmp_path / "images" / f"{i}.png", i)
+    assert load(tmp_path).num_classes == 0
+
+
+def test_images_beside_label_folders_are_an_error(tmp_path):
+    paint(tmp_path / "a.png", 1)
+    paint(tmp_path / "cats" / "b.png", 2)
+    with pytest.raises(DataError, match="cats"):
+        load(tmp_path)
+
+
+def test_train_and_test_folders_are_the_splits(tmp_path):
+    for name, value in (("ant", 10), ("bee", 20)):
+        for i in range(3):
+            paint(tmp_path / "train" / name / f"{i}.png", value)
+        paint(tmp_path / "val" / name / "0.png", value + 1)
+    source = load(tmp_path)
+    assert source.class_names == ("ant", "bee")
+    assert sorted(values(source.examples("train"))) == [10, 10, 10, 20, 20, 20]
+    assert sorted(values(source.examples("test"))) == [11, 21]
+    assert [int(label) for _, label in source.examples("test")] == [0, 1]
+
+
+def test_hidden_and_other_files_are_passed_over(flat):
+    (flat / "readme.txt").write_text("not an image")
+    (flat / "._00.png").write_bytes(b"resource fork")
+    (flat / ".cache").mkdir()
+    paint(flat / ".cache" / "thumbnail.png", 99)
+    source = load(flat)
+    assert sum(source.sizes.values()) == 40
+    list(source.examples("train"))
+    assert not source.skipped
+
+
+def test_a_link_back_up_does_not_loop(flat):
+    (flat / "again").symlink_to(flat, target_is_directory=True)
+    assert sum(load(flat).sizes.values()) == 40
+
+
+def test_upper_case_endings_and_grey(tmp_path):
+    paint(tmp_path / "A.PNG", 5)
+    paint(tmp_path / "B.JPEG", 5)
+    source = load(tmp_path, channels=1)
+    assert source.image_shape == (8, 8, 1)
+    assert values(source.examples("train")) + values(source.examples("test")) == [5, 5]
+
+
+def test_image_size_may_be_a_rectangle(flat):
+    source = load_source("folder", data_dir=str(flat), image_size=(4, 6))
+    image, _ = next(iter(source.examples("train")))
+    assert image.shape == (4, 6, 3)
+
+
+def break_files(folder, names):
+    for name in names:
+        data = (folder / name).read_bytes()
+        (folder / name).write_bytes(data[: len(data) // 2])
+
+
+def test_unreadable_images_are_skipped_named_and_logged_once(flat, caplog):
+    broken = [f"{i:02d}.png" for i in range(0, 40, 4)]
+    break_files(flat, broken)
+    (flat / "03.png").write_bytes(b"")
+    with caplog.at_level(logging.WARNING, logger="glow_tf"):
+        source = load(flat)
+        stream = iter(train_batches(source, batch_size=8, seed=0))
+        trained = np.concatenate([next(stream)["images"][:, 0, 0, 0] for _ in range(30)])
+        tested = [batch["images"] for batch in batches_of_test(source, batch_size=4)]
+    good = {i for i in range(40) if i % 4 and i != 3}
+    assert set(trained.tolist()) | {int(v) for b in tested for v in b[:, 0, 0, 0]} == good
+    assert set(source.skipped) == {*broken, "03.png"}
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 11
+    assert all(sum(name in message for message in messages) == 1 for name in source.skipped)
+
+
+def test_unreadable_images_leave_no_split_empty(tmp_path):
+    for i in range(12):
+        paint(tmp_path / f"{i:02d}.png", i)
+    held_out = values(load(tmp_path).examples("test"))
+    break_files(tmp_path, [f"{i:02d}.png" for i in held_out])
+    source = load(tmp_path)
+    assert values(source.examples("test"))
+    assert values(source.examples("train"))
+
+
+def test_a_file_that_goes_away_while_training_is_skipped(flat):
+    source = load(flat)
+    stream = iter(train_batches(source, batch_size=4, seed=0))
+    next(stream)
+    (flat / "07.png").unlink()
+    for _ in range(30):
+        assert next(stream)["images"].shape == (4, 8, 8, 3)
+
+
+def test_folder_without_a_readable_image(tmp_path):
+    for i in range(3):
+        (tmp_path / f"{i}.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"of 3, 3 cannot be read.*\.png: UnidentifiedImageError"):
+        load(tmp_path)
+
+
+def test_one_image_is_too_few(tmp_path):
+    paint(tmp_path / "a.png", 1)
+    with pytest.raises(DataError, match="at least 2"):
+        load(tmp_path)
+
+
+def test_empty_folder(tmp_path):
+    with pytest.raises(DataError, match="holds no images"):
+        load(tmp_path)
+
+
+def test_missing_folder_and_missing_options(tmp_path):
+    with pytest.raises(DataError, match="nowhere"):
+        load(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="--data_dir"):
+        load_source("folder", image_size=8)
+    with pytest.raises(DataError, match="--image_size"):
+        load_source("folder", data_dir=str(tmp_path))
+    with pytest.raises(DataError, match="test_fraction"):
+        load(tmp_path, test_fraction=1.5)

@@ -1,0 +1,233 @@
+"""Data sets of TensorFlow Datasets: real builders, prepared here from small files."""
+
+import io
+import tarfile
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from glow_tf.data import DataError, load_source, train_batches
+from glow_tf.data import test_batches as batches_of_test
+
+
+def values(dataset):
+    return [int(image[0, 0, 0]) for image, _ in dataset]
+
+
+def png(pixels):
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "png")
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="module")
+def celeb_dir(tmp_path_factory):
+    """A manual directory of celeb_a_hq at 256: forty images; image i is painted with i."""
+    root = tmp_path_factory.mktemp("tfds")
+    manual = root / "downloads" / "manual"
+    manual.mkdir(parents=True)
+    with tarfile.open(manual / "data256x256.tar", "w") as archive:
+        for i in range(40):
+            data = png(np.full((256, 256, 3), i, np.uint8))
+            member = tarfile.TarInfo(f"{i:05d}.png")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return str(root)
+
+
+@pytest.fixture(scope="module")
+def celeb(celeb_dir):
+    return load_source("celeb_a_hq", data_dir=celeb_dir)
+
+
+def test_celeb_a_hq_is_prepared_from_its_archive(celeb):
+    assert celeb.image_shape == (256, 256, 3)
+    assert celeb.num_classes == 0
+    assert dict(celeb.sizes) == {"train": 38, "test": 2}
+    train, test = values(celeb.examples("train")), values(celeb.examples("test"))
+    assert sorted(train + test) == list(range(40))
+
+
+def test_shuffled_epochs_are_complete_and_differ(celeb):
+    stream = values(celeb.examples("train", seed=1).take(76))
+    assert sorted(stream[:38]) == sorted(stream[38:]) == sorted(values(celeb.examples("train")))
+    assert stream[:38] != stream[38:]
+    assert stream[:38] != values(celeb.examples("train", seed=2).take(38))
+
+
+@pytest.mark.parametrize("start", [1, 4, 9])
+def test_resuming_equals_going_on(celeb, start):
+    def batches(first, count):
+        dataset = train_batches(celeb, batch_size=10, seed=3, start_step=first)
+        return np.concatenate([batch["images"][:, 0, 0, 0] for batch in dataset.take(count)])
+
+    np.testing.assert_array_equal(batches(0, start + 3)[10 * start :], batches(start, 3))
+
+
+def test_order_depends_neither_on_the_global_seed_nor_on_who_iterated_before(celeb):
+    dataset = celeb.examples("train", seed=5).take(20)
+    order = values(dataset)
+    assert values(dataset) == order
+    try:
+        for seed in (0, 1, 1234):
+            tf.random.set_seed(seed)
+            assert values(celeb.examples("train", seed=5).take(20)) == order
+    finally:
+        tf.random.set_seed(0)
+
+
+def test_opening_a_stream_leaves_the_global_seed_alone(celeb):
+    tf.random.set_seed(11)
+    expected = tf.random.uniform([4]).numpy()
+    tf.random.set_seed(11)
+    celeb.examples("train", seed=5)
+    np.testing.assert_array_equal(tf.random.uniform([4]).numpy(), expected)
+
+
+def test_resize_and_grey(celeb_dir):
+    source = load_source("celeb_a_hq/256", data_dir=celeb_dir, image_size=64, channels=1)
+    assert source.image_shape == (64, 64, 1)
+    (batch,) = batches_of_test(source, batch_size=5)
+    assert batch["images"].shape == (2, 64, 64, 1)
+
+
+def test_test_share_and_number(celeb_dir):
+    assert load_source("celeb_a_hq", data_dir=celeb_dir, test_fraction=0.5).sizes["test"] == 20
+    assert load_source("celeb_a_hq", data_dir=celeb_dir, test_size=7).sizes["train"] == 33
+
+
+def test_missing_manual_data_is_explained(tmp_path):
+    with pytest.raises(DataError) as caught:
+        load_source("celeb_a_hq", data_dir=str(tmp_path))
+    message = str(caught.value)
+    assert "celeb_a_hq/256" in message
+    assert f"{tmp_path}/downloads/manual" in message
+    assert "data2x2.tar" in message  # From the data set's own instructions.
+    assert f"tfds.builder('celeb_a_hq/256', data_dir='{tmp_path}')" in message
+
+
+def test_a_config_has_to_be_named_where_there_are_several():
+    with pytest.raises(DataError, match="8x8, 16x16, 32x32, 64x64"):
+        load_source("imagenet_resized")
+    with pytest.raises(DataError, match="no config '31x31'.*8x8, 16x16, 32x32, 64x64"):
+        load_source("imagenet_resized/31x31")
+
+
+def store(root, name, features, splits):
+    """Prepares a data set the way TensorFlow Datasets stores it. Splits: name to examples."""
+    tfds.dataset_builders.store_as_tfds_dataset(
+        name=name,
+        version="3.0.1",
+        features=tfds.features.FeaturesDict(features),
+        split_datasets={split: list(enumerate(rows)) for split, rows in splits.items()},
+        data_dir=str(root),
+    )
+    return str(root)
+
+
+def digits(count, offset=0):
+    return [{"image": np.full((28, 28, 1), offset + i, np.uint8), "label": i % 10} for i in range(count)]
+
+
+DIGITS = {
+    "image": tfds.features.Image(shape=(28, 28, 1)),
+    "label": tfds.features.ClassLabel(num_classes=10),
+}
+
+
+def test_mnist_with_its_own_test_split(tmp_path):
+    root = store(tmp_path, "mnist", DIGITS, {"train": digits(12), "test": digits(4, offset=100)})
+    source = load_source("mnist", data_dir=root)
+    assert source.image_shape == (28, 28, 1)
+    assert source.num_classes == 10
+    assert source.class_names == tuple("0123456789")
+    assert dict(source.sizes) == {"train": 12, "test": 4}
+    assert sorted(values(source.examples("test"))) == [100, 101, 102, 103]
+    for image, label in source.examples("train", seed=0).take(24):
+        assert int(image[0, 0, 0]) % 10 == int(label)
+        assert label.dtype == tf.int32
+    colour = load_source("mnist", data_dir=root, image_size=32, channels=3)
+    assert next(iter(colour.examples("train")))[0].shape == (32, 32, 3)
+
+
+def test_validation_stands_in_for_a_test_split_without_labels(tmp_path):
+    hidden = [{**row, "label": -1} for row in digits(3)]
+    root = store(
+        tmp_path,
+        "hidden_labels",
+        DIGITS,
+        {"train": digits(5), "test": hidden, "validation": digits(2, offset=50)},
+    )
+    source = load_source("hidden_labels", data_dir=root)
+    assert sorted(values(source.examples("test"))) == [50, 51]
+
+
+def test_images_of_different_sizes_need_a_size(tmp_path):
+    rows = [{"picture": np.full((9 + i, 12, 3), i, np.uint8)} for i in range(6)]
+    features = {"picture": tfds.features.Image(shape=(None, None, 3))}
+    root = store(tmp_path, "any_size", features, {"train": rows})
+    with pytest.raises(DataError, match="--image_size"):
+        load_source("any_size", data_dir=root)
+    source = load_source("any_size", data_dir=root, image_size=8)
+    assert dict(source.sizes) == {"train": 5, "test": 1}
+    assert sorted(values(source.examples("train")) + values(source.examples("test"))) == [
+        0, 1, 2, 3, 4, 5,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "features", "row", "message"),
+    [
+        ("no_images", {"x": tfds.features.Scalar(np.int64)}, {"x": 1}, "none"),
+        (
+            "two_images",
+            {"a": tfds.features.Image(shape=(4, 4, 3)), "b": tfds.features.Image(shape=(4, 4, 3))},
+            {"a": np.zeros((4, 4, 3), np.uint8), "b": np.zeros((4, 4, 3), np.uint8)},
+            "several: a, b",
+        ),
+        (
+            "deep_images",
+            {"image": tfds.features.Image(shape=(4, 4, 1), dtype=np.uint16)},
+            {"image": np.zeros((4, 4, 1), np.uint16)},
+            "uint16",
+        ),
+    ],
+)
+def test_data_sets_without_usable_images_are_named(tmp_path, name, features, row, message):
+    root = store(tmp_path, name, features, {"train": [row, row]})
+    with pytest.raises(DataError, match=message):
+        load_source(name, data_dir=root)
+
+
+class TinyFaces(tfds.core.GeneratorBasedBuilder):
+    """A data set defined in code, as a user would for data of their own."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(shape=(6, 6, 3)),
+                    "label": tfds.features.ClassLabel(names=["glad", "sad"]),
+                }
+            ),
+        )
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for i in range(20):
+            yield i, {"image": np.full((6, 6, 3), i, np.uint8), "label": i % 2}
+
+
+def test_a_data_set_of_ones_own(tmp_path):
+    source = load_source("tiny_faces", data_dir=str(tmp_path))
+    assert source.class_names == ("glad", "sad")
+    assert dict(source.sizes) == {"train": 19, "test": 1}
+    assert all(int(image[0, 0, 0]) % 2 == int(label) for image, label in source.examples("train"))
