@@ -1,0 +1,52 @@
+"""Samples in batches, for more images than fit at once."""
+
+import numpy as np
+import tensorflow as tf
+
+from glow_tf.models.flow import Flow, stateless_seed
+
+
+class Sampler:
+    """Draws the same latents' images again and again, compiled once: to see a model change, or many samples of one.
+
+    Args:
+      flow: the model.
+      count: number of images.
+      temperature: factor on the latents' standard deviation.
+      labels: [count] int, or None: for a conditional model the classes in turn.
+      seed: of the latents.
+      batch_size: images decoded at once.
+    """
+
+    def __init__(
+        self,
+        flow: Flow,
+        count: int,
+        *,
+        temperature: float = 1.0,
+        labels: np.ndarray | None = None,
+        seed: int = 0,
+        batch_size: int = 64,
+    ):
+        if labels is None and flow.config.conditional:
+            labels = np.arange(count) % flow.config.num_classes
+        self._flow = flow
+        self._count = count
+        self._temperature = temperature
+        self._labels = None if labels is None else np.asarray(labels, np.int32)
+        self._seed = seed
+        self._batch_size = min(batch_size, count)
+        self._draw = tf.function(flow.sample)
+
+    def __call__(self) -> np.ndarray:
+        """The images under the flow's present weights, [count, H, W, C] uint8."""
+        # Every batch has one size, so that the function is traced once; what is too much is cut off.
+        batches = []
+        for start in range(0, self._count, self._batch_size):
+            labels = None
+            if self._labels is not None:
+                labels = tf.constant(np.resize(self._labels[start:], self._batch_size))
+            seed = stateless_seed(self._seed) + [start, 0]
+            temperature = tf.constant(self._temperature, self._flow.dtype)
+            batches.append(self._draw(self._batch_size, temperature, labels, seed).numpy())
+        return np.concatenate(batches)[: self._count]

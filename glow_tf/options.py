@@ -1,0 +1,190 @@
+"""Every command-line flag of the training program, and what they amount to. Nothing else here knows absl."""
+
+import dataclasses
+import inspect
+import pathlib
+
+from absl import flags
+
+from glow_tf.config import ModelConfig
+from glow_tf.models import presets
+from glow_tf.training.config import TrainingConfig
+
+MODELS = {"glow": presets.glow, "real_nvp": presets.real_nvp, "nice": presets.nice}
+_DEFAULTS = TrainingConfig()
+
+# Data.
+flags.DEFINE_string(
+    "dataset",
+    "people",
+    "What to learn: 'people', the bundled emoji portraits; 'folder', the images under --data_dir; 'arrays', the .npz or "
+    ".npy file --data_dir; or an image data set of TensorFlow Datasets by its name, such as cifar10, celeb_a_hq or "
+    "imagenet_resized/32x32.",
+)
+flags.DEFINE_string(
+    "data_dir",
+    None,
+    "The folder for --dataset=folder (its sub-folders are the labels), the file for --dataset=arrays, the place where "
+    "TensorFlow Datasets keeps its data otherwise.",
+)
+flags.DEFINE_list(
+    "image_size",
+    None,
+    "Side of the images in pixels, or height,width. They are resized to cover it and cropped at the centre. Needed "
+    "where the data has no size of its own.",
+)
+flags.DEFINE_integer("channels", None, "1 for grey, 3 for colour; by default as the data is.", lower_bound=1)
+flags.DEFINE_float(
+    "test_fraction", None, "Share of the images held out, where the data brings no split of its own.", 0.0, 1.0
+)
+flags.DEFINE_integer("test_size", None, "Number of images held out, instead of --test_fraction; not for folders.", 1)
+flags.DEFINE_bool("flip", False, "Mirrors training images at random.")
+
+# Model. Where the default is None the model's own applies: the paper's.
+flags.DEFINE_enum("model", "glow", list(MODELS), "The family of flows.")
+flags.DEFINE_integer("K", None, "Depth: steps per level (glow; 32), or couplings (nice; 4).", lower_bound=1)
+flags.DEFINE_integer("L", None, "Levels (glow; 3), or halvings of the image (real_nvp; down to 4x4).", lower_bound=1)
+flags.DEFINE_integer(
+    "width", None, "Hidden channels of the coupling networks (glow 512, real_nvp 32, nice 1000).", lower_bound=1
+)
+flags.DEFINE_integer(
+    "blocks", None, "Residual blocks (real_nvp; 4), or hidden layers (nice; 5), of a coupling network.", lower_bound=1
+)
+flags.DEFINE_enum("coupling", None, ["affine", "additive"], "Kind of coupling (glow; affine).")
+flags.DEFINE_enum(
+    "permutation",
+    None,
+    ["conv1x1", "conv1x1_dense", "shuffle", "reverse"],
+    "How channels are mixed (glow; conv1x1): a learned 1x1 convolution in PLU form or as a dense matrix, a fixed "
+    "shuffle, a reversal.",
+)
+flags.DEFINE_bool("learn_top", None, "Learns mean and scale of the top prior (glow; true).")
+flags.DEFINE_enum("base", None, ["logistic", "normal"], "Distribution of the latents (nice; logistic).")
+flags.DEFINE_integer("n_bits", None, "Bits of each colour channel that are modelled (8).", lower_bound=1, upper_bound=8)
+flags.DEFINE_enum(
+    "gradient",
+    None,
+    ["reversible", "stored"],
+    "Rebuilds activations backwards, so that memory does not grow with K (reversible, the default), or stores them.",
+)
+flags.DEFINE_bool("conditional", False, "Conditions the top prior on the labels of the data (glow).")
+flags.DEFINE_float(
+    "label_loss_weight",
+    _DEFAULTS.label_loss_weight,
+    "Adds a linear classifier on the top latent, and so many times its loss in bits to bits/dim (glow; the official "
+    "code's conditional model uses 0.01).",
+    lower_bound=0.0,
+)
+
+# Training.
+flags.DEFINE_string("model_dir", None, "Where everything is written; by default runs/<dataset>_<model>.")
+flags.DEFINE_integer(
+    "batch_size",
+    None,
+    "Images per step, over all devices together; by default as many as fill 64 images of 32x32, at least 1.",
+    lower_bound=1,
+)
+_INTEGERS = {
+    "steps": "Updates to make.",
+    "warmup_steps": "Updates over which the learning rate rises linearly.",
+    "seed": "Of initial weights, data order, noise and samples.",
+    "init_images": "Images in the batch that initialises actnorm; 0: one training batch.",
+    "steps_per_call": "Updates per call of the compiled function.",
+    "log_every": "Steps between two lines of metrics.",
+    "eval_every": "Steps between two evaluations on held-out images; 0: only at the end.",
+    "eval_images": "Held-out images of those evaluations; 0: all. The one at the end takes all.",
+    "sample_every": "Steps between two grids of samples; 0: only at the end.",
+    "samples": "Images in a grid of samples.",
+    "checkpoint_every": "Steps between two checkpoints; 0: only at the end.",
+    "keep_checkpoints": "Newest checkpoints that are kept.",
+}
+for _name, _help in _INTEGERS.items():
+    flags.DEFINE_integer(_name, getattr(_DEFAULTS, _name), _help, lower_bound=0)
+flags.DEFINE_float("learning_rate", _DEFAULTS.learning_rate, "Learning rate after the warm-up.")
+flags.DEFINE_enum("optimizer", _DEFAULTS.optimizer, ["adamax", "adam"], "The optimizer.")
+flags.DEFINE_float(
+    "clip_norm", _DEFAULTS.clip_norm, "Scales gradients of a larger global norm down to this one; 0: never.", 0.0
+)
+flags.DEFINE_float(
+    "ema_decay",
+    _DEFAULTS.ema_decay,
+    "Of the moving average of the weights, which evaluation, samples and export use; 0: the weights as they are.",
+    lower_bound=0.0,
+)
+flags.DEFINE_float("temperature", _DEFAULTS.temperature, "Temperature of the grids of samples.", lower_bound=0.0)
+
+FLAGS = flags.FLAGS
+
+
+def image_size() -> int | tuple[int, int] | None:
+    """The value of --image_size.
+
+    Raises:
+      ValueError: if it is neither one nor two positive integers.
+    """
+    if FLAGS.image_size is None:
+        return None
+    sizes = [int(side) if side.strip().isdigit() else 0 for side in FLAGS.image_size]
+    if len(sizes) not in (1, 2) or min(sizes) < 1:
+        raise ValueError(f"--image_size={','.join(FLAGS.image_size)} must be a side or height,width in pixels.")
+    return sizes[0] if len(sizes) == 1 else (sizes[0], sizes[1])
+
+
+def source_arguments() -> dict:
+    """The arguments of `glow_tf.data.load_source`."""
+    return {
+        "name": FLAGS.dataset,
+        "data_dir": FLAGS.data_dir,
+        "image_size": image_size(),
+        "channels": FLAGS.channels,
+        "test_fraction": FLAGS.test_fraction,
+        "test_size": FLAGS.test_size,
+    }
+
+
+def model_config(image_shape: tuple[int, int, int], num_classes: int) -> ModelConfig:
+    """The model that the flags describe, for images of `image_shape` with `num_classes` labels.
+
+    Raises:
+      ValueError: if a flag does not apply to the model, does not fit the images, or needs labels there are not.
+    """
+    preset = MODELS[FLAGS.model]
+    names = ("K", "L", "width", "blocks", "coupling", "permutation", "learn_top", "base", "n_bits", "gradient")
+    given = {name: FLAGS[name].value for name in names if FLAGS[name].value is not None}
+    uses_labels = {"conditional": FLAGS.conditional, "classifier": FLAGS.label_loss_weight > 0}
+    if any(uses_labels.values()):
+        if not num_classes:
+            raise ValueError(f"--conditional and --label_loss_weight need labels; {FLAGS.dataset} has none.")
+        given.update(num_classes=num_classes, **uses_labels)
+    foreign = [name for name in given if name not in inspect.signature(preset).parameters]
+    if foreign:
+        flag_names = {"classifier": "label_loss_weight", "num_classes": "conditional"}
+        listed = ", ".join(dict.fromkeys(f"--{flag_names.get(name, name)}" for name in foreign))
+        raise ValueError(f"{listed} does not apply to --model={FLAGS.model}.")
+    return preset(image_shape, **given)
+
+
+def training_config(image_shape: tuple[int, int, int], replicas: int) -> TrainingConfig:
+    """How the flags say to train.
+
+    Args:
+      image_shape: (H, W, C) of the images.
+      replicas: number of devices that share a batch.
+
+    Raises:
+      ValueError: if a flag is out of range.
+    """
+    fields = [field.name for field in dataclasses.fields(TrainingConfig) if field.name != "batch_size"]
+    batch_size = FLAGS.batch_size
+    if batch_size is None:
+        batch_size = max(replicas, 64 * 32 * 32 // (image_shape[0] * image_shape[1]) // replicas * replicas)
+    return TrainingConfig(
+        batch_size=min(batch_size, 256) if FLAGS.batch_size is None else batch_size,
+        **{name: FLAGS[name].value for name in fields},
+    )
+
+
+def model_dir() -> pathlib.Path:
+    """The value of --model_dir, or its default."""
+    name = f"{FLAGS.dataset.replace('/', '_').replace(':', '_')}_{FLAGS.model}"
+    return pathlib.Path(FLAGS.model_dir or f"runs/{name}")

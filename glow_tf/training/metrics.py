@@ -1,0 +1,55 @@
+"""Metrics as JSON lines and TensorBoard events."""
+
+import json
+import math
+import pathlib
+import time
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+
+class MetricsWriter:
+    """Writes scalars to `metrics.jsonl` and `tensorboard/`, images to the latter.
+
+    Each line of `metrics.jsonl` is an object with `step`, `time` (seconds since the epoch), `kind` (`train` or `test`)
+    and the metrics. Lines of steps after `start_step`, written by a run that was stopped, are dropped.
+
+    Args:
+      directory: the model directory.
+      start_step: the step the run begins at.
+    """
+
+    def __init__(self, directory: pathlib.Path, start_step: int = 0):
+        self._path = directory / "metrics.jsonl"
+        if self._path.exists():
+            kept = [line for line in self._path.read_text().splitlines() if _step_of(line) <= start_step]
+            self._path.write_text("".join(f"{line}\n" for line in kept))
+        self._events = tf.summary.create_file_writer(str(directory / "tensorboard"))
+
+    def write(self, kind: str, step: int, metrics: Mapping[str, float]) -> None:
+        """Writes `metrics` of `kind` at `step`; what is not finite is null in JSON, which knows no NaN."""
+        numbers = {name: float(value) for name, value in metrics.items()}
+        finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+        with self._path.open("a") as file:
+            file.write(json.dumps({"step": step, "time": round(time.time(), 3), "kind": kind, **finite}) + "\n")
+        with self._events.as_default(step=step):
+            for name, value in numbers.items():
+                tf.summary.scalar(f"{kind}/{name}", value)
+
+    def write_image(self, name: str, step: int, image: np.ndarray) -> None:
+        """Writes one image, uint8 [H, W, C]."""
+        with self._events.as_default(step=step):
+            tf.summary.image(name, image[np.newaxis])
+
+    def flush(self) -> None:
+        """Makes all events visible to readers."""
+        self._events.flush()
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return math.inf
