@@ -17,8 +17,8 @@ _DEFAULTS = TrainingConfig()
 flags.DEFINE_string(
     "dataset",
     "people",
-    "What to learn: 'people', the bundled emoji portraits; 'folder', the images under --data_dir; 'arrays', the .npz or "
-    ".npy file --data_dir; or an image data set of TensorFlow Datasets by its name, such as cifar10, celeb_a_hq or "
+    "What to learn: 'people', the bundled emoji portraits; 'folder', the images under --data_dir; 'arrays', the .npz "
+    "or .npy file --data_dir; or an image data set of TensorFlow Datasets by its name, such as cifar10, celeb_a_hq or "
     "imagenet_resized/32x32.",
 )
 flags.DEFINE_string(
@@ -39,6 +39,7 @@ flags.DEFINE_float(
 )
 flags.DEFINE_integer("test_size", None, "Number of images held out, instead of --test_fraction; not for folders.", 1)
 flags.DEFINE_bool("flip", False, "Mirrors training images at random.")
+flags.DEFINE_integer("shift", 0, "Moves training images at random by up to so many pixels.", lower_bound=0)
 
 # Model. Where the default is None the model's own applies: the paper's.
 flags.DEFINE_enum("model", "glow", list(MODELS), "The family of flows.")

@@ -38,7 +38,8 @@ class ActNorm(base.Bijector):
         self._log_scale = tf.convert_to_tensor(log_scale)
         if self._bias.shape.rank != 1 or not self._bias.shape.is_compatible_with(self._log_scale.shape):
             raise ValueError(
-                f"bias and log_scale must both have shape [C]; they have {self._bias.shape} and {self._log_scale.shape}."
+                "bias and log_scale must both have shape [C]; "
+                f"they have {self._bias.shape} and {self._log_scale.shape}."
             )
         super().__init__(event_ndims=event_ndims, validate_args=validate_args, name=name)
 

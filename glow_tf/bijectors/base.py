@@ -142,13 +142,29 @@ class Adapter(Bijector):
         )
         self._bijector = bijector
 
+    # TFP's bijectors remember their last results, which equal instances share. A result from outside a gradient tape
+    # has no gradient inside it; `tf.identity` makes a tensor of which nothing is remembered.
     def forward_and_log_det(self, x):
+        x = tf.identity(x)
         log_det = self._bijector.forward_log_det_jacobian(x, event_ndims=self.forward_min_event_ndims)
         return self._bijector.forward(x), broadcast_log_det(log_det, x)
 
     def inverse_and_log_det(self, y):
+        y = tf.identity(y)
         log_det = self._bijector.inverse_log_det_jacobian(y, event_ndims=self.inverse_min_event_ndims)
         return self._bijector.inverse(y), broadcast_log_det(log_det, y)
+
+    def _forward_event_shape(self, shape):
+        return self._bijector.forward_event_shape(shape)
+
+    def _inverse_event_shape(self, shape):
+        return self._bijector.inverse_event_shape(shape)
+
+    def _forward_event_shape_tensor(self, shape):
+        return self._bijector.forward_event_shape_tensor(shape)
+
+    def _inverse_event_shape_tensor(self, shape):
+        return self._bijector.inverse_event_shape_tensor(shape)
 
 
 def broadcast_log_det(log_det: tf.Tensor, x: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,4 @@
-"""Coupling layers (Dinh et al. 2015, section 3.2; Dinh et al. 2017, section 3.2; Kingma & Dhariwal 2018, section 3.3)."""
+"""Coupling layers (Dinh et al. 2015, section 3.2; Dinh et al. 2017, 3.2; Kingma & Dhariwal 2018, 3.3)."""
 
 from collections.abc import Callable
 
@@ -78,6 +78,8 @@ class Coupling(base.Bijector):
             outputs = self._transform(x2, h)
         dx2, dh = tape.gradient(outputs, [x2, h], output_gradients=[dy2, dlog_det])
         dx1, *dsources = network_tape.gradient(h, [y1, *sources], output_gradients=dh)
+        if dx1 is None:
+            dx1 = tf.zeros_like(y1)
         if self._mask == "checkerboard":
             dx1 *= self._first(dx1)
         return self._merge(y1, x2), self._merge(dx1 + dy1, dx2), dsources

@@ -107,7 +107,7 @@ def plu_parameters(weight: np.ndarray) -> dict[str, np.ndarray]:
       ValueError: if a matrix is singular.
     """
     weight = np.asarray(weight, np.float64)
-    if not np.all(np.isfinite(weight)) or np.any(np.linalg.det(weight) == 0):
+    if not np.all(np.isfinite(weight)) or np.any(np.linalg.slogdet(weight).sign == 0):
         raise ValueError("A 1x1 convolution's matrix is singular or not finite: it has no PLU form.")
     factors, order = (t.numpy() for t in tf.linalg.lu(weight))
     diagonal = np.diagonal(factors, axis1=-2, axis2=-1)

@@ -70,13 +70,14 @@ class MultiScale(base.Bijector):
         return x, total
 
     def _forward_event_shape(self, shape):
-        return tf.TensorShape([math.prod(self._shapes[0])])
+        return shape[: shape.rank - len(self._shapes[0])].concatenate([math.prod(self._shapes[0])])
 
     def _inverse_event_shape(self, shape):
-        return tf.TensorShape(self._shapes[0])
+        return shape[:-1].concatenate(self._shapes[0])
 
     def _forward_event_shape_tensor(self, shape):
-        return tf.constant([math.prod(self._shapes[0])])
+        leading = tf.size(shape) - len(self._shapes[0])
+        return tf.concat([shape[:leading], [math.prod(self._shapes[0])]], axis=0)
 
     def _inverse_event_shape_tensor(self, shape):
-        return tf.constant(self._shapes[0])
+        return tf.concat([shape[:-1], self._shapes[0]], axis=0)

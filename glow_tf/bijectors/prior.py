@@ -43,7 +43,8 @@ class DiagonalPrior(base.Bijector):
         if self._mean.shape[0] == 1:
             return self._mean, self._log_stddev
         # A sample shape in front of the batch of labels has been folded into one axis, whose last part are the labels.
-        repeats = tf.concat([[tf.shape(x)[0] // tf.shape(self._mean)[0]], tf.ones([x.shape.rank - 1], tf.int32)], 0)
+        labels = tf.maximum(tf.shape(self._mean)[0], 1)
+        repeats = tf.concat([[tf.shape(x)[0] // labels], tf.ones([x.shape.rank - 1], tf.int32)], 0)
         return tf.tile(self._mean, repeats), tf.tile(self._log_stddev, repeats)
 
     def _log_det(self, log_stddev, x):

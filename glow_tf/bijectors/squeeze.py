@@ -51,16 +51,16 @@ class Squeeze(base.Bijector):
 
     def _forward_event_shape(self, shape):
         f = self._factor
-        return tf.TensorShape([shape[-3] // f, shape[-2] // f, shape[-1] * f * f])
+        return shape[:-3].concatenate([shape[-3] // f, shape[-2] // f, shape[-1] * f * f])
 
     def _inverse_event_shape(self, shape):
         f = self._factor
-        return tf.TensorShape([shape[-3] * f, shape[-2] * f, shape[-1] // (f * f)])
+        return shape[:-3].concatenate([shape[-3] * f, shape[-2] * f, shape[-1] // (f * f)])
 
     def _forward_event_shape_tensor(self, shape):
         f = self._factor
-        return tf.stack([shape[-3] // f, shape[-2] // f, shape[-1] * f * f])
+        return tf.concat([shape[:-3], [shape[-3] // f, shape[-2] // f, shape[-1] * f * f]], axis=0)
 
     def _inverse_event_shape_tensor(self, shape):
         f = self._factor
-        return tf.stack([shape[-3] * f, shape[-2] * f, shape[-1] // (f * f)])
+        return tf.concat([shape[:-3], [shape[-3] * f, shape[-2] * f, shape[-1] // (f * f)]], axis=0)

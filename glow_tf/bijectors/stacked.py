@@ -59,12 +59,15 @@ class Stack(base.Bijector):
         if self._gradient == "stored":
             return self._scan("forward_and_log_det", steps, x, _differentiable_reader(flat))
 
+        shapes = [t.shape for t in flat]
+
         @tf.custom_gradient
         def forward(x, *flat):
+            flat = [tf.ensure_shape(t, shape) for t, shape in zip(flat, shapes, strict=True)]
             y, log_det = self._scan("forward_and_log_det", steps, x, _reader(flat))
             return (y, log_det), lambda dy, dlog_det: self._walk_back(y, dy, dlog_det, flat)
 
-        return forward(x, *flat)
+        return forward(x, *(_without_static_shape(t) for t in flat))
 
     def inverse_and_log_det(self, y):
         read = _differentiable_reader(tf.nest.flatten(self._tensors))
@@ -88,7 +91,6 @@ class Stack(base.Bijector):
 
     def _walk_back(self, y, dy, dlog_det, flat):
         grads = tuple(tf.TensorArray(t.dtype, size=self._depth, element_shape=t.shape[1:]) for t in flat)
-
         read = _reader(flat)
 
         def body(k, y, dy, grads):
@@ -106,6 +108,14 @@ class Stack(base.Bijector):
             parallel_iterations=1,
         )
         return dx, *(a.stack() for a in grads)
+
+
+def _without_static_shape(t: tf.Tensor) -> tf.Tensor:
+    # The tape hands a custom gradient zeros for every argument. Of known shape, they are constants when small and
+    # computed when large, and the size of the graph would depend on K.
+    if tf.executing_eagerly():
+        return t
+    return tf.raw_ops.PlaceholderWithDefault(input=t, shape=tf.TensorShape(None))
 
 
 def _reader(flat):

@@ -1,16 +1,18 @@
 """Batches of a source."""
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
 from glow_tf.data.source import Source
 
-# Keeps the draws for flips apart from those for the order of the examples.
-_FLIP_KEY = 0x666C6970
+# Keeps the draws for augmentation apart from those for the order of the examples.
+_AUGMENT_KEY = 0x666C6970
 
 
 def train_batches(
-    source: Source, batch_size: int, seed: int, start_step: int = 0, flip: bool = False
+    source: Source, batch_size: int, seed: int, start_step: int = 0, flip: bool = False, shift: int = 0
 ) -> tf.data.Dataset:
     """Endless batches of the train split, shuffled.
 
@@ -20,30 +22,28 @@ def train_batches(
     Args:
         source: the data.
         batch_size: images a batch, at least 1.
-        seed: determines order and flips.
+        seed: determines order, flips and shifts.
         start_step: number of batches already used.
         flip: whether to mirror each image, left to right, with probability 1/2.
+        shift: most pixels by which each image is moved along either axis, at random; its edge
+            is repeated where it leaves the frame.
 
     Returns:
         Dataset of {"images": uint8 [batch, H, W, C], "labels": int32 [batch]}.
 
     Raises:
-        ValueError: on a batch size below 1, a negative step, or a seed that is no integer.
+        ValueError: on a batch size below 1, a negative step or shift, or a seed that is no integer.
     """
     _check_count("batch_size", batch_size, 1)
     _check_count("start_step", start_step, 0)
+    _check_count("shift", shift, 0)
     if seed is None:
         raise ValueError("seed must be an integer, got None: training order is reproducible.")
     start = start_step * batch_size
     dataset = source.examples("train", seed=seed, start=start)
-    if flip:
-
-        def random_flip(position, example):
-            image, label = example
-            draw = tf.random.stateless_uniform([], seed=tf.stack([tf.constant(seed ^ _FLIP_KEY, tf.int64), position]))
-            return tf.cond(draw < 0.5, lambda: tf.reverse(image, [1]), lambda: image), label
-
-        dataset = dataset.enumerate(start).map(random_flip)
+    if flip or shift:
+        augment = functools.partial(_augment, seed ^ _AUGMENT_KEY, flip, shift)
+        dataset = dataset.enumerate(start).map(augment)
     dataset = dataset.batch(batch_size, drop_remainder=True)
     return _finish(dataset)
 
@@ -72,6 +72,21 @@ def test_batches(source: Source, batch_size: int, limit: int | None = None) -> t
 
 # Its name begins with test_ because of the split, not because it is one.
 test_batches.__test__ = False
+
+
+def _augment(key, flip, shift, position, example):
+    """Flips and shifts one example, by draws that depend on the key and its position alone."""
+    image, label = example
+    seed = tf.stack([tf.constant(key, tf.int64), position])
+    if flip:
+        mirrored = tf.random.stateless_uniform([], seed) < 0.5
+        image = tf.cond(mirrored, lambda: tf.reverse(image, [1]), lambda: image)
+    if shift:
+        offsets = tf.random.stateless_uniform([2], seed + [0, 1 << 40], -shift, shift + 1, tf.int32)
+        for axis in (0, 1):
+            size = image.shape[axis]
+            image = tf.gather(image, tf.clip_by_value(tf.range(size) + offsets[axis], 0, size - 1), axis=axis)
+    return image, label
 
 
 def _finish(dataset):

@@ -15,10 +15,12 @@ class ServedFlow(tf.Module):
 
     With a label-conditional model every one of them also takes `labels`: [B] int32.
 
-      log_prob(images: [B, H, W, C] uint8, seed: int32)  ->  log_prob: [B] nats of the discrete images, bits_per_dim: [B]
-      encode(images: [B, H, W, C] uint8)                 ->  latents: [B, D]
-      decode(latents: [B, D])                            ->  images: [B, H, W, C] uint8
+      log_prob(images: [B, H, W, C] uint8, seed: int32)    ->  log_prob: [B], bits_per_dim: [B]
+      encode(images: [B, H, W, C] uint8)                   ->  latents: [B, D]
+      decode(latents: [B, D])                              ->  images: [B, H, W, C] uint8
       sample(num: int32, temperature: float, seed: int32)  ->  images: [num, H, W, C] uint8
+
+    log_prob is in nats, of the discrete image: the dequantized density less D log 2^n_bits, under one draw of noise.
 
     Args:
       flow: the model; its variables become the SavedModel's.
@@ -34,10 +36,10 @@ class ServedFlow(tf.Module):
         num = tf.TensorSpec([], tf.int32, "num")
         temperature = tf.TensorSpec([], dtype, "temperature")
         labels = [tf.TensorSpec([None], tf.int32, "labels")] if config.conditional else []
-        self.log_prob = tf.function(self._log_prob, input_signature=[images, seed, *labels])
-        self.encode = tf.function(self._encode, input_signature=[images, *labels])
-        self.decode = tf.function(self._decode, input_signature=[latents, *labels])
-        self.sample = tf.function(self._sample, input_signature=[num, temperature, seed, *labels])
+        self.log_prob = tf.function(self._log_prob, input_signature=[images, seed, *labels], autograph=False)
+        self.encode = tf.function(self._encode, input_signature=[images, *labels], autograph=False)
+        self.decode = tf.function(self._decode, input_signature=[latents, *labels], autograph=False)
+        self.sample = tf.function(self._sample, input_signature=[num, temperature, seed, *labels], autograph=False)
 
     def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
         """The concrete functions by signature name."""

@@ -36,7 +36,7 @@ class Sampler:
         self._labels = None if labels is None else np.asarray(labels, np.int32)
         self._seed = seed
         self._batch_size = min(batch_size, count)
-        self._draw = tf.function(flow.sample)
+        self._draw = tf.function(flow.sample, autograph=False)
 
     def __call__(self) -> np.ndarray:
         """The images under the flow's present weights, [count, H, W, C] uint8."""

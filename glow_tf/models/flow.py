@@ -7,7 +7,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from glow_tf import bijectors, config
+from glow_tf import bijectors
+from glow_tf.config import ModelConfig, TopPrior
 from glow_tf.models import layers, quantization
 from glow_tf.networks import parameters as network_parameters
 
@@ -31,7 +32,7 @@ class Flow(tf.Module):
       initialized: a bool variable, true once the data-dependent initialisation or a checkpoint has set the weights.
     """
 
-    def __init__(self, config: config.ModelConfig, seed: int = 0, *, dtype: tf.DType = tf.float32, name: str = "flow"):
+    def __init__(self, config: ModelConfig, seed: int = 0, *, dtype: tf.DType = tf.float32, name: str = "flow"):
         super().__init__(name=name)
         self.config = config
         self.dtype = tf.as_dtype(dtype)
@@ -106,6 +107,7 @@ class Flow(tf.Module):
           [B].
         """
         images = self._check_images(images)
+        labels = self._check_label_count(labels, tf.shape(images)[0])
         x = quantization.dequantize(images, self.config.n_bits, stateless_seed(seed), self.dtype)
         return self.bits_per_dim_of(self.distribution(labels).log_prob(x))
 
@@ -121,7 +123,7 @@ class Flow(tf.Module):
           labels: [B] int for a conditional model.
         """
         x = quantization.bin_centers(self._check_images(images), self.config.n_bits, self.dtype)
-        return self.bijector(labels).forward(x)
+        return self.bijector(self._check_label_count(labels, tf.shape(x)[0])).forward(x)
 
     def decode(self, z: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
         """The images [B, H, W, C], uint8, of latents [B, D].
@@ -132,7 +134,8 @@ class Flow(tf.Module):
         z = tf.cast(z, self.dtype)
         if z.shape.rank is None or z.shape[-1] != self.config.dimensions:
             raise ValueError(f"Latents must have shape [B, {self.config.dimensions}]; these have {z.shape}.")
-        return quantization.to_images(self.bijector(labels).inverse(z), self.config.n_bits)
+        bijector = self.bijector(self._check_label_count(labels, tf.size(z) // self.config.dimensions))
+        return quantization.to_images(bijector.inverse(z), self.config.n_bits)
 
     def sample(
         self,
@@ -151,6 +154,7 @@ class Flow(tf.Module):
         """
         if labels is None and self.config.conditional:
             labels = tf.range(n) % self.config.num_classes
+        labels = self._check_label_count(labels, n)
         distribution = self.distribution(labels, temperature)
         x = distribution.sample([] if distribution.batch_shape.rank else n, seed=stateless_seed(seed))
         return quantization.to_images(x, self.config.n_bits)
@@ -169,7 +173,7 @@ class Flow(tf.Module):
         shape = self._shapes[-1]
         top = tf.reshape(z[..., -int(np.prod(shape)) :], [-1, *shape])
         last, shape, parameters = list(self._layers())[-1]
-        if isinstance(last, config.TopPrior):
+        if isinstance(last, TopPrior):
             prior = layers.bijector(last, shape, parameters, labels=self._check_labels(labels))
             top, _ = prior.inverse_and_log_det(top)
         tensors = network_parameters.scaled(self.classifier)
@@ -192,7 +196,7 @@ class Flow(tf.Module):
     def initialize_from(self, x: tf.Tensor) -> None:
         """`initialize` with preprocessed images [B, H, W, C] in place of uint8."""
         for i, (layer, shape, parameters) in enumerate(self._layers()):
-            if isinstance(layer, config.TopPrior):
+            if isinstance(layer, TopPrior):
                 continue
             values, x = layers.initialized(layer, shape, parameters, x)
             if parameters:
@@ -220,6 +224,21 @@ class Flow(tf.Module):
             expected = ", ".join(str(n) for n in ("B", *shape))
             raise ValueError(f"Images must have shape [{expected}]; these have {images.shape}.")
         return images
+
+    def _check_label_count(self, labels: tf.Tensor | None, n: int | tf.Tensor) -> tf.Tensor | None:
+        """Labels as they are, if there is one for all or one for each of `n` images; others would be repeated."""
+        if labels is None or not self.config.conditional:
+            return labels
+        labels = tf.convert_to_tensor(labels)
+        if labels.shape.rank == 0:
+            return labels
+        expected = tf.get_static_value(n)
+        if not labels.shape.is_compatible_with([None if expected is None else int(expected)]):
+            raise ValueError(
+                f"Labels must have shape [] or [{expected}], one for each image; these have {labels.shape}."
+            )
+        with tf.control_dependencies([tf.debugging.assert_equal(tf.size(labels), n, "One label an image is needed.")]):
+            return tf.identity(labels)
 
     def _check_labels(self, labels: tf.Tensor | None) -> tf.Tensor | None:
         """Labels as int32 [n]; None for a model that is not conditional."""
@@ -252,7 +271,8 @@ def _variables(arrays: Mapping[str, Any], path: str, dtype: tf.DType) -> dict[st
         name: _variables(value, f"{path}/{name}", dtype)
         if isinstance(value, Mapping)
         else tf.Variable(
-            tf.cast(value, tf.int32 if value.dtype == np.int32 else dtype),
+            value,
+            dtype=tf.int32 if value.dtype == np.int32 else dtype,
             trainable=name not in layers.FIXED,
             name=f"{path}/{name}",
         )

@@ -5,6 +5,7 @@ tensors or variables, `initialized` returns the nest with every actnorm set from
 All three are pure; `glow_tf.models.flow.Flow` owns the variables.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +27,7 @@ FIXED = frozenset({"indices", "permutation", "sign"})
 
 
 def initial_parameters(layer: config.Layer, shape: tuple[int, ...], num_classes: int, rng: np.random.Generator) -> Nest:
-    """The parameters of `layer` for events of `shape`, as float64 and int32 arrays; {} where it has none."""
+    """The parameters of `layer` for events of `shape`, as float and int32 arrays; {} where it has none."""
     if isinstance(layer, config.Steps):
         return _initial_steps(layer, shape, rng)
     if isinstance(layer, config.Split) and layer.learned:
@@ -85,7 +86,7 @@ def bijector(
         scale = tfb.Scale(log_scale=tf.convert_to_tensor(parameters["log_scale"]))
         return bijectors.Adapter(scale, event_ndims=len(shape))
     if isinstance(layer, config.Flatten):
-        flatten = tfb.Reshape(event_shape_in=shape, event_shape_out=[-1])
+        flatten = tfb.Reshape(event_shape_in=shape, event_shape_out=[math.prod(shape)])
         return bijectors.Adapter(flatten, event_ndims=len(shape), inverse_event_ndims=1)
     return bijectors.Logit(layer.alpha, event_ndims=len(shape))
 

@@ -23,9 +23,9 @@ def import_openai_checkpoint(path: str, config: c.ModelConfig) -> Flow:
     Args:
       path: the checkpoint's prefix, as `tf.train.load_checkpoint` takes it (`model_best_loss.ckpt`).
       config: what `glow_tf.glow` returns for the flags of the run: `permutation` (0 `reverse`, 1 `shuffle`, 2
-        `conv1x1` or `conv1x1_dense`), `coupling` (0 `additive`, 1 `affine`), K=depth, L=n_levels, width, n_bits=n_bits_x,
-        learn_top=learntop, num_classes=n_y for ycond, classifier=True for weight_y > 0. The dense 1x1 convolutions of
-        the checkpoint are kept as they are with `conv1x1_dense` and factored exactly with `conv1x1`.
+        `conv1x1` or `conv1x1_dense`), `coupling` (0 `additive`, 1 `affine`), K=depth, L=n_levels, width,
+        n_bits=n_bits_x, learn_top=learntop, num_classes=n_y for ycond, classifier=True for weight_y > 0. The dense 1x1
+        convolutions of the checkpoint are kept as they are with `conv1x1_dense` and factored with `conv1x1`.
 
     Returns:
       The initialised flow. Variables the flow has no use for (optimizer slots) are ignored; where a checkpoint holds
@@ -75,7 +75,14 @@ class _LazyArrays(Mapping):
         self._reader = reader
 
     def __getitem__(self, name):
-        return self._reader.get_tensor(self._names[name])
+        key = self._names[name]
+        try:
+            return self._reader.get_tensor(key)
+        except Exception as error:
+            raise ValueError(f"The checkpoint is damaged, {key} cannot be read: {error}") from error
+
+    def __contains__(self, name):
+        return name in self._names
 
     def __iter__(self):
         return iter(self._names)

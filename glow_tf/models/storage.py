@@ -35,10 +35,15 @@ def load(path: str | os.PathLike, *, weights: str = "ema") -> Flow:
     try:
         names = tf.train.load_checkpoint(checkpoint).get_variable_to_shape_map()
         tf.train.Checkpoint(flow=flow).restore(checkpoint).assert_existing_objects_matched().expect_partial()
+        # Variables the model lacks are as much a sign of another configuration as missing ones.
+        known = {f"flow/{path}" for path in (*flow.named_variables(), "initialized")}
+        unknown = {name.partition("/.ATTRIBUTES/")[0] for name in names if name.startswith("flow/")} - known
+        if unknown:
+            raise ValueError(f"it also holds {', '.join(sorted(unknown))}")
         if weights == "ema" and any(name.startswith("ema/") for name in names):
             status = tf.train.Checkpoint(ema=flow.named_variables(trainable=True)).restore(checkpoint)
             status.assert_existing_objects_matched().expect_partial()
-    except (AssertionError, ValueError, tf.errors.OpError) as error:
+    except (AssertionError, ValueError, IndexError, tf.errors.OpError) as error:
         raise ValueError(f"Checkpoint {checkpoint} cannot be read into the model of {directory}: {error}") from error
     return flow
 

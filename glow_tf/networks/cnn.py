@@ -21,11 +21,14 @@ def initial_parameters(
     """Stacked parameters of `depth` networks from `inputs` to `outputs` channels; `blocks` is always 2."""
     del blocks
     return {
-        "conv1": {"kernel": rng.normal(0, _STDDEV, [depth, 3, 3, inputs + 1, width])},
+        "conv1": {"kernel": p.normal(rng, _STDDEV, [depth, 3, 3, inputs + 1, width])},
         "actnorm1": p.actnorm_parameters(depth, width),
-        "conv2": {"kernel": rng.normal(0, _STDDEV, [depth, 1, 1, width, width])},
+        "conv2": {"kernel": p.normal(rng, _STDDEV, [depth, 1, 1, width, width])},
         "actnorm2": p.actnorm_parameters(depth, width),
-        "conv3": {"kernel": np.zeros([depth, 3, 3, width + 1, outputs]), **p.actnorm_parameters(depth, outputs)},
+        "conv3": {
+            "kernel": np.zeros([depth, 3, 3, width + 1, outputs], np.float32),
+            **p.actnorm_parameters(depth, outputs),
+        },
     }
 
 

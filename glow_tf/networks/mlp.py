@@ -15,7 +15,7 @@ def initial_parameters(
     sizes = [inputs] + [width] * blocks
     network = {
         f"dense{i}": {
-            "kernel": rng.normal(0, np.sqrt(2 / n_in), [depth, n_in, n_out]),
+            "kernel": p.normal(rng, np.sqrt(2 / n_in), [depth, n_in, n_out]),
             "bias": np.zeros([depth, n_out]),
         }
         for i, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True))

@@ -21,6 +21,13 @@ LOG_SCALE_FACTOR = 3.0
 Normalize = Callable[[dict[str, tf.Tensor], tf.Tensor], tf.Tensor]
 
 
+def normal(rng: np.random.Generator, stddev: float, shape: list[int]) -> np.ndarray:
+    """Draws of N(0, stddev^2), as float32 for flows of every dtype: their weights are the same for one seed."""
+    values = rng.standard_normal(shape, dtype=np.float32)
+    values *= stddev
+    return values
+
+
 def actnorm_parameters(depth: int, channels: int) -> dict[str, np.ndarray]:
     """Bias and log-scale of an actnorm, both zero: [depth, channels]."""
     return {"bias": np.zeros([depth, channels]), "logs": np.zeros([depth, channels])}

@@ -23,7 +23,7 @@ def initial_parameters(
     """Stacked parameters of `depth` networks from `inputs` to `outputs` channels with `blocks` residual blocks."""
 
     def convolution(size: int, n_in: int, n_out: int) -> dict[str, np.ndarray]:
-        direction = rng.normal(0, 1, [depth, size, size, n_in, n_out])
+        direction = p.normal(rng, 1.0, [depth, size, size, n_in, n_out])
         return {"direction": direction, "magnitude": np.ones([depth, n_out]), "bias": np.zeros([depth, n_out])}
 
     network: dict[str, Any] = {"enter": convolution(3, inputs, width)}

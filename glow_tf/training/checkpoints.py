@@ -2,13 +2,12 @@
 
 import pathlib
 
-import keras
 import tensorflow as tf
 
 from glow_tf.config import ModelConfig
 from glow_tf.models import storage
 from glow_tf.models.flow import Flow
-from glow_tf.training.optimizer import averages
+from glow_tf.training.optimizer import Adam, Adamax
 
 
 class Checkpoints:
@@ -21,10 +20,12 @@ class Checkpoints:
       keep: how many of the newest checkpoints are kept.
     """
 
-    def __init__(self, directory: pathlib.Path, flow: Flow, optimizer: keras.optimizers.Optimizer, keep: int):
-        trainable = flow.named_variables(trainable=True)
-        ema = dict(zip(trainable, averages(optimizer), strict=True)) if optimizer.use_ema else {}
-        state = {f"{i:03d}": variable.value for i, variable in enumerate(optimizer.variables)}
+    def __init__(self, directory: pathlib.Path, flow: Flow, optimizer: Adamax | Adam, keep: int):
+        ema = optimizer.averages
+        # Named after the optimizer, as those of Adam would fit Adamax, and the other way round.
+        state = [variable.value for variable in optimizer.variables if all(variable.value is not a for a in ema)]
+        state = {f"{optimizer.name}_{i:03d}": variable for i, variable in enumerate(state)}
+        ema = dict(zip(flow.named_variables(trainable=True), ema, strict=True)) if ema else {}
         checkpoint = tf.train.Checkpoint(flow=flow, optimizer=state, ema=ema)
         self._checkpoint = checkpoint
         self._manager = tf.train.CheckpointManager(checkpoint, str(directory / storage.CHECKPOINTS), max_to_keep=keep)
@@ -40,7 +41,7 @@ class Checkpoints:
             return None
         try:
             self._checkpoint.restore(path).assert_existing_objects_matched()
-        except (AssertionError, ValueError, tf.errors.OpError) as error:
+        except (AssertionError, ValueError, IndexError, tf.errors.OpError) as error:
             raise ValueError(
                 f"Checkpoint {path} cannot be continued: it is damaged, or was made with another optimizer or "
                 f"--ema_decay. Continue with those, or choose another --model_dir. ({error})"

@@ -20,6 +20,7 @@ class TrainingConfig:
         are.
       label_loss_weight: factor on the classification loss, in bits, that is added to bits/dim.
       flip: whether training images are mirrored at random.
+      shift: most pixels by which training images are moved at random.
       seed: of initial weights, data order, dequantization noise and samples.
       init_images: images in the batch that initialises actnorm; 0: one training batch.
       steps_per_call: updates between two returns to Python.
@@ -39,6 +40,7 @@ class TrainingConfig:
     ema_decay: float = 0.999
     label_loss_weight: float = 0.0
     flip: bool = False
+    shift: int = 0
     seed: int = 0
     init_images: int = 0
     steps_per_call: int = 10
@@ -55,7 +57,7 @@ class TrainingConfig:
         for name in ("batch_size", "steps", "steps_per_call", "log_every", "samples", "keep_checkpoints"):
             at_least(name, getattr(self, name), 1)
         every = ("eval_every", "sample_every", "checkpoint_every")
-        for name in ("warmup_steps", "init_images", "eval_images", "seed", *every):
+        for name in ("shift", "warmup_steps", "init_images", "eval_images", "seed", *every):
             at_least(name, getattr(self, name), 0)
         one_of("optimizer", self.optimizer, ("adamax", "adam"))
         for name in ("learning_rate",):

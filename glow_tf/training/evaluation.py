@@ -41,7 +41,7 @@ class Evaluator:
     def __init__(self, flow: Flow, strategy: tf.distribute.Strategy):
         self._flow = flow
         self._strategy = strategy
-        self._batch = tf.function(self._distributed_batch, reduce_retracing=True)
+        self._batch = tf.function(self._distributed_batch, reduce_retracing=True, autograph=False)
 
     def __call__(self, batches: tf.data.Dataset) -> Evaluation:
         """The evaluation over all of `batches`, made by `glow_tf.training.batches.dequantized`.
@@ -51,10 +51,10 @@ class Evaluator:
         """
         bits, errors = [], []
         for batch in self._strategy.experimental_distribute_dataset(batches):
-            parts = self._batch(batch)
-            bits.append(parts["bits_per_dim"].numpy())
-            if "label_error" in parts:
-                errors.append(parts["label_error"].numpy())
+            for parts in self._batch(batch):
+                bits.append(parts["bits_per_dim"].numpy())
+                if "label_error" in parts:
+                    errors.append(parts["label_error"].numpy())
         values = np.concatenate(bits).astype(np.float64) if bits else np.zeros([0])
         if not values.size:
             raise ValueError("There are no images to evaluate on.")
@@ -64,7 +64,14 @@ class Evaluator:
 
     def _distributed_batch(self, batch):
         def on_replica(batch):
-            return losses(self._flow, batch["x"], batch["labels"], 0.0)
+            # The last batch may leave a replica without images, which is no input for a convolution.
+            count = tf.shape(batch["x"])[0]
+            missing = tf.maximum(1 - count, 0)
+            x = tf.pad(batch["x"], [[0, missing], *[[0, 0]] * (batch["x"].shape.rank - 1)])
+            parts = losses(self._flow, x, tf.pad(batch["labels"], [[0, missing]]), 0.0)
+            return {name: part[:count] for name, part in parts.items()}
 
         parts = self._strategy.run(on_replica, args=(batch,))
-        return {name: self._strategy.gather(part, axis=0) for name, part in parts.items()}
+        # Not gathered: replicas whose parts differ in size would be a collective operation of uneven shapes.
+        local = {name: self._strategy.experimental_local_results(part) for name, part in parts.items()}
+        return [dict(zip(local, values, strict=True)) for values in zip(*local.values(), strict=True)]

@@ -16,7 +16,7 @@ from glow_tf.training.checkpoints import Checkpoints, claim_directory
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.evaluation import Evaluation, Evaluator
 from glow_tf.training.metrics import MetricsWriter
-from glow_tf.training.optimizer import averaged_weights, make_optimizer
+from glow_tf.training.optimizer import averaged_weights, make_optimizer, steps_made
 from glow_tf.training.progress import Progress
 from glow_tf.training.step import make_train_function
 
@@ -68,7 +68,7 @@ class Trainer:
     @property
     def step(self) -> int:
         """The number of updates made."""
-        return int(self._optimizer.iterations.value.read_value())
+        return steps_made(self._optimizer)
 
     def run(self) -> Evaluation:
         """Trains to the last step and returns the evaluation on all held-out images."""
@@ -120,17 +120,21 @@ class Trainer:
 
     def _train_batches(self, start_step: int) -> tf.data.Dataset:
         training = self._training
-        batches = train_batches(
-            self._source, training.batch_size, training.seed, start_step=start_step, flip=training.flip
-        )
+        batches = self._augmented_batches(training.batch_size, start_step)
         batches = dequantized(batches, self._config.n_bits, training.seed, start_step=start_step)
         return batches.prefetch(tf.data.AUTOTUNE)
 
     def _initialize(self) -> None:
         training = self._training
         count = training.init_images or training.batch_size
-        batch = next(iter(train_batches(self._source, count, training.seed, flip=training.flip)))
+        batch = next(iter(self._augmented_batches(count, 0)))
         self.flow.initialize(batch["images"])
+
+    def _augmented_batches(self, batch_size: int, start_step: int) -> tf.data.Dataset:
+        training = self._training
+        return train_batches(
+            self._source, batch_size, training.seed, start_step, flip=training.flip, shift=training.shift
+        )
 
     def _averaged(self) -> contextlib.AbstractContextManager[None]:
         return averaged_weights(self._optimizer, self._variables)

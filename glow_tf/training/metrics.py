@@ -50,6 +50,6 @@ class MetricsWriter:
 
 def _step_of(line: str) -> float:
     try:
-        return json.loads(line)["step"]
-    except (json.JSONDecodeError, KeyError, TypeError):
+        return float(json.loads(line)["step"])
+    except (KeyError, TypeError, ValueError):
         return math.inf

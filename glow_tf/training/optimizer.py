@@ -9,7 +9,6 @@ import tensorflow as tf
 from glow_tf.training.config import TrainingConfig
 
 
-@keras.saving.register_keras_serializable(package="glow_tf")
 class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
     """learning_rate * min(1, (step + 1) / warmup_steps)."""
 
@@ -25,40 +24,85 @@ class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
         return {"learning_rate": self.learning_rate, "warmup_steps": self.warmup_steps}
 
 
-def make_optimizer(config: TrainingConfig, variables: list[tf.Variable]) -> keras.optimizers.Optimizer:
+class _Averaging:
+    """Adds a moving average of the weights to a Keras optimizer, and updates one variable after the other.
+
+      average <- decay_t * average + (1 - decay_t) * weight,  decay_t = min(decay, t / (t + 9)),  t = 0, 1, ...
+
+    so that the average of a short run is not that of its first steps. Keras has an average of its own (`use_ema`). It
+    updates all averages, as it does all weights, at once: the intermediate values of that, several times the size of
+    the weights, exceed all activations of a deep and narrow model. In a chain they take the size of one variable.
+    """
+
+    def __init__(self, *, decay: float, **kwargs):
+        super().__init__(**kwargs)
+        self._decay = decay
+        self._average_of: dict[object, keras.Variable] = {}
+
+    def build(self, variables):
+        super().build(variables)
+        if self._decay:
+            for variable in variables:
+                average = self.add_variable_from_reference(variable, name="average", initializer="zeros")
+                self._average_of[self._var_key(variable)] = average
+
+    @property
+    def averages(self) -> list[tf.Variable]:
+        """The averages, in the order of the variables the optimizer was built with; [] if it keeps none."""
+        return [average.value for average in self._average_of.values()]
+
+    def apply(self, grads, trainable_variables=None):
+        self._last_update: list[tf.Operation] = []
+        super().apply(grads, trainable_variables)
+
+    def update_step(self, gradient, variable, learning_rate):
+        with tf.control_dependencies(self._last_update):
+            super().update_step(tf.identity(gradient), variable, learning_rate)
+            weight = variable.read_value()
+            if self._decay:
+                step = tf.cast(self.iterations, weight.dtype)
+                decay = tf.minimum(tf.cast(self._decay, weight.dtype), step / (step + 9))
+                average = self._average_of[self._var_key(variable)]
+                self.assign_sub(average, (1 - decay) * (average - weight))
+            if not tf.executing_eagerly():
+                self._last_update = [weight.op]
+
+
+class Adamax(_Averaging, keras.optimizers.Adamax):
+    """Adamax with a moving average of the weights."""
+
+
+class Adam(_Averaging, keras.optimizers.Adam):
+    """Adam with a moving average of the weights."""
+
+
+def make_optimizer(config: TrainingConfig, variables: list[tf.Variable]) -> Adamax | Adam:
     """The optimizer of `variables`, built; call it inside the strategy's scope.
 
     Clipping is left to the training step, which sees the gradient of the whole batch; Keras would clip the part of
     each replica.
     """
-    family = {"adamax": keras.optimizers.Adamax, "adam": keras.optimizers.Adam}[config.optimizer]
-    optimizer = family(
-        learning_rate=LinearWarmup(config.learning_rate, config.warmup_steps),
-        use_ema=config.ema_decay > 0,
-        ema_momentum=config.ema_decay,
-    )
+    family = {"adamax": Adamax, "adam": Adam}[config.optimizer]
+    schedule = LinearWarmup(config.learning_rate, config.warmup_steps)
+    optimizer = family(learning_rate=schedule, decay=config.ema_decay)
     optimizer.build(variables)
     return optimizer
 
 
-def averages(optimizer: keras.optimizers.Optimizer) -> list[tf.Variable]:
-    """The moving averages in the order of the variables the optimizer was built with; [] if it keeps none."""
-    if not optimizer.use_ema:
-        return []
-    # Keras offers no public way to them but overwriting the weights for good.
-    return [average.value for average in optimizer._model_variables_moving_average]
+def steps_made(optimizer: keras.optimizers.Optimizer) -> int:
+    """The number of updates the optimizer has made."""
+    return int(optimizer.iterations.value.read_value())
 
 
 @contextlib.contextmanager
-def averaged_weights(optimizer: keras.optimizers.Optimizer, variables: list[tf.Variable]) -> Iterator[None]:
+def averaged_weights(optimizer: Adamax | Adam, variables: list[tf.Variable]) -> Iterator[None]:
     """Puts the moving averages in the variables' place; on leaving, the weights return."""
-    average = averages(optimizer)
     # Before the first update there is no average yet.
-    if not average or int(optimizer.iterations.value.read_value()) == 0:
+    if not optimizer.averages or not steps_made(optimizer):
         yield
         return
     weights = [tf.identity(v) for v in variables]
-    for variable, value in zip(variables, average, strict=True):
+    for variable, value in zip(variables, optimizer.averages, strict=True):
         variable.assign(value)
     try:
         yield

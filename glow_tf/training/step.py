@@ -31,24 +31,30 @@ def make_train_function(
             parts = {name: tf.reduce_sum(part) / config.batch_size for name, part in parts.items()}
         gradients = tape.gradient(parts["loss"], variables, unconnected_gradients="zero")
         replica = tf.distribute.get_replica_context()
-        gradients, parts = replica.all_reduce("sum", (gradients, parts))
+        replicas = replica.num_replicas_in_sync
+        if replicas > 1:
+            gradients, parts = replica.all_reduce("sum", (gradients, parts))
         norm = tf.linalg.global_norm(gradients)
-        factor = tf.minimum(1.0, config.clip_norm / norm) if config.clip_norm else 1.0
-        # Keras adds up the gradients of the replicas, which here all hold the sum already.
-        factor /= replica.num_replicas_in_sync
-        optimizer.apply([gradient * factor for gradient in gradients], variables)
+        if config.clip_norm or replicas > 1:
+            factor = tf.minimum(tf.ones_like(norm), config.clip_norm / norm) if config.clip_norm else 1.0
+            # Keras adds up the gradients of the replicas, which here all hold the sum already.
+            gradients = [gradient * (factor / replicas) for gradient in gradients]
+        optimizer.apply(gradients, variables)
         return {**parts, "gradient_norm": norm}
 
     def global_step(iterator):
         parts = strategy.run(replica_step, args=(next(iterator),))
         return {name: strategy.experimental_local_results(part)[0] for name, part in parts.items()}
 
-    @tf.function
+    # Nothing in a step needs autograph, whose conversion of every function called would double the time to trace.
+    @tf.function(autograph=False)
     def train(iterator, steps):
-        totals = {name: tf.zeros([], flow.dtype) for name in names}
-        for _ in tf.range(steps):
+        def one_more(step, totals):
             parts = global_step(iterator)
-            totals = {name: totals[name] + parts[name] for name in totals}
+            return step + 1, {name: totals[name] + parts[name] for name in names}
+
+        zeros = {name: tf.zeros([], flow.dtype) for name in names}
+        _, totals = tf.while_loop(lambda step, _: step < steps, one_more, (0, zeros), parallel_iterations=1)
         return {name: total / tf.cast(steps, total.dtype) for name, total in totals.items()}
 
     return train

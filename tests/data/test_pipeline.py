@@ -40,11 +40,11 @@ def test_shapes_and_types(source):
     assert spec["images"].shape == (5, 4, 6, 3)
 
 
-@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize(("flip", "shift"), [(False, 0), (True, 0), (True, 2)])
 @pytest.mark.parametrize("start", [1, 3, 9])
-def test_resuming_equals_going_on(source, start, flip):
-    whole = take(train_batches(source, 6, seed=7, flip=flip), start + 5)
-    resumed = take(train_batches(source, 6, seed=7, start_step=start, flip=flip), 5)
+def test_resuming_equals_going_on(source, start, flip, shift):
+    whole = take(train_batches(source, 6, seed=7, flip=flip, shift=shift), start + 5)
+    resumed = take(train_batches(source, 6, seed=7, start_step=start, flip=flip, shift=shift), 5)
     assert_same(whole[start:], resumed)
 
 
@@ -120,3 +120,22 @@ def test_other_impossible_arguments_are_named(source):
         train_batches(source, 2, seed=None)
     with pytest.raises(ValueError, match="limit"):
         batches_of_test(source, 2, limit=0)
+
+
+def test_shifts_move_the_image_and_repeat_its_edge(source):
+    plain = take(train_batches(source, 50, seed=5), 8)
+    shifted = take(train_batches(source, 50, seed=5, shift=1), 8)
+    seen = set()
+    for batch, other in zip(plain, shifted, strict=True):
+        for image, moved in zip(batch["images"], other["images"], strict=True):
+            padded = np.pad(image, [(1, 1), (1, 1), (0, 0)], mode="edge")
+            height, width = image.shape[:2]
+            fits = [
+                (down, right)
+                for down in range(3)
+                for right in range(3)
+                if np.array_equal(padded[down : down + height, right : right + width], moved)
+            ]
+            assert fits
+            seen.update(fits if len(fits) == 1 else ())
+    assert len(seen) == 9
