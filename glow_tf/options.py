@@ -178,11 +178,9 @@ def training_config(image_shape: tuple[int, int, int], replicas: int) -> Trainin
     fields = [field.name for field in dataclasses.fields(TrainingConfig) if field.name != "batch_size"]
     batch_size = FLAGS.batch_size
     if batch_size is None:
-        batch_size = max(replicas, 64 * 32 * 32 // (image_shape[0] * image_shape[1]) // replicas * replicas)
-    return TrainingConfig(
-        batch_size=min(batch_size, 256) if FLAGS.batch_size is None else batch_size,
-        **{name: FLAGS[name].value for name in fields},
-    )
+        fitting = min(256, 64 * 32 * 32 // (image_shape[0] * image_shape[1]))
+        batch_size = max(1, fitting // replicas) * replicas
+    return TrainingConfig(batch_size=batch_size, **{name: FLAGS[name].value for name in fields})
 
 
 def model_dir() -> pathlib.Path:

@@ -106,10 +106,10 @@ def plu_parameters(weight: np.ndarray) -> dict[str, np.ndarray]:
     Raises:
       ValueError: if a matrix is singular.
     """
-    weight = np.asarray(weight, np.float64)
-    if not np.all(np.isfinite(weight)) or np.any(np.linalg.slogdet(weight).sign == 0):
-        raise ValueError("A 1x1 convolution's matrix is singular or not finite: it has no PLU form.")
-    factors, order = (t.numpy() for t in tf.linalg.lu(weight))
+    try:
+        factors, order = (t.numpy() for t in tf.linalg.lu(np.asarray(weight, np.float64)))
+    except tf.errors.InvalidArgumentError as error:
+        raise ValueError("A 1x1 convolution's matrix is singular or not finite: it has no PLU form.") from error
     diagonal = np.diagonal(factors, axis1=-2, axis2=-1)
     return {
         # tf.linalg.lu gives the rows' order in the factors; the rows' places in the product are its inverse.
@@ -121,7 +121,8 @@ def plu_parameters(weight: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def random_rotation(rng: np.random.Generator, channels: int) -> np.ndarray:
-    """A random orthogonal matrix [C, C], uniform by the Haar measure, the initial value of section 3.2."""
-    q, r = np.linalg.qr(rng.standard_normal((channels, channels)))
-    return q * np.sign(np.diag(r))
+def random_rotations(rng: np.random.Generator, count: int, channels: int) -> np.ndarray:
+    """Random orthogonal matrices [count, C, C], uniform by the Haar measure, the initial values of section 3.2."""
+    # TensorFlow's decomposition, as that of NumPy's BLAS takes minutes where another process uses the cores.
+    q, r = (t.numpy() for t in tf.linalg.qr(rng.standard_normal((count, channels, channels))))
+    return q * np.sign(np.diagonal(r, axis1=-2, axis2=-1))[:, np.newaxis, :]

@@ -143,7 +143,7 @@ def _initial_steps(layer: config.Steps, shape, rng) -> Nest:
     if layer.actnorm:
         parts["actnorm"] = network_parameters.actnorm_parameters(depth, channels)
     if layer.permutation in ("conv1x1", "conv1x1_dense"):
-        weight = np.stack([invertible_conv.random_rotation(rng, channels) for _ in range(depth)])
+        weight = invertible_conv.random_rotations(rng, depth, channels)
         dense = layer.permutation == "conv1x1_dense"
         parts["conv1x1"] = {"weight": weight} if dense else invertible_conv.plu_parameters(weight)
     elif layer.permutation == "shuffle":
