@@ -95,7 +95,7 @@ class Split:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scale:
-    """One learned positive factor a dimension (NICE, section 3.3)."""
+    """One learned positive factor a dimension (NICE, section 3.3), data-dependently initialised."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -49,6 +49,9 @@ def run():
     parameters = sum(v.shape.num_elements() for v in trainer.flow.trainable_variables)
     print(f"{source.describe()}\n{config.name} with {parameters:,} parameters, in {directory}", flush=True)
     result = trainer.run()
+    if source.skipped:
+        names = ", ".join(list(source.skipped)[:10])
+        print(f"{len(source.skipped)} images could not be read and were left out: {names}")
     export_saved_model(storage.load(directory), directory / "saved_model")
     print(f"samples: {trainer.samples_path}\nSavedModel: {directory / 'saved_model'}")
     return result

@@ -90,7 +90,7 @@ _INTEGERS = {
     "warmup_steps": "Updates over which the learning rate rises linearly.",
     "seed": "Of initial weights, data order, noise and samples.",
     "init_images": "Images in the batch that initialises actnorm; 0: one training batch.",
-    "steps_per_call": "Updates per call of the compiled function.",
+    "steps_per_call": "Most updates per call of the compiled function; fewer where they take seconds.",
     "log_every": "Steps between two lines of metrics.",
     "eval_every": "Steps between two evaluations on held-out images; 0: only at the end.",
     "eval_images": "Held-out images of those evaluations; 0: all. The one at the end takes all.",

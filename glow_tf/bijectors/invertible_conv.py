@@ -107,7 +107,9 @@ def plu_parameters(weight: np.ndarray) -> dict[str, np.ndarray]:
       ValueError: if a matrix is singular.
     """
     try:
-        factors, order = (t.numpy() for t in tf.linalg.lu(np.asarray(weight, np.float64)))
+        # The decomposition rejects singular matrices, but lets NaN pass.
+        weight = tf.debugging.check_numerics(np.asarray(weight, np.float64), "weight")
+        factors, order = (t.numpy() for t in tf.linalg.lu(weight))
     except tf.errors.InvalidArgumentError as error:
         raise ValueError("A 1x1 convolution's matrix is singular or not finite: it has no PLU form.") from error
     diagonal = np.diagonal(factors, axis1=-2, axis2=-1)

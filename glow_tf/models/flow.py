@@ -39,12 +39,11 @@ class Flow(tf.Module):
         self._seed = int(seed)
         self._shapes = config.shapes()
         rng = np.random.default_rng(self._seed)
-        # Keyed by the layer's place and kind, which checkpoints and messages then carry: layers/01_steps/...
         self.layers = {}
         for i, (layer, shape) in enumerate(zip(config.layers, self._shapes[:-1], strict=True)):
             arrays = layers.initial_parameters(layer, shape, config.num_classes, rng)
             if arrays:
-                key = f"{i:02d}_{type(layer).__name__.lower()}"
+                key = layers.layer_name(i, layer)
                 self.layers[key] = _variables(arrays, f"layers/{key}", self.dtype)
         self.classifier = {}
         if config.classifier:
@@ -85,10 +84,14 @@ class Flow(tf.Module):
           of shape [n] its batch shape is [n].
 
         Raises:
-          ValueError: if labels are missing for a conditional model, given to another one, or out of range.
+          ValueError: if labels are missing for a conditional model, given to one without any, or out of range, or the
+            temperature is negative.
         """
-        batch_shape = [] if labels is None else tf.shape(labels)
+        batch_shape = tf.shape(labels) if labels is not None and self.config.conditional else []
         temperature = tf.cast(temperature, self.dtype)
+        static = tf.get_static_value(temperature)
+        if static is not None and not static >= 0:
+            raise ValueError(f"temperature={static} must not be negative.")
         family = {"normal": tfd.Normal, "logistic": tfd.Logistic}[self.config.base]
         latent = tfd.Sample(
             family(tf.zeros(batch_shape, self.dtype), temperature), sample_shape=[self.config.dimensions]
@@ -183,11 +186,15 @@ class Flow(tf.Module):
     def initialize(self, images: tf.Tensor, labels: tf.Tensor | None = None) -> None:
         """Data-dependent initialisation: every actnorm, in flow and networks, is set so as to normalise this batch.
 
+        The final scaling of NICE, likewise, is set so that the latents of this batch have a second moment of 1.
+
         Args:
           images: [B, H, W, C] uint8; a few dozen suffice.
           labels: [B] int, checked; no initial value depends on them.
         """
         images = self._check_images(images)
+        if not images.shape[0]:
+            raise ValueError("The data-dependent initialisation needs at least one image.")
         if labels is not None:
             self._check_labels(labels)
         seed = stateless_seed(self._seed)
@@ -200,7 +207,7 @@ class Flow(tf.Module):
                 continue
             values, x = layers.initialized(layer, shape, parameters, x)
             if parameters:
-                variables = self.layers[f"{i:02d}_{type(layer).__name__.lower()}"]
+                variables = self.layers[layers.layer_name(i, layer)]
                 values = _by_path(values, "")
                 for path, variable in _by_path(variables, "").items():
                     if variable.trainable:
@@ -210,7 +217,7 @@ class Flow(tf.Module):
     def _layers(self):
         """Each layer's description, input shape and parameters."""
         for i, (layer, shape) in enumerate(zip(self.config.layers, self._shapes[:-1], strict=True)):
-            yield layer, shape, self.layers.get(f"{i:02d}_{type(layer).__name__.lower()}", {})
+            yield layer, shape, self.layers.get(layers.layer_name(i, layer), {})
 
     def _check_images(self, images: tf.Tensor) -> tf.Tensor:
         images = tf.convert_to_tensor(images)

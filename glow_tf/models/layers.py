@@ -26,6 +26,11 @@ Nest = dict[str, Any]
 FIXED = frozenset({"indices", "permutation", "sign"})
 
 
+def layer_name(index: int, layer: config.Layer) -> str:
+    """A layer's name by its place and kind, such as `01_steps`: part of its variables' paths, in checkpoints too."""
+    return f"{index:02d}_{type(layer).__name__.lower()}"
+
+
 def initial_parameters(layer: config.Layer, shape: tuple[int, ...], num_classes: int, rng: np.random.Generator) -> Nest:
     """The parameters of `layer` for events of `shape`, as float and int32 arrays; {} where it has none."""
     if isinstance(layer, config.Steps):
@@ -101,9 +106,13 @@ def initialized(layer: config.Layer, shape: tuple[int, ...], parameters: Nest, x
       x: [B, *shape], the batch.
 
     Returns:
-      `parameters` with every actnorm such that its output on this batch has mean 0 and deviation 1, and what enters
-      the next layer.
+      `parameters` with every actnorm such that its output on this batch has mean 0 and deviation 1, and every scale
+      such that it has a second moment of 1; and what enters the next layer.
     """
+    if isinstance(layer, config.Scale):
+        # It has no bias, hence the second moment in place of the variance.
+        log_scale = -0.5 * tf.math.log(tf.maximum(tf.reduce_mean(x**2, axis=0), actnorm.MIN_STDDEV**2))
+        parameters = {"log_scale": log_scale}
     if not isinstance(layer, config.Steps):
         y, _ = bijector(layer, shape, parameters).forward_and_log_det(x)
         return parameters, tf.split(y, 2, axis=-1)[0] if isinstance(layer, config.Split) else y

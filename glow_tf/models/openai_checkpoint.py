@@ -13,6 +13,7 @@ import tensorflow as tf
 from glow_tf import config as c
 from glow_tf.bijectors import invertible_conv
 from glow_tf.models.flow import Flow
+from glow_tf.models.layers import layer_name
 
 _EMA_SUFFIX = "/ExponentialMovingAverage"
 
@@ -126,7 +127,7 @@ def _values(
 
     level = 0
     for i, layer in enumerate(config.layers):
-        path = f"layers/{i:02d}_{type(layer).__name__.lower()}"
+        path = f"layers/{layer_name(i, layer)}"
         if isinstance(layer, c.Steps):
             steps = [f"model/{level}/{k}" for k in range(layer.depth)]
             put_actnorm(f"{path}/actnorm", [f"{step}/actnorm" for step in steps])

@@ -44,7 +44,9 @@ def load(path: str | os.PathLike, *, weights: str = "ema") -> Flow:
             status = tf.train.Checkpoint(ema=flow.named_variables(trainable=True)).restore(checkpoint)
             status.assert_existing_objects_matched().expect_partial()
     except (AssertionError, ValueError, IndexError, tf.errors.OpError) as error:
-        raise ValueError(f"Checkpoint {checkpoint} cannot be read into the model of {directory}: {error}") from error
+        # TensorFlow lists every variable with its value.
+        reason = str(error).splitlines()[0][:300]
+        raise ValueError(f"Checkpoint {checkpoint} cannot be read into the model of {directory}: {reason}") from error
     return flow
 
 

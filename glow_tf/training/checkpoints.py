@@ -22,9 +22,10 @@ class Checkpoints:
 
     def __init__(self, directory: pathlib.Path, flow: Flow, optimizer: Adamax | Adam, keep: int):
         ema = optimizer.averages
-        # Named after the optimizer, as those of Adam would fit Adamax, and the other way round.
+        # Named after the kind of optimizer, as those of Adam would fit Adamax, and the other way round.
+        kind = type(optimizer).__name__.lower()
         state = [variable.value for variable in optimizer.variables if all(variable.value is not a for a in ema)]
-        state = {f"{optimizer.name}_{i:03d}": variable for i, variable in enumerate(state)}
+        state = {f"{kind}_{i:03d}": variable for i, variable in enumerate(state)}
         ema = dict(zip(flow.named_variables(trainable=True), ema, strict=True)) if ema else {}
         checkpoint = tf.train.Checkpoint(flow=flow, optimizer=state, ema=ema)
         self._checkpoint = checkpoint
@@ -42,9 +43,11 @@ class Checkpoints:
         try:
             self._checkpoint.restore(path).assert_existing_objects_matched()
         except (AssertionError, ValueError, IndexError, tf.errors.OpError) as error:
+            # TensorFlow lists every variable with its value.
+            reason = str(error).splitlines()[0][:300]
             raise ValueError(
                 f"Checkpoint {path} cannot be continued: it is damaged, or was made with another optimizer or "
-                f"--ema_decay. Continue with those, or choose another --model_dir. ({error})"
+                f"--ema_decay. Continue with those, or choose another --model_dir. ({reason})"
             ) from error
         return path
 

@@ -23,7 +23,7 @@ class TrainingConfig:
       shift: most pixels by which training images are moved at random.
       seed: of initial weights, data order, dequantization noise and samples.
       init_images: images in the batch that initialises actnorm; 0: one training batch.
-      steps_per_call: updates between two returns to Python.
+      steps_per_call: most updates between two returns to Python; fewer where they take seconds.
       log_every, eval_every, sample_every, checkpoint_every: steps between two of each; 0: only at the end.
       eval_images: held-out images of the evaluations during training; the last one takes all.
       samples: images in the sample grid.

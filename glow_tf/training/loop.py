@@ -20,6 +20,9 @@ from glow_tf.training.optimizer import averaged_weights, make_optimizer, steps_m
 from glow_tf.training.progress import Progress
 from glow_tf.training.step import make_train_function
 
+# A call of many slow steps would leave the progress bar standing and signals unheard.
+_SECONDS_PER_CALL = 2.0
+
 
 class Trainer:
     """Trains a flow in a model directory, which it continues if training there has begun.
@@ -91,16 +94,18 @@ class Trainer:
         training = self._training
         iterator = None
         every = [n for n in (training.eval_every, training.sample_every, training.checkpoint_every) if n]
-        since, images = time.monotonic(), 0
+        since, images, pace = time.monotonic(), 0, 1
         while (step := self.step) < training.steps:
             iterator = iterator or iter(self._strategy.experimental_distribute_dataset(self._train_batches(step)))
-            stops = [training.steps, step + training.steps_per_call]
+            stops = [training.steps, step + min(pace, training.steps_per_call)]
             stops += [(step // n + 1) * n for n in (*every, training.log_every)]
             count = min(stops) - step
+            begun = time.monotonic()
             values = {name: float(v) for name, v in self._train(iterator, tf.constant(count)).items()}
             images += count * training.batch_size
             step += count
             now = time.monotonic()
+            pace = max(1, int(_SECONDS_PER_CALL * count / (now - begun)))
             progress.update(step, values["bits_per_dim"], images / (now - since))
             if step % training.log_every == 0 or step == training.steps:
                 values["images_per_second"] = images / (now - since)

@@ -1,0 +1,323 @@
+"""Every public bijector, in its variants, with small shapes and randomised parameters, for the conformance tests."""
+
+import dataclasses
+import zlib
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from glow_tf import bijectors
+from glow_tf.bijectors import invertible_conv
+from tests.bijectors.examples import (
+    DEPTH,
+    STEP_EVENT,
+    STEP_SHAPES,
+    flow_step,
+    multi_scale,
+    multi_scale_of_stack,
+    network,
+    network_shapes,
+    plu_conv,
+    stack,
+    unwatched,
+)
+
+tfb = tfp.bijectors
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Case:
+    """A bijector to test.
+
+    Attributes:
+      name: of the case.
+      covers: the public class.
+      build: from the parameters, and from a function that wraps every network, to the bijector.
+      shapes: of the parameters.
+      event: [*event], the shape of an event on the side of x.
+      latent: the shape on the side of y.
+      derived: parameters that enter through something computed before construction; `inverse_and_vjp` cannot be
+        asked for their gradient.
+      labels: the length of the batch axis of labels, 0 without.
+      network_calls: how often an eager log_prob evaluates a network.
+      bounded: whether x lies in [-1/2, 1/2].
+      scales: factors under which inputs must stay finite and invertible.
+    """
+
+    name: str
+    covers: type
+    build: Callable[..., bijectors.Bijector]
+    shapes: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    event: tuple[int, ...]
+    latent: tuple[int, ...] | None = None
+    derived: tuple[str, ...] = ()
+    labels: int = 0
+    network_calls: int = 0
+    bounded: bool = False
+    scales: tuple[float, ...] = (1e3, 1e-8)
+
+    @property
+    def rng(self) -> np.random.Generator:
+        return np.random.default_rng(zlib.crc32(self.name.encode()))
+
+    def parameters(self) -> dict[str, tf.Tensor]:
+        """Random parameters; square matrices are near a rotation, so that none is close to singular."""
+        rng = self.rng
+        values = {}
+        for name, shape in self.shapes.items():
+            value = 0.4 * rng.standard_normal(shape)
+            if name == "weight":
+                rotations = invertible_conv.random_rotations(rng, int(np.prod(shape[:-2])), shape[-1])
+                value = 0.3 * value + np.reshape(rotations, shape)
+            values[name] = tf.constant(value)
+        return values
+
+    def points(self, batch: tuple[int, ...] = (4,)) -> tuple[tf.Tensor, tf.Tensor]:
+        """Points x and points y, [*batch, *event]; with labels the last batch axis is theirs."""
+        rng = np.random.default_rng(zlib.crc32(self.name.encode()) + 1)
+        if self.labels:
+            batch = (self.labels,)
+        shape = (*batch, *self.event)
+        x = rng.uniform(-0.5, 0.5, shape) if self.bounded else rng.standard_normal(shape)
+        y = rng.standard_normal((*batch, *(self.latent or self.event)))
+        return tf.constant(x), tf.constant(y)
+
+
+def coupling_cases() -> list[Case]:
+    cases = []
+    for coupling in ("additive", "affine", "affine_exp"):
+        for mask in ("channel", "checkerboard"):
+            for swap in (0, 1):
+                for event in ((2, 3, 4), (6,)):
+                    inputs = event[-1] if mask == "checkerboard" else event[-1] // 2
+                    outputs = inputs if coupling == "additive" else 2 * inputs
+
+                    def build(p, watch=unwatched, *, event=event, outputs=outputs, **options):
+                        return bijectors.Coupling(watch(network(p, event, outputs)), event_ndims=len(event), **options)
+
+                    options = {"coupling": coupling, "mask": mask, "swap": swap}
+                    cases.append(
+                        Case(
+                            name=f"Coupling-{coupling}-{mask}-swap{swap}-{len(event)}d",
+                            covers=bijectors.Coupling,
+                            build=lambda p, watch=unwatched, build=build, options=options: build(p, watch, **options),
+                            shapes=network_shapes(event, inputs, outputs),
+                            event=event,
+                            network_calls=1,
+                        )
+                    )
+    return cases
+
+
+CASES = [
+    Case(
+        name="ActNorm-3d",
+        covers=bijectors.ActNorm,
+        build=lambda p, watch=unwatched: bijectors.ActNorm(p["bias"], p["log_scale"]),
+        shapes={"bias": (3,), "log_scale": (3,)},
+        event=(3, 2, 3),
+    ),
+    Case(
+        name="ActNorm-1d",
+        covers=bijectors.ActNorm,
+        build=lambda p, watch=unwatched: bijectors.ActNorm(p["bias"], p["log_scale"], event_ndims=1),
+        shapes={"bias": (5,), "log_scale": (5,)},
+        event=(5,),
+    ),
+    *coupling_cases(),
+    Case(
+        name="Coupling-swap-tensor",
+        covers=bijectors.Coupling,
+        build=lambda p, watch=unwatched: bijectors.Coupling(watch(network(p, (2, 2, 4), 4)), swap=tf.constant(1)),
+        shapes=network_shapes((2, 2, 4), 2, 4),
+        event=(2, 2, 4),
+        network_calls=1,
+    ),
+    Case(
+        name="Coupling-checkerboard-swap-tensor",
+        covers=bijectors.Coupling,
+        build=lambda p, watch=unwatched: bijectors.Coupling(
+            watch(network(p, (3, 3, 1), 2)), mask="checkerboard", swap=tf.constant(1)
+        ),
+        shapes=network_shapes((3, 3, 1), 1, 2),
+        event=(3, 3, 1),
+        network_calls=1,
+    ),
+    Case(
+        name="InvertibleConv1x1-plu",
+        covers=bijectors.InvertibleConv1x1,
+        build=plu_conv,
+        shapes={"lower": (4, 4), "upper": (4, 4), "log_diagonal": (4,)},
+        event=(2, 3, 4),
+        derived=("lower", "upper", "log_diagonal"),
+    ),
+    Case(
+        name="InvertibleConv1x1-dense",
+        covers=bijectors.InvertibleConv1x1,
+        build=lambda p, watch=unwatched: bijectors.InvertibleConv1x1.from_dense(p["weight"]),
+        shapes={"weight": (3, 3)},
+        event=(3, 2, 3),
+        derived=("weight",),
+    ),
+    Case(
+        name="InvertibleConv1x1-dense-1d",
+        covers=bijectors.InvertibleConv1x1,
+        build=lambda p, watch=unwatched: bijectors.InvertibleConv1x1.from_dense(p["weight"], event_ndims=1),
+        shapes={"weight": (5, 5)},
+        event=(5,),
+        derived=("weight",),
+    ),
+    Case(
+        name="Permutation-reverse",
+        covers=bijectors.Permutation,
+        build=lambda p, watch=unwatched: bijectors.Permutation.reverse(4),
+        event=(2, 3, 4),
+    ),
+    Case(
+        name="Permutation-shuffle",
+        covers=bijectors.Permutation,
+        build=lambda p, watch=unwatched: bijectors.Permutation.shuffle(6, seed=3, event_ndims=1),
+        event=(6,),
+    ),
+    Case(
+        name="Squeeze-2",
+        covers=bijectors.Squeeze,
+        build=lambda p, watch=unwatched: bijectors.Squeeze(),
+        event=(4, 6, 3),
+        latent=(2, 3, 12),
+    ),
+    Case(
+        name="Squeeze-3",
+        covers=bijectors.Squeeze,
+        build=lambda p, watch=unwatched: bijectors.Squeeze(3),
+        event=(3, 6, 1),
+        latent=(1, 2, 9),
+    ),
+    Case(
+        name="Split-prior",
+        covers=bijectors.Split,
+        build=lambda p, watch=unwatched: bijectors.Split(watch(network(p, (2, 3, 4), 4))),
+        shapes=network_shapes((2, 3, 4), 2, 4),
+        event=(2, 3, 4),
+        network_calls=1,
+    ),
+    Case(
+        name="Split-standard-normal",
+        covers=bijectors.Split,
+        build=lambda p, watch=unwatched: bijectors.Split(None),
+        event=(2, 3, 4),
+    ),
+    Case(
+        name="Split-prior-1d",
+        covers=bijectors.Split,
+        build=lambda p, watch=unwatched: bijectors.Split(watch(network(p, (4,), 4)), event_ndims=1),
+        shapes=network_shapes((4,), 2, 4),
+        event=(4,),
+        network_calls=1,
+    ),
+    Case(
+        name="DiagonalPrior-one",
+        covers=bijectors.DiagonalPrior,
+        build=lambda p, watch=unwatched: bijectors.DiagonalPrior(p["mean"], p["log_stddev"]),
+        shapes={"mean": (1, 2, 3, 2), "log_stddev": (1, 2, 3, 2)},
+        event=(2, 3, 2),
+    ),
+    Case(
+        name="DiagonalPrior-labels",
+        covers=bijectors.DiagonalPrior,
+        build=lambda p, watch=unwatched: bijectors.DiagonalPrior(p["mean"], p["log_stddev"]),
+        shapes={"mean": (3, 2, 2, 2), "log_stddev": (3, 2, 2, 2)},
+        event=(2, 2, 2),
+        labels=3,
+    ),
+    Case(
+        name="Logit",
+        covers=bijectors.Logit,
+        build=lambda p, watch=unwatched: bijectors.Logit(),
+        event=(2, 3, 2),
+        bounded=True,
+        scales=(1.0, 1e-8),
+    ),
+    Case(
+        name="Logit-1d-small-alpha",
+        covers=bijectors.Logit,
+        build=lambda p, watch=unwatched: bijectors.Logit(1e-6, event_ndims=1),
+        event=(5,),
+        bounded=True,
+        scales=(1.0, 1e-8),
+    ),
+    Case(
+        name="FlowStep",
+        covers=bijectors.FlowStep,
+        build=flow_step,
+        shapes=STEP_SHAPES,
+        event=STEP_EVENT,
+        derived=("weight",),
+        network_calls=1,
+    ),
+    *(
+        Case(
+            name=f"Stack-{gradient}",
+            covers=bijectors.Stack,
+            build=lambda p, watch=unwatched, gradient=gradient: stack(p, watch, gradient),
+            shapes={name: (DEPTH, *shape) for name, shape in STEP_SHAPES.items()},
+            event=STEP_EVENT,
+            derived=("weight",),
+            network_calls=DEPTH,
+        )
+        for gradient in ("reversible", "stored")
+    ),
+    Case(
+        name="MultiScale-priors",
+        covers=bijectors.MultiScale,
+        build=multi_scale,
+        shapes={
+            "bias": (1,),
+            "log_scale": (1,),
+            "mean": (1, 1, 1, 4),
+            "log_stddev": (1, 1, 1, 4),
+            **network_shapes((2, 2, 4), 2, 4),
+        },
+        event=(4, 4, 1),
+        latent=(16,),
+        network_calls=1,
+    ),
+    Case(
+        name="MultiScale-stack",
+        covers=bijectors.MultiScale,
+        build=multi_scale_of_stack,
+        shapes={name: (DEPTH, *shape) for name, shape in STEP_SHAPES.items()},
+        event=(4, 4, 1),
+        latent=(16,),
+        derived=("weight",),
+        network_calls=DEPTH,
+    ),
+    Case(
+        name="MultiScale-flat",
+        covers=bijectors.MultiScale,
+        build=lambda p, watch=unwatched: bijectors.MultiScale(
+            [bijectors.Coupling(watch(network(p, (4,), 4)), event_ndims=1)], [(4,), (4,)]
+        ),
+        shapes=network_shapes((4,), 2, 4),
+        event=(4,),
+        network_calls=1,
+    ),
+    Case(
+        name="Adapter-Scale",
+        covers=bijectors.Adapter,
+        build=lambda p, watch=unwatched: bijectors.Adapter(tfb.Scale(log_scale=p["log_scale"]), event_ndims=3),
+        shapes={"log_scale": (2, 3, 2)},
+        event=(2, 3, 2),
+    ),
+    Case(
+        name="Adapter-Reshape",
+        covers=bijectors.Adapter,
+        build=lambda p, watch=unwatched: bijectors.Adapter(
+            tfb.Reshape(event_shape_in=(2, 3, 2), event_shape_out=[12]), event_ndims=3, inverse_event_ndims=1
+        ),
+        event=(2, 3, 2),
+        latent=(12,),
+    ),
+]

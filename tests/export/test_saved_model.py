@@ -1,0 +1,134 @@
+"""SavedModels: plain TensorFlow, in a process that has neither glow_tf nor TFP, finds what the flow finds."""
+
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import glow_tf
+from glow_tf.export.saved_model import export_saved_model
+
+CONFIGS = {
+    "glow": glow_tf.glow((8, 8, 3), K=2, L=2, width=4, n_bits=5),
+    "conditional": glow_tf.glow((8, 8, 3), K=1, L=1, width=4, num_classes=3),
+    "real_nvp": glow_tf.real_nvp((8, 8, 1), L=1, width=4, blocks=1),
+    "nice": glow_tf.nice((8, 8, 1), K=2, width=8, blocks=1),
+}
+SERVE = """
+    import sys
+
+    class Blocker:
+        def find_spec(self, name, path=None, target=None):
+            if name.split(".")[0] in ("glow_tf", "tensorflow_probability"):
+                raise ImportError(name)
+
+    sys.meta_path.insert(0, Blocker())
+    import numpy as np
+    import tensorflow as tf
+
+    inputs, outputs = dict(np.load("inputs.npz")), {}
+    for name in ("glow", "conditional", "real_nvp", "nice"):
+        signatures = tf.saved_model.load(name).signatures
+        labels = lambda n: {"labels": tf.constant(np.arange(n) % 3, tf.int32)} if name == "conditional" else {}
+        for n in (1, 3):
+            images, latents = inputs[name + "/images"][:n], inputs[name + "/latents"][:n]
+            outputs |= {
+                f"{name}/log_prob/{n}/{key}": value
+                for key, value in signatures["log_prob"](
+                    images=tf.constant(images), seed=tf.constant(7), **labels(n)
+                ).items()
+            }
+            outputs[f"{name}/encode/{n}"] = signatures["encode"](images=tf.constant(images), **labels(n))["latents"]
+            outputs[f"{name}/decode/{n}"] = signatures["decode"](latents=tf.constant(latents), **labels(n))["images"]
+            outputs[f"{name}/sample/{n}"] = signatures["sample"](
+                num=tf.constant(n), temperature=tf.constant(0.5), seed=tf.constant(7), **labels(n)
+            )["images"]
+    assert not {"glow_tf", "tensorflow_probability"} & {name.split(".")[0] for name in sys.modules}
+    np.savez("outputs.npz", **outputs)
+"""
+
+
+def random_flow(config, seed=0):
+    flow = glow_tf.Flow(config, seed)
+    rng = np.random.default_rng(seed)
+    for variable in flow.named_variables(trainable=True).values():
+        variable.assign_add(rng.normal(0, 0.05, variable.shape).astype(np.float32))
+    return flow
+
+
+@pytest.fixture(scope="module")
+def flows():
+    return {name: random_flow(config) for name, config in CONFIGS.items()}
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory, flows):
+    """Inputs, and what a process with plain TensorFlow makes of them."""
+    directory = tmp_path_factory.mktemp("served")
+    rng = np.random.default_rng(0)
+    inputs = {}
+    for name, flow in flows.items():
+        export_saved_model(flow, directory / name)
+        inputs[f"{name}/images"] = rng.integers(0, 256, [3, *flow.config.image_shape], np.uint8)
+        inputs[f"{name}/latents"] = rng.normal(size=[3, flow.config.dimensions]).astype(np.float32)
+    np.savez(directory / "inputs.npz", **inputs)
+    command = [sys.executable, "-c", textwrap.dedent(SERVE)]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-3000:]
+    with np.load(directory / "outputs.npz") as outputs:
+        return inputs, dict(outputs)
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_plain_tensorflow_finds_what_the_flow_finds(flows, served, name, n):
+    flow, (inputs, outputs) = flows[name], served
+    labels = np.arange(n) % 3 if flow.config.conditional else None
+    images, latents = inputs[f"{name}/images"][:n], inputs[f"{name}/latents"][:n]
+    bits = flow.bits_per_dim(images, labels, seed=7)
+    np.testing.assert_allclose(outputs[f"{name}/log_prob/{n}/bits_per_dim"], bits, rtol=1e-5)
+    nats = -bits.numpy() * flow.config.dimensions * np.log(2)
+    np.testing.assert_allclose(outputs[f"{name}/log_prob/{n}/log_prob"], nats, rtol=1e-5)
+    np.testing.assert_allclose(outputs[f"{name}/encode/{n}"], flow.encode(images, labels), atol=1e-4)
+    for output, expected in [
+        (outputs[f"{name}/decode/{n}"], flow.decode(latents, labels)),
+        (outputs[f"{name}/sample/{n}"], flow.sample(n, 0.5, labels, seed=7)),
+    ]:
+        assert output.dtype == np.uint8
+        assert output.shape == (n, *flow.config.image_shape)
+        # Another order of additions may move a value across the edge of a bin.
+        difference = np.abs(output.astype(int) - expected.numpy())
+        assert difference.max() <= 2 ** (8 - flow.config.n_bits)
+        assert np.mean(difference > 0) < 0.01
+
+
+def test_encode_then_decode_gives_the_image(served, flows):
+    inputs, outputs = served
+    for name, flow in flows.items():
+        labels = np.arange(3) % 3 if flow.config.conditional else None
+        step = 2 ** (8 - flow.config.n_bits)
+        images = flow.decode(outputs[f"{name}/encode/3"], labels)
+        np.testing.assert_array_equal(images, inputs[f"{name}/images"] // step * step)
+
+
+def test_exporting_again_replaces_the_model(tmp_path):
+    config = CONFIGS["nice"]
+    images = tf.constant(np.random.default_rng(0).integers(0, 256, [2, 8, 8, 1], np.uint8))
+    for seed in (0, 1):
+        flow = random_flow(config, seed)
+        export_saved_model(flow, str(tmp_path / "model"))
+        loaded = tf.saved_model.load(str(tmp_path / "model")).signatures
+        np.testing.assert_allclose(loaded["encode"](images=images)["latents"], flow.encode(images), atol=1e-5)
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_labels_must_be_as_many_as_samples(tmp_path, flows):
+    export_saved_model(flows["conditional"], tmp_path / "model")
+    sample = tf.saved_model.load(str(tmp_path / "model")).signatures["sample"]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="one entry for each"):
+        sample(num=tf.constant(3), temperature=tf.constant(1.0), seed=tf.constant(0), labels=tf.constant([0, 1]))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Labels must lie in"):
+        sample(num=tf.constant(2), temperature=tf.constant(1.0), seed=tf.constant(0), labels=tf.constant([0, 3]))

@@ -1,0 +1,85 @@
+"""Image grids and the PNG files they are written to."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from glow_tf.latent.grid import image_grid, readable_scale, save_png
+
+
+def images(count, height=2, width=3, channels=3):
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 250, [count, height, width, channels], np.uint8)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_positions_by_hand(channels):
+    pictures = images(5, channels=channels)
+    grid = image_grid(pictures, columns=3)
+    # Two rows of 2 pixels and three columns of 3, with borders of 1 around each.
+    assert grid.shape == (7, 13, channels)
+    assert grid.dtype == np.uint8
+    covered = np.zeros([7, 13], bool)
+    for picture, (top, left) in zip(pictures, [(1, 1), (1, 5), (1, 9), (4, 1), (4, 5)], strict=True):
+        np.testing.assert_array_equal(grid[top : top + 2, left : left + 3], picture)
+        covered[top : top + 2, left : left + 3] = True
+    assert np.all(grid[~covered] == 255)
+
+
+@pytest.mark.parametrize(
+    ("count", "columns", "shape"),
+    [(1, None, (4, 5)), (4, None, (7, 9)), (5, None, (7, 13)), (7, None, (10, 13)), (3, 10, (4, 13)), (3, 1, (10, 5))],
+)
+def test_columns(count, columns, shape):
+    assert image_grid(images(count), columns).shape[:2] == shape
+
+
+@pytest.mark.parametrize("border", [0, 2])
+def test_border(border):
+    pictures = images(2)
+    grid = image_grid(pictures, border=border)
+    assert grid.shape == (2 + 2 * border, 6 + 3 * border, 3)
+    np.testing.assert_array_equal(grid[border : border + 2, border : border + 3], pictures[0])
+
+
+def test_scale_enlarges_each_pixel():
+    pictures = images(2)
+    small, large = image_grid(pictures), image_grid(pictures, scale=3)
+    assert large.shape == (small.shape[0] * 3, small.shape[1] * 3, 3)
+    for dy in range(3):
+        for dx in range(3):
+            np.testing.assert_array_equal(large[dy::3, dx::3], small)
+
+
+@pytest.mark.parametrize("shape", [(0, 2, 2, 3), (2, 2, 3), (4,)])
+def test_what_is_no_batch_of_images(shape):
+    with pytest.raises(ValueError, match=r"\[N, H, W, C\]"):
+        image_grid(np.zeros(shape, np.uint8))
+
+
+@pytest.mark.parametrize(("height", "scale"), [(8, 8), (28, 2), (32, 2), (64, 1), (256, 1)])
+def test_readable_scale(height, scale):
+    assert readable_scale(height) == scale
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
+def test_pillow_reads_the_png(tmp_path, channels, mode):
+    (picture,) = images(1, channels=channels)
+    save_png(picture, tmp_path / "a" / "b" / "picture.png")
+    with Image.open(tmp_path / "a" / "b" / "picture.png") as file:
+        assert (file.format, file.mode, file.size) == ("PNG", mode, (3, 2))
+        np.testing.assert_array_equal(np.asarray(file).reshape(picture.shape), picture)
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "picture.png"
+    first, second = images(2)
+    save_png(first, str(path))
+    with pytest.raises(Exception, match="channels"):
+        save_png(np.zeros([2, 2, 7], np.uint8), path)
+    with Image.open(path) as file:
+        np.testing.assert_array_equal(np.asarray(file), first)
+    save_png(second, path)
+    with Image.open(path) as file:
+        np.testing.assert_array_equal(np.asarray(file), second)
+    assert [file.name for file in tmp_path.iterdir()] == ["picture.png"]

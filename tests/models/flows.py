@@ -1,0 +1,71 @@
+"""Small flows for the tests of models: random weights, random images."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from glow_tf import Flow, ModelConfig, glow, nice, real_nvp
+
+
+def randomise(flow: Flow, seed: int = 0, scale: float = 0.05) -> Flow:
+    """Moves every trainable variable, so that nothing is zero and every layer does something.
+
+    The actnorms are set in between, as training does it: a stack of random scales would otherwise be so badly
+    conditioned that no rounding error stays small.
+    """
+    rng = np.random.default_rng(seed)
+
+    def move(distance: float) -> None:
+        for variable in flow.trainable_variables:
+            variable.assign_add(tf.cast(distance * rng.standard_normal(variable.shape), variable.dtype))
+
+    move(scale)
+    flow.initialize_from(tf.cast(random_inputs(flow.config, 8, seed + 1), flow.dtype))
+    move(scale / 2)
+    return flow
+
+
+def random_flow(config: ModelConfig, dtype: tf.DType = tf.float64, seed: int = 0) -> Flow:
+    return randomise(Flow(config, seed=seed, dtype=dtype), seed)
+
+
+def random_images(config: ModelConfig, n: int = 3, seed: int = 0) -> tf.Tensor:
+    images = np.random.default_rng(seed).integers(0, 256, [n, *config.image_shape])
+    return tf.constant(images, tf.uint8)
+
+
+def random_labels(config: ModelConfig, n: int = 3) -> tf.Tensor | None:
+    return tf.range(n) % config.num_classes if config.conditional else None
+
+
+def random_inputs(config: ModelConfig, n: int = 3, seed: int = 0) -> tf.Tensor:
+    """Preprocessed images."""
+    return tf.constant(np.random.default_rng(seed).uniform(-0.5, 0.5, [n, *config.image_shape]))
+
+
+def with_gradient(config: ModelConfig, gradient: str) -> ModelConfig:
+    return dataclasses.replace(config, gradient=gradient)
+
+
+GLOW = {
+    f"glow-{permutation}-{coupling}": glow((8, 4, 1), K=2, L=2, width=4, permutation=permutation, coupling=coupling)
+    for permutation in ("conv1x1", "conv1x1_dense", "shuffle", "reverse")
+    for coupling in ("affine", "additive")
+}
+
+CONFIGS = {
+    **GLOW,
+    "glow-colour": glow((4, 8, 3), K=2, L=2, width=4),
+    "glow-one-level": glow((2, 4, 3), K=3, L=1, width=4),
+    "glow-three-levels": glow((8, 8, 1), K=1, L=3, width=4),
+    "glow-no-top-prior": glow((4, 4, 1), K=2, L=2, width=4, learn_top=False),
+    "glow-labels": glow((4, 4, 1), K=2, L=1, width=4, num_classes=3),
+    "glow-labels-only": glow((4, 4, 3), K=1, L=2, width=4, num_classes=2, learn_top=False),
+    "real_nvp": real_nvp((8, 8, 1), width=4, blocks=1),
+    "real_nvp-colour": real_nvp((4, 8, 3), L=1, width=4, blocks=2),
+    "real_nvp-two-levels": real_nvp((8, 4, 1), L=2, width=3, blocks=1),
+    "nice": nice((4, 4, 1), width=8, blocks=2),
+    "nice-colour-odd": nice((3, 5, 3), K=3, width=8, blocks=1),
+    "nice-flat": nice((7,), K=4, width=8, blocks=2, base="normal"),
+}

@@ -1,0 +1,306 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from glow_tf import Flow, glow, nice
+from glow_tf.models import quantization
+from glow_tf.models.flow import stateless_seed
+from tests.bijector_checks import normal_log_density
+from tests.models.flows import CONFIGS, random_flow, random_images, random_inputs, random_labels, randomise
+from tests.tolerances import EXCEPTIONS, LOG_DET, assert_close
+
+CONFIG = CONFIGS["glow-colour"]
+CONDITIONAL = glow((4, 4, 1), K=2, L=1, width=4, num_classes=3, classifier=True)
+
+
+@pytest.fixture(scope="module")
+def flow():
+    return random_flow(CONFIG, tf.float32)
+
+
+@pytest.fixture(scope="module")
+def conditional():
+    return random_flow(CONDITIONAL)
+
+
+def test_shapes_and_dtypes(flow):
+    images = random_images(CONFIG, 5)
+    z = flow.encode(images)
+    assert z.shape == (5, 4 * 8 * 3) and z.dtype == tf.float32
+    assert flow.decode(z).shape == (5, 4, 8, 3) and flow.decode(z).dtype == tf.uint8
+    bits = flow.bits_per_dim(images)
+    assert bits.shape == (5,) and bits.dtype == tf.float32
+    drawn = flow.sample(7)
+    assert drawn.shape == (7, 4, 8, 3) and drawn.dtype == tf.uint8
+    distribution = flow.distribution()
+    assert distribution.batch_shape == [] and distribution.event_shape == [4, 8, 3]
+    assert all(v.dtype in (tf.float32, tf.int32, tf.bool) for v in flow.variables)
+
+
+@pytest.mark.parametrize("n_bits", [8, 5, 1])
+def test_bits_per_dim_from_the_density(n_bits):
+    config = dataclasses.replace(CONFIG, n_bits=n_bits)
+    flow, images = random_flow(config), random_images(config)
+    x = quantization.dequantize(images, n_bits, tf.constant([0, 11]), tf.float64)
+    z, log_det = flow.bijector().forward_and_log_det(x)
+    log_prob = normal_log_density(z, 1) + log_det.numpy()
+    assert_close(flow.distribution().log_prob(x), log_prob)
+    dimensions = 4 * 8 * 3
+    expected = (-log_prob + dimensions * np.log(2**n_bits)) / (dimensions * np.log(2))
+    assert_close(flow.bits_per_dim(images, seed=11), expected)
+    assert_close(flow.bits_per_dim(images, seed=tf.constant([0, 11])), expected)
+    assert np.abs(flow.bits_per_dim(images, seed=12) - expected).max() > 0
+
+
+def test_the_logistic_base():
+    config = CONFIGS["nice"]
+    flow, x = random_flow(config), random_inputs(config)
+    z, log_det = flow.bijector().forward_and_log_det(x)
+    z = z.numpy()
+    assert_close(flow.distribution().log_prob(x), (-z - 2 * np.log1p(np.exp(-z))).sum(1) + log_det.numpy())
+
+
+@pytest.mark.parametrize("n_bits", [8, 5])
+@pytest.mark.parametrize("name", ["glow-colour", "glow-labels", "real_nvp", "nice-colour-odd"])
+def test_decode_inverts_encode(n_bits, name):
+    config = dataclasses.replace(CONFIGS[name], n_bits=n_bits)
+    flow, labels = random_flow(config, tf.float32), random_labels(config, 8)
+    images = random_images(config, 8).numpy()
+    images[0], images[1] = 0, 255
+    again = flow.decode(flow.encode(tf.constant(images), labels), labels)
+    np.testing.assert_array_equal(again, images & (0xFF << (8 - n_bits) & 0xFF))
+
+
+def test_images_are_checked(flow):
+    with pytest.raises(ValueError, match=r"must be uint8 .* these are float32.*distribution\(\)\.log_prob"):
+        flow.bits_per_dim(tf.zeros([1, 4, 8, 3]))
+    with pytest.raises(ValueError, match="must be uint8"):
+        flow.encode(tf.zeros([1, 4, 8, 3], tf.int32))
+    for shape in ([1, 8, 4, 3], [4, 8, 3], [1, 4, 8, 1]):
+        for method in (flow.bits_per_dim, flow.encode, flow.initialize):
+            with pytest.raises(ValueError, match=r"must have shape \[B, 4, 8, 3\]; these have \("):
+                method(tf.zeros(shape, tf.uint8))
+    with pytest.raises(ValueError, match=r"must have shape \[B, 7\]"):
+        random_flow(CONFIGS["nice-flat"]).encode(tf.zeros([2, 6], tf.uint8))
+    with pytest.raises(ValueError, match=r"Latents must have shape \[B, 96\]; these have \(2, 95\)"):
+        flow.decode(tf.zeros([2, 95]))
+
+
+def test_numpy_arrays_are_images_too(flow):
+    images = random_images(CONFIG).numpy()
+    np.testing.assert_array_equal(flow.decode(flow.encode(images).numpy()), images)
+
+
+def test_temperature_zero_is_the_mode(flow):
+    drawn = flow.sample(4, temperature=0.0, seed=3).numpy()
+    mode = flow.decode(tf.zeros([1, 96])).numpy()
+    np.testing.assert_array_equal(drawn, np.broadcast_to(mode, drawn.shape))
+
+
+@pytest.mark.parametrize("temperature", [0.7, tf.constant(0.5)])
+def test_temperature_scales_the_latents(flow, temperature):
+    latents = [
+        flow.bijector().forward(flow.distribution(temperature=t).sample(4, seed=[0, 5])).numpy()
+        for t in (1.0, temperature)
+    ]
+    assert_close(latents[1], float(temperature) * latents[0], 1e-3)
+
+
+def test_samples_are_drawn_from_their_seed(flow):
+    first, again, other = (flow.sample(3, seed=s).numpy() for s in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    np.testing.assert_array_equal(flow.sample(3, seed=stateless_seed(1)), first)
+    assert (first[0] != first[1]).any()
+
+
+def test_latents_of_samples_are_standard_normal():
+    flow = random_flow(CONFIG)
+    z = flow.bijector().forward(tf.identity(flow.distribution().sample(200, seed=0))).numpy()
+    assert abs(z.mean()) < 0.03 and abs(z.std() - 1) < 0.03
+
+
+def test_labels_change_the_likelihood(conditional):
+    images = random_images(CONDITIONAL)
+    bits = [conditional.bits_per_dim(images, labels=[label] * 3).numpy() for label in range(3)]
+    assert np.abs(bits[0] - bits[1]).min() > 0 and np.abs(bits[1] - bits[2]).min() > 0
+    assert_close(conditional.bits_per_dim(images, labels=[0, 1, 2]), [bits[i][i] for i in range(3)])
+    assert_close(conditional.bits_per_dim(images, labels=1), bits[1])
+    assert_close(conditional.bits_per_dim(images, labels=tf.constant([2, 2, 2], tf.int64)), bits[2])
+
+
+def test_labels_are_checked(conditional, flow):
+    images = random_images(CONDITIONAL)
+    for call in (conditional.bits_per_dim, conditional.encode):
+        with pytest.raises(ValueError, match=r"labels in 0 \.\. 2 are needed"):
+            call(images)
+        for labels in ([0, 1, 3], [-1, 0, 0]):
+            with pytest.raises(ValueError, match=r"Labels must lie in 0 \.\. 2; these are \["):
+                call(images, labels)
+    with pytest.raises(ValueError, match="needed"):
+        conditional.distribution()
+    with pytest.raises(ValueError, match="num_classes=0"):
+        flow.bits_per_dim(random_images(CONFIG), [0, 0, 0])
+    compiled = tf.function(conditional.bits_per_dim)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"Labels must lie in 0 \.\. 2"):
+        compiled(images, tf.constant([0, 1, 3]))
+
+
+def test_one_label_an_image_is_needed(conditional):
+    """Two labels for four images must not become a, b, a, b."""
+    images = random_images(CONDITIONAL, 4)
+    z = conditional.encode(images, [0, 1, 2, 0])
+    for call in (
+        lambda labels: conditional.bits_per_dim(images, labels),
+        lambda labels: conditional.encode(images, labels),
+        lambda labels: conditional.decode(z, labels),
+        lambda labels: conditional.sample(4, labels=labels),
+    ):
+        for labels in ([0, 1], [2], [0, 1, 2], [0] * 8, [[0], [1], [2], [0]]):
+            with pytest.raises(
+                ValueError, match=r"Labels must have shape \[\] or \[4\], one for each image; these have \("
+            ):
+                call(labels)
+        assert call(1).shape[0] == 4 and call([0, 1, 2, 0]).shape[0] == 4
+    unknown = [tf.TensorSpec([None, 4, 4, 1], tf.uint8), tf.TensorSpec([None], tf.int32)]
+    encode = tf.function(conditional.encode, input_signature=unknown)
+    assert_close(encode(images, tf.constant([0, 1, 2, 0])), z)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="One label an image"):
+        encode(images, tf.constant([0, 1]))
+
+
+def test_no_images(conditional):
+    images, labels = random_images(CONDITIONAL, 0), tf.zeros([0], tf.int32)
+    assert conditional.bits_per_dim(images, labels).shape == (0,)
+    assert conditional.encode(images, labels).shape == (0, 16)
+    assert conditional.sample(0).shape == (0, 4, 4, 1)
+
+
+def test_distribution_of_labels(conditional):
+    labels = [2, 0, 1, 1]
+    distribution = conditional.distribution(labels)
+    assert distribution.batch_shape == [4] and distribution.event_shape == [4, 4, 1]
+    x = tf.identity(distribution.sample(5, seed=1))
+    assert x.shape == (5, 4, 4, 4, 1)
+    log_prob = distribution.log_prob(x)
+    assert log_prob.shape == (5, 4)
+    for i, label in enumerate(labels):
+        assert_close(conditional.distribution(label).log_prob(x[:, i]), log_prob[:, i], LOG_DET)
+    scalar = conditional.distribution(tf.constant(1))
+    assert scalar.batch_shape == [] and scalar.log_prob(x[0, 0]).shape == ()
+    assert scalar.sample(2, seed=0).shape == (2, 4, 4, 1)
+
+
+def test_sampling_by_label(conditional):
+    labels = [0, 1, 2, 0]
+    drawn = conditional.sample(4, labels=labels, seed=5).numpy()
+    z = tf.stack([conditional.encode(drawn[i : i + 1], [label])[0] for i, label in enumerate(labels)])
+    np.testing.assert_array_equal(conditional.decode(z, labels), drawn)
+    np.testing.assert_array_equal(conditional.sample(4, seed=5), drawn)
+    assert conditional.sample(4, labels=2, seed=5).shape == (4, 4, 4, 1)
+
+
+def test_class_logits_do_not_depend_on_the_labels_given(conditional):
+    images = random_images(CONDITIONAL, 4)
+    logits = [conditional.class_logits(conditional.encode(images, y), y) for y in ([0] * 4, [0, 1, 2, 1])]
+    assert logits[0].shape == (4, 3)
+    assert_close(logits[0], logits[1])
+    assert np.abs(logits[0][0] - logits[0][1]).max() > 0
+
+
+def test_class_logits_by_hand(conditional):
+    images = random_images(CONDITIONAL, 4)
+    top = conditional.bijector([0] * 4)._layers[:-1]
+    x = quantization.bin_centers(images, 8, tf.float64)
+    for layer in top:
+        x = layer.forward(x)
+    kernel, bias, logs = (conditional.named_variables()[f"classifier/{n}"].numpy() for n in ("kernel", "bias", "logs"))
+    expected = (x.numpy().mean((1, 2)) @ kernel + bias) * np.exp(3 * logs)
+    assert_close(conditional.class_logits(conditional.encode(images, [0] * 4), [0] * 4), expected)
+
+
+def test_classifier_without_conditional_prior():
+    flow = random_flow(glow((4, 4, 1), K=1, L=1, width=4, num_classes=3, conditional=False, classifier=True))
+    images = random_images(flow.config)
+    logits = flow.class_logits(flow.encode(images))
+    assert logits.shape == (3, 3)
+    assert_close(flow.bits_per_dim(images, [0, 1, 2]), flow.bits_per_dim(images))
+    with pytest.raises(ValueError, match="no classifier: build it with classifier=True"):
+        random_flow(CONFIG).class_logits(tf.zeros([1, 96], tf.float64))
+
+
+def test_weights_are_drawn_from_the_seed():
+    first, again, other = (Flow(CONFIG, seed=s).named_variables() for s in (1, 1, 2))
+    for name in first:
+        np.testing.assert_array_equal(first[name], again[name], err_msg=name)
+    assert any((first[name].numpy() != other[name].numpy()).any() for name in first)
+
+
+def test_named_variables(flow):
+    variables = flow.named_variables()
+    assert len({id(v) for v in variables.values()}) == len(variables)
+    assert {id(v) for v in flow.variables} - {id(v) for v in variables.values()} == {id(flow.initialized)}
+    assert all(v.name.split(":")[0] == name for name, v in variables.items())
+    assert variables["layers/01_steps/network/conv1/kernel"].shape == (2, 3, 3, 7, 4)
+    fixed = {name for name, v in variables.items() if not v.trainable}
+    assert fixed == {f"layers/{i}_steps/conv1x1/{n}" for i in ("01", "04") for n in ("permutation", "sign")}
+
+
+def test_float32_is_float64_to_its_precision():
+    single, double = Flow(CONFIG), Flow(CONFIG, dtype=tf.float64)
+    for a, b in zip(single.variables, double.variables, strict=True):
+        np.testing.assert_allclose(tf.cast(a, tf.float64), tf.cast(b, tf.float64), rtol=1e-6, atol=1e-7)
+    x = random_inputs(CONFIG)
+    expected = double.bits_per_dim_of(double.distribution().log_prob(x))
+    bits = single.bits_per_dim_of(single.distribution().log_prob(tf.cast(x, tf.float32)))
+    assert_close(bits, expected, EXCEPTIONS["float32"])
+
+
+@pytest.mark.parametrize("name", ["glow-colour", "real_nvp", "nice"])
+def test_in_tf_function(name):
+    config = CONFIGS[name]
+    flow, images = random_flow(config), random_images(config)
+    signature = [tf.TensorSpec([None, *config.image_shape], tf.uint8)]
+    bits = tf.function(lambda images: flow.bits_per_dim(images, seed=2), input_signature=signature)
+    assert_close(bits(images), flow.bits_per_dim(images, seed=2))
+    around = tf.function(lambda images: flow.decode(flow.encode(images)), input_signature=signature)
+    np.testing.assert_array_equal(around(images), images)
+    sample = tf.function(lambda temperature, seed: flow.sample(2, temperature, seed=seed))
+    drawn = sample(tf.constant(0.7), tf.constant([0, 3]))
+    np.testing.assert_array_equal(drawn, flow.sample(2, 0.7, seed=3))
+
+
+@pytest.mark.parametrize("name", ["glow-shuffle-affine", "glow-labels", "real_nvp", "nice"])
+def test_checkpoint(name, tmp_path):
+    config = CONFIGS[name]
+    flow = random_flow(config)
+    path = tf.train.Checkpoint(flow=flow).write(str(tmp_path / "flow"))
+    other = Flow(config, seed=5, dtype=tf.float64)
+    tf.train.Checkpoint(flow=other).read(path).assert_consumed()
+    assert other.initialized.numpy()
+    for key, variable in flow.named_variables().items():
+        np.testing.assert_array_equal(variable, other.named_variables()[key], err_msg=key)
+    stored = {key for key, _ in tf.train.list_variables(path)}
+    suffix = "/.ATTRIBUTES/VARIABLE_VALUE"
+    assert {f"flow/{key}{suffix}" for key in flow.named_variables()} <= stored
+
+
+def test_distribution_is_one_of_tfp(flow):
+    distribution = flow.distribution()
+    assert isinstance(distribution, tfp.distributions.Distribution)
+    x = tf.cast(random_inputs(CONFIG), tf.float32)
+    assert_close(distribution.bijector.inverse(x), flow.bijector().forward(tf.identity(x)))
+    batch = tfp.distributions.Sample(distribution, 2)
+    assert_close(batch.log_prob(x[:2]), tf.reduce_sum(distribution.log_prob(tf.identity(x[:2]))), 1e-5)
+
+
+def test_gradient_of_a_sample_reaches_the_weights():
+    """Reparameterised: the inverse direction is differentiable as well."""
+    flow = randomise(Flow(nice((4,), K=2, width=4, blocks=1), dtype=tf.float64))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(flow.distribution().sample(8, seed=0) ** 2)
+    for variable, grad in zip(flow.trainable_variables, tape.gradient(loss, flow.trainable_variables), strict=True):
+        assert grad is not None and np.abs(grad).max() > 0, variable.name

@@ -1,0 +1,146 @@
+"""The data-dependent initialisation of `Flow.initialize`."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from glow_tf import Flow, bijectors, glow, networks
+from glow_tf.networks import parameters
+from tests.models.flows import CONFIGS, random_images, random_inputs, random_labels
+from tests.tolerances import assert_close
+
+NAMES = ["glow-conv1x1-affine", "glow-colour", "glow-labels", "glow-shuffle-additive", "real_nvp", "real_nvp-colour"]
+
+
+def with_random_weights(config, dtype=tf.float64):
+    """A flow whose networks do something, and whose actnorms are wrong, before the initialisation."""
+    flow, rng = Flow(config, dtype=dtype), np.random.default_rng(3)
+    for variable in flow.trainable_variables:
+        variable.assign_add(tf.cast(0.1 * rng.standard_normal(variable.shape), dtype))
+    return flow
+
+
+@pytest.fixture
+def outputs(monkeypatch):
+    """Every actnorm's output, in flow and networks, in the order of evaluation."""
+    seen = {"flow": [], "network": []}
+    forward = bijectors.ActNorm.forward_and_log_det
+
+    def recorded_forward(self, x):
+        y, log_det = forward(self, x)
+        seen["flow"].append(y.numpy())
+        return y, log_det
+
+    def normalize(layer, h):
+        h = parameters.actnorm(layer, h)
+        seen["network"].append(h.numpy())
+        return h
+
+    def recording(apply):
+        return lambda tensors, x, _: apply(tensors, x, normalize)
+
+    monkeypatch.setattr(bijectors.ActNorm, "forward_and_log_det", recorded_forward)
+    for name in ("cnn", "resnet"):
+        network = networks.get(name)
+        monkeypatch.setattr(network, "apply", recording(network.apply))
+    return seen
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_actnorm_normalises_the_batch(name, request):
+    config = CONFIGS[name]
+    flow, x = with_random_weights(config), random_inputs(config, 16)
+    flow.initialize_from(x)
+    outputs = request.getfixturevalue("outputs")
+    flow.bijector(random_labels(config, 16)).forward(x)
+    steps = [layer for layer in config.layers if type(layer).__name__ == "Steps"]
+    assert len(outputs["flow"]) == sum(step.depth for step in steps)
+    per_network = {"cnn": lambda step: 2, "resnet": lambda step: step.blocks + 1}
+    assert len(outputs["network"]) == sum(step.depth * per_network[step.network](step) for step in steps)
+    for place, values in outputs.items():
+        for i, y in enumerate(values):
+            assert_close(y.mean((0, 1, 2)), np.zeros(y.shape[-1]), message=f"mean, {place} {i}")
+            deviation = y.std((0, 1, 2))
+            # A hidden unit that is silent on this batch is constant; its scale stays bounded, its deviation 0.
+            assert_close(deviation[deviation > 0.01], np.ones((deviation > 0.01).sum()), message=f"{place} {i}")
+            assert (deviation > 0.01).mean() >= 0.5
+
+
+def test_uint8_images_are_dequantized_first():
+    config = CONFIGS["glow-colour"]
+    flow, images = with_random_weights(config), random_images(config, 16)
+    assert not flow.initialized.numpy()
+    flow.initialize(images)
+    assert flow.initialized.numpy()
+    first = flow.named_variables()["layers/01_steps/actnorm/bias"][0].numpy()
+    # Squeezed, channel 4c + dy * 2 + dx; the noise of one bin is at most 1/256.
+    x = images.numpy() / 256 - 0.5
+    means = [x[:, dy::2, dx::2, c].mean() for c in range(3) for dy in (0, 1) for dx in (0, 1)]
+    assert np.abs(first + np.array(means)).max() <= 1 / 256
+
+
+def test_it_is_repeatable_and_leaves_everything_but_actnorms():
+    config = CONFIGS["glow-conv1x1-affine"]
+    flow, images = with_random_weights(config), random_images(config, 8)
+    before = {name: v.numpy() for name, v in flow.named_variables().items()}
+    flow.initialize(images)
+    after = {name: v.numpy() for name, v in flow.named_variables().items()}
+    flow.initialize(images)
+    for name, variable in flow.named_variables().items():
+        assert_close(variable, after[name], message=name)
+        if "actnorm" in name:
+            assert np.abs(after[name] - before[name]).max() > 0, name
+        else:
+            assert_close(after[name], before[name], message=name)
+
+
+def test_labels_are_checked_and_change_nothing():
+    config = CONFIGS["glow-labels"]
+    images = random_images(config, 6)
+    flows = [Flow(config) for _ in range(3)]
+    for flow, labels in zip(flows, (None, [0] * 6, [2] * 6), strict=True):
+        flow.initialize(images, labels)
+    for a, b, c in zip(*(flow.variables for flow in flows), strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(a, c)
+    with pytest.raises(ValueError, match=r"Labels must lie in 0 \.\. 2; these are \[3"):
+        flows[0].initialize(images, [3] * 6)
+
+
+@pytest.mark.parametrize("name", ["glow-colour", "real_nvp", "nice"])
+@pytest.mark.parametrize("level", [0, 255])
+def test_constant_images_stay_finite(name, level):
+    config = CONFIGS[name]
+    flow = Flow(config)
+    images = tf.fill([4, *config.image_shape], tf.constant(level, tf.uint8))
+    flow.initialize(images)
+    for path, variable in flow.named_variables().items():
+        assert np.all(np.isfinite(variable)), path
+    assert np.all(np.isfinite(flow.bits_per_dim(images)))
+    assert np.all(np.isfinite(flow.bits_per_dim(random_images(config))))
+    np.testing.assert_array_equal(flow.decode(flow.encode(images)), images)
+    assert np.all(np.isfinite(flow.distribution().sample(4, seed=0)))
+
+
+def test_a_constant_border_stays_finite():
+    """A white frame makes the squeezed channels of a corner constant, as in digits and logos."""
+    config = glow((8, 8, 1), K=4, L=2, width=8)
+    images = random_images(config, 8).numpy()
+    images[:, ::2] = 255
+    flow = Flow(config)
+    flow.initialize(tf.constant(images))
+    bits = flow.bits_per_dim(tf.constant(images)).numpy()
+    other = flow.bits_per_dim(random_images(config)).numpy()
+    assert np.all(np.isfinite(bits)) and np.all(np.isfinite(other))
+    for path, variable in flow.named_variables().items():
+        if path.endswith("actnorm/logs"):
+            assert np.exp(3 * variable.numpy()).max() < 101, path
+
+
+def test_initialisation_improves_the_likelihood():
+    config = glow((8, 8, 3), K=4, L=2, width=8)
+    images = tf.cast(random_images(config, 16) // 8 + 100, tf.uint8)
+    flow = Flow(config)
+    before = flow.bits_per_dim(images).numpy().mean()
+    flow.initialize(images)
+    assert flow.bits_per_dim(images).numpy().mean() < before - 1

@@ -1,0 +1,232 @@
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from glow_tf import Flow, ModelConfig, config, glow, nice, real_nvp
+from tests import bijector_checks as checks
+from tests.models.flows import CONFIGS, random_flow, random_images, random_inputs, random_labels
+from tests.tolerances import EXCEPTIONS, assert_close
+
+every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+
+
+def bijector_and_points(config):
+    bijector = random_flow(config).bijector(random_labels(config))
+    z = tf.constant(np.random.default_rng(1).standard_normal([3, config.dimensions]))
+    return bijector, random_inputs(config), z
+
+
+@every_config
+def test_round_trip(config):
+    checks.check_round_trip(*bijector_and_points(config))
+
+
+@every_config
+def test_log_det_is_that_of_the_jacobian(config):
+    checks.check_log_det(*bijector_and_points(config))
+
+
+@every_config
+def test_forward_log_det_is_minus_the_inverse_one(config):
+    checks.check_log_dets_agree(*bijector_and_points(config))
+
+
+@every_config
+def test_every_trainable_variable_has_a_gradient(config):
+    flow = random_flow(config)
+    x, labels = random_inputs(config), random_labels(config)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(tf.sin(flow.distribution(labels).log_prob(x)))
+    variables = {name: v for name, v in flow.named_variables().items() if v.trainable}
+    for name, grad in tape.gradient(loss, variables).items():
+        assert grad is not None and np.abs(grad).max() > 0, name
+
+
+@every_config
+def test_images_come_back(config):
+    flow = random_flow(config, tf.float32)
+    images, labels = random_images(config), random_labels(config)
+    np.testing.assert_array_equal(flow.decode(flow.encode(images, labels), labels), images)
+
+
+@hypothesis.given(
+    K=st.integers(1, 3),
+    L=st.integers(1, 3),
+    sides=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    channels=st.sampled_from([1, 3]),
+    coupling=st.sampled_from(["affine", "additive"]),
+    permutation=st.sampled_from(["conv1x1", "conv1x1_dense", "shuffle", "reverse"]),
+    seed=st.integers(0, 99),
+)
+def test_glow_of_any_structure(K, L, sides, channels, coupling, permutation, seed):
+    shape = (sides[0] * 2**L, sides[1] * 2**L, channels)
+    description = glow(shape, K=K, L=L, width=3, coupling=coupling, permutation=permutation)
+    assert sum(isinstance(layer, config.Squeeze) for layer in description.layers) == L
+    assert sum(isinstance(layer, config.Split) for layer in description.layers) == L - 1
+    assert [layer.depth for layer in description.layers if isinstance(layer, config.Steps)] == [K] * L
+    flow = random_flow(description, seed=seed)
+    x = random_inputs(description, 2, seed)
+    z = flow.bijector().forward(x)
+    assert z.shape == (2, np.prod(shape))
+    assert_close(flow.bijector().inverse(z), x)
+
+
+def normal_bits(x, log_det, n_bits=8):
+    """Bits/dim of flat latents `x` under the standard normal."""
+    log_prob = np.sum(-0.5 * x**2 - 0.5 * np.log(2 * np.pi), axis=1) + log_det
+    dimensions = x.shape[1]
+    return (dimensions * n_bits * np.log(2) - log_prob) / (dimensions * np.log(2))
+
+
+@pytest.mark.parametrize("n_bits", [8, 5])
+def test_bits_per_dim_of_an_untrained_additive_glow(n_bits):
+    """Its networks are zero: it only squeezes and reverses, so that the pixels themselves are standard normal."""
+    flow = Flow(glow((4, 4, 1), K=1, L=1, width=4, coupling="additive", permutation="reverse", n_bits=n_bits))
+    x = random_inputs(flow.config).numpy().astype(np.float32)
+    bits = flow.bits_per_dim_of(flow.distribution().log_prob(x))
+    assert_close(bits, normal_bits(x.reshape([3, -1]), 0.0, n_bits), EXCEPTIONS["float32"])
+
+
+def test_bits_per_dim_of_an_untrained_affine_glow():
+    """Its one coupling scales half of the dimensions by sigmoid(2)."""
+    flow = Flow(glow((2, 2, 1), K=1, L=1, width=4, permutation="reverse"), dtype=tf.float64)
+    x = random_inputs(flow.config).numpy()
+    scale = 1 / (1 + np.exp(-2.0))
+    # Channels dy * 2 + dx reversed: the second half, which is scaled, is what was the upper row.
+    z = x.reshape([3, 4])[:, ::-1] * np.array([1, 1, scale, scale])
+    assert_close(flow.bijector().forward(x), z)
+    bits = flow.bits_per_dim_of(flow.distribution().log_prob(tf.constant(x)))
+    assert_close(bits, normal_bits(z, 2 * np.log(scale)))
+
+
+@pytest.mark.parametrize("base", ["logistic", "normal"])
+def test_bits_per_dim_of_an_untrained_nice(base):
+    flow = Flow(nice((2, 3, 1), width=4, blocks=1, base=base), dtype=tf.float64)
+    log_scale = np.linspace(-1, 2, 6)
+    flow.named_variables()["layers/02_scale/log_scale"].assign(log_scale)
+    x = random_inputs(flow.config).numpy()
+    z = x.reshape([3, 6]) * np.exp(log_scale)
+    density = -z - 2 * np.log1p(np.exp(-z)) if base == "logistic" else -0.5 * z**2 - 0.5 * np.log(2 * np.pi)
+    expected = (6 * 8 * np.log(2) - density.sum(1) - log_scale.sum()) / (6 * np.log(2))
+    assert_close(flow.bits_per_dim_of(flow.distribution().log_prob(tf.constant(x))), expected)
+
+
+def flat_flow(permutation, coupling, mask):
+    """Steps on vectors of size 2, for which there is no preset."""
+    steps = config.Steps(
+        depth=4,
+        width=6,
+        blocks=1,
+        network="mlp",
+        permutation=permutation,
+        coupling=coupling,
+        mask=mask,
+        alternate=permutation == "none",
+    )
+    return ModelConfig(name="flat", image_shape=(2,), layers=(steps,))
+
+
+@pytest.mark.parametrize(
+    "description",
+    [
+        nice((2,), K=4, width=6, blocks=1),
+        nice((2,), K=3, width=6, blocks=2, base="normal"),
+        flat_flow("conv1x1", "affine", "channel"),
+        flat_flow("none", "affine_exp", "checkerboard"),
+        flat_flow("reverse", "affine", "channel"),
+    ],
+    ids=["nice-logistic", "nice-normal", "conv-affine", "affine_exp", "reverse-affine"],
+)
+def test_a_density_of_the_plane_integrates_to_one(description):
+    flow = random_flow(description)
+    axis = np.linspace(-30, 30, 601) if description.base == "logistic" else np.linspace(-8, 8, 601)
+    points = np.stack(np.meshgrid(axis, axis), axis=-1).reshape([-1, 2])
+    density = np.exp(flow.distribution().log_prob(points).numpy())
+    edge = np.abs(points).max(1) == axis[-1]
+    assert density[edge].max() < 1e-6, "The grid does not cover the density."
+    assert_close(density.sum() * (axis[1] - axis[0]) ** 2, 1.0, EXCEPTIONS["integral of a density"])
+
+
+def kinds(description):
+    return [type(layer).__name__ for layer in description.layers]
+
+
+def test_structure_of_glow():
+    assert kinds(glow((32, 32, 3), L=3)) == [
+        *("Squeeze", "Steps", "Split", "Squeeze", "Steps", "Split", "Squeeze", "Steps"),
+        "TopPrior",
+    ]
+    assert "TopPrior" not in kinds(glow((8, 8, 3), L=1, learn_top=False))
+    paper = glow((256, 256, 3), K=32, L=6)
+    assert paper.shapes()[-1] == (4, 4, 384)
+    assert all(layer.width == 512 for layer in paper.layers if isinstance(layer, config.Steps))
+
+
+def test_structure_of_real_nvp():
+    description = real_nvp((32, 32, 3), width=16)
+    assert kinds(description) == ["Logit", *["Steps", "Squeeze", "Steps", "Split"] * 3, "Steps"]
+    steps = [layer for layer in description.layers if isinstance(layer, config.Steps)]
+    checkerboard, channel = "checkerboard", "channel"
+    assert [(s.depth, s.mask) for s in steps] == [(3, checkerboard), (3, channel)] * 3 + [(4, checkerboard)]
+    assert [s.width for s in steps] == [16, 32, 32, 64, 64, 128, 128]
+    assert {(s.coupling, s.permutation, s.network, s.alternate) for s in steps} == {
+        ("affine_exp", "none", "resnet", True)
+    }
+    assert description.shapes()[-1][:2] == (4, 4)
+    assert not any(layer.learned for layer in description.layers if isinstance(layer, config.Split))
+
+
+@pytest.mark.parametrize("side,levels", [(8, 1), (16, 2), (64, 4), (4, 1)])
+def test_real_nvp_halves_down_to_4(side, levels):
+    description = real_nvp((side, side, 1), width=4)
+    assert sum(isinstance(layer, config.Squeeze) for layer in description.layers) == levels
+    assert description.shapes()[-1][0] == max(4, 2 if side == 4 else 4) or side == 4
+
+
+def test_structure_of_nice():
+    description = nice()
+    assert kinds(description) == ["Flatten", "Steps", "Scale"]
+    steps = description.layers[1]
+    assert (steps.depth, steps.width, steps.blocks, steps.coupling, steps.mask) == (
+        *(4, 1000, 5),
+        *("additive", "checkerboard"),
+    )
+    assert steps.alternate and not steps.actnorm and description.base == "logistic"
+    assert kinds(nice((5,))) == ["Steps", "Scale"]
+
+
+@pytest.mark.parametrize(
+    "call,message",
+    [
+        (lambda: glow((30, 32, 3), L=3), "30x32 .* 2\\^L = 8. 24x32 or 32x40 would do, or a smaller L"),
+        (lambda: glow((8, 8, 3), L=4), "multiples of 2\\^L = 16. 16x16 would do, or a smaller L"),
+        (lambda: real_nvp((20, 20, 3), L=3), "24x24 would do"),
+        (lambda: glow((32, 32, 2)), "1 or 3 channels, not 2"),
+        (lambda: nice((28, 28, 2)), "1 or 3 channels, not 2"),
+        (lambda: glow((32, 32)), "image_shape=\\(32, 32\\) must be \\(height, width, channels\\)"),
+        (lambda: real_nvp((32,)), "image_shape=\\(32,\\)"),
+        (lambda: nice((4, 4)), "image_shape=\\(4, 4\\)"),
+        (lambda: glow(K=0), "K=0 must be an integer of at least 1"),
+        (lambda: glow(L=0), "L=0 must be an integer of at least 1"),
+        (lambda: glow(K=2.0), "K=2.0 must be an integer"),
+        (lambda: glow(width=0), "width=0"),
+        (lambda: glow(coupling="spline"), "coupling='spline' is not one of 'affine', 'additive'"),
+        (lambda: glow(permutation="none"), "permutation='none' is not one of"),
+        (lambda: glow(n_bits=0), "n_bits=0 must be an integer of at least 1"),
+        (lambda: glow(n_bits=9), "n_bits=9 must be at most 8"),
+        (lambda: nice(n_bits=9), "n_bits=9"),
+        (lambda: real_nvp(n_bits=0), "n_bits=0"),
+        (lambda: glow(num_classes=-1), "num_classes=-1"),
+        (lambda: glow(conditional=True), "needs num_classes of at least 1"),
+        (lambda: glow(classifier=True), "needs num_classes of at least 1"),
+        (lambda: glow(gradient="exact"), "gradient='exact' is not one of 'reversible', 'stored'"),
+        (lambda: nice(base="cauchy"), "base='cauchy' is not one of 'normal', 'logistic'"),
+        (lambda: nice(K=0), "K=0"),
+        (lambda: real_nvp(blocks=0), "blocks=0"),
+    ],
+)
+def test_errors_name_the_argument(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,175 @@
+"""Model directories: what is saved comes back, and what is wrong with one is said."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import glow_tf
+from glow_tf.models import storage
+
+CONFIGS = {
+    "glow": glow_tf.glow((8, 8, 3), K=2, L=2, width=4, n_bits=5, num_classes=3, classifier=True),
+    "glow_dense": glow_tf.glow((8, 8, 1), K=1, L=1, width=4, permutation="conv1x1_dense", learn_top=False),
+    "glow_shuffle": glow_tf.glow((8, 8, 3), K=2, L=1, width=4, permutation="shuffle", coupling="additive"),
+    "real_nvp": glow_tf.real_nvp((8, 8, 3), L=1, width=4, blocks=1),
+    "nice": glow_tf.nice((8, 8, 1), K=2, width=8, blocks=1),
+}
+
+
+def random_flow(config, seed=0):
+    """A flow whose trainable variables have all moved from their initial values."""
+    flow = glow_tf.Flow(config, seed)
+    rng = np.random.default_rng(seed)
+    for variable in flow.named_variables(trainable=True).values():
+        variable.assign_add(rng.normal(0, 0.05, variable.shape).astype(np.float32))
+    return flow
+
+
+def images_of(config, count=3):
+    return np.random.default_rng(1).integers(0, 256, [count, *config.image_shape], np.uint8)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_round_trip_gives_identical_bits(tmp_path, name):
+    config = CONFIGS[name]
+    flow = random_flow(config)
+    flow.initialized.assign(True)
+    storage.save(flow, tmp_path / "new" / "model")
+    loaded = storage.load(tmp_path / "new" / "model")
+    assert loaded.config == config
+    assert loaded.initialized
+    images = images_of(config)
+    labels = [0, 2, 1] if config.conditional else None
+    np.testing.assert_array_equal(flow.bits_per_dim(images, labels), loaded.bits_per_dim(images, labels))
+    for path, variable in flow.named_variables().items():
+        np.testing.assert_array_equal(variable, loaded.named_variables()[path], err_msg=path)
+
+
+def test_paths_may_be_strings_and_an_uninitialised_flow_stays_so(tmp_path):
+    glow_tf.save(random_flow(CONFIGS["nice"]), str(tmp_path))
+    assert not glow_tf.load(str(tmp_path)).initialized
+
+
+def test_saving_again_replaces_the_weights(tmp_path):
+    config = CONFIGS["nice"]
+    storage.save(random_flow(config, 0), tmp_path)
+    flow = random_flow(config, 1)
+    storage.save(flow, tmp_path)
+    images = images_of(config)
+    np.testing.assert_array_equal(storage.load(tmp_path).bits_per_dim(images), flow.bits_per_dim(images))
+
+
+def save_with_averages(flow, averages, directory):
+    """A model directory as a training run leaves it: weights, and moving averages by path."""
+    storage.save_config(flow.config, directory)
+    checkpoint = tf.train.Checkpoint(flow=flow, ema={path: tf.Variable(v) for path, v in averages.items()})
+    tf.train.CheckpointManager(checkpoint, str(directory / storage.CHECKPOINTS), max_to_keep=1).save()
+
+
+def test_moving_averages_are_loaded_unless_raw_weights_are_asked_for(tmp_path):
+    flow = random_flow(CONFIGS["glow"])
+    averages = {path: v.numpy() + 1 for path, v in flow.named_variables(trainable=True).items()}
+    save_with_averages(flow, averages, tmp_path)
+    raw = storage.load(tmp_path, weights="raw").named_variables()
+    ema = storage.load(tmp_path, weights="ema").named_variables()
+    default = storage.load(tmp_path).named_variables()
+    for path, variable in flow.named_variables().items():
+        expected = averages.get(path, variable)
+        np.testing.assert_array_equal(raw[path], variable, err_msg=path)
+        np.testing.assert_array_equal(ema[path], expected, err_msg=path)
+        np.testing.assert_array_equal(default[path], expected, err_msg=path)
+
+
+def test_without_averages_both_are_the_weights(tmp_path):
+    flow = random_flow(CONFIGS["nice"])
+    storage.save(flow, tmp_path)
+    for weights in ("ema", "raw"):
+        loaded = storage.load(tmp_path, weights=weights).named_variables()
+        for path, variable in flow.named_variables().items():
+            np.testing.assert_array_equal(variable, loaded[path])
+    with pytest.raises(ValueError, match="weights='best'"):
+        storage.load(tmp_path, weights="best")
+
+
+def test_a_missing_directory_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere.*config.json"):
+        storage.load(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match="config.json"):
+        storage.load(tmp_path)
+
+
+def test_a_directory_without_a_checkpoint(tmp_path):
+    storage.save_config(CONFIGS["nice"], tmp_path)
+    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+        storage.load(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["data-00000-of-00001", "index"])
+@pytest.mark.parametrize("damage", ["truncated", "missing", "garbage"])
+def test_damaged_checkpoints(tmp_path, suffix, damage):
+    storage.save(random_flow(CONFIGS["glow"]), tmp_path)
+    (file,) = (tmp_path / storage.CHECKPOINTS).glob(f"*.{suffix}")
+    content = file.read_bytes()
+    if damage == "truncated":
+        file.write_bytes(content[: len(content) // 2])
+    elif damage == "garbage":
+        file.write_bytes(bytes(255 - byte for byte in content))
+    else:
+        file.unlink()
+    with pytest.raises((ValueError, FileNotFoundError), match="checkpoint"):
+        storage.load(tmp_path)
+
+
+def edit_config(directory, edit):
+    file = directory / storage.CONFIG_FILE
+    fields = json.loads(file.read_text())
+    edit(fields)
+    file.write_text(json.dumps(fields))
+
+
+@pytest.mark.parametrize("field", [("width", 5), ("depth", 3), ("coupling", "additive"), ("permutation", "reverse")])
+def test_a_config_that_does_not_fit_the_checkpoint(tmp_path, field):
+    storage.save(random_flow(CONFIGS["glow"]), tmp_path)
+    name, value = field
+    edit_config(tmp_path, lambda fields: fields["layers"][1].update({name: value}))
+    with pytest.raises(ValueError, match="cannot be read into the model") as error:
+        storage.load(tmp_path)
+    assert len(str(error.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda fields: fields.update(n_bits=9), "n_bits=9"),
+        (lambda fields: fields.pop("layers"), "layers"),
+        (lambda fields: fields.update(unheard_of=1), "unheard_of"),
+        (lambda fields: fields["layers"][0].update(layer="Stretch"), "Stretch"),
+        (lambda fields: fields["layers"][1].update(depth=0), "depth=0"),
+        (
+            lambda fields: fields["layers"].insert(0, {"layer": "Squeeze"}) or fields.update(image_shape=[6, 6, 3]),
+            "even",
+        ),
+    ],
+)
+def test_an_invalid_config_is_told_with_its_file(tmp_path, edit, message):
+    storage.save_config(CONFIGS["glow"], tmp_path)
+    edit_config(tmp_path, edit)
+    with pytest.raises(ValueError, match=message) as error:
+        storage.load(tmp_path)
+    assert storage.CONFIG_FILE in str(error.value)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '"glow"', '{"layers": 3}', '{"layers": ["Squeeze"]}'])
+def test_a_config_that_is_none(tmp_path, content):
+    (tmp_path / storage.CONFIG_FILE).write_text(content)
+    with pytest.raises(ValueError, match=storage.CONFIG_FILE):
+        storage.load(tmp_path)
+
+
+def test_configs_are_written_whole(tmp_path):
+    storage.save_config(CONFIGS["glow"], tmp_path)
+    storage.save_config(CONFIGS["nice"], tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == [storage.CONFIG_FILE]
+    assert storage.load_config(tmp_path) == CONFIGS["nice"]

@@ -1,0 +1,85 @@
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from glow_tf.networks.convolution import border_response, convolve
+from tests.tolerances import assert_close
+
+
+def convolve_by_hand(x, kernel):
+    """Pads by zeros, joins the indicator of the padding where the kernel asks for it, and sums in loops."""
+    batch, height, width, channels = x.shape
+    rows, columns, inputs, outputs = kernel.shape
+    down, right = rows // 2, columns // 2
+    padding = [(0, 0), (down, down), (right, right), (0, 0)]
+    padded = np.pad(x, padding)
+    if inputs == channels + 1:
+        indicator = np.pad(np.zeros([batch, height, width, 1]), padding, constant_values=1)
+        padded = np.concatenate([padded, indicator], axis=-1)
+    y = np.zeros([batch, height, width, outputs])
+    for h in range(height):
+        for w in range(width):
+            for i in range(rows):
+                for j in range(columns):
+                    y[:, h, w] += padded[:, h + i, w + j] @ kernel[i, j]
+    return y
+
+
+@hypothesis.given(
+    height=st.integers(1, 5),
+    width=st.integers(1, 5),
+    channels=st.integers(1, 3),
+    outputs=st.integers(1, 4),
+    size=st.sampled_from([(1, 1), (3, 3), (5, 3), (1, 3)]),
+    indicator=st.booleans(),
+)
+@hypothesis.settings(max_examples=40)
+def test_against_loops(height, width, channels, outputs, size, indicator):
+    rng = np.random.default_rng(height + 10 * width)
+    x = rng.standard_normal([2, height, width, channels])
+    kernel = rng.standard_normal([*size, channels + indicator, outputs])
+    assert_close(convolve(tf.constant(x), tf.constant(kernel)), convolve_by_hand(x, kernel))
+
+
+def test_border_response_is_the_convolution_of_the_indicator_alone():
+    kernel = np.random.default_rng(0).standard_normal([3, 3, 1, 2])
+    expected = convolve_by_hand(np.zeros([1, 4, 3, 0]), kernel)
+    response = border_response(tf.constant(kernel), 4, 3)
+    assert_close(response, expected)
+    assert_close(response[0, 1:-1, 1:-1], np.zeros([2, 1, 2]))
+
+
+def test_a_network_can_tell_the_border_from_black():
+    kernel = tf.constant(np.random.default_rng(0).standard_normal([3, 3, 3, 4]))
+    y = convolve(tf.zeros([1, 5, 5, 2], tf.float64), kernel).numpy()[0]
+    assert_close(y[1:-1, 1:-1], np.zeros([3, 3, 4]))
+    assert np.abs(y[0]).min() > 0
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 3)])
+def test_unknown_batch_and_gradients(size):
+    rng = np.random.default_rng(1)
+    x, kernel = tf.constant(rng.standard_normal([2, 3, 4, 2])), tf.constant(rng.standard_normal([*size, 2, 3]))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 3, 4, 2], tf.float64)])
+    def compiled(x):
+        y = convolve(x, kernel)
+        assert y.shape.as_list() == [None, 3, 4, 3]
+        return y
+
+    assert_close(compiled(x), convolve(x, kernel))
+    weights = tf.constant(rng.standard_normal([2, 3, 4, 3]))
+    direction = rng.standard_normal(kernel.shape)
+    with tf.GradientTape() as tape:
+        tape.watch(kernel)
+        loss = tf.reduce_sum(weights * convolve(x, kernel))
+    expected = np.sum(weights * convolve_by_hand(x.numpy(), direction))
+    assert_close(np.sum(tape.gradient(loss, kernel) * direction), expected)
+
+
+@pytest.mark.parametrize("inputs", [1, 4])
+def test_input_channels_are_checked(inputs):
+    with pytest.raises(ValueError, match="does not fit an input of shape"):
+        convolve(tf.zeros([1, 4, 4, 2]), tf.zeros([3, 3, inputs, 2]))

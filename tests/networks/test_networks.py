@@ -1,0 +1,98 @@
+"""What all coupling networks have in common."""
+
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from glow_tf import networks
+from tests.tolerances import assert_close
+
+DEPTH, INPUTS, OUTPUTS, WIDTH = 3, 2, 4, 5
+SHAPES = {"cnn": (3, 5, INPUTS), "resnet": (5, 3, INPUTS), "mlp": (INPUTS,)}
+
+
+def initial(name, seed=0, blocks=2):
+    rng = np.random.default_rng(seed)
+    return networks.get(name).initial_parameters(rng, DEPTH, INPUTS, OUTPUTS, WIDTH, blocks)
+
+
+def randomised(parameters, seed=1):
+    rng = np.random.default_rng(seed)
+    return tf.nest.map_structure(lambda p: tf.constant(p + 0.3 * rng.standard_normal(np.shape(p))), parameters)
+
+
+def run(name, parameters, x, k=0):
+    network = networks.get(name)
+    return network.apply(tf.nest.map_structure(lambda t: t[k], network.tensors(parameters)), x)
+
+
+def points(name, batch=2):
+    return tf.constant(np.random.default_rng(2).standard_normal([batch, *SHAPES[name]]))
+
+
+every_network = pytest.mark.parametrize("name", SHAPES)
+
+
+def test_get():
+    for name in networks.__all__:
+        if isinstance(getattr(networks, name), types.ModuleType):
+            assert networks.get(name) is getattr(networks, name)
+    with pytest.raises(ValueError, match="network='transformer' is not one of 'cnn', 'mlp', 'resnet'"):
+        networks.get("transformer")
+
+
+@every_network
+def test_output_is_zero_at_first(name):
+    parameters = tf.nest.map_structure(lambda p: tf.constant(p, tf.float64), initial(name))
+    h = run(name, parameters, points(name))
+    np.testing.assert_array_equal(h, np.zeros([2, *SHAPES[name][:-1], OUTPUTS]))
+
+
+@every_network
+def test_parameters_are_stacked_and_drawn_from_the_generator(name):
+    parameters = initial(name)
+    assert all(p.shape[0] == DEPTH for p in tf.nest.flatten(parameters))
+    again, other = initial(name), initial(name, seed=1)
+    for a, b in zip(tf.nest.flatten(parameters), tf.nest.flatten(again), strict=True):
+        np.testing.assert_array_equal(a, b)
+    pairs = zip(tf.nest.flatten(parameters), tf.nest.flatten(other), strict=True)
+    assert any((a != b).any() for a, b in pairs)
+    # The steps of a stack do not start alike.
+    assert any((p[0] != p[1]).any() for p in tf.nest.flatten(parameters))
+
+
+@every_network
+def test_shape_and_dependence_on_every_parameter(name):
+    parameters = randomised(initial(name))
+    with tf.GradientTape() as tape:
+        tape.watch(parameters)
+        h = run(name, parameters, points(name, batch=8), k=1)
+        loss = tf.reduce_sum(tf.sin(h))
+    assert h.shape == (8, *SHAPES[name][:-1], OUTPUTS)
+    for grad in tf.nest.flatten(tape.gradient(loss, parameters)):
+        assert np.abs(grad[1]).max() > 0
+        assert np.abs(grad[0]).max() == 0 and np.abs(grad[2]).max() == 0
+
+
+@every_network
+def test_examples_do_not_influence_each_other(name):
+    parameters, x = randomised(initial(name)), points(name)
+    h = run(name, parameters, x)
+    for i in range(2):
+        assert_close(run(name, parameters, x[i : i + 1])[0], h[i])
+
+
+@pytest.mark.parametrize("name,calls", [("cnn", 2), ("resnet", 3), ("mlp", 0)])
+def test_normalize_is_called_with_every_actnorm(name, calls):
+    network, seen = networks.get(name), []
+    tensors = tf.nest.map_structure(lambda t: t[0], network.tensors(randomised(initial(name))))
+
+    def normalize(layer, h):
+        assert set(layer) == {"bias", "log_scale"}
+        seen.append(h.shape[-1])
+        return h
+
+    network.apply(tensors, points(name), normalize)
+    assert seen == [WIDTH] * calls

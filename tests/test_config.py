@@ -1,0 +1,224 @@
+import dataclasses
+import importlib.util
+import json
+import pathlib
+import subprocess
+import sys
+
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+
+from glow_tf import ModelConfig, config, glow, nice, real_nvp
+
+CONFIG_FILE = pathlib.Path(config.__file__)
+
+PRESETS = {
+    "glow": glow(),
+    "glow-everything": glow(
+        (64, 32, 1),
+        K=2,
+        L=4,
+        width=8,
+        coupling="additive",
+        permutation="conv1x1_dense",
+        n_bits=5,
+        num_classes=10,
+        classifier=True,
+        gradient="stored",
+    ),
+    "real_nvp": real_nvp(),
+    "nice": nice(),
+    "nice-flat": nice((2,), base="normal"),
+    "empty": ModelConfig(name="empty", image_shape=(3,), layers=()),
+}
+
+every_preset = pytest.mark.parametrize("description", PRESETS.values(), ids=PRESETS)
+
+
+@every_preset
+def test_json_round_trip(description):
+    text = description.to_json()
+    again = ModelConfig.from_json(text)
+    assert again == description and again.to_json() == text
+    assert isinstance(again.layers, tuple) and isinstance(again.image_shape, tuple)
+    assert hash(again) == hash(description)
+
+
+@hypothesis.given(
+    depth=st.integers(1, 99),
+    width=st.integers(1, 999),
+    permutation=st.sampled_from(config.PERMUTATIONS),
+    coupling=st.sampled_from(config.COUPLINGS),
+    mask=st.sampled_from(config.MASKS),
+    flags=st.tuples(st.booleans(), st.booleans(), st.booleans()),
+    n_bits=st.integers(1, 8),
+    alpha=st.floats(1e-9, 0.49),
+)
+def test_json_round_trip_of_any_layers(depth, width, permutation, coupling, mask, flags, n_bits, alpha):
+    actnorm, alternate, learned = flags
+    steps = config.Steps(
+        depth=depth,
+        width=width,
+        actnorm=actnorm,
+        permutation=permutation,
+        coupling=coupling,
+        mask=mask,
+        alternate=alternate,
+    )
+    layers = (config.Logit(alpha=alpha), config.Squeeze(), steps, config.Split(learned=learned), config.Scale())
+    description = ModelConfig(name="mine", image_shape=(4, 4, 3), layers=layers, n_bits=n_bits)
+    assert ModelConfig.from_json(description.to_json()) == description
+
+
+def changed(**fields):
+    data = json.loads(glow((8, 8, 3), K=2, L=1, width=4).to_json())
+    for path, value in fields.items():
+        *parents, last = path.split("__")
+        part = data
+        for parent in parents:
+            part = part[int(parent) if parent.isdigit() else parent]
+        if value is None:
+            del part[last]
+        else:
+            part[last] = value
+    return json.dumps(data)
+
+
+@pytest.mark.parametrize(
+    "text,message",
+    [
+        ("", "not the JSON of a glow_tf model config"),
+        ("{", "not the JSON"),
+        ("[]", "not the JSON"),
+        ("7", "not the JSON"),
+        ("{}", "layers"),
+        (changed(colour="red"), "colour"),
+        (changed(layers__1__depht=3), "depht"),
+        (changed(layers__1__layer="Spline"), "Spline"),
+        (changed(layers__1__layer=None), "layer"),
+        (changed(layers__1__depth=None), "depth"),
+        (changed(layers__1__depth=0), "depth=0"),
+        (changed(layers__1__depth="two"), "depth='two'"),
+        (changed(layers__1__coupling="cubic"), "coupling='cubic'"),
+        (changed(layers=["Squeeze"]), "dictionary"),
+        (changed(layers=3), "not the JSON"),
+        (changed(image_shape=None), "image_shape"),
+        (changed(image_shape=[7, 8, 3]), r"layers\[0\] \(Squeeze\) needs an image with even sides"),
+        (changed(image_shape="wide"), "'w'"),
+        (changed(n_bits=12), "n_bits=12 must be at most 8"),
+        (changed(name=None), "name"),
+    ],
+)
+def test_malformed_json(text, message):
+    with pytest.raises(ValueError, match=message):
+        ModelConfig.from_json(text)
+
+
+def test_differences_name_the_fields():
+    mine = glow((32, 32, 3), K=4, L=2, width=64)
+    assert mine.differences(mine) == []
+    theirs = glow((32, 32, 3), K=4, L=2, width=512, n_bits=5, gradient="stored")
+    assert mine.differences(theirs) == [
+        "layers[1].width: 64 here, 512 there",
+        "layers[4].width: 64 here, 512 there",
+        "n_bits: 8 here, 5 there",
+        "gradient: reversible here, stored there",
+    ]
+    deeper = mine.differences(glow((32, 32, 3), K=4, L=3, width=64))
+    assert "layers[8].layer: absent here, TopPrior there" in deeper
+    assert any(line.startswith("image_shape: [32, 32, 3] here, [28, 28, 1] there") for line in mine.differences(nice()))
+
+
+def test_shapes():
+    shapes = glow((32, 16, 3), K=1, L=3, width=4).shapes()
+    assert shapes == [
+        *[(32, 16, 3), (16, 8, 12), (16, 8, 12), (16, 8, 6)],
+        *[(8, 4, 24), (8, 4, 24), (8, 4, 12)],
+        *[(4, 2, 48), (4, 2, 48), (4, 2, 48)],
+    ]
+    assert nice((4, 6, 1)).shapes() == [(4, 6, 1), (24,), (24,), (24,)]
+    assert glow((32, 16, 3)).dimensions == 32 * 16 * 3
+
+
+def model(*layers, image_shape=(4, 4, 3), **fields):
+    return ModelConfig(name="mine", image_shape=image_shape, layers=layers, **fields)
+
+
+def steps(**fields):
+    return config.Steps(**{"depth": 1, "width": 2, **fields})
+
+
+@pytest.mark.parametrize(
+    "call,message",
+    [
+        (lambda: model(image_shape=(4, 4)), r"image_shape=\(4, 4\) must be"),
+        (lambda: model(image_shape=()), r"image_shape=\(\) must be"),
+        (lambda: model(image_shape=(4, 0, 3)), r"image_shape=\(4, 0, 3\) must be"),
+        (lambda: model("Squeeze"), "'Squeeze' is not a layer; the layers are Logit, Flatten"),
+        (lambda: model(config.Squeeze(), image_shape=(4, 3, 1)), r"layers\[0\] \(Squeeze\) .* it gets \(4, 3, 1\)"),
+        (lambda: model(config.Flatten(), config.Squeeze()), r"layers\[1\] \(Squeeze\) .* it gets \(48,\)"),
+        (lambda: model(config.Split()), r"layers\[0\] \(Split\) needs an even number of channels"),
+        (lambda: model(steps()), "halves the channels and needs an even number"),
+        (lambda: model(config.Flatten(), steps()), r"convolutional network and needs \(H, W, C\)"),
+        (
+            lambda: model(steps(mask="checkerboard"), image_shape=(1, 1, 4)),
+            "checkerboard mask and needs more than one position",
+        ),
+        (lambda: model(config.Flatten(), config.TopPrior()), r"\(TopPrior\) needs \(H, W, C\)"),
+        (lambda: model(config.TopPrior(conditional=True)), "num_classes of at least 1"),
+        (lambda: model(n_bits=True), "n_bits=True must be an integer"),
+        (lambda: model(n_bits=8.0), "n_bits=8.0 must be an integer"),
+        (lambda: steps(depth=0), "depth=0"),
+        (lambda: steps(width=-1), "width=-1"),
+        (lambda: steps(blocks=0, network="resnet"), "blocks=0"),
+        (lambda: steps(blocks=3), "blocks=3: the 'cnn' network has two hidden layers"),
+        (lambda: steps(mask="stripes"), "mask='stripes' is not one of 'channel', 'checkerboard'"),
+        (lambda: steps(network="unet"), "network='unet'"),
+        (lambda: config.Logit(alpha=0.5), "alpha=0.5 must lie strictly between"),
+        (lambda: config.TopPrior(learned=False), "learned, conditional or both"),
+    ],
+)
+def test_errors_name_the_field(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+@hypothesis.given(height=st.integers(1, 100), width=st.integers(1, 100), levels=st.integers(0, 5))
+@hypothesis.settings(max_examples=100)
+def test_sizes_that_would_do_would_do(height, width, levels):
+    try:
+        config.check_divisible((height, width, 3), levels)
+    except ValueError as error:
+        sizes = str(error).split(f"2^L = {2**levels}. ")[1].split(" would do")[0].split(" or ")
+        for size in sizes:
+            config.check_divisible((*map(int, size.split("x")), 3), levels)
+    else:
+        assert height % 2**levels == 0 and width % 2**levels == 0
+
+
+def test_configs_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        glow().n_bits = 5
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.Squeeze().factor = 3
+
+
+def test_image_shape_of_numpy_integers():
+    description = glow(tuple(np.array([8, 8, 3])), K=1, L=1, width=2)
+    assert ModelConfig.from_json(description.to_json()) == description
+
+
+def test_it_imports_neither_absl_nor_tensorflow():
+    code = (
+        "import importlib.util, sys\n"
+        f"spec = importlib.util.spec_from_file_location('config', {str(CONFIG_FILE)!r})\n"
+        "module = importlib.util.module_from_spec(spec)\n"
+        "sys.modules['config'] = module\n"
+        "spec.loader.exec_module(module)\n"
+        "print([m for m in sys.modules if m.split('.')[0] in ('absl', 'tensorflow', 'numpy', 'keras')])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert importlib.util.find_spec("tensorflow") is not None

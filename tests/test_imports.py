@@ -1,0 +1,125 @@
+"""Who may import whom."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for folder in ("glow_tf", "tools")
+    for path in sorted((ROOT / folder).rglob("*.py"))
+}
+
+# An arrow goes from a higher level to a lower or the same one.
+LEVELS = {
+    "tools": 6,
+    "glow_tf.main": 6,
+    "glow_tf.options": 5,
+    "glow_tf.training": 4,
+    "glow_tf.latent": 4,
+    "glow_tf.export": 4,
+    "glow_tf.models": 3,
+    "glow_tf.data": 3,
+    "glow_tf.bijectors": 2,
+    "glow_tf.networks": 1,
+    "glow_tf.config": 0,
+}
+
+# The package's front hall: it re-exports from everywhere, and nothing inside goes through it.
+TOP = "glow_tf"
+
+every_module = pytest.mark.parametrize("module", [m for m in MODULES if m != TOP])
+
+
+def imports(module):
+    """Every module that `module` names in an import, wherever in the file the import stands."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} has a relative import."
+            # `from package import name` names a module if there is one of that name.
+            for alias in node.names:
+                full = f"{node.module}.{alias.name}"
+                found.add(full if full in MODULES or not node.module.startswith("glow_tf") else node.module)
+    return found
+
+
+def part(module):
+    """The part of the project a module belongs to: a key of LEVELS."""
+    names = module.split(".")
+    return names[0] if names[0] == "tools" else ".".join(names[:2])
+
+
+def test_every_part_has_its_level():
+    parts = {part(module) for module in MODULES if module != TOP}
+    assert parts <= set(LEVELS), f"Give {sorted(parts - set(LEVELS))} a level."
+
+
+@every_module
+def test_imports_run_one_way(module):
+    mine = part(module)
+    for imported in imports(module):
+        if imported.split(".")[0] not in ("glow_tf", "tools"):
+            continue
+        assert imported != TOP, f"{module} imports the package's front hall; name the module itself."
+        theirs = part(imported)
+        assert LEVELS[theirs] <= LEVELS[mine], f"{module} imports {imported}."
+        assert {mine, theirs} != {"glow_tf.models", "glow_tf.data"}, f"{module} imports {imported}."
+
+
+def test_data_stands_alone():
+    for module in MODULES:
+        if part(module) == "glow_tf.data":
+            inside = {part(i) for i in imports(module) if i.startswith("glow_tf")}
+            assert inside <= {"glow_tf.data", "glow_tf.config"}, module
+
+
+def test_parts_of_one_level_do_not_import_each_other_in_a_circle():
+    edges = {(part(m), part(i)) for m in MODULES if m != TOP for i in imports(m) if i.startswith("glow_tf.")}
+    circles = {(a, b) for a, b in edges if a != b and (b, a) in edges}
+    assert not circles
+
+
+def test_one_module_knows_the_internals_of_tfp():
+    knowing = {m for m in MODULES if any(i.startswith("tensorflow_probability.python") for i in imports(m))}
+    assert knowing <= {"glow_tf.bijectors.base"}
+
+
+def test_only_the_entry_points_know_absl():
+    knowing = {m for m in MODULES if any(i.split(".")[0] == "absl" for i in imports(m))}
+    allowed = {m for m in MODULES if part(m) == "tools"} | {"glow_tf.options", "glow_tf.main"}
+    assert knowing <= allowed, sorted(knowing - allowed)
+
+
+@pytest.mark.parametrize("module", [m for m in MODULES if m.startswith("glow_tf")])
+def test_files_stay_short(module):
+    assert len(MODULES[module].read_text().splitlines()) <= 330
+
+
+@pytest.mark.parametrize(
+    "code,absent",
+    [
+        ("import glow_tf", ["PIL", "keras", "matplotlib", "tensorflow", "tensorflow_datasets", "tf_keras"]),
+        # TensorFlow Probability brings in a Keras of its own; what is left out is what reads data sets.
+        ("import glow_tf; glow_tf.Flow, glow_tf.glow, glow_tf.load", ["tensorflow_datasets"]),
+    ],
+)
+def test_importing_the_package_is_light(code, absent):
+    code = f"import sys; {code}; print(sorted({{m.split('.')[0] for m in sys.modules}} & set({absent})))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"
+
+
+def test_everything_public_is_there():
+    import glow_tf
+    from glow_tf import bijectors, networks
+
+    for package in (glow_tf, bijectors, networks):
+        for name in package.__all__:
+            assert getattr(package, name) is not None

@@ -1,0 +1,128 @@
+"""The training program from the outside: its output, files and exit codes."""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+LAST_LINE = re.compile(r"test bits/dim: \d+\.\d{3} \+- \d+\.\d{3} \(\d+ images\)")
+SMALL = ["--image_size=8", "--K=1", "--L=1", "--width=4", "--batch_size=8", "--samples=4", "--warmup_steps=1"]
+
+
+def main(*arguments, module="glow_tf.main", cwd=None):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=environment, timeout=280)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Two runs in one directory: two steps, and two more with labels nowhere involved."""
+    cwd = tmp_path_factory.mktemp("work")
+    return cwd, [main(*SMALL, f"--steps={steps}", cwd=cwd) for steps in (2, 4)]
+
+
+def test_the_last_line_is_the_result(run):
+    _, runs = run
+    for done in runs:
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert LAST_LINE.fullmatch(done.stdout.splitlines()[-1])
+        assert "Traceback" not in done.stderr
+
+
+def test_a_second_run_continues(run):
+    _, (first, second) = run
+    assert "Continuing at step" not in first.stderr
+    assert "Continuing at step 2 from" in second.stderr
+
+
+def test_everything_is_written_to_the_model_directory(run):
+    cwd, (first, _) = run
+    assert [path.name for path in cwd.iterdir()] == ["runs"]
+    directory = cwd / "runs" / "people_glow"
+    for name in ("config.json", "metrics.jsonl", "tensorboard", "checkpoints", "saved_model/saved_model.pb"):
+        assert (directory / name).exists(), name
+    assert sorted(file.name for file in (directory / "samples").iterdir()) == ["step_0000002.png", "step_0000004.png"]
+    assert "runs/people_glow/samples/step_0000002.png" in first.stdout
+    assert "people: 8x8x3" in first.stdout
+
+
+def test_output_that_is_no_terminal_has_no_control_characters(run):
+    for done in run[1]:
+        assert "\r" not in done.stdout + done.stderr
+        assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_another_model_in_the_same_directory_is_refused(run):
+    cwd, _ = run
+    done = main(*SMALL, "--width=5", "--steps=6", cwd=cwd)
+    assert done.returncode == 1
+    assert "layers[1].width: 4 here, 5 there" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# Run in one process, as each start of TensorFlow takes seconds.
+IN_PROCESS = {
+    "a flag of another model": (["--model=nice", "--L=2"], "--L does not apply to --model=nice"),
+    "a size that cannot be squeezed": (["--image_size=20", "--L=3"], "24x24 would do"),
+    "no labels": (["--dataset=arrays", "--data_dir={arrays}", "--conditional"], "need labels"),
+    "no data_dir": (["--dataset=folder", "--image_size=8"], "--data_dir"),
+    "a file that is not there": (["--dataset=arrays", "--data_dir=nowhere.npz"], "nowhere.npz"),
+    "a wrong image size": (["--image_size=8x8"], "--image_size=8x8"),
+    "a value out of range": (["--steps=0"], "steps=0"),
+    "an average that never moves": (["--ema_decay=1"], "ema_decay=1"),
+}
+
+
+@pytest.mark.parametrize("name", IN_PROCESS)
+def test_wrong_flags_give_one_line(tmp_path, capsys, monkeypatch, name):
+    from absl import flags
+    from absl.testing import flagsaver
+
+    from glow_tf import main as program
+
+    monkeypatch.chdir(tmp_path)
+    np.savez(tmp_path / "arrays.npz", images=np.zeros([8, 8, 8, 3], np.uint8))
+    arguments, message = IN_PROCESS[name]
+    saved = flagsaver.save_flag_values()
+    try:
+        flags.FLAGS(["main", *(a.format(arrays=tmp_path / "arrays.npz") for a in arguments)])
+        with pytest.raises(SystemExit) as stop:
+            program.main(["main"])
+    finally:
+        flagsaver.restore_flag_values(saved)
+    captured = capsys.readouterr()
+    assert stop.value.code == 1
+    assert captured.err.startswith("error: ")
+    assert message in captured.err
+    assert captured.err.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_wrong_flag_from_outside(tmp_path):
+    done = main("--image_size=20", "--L=3", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert re.search(r"^error: .*20x20 cannot be squeezed 3 times", done.stderr, re.MULTILINE)
+    assert not any(tmp_path.iterdir())
+
+
+def test_helpfull_lists_every_flag():
+    done = main("--helpfull")
+    assert "Trains a normalizing flow" in done.stdout
+    for flag in ("--dataset", "--K", "--[no]conditional", "--steps", "--ema_decay"):
+        assert flag in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_stray_arguments_and_unknown_flags(tmp_path):
+    done = main("--unheard_of=3", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "unheard_of" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,195 @@
+"""From flags to configs."""
+
+import dataclasses
+import pathlib
+
+import pytest
+from absl import flags
+from absl.testing import flagsaver
+
+import glow_tf
+from glow_tf import options
+from glow_tf.training.config import TrainingConfig
+
+ROOT = pathlib.Path(__file__).parent.parent
+FLAGFILES = sorted((ROOT / "flags").glob("*.flags"))
+IMAGE = (32, 32, 3)
+# A value for each field that is not its default.
+OTHER = {
+    "batch_size": 6,
+    "steps": 7,
+    "learning_rate": 0.5,
+    "optimizer": "adam",
+    "warmup_steps": 8,
+    "clip_norm": 0.25,
+    "ema_decay": 0.75,
+    "label_loss_weight": 0.125,
+    "flip": True,
+    "shift": 2,
+    "seed": 9,
+    "init_images": 10,
+    "steps_per_call": 11,
+    "log_every": 12,
+    "eval_every": 13,
+    "eval_images": 14,
+    "sample_every": 15,
+    "samples": 16,
+    "temperature": 0.625,
+    "checkpoint_every": 17,
+    "keep_checkpoints": 18,
+}
+
+
+@pytest.fixture
+def parse():
+    """Parses a command line; afterwards every flag is as before."""
+    saved = flagsaver.save_flag_values()
+
+    def parse(*arguments):
+        flags.FLAGS(["main", *arguments])
+
+    parse()
+    yield parse
+    flagsaver.restore_flag_values(saved)
+
+
+def test_the_defaults_are_those_of_the_config_and_of_the_models(parse):
+    config = options.training_config(IMAGE, 1)
+    assert config == TrainingConfig()
+    assert options.model_config(IMAGE, 0) == glow_tf.glow(IMAGE)
+    assert options.model_config(IMAGE, 7) == glow_tf.glow(IMAGE)
+    assert options.image_size() is None
+    assert options.model_dir() == pathlib.Path("runs/people_glow")
+    assert options.source_arguments()["name"] == "people"
+
+
+def fields():
+    return [field.name for field in dataclasses.fields(TrainingConfig)]
+
+
+@pytest.mark.parametrize("name", fields())
+def test_every_field_of_the_training_config_has_its_flag(parse, name):
+    assert OTHER.get(name, getattr(TrainingConfig(), name)) != getattr(TrainingConfig(), name), "add it to OTHER"
+    parse(f"--{name}={str(OTHER[name]).lower()}")
+    assert options.training_config(IMAGE, 1) == dataclasses.replace(TrainingConfig(), **{name: OTHER[name]})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--K=2", "--L=1", "--width=8"], glow_tf.glow(IMAGE, K=2, L=1, width=8)),
+        (
+            ["--coupling=additive", "--permutation=shuffle"],
+            glow_tf.glow(IMAGE, coupling="additive", permutation="shuffle"),
+        ),
+        (["--nolearn_top", "--n_bits=5"], glow_tf.glow(IMAGE, learn_top=False, n_bits=5)),
+        (["--gradient=stored"], glow_tf.glow(IMAGE, gradient="stored")),
+        (["--conditional"], glow_tf.glow(IMAGE, num_classes=4)),
+        (
+            ["--label_loss_weight=0.01"],
+            glow_tf.glow(IMAGE, num_classes=4, conditional=False, classifier=True),
+        ),
+        (
+            ["--conditional", "--label_loss_weight=0.01"],
+            glow_tf.glow(IMAGE, num_classes=4, classifier=True),
+        ),
+        (["--model=real_nvp", "--blocks=1", "--L=2"], glow_tf.real_nvp(IMAGE, L=2, blocks=1)),
+        (["--model=nice", "--K=3", "--base=normal"], glow_tf.nice(IMAGE, K=3, base="normal")),
+    ],
+)
+def test_flags_of_the_models(parse, arguments, expected):
+    parse(*arguments)
+    assert options.model_config(IMAGE, 4) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model=nice", "--L=2"], "--L does not apply to --model=nice"),
+        (["--model=real_nvp", "--coupling=affine", "--learn_top"], "--coupling, --learn_top does not apply"),
+        (["--blocks=2"], "--blocks does not apply to --model=glow"),
+        (["--base=normal"], "--base does not apply to --model=glow"),
+        (["--model=nice", "--conditional"], "--conditional.* does not apply to --model=nice"),
+        (["--L=6"], "32x32 cannot be squeezed 6 times"),
+    ],
+)
+def test_flags_that_do_not_apply(parse, arguments, message):
+    parse(*arguments)
+    with pytest.raises(ValueError, match=message):
+        options.model_config(IMAGE, 4)
+
+
+@pytest.mark.parametrize("argument", ["--conditional", "--label_loss_weight=1"])
+def test_labels_that_are_not_there(parse, argument):
+    parse(argument)
+    with pytest.raises(ValueError, match="need labels; people has none"):
+        options.model_config(IMAGE, 0)
+
+
+@pytest.mark.parametrize(
+    ("value", "size"), [("64", 64), ("64,32", (64, 32)), (" 64 , 32", (64, 32)), ("64,64", (64, 64))]
+)
+def test_image_size(parse, value, size):
+    parse(f"--image_size={value}")
+    assert options.image_size() == size
+    assert options.source_arguments()["image_size"] == size
+
+
+@pytest.mark.parametrize("value", ["", "0", "-3", "1.5", "64x64", "1,2,3", "64,", "a"])
+def test_wrong_image_sizes(parse, value):
+    parse(f"--image_size={value}")
+    with pytest.raises(ValueError, match="--image_size="):
+        options.image_size()
+
+
+@pytest.mark.parametrize(
+    ("shape", "replicas", "batch_size"),
+    [((32, 32, 3), 1, 64), ((64, 64, 3), 1, 16), ((256, 256, 3), 1, 1), ((256, 256, 3), 8, 8), ((32, 32, 3), 3, 63)],
+)
+def test_the_default_batch_is_the_official_one(parse, shape, replicas, batch_size):
+    assert options.training_config(shape, replicas).batch_size == batch_size
+
+
+@pytest.mark.parametrize("replicas", [1, 3, 8])
+@pytest.mark.parametrize("side", [4, 8, 28, 48])
+def test_the_default_batch_is_divided_evenly(parse, side, replicas):
+    batch_size = options.training_config((side, side, 1), replicas).batch_size
+    assert batch_size % replicas == 0
+    assert batch_size <= 256 + replicas
+
+
+@pytest.mark.parametrize(
+    "argument", ["--K=0", "--n_bits=9", "--model=vae", "--coupling=cubic", "--steps=many", "--foo"]
+)
+def test_absl_refuses_what_is_out_of_range(parse, argument):
+    with pytest.raises(flags.Error):
+        parse(argument)
+
+
+def test_the_default_directory_is_a_name_without_slashes(parse):
+    parse("--dataset=imagenet_resized/32x32", "--model=nice")
+    assert options.model_dir() == pathlib.Path("runs/imagenet_resized_32x32_nice")
+    parse("--model_dir=here")
+    assert options.model_dir() == pathlib.Path("here")
+
+
+@pytest.mark.parametrize("file", FLAGFILES, ids=[file.stem for file in FLAGFILES])
+def test_flagfiles_parse_and_build(parse, file):
+    parse(f"--flagfile={file}")
+    size = options.image_size()
+    # Where a file names no size, the data set has its own, all of which are 32x32 or 28x28.
+    shape = (28, 28, 1) if "mnist" in file.stem and size is None else (32, 32, options.FLAGS.channels or 3)
+    if size is not None:
+        shape = (*((size, size) if isinstance(size, int) else size), options.FLAGS.channels or 3)
+    config = options.model_config(shape, 10)
+    assert config.image_shape == shape
+    assert options.training_config(shape, 1).steps >= 1
+
+
+def test_there_are_flagfiles():
+    assert FLAGFILES
+
+
+def test_every_flag_is_explained():
+    for flag in flags.FLAGS.flags_by_module_dict()["glow_tf.options"]:
+        assert flag.help, flag.name

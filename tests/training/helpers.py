@@ -1,0 +1,68 @@
+"""A small model, its random weights, and batches for it, for the tests of training."""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+import glow_tf
+from glow_tf.training.batches import dequantized
+from glow_tf.training.config import TrainingConfig
+from glow_tf.training.optimizer import make_optimizer
+from glow_tf.training.step import make_train_function
+
+CONFIG = glow_tf.glow((8, 8, 3), K=1, L=2, width=4, n_bits=5)
+LABELLED = glow_tf.glow((8, 8, 3), K=1, L=1, width=4, n_bits=5, num_classes=3, classifier=True)
+
+
+def random_images(count, config=CONFIG, seed=0):
+    """Smooth images, [count, H, W, C] uint8, which a model can learn something about."""
+    rng = np.random.default_rng(seed)
+    ramp = np.linspace(-1, 1, config.image_shape[0])[None, :, None, None]
+    images = 128 + 60 * rng.normal(size=[count, 1, 1, config.image_shape[-1]]) * ramp
+    return np.clip(images + rng.normal(0, 6, [count, *config.image_shape]), 0, 255).astype(np.uint8)
+
+
+def batches(count, size, config=CONFIG, seed=0, dtype=tf.float32):
+    """`count` dequantized batches of `size` images, with labels below 3."""
+    images = random_images(count * size, config, seed)
+    labels = np.random.default_rng(seed).integers(0, 3, count * size).astype(np.int32)
+    dataset = tf.data.Dataset.from_tensor_slices({"images": images, "labels": labels}).batch(size)
+    options = tf.data.Options()
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    return dequantized(dataset, config.n_bits, seed, dtype=dtype).with_options(options)
+
+
+class Run:
+    """A flow, its optimizer and its train function under a strategy, over the same batches for every run."""
+
+    def __init__(self, training, config=CONFIG, *, strategy=None, steps=8, dtype=tf.float32):
+        self.strategy = strategy or tf.distribute.OneDeviceStrategy("CPU:0")
+        with self.strategy.scope():
+            self.flow = glow_tf.Flow(config, seed=1, dtype=dtype)
+            self.flow.initialize(random_images(16, config))
+            self.variables = list(self.flow.named_variables(trainable=True).values())
+            self.optimizer = make_optimizer(training, self.variables)
+        self.train = make_train_function(self.flow, self.optimizer, self.strategy, training)
+        data = batches(steps, training.batch_size, config, dtype=dtype)
+        self.iterator = iter(self.strategy.experimental_distribute_dataset(data))
+
+    def __call__(self, steps):
+        return {name: float(value) for name, value in self.train(self.iterator, tf.constant(steps)).items()}
+
+    def weights(self):
+        return [v.numpy() for v in self.variables]
+
+
+def training(**fields):
+    """A `TrainingConfig` with short defaults."""
+    return TrainingConfig(**{"batch_size": 8, "steps": 8, "warmup_steps": 0, "learning_rate": 1e-2, **fields})
+
+
+@functools.cache
+def two_replicas():
+    """Two of the logical CPU devices that tests/conftest.py configures.
+
+    One strategy for all tests: those of a process number their collective operations alike, and get in each other's way.
+    """
+    return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

@@ -1,0 +1,98 @@
+"""The lines of metrics.jsonl and the events of TensorBoard."""
+
+import json
+import math
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from glow_tf.training.metrics import MetricsWriter
+
+
+def lines(directory):
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    text = (directory / "metrics.jsonl").read_text()
+    assert text.endswith("\n")
+    return [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
+
+
+def test_lines_are_json(tmp_path):
+    metrics = MetricsWriter(tmp_path)
+    begun = time.time()
+    metrics.write("train", 10, {"loss": 3.5, "rate": np.float32(0.25)})
+    metrics.write("test", 10, {"bits_per_dim": tf.constant(2.5), "images": 100})
+    first, second = lines(tmp_path)
+    assert abs(first.pop("time") - begun) < 60
+    assert first == {"step": 10, "kind": "train", "loss": 3.5, "rate": 0.25}
+    assert (second["kind"], second["bits_per_dim"], second["images"]) == ("test", 2.5, 100)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_what_is_not_finite_is_null(tmp_path, value):
+    MetricsWriter(tmp_path).write("train", 1, {"loss": value, "norm": 1})
+    (line,) = lines(tmp_path)
+    assert line["loss"] is None
+    assert line["norm"] == 1
+
+
+def test_lines_after_the_restart_are_dropped(tmp_path):
+    metrics = MetricsWriter(tmp_path)
+    for step in (10, 20, 30):
+        metrics.write("train", step, {"loss": step})
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 15, "ki')  # as a power cut leaves it
+    metrics = MetricsWriter(tmp_path, 20)
+    metrics.write("train", 25, {"loss": 25})
+    assert [(line["step"], line["loss"]) for line in lines(tmp_path)] == [(10, 10), (20, 20), (25, 25)]
+
+
+@pytest.mark.parametrize("junk", ["null", "[]", "3", '{"kind": "train"}', '{"step": null}', '{"step": "ten"}', ""])
+def test_foreign_lines_are_dropped(tmp_path, junk):
+    (tmp_path / "metrics.jsonl").write_text(f'{{"step": 1}}\n{junk}\n')
+    MetricsWriter(tmp_path, 20)
+    assert lines(tmp_path) == [{"step": 1}]
+
+
+def test_a_new_run_starts_with_an_empty_file(tmp_path):
+    MetricsWriter(tmp_path).write("train", 10, {"loss": 1})
+    MetricsWriter(tmp_path).write("train", 5, {"loss": 2})
+    assert [line["loss"] for line in lines(tmp_path)] == [2]
+
+
+def test_events(tmp_path):
+    metrics = MetricsWriter(tmp_path)
+    picture = np.random.default_rng(0).integers(0, 256, [5, 7, 3], np.uint8)
+    for step in (10, 20):
+        metrics.write("train", step, {"loss": 3.5 + step})
+    metrics.write_image("samples", 20, picture)
+    metrics.flush()
+    scalars, images = {}, []
+    for file in sorted((tmp_path / "tensorboard").glob("events.out.tfevents.*")):
+        for record in tf.data.TFRecordDataset(str(file)):
+            event = tf.compat.v1.Event.FromString(record.numpy())
+            for value in event.summary.value:
+                tensor = tf.make_ndarray(value.tensor)
+                if value.metadata.plugin_data.plugin_name == "images" or value.tag == "samples":
+                    images.append((event.step, value.tag, tf.io.decode_png(tensor[2]).numpy()))
+                else:
+                    scalars[value.tag, event.step] = float(tensor)
+    assert scalars == {("train/loss", 10): 13.5, ("train/loss", 20): 23.5}
+    ((step, tag, image),) = images
+    assert (step, tag) == (20, "samples")
+    np.testing.assert_array_equal(image, picture)
+
+
+def test_tensorboard_reads_the_events(tmp_path):
+    accumulators = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    metrics = MetricsWriter(tmp_path)
+    metrics.write("test", 7, {"bits_per_dim": 3.25})
+    metrics.flush()
+    accumulator = accumulators.EventAccumulator(str(tmp_path / "tensorboard"))
+    accumulator.Reload()
+    assert accumulator.Tags()["tensors"] == ["test/bits_per_dim"]
+    (event,) = accumulator.Tensors("test/bits_per_dim")
+    assert (event.step, float(tf.make_ndarray(event.tensor_proto))) == (7, 3.25)

@@ -1,0 +1,60 @@
+"""A bar on terminals, plain lines elsewhere."""
+
+import io
+import re
+
+import pytest
+
+from glow_tf.training.progress import Progress, _duration
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def run(stream, **arguments):
+    with Progress(100, 20, 8, stream=stream, **arguments) as progress:
+        progress.say("Continuing.")
+        for step in (30, 60, 100):
+            progress.update(step, 3.14159, 1234.5)
+    return stream.getvalue()
+
+
+def test_files_get_plain_lines():
+    text = run(io.StringIO(), seconds_between_lines=0)
+    assert "\r" not in text and "\x1b" not in text
+    lines = text.splitlines()
+    assert lines[0] == "Continuing."
+    assert len(lines) == 4
+    for line, step in zip(lines[1:], (30, 60, 100), strict=True):
+        assert re.fullmatch(rf"step {step} of 100: 3\.142 bits/dim, 1,23[45] images/s, \d+:\d\d left", line)
+    assert lines[-1].endswith("0:00 left")
+
+
+def test_lines_come_now_and_then_and_at_the_end():
+    lines = run(io.StringIO(), seconds_between_lines=3600).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["Continuing.", "step 100 of 100"]
+
+
+def test_terminals_get_a_bar():
+    text = run(Terminal())
+    assert "\r" in text
+    assert "100/100" in text and "3.142 bits/dim" in text
+    assert "Continuing.\n" in text
+
+
+def test_a_bar_is_closed_when_training_fails():
+    stream = Terminal()
+    with pytest.raises(RuntimeError), Progress(100, 0, 8, stream=stream):
+        raise RuntimeError
+    assert stream.getvalue().endswith("\n")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (61, "1:01"), (3600, "1:00:00"), (90061, "25:01:01")]
+)
+def test_durations(seconds, text):
+    assert _duration(seconds) == text

@@ -1,0 +1,55 @@
+"""The training config accepts what can be run and names what cannot."""
+
+import dataclasses
+
+import pytest
+
+from glow_tf.training.config import TrainingConfig
+
+
+def test_it_is_frozen_and_takes_keywords_only():
+    config = TrainingConfig()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.steps = 3
+    with pytest.raises(TypeError):
+        TrainingConfig(64)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("batch_size", 0),
+        ("steps", 0),
+        ("steps", 1.5),
+        ("steps_per_call", 0),
+        ("log_every", 0),
+        ("samples", 0),
+        ("keep_checkpoints", 0),
+        ("warmup_steps", -1),
+        ("init_images", -1),
+        ("eval_every", -1),
+        ("seed", -1),
+        ("optimizer", "sgd"),
+        ("learning_rate", 0.0),
+        ("learning_rate", float("nan")),
+        ("clip_norm", -1.0),
+        ("label_loss_weight", -1.0),
+        ("temperature", -0.1),
+        ("ema_decay", 1.0),
+        ("ema_decay", -0.1),
+    ],
+)
+def test_fields_out_of_range_are_named(field, value):
+    with pytest.raises(ValueError, match=f"{field}="):
+        TrainingConfig(**{field: value})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"warmup_steps": 0, "init_images": 0, "eval_every": 0, "sample_every": 0, "checkpoint_every": 0},
+        {"ema_decay": 0.0, "clip_norm": 0.0, "temperature": 0.0, "label_loss_weight": 0.0, "seed": 0},
+    ],
+)
+def test_zero_turns_things_off(fields):
+    TrainingConfig(**fields)
