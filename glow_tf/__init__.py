@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from glow_tf import bijectors, data
     from glow_tf.config import ModelConfig
     from glow_tf.models.flow import Flow
     from glow_tf.models.openai_checkpoint import import_openai_checkpoint
@@ -15,6 +16,8 @@ __version__ = "0.1.0"
 __all__ = [
     "Flow",
     "ModelConfig",
+    "bijectors",
+    "data",
     "glow",
     "import_openai_checkpoint",
     "load",
@@ -38,6 +41,8 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name in ("bijectors", "data"):
+        return importlib.import_module(f"{__name__}.{name}")
     if name in _MODULES:
         return getattr(importlib.import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

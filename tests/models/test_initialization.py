@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glow_tf import Flow, bijectors, glow, networks
+from glow_tf import Flow, bijectors, glow, networks, nice
 from glow_tf.networks import parameters
 from tests.models.flows import CONFIGS, random_images, random_inputs, random_labels
 from tests.tolerances import assert_close
@@ -144,3 +144,14 @@ def test_initialisation_improves_the_likelihood():
     before = flow.bits_per_dim(images).numpy().mean()
     flow.initialize(images)
     assert flow.bits_per_dim(images).numpy().mean() < before - 1
+
+
+def test_nice_scales_its_latents_to_a_second_moment_of_one():
+    config = nice((5,), K=2, width=8, blocks=1, base="normal")
+    flow = Flow(config, dtype=tf.float64)
+    x = np.random.default_rng(0).uniform(-0.5, 0.5, (400, 5)) * [1.0, 0.5, 0.1, 1e-9, 0.0]
+    flow.initialize_from(tf.constant(x))
+    moments = np.mean(flow.bijector().forward(x).numpy() ** 2, axis=0)
+    # Couplings begin as the identity. The last two, as good as constant at 0, are scaled by 100 and no more.
+    assert_close(moments[:3], np.ones(3))
+    assert_close(moments[3:], 1e4 * np.mean(x[:, 3:] ** 2, axis=0))
