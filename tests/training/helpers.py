@@ -63,6 +63,6 @@ def training(**fields):
 def two_replicas():
     """Two of the logical CPU devices that tests/conftest.py configures.
 
-    One strategy for all tests: those of a process number their collective operations alike, and get in each other's way.
+    One strategy for all tests: those of one process number their collective operations alike, and clash.
     """
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
