@@ -15,7 +15,7 @@ class TrainingConfig:
       learning_rate: its constant value after the warm-up.
       optimizer: `adamax` or `adam`.
       warmup_steps: the learning rate rises linearly over so many steps.
-      clip_norm: largest global norm of the gradient, in nats per dimension; larger ones are scaled down. 0: never.
+      clip_norm: largest global norm of the gradient of the loss in bits; larger ones are scaled down. 0: never.
       ema_decay: of the moving average of the weights, which evaluation, samples and export use; 0: the weights as they
         are.
       label_loss_weight: factor on the classification loss, in bits, that is added to bits/dim.
