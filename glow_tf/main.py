@@ -5,7 +5,8 @@
   python -m glow_tf.main --dataset=celeb_a_hq --K=32 --L=6
   python -m glow_tf.main --flagfile=flags/quickstart.flags
 
-Everything is written under --model_dir; the same command again continues where it stopped. All flags: --helpfull.
+Everything is written under --model_dir; the same command again continues where it stopped. All flags: --help;
+those of the libraries too: --helpfull.
 """
 
 import os
@@ -16,7 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import absl.logging
 import tensorflow as tf
-from absl import app
+from absl import app, flags
 
 from glow_tf import options
 from glow_tf.data import load_source
@@ -51,11 +52,13 @@ def run():
     result = trainer.run()
     if source.skipped:
         names = ", ".join(list(source.skipped)[:10])
-        print(f"{len(source.skipped)} images could not be read and were left out: {names}")
+        print(f"left out, as they cannot be read: {len(source.skipped)} ({names})")
     export_saved_model(storage.load(directory), directory / "saved_model")
     print(f"samples: {trainer.samples_path}\nSavedModel: {directory / 'saved_model'}")
     return result
 
 
 if __name__ == "__main__":
+    # So that --help lists them, and not those of every library as --helpfull does.
+    flags.adopt_module_key_flags(options)
     app.run(main)

@@ -82,7 +82,7 @@ flags.DEFINE_string("model_dir", None, "Where everything is written; by default 
 flags.DEFINE_integer(
     "batch_size",
     None,
-    "Images per step, over all devices together; by default as many as fill 64 images of 32x32, at least 1.",
+    "Images per step, over all devices together; by default 64 at 32x32, 16 at 64x64, 1 at 256x256, and so on.",
     lower_bound=1,
 )
 _INTEGERS = {

@@ -81,6 +81,7 @@ class Trainer:
             if restored:
                 progress.say(f"Continuing at step {self.step:,} from {restored}.")
             else:
+                progress.say("Initialising from the first images.")
                 self._initialize()
             self._loop(metrics, progress)
         self._save_samples(metrics)
