@@ -48,7 +48,8 @@ class Progress:
 
     def update(self, step: int, bits_per_dim: float, images_per_second: float) -> None:
         """Shows that `step` is reached."""
-        text = f"{bits_per_dim:.3f} bits/dim, {images_per_second:,.0f} images/s"
+        rate = f"{images_per_second:,.0f}" if images_per_second >= 10 else f"{images_per_second:.2g}"
+        text = f"{bits_per_dim:.3f} bits/dim, {rate} images/s"
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(step - self._step)
         self._step = step

@@ -58,3 +58,11 @@ def test_a_bar_is_closed_when_training_fails():
 )
 def test_durations(seconds, text):
     assert _duration(seconds) == text
+
+
+@pytest.mark.parametrize(("rate", "text"), [(1234.5, "1,23[45]"), (10.4, "10"), (0.0735, "0.073"), (2.5, "2.5")])
+def test_slow_models_have_a_rate_too(rate, text):
+    stream = io.StringIO()
+    with Progress(2, 0, 1, stream=stream, seconds_between_lines=0) as progress:
+        progress.update(1, 3.0, rate)
+    assert re.search(rf" {text} images/s", stream.getvalue())
