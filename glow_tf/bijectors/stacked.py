@@ -54,33 +54,48 @@ class Stack(base.Bijector):
         super().__init__(event_ndims=event_ndims, validate_args=validate_args, name=name)
 
     def forward_and_log_det(self, x):
-        flat = tf.nest.flatten(self._tensors)
         steps = range(self._depth)
         if self._gradient == "stored":
-            return self._scan("forward_and_log_det", steps, x, _differentiable_reader(flat))
-
+            return self._scan("forward_and_log_det", steps, x, self._differentiable_reader())
+        flat = tf.nest.flatten(self._tensors)
         shapes = [t.shape for t in flat]
 
         @tf.custom_gradient
         def forward(x, *flat):
             flat = [tf.ensure_shape(t, shape) for t, shape in zip(flat, shapes, strict=True)]
-            y, log_det = self._scan("forward_and_log_det", steps, x, _reader(flat))
+            y, log_det = self._scan("forward_and_log_det", steps, x, self._reader(flat))
             return (y, log_det), lambda dy, dlog_det: self._walk_back(y, dy, dlog_det, flat)
 
         return forward(x, *(_without_static_shape(t) for t in flat))
 
     def inverse_and_log_det(self, y):
-        read = _differentiable_reader(tf.nest.flatten(self._tensors))
-        return self._scan("inverse_and_log_det", range(self._depth)[::-1], y, read)
+        steps = range(self._depth)[::-1]
+        return self._scan("inverse_and_log_det", steps, y, self._differentiable_reader())
 
-    def _step(self, flat, k) -> base.Bijector:
-        constants = tf.nest.map_structure(lambda t: tf.gather(t, k), self._constants)
-        return self._make_step(tf.nest.pack_sequence_as(self._tensors, flat), constants)
+    def _reader(self, flat):
+        """Reads slice k of `flat` and of the constants, each in the order of its nest."""
+        constants = tf.nest.flatten(self._constants)
+        return lambda k: ([tf.gather(t, k) for t in flat], [tf.gather(t, k) for t in constants])
+
+    def _differentiable_reader(self):
+        # The gradient of reading a TensorArray touches one slice; that of slicing would add up K whole stacks.
+        tensors, constants = (
+            [
+                tf.TensorArray(t.dtype, size=self._depth, element_shape=t.shape[1:], clear_after_read=False).unstack(t)
+                for t in tf.nest.flatten(nest)
+            ]
+            for nest in (self._tensors, self._constants)
+        )
+        return lambda k: ([a.read(k) for a in tensors], [a.read(k) for a in constants])
+
+    def _step(self, flat, constants) -> base.Bijector:
+        tensors = tf.nest.pack_sequence_as(self._tensors, flat)
+        return self._make_step(tensors, tf.nest.pack_sequence_as(self._constants, constants))
 
     def _scan(self, direction: str, steps: range, x, read):
         def body(i, x, total):
             k = steps.start + steps.step * i
-            y, log_det = getattr(self._step(read(k), k), direction)(x)
+            y, log_det = getattr(self._step(*read(k)), direction)(x)
             return i + 1, tf.ensure_shape(y, x.shape), total + log_det
 
         total = tf.zeros(tf.shape(x)[:1], x.dtype)
@@ -91,11 +106,11 @@ class Stack(base.Bijector):
 
     def _walk_back(self, y, dy, dlog_det, flat):
         grads = tuple(tf.TensorArray(t.dtype, size=self._depth, element_shape=t.shape[1:]) for t in flat)
-        read = _reader(flat)
+        read = self._reader(flat)
 
         def body(k, y, dy, grads):
-            slices = read(k)
-            x, dx, dslices = self._step(slices, k).inverse_and_vjp(y, dy, dlog_det, slices)
+            slices, constants = read(k)
+            x, dx, dslices = self._step(slices, constants).inverse_and_vjp(y, dy, dlog_det, slices)
             dslices = [tf.zeros_like(s) if d is None else d for s, d in zip(slices, dslices, strict=True)]
             grads = tuple(a.write(k, d) for a, d in zip(grads, dslices, strict=True))
             return k - 1, tf.ensure_shape(x, y.shape), tf.ensure_shape(dx, y.shape), grads
@@ -116,16 +131,3 @@ def _without_static_shape(t: tf.Tensor) -> tf.Tensor:
     if tf.executing_eagerly():
         return t
     return tf.raw_ops.PlaceholderWithDefault(input=t, shape=tf.TensorShape(None))
-
-
-def _reader(flat):
-    return lambda k: [tf.gather(t, k) for t in flat]
-
-
-def _differentiable_reader(flat):
-    # The gradient of reading a TensorArray touches one slice; that of slicing would add up K whole stacks.
-    arrays = [
-        tf.TensorArray(t.dtype, size=t.shape[0], element_shape=t.shape[1:], clear_after_read=False).unstack(t)
-        for t in flat
-    ]
-    return lambda k: [a.read(k) for a in arrays]
