@@ -62,8 +62,8 @@ class Coupling(base.Bijector):
 
     def inverse_and_log_det(self, y):
         y1, y2 = self._halves(y)
-        h = self._network(y1)
-        return self._merge(y1, self._transform_back(y2, h)), -self._transform(y2, h)[1]
+        x2, log_det = self._transform_back(y2, self._network(y1))
+        return self._merge(y1, x2), log_det
 
     def inverse_and_vjp(self, y, dy, dlog_det, sources):
         # The network's input passes through unchanged, so one evaluation serves both the inverse and the gradient.
@@ -72,7 +72,7 @@ class Coupling(base.Bijector):
         with tf.GradientTape(watch_accessed_variables=False) as network_tape:
             network_tape.watch([y1, *sources])
             h = self._network(y1)
-        x2 = self._transform_back(y2, h)
+        x2, _ = self._transform_back(y2, h)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([x2, h])
             outputs = self._transform(x2, h)
@@ -128,7 +128,8 @@ class Coupling(base.Bijector):
 
     def _transform_back(self, y2, h):
         if self._coupling == "additive":
-            return y2 - self._masked(h)
+            return y2 - self._masked(h), tf.zeros(tf.shape(y2)[:1], y2.dtype)
         shift, log_scale = (self._masked(part) for part in self._shift_and_log_scale(h))
         inverse_scale = tf.exp(-log_scale)
-        return y2 * inverse_scale - shift if self._coupling == "affine" else (y2 - shift) * inverse_scale
+        x2 = y2 * inverse_scale - shift if self._coupling == "affine" else (y2 - shift) * inverse_scale
+        return x2, -base.sum_event(log_scale)

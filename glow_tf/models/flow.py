@@ -202,16 +202,14 @@ class Flow(tf.Module):
 
     def initialize_from(self, x: tf.Tensor) -> None:
         """`initialize` with preprocessed images [B, H, W, C] in place of uint8."""
-        for i, (layer, shape, parameters) in enumerate(self._layers()):
+        for layer, shape, variables in self._layers():
             if isinstance(layer, TopPrior):
                 continue
-            values, x = layers.initialized(layer, shape, parameters, x)
-            if parameters:
-                variables = self.layers[layers.layer_name(i, layer)]
-                values = _by_path(values, "")
-                for path, variable in _by_path(variables, "").items():
-                    if variable.trainable:
-                        variable.assign(values[path])
+            values, x = layers.initialized(layer, shape, variables, x)
+            values = _by_path(values, "")
+            for path, variable in _by_path(variables, "").items():
+                if variable.trainable:
+                    variable.assign(values[path])
         self.initialized.assign(True)
 
     def _layers(self):

@@ -60,9 +60,8 @@ class TrainingConfig:
         for name in ("shift", "warmup_steps", "init_images", "eval_images", "seed", *every):
             at_least(name, getattr(self, name), 0)
         one_of("optimizer", self.optimizer, ("adamax", "adam"))
-        for name in ("learning_rate",):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}={getattr(self, name)!r} must be positive.")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate={self.learning_rate!r} must be positive.")
         for name in ("clip_norm", "label_loss_weight", "temperature"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)!r} must not be negative.")

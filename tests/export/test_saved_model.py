@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import glow_tf
 from glow_tf.export.saved_model import export_saved_model
+from tests.models.flows import moved_flow
 
 CONFIGS = {
     "glow": glow_tf.glow((8, 8, 3), K=2, L=2, width=4, n_bits=5),
@@ -51,17 +52,9 @@ SERVE = """
 """
 
 
-def random_flow(config, seed=0):
-    flow = glow_tf.Flow(config, seed)
-    rng = np.random.default_rng(seed)
-    for variable in flow.named_variables(trainable=True).values():
-        variable.assign_add(rng.normal(0, 0.05, variable.shape).astype(np.float32))
-    return flow
-
-
 @pytest.fixture(scope="module")
 def flows():
-    return {name: random_flow(config) for name, config in CONFIGS.items()}
+    return {name: moved_flow(config) for name, config in CONFIGS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +111,7 @@ def test_exporting_again_replaces_the_model(tmp_path):
     config = CONFIGS["nice"]
     images = tf.constant(np.random.default_rng(0).integers(0, 256, [2, 8, 8, 1], np.uint8))
     for seed in (0, 1):
-        flow = random_flow(config, seed)
+        flow = moved_flow(config, seed)
         export_saved_model(flow, str(tmp_path / "model"))
         loaded = tf.saved_model.load(str(tmp_path / "model")).signatures
         np.testing.assert_allclose(loaded["encode"](images=images)["latents"], flow.encode(images), atol=1e-5)

@@ -30,6 +30,15 @@ def random_flow(config: ModelConfig, dtype: tf.DType = tf.float64, seed: int = 0
     return randomise(Flow(config, seed=seed, dtype=dtype), seed)
 
 
+def moved_flow(config: ModelConfig, seed: int = 0) -> Flow:
+    """A float32 flow, not initialised, whose trainable variables have all moved from their initial values."""
+    flow = Flow(config, seed)
+    rng = np.random.default_rng(seed)
+    for variable in flow.named_variables(trainable=True).values():
+        variable.assign_add(rng.normal(0, 0.05, variable.shape).astype(np.float32))
+    return flow
+
+
 def random_images(config: ModelConfig, n: int = 3, seed: int = 0) -> tf.Tensor:
     images = np.random.default_rng(seed).integers(0, 256, [n, *config.image_shape])
     return tf.constant(images, tf.uint8)

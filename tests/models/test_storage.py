@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import glow_tf
 from glow_tf.models import storage
+from tests.models.flows import moved_flow
 
 CONFIGS = {
     "glow": glow_tf.glow((8, 8, 3), K=2, L=2, width=4, n_bits=5, num_classes=3, classifier=True),
@@ -18,15 +19,6 @@ CONFIGS = {
 }
 
 
-def random_flow(config, seed=0):
-    """A flow whose trainable variables have all moved from their initial values."""
-    flow = glow_tf.Flow(config, seed)
-    rng = np.random.default_rng(seed)
-    for variable in flow.named_variables(trainable=True).values():
-        variable.assign_add(rng.normal(0, 0.05, variable.shape).astype(np.float32))
-    return flow
-
-
 def images_of(config, count=3):
     return np.random.default_rng(1).integers(0, 256, [count, *config.image_shape], np.uint8)
 
@@ -34,7 +26,7 @@ def images_of(config, count=3):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_round_trip_gives_identical_bits(tmp_path, name):
     config = CONFIGS[name]
-    flow = random_flow(config)
+    flow = moved_flow(config)
     flow.initialized.assign(True)
     storage.save(flow, tmp_path / "new" / "model")
     loaded = storage.load(tmp_path / "new" / "model")
@@ -48,14 +40,14 @@ def test_round_trip_gives_identical_bits(tmp_path, name):
 
 
 def test_paths_may_be_strings_and_an_uninitialised_flow_stays_so(tmp_path):
-    glow_tf.save(random_flow(CONFIGS["nice"]), str(tmp_path))
+    glow_tf.save(moved_flow(CONFIGS["nice"]), str(tmp_path))
     assert not glow_tf.load(str(tmp_path)).initialized
 
 
 def test_saving_again_replaces_the_weights(tmp_path):
     config = CONFIGS["nice"]
-    storage.save(random_flow(config, 0), tmp_path)
-    flow = random_flow(config, 1)
+    storage.save(moved_flow(config, 0), tmp_path)
+    flow = moved_flow(config, 1)
     storage.save(flow, tmp_path)
     images = images_of(config)
     np.testing.assert_array_equal(storage.load(tmp_path).bits_per_dim(images), flow.bits_per_dim(images))
@@ -69,7 +61,7 @@ def save_with_averages(flow, averages, directory):
 
 
 def test_moving_averages_are_loaded_unless_raw_weights_are_asked_for(tmp_path):
-    flow = random_flow(CONFIGS["glow"])
+    flow = moved_flow(CONFIGS["glow"])
     averages = {path: v.numpy() + 1 for path, v in flow.named_variables(trainable=True).items()}
     save_with_averages(flow, averages, tmp_path)
     raw = storage.load(tmp_path, weights="raw").named_variables()
@@ -83,7 +75,7 @@ def test_moving_averages_are_loaded_unless_raw_weights_are_asked_for(tmp_path):
 
 
 def test_without_averages_both_are_the_weights(tmp_path):
-    flow = random_flow(CONFIGS["nice"])
+    flow = moved_flow(CONFIGS["nice"])
     storage.save(flow, tmp_path)
     for weights in ("ema", "raw"):
         loaded = storage.load(tmp_path, weights=weights).named_variables()
@@ -109,7 +101,7 @@ def test_a_directory_without_a_checkpoint(tmp_path):
 @pytest.mark.parametrize("suffix", ["data-00000-of-00001", "index"])
 @pytest.mark.parametrize("damage", ["truncated", "missing", "garbage"])
 def test_damaged_checkpoints(tmp_path, suffix, damage):
-    storage.save(random_flow(CONFIGS["glow"]), tmp_path)
+    storage.save(moved_flow(CONFIGS["glow"]), tmp_path)
     (file,) = (tmp_path / storage.CHECKPOINTS).glob(f"*.{suffix}")
     content = file.read_bytes()
     if damage == "truncated":
@@ -131,7 +123,7 @@ def edit_config(directory, edit):
 
 @pytest.mark.parametrize("field", [("width", 5), ("depth", 3), ("coupling", "additive"), ("permutation", "reverse")])
 def test_a_config_that_does_not_fit_the_checkpoint(tmp_path, field):
-    storage.save(random_flow(CONFIGS["glow"]), tmp_path)
+    storage.save(moved_flow(CONFIGS["glow"]), tmp_path)
     name, value = field
     edit_config(tmp_path, lambda fields: fields["layers"][1].update({name: value}))
     with pytest.raises(ValueError, match="cannot be read into the model") as error:
