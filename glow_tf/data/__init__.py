@@ -3,13 +3,18 @@
 from glow_tf.data.bundled import people_attributes
 from glow_tf.data.loading import load_source
 from glow_tf.data.pipeline import test_batches, train_batches
+from glow_tf.data.rate import pipeline_rate
+from glow_tf.data.recipes import Recipe, recipe
 from glow_tf.data.source import DataError, Source
 
 __all__ = [
     "DataError",
+    "Recipe",
     "Source",
     "load_source",
     "people_attributes",
+    "pipeline_rate",
+    "recipe",
     "test_batches",
     "train_batches",
 ]

@@ -1,11 +1,11 @@
 """Images in a NumPy file: `--dataset=arrays --data_dir=FILE.npz` or `FILE.npy`."""
 
 import os
-import zipfile
 
 import numpy as np
 
 from glow_tf.data import images as image_tools
+from glow_tf.data.array_file import Rows, open_arrays
 from glow_tf.data.indexed import IndexedSource, Reader
 from glow_tf.data.source import DataError, held_out_count
 
@@ -18,14 +18,17 @@ def arrays_source(
     channels: int | None = None,
     test_fraction: float | None = None,
     test_size: int | None = None,
+    crop_from: int | None = None,
     name: str = "arrays",
 ) -> IndexedSource:
     """Source of the images in a `.npz` or `.npy` file.
 
     A `.npz` holds `images`, uint8 [N, H, W, C] or [N, H, W], and optionally `labels`, whole
     numbers [N]; and optionally `test_images` and `test_labels` for the test split. A `.npy`
-    holds the images alone, and is read from disk as they are needed. Without `test_images`,
-    the last images of the file are the test split.
+    holds the images alone. Without `test_images`, the last images are the test split.
+
+    Images are read from disk as they are needed, except from a file that is compressed or in
+    Fortran order, which is read into memory.
 
     Args:
         data_dir: the file.
@@ -33,6 +36,7 @@ def arrays_source(
         channels: 1 or 3; as in the file by default, transparency being put on white.
         test_fraction: share to hold out, in (0, 1); 0.1 by default.
         test_size: number of images to hold out instead.
+        crop_from: side to bring images to for crops of `image_size`; None for none.
         name: name of the source.
 
     Returns:
@@ -49,45 +53,49 @@ def arrays_source(
         raise DataError(f"--data_dir={data_dir} is {kind}; set it to a .npz or .npy file.")
     arrays = _load(path)
 
-    pixels = _check_images(arrays["images"], f"images in {path}")
+    pixels = arrays["images"]
+    native = _check_images(pixels, f"images in {path}")[1:]
     labels = _check_labels(arrays.get("labels"), len(pixels), "labels", path)
     if "test_images" in arrays:
-        test_pixels = _check_images(arrays["test_images"], f"test_images in {path}")
+        test_pixels = arrays["test_images"]
+        test_native = _check_images(test_pixels, f"test_images in {path}")[1:]
         test_labels = _check_labels(arrays.get("test_labels"), len(test_pixels), "test_labels", path)
         if (labels is None) != (test_labels is None):
             raise DataError(f"{path} has only one of labels and test_labels; give both or none.")
     else:
         train_size = len(pixels) - held_out_count(len(pixels), test_fraction, test_size, TEST_FRACTION, path)
-        pixels, test_pixels = pixels[:train_size], pixels[train_size:]
+        pixels, test_pixels, test_native = pixels[:train_size], pixels[train_size:], native
         test_labels = None if labels is None else labels[train_size:]
         labels = None if labels is None else labels[:train_size]
 
-    size = image_tools.parse_size(image_size) or pixels.shape[1:3]
-    image_shape = (*size, image_tools.parse_channels(channels, 1 if pixels.shape[3] == 1 else 3))
-    if image_size is None and test_pixels.shape[1:3] != pixels.shape[1:3]:
+    size = image_tools.parse_size(image_size) or native[:2]
+    image_shape = (*size, image_tools.parse_channels(channels, 1 if native[2] == 1 else 3))
+    if image_size is None and test_native[:2] != native[:2]:
         raise DataError(
-            f"test_images in {path} are of another size, {test_pixels.shape[1:3]}, than images, "
-            f"{pixels.shape[1:3]}; set --image_size to bring both to one size."
+            f"test_images in {path} are of another size, {test_native[:2]}, than images, "
+            f"{native[:2]}; set --image_size to bring both to one size."
         )
+    stored_shape = image_tools.stored_shape(image_shape, crop_from)
     num_classes = 0 if labels is None else int(max(labels.max(), test_labels.max())) + 1
     return IndexedSource(
         name=name,
         image_shape=image_shape,
+        stored_shape=stored_shape,
         num_classes=num_classes,
         class_names=tuple(str(label) for label in range(num_classes)),
         sizes={"train": len(pixels), "test": len(test_pixels)},
         readers={
-            "train": array_reader(pixels, labels, image_shape),
-            "test": array_reader(test_pixels, test_labels, image_shape),
+            "train": array_reader(pixels, labels, stored_shape),
+            "test": array_reader(test_pixels, test_labels, stored_shape),
         },
     )
 
 
-def array_reader(pixels: np.ndarray, labels: np.ndarray | None, image_shape: tuple[int, int, int]) -> Reader:
+def array_reader(pixels: np.ndarray | Rows, labels: np.ndarray | None, image_shape: tuple[int, int, int]) -> Reader:
     """Reads examples out of arrays.
 
     Args:
-        pixels: uint8 [N, h, w, c], in memory or mapped from a file; never copied whole.
+        pixels: uint8 [N, h, w, c] or [N, h, w], in memory or in a file; never copied whole.
         labels: integers [N], or None for label 0.
         image_shape: (H, W, C) to bring each image to.
 
@@ -96,50 +104,39 @@ def array_reader(pixels: np.ndarray, labels: np.ndarray | None, image_shape: tup
     """
 
     def read(index):
+        image = pixels[index]
         label = 0 if labels is None else int(labels[index])
-        return image_tools.fit_pixels(pixels[index], image_shape), label
+        return image_tools.fit_pixels(image if image.ndim == 3 else image[..., np.newaxis], image_shape), label
 
     return read
 
 
 def _load(path):
-    """Returns dict of arrays, "images" among them."""
-    try:
-        file = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    """Returns dict of arrays, "images" among them, the labels in memory."""
+    arrays = open_arrays(path)
+    if len(arrays) == 1:
+        arrays = {"images": next(iter(arrays.values()))}
+    if "images" not in arrays:
         raise DataError(
-            f"{path} cannot be read as a NumPy file ({error}); write it with np.savez or "
-            "np.save, without object arrays."
-        ) from error
-    if isinstance(file, np.ndarray):
-        return {"images": file}
-    with file:
-        wanted = {key: key for key in ("images", "labels", "test_images", "test_labels")}
-        if len(file.files) == 1:
-            wanted = {"images": file.files[0]}
-        if wanted["images"] not in file.files:
-            raise DataError(
-                f"{path} has no array 'images'; it has {', '.join(file.files) or 'no arrays'}. "
-                "Save it as np.savez(file, images=..., labels=...)."
-            )
-        try:
-            return {key: file[found] for key, found in wanted.items() if found in file.files}
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path} cannot be read ({error}); save it again, without object arrays.") from error
+            f"{path} has no array 'images'; it has {', '.join(arrays) or 'no arrays'}. "
+            "Save it as np.savez(file, images=..., labels=...)."
+        )
+    return {
+        key: array.whole() if "labels" in key and isinstance(array, Rows) else array for key, array in arrays.items()
+    }
 
 
 def _check_images(pixels, what):
-    """Returns uint8 [N, H, W, C]. Raises DataError."""
+    """Returns its shape, [N, H, W, C]. Raises DataError."""
     if pixels.dtype != np.uint8:
         raise DataError(f"{what} are {pixels.dtype}; they must be uint8, 0 to 255. Scale and convert them.")
-    if pixels.ndim == 3:
-        pixels = pixels[..., np.newaxis]
-    if pixels.ndim != 4 or pixels.shape[3] not in (1, 3, 4) or 0 in pixels.shape:
+    shape = (*pixels.shape, 1) if pixels.ndim == 3 else tuple(pixels.shape)
+    if len(shape) != 4 or shape[3] not in (1, 3, 4) or 0 in shape:
         raise DataError(
-            f"{what} have shape {pixels.shape}; it must be [N, H, W, C] with 1, 3 or 4 channels "
+            f"{what} have shape {tuple(pixels.shape)}; it must be [N, H, W, C] with 1, 3 or 4 channels "
             "last, or [N, H, W]. Channels first: transpose with (0, 2, 3, 1)."
         )
-    return pixels
+    return shape
 
 
 def _check_labels(labels, count, key, path):

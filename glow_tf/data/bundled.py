@@ -16,7 +16,9 @@ from glow_tf.data.source import SPLITS
 NAME = "people"
 
 
-def people_source(image_size: int | tuple[int, int] | None = None, channels: int | None = None) -> IndexedSource:
+def people_source(
+    image_size: int | tuple[int, int] | None = None, channels: int | None = None, crop_from: int | None = None
+) -> IndexedSource:
     """Source of the bundled portraits, labelled with the skin tone, one of six.
 
     About a tenth, fixed, is the test split: emoji none of whose skin tones is in the other.
@@ -24,26 +26,29 @@ def people_source(image_size: int | tuple[int, int] | None = None, channels: int
     Args:
         image_size: H = W or (H, W); 32 by default, 16 and 8 being exact averages of it.
         channels: 3 (RGB, the default) or 1 (grey).
+        crop_from: side to bring images to for crops of `image_size`; None for none.
 
     Returns:
         The source.
 
     Raises:
-        DataError: on an impossible image_size or channels.
+        DataError: on an impossible image_size, channels or crop_from.
     """
     size = image_tools.parse_size(image_size) or (32, 32)
     image_shape = (*size, image_tools.parse_channels(channels, default=3))
+    stored_shape = image_tools.stored_shape(image_shape, crop_from)
     arrays = _load()
     rows = {"train": ~arrays["is_test"], "test": arrays["is_test"]}
     class_names = tuple(str(name) for name in arrays["class_names"])
     return IndexedSource(
         name=NAME,
         image_shape=image_shape,
+        stored_shape=stored_shape,
         num_classes=len(class_names),
         class_names=class_names,
         sizes={split: int(rows[split].sum()) for split in SPLITS},
         readers={
-            split: array_reader(arrays["images"][rows[split]], arrays["labels"][rows[split]], image_shape)
+            split: array_reader(arrays["images"][rows[split]], arrays["labels"][rows[split]], stored_shape)
             for split in SPLITS
         },
     )

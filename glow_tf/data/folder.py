@@ -26,6 +26,7 @@ def folder_source(
     image_size: int | tuple[int, int] | None,
     channels: int | None = None,
     test_fraction: float | None = None,
+    crop_from: int | None = None,
     name: str = "folder",
 ) -> IndexedSource:
     """Source of the images under a folder, decoded as they are needed.
@@ -34,16 +35,19 @@ def folder_source(
     all in one sub-folder, have none. If the sub-folders are `train` and one or more of `test`,
     `validation`, `valid` and `val`, they are the splits, and labels start one level further
     down. Otherwise the hash of a file's relative name decides its split, so that adding files
-    moves none.
+    moves none. (But where by that one split would have no readable image, as can be with a few
+    dozen files, it gets the one next to the border; later files may then move that one back.)
 
     Hidden files and files without the ending of an image are passed over. An image that
-    cannot be read is left out, logged once, and noted in `Source.skipped`.
+    cannot be read, or would have to be enlarged, is left out, logged once, and noted in
+    `Source.skipped`.
 
     Args:
         data_dir: the folder.
         image_size: H = W, or (H, W), in pixels.
         channels: 3 (RGB, the default) or 1 (grey).
         test_fraction: share of the files in the test split, in (0, 1); 0.1 by default.
+        crop_from: side to bring images to for crops of `image_size`; None for none.
         name: name of the source.
 
     Returns:
@@ -62,6 +66,7 @@ def folder_source(
     if size is None:
         raise DataError("dataset=folder needs the size to bring images to: set --image_size (pixels).")
     image_shape = (*size, images.parse_channels(channels, default=3))
+    stored_shape = images.stored_shape(image_shape, crop_from)
     fraction = check_fraction(test_fraction, TEST_FRACTION)
 
     files = _list_images(root)
@@ -69,7 +74,7 @@ def folder_source(
         raise DataError(
             f"--data_dir={data_dir} holds no images (png, jpeg, bmp, webp, gif, ...); set it to a folder that does."
         )
-    decoder = _Decoder(root, image_shape)
+    decoder = _Decoder(root, stored_shape)
     folders = {file.split("/")[0] if "/" in file else "" for file in files}
     test_folders = [folder for folder in _TEST_FOLDERS if folder in folders]
     if test_folders and folders == {_TRAIN_FOLDER, *test_folders}:
@@ -89,6 +94,7 @@ def folder_source(
     return IndexedSource(
         name=name,
         image_shape=image_shape,
+        stored_shape=stored_shape,
         num_classes=len(class_names),
         class_names=class_names,
         sizes={split: len(files) for split, files in splits.items()},
@@ -98,7 +104,7 @@ def folder_source(
 
 
 class _Decoder:
-    """Decodes files under a folder, and keeps account of those that cannot be read."""
+    """Decodes files under a folder, and keeps account of those that cannot be read or are too small."""
 
     def __init__(self, root, image_shape):
         self.skipped = {}
@@ -107,16 +113,18 @@ class _Decoder:
         self._lock = threading.Lock()
 
     def decode(self, file):
-        """Returns uint8 [H, W, C], or None if the file cannot be read."""
+        """Returns uint8 [H, W, C], or None if the file is to be left out."""
         try:
             return images.decode_file(os.path.join(self._root, file), self._image_shape)
+        except images.TooSmall as error:
+            reason = str(error)
         except Exception as error:  # On a broken file, Pillow's decoders raise nearly anything.
             reason = f"{type(error).__name__}: {error}"
         with self._lock:
             new = file not in self.skipped
             self.skipped[file] = reason
         if new:
-            _log.warning("Skipping %s, which cannot be read: %s", file, reason)
+            _log.warning("Leaving out %s: %s", file, reason)
         return None
 
     def unreadable(self, files):
@@ -125,8 +133,8 @@ class _Decoder:
         first = f" {bad[0]}: {self.skipped[bad[0]]}." if bad else ""
         return DataError(
             f"{self._root} needs at least 2 readable images, one to train on and one to test "
-            f"on; of {len(files)}, {len(bad)} cannot be read.{first} Add images, or convert "
-            "these to png."
+            f"on; of {len(files)}, {len(bad)} cannot be read or are too small.{first} Add images, convert "
+            "these to png, or set a smaller --image_size."
         )
 
 
@@ -154,10 +162,13 @@ def _list_images(root):
             continue
         visited.add(real)
         subfolders[:] = [s for s in subfolders if not s.startswith(".") and s != "__MACOSX"]
+        # Not once a file: with many thousands of them, that would be half of the time to start.
+        inside = os.path.relpath(folder, root).replace(os.sep, "/")
+        prefix = "" if inside == "." else inside + "/"
         for file in files:
             if not file.startswith(".") and os.path.splitext(file)[1].lower() in suffixes:
-                found.append(os.path.relpath(os.path.join(folder, file), root))
-    return sorted(file.replace(os.sep, "/") for file in found)
+                found.append(prefix + file)
+    return sorted(found)
 
 
 def _position(file):
@@ -168,7 +179,8 @@ def _position(file):
 
 def _split_by_hash(files, fraction, decoder):
     """Splits by the position of each name; both splits get a readable image."""
-    ranked = sorted(files, key=_position)
+    positions = {file: _position(file) for file in files}
+    ranked = sorted(files, key=positions.get)
 
     def readable(index):
         return decoder.decode(ranked[index]) is not None
@@ -177,7 +189,7 @@ def _split_by_hash(files, fraction, decoder):
     last = next((i for i in reversed(range(len(ranked))) if readable(i)), None)
     if first == last:
         raise decoder.unreadable(files)
-    cut = sum(_position(file) < fraction for file in ranked)
+    cut = sum(position < fraction for position in positions.values())
     cut = min(max(cut, first + 1), last)
     return {"train": sorted(ranked[cut:]), "test": sorted(ranked[:cut])}
 

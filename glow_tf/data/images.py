@@ -27,6 +27,31 @@ def parse_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | No
     return int(sides[0]), int(sides[-1])
 
 
+def stored_shape(image_shape: tuple[int, int, int], crop_from: int | None) -> tuple[int, int, int]:
+    """The shape to bring images to: that of the model's, or the larger square that those are cropped from.
+
+    Args:
+        image_shape: (H, W, C) of the model's images.
+        crop_from: side of the square, in pixels, at least H and W; None for no crops.
+
+    Returns:
+        (H, W, C).
+
+    Raises:
+        DataError: if crop_from is no number of pixels, or smaller than the crops.
+    """
+    if crop_from is None:
+        return image_shape
+    height, width, channels = image_shape
+    whole = isinstance(crop_from, int | np.integer) and not isinstance(crop_from, bool)
+    if not whole or crop_from < max(height, width):
+        raise DataError(
+            f"crop_from={crop_from!r} must be a number of pixels of at least the image size, {height}x{width}, "
+            "which is cut out of that."
+        )
+    return int(crop_from), int(crop_from), channels
+
+
 def parse_channels(channels: int | None, default: int) -> int:
     """Returns the number of channels, 1 or 3; `default` for None. Raises DataError."""
     if channels is None:
@@ -44,18 +69,22 @@ def fit_pixels(pixels: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndar
         image_shape: (H, W, C) to return, C being 1 or 3.
 
     Returns:
-        uint8 [H, W, C].
+        uint8 [H, W, C]; `pixels` itself where nothing is to be done.
     """
     from PIL import Image
 
     if pixels.shape == tuple(image_shape):
-        return np.array(pixels)
+        return pixels
     flat = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
     return _fit(Image.fromarray(np.ascontiguousarray(flat)), image_shape)
 
 
+class TooSmall(ValueError):
+    """A picture would have to be enlarged; the message is the reason, for people."""
+
+
 def decode_file(path: str, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Reads a picture file: any format, colour mode and orientation that Pillow opens.
+    """Reads a picture file: any format, colour mode and orientation that Pillow opens. Enlarges none.
 
     Args:
         path: file name; of an animation, the first frame is taken.
@@ -65,6 +94,7 @@ def decode_file(path: str, image_shape: tuple[int, int, int]) -> np.ndarray:
         uint8 [H, W, C].
 
     Raises:
+        TooSmall: if either side is shorter than wanted.
         Exception: of whatever kind Pillow raises on a broken file.
     """
     from PIL import Image, ImageOps
@@ -74,7 +104,11 @@ def decode_file(path: str, image_shape: tuple[int, int, int]) -> np.ndarray:
         # JPEG alone: decodes large photographs at a half, quarter or eighth, never below
         # twice the size wanted.
         file.draft(None, (side, side))
-        return _fit(ImageOps.exif_transpose(file), image_shape)
+        image = ImageOps.exif_transpose(file)
+    height, width, _ = image_shape
+    if image.height < height or image.width < width:
+        raise TooSmall(f"smaller than {height}x{width}: {image.height}x{image.width}")
+    return _fit(image, image_shape)
 
 
 def _fit(image, image_shape):

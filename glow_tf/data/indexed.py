@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from glow_tf.data.python_calls import numpy_function
 from glow_tf.data.source import DataError, Source
 
-# From an index to (image uint8 [H, W, C], label), or None if that image cannot be read.
+# From an index to (image uint8 [H, W, C], of the source's `stored_shape`, label), or None if it cannot be read.
 Reader = Callable[[int], tuple[np.ndarray, int] | None]
 
 
@@ -22,33 +23,36 @@ class IndexedSource(Source):
 
     readers: Mapping[str, Reader]
 
-    def _stream(self, split: str, seed: int | None, start: int) -> tf.data.Dataset:
+    def _blocks(self, split: str, seed: int | None, start: int) -> tf.data.Dataset:
         count, read = self.sizes[split], self.readers[split]
-        blank = np.zeros(self.image_shape, np.uint8)
 
         def load(index):
             # The place of an unreadable image in the endless stream is taken by the next one,
             # not closed up: positions stay what index arithmetic says they are.
-            tries = 1 if seed is None else count
-            for step in range(tries):
-                example = read((int(index) + step) % count)
+            for step in range(1 if seed is None else count):
+                example = read((index + step) % count)
                 if example is not None:
-                    return example[0], np.int32(example[1]), True
-            if seed is None:
-                return blank, np.int32(0), False
-            raise DataError(f"none of the {count} {split} images of {self.name} can be read.")
+                    return example
+            if seed is not None:
+                raise DataError(f"none of the {count} {split} images of {self.name} can be read.")
 
-        def load_tensors(index):
-            image, label, readable = tf.numpy_function(load, [index], (tf.uint8, tf.int32, tf.bool), stateful=False)
-            image.set_shape(self.image_shape)
-            label.set_shape(())
-            readable.set_shape(())
-            return image, label, readable
+        def load_block(indices):
+            loaded = [example for example in map(load, indices.tolist()) if example is not None]
+            images = np.empty((len(loaded), *self.stored_shape), np.uint8)
+            for row, (image, _) in zip(images, loaded, strict=True):
+                row[...] = image
+            return images, np.array([label for _, label in loaded], np.int32)
+
+        def load_tensors(indices):
+            images, labels = numpy_function(load_block, [indices], (tf.uint8, tf.int32))
+            images.set_shape([None, *self.stored_shape])
+            labels.set_shape([None])
+            return images, labels
 
         order = tf.data.Dataset.range(count) if seed is None else index_stream(count, seed, start)
-        loaded = order.map(load_tensors, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        readable = loaded.filter(lambda image, label, readable: readable)
-        return readable.map(lambda image, label, readable: (image, label))
+        # A call into Python costs as much as reading twenty small images: hence blocks.
+        blocks = order.batch(self.block_size)
+        return blocks.map(load_tensors, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
 def index_stream(count: int, seed: int, start: int) -> tf.data.Dataset:

@@ -1,10 +1,10 @@
 """Batches of a source."""
 
-import functools
-
 import numpy as np
 import tensorflow as tf
 
+from glow_tf.data.augment import augment, central_crop
+from glow_tf.data.python_calls import numpy_function
 from glow_tf.data.source import Source
 
 # Keeps the draws for augmentation apart from those for the order of the examples.
@@ -14,7 +14,7 @@ _AUGMENT_KEY = 0x666C6970
 def train_batches(
     source: Source, batch_size: int, seed: int, start_step: int = 0, flip: bool = False, shift: int = 0
 ) -> tf.data.Dataset:
-    """Endless batches of the train split, shuffled.
+    """Endless batches of the train split, shuffled; random crops of it where the source is to be cropped.
 
     Batch `start_step` is the same, bit for bit, whether the stream starts there or before.
     Batches run on across the end of an epoch, so that a source smaller than a batch fills it.
@@ -22,7 +22,7 @@ def train_batches(
     Args:
         source: the data.
         batch_size: images a batch, at least 1.
-        seed: determines order, flips and shifts.
+        seed: determines order, crops, flips and shifts.
         start_step: number of batches already used.
         flip: whether to mirror each image, left to right, with probability 1/2.
         shift: most pixels by which each image is moved along either axis, at random; its edge
@@ -39,17 +39,28 @@ def train_batches(
     _check_count("shift", shift, 0)
     if seed is None:
         raise ValueError("seed must be an integer, got None: training order is reproducible.")
-    start = start_step * batch_size
-    dataset = source.examples("train", seed=seed, start=start)
-    if flip or shift:
-        augment = functools.partial(_augment, seed ^ _AUGMENT_KEY, flip, shift)
-        dataset = dataset.enumerate(start).map(augment)
-    dataset = dataset.batch(batch_size, drop_remainder=True)
+    dataset = source.batches("train", batch_size, seed=seed, start=start_step * batch_size)
+    size = source.image_shape[:2]
+    if flip or shift or source.stored_shape != source.image_shape:
+
+        def augment_block(step, images):
+            positions = step * batch_size + np.arange(batch_size)
+            return augment(images, positions, seed ^ _AUGMENT_KEY, size, flip, shift)
+
+        def augmented(step, example):
+            images, labels = example
+            images = numpy_function(augment_block, [step, images], tf.uint8)
+            images.set_shape([batch_size, *source.image_shape])
+            return images, labels
+
+        dataset = dataset.enumerate(start_step).map(augmented, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return _finish(dataset)
 
 
 def test_batches(source: Source, batch_size: int, limit: int | None = None) -> tf.data.Dataset:
     """One pass over the test split in a fixed order; the last batch may be smaller.
+
+    Where the source is to be cropped, the central crops are taken.
 
     Args:
         source: the data.
@@ -63,30 +74,18 @@ def test_batches(source: Source, batch_size: int, limit: int | None = None) -> t
         ValueError: on a batch size or limit below 1.
     """
     _check_count("batch_size", batch_size, 1)
-    dataset = source.examples("test")
-    if limit is not None:
+    if limit is None:
+        dataset = source.batches("test", batch_size)
+    else:
         _check_count("limit", limit, 1)
-        dataset = dataset.take(limit)
-    return _finish(dataset.batch(batch_size))
+        dataset = source.examples("test").take(limit).batch(batch_size)
+    if source.stored_shape != source.image_shape:
+        dataset = dataset.map(lambda images, labels: (central_crop(images, source.image_shape[:2]), labels))
+    return _finish(dataset)
 
 
 # Its name begins with test_ because of the split, not because it is one.
 test_batches.__test__ = False
-
-
-def _augment(key, flip, shift, position, example):
-    """Flips and shifts one example, by draws that depend on the key and its position alone."""
-    image, label = example
-    seed = tf.stack([tf.constant(key, tf.int64), position])
-    if flip:
-        mirrored = tf.random.stateless_uniform([], seed) < 0.5
-        image = tf.cond(mirrored, lambda: tf.reverse(image, [1]), lambda: image)
-    if shift:
-        offsets = tf.random.stateless_uniform([2], seed + [0, 1 << 40], -shift, shift + 1, tf.int32)
-        for axis in (0, 1):
-            size = image.shape[axis]
-            image = tf.gather(image, tf.clip_by_value(tf.range(size) + offsets[axis], 0, size - 1), axis=axis)
-    return image, label
 
 
 def _finish(dataset):

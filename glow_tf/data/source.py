@@ -7,6 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 SPLITS = ("train", "test")
+_BLOCK_BYTES = 2**18
+_LARGEST_BLOCK = 256
 
 
 class DataError(ValueError):
@@ -19,16 +21,19 @@ class Source:
 
     Attributes:
         name: the name it was loaded by.
-        image_shape: (H, W, C) of every image, C being 1 or 3.
+        image_shape: (H, W, C) of the images a model sees, C being 1 or 3.
+        stored_shape: (H, W, C) of the images that `examples` and `batches` give: `image_shape`, or
+            larger, for `train_batches` and `test_batches` to crop to it.
         num_classes: number of labels; 0 where the data has none.
         class_names: name of each label, of length `num_classes`.
-        sizes: number of images of "train" and "test".
-        skipped: images left out because they cannot be read, name to reason; grows as they
-            are met. Only image folders have any.
+        sizes: number of images of "train" and "test", those left out included.
+        skipped: images left out because they cannot be read or are too small, name to reason;
+            grows as they are met. Only image folders have any.
     """
 
     name: str
     image_shape: tuple[int, int, int]
+    stored_shape: tuple[int, int, int]
     num_classes: int
     class_names: tuple[str, ...]
     sizes: Mapping[str, int | None]
@@ -45,13 +50,31 @@ class Source:
                 one that an uninterrupted stream has there.
 
         Returns:
-            Dataset of (image uint8 [H, W, C], label int32 []); the label is 0 where the data
-            has none.
+            Dataset of (image uint8 [H, W, C], of `stored_shape`, label int32 []); the label is 0
+            where the data has none.
 
         Raises:
             ValueError: on an unknown split, a seed outside 64 bits, a negative start, or a
                 start without a seed.
         """
+        return self._checked_blocks(split, seed, start).unbatch()
+
+    def batches(self, split: str, batch_size: int, seed: int | None = None, start: int = 0) -> tf.data.Dataset:
+        """The examples of `examples`, in the same order, a batch at a time: much faster.
+
+        Args:
+            split, seed, start: as for `examples`.
+            batch_size: examples a batch, at least 1; the last batch of one pass may be smaller.
+
+        Returns:
+            Dataset of (images uint8 [batch, H, W, C], of `stored_shape`, labels int32 [batch]).
+
+        Raises:
+            ValueError: as `examples`.
+        """
+        return self._checked_blocks(split, seed, start).rebatch(batch_size, drop_remainder=seed is not None)
+
+    def _checked_blocks(self, split, seed, start):
         if split not in SPLITS:
             raise ValueError(f"split must be 'train' or 'test', got {split!r}.")
         if seed is not None and not (_is_int(seed) and -(2**63) <= seed < 2**63):
@@ -60,20 +83,39 @@ class Source:
             raise ValueError(f"start must be an integer >= 0, got {start!r}.")
         if start and seed is None:
             raise ValueError(f"start={start} needs a seed: one pass always starts at 0.")
-        dataset = self._stream(split, seed, start)
         options = tf.data.Options()
         options.deterministic = True
-        return dataset.with_options(options)
+        return self._blocks(split, seed, start).with_options(options)
 
-    def _stream(self, split: str, seed: int | None, start: int) -> tf.data.Dataset:
+    def _blocks(self, split: str, seed: int | None, start: int) -> tf.data.Dataset:
+        """The stream as a dataset of (images [n, H, W, C], labels [n]), n being any number and free to vary."""
         raise NotImplementedError
+
+    @property
+    def block_size(self) -> int:
+        """A good n for `_blocks`: enough that a call's cost is shared, little enough to be kept several times over."""
+        return min(max(1, _BLOCK_BYTES // int(np.prod(self.stored_shape))), _LARGEST_BLOCK)
 
     def describe(self) -> str:
         """One line for people: name, image shape, classes, sizes."""
         shape = "x".join(str(size) for size in self.image_shape)
+        crops = "" if self.stored_shape == self.image_shape else " cropped from {}x{}".format(*self.stored_shape)
         classes = f"{self.num_classes} classes" if self.num_classes else "no labels"
         sizes = " + ".join(f"{self.sizes[split]} {split}" for split in SPLITS)
-        return f"{self.name}: {shape}, {classes}, {sizes} images"
+        return f"{self.name}: {shape}{crops}, {classes}, {sizes} images"
+
+    def describe_skipped(self, limit: int = 5) -> str:
+        """One line for people on the images left out so far; empty if there are none.
+
+        Args:
+            limit: how many to name.
+        """
+        skipped = sorted(dict(self.skipped).items())
+        if not skipped:
+            return ""
+        named = "; ".join(f"{name} ({reason})" for name, reason in skipped[:limit])
+        more = f"; and {len(skipped) - limit} more" if len(skipped) > limit else ""
+        return f"{self.name}: {len(skipped)} image(s) left out: {named}{more}"
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.describe()}>"

@@ -1,5 +1,6 @@
 """Folders of images, good and bad."""
 
+import hashlib
 import logging
 
 import numpy as np
@@ -204,3 +205,85 @@ def test_missing_folder_and_missing_options(tmp_path):
         load_source("folder", data_dir=str(tmp_path))
     with pytest.raises(DataError, match="test_fraction"):
         load(tmp_path, test_fraction=1.5)
+
+
+def test_images_that_would_have_to_be_enlarged_are_left_out_and_named(flat):
+    paint(flat / "50.png", 50, size=(7, 20))
+    paint(flat / "51.jpg", 51, size=(20, 7))
+    source = load(flat)
+    batches = train_batches(source, batch_size=8, seed=0).take(20)
+    seen = {int(v) for batch in batches for v in batch["images"][:, 0, 0, 0]} | set(values(source.examples("test")))
+    assert seen == set(range(40))
+    assert source.skipped == {"50.png": "smaller than 8x8: 7x20", "51.jpg": "smaller than 8x8: 20x7"}
+    line = source.describe_skipped(limit=1)
+    assert line == "folder: 2 image(s) left out: 50.png (smaller than 8x8: 7x20); and 1 more"
+    assert load_source("people").describe_skipped() == ""
+
+
+def test_what_is_cropped_must_be_large_enough_to_crop_from(flat):
+    paint(flat / "50.png", 50, size=(12, 15))
+    paint(flat / "51.png", 51, size=(40, 13))
+    source = load(flat, crop_from=12)
+    assert {int(v) for b in batches_of_test(source, 4) for v in b["images"][:, 3, 3, 0]} <= {50, 51}
+    assert next(iter(train_batches(source, 2, seed=0)))["images"].shape == (2, 8, 8, 3)
+    assert source.skipped["07.png"] == "smaller than 12x12: 8x8"
+
+
+def test_orientation_counts_before_size(tmp_path):
+    """A picture of 6x10 that is to be shown turned is one of 10x6."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for name in "abc":
+        Image.fromarray(np.full((6, 10, 3), 9, np.uint8)).save(tmp_path / f"{name}.png", exif=exif)
+    source = load_source("folder", data_dir=str(tmp_path), image_size=(10, 6))
+    assert len(list(source.examples("train"))) + len(list(source.examples("test"))) == 3
+    with pytest.raises(DataError, match="of 3, 3 cannot be read or are too small.*smaller than 6x10: 10x6"):
+        load_source("folder", data_dir=str(tmp_path), image_size=(6, 10))
+
+
+def split_of(folder):
+    """File name to split, by the images' numbers."""
+    source = load(folder)
+    return {f"{value:02d}": split for split in source.sizes for value in values(source.examples(split))}
+
+
+@pytest.mark.parametrize("first", [20, 7, 30])
+def test_once_both_splits_have_images_of_their_own_no_file_ever_moves(tmp_path, first):
+    """Ten at a time, from a folder of twenty on; adding a few in other orders too."""
+    order = np.random.default_rng(first).permutation(90).tolist()
+    known = {}
+    for count in range(20, 91, 10):
+        for i in order[:count]:
+            if not (tmp_path / f"{i:02d}.png").exists():
+                paint(tmp_path / f"{i:02d}.png", i)
+        now = split_of(tmp_path)
+        if "test" in known.values() and held_out_by_hash(known):
+            assert {name: now[name] for name in known} == known
+        known = now
+    assert len(known) == 90 and held_out_by_hash(known)
+
+
+def held_out_by_hash(names):
+    """Those of the names whose hash lies in the lowest tenth: SHA-256, first eight bytes."""
+    numbers = {name: hashlib.sha256(f"{name}.png".encode()).digest()[:8] for name in names}
+    return {name for name, digest in numbers.items() if int.from_bytes(digest, "big") < 0.1 * 2**64}
+
+
+def test_the_split_is_by_hash(flat):
+    """Pinned: another hash would move the files of everybody's runs."""
+    assert {name for name, split in split_of(flat).items() if split == "test"} == held_out_by_hash(
+        [f"{i:02d}" for i in range(40)]
+    )
+
+
+def test_of_the_smallest_folders_one_image_is_borrowed(tmp_path):
+    """Where no hash is in the lowest tenth, one image is held out all the same, until the first such file comes."""
+    names = [f"{i:02d}" for i in range(90)]
+    own = held_out_by_hash(names)
+    for name in [name for name in names if name not in own][:4]:
+        paint(tmp_path / f"{name}.png", int(name))
+    before = split_of(tmp_path)
+    (borrowed,) = (name for name, split in before.items() if split == "test")
+    newcomer = min(own)
+    paint(tmp_path / f"{newcomer}.png", int(newcomer))
+    assert split_of(tmp_path) == {**before, borrowed: "train", newcomer: "test"}

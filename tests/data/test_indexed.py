@@ -18,6 +18,7 @@ def source(read, count):
     return IndexedSource(
         name="numbers",
         image_shape=(1, 1, 1),
+        stored_shape=(1, 1, 1),
         num_classes=0,
         class_names=(),
         sizes={"train": count, "test": count},

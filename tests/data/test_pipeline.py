@@ -1,9 +1,12 @@
 """Batches: position-exact, full, and what was asked for."""
 
+import itertools
+
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from glow_tf.data import load_source, train_batches
+from glow_tf.data import DataError, load_source, pipeline_rate, rate, train_batches
 from glow_tf.data import test_batches as batches_of_test
 
 
@@ -139,3 +142,86 @@ def test_shifts_move_the_image_and_repeat_its_edge(source):
             assert fits
             seen.update(fits if len(fits) == 1 else ())
     assert len(seen) == 9
+
+
+@pytest.fixture
+def cropped(tmp_path):
+    """Twenty train and four test images of 12x12, to be cropped to 8x8; no two crops are alike."""
+    images = np.random.default_rng(2).integers(0, 256, (24, 12, 12, 3), dtype=np.uint8)
+    np.savez(tmp_path / "x.npz", images=images)
+    return load_source("arrays", data_dir=str(tmp_path / "x.npz"), test_size=4, image_size=8, crop_from=12)
+
+
+def where(crop, images):
+    """(image, top, left) that a crop was taken from."""
+    (found,) = [
+        (number, top, left)
+        for number, image in enumerate(images)
+        for top in range(5)
+        for left in range(5)
+        if np.array_equal(image[top : top + 8, left : left + 8], crop)
+    ]
+    return found
+
+
+def test_training_crops_at_random_and_evaluation_at_the_centre(cropped):
+    assert cropped.image_shape == (8, 8, 3)
+    train, held_out = stored(cropped, "train"), stored(cropped, "test")
+    assert train.shape == (20, 12, 12, 3)
+    places = {where(x, train) for batch in take(train_batches(cropped, 10, seed=1), 4) for x in batch["images"]}
+    assert {number for number, _, _ in places} == set(range(20))
+    assert len({place[1:] for place in places}) > 12  # Of 25, in 40 draws.
+    for batches in (batches_of_test(cropped, 3), batches_of_test(cropped, 3, limit=4)):
+        np.testing.assert_array_equal(
+            np.concatenate([batch["images"] for batch in take(batches, 9)]), held_out[:, 2:10, 2:10]
+        )
+
+
+@pytest.mark.parametrize("start", [1, 5])
+def test_resuming_equals_going_on_with_crops(cropped, start):
+    whole = take(train_batches(cropped, 6, seed=7, flip=True, shift=1), start + 4)
+    resumed = take(train_batches(cropped, 6, seed=7, start_step=start, flip=True, shift=1), 4)
+    assert_same(whole[start:], resumed)
+
+
+def test_an_epoch_s_images_are_the_same_whatever_the_batch_size(cropped):
+    one, other = (
+        np.concatenate([b["images"] for b in take(train_batches(cropped, size, seed=3, flip=True), 60 // size)])
+        for size in (4, 15)
+    )
+    np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("crop_from", [7, 0, -1, 8.5, True])
+def test_impossible_crops_are_named(tmp_path, crop_from):
+    np.save(tmp_path / "x.npy", np.zeros((4, 12, 12, 3), np.uint8))
+    with pytest.raises(DataError, match="crop_from=.*at least the image size, 8x8"):
+        load_source("arrays", data_dir=str(tmp_path / "x.npy"), image_size=8, crop_from=crop_from)
+
+
+def test_rectangles_are_cropped_from_squares():
+    source = load_source("people", image_size=(16, 24), crop_from=32)
+    (batch,) = take(train_batches(source, 4, seed=0), 1)
+    assert batch["images"].shape == (4, 16, 24, 3)
+    assert "16x24x3 cropped from 32x32" in source.describe()
+
+
+def test_the_rate_is_measured_without_using_up_a_batch(source):
+    batches = train_batches(source, 5, seed=0)
+    (first,) = take(batches, 1)
+    assert pipeline_rate(batches, seconds=0.2) > 100
+    (again,) = take(batches, 1)
+    assert_same([first], [again])
+
+
+def test_the_rate_counts_all_but_the_first_batch(monkeypatch):
+    """By a clock on which every batch takes a tenth of a second."""
+    readings = itertools.count(5.0, 0.1)
+    monkeypatch.setattr(rate.time, "perf_counter", lambda: next(readings))
+    batches = tf.data.Dataset.from_tensors({"images": np.zeros((2, 1, 1, 1), np.uint8)}).repeat(12)
+    assert pipeline_rate(batches, seconds=0.55) == pytest.approx(20)
+    # Eleven batches after the first, and then no more.
+    assert pipeline_rate(batches, seconds=60) == pytest.approx(20)
+    assert pipeline_rate(batches.take(1), seconds=1) == 0
+    with pytest.raises(ValueError, match="seconds"):
+        pipeline_rate(batches, seconds=0)

@@ -1,0 +1,208 @@
+"""Builders of TensorFlow Datasets, and how data that is not there yet is got.
+
+Preparing can take hours and fail for want of a package, a network or a file that has to be fetched by hand. What can
+be known beforehand is checked beforehand, and every error says what to do, step by step.
+"""
+
+import difflib
+import importlib.util
+import inspect
+import os
+import re
+import socket
+import urllib.parse
+import urllib.request
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+from glow_tf.data.source import DataError
+
+# A config for data sets that have several, where one name in the literature means one config.
+SHORT_NAMES = {"celeb_a_hq": "celeb_a_hq/256"}
+_OTHER_NAMES = ("people", "folder", "arrays")
+# What a builder needs to read the files it downloads; without it, it fails after hours of downloading.
+_PACKAGES = {"oxford_flowers102": "scipy", "svhn_cropped": "scipy", "lsun": "tensorflow_io"}
+_LSUN = (
+    "It needs tensorflow-io, which is made for one release of TensorFlow each: prepare it in an environment of its "
+    "own, where `pip install tensorflow-io tensorflow-datasets` finds one, and copy the result here. Or export the "
+    "images to a folder, and use --dataset=folder with image_size 64 and crop_from 96."
+)
+
+
+def get_builder(name: str, data_dir: str | None) -> Any:
+    """The builder of a data set, its config settled.
+
+    Args:
+        name: of the data set, with config and version or without.
+        data_dir: where the prepared data is kept; None for TensorFlow Datasets' default.
+
+    Raises:
+        DataError: on an unknown name or config, or where one of several has to be named.
+    """
+    full_name = SHORT_NAMES.get(name, name)
+    base_name = full_name.split("/")[0].split(":")[0]
+    if not base_name.isidentifier():
+        raise DataError(_unknown(name))
+    try:
+        # A builder without code, there only as prepared files, has one config: its own.
+        builder_class = tfds.builder_cls(base_name)
+        configs = list(builder_class.builder_configs)
+        default = getattr(builder_class, "DEFAULT_BUILDER_CONFIG_NAME", None)
+    except (tfds.core.DatasetNotFoundError, ValueError):
+        configs, default = [], None
+    if "/" not in full_name and len(configs) > 1:
+        if default not in configs:
+            raise DataError(
+                f"dataset={name} comes in several configs; name one, such as "
+                f"--dataset={name}/{configs[0]}. There are: {_some(configs)}."
+            )
+        full_name = f"{full_name}/{default}"
+    try:
+        return tfds.builder(full_name, data_dir=data_dir)
+    except tfds.core.DatasetNotFoundError as error:
+        raise DataError(_unknown(name)) from error
+    except Exception as error:  # TFDS raises several kinds on names, configs and versions.
+        config = full_name.partition("/")[2].split(":")[0]
+        if config and config not in configs:
+            raise DataError(f"{base_name} has no config {config!r}; it has: {_some(configs)}.") from error
+        raise DataError(
+            f"dataset={name} cannot be loaded from TensorFlow Datasets: {_first_line(error)}. "
+            "Check the name, its config and --data_dir."
+        ) from error
+
+
+def _unknown(name):
+    known = [*_OTHER_NAMES, *tfds.list_builders(with_community_datasets=False)]
+    close = difflib.get_close_matches(name.split("/")[0].lower(), known, n=4, cutoff=0.5)
+    meant = f" Did you mean {' or '.join(close)}?" if close else ""
+    return (
+        f"there is no data set {name!r}.{meant} It can be 'people' (bundled), 'folder' (a folder "
+        "of images, --data_dir), 'arrays' (a .npz or .npy file, --data_dir), or an image data "
+        "set of https://www.tensorflow.org/datasets/catalog."
+    )
+
+
+def prepare(builder: Any) -> None:
+    """Downloads and prepares a data set that is not there yet.
+
+    Raises:
+        DataError: if that cannot be done; it gives the steps to get the data.
+    """
+    if builder.is_prepared():
+        return
+    package = _PACKAGES.get(builder.name)
+    if package and importlib.util.find_spec(package) is None:
+        raise _failure(builder, f"the package {package} is not installed", package)
+    unreachable = _unreachable(builder)
+    if unreachable:
+        raise _failure(builder, unreachable)
+    try:
+        builder.download_and_prepare()
+    except Exception as error:  # Network, disk, checksums, missing manual files: any kind.
+        raise _failure(builder, _first_line(error), _missing_package(error)) from error
+
+
+def _failure(builder, reason, package=None):
+    version, root = builder.info.full_name, _root(builder)
+    full_name = version.rpartition("/")[0]
+    command = (
+        f'python -c "import tensorflow_datasets as tfds; '
+        f"tfds.builder('{full_name}', data_dir='{root}').download_and_prepare()\""
+    )
+    if package == "tensorflow_io":
+        steps = [_LSUN]
+    elif package:
+        steps = [f"It needs a package: pip install {package}", f"Run again, or prepare it on its own: {command}"]
+    elif builder.name == "celeb_a_hq":
+        steps = _celeb_a_hq_steps(builder.builder_config.resolution, root, command)
+    elif builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
+        what = " ".join(inspect.cleandoc(builder.MANUAL_DOWNLOAD_INSTRUCTIONS).split())
+        steps = [
+            f"It has to be downloaded by hand into {root}/downloads/manual: {what}",
+            f"Run again, or prepare it on its own: {command}",
+        ]
+    else:
+        steps = _network_steps(builder, root, version, command)
+    listed = "".join(f"\n  {number}. {step}" for number, step in enumerate(steps, 1))
+    return DataError(
+        f"{full_name} is not prepared in {root} (set --data_dir if it is elsewhere), and preparing it failed: "
+        f"{reason}. To get it:{listed}"
+    )
+
+
+def _root(builder):
+    return str(builder.data_dir)[: -len(builder.info.full_name)].rstrip("/\\")
+
+
+def _celeb_a_hq_steps(resolution, root, command):
+    tar = f"{root}/downloads/manual/data{resolution}x{resolution}.tar"
+    return [
+        f"Get the 30,000 images of CelebA-HQ at {resolution}x{resolution} as png files in one folder IMAGES: "
+        "https://github.com/tkarras/progressive_growing_of_gans#preparing-datasets-for-training",
+        f"Pack them: mkdir -p {root}/downloads/manual && tar -cf {tar} -C IMAGES .",
+        f"Prepare it: {command}",
+        f"Or do without steps 2 and 3: --dataset=folder --data_dir=IMAGES --image_size={resolution}",
+    ]
+
+
+def _network_steps(builder, root, version, command):
+    files = _files(builder)
+    listed = ", ".join(f"{name} from {url}" for url, name in sorted(files.items()))
+    by_hand = f" Or put there what it downloads, into {root}/downloads/manual: {listed}; and run again." * bool(files)
+    return [
+        "With network and disk space here, run again; the download starts over.",
+        "Without: on a machine that has network and the same tensorflow-datasets, run "
+        + command.replace(f"'{root}'", "'DIR'"),
+        f"Copy DIR/{version} from there to {root}/{version} here.{by_hand}",
+    ]
+
+
+def _files(builder):
+    """{url: file name} of what a builder downloads, as far as it is known."""
+    names = {url: info.filename for url, info in (builder.url_infos or {}).items() if info.filename}
+    if builder.builder_config is None:
+        return names
+    # All configs are listed together; those of one are told apart by its number, 32 of "32x32", if it has one.
+    number = re.match(r"\d+", builder.builder_config.name)
+    if number is None:
+        return names if len(builder.builder_configs) == 1 else {}
+    own = re.compile(rf"(?<!\d){number[0]}(?!\d)")
+    return {url: name for url, name in names.items() if own.search(name)}
+
+
+def _unreachable(builder):
+    """Why nothing can be downloaded; None if it can be tried. TFDS itself tries for ten minutes before it says so."""
+    files = _files(builder)
+    downloads = os.path.join(_root(builder), "downloads")
+    begun = os.path.isdir(os.path.join(downloads, builder.name)) or any(
+        os.path.exists(os.path.join(downloads, "manual", name)) for name in files.values()
+    )
+    if begun or urllib.request.getproxies():
+        return None
+    for host in sorted({urllib.parse.urlsplit(url).hostname for url in files}):
+        try:
+            socket.getaddrinfo(host, 443)
+        except OSError as error:
+            return f"{host} cannot be reached ({error.strerror})"
+    return None
+
+
+def _missing_package(error):
+    """Name of the package whose absence led to an error; None if it was something else."""
+    while error is not None:
+        # TFDS raises import errors anew, without the name, from the original ones.
+        if isinstance(error, ImportError) and error.name:
+            return error.name.split(".")[0]
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _some(names, limit=40):
+    more = f", and {len(names) - limit} more" if len(names) > limit else ""
+    return (", ".join(names[:limit]) or "none") + more
+
+
+def _first_line(error):
+    first, *_ = [*str(error).strip().splitlines(), ""]
+    return f"{type(error).__name__}: {first}".rstrip(".: ")
