@@ -172,6 +172,15 @@ def broadcast_log_det(log_det: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
     return tf.broadcast_to(tf.cast(log_det, x.dtype), tf.shape(x)[:1])
 
 
+def sum_log_dets(log_dets: list[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
+    """The sum of log-dets, [B] each, of layers applied to `x`: [B, ...]; 0 for none.
+
+    One reduction, and not one addition after the other: of three and more, TensorFlow's graph optimizer makes an
+    accumulation in a temporary variable where memory is short, which fails in a loop that is run again.
+    """
+    return tf.reduce_sum(tf.stack([tf.zeros(tf.shape(x)[:1], x.dtype), *log_dets]), axis=0)
+
+
 def positions(x: tf.Tensor) -> tf.Tensor:
     """The number of positions that share channel-wise parameters: H * W for [B, H, W, C], 1 for [B, D]."""
     return tf.cast(tf.reduce_prod(tf.shape(x)[1:-1]), x.dtype)

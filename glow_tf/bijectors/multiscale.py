@@ -45,29 +45,33 @@ class MultiScale(base.Bijector):
         return [*parts, self._shapes[-1]]
 
     def forward_and_log_det(self, x):
-        total = tf.zeros(tf.shape(x)[:1], x.dtype)
-        parts = []
+        z, log_dets = self.forward_and_log_dets(x)
+        return z, base.sum_log_dets(log_dets, z)
+
+    def forward_and_log_dets(self, x: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Like `forward_and_log_det`, with the log-det of each layer, [B], in place of their sum."""
+        log_dets, parts = [], []
         for layer in self._layers:
             x, log_det = layer.forward_and_log_det(x)
-            total += log_det
+            log_dets.append(log_det)
             if isinstance(layer, split.Split):
                 x, factored = tf.split(x, 2, axis=-1)
                 parts.append(factored)
         parts.append(x)
-        return tf.concat([tf.reshape(p, [-1, math.prod(p.shape[1:])]) for p in parts], axis=-1), total
+        return tf.concat([tf.reshape(p, [-1, math.prod(p.shape[1:])]) for p in parts], axis=-1), log_dets
 
     def inverse_and_log_det(self, y):
         shapes = self.latent_shapes
         parts = tf.split(y, [math.prod(shape) for shape in shapes], axis=-1)
         parts = [tf.reshape(part, [-1, *shape]) for part, shape in zip(parts, shapes, strict=True)]
-        total = tf.zeros(tf.shape(y)[:1], y.dtype)
+        log_dets = []
         x = parts.pop()
         for layer in reversed(self._layers):
             if isinstance(layer, split.Split):
                 x = tf.concat([x, parts.pop()], axis=-1)
             x, log_det = layer.inverse_and_log_det(x)
-            total += log_det
-        return x, total
+            log_dets.append(log_det)
+        return x, base.sum_log_dets(log_dets, x)
 
     def _forward_event_shape(self, shape):
         return shape[: shape.rank - len(self._shapes[0])].concatenate([math.prod(self._shapes[0])])

@@ -21,19 +21,24 @@ class FlowStep(base.Bijector):
         self._layers = list(layers)
         super().__init__(event_ndims=layers[0].forward_min_event_ndims, validate_args=validate_args, name=name)
 
+    @property
+    def layers(self) -> list[base.Bijector]:
+        """The layers, in forward order."""
+        return list(self._layers)
+
     def forward_and_log_det(self, x):
-        total = tf.zeros(tf.shape(x)[:1], x.dtype)
+        log_dets = []
         for layer in self._layers:
             x, log_det = layer.forward_and_log_det(x)
-            total += log_det
-        return x, total
+            log_dets.append(log_det)
+        return x, base.sum_log_dets(log_dets, x)
 
     def inverse_and_log_det(self, y):
-        total = tf.zeros(tf.shape(y)[:1], y.dtype)
+        log_dets = []
         for layer in reversed(self._layers):
             y, log_det = layer.inverse_and_log_det(y)
-            total += log_det
-        return y, total
+            log_dets.append(log_det)
+        return y, base.sum_log_dets(log_dets, y)
 
     def inverse_and_vjp(self, y, dy, dlog_det, sources):
         totals: list[tf.Tensor | None] = [None] * len(sources)

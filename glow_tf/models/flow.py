@@ -1,15 +1,14 @@
 """The model: variables, and the distribution they define."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from glow_tf import bijectors
-from glow_tf.config import ModelConfig, TopPrior
-from glow_tf.models import layers, quantization
+from glow_tf.config import Layer, ModelConfig, Split, TopPrior
+from glow_tf.models import layers, quantization, variables
 from glow_tf.networks import parameters as network_parameters
 
 tfb = tfp.bijectors
@@ -44,7 +43,7 @@ class Flow(tf.Module):
             arrays = layers.initial_parameters(layer, shape, config.num_classes, rng)
             if arrays:
                 key = layers.layer_name(i, layer)
-                self.layers[key] = _variables(arrays, f"layers/{key}", self.dtype)
+                self.layers[key] = variables.create(arrays, f"layers/{key}", self.dtype)
         self.classifier = {}
         if config.classifier:
             inputs, outputs = self._shapes[-1][-1], config.num_classes
@@ -53,30 +52,39 @@ class Flow(tf.Module):
                 "bias": np.zeros([outputs]),
                 "logs": np.zeros([outputs]),
             }
-            self.classifier = _variables(arrays, "classifier", self.dtype)
+            self.classifier = variables.create(arrays, "classifier", self.dtype)
         self.initialized = tf.Variable(False, trainable=False, name="initialized")
 
     def named_variables(self, *, trainable: bool = False) -> dict[str, tf.Variable]:
         """Every variable, or every trainable one, by its path, such as `layers/01_steps/network/conv1/kernel`."""
-        variables = {**_by_path(self.layers, "layers"), **_by_path(self.classifier, "classifier")}
-        return {path: v for path, v in variables.items() if v.trainable or not trainable}
+        found = {**variables.by_path(self.layers, "layers"), **variables.by_path(self.classifier, "classifier")}
+        return {path: v for path, v in found.items() if v.trainable or not trainable}
 
-    def bijector(self, labels: tf.Tensor | None = None) -> bijectors.MultiScale:
-        """The bijector from preprocessed images [H, W, C] to latents [D]; `labels` as for `distribution`."""
+    def bijector(
+        self, labels: tf.Tensor | None = None, *, network_dtype: tf.DType | None = None
+    ) -> bijectors.MultiScale:
+        """The bijector from preprocessed images [H, W, C] to latents [D]; the arguments as for `distribution`."""
         labels = self._check_labels(labels)
-        parts = []
-        for layer, shape, parameters in self._layers():
-            parts.append(layers.bijector(layer, shape, parameters, labels=labels, gradient=self.config.gradient))
+        options = {"labels": labels, "gradient": self.config.gradient, "network_dtype": network_dtype}
+        parts = [
+            layers.bijector(layer, shape, parameters, **options) for layer, shape, parameters in self.described_layers()
+        ]
         return bijectors.MultiScale(parts, self._shapes)
 
     def distribution(
-        self, labels: tf.Tensor | None = None, temperature: float | tf.Tensor = 1.0
+        self,
+        labels: tf.Tensor | None = None,
+        temperature: float | tf.Tensor = 1.0,
+        *,
+        network_dtype: tf.DType | None = None,
     ) -> tfd.TransformedDistribution:
         """The distribution of preprocessed images.
 
         Args:
           labels: int scalar or [n], for a label-conditional model, else None.
           temperature: the factor on the standard deviation of the latents; 1 is the model itself.
+          network_dtype: in which the coupling networks compute, such as tf.bfloat16; None: that of the flow. All else,
+            log-dets and likelihood among it, always has the flow's.
 
         Returns:
           A `tfd.TransformedDistribution` with event shape [H, W, C], values in [-0.5, 0.5) (see
@@ -92,11 +100,43 @@ class Flow(tf.Module):
         static = tf.get_static_value(temperature)
         if static is not None and not static >= 0:
             raise ValueError(f"temperature={static} must not be negative.")
-        family = {"normal": tfd.Normal, "logistic": tfd.Logistic}[self.config.base]
         latent = tfd.Sample(
-            family(tf.zeros(batch_shape, self.dtype), temperature), sample_shape=[self.config.dimensions]
+            self.base(tf.zeros(batch_shape, self.dtype), temperature), sample_shape=[self.config.dimensions]
         )
-        return tfd.TransformedDistribution(latent, tfb.Invert(self.bijector(labels)), name="flow")
+        bijector = self.bijector(labels, network_dtype=network_dtype)
+        return tfd.TransformedDistribution(latent, tfb.Invert(bijector), name="flow")
+
+    def log_prob_parts(self, x: tf.Tensor, labels: tf.Tensor | None = None) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """What `distribution(labels).log_prob(x)` is the sum of, and the latents.
+
+        Args:
+          x: [B, H, W, C], preprocessed.
+          labels: [B] int for a conditional model.
+
+        Returns:
+          For each level from 1, the finest, `log_det/level_1`: the log-det of its steps, and `prior/level_1`: the
+          log-density of what leaves the flow there under its prior, learned or not; [B] each, in nats. And the
+          latents, [B, D].
+        """
+        bijector = self.bijector(self._check_label_count(labels, tf.shape(x)[0]))
+        z, log_dets = bijector.forward_and_log_dets(x)
+        sizes = [int(np.prod(shape)) for shape in bijector.latent_shapes]
+        latents = [self.base(tf.zeros([], x.dtype), 1.0).log_prob(part) for part in tf.split(z, sizes, axis=-1)]
+        levels = range(1, len(sizes) + 1)
+        parts = {f"log_det/level_{level}": tf.zeros(tf.shape(x)[:1], x.dtype) for level in levels}
+        for level, latent in zip(levels, latents, strict=True):
+            parts[f"prior/level_{level}"] = tf.reduce_sum(latent, axis=-1)
+        level = 1
+        for layer, log_det in zip(self.config.layers, log_dets, strict=True):
+            # Splits and the top prior whiten: their log-det is that of a prior.
+            kind = "prior" if isinstance(layer, Split | TopPrior) else "log_det"
+            parts[f"{kind}/level_{level}"] += log_det
+            level += isinstance(layer, Split)
+        return parts, z
+
+    def base(self, location: tf.Tensor, scale: float | tf.Tensor) -> tfd.Distribution:
+        """The distribution of one dimension of a latent; of the model's own with location 0 and scale 1."""
+        return {"normal": tfd.Normal, "logistic": tfd.Logistic}[self.config.base](location, scale)
 
     def bits_per_dim(self, images: tf.Tensor, labels: tf.Tensor | None = None, seed: int | tf.Tensor = 0) -> tf.Tensor:
         """Bits per dimension of images, under one draw of the dequantization noise.
@@ -175,7 +215,7 @@ class Flow(tf.Module):
             raise ValueError("This model has no classifier: build it with classifier=True.")
         shape = self._shapes[-1]
         top = tf.reshape(z[..., -int(np.prod(shape)) :], [-1, *shape])
-        last, shape, parameters = list(self._layers())[-1]
+        last, shape, parameters = list(self.described_layers())[-1]
         if isinstance(last, TopPrior):
             prior = layers.bijector(last, shape, parameters, labels=self._check_labels(labels))
             top, _ = prior.inverse_and_log_det(top)
@@ -202,18 +242,18 @@ class Flow(tf.Module):
 
     def initialize_from(self, x: tf.Tensor) -> None:
         """`initialize` with preprocessed images [B, H, W, C] in place of uint8."""
-        for layer, shape, variables in self._layers():
+        for layer, shape, parameters in self.described_layers():
             if isinstance(layer, TopPrior):
                 continue
-            values, x = layers.initialized(layer, shape, variables, x)
-            values = _by_path(values, "")
-            for path, variable in _by_path(variables, "").items():
+            values, x = layers.initialized(layer, shape, parameters, x)
+            values = variables.by_path(values, "")
+            for path, variable in variables.by_path(parameters, "").items():
                 if variable.trainable:
                     variable.assign(values[path])
         self.initialized.assign(True)
 
-    def _layers(self):
-        """Each layer's description, input shape and parameters."""
+    def described_layers(self) -> Iterator[tuple[Layer, tuple[int, ...], dict]]:
+        """Each layer's description, input shape and nest of parameters, from the image to the latents."""
         for i, (layer, shape) in enumerate(zip(self.config.layers, self._shapes[:-1], strict=True)):
             yield layer, shape, self.layers.get(layers.layer_name(i, layer), {})
 
@@ -269,25 +309,3 @@ def stateless_seed(seed: int | tf.Tensor) -> tf.Tensor:
     if isinstance(seed, int | np.integer):
         return tf.constant([0, seed], tf.int32)
     return tf.cast(seed, tf.int32)
-
-
-def _variables(arrays: Mapping[str, Any], path: str, dtype: tf.DType) -> dict[str, Any]:
-    return {
-        name: _variables(value, f"{path}/{name}", dtype)
-        if isinstance(value, Mapping)
-        else tf.Variable(
-            value,
-            dtype=tf.int32 if value.dtype == np.int32 else dtype,
-            trainable=name not in layers.FIXED,
-            name=f"{path}/{name}",
-        )
-        for name, value in arrays.items()
-    }
-
-
-def _by_path(nest: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    leaves = {}
-    for name, value in nest.items():
-        path = f"{prefix}/{name}" if prefix else name
-        leaves.update(_by_path(value, path) if isinstance(value, Mapping) else {path: value})
-    return leaves

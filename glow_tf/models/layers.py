@@ -59,6 +59,7 @@ def bijector(
     *,
     labels: tf.Tensor | None = None,
     gradient: str = "reversible",
+    network_dtype: tf.DType | None = None,
 ) -> bijectors.Bijector:
     """The bijector of `layer`.
 
@@ -68,11 +69,12 @@ def bijector(
       parameters: a nest like that of `initial_parameters`.
       labels: [n] int32 for a conditional prior, else None.
       gradient: `reversible` or `stored`.
+      network_dtype: in which coupling networks compute; None: that of the parameters.
     """
     if isinstance(layer, config.Steps):
-        tensors, constants = _step_tensors(layer, parameters)
+        tensors, constants = step_tensors(layer, parameters)
         return bijectors.Stack(
-            lambda t, c: _step(layer, shape, t, c),
+            lambda t, c: step(layer, shape, t, c, network_dtype=network_dtype),
             tensors,
             constants,
             depth=layer.depth,
@@ -118,8 +120,8 @@ def initialized(layer: config.Layer, shape: tuple[int, ...], parameters: Nest, x
         return parameters, tf.split(y, 2, axis=-1)[0] if isinstance(layer, config.Split) else y
     steps = []
     for k in range(layer.depth):
-        step, x = _initialized_step(layer, shape, k, parameters, x)
-        steps.append(step)
+        values, x = _initialized_step(layer, shape, k, parameters, x)
+        steps.append(values)
     return tf.nest.map_structure(lambda *slices: tf.concat(slices, axis=0), *steps), x
 
 
@@ -165,7 +167,7 @@ def _initial_steps(layer: config.Steps, shape, rng) -> Nest:
     return parts
 
 
-def _step_tensors(layer: config.Steps, parameters: Nest) -> tuple[Nest, Nest]:
+def step_tensors(layer: config.Steps, parameters: Nest) -> tuple[Nest, Nest]:
     """What the steps are built from, stacked: the differentiable tensors, and the constants."""
     tensors: Nest = {"network": networks.get(layer.network).tensors(parameters["network"])}
     constants: Nest = {}
@@ -183,13 +185,15 @@ def _step_tensors(layer: config.Steps, parameters: Nest) -> tuple[Nest, Nest]:
     return tf.nest.map_structure(tf.convert_to_tensor, (tensors, constants))
 
 
-def _step(
+def step(
     layer: config.Steps,
     shape: tuple[int, ...],
     tensors: Nest,
     constants: Nest,
     normalize: network_parameters.Normalize = network_parameters.actnorm,
+    network_dtype: tf.DType | None = None,
 ) -> bijectors.FlowStep:
+    """One step, from its slices of what `step_tensors` returns."""
     event_ndims = len(shape)
     parts: list[bijectors.Bijector] = []
     if layer.actnorm:
@@ -203,9 +207,16 @@ def _step(
     elif layer.permutation == "reverse":
         parts.append(bijectors.Permutation.reverse(shape[-1], event_ndims=event_ndims))
     network = networks.get(layer.network)
+
+    def coupling_network(x):
+        if network_dtype is None:
+            return network.apply(tensors["network"], x, normalize)
+        cast = tf.nest.map_structure(lambda t: tf.cast(t, network_dtype), tensors["network"])
+        return tf.cast(network.apply(cast, tf.cast(x, network_dtype), normalize), x.dtype)
+
     parts.append(
         bijectors.Coupling(
-            lambda x: network.apply(tensors["network"], x, normalize),
+            coupling_network,
             coupling=layer.coupling,
             mask=layer.mask,
             swap=constants.get("swap", 0),
@@ -222,7 +233,7 @@ def _initialized_step(layer, shape, k: int, parameters: Nest, x: tf.Tensor) -> t
         bias, log_scale = actnorm.normalizer(x)
         logs = log_scale / network_parameters.LOG_SCALE_FACTOR
         parameters["actnorm"] = {"bias": bias[tf.newaxis], "logs": logs[tf.newaxis]}
-    tensors, constants = _step_tensors(layer, parameters)
+    tensors, constants = step_tensors(layer, parameters)
     tensors, constants = (_map_arrays(lambda t: t[0], nest) for nest in (tensors, constants))
     if layer.alternate:
         constants["swap"] = k % 2
@@ -232,7 +243,7 @@ def _initialized_step(layer, shape, k: int, parameters: Nest, x: tf.Tensor) -> t
         actnorm_tensors.update(bias=bias, log_scale=log_scale)
         return network_parameters.actnorm(actnorm_tensors, h)
 
-    y, _ = _step(layer, shape, tensors, constants, normalize).forward_and_log_det(x)
+    y, _ = step(layer, shape, tensors, constants, normalize).forward_and_log_det(x)
     parameters["network"] = _with_actnorms_of(tensors["network"], parameters["network"])
     return parameters, y
 

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 
 import tensorflow as tf
 
@@ -11,6 +12,7 @@ from glow_tf.models.flow import Flow
 PRETRAINED = pathlib.Path(__file__).parent.parent / "pretrained"
 CONFIG_FILE = "config.json"
 CHECKPOINTS = "checkpoints"
+_INDEX = re.compile(r"ckpt-(\d+)\.index")
 
 
 def load(path: str | os.PathLike, *, weights: str = "ema") -> Flow:
@@ -29,9 +31,10 @@ def load(path: str | os.PathLike, *, weights: str = "ema") -> Flow:
         raise ValueError(f"weights={weights!r} is not 'ema' or 'raw'.")
     directory = PRETRAINED if os.fspath(path) == "pretrained" else pathlib.Path(path)
     flow = Flow(load_config(directory))
-    checkpoint = tf.train.latest_checkpoint(directory / CHECKPOINTS)
-    if checkpoint is None:
+    checkpoints = checkpoint_paths(directory)
+    if not checkpoints:
         raise FileNotFoundError(f"{directory / CHECKPOINTS} holds no checkpoint: has the training begun?")
+    checkpoint = checkpoints[max(checkpoints)]
     try:
         names = tf.train.load_checkpoint(checkpoint).get_variable_to_shape_map()
         tf.train.Checkpoint(flow=flow).restore(checkpoint).assert_existing_objects_matched().expect_partial()
@@ -48,6 +51,17 @@ def load(path: str | os.PathLike, *, weights: str = "ema") -> Flow:
         reason = str(error).splitlines()[0][:300]
         raise ValueError(f"Checkpoint {checkpoint} cannot be read into the model of {directory}: {reason}") from error
     return flow
+
+
+def checkpoint_paths(directory: str | os.PathLike) -> dict[int, str]:
+    """The checkpoints of a model directory by their steps, in rising order.
+
+    They are found by their files: TensorFlow's list of them is a file of its own, which a crash can leave behind.
+    """
+    folder = pathlib.Path(directory) / CHECKPOINTS
+    names = [file.name for file in folder.iterdir()] if folder.is_dir() else []
+    steps = sorted(int(match[1]) for match in map(_INDEX.fullmatch, names) if match)
+    return {step: str(folder / f"ckpt-{step}") for step in steps}
 
 
 def load_config(directory: str | os.PathLike) -> ModelConfig:
@@ -75,9 +89,10 @@ def save_config(config: ModelConfig, directory: str | os.PathLike) -> None:
     temporary.replace(directory / CONFIG_FILE)
 
 
-def save(flow: Flow, path: str | os.PathLike) -> None:
-    """Writes a flow as a model directory that `load` reads: its config and its weights."""
+def save(flow: Flow, path: str | os.PathLike, *, step: int = 1) -> None:
+    """Writes a flow as a model directory that `load` reads: its config and its weights, as the checkpoint `step`."""
     directory = pathlib.Path(path)
     save_config(flow.config, directory)
     checkpoint = tf.train.Checkpoint(flow=flow)
-    tf.train.CheckpointManager(checkpoint, str(directory / CHECKPOINTS), max_to_keep=1).save()
+    manager = tf.train.CheckpointManager(checkpoint, str(directory / CHECKPOINTS), max_to_keep=1)
+    manager.save(checkpoint_number=step)

@@ -1,0 +1,110 @@
+"""Where in a flow numbers stop being finite."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from glow_tf import bijectors, config
+from glow_tf.models import layers, variables
+from glow_tf.models.flow import Flow
+
+
+class _Part(NamedTuple):
+    """A bijector of the flow that cannot be taken apart further."""
+
+    name: str
+    bijector: bijectors.Bijector
+    tensors: dict[str, tf.Tensor]
+    splits: bool
+
+
+def first_nonfinite(
+    flow: Flow, x: tf.Tensor, labels: tf.Tensor | None = None, *, network_dtype: tf.DType | None = None
+) -> str | None:
+    """Names the first layer whose output, log-det or gradient is not finite, by level, step and kind.
+
+    Layers are gone through from the image to the latents for the outputs, and back for the gradients of the mean
+    bits/dim, eagerly and one at a time: it is slow, and takes the memory of one layer where the gradient is
+    `reversible`.
+
+    Args:
+      flow: the model.
+      x: [B, H, W, C], preprocessed.
+      labels: [B] int for a conditional model.
+      network_dtype: as for `Flow.distribution`.
+
+    Returns:
+      Such as `level 2, step 7 of 32, coupling: its output`; None if all is finite.
+    """
+    if not _finite(x):
+        return "the batch itself, before the first layer"
+    parts = list(_parts(flow, labels, network_dtype))
+    stored, latents = [], []
+    for part in parts:
+        y, log_det = part.bijector.forward_and_log_det(x)
+        if not (_finite(y) and _finite(log_det)):
+            return f"{part.name}: its {'log-det' if _finite(y) else 'output'}"
+        stored.append(x if flow.config.gradient == "stored" else None)
+        x = y
+        if part.splits:
+            x, factored = tf.split(y, 2, axis=-1)
+            latents.append(factored)
+    return _backwards(flow, parts, stored, x, latents)
+
+
+def _backwards(flow, parts, stored, x, latents) -> str | None:
+    scale = 1.0 / (flow.config.dimensions * x.shape[0])
+    dlog_det = tf.fill(tf.shape(x)[:1], tf.cast(-scale, x.dtype))
+
+    def gradient_of_base(z):
+        with tf.GradientTape() as tape:
+            tape.watch(z)
+            loss = -scale * tf.reduce_sum(flow.base(tf.zeros([], z.dtype), 1.0).log_prob(z))
+        return tape.gradient(loss, z)
+
+    dx = gradient_of_base(x)
+    for part, before in zip(reversed(parts), reversed(stored), strict=True):
+        if part.splits:
+            factored = latents.pop()
+            x, dx = tf.concat([x, factored], -1), tf.concat([dx, gradient_of_base(factored)], -1)
+        sources = list(part.tensors.values())
+        if before is None:
+            x, dx, grads = part.bijector.inverse_and_vjp(x, dx, dlog_det, sources)
+        else:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch([before, *sources])
+                outputs = part.bijector.forward_and_log_det(before)
+            dx, *grads = tape.gradient(outputs, [before, *sources], output_gradients=[dx, dlog_det])
+            x = before
+        if not _finite(x):
+            return f"{part.name}: its input, rebuilt from its output"
+        for name, grad in zip(part.tensors, grads, strict=True):
+            if grad is not None and not _finite(grad):
+                return f"{part.name}: the gradient of {name}"
+        if not _finite(dx):
+            return f"{part.name}: the gradient of its input"
+    return None
+
+
+def _parts(flow: Flow, labels: tf.Tensor | None, network_dtype: tf.DType | None) -> Iterator[_Part]:
+    level = 1
+    for layer, shape, parameters in flow.described_layers():
+        where = f"level {level}"
+        if isinstance(layer, config.Steps):
+            tensors, constants = layers.step_tensors(layer, parameters)
+            for k in range(layer.depth):
+                of_step, fixed = (tf.nest.map_structure(lambda t, k=k: t[k], nest) for nest in (tensors, constants))
+                step = layers.step(layer, shape, of_step, fixed, network_dtype=network_dtype)
+                named = variables.by_path(of_step, "")
+                for bijector in step.layers:
+                    yield _Part(f"{where}, step {k + 1} of {layer.depth}, {bijector.name}", bijector, named, False)
+            continue
+        bijector = layers.bijector(layer, shape, parameters, labels=labels)
+        splits = isinstance(layer, config.Split)
+        yield _Part(f"{where}, {bijector.name}", bijector, {}, splits)
+        level += splits
+
+
+def _finite(x: tf.Tensor) -> bool:
+    return bool(tf.reduce_all(tf.math.is_finite(x)))

@@ -1,0 +1,47 @@
+"""How well a flow can be inverted in floating point: what to watch before it fails."""
+
+import math
+
+import tensorflow as tf
+
+from glow_tf import config
+from glow_tf.models import layers
+from glow_tf.models.flow import Flow
+
+
+def condition_numbers(flow: Flow) -> dict[str, float]:
+    """The largest condition number of the 1x1 convolutions of each level, as `level_1` and so on, from the finest.
+
+    It is the ratio of the largest to the smallest singular value, 1 for the initial rotations: the factor by which
+    rounding errors can grow on the way back. Infinite for a singular or non-finite matrix.
+    """
+    numbers: dict[str, float] = {}
+    level = 1
+    for layer, _, parameters in flow.described_layers():
+        level += isinstance(layer, config.Split)
+        if isinstance(layer, config.Steps) and "conv1x1" in parameters:
+            tensors, _ = layers.step_tensors(layer, parameters)
+            values = tf.linalg.svd(tensors["conv1x1"]["weight"], compute_uv=False)
+            number = float(tf.reduce_max(values[..., 0] / values[..., -1]))
+            name = f"level_{level}"
+            numbers[name] = max(numbers.get(name, 1.0), number if math.isfinite(number) else math.inf)
+    return numbers
+
+
+def round_trip_error(
+    flow: Flow, x: tf.Tensor, labels: tf.Tensor | None = None, *, network_dtype: tf.DType | None = None
+) -> tf.Tensor:
+    """The largest difference between images and what comes back from their latents: [], in the unit of pixels 0 .. 1.
+
+    The `reversible` gradient rebuilds its activations just so: where this error reaches 2^-n_bits, images are not
+    restored exactly, and gradients are no longer those of the loss.
+
+    Args:
+      flow: the model.
+      x: [B, H, W, C], preprocessed.
+      labels: [B] int for a conditional model.
+      network_dtype: as for `Flow.distribution`.
+    """
+    bijector = flow.bijector(labels if flow.config.conditional else None, network_dtype=network_dtype)
+    # TFP would give back the very images; `tf.identity` makes a tensor it has no memory of.
+    return tf.reduce_max(tf.abs(bijector.inverse(tf.identity(bijector.forward(x))) - x))
