@@ -1,0 +1,272 @@
+"""The configurations under flags/: what they describe, and that it can be built."""
+
+import dataclasses
+import functools
+import math
+import pathlib
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl import flags
+from absl.testing import flagsaver
+
+import glow_tf
+from glow_tf import config as c
+from glow_tf import options
+
+FOLDER = pathlib.Path(__file__).parent.parent / "flags"
+FILES = {file.stem: file for file in sorted(FOLDER.glob("*.flags"))}
+# What is measured with this program rather than published.
+OWN = ("people_pretrained", "quickstart")
+LABELS = {"cifar10": 10, "mnist": 10, "imagenet_resized/32x32": 1000, "people": 6}
+
+# Kingma & Dhariwal 2018, tables 2 to 5, and the commands in the README of the official code: bits/dim, side, K, L,
+# bits, coupling, batch, GPUs. Models without a figure of their own have that of the nearest one.
+GLOW = {
+    "cifar10": (3.35, 32, 32, 3, 8, "affine", 512, 8),
+    "imagenet32": (4.09, 32, 48, 3, 8, "affine", 512, 8),
+    "imagenet64": (3.81, 64, 48, 4, 8, "affine", 128, 8),
+    "lsun_bedroom": (2.38, 64, 48, 4, 8, "affine", 128, 8),
+    "lsun_tower": (2.46, 64, 48, 4, 8, "affine", 128, 8),
+    "lsun_church": (2.67, 64, 48, 4, 8, "affine", 128, 8),
+    "celeba_hq_256": (1.03, 256, 32, 6, 5, "additive", 40, 40),
+    "celeba_hq_256_affine": (1.03, 256, 32, 6, 5, "affine", 40, 40),
+    "cifar10_conditional": (1.67, 32, 32, 3, 5, "additive", 512, 8),
+    "imagenet32_conditional": (1.99, 32, 48, 3, 5, "additive", 512, 8),
+    "mnist": (1.05, 32, 32, 3, 8, "affine", 64, 1),
+}
+# Dinh et al. 2017, table 1 and section 4.1: bits/dim, side, halvings, features, blocks, whether mirrored.
+REAL_NVP = {
+    "real_nvp_cifar10": (3.49, 32, 1, 64, 8, True),
+    "real_nvp_imagenet32": (4.28, 32, 3, 32, 4, False),
+    "real_nvp_imagenet64": (3.98, 64, 4, 32, 2, False),
+    "real_nvp_lsun_bedroom": (2.72, 64, 4, 32, 2, True),
+    "real_nvp_lsun_tower": (2.81, 64, 4, 32, 2, True),
+    "real_nvp_lsun_church": (3.08, 64, 4, 32, 2, True),
+    "real_nvp_celeba": (3.02, 64, 4, 32, 2, True),
+}
+
+every_file = pytest.mark.parametrize("stem", FILES)
+
+
+@pytest.fixture
+def described():
+    """Parses a file of flags; returns its model and how to train it. Afterwards every flag is as before."""
+    saved = flagsaver.save_flag_values()
+
+    def described(stem):
+        flags.FLAGS(["main", f"--flagfile={FILES[stem]}"])
+        size = options.image_size()
+        shape = (size, size, options.FLAGS.channels or 3)
+        model = options.model_config(shape, LABELS.get(options.FLAGS.dataset, 0))
+        return model, options.training_config(shape, 1)
+
+    yield described
+    flagsaver.restore_flag_values(saved)
+
+
+def comment(stem):
+    lines = [line for line in FILES[stem].read_text().splitlines() if line.startswith("#")]
+    return " ".join(line[1:].strip() for line in lines)
+
+
+def steps_of(model):
+    return [layer for layer in model.layers if isinstance(layer, c.Steps)]
+
+
+def parameters(model):
+    """The number of trainable parameters, by hand from the layers' definitions."""
+    total = 0
+    for layer, shape in zip(model.layers, model.shapes()[:-1], strict=True):
+        channels = shape[-1]
+        if isinstance(layer, c.Steps):
+            total += layer.depth * _step_parameters(layer, channels)
+        elif isinstance(layer, c.Split) and layer.learned:
+            # A 3x3 convolution of half the channels and the border's indicator, with bias and log-scale.
+            total += 9 * (channels // 2 + 1) * channels + 2 * channels
+        elif isinstance(layer, c.TopPrior):
+            # A mean and a log-deviation a channel, each with bias and log-scale.
+            total += layer.learned * (9 + 2) * 2 * channels
+            total += layer.conditional * (model.num_classes + 2) * 2 * channels
+    return total + model.classifier * (channels + 2) * model.num_classes
+
+
+def _step_parameters(layer, channels):
+    w = layer.width
+    inputs = channels if layer.mask == "checkerboard" else channels // 2
+    outputs = inputs if layer.coupling == "additive" else 2 * inputs
+    # Actnorm: bias and log-scale. PLU: two triangles, kept as full matrices, and the diagonal.
+    mixing = 2 * channels + (2 * channels**2 + channels if layer.permutation == "conv1x1" else 0)
+    if layer.network == "cnn":
+        # Both 3x3 convolutions see the border's indicator; each of the three has two numbers an output channel.
+        return mixing + 9 * (inputs + 1) * w + 2 * w + w**2 + 2 * w + 9 * (w + 1) * outputs + 2 * outputs
+    # Weight normalisation: a direction, a magnitude and a bias; an actnorm a block and one before the last layer.
+    block = 2 * (9 * w**2 + 2 * w) + 2 * w
+    leave = w * outputs + 2 * outputs + outputs // 2
+    return mixing + 9 * inputs * w + 2 * w + layer.blocks * block + 2 * w + leave
+
+
+def narrow(model):
+    """The same flow, of the same depth, with coupling networks of a few channels."""
+    layers = [
+        dataclasses.replace(layer, width=max(2, layer.width // 128)) if isinstance(layer, c.Steps) else layer
+        for layer in model.layers
+    ]
+    return dataclasses.replace(model, layers=tuple(layers))
+
+
+def test_every_file_is_known():
+    assert set(FILES) == {*GLOW, *REAL_NVP, *OWN}
+
+
+@every_file
+def test_the_comment_says_what_to_run_and_what_to_expect(stem):
+    text = comment(stem)
+    assert re.search(rf"python -m glow_tf\.main --flagfile=flags/{stem}\.flags\b", text)
+    assert re.search(r"Expect (about )?\d\.\d+ (\+- \d\.\d+ )?bits/dim", text)
+    assert re.search(r"Source: .*\b(table \d|this program)", text)
+    assert "Data: " in text
+    if stem not in OWN:
+        assert "Original: " in text
+        assert "Differences" in text
+    referred = re.findall(r"flags/(\w+)\.flags", text)
+    assert set(referred) <= set(FILES)
+    assert max(len(line) for line in FILES[stem].read_text().splitlines()) <= 120
+
+
+@every_file
+def test_no_flag_is_given_twice(stem):
+    names = [line.split("=")[0] for line in FILES[stem].read_text().splitlines() if line.startswith("--")]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("stem", [stem for stem in FILES if "imagenet" in stem])
+def test_the_two_versions_of_small_imagenet_are_told_apart(stem):
+    text = comment(stem)
+    assert "another downsampling" in text
+    assert "do not compare" in text
+    assert "2016" in text
+
+
+@pytest.mark.parametrize("stem", GLOW)
+def test_glow_as_published(described, stem):
+    figure, side, K, L, n_bits, coupling, batch_size, gpus = GLOW[stem]
+    model, training = described(stem)
+    assert f"{figure} bits/dim" in comment(stem)
+    assert model.name == "glow"
+    assert model.image_shape[:2] == (side, side)
+    assert model.n_bits == n_bits
+    assert [(s.depth, s.width, s.coupling, s.permutation) for s in steps_of(model)] == [
+        (K, 512, coupling, "conv1x1")
+    ] * L
+    assert sum(isinstance(layer, c.Squeeze) for layer in model.layers) == L
+    labelled = stem.endswith("conditional")
+    assert model.layers[-1] == c.TopPrior(learned=True, conditional=labelled)
+    assert model.classifier == labelled
+    # The official code counts images in units of 32x32: 64 of them a GPU and update, 50,000 an epoch.
+    assert training.batch_size == batch_size == gpus * max(1, 64 * 32 * 32 // side**2)
+    assert training.warmup_steps == math.ceil(10 * 50_000 / (64 * gpus))
+    assert training.ema_decay == pytest.approx(1 - 1 / math.ceil(50_000 / (64 * gpus)), abs=1e-5)
+    assert training.init_images == 256 * 32 * 32 // side**2
+    assert (training.optimizer, training.learning_rate, training.flip) == ("adamax", 1e-3, False)
+    assert training.label_loss_weight == (0.01 if labelled else 0)
+
+
+@pytest.mark.parametrize("stem", REAL_NVP)
+def test_real_nvp_as_published(described, stem):
+    figure, side, L, width, blocks, flip = REAL_NVP[stem]
+    model, training = described(stem)
+    assert f"{figure} bits/dim" in comment(stem)
+    assert model.name == "real_nvp"
+    assert (model.image_shape, model.n_bits) == ((side, side, 3), 8)
+    assert {s.blocks for s in steps_of(model)} == {blocks}
+    assert [s.width for s in steps_of(model)][0::2] == [width * 2**level for level in range(L + 1)]
+    assert model.shapes()[-1][0] == (4 if L > 1 else 16)
+    assert (training.batch_size, training.optimizer, training.learning_rate) == (64, "adam", 1e-3)
+    assert (training.flip, training.warmup_steps, training.ema_decay) == (flip, 0, 0)
+    # 100 nats an image, in bits/dim.
+    assert training.clip_norm == pytest.approx(100 / (side * side * 3 * math.log(2)), rel=5e-3)
+
+
+@pytest.mark.parametrize("stem", [stem for stem in FILES if "lsun" in stem])
+def test_lsun_is_cropped_at_random(described, stem):
+    described(stem)
+    assert options.source_arguments()["crop_from"] == 96
+    assert options.image_size() == 64
+
+
+def test_a_tenth_of_celeba_hq_is_held_out(described):
+    described("celeba_hq_256")
+    assert options.source_arguments()["test_size"] == 3000
+
+
+@pytest.mark.parametrize("stem", [*GLOW, *REAL_NVP])
+def test_each_published_file_has_a_directory_of_its_own(described, stem):
+    described(stem)
+    assert options.model_dir() == pathlib.Path("runs") / stem
+
+
+@pytest.mark.parametrize(
+    ("stem", "shapes"),
+    [
+        ("cifar10", [(16, 16, 12), (8, 8, 24), (4, 4, 48)]),
+        ("imagenet64", [(32, 32, 12), (16, 16, 24), (8, 8, 48), (4, 4, 96)]),
+        (
+            "celeba_hq_256",
+            [(128, 128, 12), (64, 64, 24), (32, 32, 48), (16, 16, 96), (8, 8, 192), (4, 4, 384)],
+        ),
+        ("mnist", [(16, 16, 4), (8, 8, 8), (4, 4, 16)]),
+        ("real_nvp_cifar10", [(32, 32, 3), (16, 16, 12), (16, 16, 6)]),
+        (
+            "real_nvp_imagenet32",
+            [(32, 32, 3), (16, 16, 12), (16, 16, 6), (8, 8, 24), (8, 8, 12), (4, 4, 48), (4, 4, 24)],
+        ),
+    ],
+)
+def test_shapes_by_hand(described, stem, shapes):
+    model, _ = described(stem)
+    entering = zip(model.layers, model.shapes()[:-1], strict=True)
+    assert [shape for layer, shape in entering if isinstance(layer, c.Steps)] == shapes
+
+
+@pytest.mark.parametrize(
+    ("stem", "count"),
+    [
+        # A step of each level has 352,200, 436,176 and 605,856; splits 780 and 2,856; the top prior 1,056.
+        ("cifar10", 32 * (352_200 + 436_176 + 605_856) + 780 + 2_856 + 1_056),
+        # One level more: 952,128 a step; splits 780, 2,856 and 10,896; the top prior 2,112.
+        ("imagenet64", 48 * (352_200 + 436_176 + 605_856 + 952_128) + 780 + 2_856 + 10_896 + 2_112),
+    ],
+)
+def test_parameters_by_hand(described, stem, count):
+    model, _ = described(stem)
+    assert parameters(model) == count
+
+
+@pytest.mark.parametrize("stem", OWN)
+def test_the_small_ones_build_as_they_are(described, stem):
+    model, _ = described(stem)
+    assert untrained_bits_per_dim(model).shape == (2,)
+
+
+@functools.cache
+def untrained_bits_per_dim(model):
+    """Bits/dim of two images of noise; cached, as several files describe one model."""
+    flow = glow_tf.Flow(model)
+    assert sum(v.shape.num_elements() for v in flow.trainable_variables) == parameters(model)
+    rng = np.random.default_rng(0)
+    images = tf.constant(rng.integers(0, 256, [2, *model.image_shape], np.uint8))
+    labels = tf.constant([0, model.num_classes - 1]) if model.conditional else None
+    return flow.bits_per_dim(images, labels).numpy()
+
+
+@every_file
+def test_it_builds_at_its_own_depth(described, stem):
+    model, _ = described(stem)
+    bits = untrained_bits_per_dim(narrow(model))
+    assert bits.shape == (2,)
+    assert np.all(np.isfinite(bits))
+    # Noise cannot be compressed.
+    assert np.all(bits > model.n_bits)
