@@ -10,20 +10,27 @@ those of the libraries too: --helpfull.
 """
 
 import os
+import shlex
+import signal
 import sys
+import time
 
 # Before TensorFlow is imported: its own notes on start-up drown what the program has to say.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import absl.logging
-import tensorflow as tf
 from absl import app, flags
 
 from glow_tf import options
 from glow_tf.data import load_source
 from glow_tf.export.saved_model import export_saved_model
 from glow_tf.models import storage
-from glow_tf.training.loop import Trainer
+from glow_tf.training.devices import make_strategy
+from glow_tf.training.guard import DivergenceError
+from glow_tf.training.loop import Trainer, WorkerLostError
+from glow_tf.training.progress import rate_text
+from glow_tf.training.reports import best_line
+from glow_tf.training.signals import TrainingStopped
 
 
 def main(argv: list[str]) -> None:
@@ -32,7 +39,18 @@ def main(argv: list[str]) -> None:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     try:
         result = run()
-    except (ValueError, OSError) as error:
+    except TrainingStopped as stop:
+        print(f"{stop} To go on: {_command()}", file=sys.stderr)
+        # As the shell reports a process that the signal ended.
+        raise SystemExit(128 + (stop.signal or signal.SIGTERM)) from None
+    except KeyboardInterrupt:
+        print("Stopped before the training began.", file=sys.stderr)
+        raise SystemExit(130) from None
+    except WorkerLostError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        # Leaving in order would wait for the worker that is gone.
+        os._exit(1)
+    except (ValueError, OSError, DivergenceError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from error
     print(f"test bits/dim: {result}")
@@ -41,21 +59,44 @@ def main(argv: list[str]) -> None:
 def run():
     """Trains, exports, and returns the final evaluation."""
     absl.logging.set_verbosity(absl.logging.WARNING)
+    began = time.monotonic()
+    # First, as TensorFlow can split the CPU only before anything is computed.
+    strategy = make_strategy(**options.strategy_arguments())
     source = load_source(**options.source_arguments())
     config = options.model_config(source.image_shape, source.num_classes)
-    strategy = tf.distribute.MirroredStrategy()
     training = options.training_config(source.image_shape, strategy.num_replicas_in_sync)
     directory = options.model_dir()
     trainer = Trainer(config, training, source, directory, strategy)
     parameters = sum(v.shape.num_elements() for v in trainer.flow.trainable_variables)
     print(f"{source.describe()}\n{config.name} with {parameters:,} parameters, in {directory}", flush=True)
-    result = trainer.run()
-    if source.skipped:
-        names = ", ".join(list(source.skipped)[:10])
-        print(f"left out, as they cannot be read: {len(source.skipped)} ({names})")
-    export_saved_model(storage.load(directory), directory / "saved_model")
-    print(f"samples: {trainer.samples_path}\nSavedModel: {directory / 'saved_model'}")
+    try:
+        result = trainer.run()
+    finally:
+        if source.skipped:
+            print(source.describe_skipped())
+    if trainer.is_chief:
+        export_saved_model(storage.load(directory), directory / "saved_model")
+        print(_summary(trainer, directory, time.monotonic() - began))
     return result
+
+
+def _summary(trainer: Trainer, directory: os.PathLike, seconds: float) -> str:
+    state = trainer.state
+    lines = {
+        "steps": f"{trainer.step:,} ({int(state.skipped):,} skipped), {seconds / 60:.1f} minutes since the start",
+        "images/s": ", ".join(f"{rate_text(rate)} {name}" for name, rate in trainer.rates.items()),
+        "best": f"{best_line(state)} test bits/dim, in {directory / 'best'}",
+        "checkpoints": directory / "checkpoints",
+        "samples": trainer.reports.samples_path,
+        "SavedModel": directory / "saved_model",
+        "metrics": f"{directory / 'metrics.jsonl'}, tensorboard --logdir={directory}",
+    }
+    return "\n".join(f"{name}: {value}" for name, value in lines.items())
+
+
+def _command() -> str:
+    """The command line that was typed."""
+    return shlex.join(["python", "-m", "glow_tf.main", *sys.argv[1:]])
 
 
 if __name__ == "__main__":

@@ -7,8 +7,10 @@ import pathlib
 from absl import flags
 
 from glow_tf.config import ModelConfig
+from glow_tf.data import recipe
 from glow_tf.models import presets
 from glow_tf.training.config import TrainingConfig
+from glow_tf.training.devices import STRATEGIES
 
 MODELS = {"glow": presets.glow, "real_nvp": presets.real_nvp, "nice": presets.nice}
 _DEFAULTS = TrainingConfig()
@@ -38,8 +40,20 @@ flags.DEFINE_float(
     "test_fraction", None, "Share of the images held out, where the data brings no split of its own.", 0.0, 1.0
 )
 flags.DEFINE_integer("test_size", None, "Number of images held out, instead of --test_fraction; not for folders.", 1)
-flags.DEFINE_bool("flip", False, "Mirrors training images at random.")
-flags.DEFINE_integer("shift", 0, "Moves training images at random by up to so many pixels.", lower_bound=0)
+flags.DEFINE_integer(
+    "crop_from",
+    None,
+    "Brings the shorter side of the images to so many pixels and trains on random crops of --image_size, evaluates on "
+    "central ones.",
+    lower_bound=1,
+)
+flags.DEFINE_bool("flip", None, "Mirrors training images at random; by default as the papers do with the data set.")
+flags.DEFINE_integer(
+    "shift",
+    None,
+    "Moves training images at random by up to so many pixels; by default as the papers do with the data set.",
+    lower_bound=0,
+)
 
 # Model. Where the default is None the model's own applies: the paper's.
 flags.DEFINE_enum("model", "glow", list(MODELS), "The family of flows.")
@@ -61,7 +75,13 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_bool("learn_top", None, "Learns mean and scale of the top prior (glow; true).")
 flags.DEFINE_enum("base", None, ["logistic", "normal"], "Distribution of the latents (nice; logistic).")
-flags.DEFINE_integer("n_bits", None, "Bits of each colour channel that are modelled (8).", lower_bound=1, upper_bound=8)
+flags.DEFINE_integer(
+    "n_bits",
+    None,
+    "Bits of each colour channel that are modelled; by default as the papers do with the data set, else 8.",
+    lower_bound=1,
+    upper_bound=8,
+)
 flags.DEFINE_enum(
     "gradient",
     None,
@@ -77,6 +97,26 @@ flags.DEFINE_float(
     lower_bound=0.0,
 )
 
+# Devices.
+flags.DEFINE_enum(
+    "strategy",
+    "mirrored",
+    list(STRATEGIES),
+    "Devices that train: all GPUs of this machine, or its CPU (mirrored); those of several machines, which TF_CONFIG "
+    "names (multi_worker); a TPU (tpu); the first GPU or the CPU (one_device).",
+)
+flags.DEFINE_integer(
+    "num_replicas",
+    None,
+    "How many of this machine's GPUs are used (all); without a GPU, into how many the CPU is split (1).",
+    lower_bound=1,
+)
+flags.DEFINE_bool(
+    "mixed_precision",
+    _DEFAULTS.mixed_precision,
+    "Computes coupling networks in bfloat16 in training; the flow, likelihood and evaluation stay in float32.",
+)
+
 # Training.
 flags.DEFINE_string("model_dir", None, "Where everything is written; by default runs/<dataset>_<model>.")
 flags.DEFINE_integer(
@@ -85,22 +125,49 @@ flags.DEFINE_integer(
     "Images per step, over all devices together; by default 64 at 32x32, 16 at 64x64, 1 at 256x256, and so on.",
     lower_bound=1,
 )
+flags.DEFINE_integer(
+    "init_images",
+    None,
+    "Images in the batch that initialises actnorm; 0: those of one training batch. By default a training batch, but at "
+    "least 256 at 32x32, 64 at 64x64, 4 at 256x256, and so on.",
+    lower_bound=0,
+)
+flags.DEFINE_integer(
+    "samples",
+    None,
+    "Images in a grid of samples; by default 64, or 16 of images larger than 64x64.",
+    lower_bound=1,
+)
 _INTEGERS = {
+    "accumulate_steps": "Parts in which each device takes its share of a batch that is too large for its memory.",
     "steps": "Updates to make.",
     "warmup_steps": "Updates over which the learning rate rises linearly.",
     "seed": "Of initial weights, data order, noise and samples.",
-    "init_images": "Images in the batch that initialises actnorm; 0: one training batch.",
     "steps_per_call": "Most updates per call of the compiled function; fewer where they take seconds.",
     "log_every": "Steps between two lines of metrics.",
     "eval_every": "Steps between two evaluations on held-out images; 0: only at the end.",
     "eval_images": "Held-out images of those evaluations; 0: all. The one at the end takes all.",
     "sample_every": "Steps between two grids of samples; 0: only at the end.",
-    "samples": "Images in a grid of samples.",
     "checkpoint_every": "Steps between two checkpoints; 0: only at the end.",
     "keep_checkpoints": "Newest checkpoints that are kept.",
+    "max_skipped": "Steps in a row with a loss or gradient that is not finite, after which the run goes back to the "
+    "last checkpoint with half the learning rate. Single ones are skipped.",
+    "max_rollbacks": "How often it does so before it gives up.",
 }
 for _name, _help in _INTEGERS.items():
     flags.DEFINE_integer(_name, getattr(_DEFAULTS, _name), _help, lower_bound=0)
+flags.DEFINE_float(
+    "checkpoint_minutes",
+    _DEFAULTS.checkpoint_minutes,
+    "A checkpoint is written after so many minutes too; 0: after --checkpoint_every steps only.",
+    lower_bound=0.0,
+)
+flags.DEFINE_float(
+    "keep_every_hours",
+    _DEFAULTS.keep_every_hours,
+    "One checkpoint of every so many hours is kept for good; 0: none.",
+    lower_bound=0.0,
+)
 flags.DEFINE_float("learning_rate", _DEFAULTS.learning_rate, "Learning rate after the warm-up.")
 flags.DEFINE_enum("optimizer", _DEFAULTS.optimizer, ["adamax", "adam"], "The optimizer.")
 flags.DEFINE_float(
@@ -138,6 +205,7 @@ def source_arguments() -> dict:
         "data_dir": FLAGS.data_dir,
         "image_size": image_size(),
         "channels": FLAGS.channels,
+        "crop_from": FLAGS.crop_from,
         "test_fraction": FLAGS.test_fraction,
         "test_size": FLAGS.test_size,
     }
@@ -152,6 +220,7 @@ def model_config(image_shape: tuple[int, int, int], num_classes: int) -> ModelCo
     preset = MODELS[FLAGS.model]
     names = ("K", "L", "width", "blocks", "coupling", "permutation", "learn_top", "base", "n_bits", "gradient")
     given = {name: FLAGS[name].value for name in names if FLAGS[name].value is not None}
+    given.setdefault("n_bits", recipe(FLAGS.dataset).n_bits)
     uses_labels = {"conditional": FLAGS.conditional, "classifier": FLAGS.label_loss_weight > 0}
     if any(uses_labels.values()):
         if not num_classes:
@@ -175,12 +244,24 @@ def training_config(image_shape: tuple[int, int, int], replicas: int) -> Trainin
     Raises:
       ValueError: if a flag is out of range.
     """
-    fields = [field.name for field in dataclasses.fields(TrainingConfig) if field.name != "batch_size"]
-    batch_size = FLAGS.batch_size
-    if batch_size is None:
-        fitting = min(256, 64 * 32 * 32 // (image_shape[0] * image_shape[1]))
-        batch_size = max(1, fitting // replicas) * replicas
-    return TrainingConfig(batch_size=batch_size, **{name: FLAGS[name].value for name in fields})
+    pixels = image_shape[0] * image_shape[1]
+    parts = replicas * FLAGS.accumulate_steps
+    batch_size = max(1, min(256, 64 * 32 * 32 // pixels) // parts) * parts
+    defaults = {
+        "batch_size": batch_size,
+        # The official code's number. A batch of one image would be normalised so well that the next one is an outlier.
+        "init_images": max(FLAGS.batch_size or batch_size, min(256, 256 * 32 * 32 // pixels)),
+        "samples": 64 if pixels <= 64 * 64 else 16,
+        "flip": recipe(FLAGS.dataset).flip,
+        "shift": recipe(FLAGS.dataset).shift,
+    }
+    values = {field.name: FLAGS[field.name].value for field in dataclasses.fields(TrainingConfig)}
+    return TrainingConfig(**{name: defaults[name] if value is None else value for name, value in values.items()})
+
+
+def strategy_arguments() -> dict:
+    """The arguments of `glow_tf.training.devices.make_strategy`."""
+    return {"name": FLAGS.strategy, "num_replicas": FLAGS.num_replicas}
 
 
 def model_dir() -> pathlib.Path:

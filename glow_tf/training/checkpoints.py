@@ -1,79 +1,199 @@
-"""Checkpoints of a training run."""
+"""Checkpoints of a training run: written whole, kept by count and by time, skipped where damaged."""
 
+import os
 import pathlib
+import shutil
 
 import tensorflow as tf
 
-from glow_tf.config import ModelConfig
 from glow_tf.models import storage
 from glow_tf.models.flow import Flow
+from glow_tf.training.config import TrainingConfig
 from glow_tf.training.optimizer import Adam, Adamax
+from glow_tf.training.state import RunState
+
+# What reading a file that is cut short, altered or gone ends in. Another model's weights give other errors.
+_DAMAGE = (
+    tf.errors.DataLossError,
+    tf.errors.NotFoundError,
+    tf.errors.OutOfRangeError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.InternalError,
+    tf.errors.UnknownError,
+    IndexError,
+    UnicodeDecodeError,
+)
+
+
+class CheckpointError(OSError):
+    """A checkpoint could not be written; those before it are as they were."""
 
 
 class Checkpoints:
-    """Saves and restores the weights, their moving averages (by path, for `glow_tf.load`) and the optimizer's state.
+    """Saves and restores the weights, their moving averages (by path, for `glow_tf.load`), the optimizer and the run.
 
     Args:
       directory: the model directory.
       flow: the model.
-      optimizer: its optimizer, which also counts the steps.
-      keep: how many of the newest checkpoints are kept.
+      optimizer: its optimizer.
+      state: the run's.
+      training: says how many are kept.
     """
 
-    def __init__(self, directory: pathlib.Path, flow: Flow, optimizer: Adamax | Adam, keep: int):
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        flow: Flow,
+        optimizer: Adamax | Adam,
+        state: RunState,
+        training: TrainingConfig,
+    ):
+        self._directory = directory / storage.CHECKPOINTS
         ema = optimizer.averages
         # Named after the kind of optimizer, as those of Adam would fit Adamax, and the other way round.
         kind = type(optimizer).__name__.lower()
-        state = [variable.value for variable in optimizer.variables if all(variable.value is not a for a in ema)]
-        state = {f"{kind}_{i:03d}": variable for i, variable in enumerate(state)}
+        slots = [variable.value for variable in optimizer.variables if all(variable.value is not a for a in ema)]
+        slots = {f"{kind}_{i:03d}": variable for i, variable in enumerate(slots)}
+        slots["learning_rate_factor"] = optimizer.schedule.factor
         ema = dict(zip(flow.named_variables(trainable=True), ema, strict=True)) if ema else {}
-        checkpoint = tf.train.Checkpoint(flow=flow, optimizer=state, ema=ema)
-        self._checkpoint = checkpoint
-        self._manager = tf.train.CheckpointManager(checkpoint, str(directory / storage.CHECKPOINTS), max_to_keep=keep)
+        self._checkpoint = tf.train.Checkpoint(flow=flow, optimizer=slots, ema=ema, run=state)
+        self._training = training
+        self._manager: tf.train.CheckpointManager | None = None
 
-    def restore(self) -> str | None:
-        """Restores the newest checkpoint and returns its path; None if there is none.
+    def restore(self) -> tuple[str | None, list[str]]:
+        """Restores the newest checkpoint that can be read.
+
+        Returns:
+          Its path, None if there is none; and for each newer one that is damaged a line that names it. Damaged files
+          are renamed, so that nothing else takes them for the newest.
 
         Raises:
-          ValueError: if it is damaged or was made with other training settings.
+          ValueError: if every checkpoint is damaged, or the newest was made with other settings.
         """
-        path = self._manager.latest_checkpoint
-        if path is None:
-            return None
-        try:
-            self._checkpoint.restore(path).assert_existing_objects_matched()
-        except (AssertionError, ValueError, IndexError, tf.errors.OpError) as error:
-            # TensorFlow lists every variable with its value.
-            reason = str(error).splitlines()[0][:300]
+        damaged = {}
+        for step, path in reversed(storage.checkpoint_paths(self._directory.parent).items()):
+            try:
+                self._checkpoint.restore(path).assert_existing_objects_matched()
+            except (AssertionError, ValueError, tf.errors.OpError, *_DAMAGE) as error:
+                # What reads the index raises the base class itself, whatever is wrong.
+                if isinstance(error, _DAMAGE) or type(error) is tf.errors.OpError:
+                    damaged[step] = f"{path} is damaged: {_first_line(error)}"
+                    continue
+                raise ValueError(
+                    f"Checkpoint {path} does not fit: it was made by another version or with other settings. Continue "
+                    f"with those, or choose another --model_dir. ({_first_line(error)})"
+                ) from error
+            for newer in damaged:
+                self._rename_damaged(newer)
+            return path, [
+                f"{line}. Its files now end in .damaged; the one before is taken." for line in damaged.values()
+            ]
+        if damaged:
+            lines = "\n  ".join(damaged.values())
             raise ValueError(
-                f"Checkpoint {path} cannot be continued: it is damaged, or was made with another optimizer or "
-                f"--ema_decay. Continue with those, or choose another --model_dir. ({reason})"
-            ) from error
-        return path
+                f"No checkpoint of {self._directory} can be read. Restore one from a backup, or begin anew in another "
+                f"--model_dir.\n  {lines}"
+            )
+        return None, []
 
     @property
     def latest_step(self) -> int | None:
         """The step of the newest checkpoint, None if there is none."""
-        path = self._manager.latest_checkpoint
-        return None if path is None else int(path.rsplit("-", 1)[-1])
+        return max(storage.checkpoint_paths(self._directory.parent), default=None)
 
     def save(self, step: int) -> str:
-        """Writes a checkpoint named after `step` and returns its path."""
-        return self._manager.save(checkpoint_number=step)
+        """Writes a checkpoint named after `step`, deletes those that are one too many, and returns its path.
+
+        Raises:
+          CheckpointError: if it cannot be written; no other checkpoint is touched then.
+        """
+        try:
+            if self._manager is None:
+                self._manager = self._make_manager()
+            path = self._manager.save(checkpoint_number=step)
+            _flush_to_disk(self._directory, f"ckpt-{step}.")
+        except (OSError, tf.errors.OpError) as error:
+            self._remove_unfinished()
+            raise CheckpointError(self.no_room(error, f"The checkpoint of step {step:,}")) from error
+        return path
+
+    def no_room(self, error: Exception, what: str = "A file of the run") -> str:
+        """The message of a `CheckpointError`."""
+        there = next(path for path in (self._directory, *self._directory.parents) if path.is_dir())
+        free = shutil.disk_usage(there).free
+        latest = self.latest_step
+        rest = (
+            "There is no checkpoint before it" if latest is None else f"The checkpoint of step {latest:,} is untouched"
+        )
+        return (
+            f"{what} cannot be written to {self._directory.parent}, where {free / 1e6:,.0f} MB are free: "
+            f"{_first_line(error)}. {rest}. Make room and run the same command again."
+        )
+
+    def _make_manager(self) -> tf.train.CheckpointManager:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        self._remove_unfinished()
+        self._repair_list()
+        return tf.train.CheckpointManager(
+            self._checkpoint,
+            str(self._directory),
+            max_to_keep=self._training.keep_checkpoints,
+            keep_checkpoint_every_n_hours=self._training.keep_every_hours or None,
+        )
+
+    def _repair_list(self) -> None:
+        """Brings TensorFlow's list of checkpoints, which a crash can leave behind the truth or empty, up to date."""
+        found = list(storage.checkpoint_paths(self._directory.parent).values())
+        if not found:
+            (self._directory / "checkpoint").unlink(missing_ok=True)
+            return
+        try:
+            known = tf.train.get_checkpoint_state(str(self._directory))
+        except ValueError:  # An empty one; what cannot be parsed is None.
+            known = None
+        if known and known.model_checkpoint_path == found[-1]:
+            return
+        times = [os.path.getmtime(f"{path}.index") for path in found]
+        preserved = times[0] - 1
+        if known:
+            # Not those that are kept for good: they are older than those listed.
+            listed = set(known.all_model_checkpoint_paths)
+            first = next((i for i, path in enumerate(found) if path in listed), len(found) - 1)
+            found, times, preserved = found[first:], times[first:], known.last_preserved_timestamp
+        tf.compat.v1.train.update_checkpoint_state(
+            str(self._directory),
+            found[-1],
+            all_model_checkpoint_paths=found,
+            all_model_checkpoint_timestamps=times,
+            last_preserved_timestamp=preserved,
+        )
+
+    def _rename_damaged(self, step: int) -> None:
+        for file in self._directory.glob(f"ckpt-{step}.*"):
+            if not file.name.endswith(".damaged"):
+                file.replace(file.with_name(f"{file.name}.damaged"))
+
+    def _remove_unfinished(self) -> None:
+        """Removes what a write that did not end has left."""
+        for path in [*self._directory.glob("*_temp"), *self._directory.glob("*.tempstate*")]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        steps = storage.checkpoint_paths(self._directory.parent)
+        for data in self._directory.glob("ckpt-*.data-*"):
+            if not data.name.endswith(".damaged") and int(data.name[5:].partition(".")[0]) not in steps:
+                data.unlink(missing_ok=True)
 
 
-def claim_directory(directory: pathlib.Path, config: ModelConfig) -> None:
-    """Writes `config.json`, or checks that the one there is the same.
+def _first_line(error: Exception) -> str:
+    # TensorFlow lists every variable with its value, and names the operation before and after the message.
+    first, *_ = [*str(error).splitlines(), ""]
+    return first.rpartition("}} ")[2].partition(" [Op:")[0][:300] or type(error).__name__
 
-    Raises:
-      ValueError: if the directory belongs to another model; the message names the fields that differ.
-    """
-    if (directory / storage.CONFIG_FILE).exists():
-        differences = storage.load_config(directory).differences(config)
-        if differences:
-            lines = "\n  ".join(differences[:20])
-            raise ValueError(
-                f"{directory} holds another model. Choose another --model_dir, or the flags it was made with. In the "
-                f"directory (here) and by your flags (there):\n  {lines}"
-            )
-    storage.save_config(config, directory)
+
+def _flush_to_disk(directory: pathlib.Path, prefix: str) -> None:
+    """Waits until the files are on the disk, so that they outlive a power cut."""
+    for path in [*directory.glob(f"{prefix}*"), directory]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

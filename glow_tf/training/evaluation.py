@@ -2,12 +2,14 @@
 
 import dataclasses
 import math
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
 
 from glow_tf.models.flow import Flow
-from glow_tf.training.loss import losses
+from glow_tf.training.loss import label_losses
+from glow_tf.training.workers import Workers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,12 +21,15 @@ class Evaluation:
       standard_error: the standard deviation of the images' values over the square root of their number.
       images: their number.
       label_error: the share of wrong guesses of the classifier, or None.
+      parts: what the mean is made of, in bits/dim: `log_det/level_1`, `prior/level_1` and so on, whose sum with n_bits
+        it is.
     """
 
     mean: float
     standard_error: float
     images: int
     label_error: float | None = None
+    parts: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.mean:.3f} +- {self.standard_error:.3f} ({self.images:,} images)"
@@ -36,11 +41,14 @@ class Evaluator:
     Args:
       flow: the model.
       strategy: what distributes the batches over devices.
+      interrupted: asked between batches; it may raise.
     """
 
-    def __init__(self, flow: Flow, strategy: tf.distribute.Strategy):
+    def __init__(self, flow: Flow, strategy: tf.distribute.Strategy, interrupted: Callable[[], None] = lambda: None):
         self._flow = flow
         self._strategy = strategy
+        self._interrupted = interrupted
+        self._workers = Workers(strategy)
         self._batch = tf.function(self._distributed_batch, reduce_retracing=True, autograph=False)
 
     def __call__(self, batches: tf.data.Dataset) -> Evaluation:
@@ -49,26 +57,39 @@ class Evaluator:
         Raises:
           ValueError: if there are no images.
         """
-        bits, errors = [], []
+        images: dict[str, list[np.ndarray]] = {}
         for batch in self._strategy.experimental_distribute_dataset(batches):
+            self._interrupted()
             for parts in self._batch(batch):
-                bits.append(parts["bits_per_dim"].numpy())
-                if "label_error" in parts:
-                    errors.append(parts["label_error"].numpy())
-        values = np.concatenate(bits).astype(np.float64) if bits else np.zeros([0])
-        if not values.size:
+                for name, part in parts.items():
+                    images.setdefault(name, []).append(part.numpy())
+        values = {name: np.concatenate(parts).astype(np.float64) for name, parts in images.items()}
+        if not values:
             raise ValueError("There are no images to evaluate on.")
-        error = values.std(ddof=1) / math.sqrt(values.size) if values.size > 1 else math.nan
-        label_error = float(np.concatenate(errors).mean()) if errors else None
-        return Evaluation(float(values.mean()), float(error), int(values.size), label_error)
+        here = values["bits_per_dim"]
+        totals = [here.size, (here**2).sum(), *(part.sum() for part in values.values())]
+        count, squares, *sums = self._workers.sum(totals).tolist()
+        count = round(count)
+        means = {name: total / count for name, total in zip(values, sums, strict=True)}
+        bits, label_error = means.pop("bits_per_dim"), means.pop("label_error", None)
+        variance = max(0.0, squares - count * bits**2) / (count - 1) if count > 1 else math.nan
+        return Evaluation(bits, math.sqrt(variance / count), count, label_error, means)
 
     def _distributed_batch(self, batch):
+        flow = self._flow
+
         def on_replica(batch):
             # The last batch may leave a replica without images, which is no input for a convolution.
             count = tf.shape(batch["x"])[0]
             missing = tf.maximum(1 - count, 0)
             x = tf.pad(batch["x"], [[0, missing], *[[0, 0]] * (batch["x"].shape.rank - 1)])
-            parts = losses(self._flow, x, tf.pad(batch["labels"], [[0, missing]]), 0.0)
+            labels = tf.pad(batch["labels"], [[0, missing]])
+            nats, z = flow.log_prob_parts(x, labels if flow.config.conditional else None)
+            scale = flow.config.dimensions * math.log(2)
+            parts = {name: -part / scale for name, part in nats.items()}
+            parts["bits_per_dim"] = flow.bits_per_dim_of(tf.add_n(list(nats.values())))
+            if flow.config.classifier:
+                parts["label_error"] = label_losses(flow, z, labels)["label_error"]
             return {name: part[:count] for name, part in parts.items()}
 
         parts = self._strategy.run(on_replica, args=(batch,))

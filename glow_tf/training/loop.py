@@ -1,27 +1,45 @@
 """The training run: a loop over steps, and what happens in between."""
 
-import contextlib
+import errno
 import pathlib
 import time
 
+import numpy as np
 import tensorflow as tf
 
 from glow_tf.config import ModelConfig
-from glow_tf.data import Source, test_batches, train_batches
-from glow_tf.latent.grid import image_grid, readable_scale, save_png
-from glow_tf.latent.sampling import Sampler
+from glow_tf.data import Source, pipeline_rate, train_batches
 from glow_tf.models.flow import Flow
+from glow_tf.training import directory as model_directory
 from glow_tf.training.batches import dequantized
-from glow_tf.training.checkpoints import Checkpoints, claim_directory
+from glow_tf.training.checkpoints import CheckpointError, Checkpoints
 from glow_tf.training.config import TrainingConfig
-from glow_tf.training.evaluation import Evaluation, Evaluator
-from glow_tf.training.metrics import MetricsWriter
-from glow_tf.training.optimizer import averaged_weights, make_optimizer, steps_made
-from glow_tf.training.progress import Progress
-from glow_tf.training.step import make_train_function
+from glow_tf.training.evaluation import Evaluation
+from glow_tf.training.guard import Guard
+from glow_tf.training.optimizer import make_optimizer
+from glow_tf.training.progress import Clock, Progress, rate_text
+from glow_tf.training.reports import Reports
+from glow_tf.training.signals import StopSignals, TrainingStopped
+from glow_tf.training.state import RunState
+from glow_tf.training.step import make_train_function, metric_names
+from glow_tf.training.workers import Workers
 
 # A call of many slow steps would leave the progress bar standing and signals unheard.
 _SECONDS_PER_CALL = 2.0
+_SECONDS_TO_TIME_THE_PIPELINE = 1.0
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# What a collective operation ends in when the process at its other end is gone.
+_WORKER_LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+)
+
+
+class WorkerLostError(RuntimeError):
+    """Another worker of the run is gone."""
 
 
 class Trainer:
@@ -33,6 +51,11 @@ class Trainer:
       source: the images.
       directory: the model directory.
       strategy: the devices.
+
+    Attributes:
+      flow: the model.
+      reports: writes metrics and pictures.
+      rates: images/s of `training` and of the `input pipeline` by itself.
 
     Raises:
       ValueError: if images and model do not fit, the batch cannot be divided among the replicas, or the directory
@@ -50,79 +73,214 @@ class Trainer:
         if source.image_shape != config.image_shape:
             raise ValueError(f"{source.name} has images of {source.image_shape}, the model of {config.image_shape}.")
         replicas = strategy.num_replicas_in_sync
-        if training.batch_size % replicas:
+        if training.batch_size % (replicas * training.accumulate_steps):
             raise ValueError(
                 f"--batch_size={training.batch_size} is the batch of all {replicas} replicas together and must be a "
-                f"multiple of {replicas}."
+                f"multiple of {replicas} * --accumulate_steps={training.accumulate_steps}."
             )
-        claim_directory(directory, config)
+        self._changed = model_directory.check(directory, config, training, source.describe())
         self._config, self._training, self._source = config, training, source
         self._directory, self._strategy = directory, strategy
+        self._workers = Workers(strategy)
         with strategy.scope():
             self.flow = Flow(config, training.seed)
-            self._variables = list(self.flow.named_variables(trainable=True).values())
-            self._optimizer = make_optimizer(training, self._variables)
+            variables = list(self.flow.named_variables(trainable=True).values())
+            self._optimizer = make_optimizer(training, variables)
+        self._state = RunState(metric_names(config))
         self._train = make_train_function(self.flow, self._optimizer, strategy, training)
-        self._checkpoints = Checkpoints(directory, self.flow, self._optimizer, training.keep_checkpoints)
-        self._evaluator = Evaluator(self.flow, strategy)
-        self._sampler = Sampler(self.flow, training.samples, temperature=training.temperature, seed=training.seed)
-        self.samples_path: pathlib.Path | None = None
+        self._checkpoints = Checkpoints(directory, self.flow, self._optimizer, self._state, training)
+        self._signals = StopSignals()
+        self.rates: dict[str, float] = {}
+        self.reports = Reports(
+            self.flow,
+            self._optimizer,
+            self._state,
+            strategy,
+            training,
+            source,
+            directory,
+            write=self._workers.is_chief,
+            interrupted=self._interrupted,
+        )
+        self._guard = Guard(
+            self.flow, self._state, self._optimizer.schedule, self._checkpoints, training, self._batch_of
+        )
+        self._saved_at = time.monotonic()
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process, of all that train together, is the one that writes files."""
+        return self._workers.is_chief
+
+    @property
+    def state(self) -> RunState:
+        """How far the run is."""
+        return self._state
 
     @property
     def step(self) -> int:
-        """The number of updates made."""
-        return steps_made(self._optimizer)
+        """The number of batches used."""
+        return int(self._state.step.read_value())
 
     def run(self) -> Evaluation:
-        """Trains to the last step and returns the evaluation on all held-out images."""
-        restored = self._checkpoints.restore()
-        metrics = MetricsWriter(self._directory, self.step)
-        with Progress(self._training.steps, self.step, self._training.batch_size) as progress:
-            if restored:
-                progress.say(f"Continuing at step {self.step:,} from {restored}.")
-            else:
-                progress.say("Initialising from the first images.")
-                self._initialize()
-            self._loop(metrics, progress)
-        self._save_samples(metrics)
-        if self._checkpoints.latest_step != self.step:
-            self._checkpoints.save(self.step)
-        final = self._evaluate(metrics, limit=None)
-        metrics.flush()
-        return final
+        """Trains to the last step and returns the evaluation on all held-out images.
 
-    def _loop(self, metrics: MetricsWriter, progress: Progress) -> None:
+        Raises:
+          TrainingStopped: after SIGTERM or SIGINT, when all is saved.
+          CheckpointError: if the disk is full; the checkpoints there are remain.
+          DivergenceError: if loss or gradient are not finite again and again.
+          WorkerLostError: if another worker is gone.
+        """
         training = self._training
-        iterator = None
-        every = [n for n in (training.eval_every, training.sample_every, training.checkpoint_every) if n]
-        since, images, pace = time.monotonic(), 0, 1
+        try:
+            with (
+                self._signals,
+                Progress(training.steps, training.batch_size, silent=not self._workers.is_chief) as progress,
+            ):
+                self._begin(progress)
+                self._loop(progress)
+                return self._end(progress)
+        except TrainingStopped:
+            # Not where the signal was noticed: the weights may have been replaced by their averages there.
+            if self._checkpoints.latest_step != self.step:
+                self._save()
+            raise
+        except OSError as error:
+            if error.errno not in _NO_ROOM or isinstance(error, CheckpointError):
+                raise
+            raise CheckpointError(self._checkpoints.no_room(error)) from error
+        except _WORKER_LOST as error:
+            if self._workers.count == 1:
+                raise
+            raise WorkerLostError(
+                "Another worker is gone. Start all of them again with the same command: they go on from step "
+                f"{self._checkpoints.latest_step or 0:,}."
+            ) from error
+
+    def _begin(self, progress: Progress) -> None:
+        path, damaged = self._checkpoints.restore()
+        for line in damaged:
+            progress.say(line)
+        if path:
+            progress.say(f"Continuing at step {self.step:,} from {path}.")
+            for line in self._changed:
+                progress.say(f"Not as before: {line}.")
+        else:
+            progress.say("Initialising from the first images.")
+            self._initialize()
+        if self._workers.sum([self.step])[0] != self._workers.count * self.step:
+            raise ValueError(
+                f"The workers do not see the same checkpoints: --model_dir={self._directory} must be shared."
+            )
+        progress.begin(self.step)
+        if self._workers.is_chief:
+            model_directory.claim(self._directory, self._config, self._training, self._source.describe())
+        self.reports.begin(self.step)
+        if path is None and self._training.checkpoint_every:
+            self._save()
+        rate = pipeline_rate(self._train_batches(self.step), _SECONDS_TO_TIME_THE_PIPELINE)
+        progress.say(f"Input pipeline by itself: {rate_text(rate)} images/s.")
+        self.reports.write("pipeline", {"images_per_second": rate})
+        self.rates["input pipeline"] = rate
+
+    def _loop(self, progress: Progress) -> None:
+        training = self._training
+        iterator, pace = None, 1
+        periods = [n for n in (training.eval_every, training.sample_every, training.checkpoint_every) if n]
+        clock = Clock()
+        self._report(progress)
         while (step := self.step) < training.steps:
+            pace = self._agree_on(pace)
             iterator = iterator or iter(self._strategy.experimental_distribute_dataset(self._train_batches(step)))
             stops = [training.steps, step + min(pace, training.steps_per_call)]
-            stops += [(step // n + 1) * n for n in (*every, training.log_every)]
-            count = min(stops) - step
+            stops += [(step // n + 1) * n for n in (*periods, training.log_every)]
             begun = time.monotonic()
-            values = {name: float(v) for name, v in self._train(iterator, tf.constant(count)).items()}
-            images += count * training.batch_size
+            made = {name: v.numpy() for name, v in self._train(iterator, tf.constant(min(stops) - step)).items()}
+            count = made["finite"].size
+            pace = max(1, int(_SECONDS_PER_CALL * count / (time.monotonic() - begun)))
             step += count
-            now = time.monotonic()
-            pace = max(1, int(_SECONDS_PER_CALL * count / (now - begun)))
-            progress.update(step, values["bits_per_dim"], images / (now - since))
+            clock.count(count * training.batch_size)
+            good = self._record(step, made)
+            if good:
+                progress.update(step, good["bits_per_dim"], clock.rate())
+            if not made["finite"][-1]:
+                bad = {name: float(values[-1]) for name, values in made.items()}
+                if self._guard.after(step, bad, progress.say):
+                    iterator = None
+                    progress.begin(self.step)
+                    self.reports.begin(self.step)
+                    continue
             if step % training.log_every == 0 or step == training.steps:
-                values["images_per_second"] = images / (now - since)
-                values["learning_rate"] = float(self._optimizer.learning_rate)
-                metrics.write("train", step, values)
-                since, images = now, 0
-            if step == training.steps:
-                break
-            if training.checkpoint_every and step % training.checkpoint_every == 0:
-                self._checkpoints.save(step)
-            if training.sample_every and step % training.sample_every == 0:
-                self._save_samples(metrics)
-            if training.eval_every and step % training.eval_every == 0:
-                result = self._evaluate(metrics, limit=training.eval_images or None)
-                progress.say(f"step {step:,}: test bits/dim {result}")
-            since += time.monotonic() - now
+                self._log(clock)
+            with clock.stopped():
+                self._report(progress)
+                if self._checkpoint_is_due(step):
+                    self._save()
+
+    def _report(self, progress: Progress) -> None:
+        """Draws samples and evaluates where it is time to, unless that was done before the run was interrupted."""
+        training, step = self._training, self.step
+        if int(self._state.reported_step) == step or step == training.steps:
+            return
+        if training.sample_every and step % training.sample_every == 0:
+            self.reports.save_samples()
+        if training.eval_every and step % training.eval_every == 0:
+            result = self.reports.evaluate(progress.say, training.eval_images or None)
+            progress.say(f"step {step:,}: test bits/dim {result}")
+        self._state.reported_step.assign(step)
+
+    def _end(self, progress: Progress) -> Evaluation:
+        if self._checkpoints.latest_step != self.step:
+            self._save()
+        self.reports.save_samples()
+        result = self.reports.evaluate(progress.say)
+        self.reports.flush()
+        return result
+
+    def _record(self, step: int, made: dict[str, np.ndarray]) -> dict[str, float]:
+        """Notes what the steps up to `step` reported; returns the means over the good ones, {} if there are none."""
+        finite = made["finite"]
+        state = self._state
+        state.step.assign(step)
+        values = {name: v[finite].astype(np.float64) for name, v in made.items() if name != "finite"}
+        state.add({name: v.sum() for name, v in values.items()}, int(finite.sum()))
+        if finite[0]:
+            state.skipped_in_a_row.assign(0)
+        return {name: float(v.mean()) for name, v in values.items()} if finite.any() else {}
+
+    def _log(self, clock: Clock) -> None:
+        values = self._state.take_means()
+        values["images_per_second"] = self.rates["training"] = clock.rate()
+        values["learning_rate"] = float(self._optimizer.learning_rate)
+        values["skipped_steps"] = int(self._state.skipped)
+        self.reports.write("train", values)
+        clock.restart()
+
+    def _checkpoint_is_due(self, step: int) -> bool:
+        """Never while updates are skipped, so that a checkpoint is a good one to go back to."""
+        training = self._training
+        if not self._workers.is_chief or int(self._state.skipped_in_a_row):
+            return False
+        by_step = training.checkpoint_every and step % training.checkpoint_every == 0
+        minutes = (time.monotonic() - self._saved_at) / 60
+        return bool(by_step or 0 < training.checkpoint_minutes <= minutes)
+
+    def _save(self) -> None:
+        if self._workers.is_chief:
+            self._checkpoints.save(self.step)
+        self._saved_at = time.monotonic()
+
+    def _agree_on(self, pace: int) -> int:
+        """The most steps of the next call: the same for all workers, whose clocks differ; or all stop."""
+        total, stop = self._workers.sum([pace, self._signals.received is not None]).tolist()
+        if stop:
+            raise TrainingStopped(self._signals.received, self.step)
+        return max(1, int(total / self._workers.count))
+
+    def _interrupted(self) -> None:
+        """Ends an evaluation when told to; one of several workers cannot do so by itself."""
+        if self._signals.received and self._workers.count == 1:
+            raise TrainingStopped(self._signals.received, self.step)
 
     def _train_batches(self, start_step: int) -> tf.data.Dataset:
         training = self._training
@@ -130,37 +288,18 @@ class Trainer:
         batches = dequantized(batches, self._config.n_bits, training.seed, start_step=start_step)
         return batches.prefetch(tf.data.AUTOTUNE)
 
+    def _batch_of(self, step: int) -> dict[str, tf.Tensor]:
+        return next(iter(self._train_batches(step)))
+
     def _initialize(self) -> None:
         training = self._training
         count = training.init_images or training.batch_size
         batch = next(iter(self._augmented_batches(count, 0)))
         self.flow.initialize(batch["images"])
+        self._workers.make_equal(list(self.flow.named_variables(trainable=True).values()))
 
     def _augmented_batches(self, batch_size: int, start_step: int) -> tf.data.Dataset:
         training = self._training
         return train_batches(
             self._source, batch_size, training.seed, start_step, flip=training.flip, shift=training.shift
         )
-
-    def _averaged(self) -> contextlib.AbstractContextManager[None]:
-        return averaged_weights(self._optimizer, self._variables)
-
-    def _evaluate(self, metrics: MetricsWriter, limit: int | None) -> Evaluation:
-        batches = test_batches(self._source, self._training.batch_size, limit=limit)
-        # The noise of evaluations is one draw, whatever the seed and the step: only the weights make a difference.
-        batches = dequantized(batches, self._config.n_bits, seed=0)
-        with self._averaged():
-            result = self._evaluator(batches)
-        values = {"bits_per_dim": result.mean, "standard_error": result.standard_error, "images": result.images}
-        if result.label_error is not None:
-            values["label_error"] = result.label_error
-        metrics.write("test", self.step, values)
-        return result
-
-    def _save_samples(self, metrics: MetricsWriter) -> None:
-        with self._averaged():
-            images = self._sampler()
-        grid = image_grid(images, scale=readable_scale(images.shape[1]))
-        self.samples_path = self._directory / "samples" / f"step_{self.step:07d}.png"
-        save_png(grid, self.samples_path)
-        metrics.write_image("samples", self.step, grid)

@@ -2,19 +2,22 @@
 
 import json
 import math
+import os
 import pathlib
 import time
 from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
+from tensorboard.plugins.hparams import api as hparams
 
 
 class MetricsWriter:
     """Writes scalars to `metrics.jsonl` and `tensorboard/`, images to the latter.
 
-    Each line of `metrics.jsonl` is an object with `step`, `time` (seconds since the epoch), `kind` (`train` or `test`)
-    and the metrics. Lines of steps after `start_step`, written by a run that was stopped, are dropped.
+    Each line of `metrics.jsonl` is an object with `step`, `time` (seconds since the epoch), `kind` (`train`, `test` or
+    `pipeline`) and the metrics; a name with a slash stands in TensorBoard as it is, others after their kind. Lines of
+    steps after `start_step`, written by a run that was stopped, are dropped.
 
     Args:
       directory: the model directory.
@@ -24,8 +27,12 @@ class MetricsWriter:
     def __init__(self, directory: pathlib.Path, start_step: int = 0):
         self._path = directory / "metrics.jsonl"
         if self._path.exists():
-            kept = [line for line in self._path.read_text().splitlines() if _step_of(line) <= start_step]
-            self._path.write_text("".join(f"{line}\n" for line in kept))
+            lines = self._path.read_text().splitlines()
+            kept = [line for line in lines if _step_of(line) <= start_step]
+            if len(kept) < len(lines):
+                temporary = directory / f".metrics.{os.getpid()}"
+                temporary.write_text("".join(f"{line}\n" for line in kept))
+                temporary.replace(self._path)
         self._events = tf.summary.create_file_writer(str(directory / "tensorboard"))
 
     def write(self, kind: str, step: int, metrics: Mapping[str, float]) -> None:
@@ -36,12 +43,18 @@ class MetricsWriter:
             file.write(json.dumps({"step": step, "time": round(time.time(), 3), "kind": kind, **finite}) + "\n")
         with self._events.as_default(step=step):
             for name, value in numbers.items():
-                tf.summary.scalar(f"{kind}/{name}", value)
+                tf.summary.scalar(name if "/" in name else f"{kind}/{name}", value)
 
     def write_image(self, name: str, step: int, image: np.ndarray) -> None:
         """Writes one image, uint8 [H, W, C]."""
         with self._events.as_default(step=step):
             tf.summary.image(name, image[np.newaxis])
+
+    def write_hyperparameters(self, values: Mapping[str, object]) -> None:
+        """Writes what the run was started with, for TensorBoard's page of hyperparameters."""
+        allowed = {name: v if isinstance(v, bool | int | float | str) else str(v) for name, v in values.items()}
+        with self._events.as_default(step=0):
+            hparams.hparams(allowed)
 
     def flush(self) -> None:
         """Makes all events visible to readers."""

@@ -10,15 +10,20 @@ from glow_tf.training.config import TrainingConfig
 
 
 class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
-    """learning_rate * min(1, (step + 1) / warmup_steps)."""
+    """factor * learning_rate * min(1, (step + 1) / warmup_steps).
+
+    Attributes:
+      factor: a variable, 1 at first, by which training is made more careful after it went wrong.
+    """
 
     def __init__(self, learning_rate: float, warmup_steps: int):
         self.learning_rate = learning_rate
         self.warmup_steps = warmup_steps
+        self.factor = tf.Variable(1.0, trainable=False, name="learning_rate_factor")
 
     def __call__(self, step):
         step = tf.cast(step, tf.float32)
-        return self.learning_rate * tf.minimum(1.0, (step + 1) / max(1, self.warmup_steps))
+        return self.factor * self.learning_rate * tf.minimum(1.0, (step + 1) / max(1, self.warmup_steps))
 
     def get_config(self):
         return {"learning_rate": self.learning_rate, "warmup_steps": self.warmup_steps}
@@ -26,6 +31,9 @@ class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
 
 class _Averaging:
     """Adds a moving average of the weights to a Keras optimizer, and updates one variable after the other.
+
+    `apply` takes, on every replica, the gradient of the whole batch: the training step has added up those of the
+    replicas, to clip their norm. Keras would add them up once more.
 
       average <- decay_t * average + (1 - decay_t) * weight,  decay_t = min(decay, t / (t + 9)),  t = 0, 1, ...
 
@@ -50,6 +58,14 @@ class _Averaging:
     def averages(self) -> list[tf.Variable]:
         """The averages, in the order of the variables the optimizer was built with; [] if it keeps none."""
         return [average.value for average in self._average_of.values()]
+
+    @property
+    def schedule(self) -> LinearWarmup:
+        """What sets the learning rate."""
+        return self._learning_rate
+
+    def _all_reduce_sum_gradients(self, grads_and_vars):
+        return grads_and_vars
 
     def apply(self, grads, trainable_variables=None):
         self._last_update: list[tf.Operation] = []

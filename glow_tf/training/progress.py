@@ -1,7 +1,9 @@
 """A progress bar on terminals, plain lines elsewhere."""
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import TextIO
 
@@ -13,30 +15,36 @@ class Progress:
 
     Args:
       steps: at which the run ends.
-      start_step: at which it begins.
       batch_size: images per step.
       stream: where to write; a terminal shows a bar, anything else a line now and then.
+      silent: whether nothing is shown, as on all workers but one.
       seconds_between_lines: for streams that are no terminal.
     """
 
     def __init__(
         self,
         steps: int,
-        start_step: int,
         batch_size: int,
         *,
         stream: TextIO | None = None,
+        silent: bool = False,
         seconds_between_lines: float = 10.0,
     ):
         self._stream = sys.stderr if stream is None else stream
-        self._steps, self._start, self._batch_size = steps, start_step, batch_size
-        self._step = start_step
-        self._terminal = self._stream.isatty()
+        self._steps, self._batch_size = steps, batch_size
+        self._silent = silent
+        self._terminal = self._stream.isatty() and not silent
         self._between = seconds_between_lines
+        self._bar = tqdm.tqdm(total=steps, file=self._stream, unit="step", disable=not self._terminal, smoothing=0.1)
+        self.begin(0)
+
+    def begin(self, step: int) -> None:
+        """Takes `step` as the one the run begins at."""
+        self._step = self._start = step
         self._begun = self._last_line = time.monotonic()
-        self._bar = tqdm.tqdm(
-            total=steps, initial=start_step, file=self._stream, unit="step", disable=not self._terminal, smoothing=0.1
-        )
+        # tqdm tells the time that is left by what was done since the `initial` step.
+        self._bar.reset(self._steps)
+        self._bar.initial = self._bar.n = self._bar.last_print_n = step
 
     def __enter__(self) -> "Progress":
         return self
@@ -48,8 +56,7 @@ class Progress:
 
     def update(self, step: int, bits_per_dim: float, images_per_second: float) -> None:
         """Shows that `step` is reached."""
-        rate = f"{images_per_second:,.0f}" if images_per_second >= 10 else f"{images_per_second:.2g}"
-        text = f"{bits_per_dim:.3f} bits/dim, {rate} images/s"
+        text = f"{bits_per_dim:.3f} bits/dim, {rate_text(images_per_second)} images/s"
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(step - self._step)
         self._step = step
@@ -64,8 +71,39 @@ class Progress:
         """Writes a line without disturbing the bar."""
         if self._terminal:
             self._bar.write(line, file=self._stream)
-        else:
+        elif not self._silent:
             print(line, file=self._stream, flush=True)
+
+
+class Clock:
+    """Images a second since it was last restarted, not counting the time it was stopped."""
+
+    def __init__(self):
+        self.restart()
+
+    def restart(self) -> None:
+        """Begins to count anew."""
+        self._begun, self._images = time.monotonic(), 0
+
+    def count(self, images: int) -> None:
+        """Adds images."""
+        self._images += images
+
+    def rate(self) -> float:
+        """Images a second."""
+        return self._images / max(time.monotonic() - self._begun, 1e-9)
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """While it is entered, time is not counted."""
+        begun = time.monotonic()
+        yield
+        self._begun += time.monotonic() - begun
+
+
+def rate_text(rate: float) -> str:
+    """A rate for people."""
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def _duration(seconds: float) -> str:

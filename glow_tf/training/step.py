@@ -2,59 +2,96 @@
 
 from collections.abc import Callable
 
-import keras
 import tensorflow as tf
 
+from glow_tf.config import ModelConfig
 from glow_tf.models.flow import Flow
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.loss import losses
+from glow_tf.training.optimizer import Adam, Adamax
 
 TrainFunction = Callable[[object, tf.Tensor], dict[str, tf.Tensor]]
 
 
+def metric_names(config: ModelConfig) -> list[str]:
+    """The names of what the train function of a model reports beside `finite`."""
+    of_classifier = ["label_bits", "label_error"] if config.classifier else []
+    return ["loss", "bits_per_dim", *of_classifier, "gradient_norm"]
+
+
 def make_train_function(
-    flow: Flow, optimizer: keras.optimizers.Optimizer, strategy: tf.distribute.Strategy, config: TrainingConfig
+    flow: Flow, optimizer: Adamax | Adam, strategy: tf.distribute.Strategy, config: TrainingConfig
 ) -> TrainFunction:
-    """A function that takes an iterator over distributed batches and a number of steps, makes so many updates, and
-    returns the means over them of `loss`, `bits_per_dim`, `gradient_norm` and what else `losses` gives.
+    """A function that takes an iterator over distributed batches and a number of steps, and makes so many updates.
+
+    A step whose loss or gradient is not finite changes nothing, and is the last one of the call.
+
+    It returns vectors with a value for each step made: `loss`, `bits_per_dim` and what else `losses` gives, as means
+    over the batch; `gradient_norm`; and `finite`.
     """
     variables = list(flow.named_variables(trainable=True).values())
-    names = ["loss", "bits_per_dim", "gradient_norm"]
-    if flow.config.classifier:
-        names += ["label_bits", "label_error"]
+    names = [name for name in metric_names(flow.config) if name != "gradient_norm"]
+    network_dtype = tf.bfloat16 if config.mixed_precision else None
 
-    def replica_step(batch):
+    def gradients_of_sum(batch):
+        """The gradients and the parts of the loss of some images, so scaled that those of all images add up."""
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
-            parts = losses(flow, batch["x"], batch["labels"], config.label_loss_weight)
-            # Divided by the global batch: the sum over replicas is then the mean over all images.
-            parts = {name: tf.reduce_sum(part) / config.batch_size for name, part in parts.items()}
-        gradients = tape.gradient(parts["loss"], variables, unconnected_gradients="zero")
+            parts = losses(flow, batch["x"], batch["labels"], config.label_loss_weight, network_dtype=network_dtype)
+            parts = {name: tf.reduce_sum(parts[name]) / config.batch_size for name in names}
+        return tape.gradient(parts["loss"], variables, unconnected_gradients="zero"), parts
+
+    def accumulated_gradients(batch):
+        count = config.accumulate_steps
+        if count == 1:
+            return gradients_of_sum(batch)
+        batches = tf.nest.map_structure(lambda t: tf.reshape(t, [count, -1, *t.shape[1:]]), batch)
+
+        def add(i, totals):
+            of_part = gradients_of_sum(tf.nest.map_structure(lambda t: t[i], batches))
+            return i + 1, tf.nest.map_structure(tf.add, totals, of_part)
+
+        zeros = [tf.zeros(v.shape, v.dtype) for v in variables], {name: tf.zeros([], flow.dtype) for name in names}
+        return tf.while_loop(lambda i, _: i < count, add, (0, zeros), parallel_iterations=1)[1]
+
+    def gradients_on_replica(batch):
+        gradients, parts = accumulated_gradients(batch)
         replica = tf.distribute.get_replica_context()
-        replicas = replica.num_replicas_in_sync
-        if replicas > 1:
+        if replica.num_replicas_in_sync > 1:
             gradients, parts = replica.all_reduce("sum", (gradients, parts))
-        norm = tf.linalg.global_norm(gradients)
-        if config.clip_norm or replicas > 1:
-            factor = tf.minimum(tf.ones_like(norm), config.clip_norm / norm) if config.clip_norm else 1.0
-            # Keras adds up the gradients of the replicas, which here all hold the sum already.
-            gradients = [gradient * (factor / replicas) for gradient in gradients]
+        return gradients, {**parts, "gradient_norm": tf.linalg.global_norm(gradients)}
+
+    def update_on_replica(gradients, norm):
+        if config.clip_norm:
+            factor = tf.minimum(tf.ones_like(norm), config.clip_norm / norm)
+            gradients = [gradient * factor for gradient in gradients]
         optimizer.apply(gradients, variables)
-        return {**parts, "gradient_norm": norm}
 
     def global_step(iterator):
-        parts = strategy.run(replica_step, args=(next(iterator),))
-        return {name: strategy.experimental_local_results(part)[0] for name, part in parts.items()}
+        gradients, parts = strategy.run(gradients_on_replica, args=(next(iterator),))
+        norm = parts["gradient_norm"]
+        parts = {name: strategy.experimental_local_results(part)[0] for name, part in parts.items()}
+        finite = tf.math.is_finite(parts["loss"]) & tf.math.is_finite(parts["gradient_norm"])
+
+        def update():
+            strategy.run(update_on_replica, args=(gradients, norm))
+            return tf.constant(True)
+
+        # A branch that makes the update, as zeros in place of the gradients would still move weights and averages.
+        return tf.cond(finite, update, lambda: tf.constant(False)), parts
 
     # Nothing in a step needs autograph, whose conversion of every function called would double the time to trace.
     @tf.function(autograph=False)
     def train(iterator, steps):
-        def one_more(step, totals):
-            parts = global_step(iterator)
-            return step + 1, {name: totals[name] + parts[name] for name in names}
+        def one_more(step, _, made):
+            finite, parts = global_step(iterator)
+            return step + 1, finite, {name: made[name].write(step, {**parts, "finite": finite}[name]) for name in made}
 
-        zeros = {name: tf.zeros([], flow.dtype) for name in names}
-        _, totals = tf.while_loop(lambda step, _: step < steps, one_more, (0, zeros), parallel_iterations=1)
-        return {name: total / tf.cast(steps, total.dtype) for name, total in totals.items()}
+        dtypes = {**dict.fromkeys(metric_names(flow.config), flow.dtype), "finite": tf.bool}
+        empty = {name: tf.TensorArray(dtype, size=steps, element_shape=[]) for name, dtype in dtypes.items()}
+        count, _, made = tf.while_loop(
+            lambda step, finite, _: finite & (step < steps), one_more, (0, True, empty), parallel_iterations=1
+        )
+        return {name: values.stack()[:count] for name, values in made.items()}
 
     return train

@@ -1,0 +1,99 @@
+"""The devices a run uses."""
+
+import json
+import os
+
+import tensorflow as tf
+
+STRATEGIES = ("mirrored", "multi_worker", "tpu", "one_device")
+
+
+def make_strategy(name: str = "mirrored", num_replicas: int | None = None) -> tf.distribute.Strategy:
+    """The strategy that distributes batches.
+
+    Args:
+      name: `mirrored`, all GPUs of this machine, or its CPU where there is none; `multi_worker`, those of all machines
+        that the environment variable TF_CONFIG names; `tpu`, the TPU of this machine or the one that the environment
+        variable TPU_NAME names; `one_device`, the first GPU, or the CPU.
+      num_replicas: for `mirrored` and `multi_worker`, how many devices of this machine are used; by default all GPUs.
+        Where there is no GPU, `mirrored` splits the CPU into so many.
+
+    Raises:
+      ValueError: if the devices are not there, or TF_CONFIG cannot be read.
+    """
+    if name not in STRATEGIES:
+        raise ValueError(f"strategy={name!r} is not one of {', '.join(STRATEGIES)}.")
+    if num_replicas is not None and name not in ("mirrored", "multi_worker"):
+        raise ValueError(f"--num_replicas={num_replicas} does not apply to --strategy={name}.")
+    if name == "tpu":
+        return _tpu()
+    devices = _devices(num_replicas, splits_cpu=name == "mirrored")
+    if name == "one_device":
+        return tf.distribute.OneDeviceStrategy(devices[0])
+    if name == "mirrored":
+        return tf.distribute.MirroredStrategy(devices)
+    check_tf_config(os.environ.get("TF_CONFIG"))
+    try:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    except (ValueError, RuntimeError, tf.errors.OpError) as error:
+        raise ValueError(f"The workers of TF_CONFIG do not come together: {error}") from error
+
+
+def check_tf_config(text: str | None) -> None:
+    """Checks that TF_CONFIG names the workers and which of them this one is.
+
+    Raises:
+      ValueError: if it does not; the message shows one that does.
+    """
+    example = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
+    try:
+        config = json.loads(text or "{}")
+        addresses = config["cluster"][config["task"]["type"]]
+        range(len(addresses)).index(int(config["task"]["index"]))
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        state = "is not set" if not text else f"is {text!r}, which does not name this worker ({error!r})"
+        raise ValueError(
+            f"--strategy=multi_worker needs the environment variable TF_CONFIG, the same on every machine but for the "
+            f"index; it {state}. On the first of two machines: TF_CONFIG='{example}'"
+        ) from error
+
+
+def _devices(num_replicas: int | None, *, splits_cpu: bool) -> list[str]:
+    """The GPUs of this machine, or its CPU, split where more than one replica is asked for."""
+    gpus = tf.config.list_physical_devices("GPU")
+    if not gpus:
+        if splits_cpu:
+            return _split_cpu(num_replicas or 1)
+        if num_replicas not in (None, 1):
+            raise ValueError(f"--num_replicas={num_replicas}: this worker has no GPU, and uses its CPU as one replica.")
+        return ["CPU:0"]
+    if num_replicas is not None and num_replicas > len(gpus):
+        raise ValueError(f"--num_replicas={num_replicas} is more than the {len(gpus)} GPUs of this machine.")
+    used = gpus[: num_replicas or len(gpus)]
+    # MultiWorkerMirroredStrategy takes all that are visible.
+    tf.config.set_visible_devices(used, "GPU")
+    for gpu in used:
+        # Otherwise TensorFlow takes all of its memory, and nobody else can use it.
+        tf.config.experimental.set_memory_growth(gpu, True)
+    return [f"GPU:{i}" for i in range(len(used))]
+
+
+def _split_cpu(count: int) -> list[str]:
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    if len(tf.config.get_logical_device_configuration(cpu) or [None]) != count:
+        try:
+            tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+        except RuntimeError as error:
+            raise ValueError(f"The CPU cannot be split into {count} once TensorFlow has begun to work.") from error
+    return [f"CPU:{i}" for i in range(count)]
+
+
+def _tpu() -> tf.distribute.Strategy:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
+    except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
+        raise ValueError(
+            f"--strategy=tpu finds no TPU ({str(error).splitlines()[0][:200]}). On a TPU VM it needs the TPU build of "
+            "TensorFlow; elsewhere the environment variable TPU_NAME. --strategy=mirrored uses GPUs or the CPU."
+        ) from error
+    return tf.distribute.TPUStrategy(resolver)

@@ -1,0 +1,84 @@
+"""The model directory: whose it is, and with which settings it was last trained."""
+
+import dataclasses
+import json
+import os
+import pathlib
+
+from glow_tf.config import ModelConfig
+from glow_tf.models import storage
+from glow_tf.training.config import TrainingConfig
+
+TRAINING_FILE = "training.json"
+# How the model is computed, not what it is: a run may go on with another value.
+_COMPUTATION = ("gradient",)
+# Settings that have no influence on the weights.
+_REPORTING = frozenset(
+    {
+        *("steps", "steps_per_call", "log_every", "eval_every", "eval_images", "sample_every", "samples"),
+        *("temperature", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints", "keep_every_hours"),
+    }
+)
+
+
+def check(directory: pathlib.Path, config: ModelConfig, training: TrainingConfig, data: str) -> list[str]:
+    """Checks that a directory is new or holds this model, trained with settings it can go on with.
+
+    Args:
+      directory: the model directory.
+      config: the model.
+      training: how to train it.
+      data: one line that describes the data.
+
+    Returns:
+      A line for each setting that differs from the run that is continued.
+
+    Raises:
+      ValueError: if the directory belongs to another model, or to an optimizer with other state; the message names the
+        fields that differ.
+    """
+    if (directory / storage.CONFIG_FILE).exists():
+        differences = storage.load_config(directory).differences(config)
+        differences = [line for line in differences if line.partition(":")[0] not in _COMPUTATION]
+        if differences:
+            raise ValueError(_other(directory, "another model", differences))
+    before = _load(directory / TRAINING_FILE)
+    if before is None:
+        return []
+    now = _fields(training, data)
+    averages = [{**fields, "ema_decay": fields["ema_decay"] > 0} for fields in (before, now)]
+    if any(averages[0][name] != averages[1][name] for name in ("optimizer", "ema_decay")):
+        names = [name for name in ("optimizer", "ema_decay") if averages[0][name] != averages[1][name]]
+        lines = [f"{name}: {before[name]} here, {now[name]} there" for name in names]
+        raise ValueError(_other(directory, "a run with another optimizer", lines))
+    changed = [name for name in now if name not in _REPORTING and before.get(name) != now[name]]
+    return [f"{name}: {before.get(name)} before, {now[name]} now" for name in changed]
+
+
+def claim(directory: pathlib.Path, config: ModelConfig, training: TrainingConfig, data: str) -> None:
+    """Writes `config.json` and `training.json`, each whole or not at all."""
+    storage.save_config(config, directory)
+    temporary = directory / f".{TRAINING_FILE}.{os.getpid()}"
+    temporary.write_text(json.dumps(_fields(training, data), indent=2) + "\n")
+    temporary.replace(directory / TRAINING_FILE)
+
+
+def _fields(training: TrainingConfig, data: str) -> dict:
+    return {"data": data, **dataclasses.asdict(training)}
+
+
+def _load(file: pathlib.Path) -> dict | None:
+    try:
+        fields = json.loads(file.read_text())
+        return fields if {"optimizer", "ema_decay"} <= fields.keys() else None
+    except (FileNotFoundError, ValueError, AttributeError):
+        # It is a record; what must fit is checked again when a checkpoint is read.
+        return None
+
+
+def _other(directory: pathlib.Path, what: str, lines: list[str]) -> str:
+    listed = "\n  ".join(lines[:20])
+    return (
+        f"{directory} holds {what}. Choose another --model_dir, or the flags it was made with. In the directory (here) "
+        f"and by your flags (there):\n  {listed}"
+    )

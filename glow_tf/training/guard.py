@@ -1,0 +1,97 @@
+"""What happens when a loss or a gradient is not finite."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from glow_tf.models.diagnosis import first_nonfinite
+from glow_tf.models.flow import Flow
+from glow_tf.training.checkpoints import Checkpoints
+from glow_tf.training.config import TrainingConfig
+from glow_tf.training.optimizer import LinearWarmup
+from glow_tf.training.state import RunState
+
+_LOWER = 0.5
+
+
+class DivergenceError(RuntimeError):
+    """Training cannot go on: it went back to a checkpoint as often as is allowed, and went wrong again."""
+
+
+class Guard:
+    """Counts the steps that were skipped, says where numbers went bad, and goes back to a checkpoint in time.
+
+    Args:
+      flow: the model.
+      state: the run's.
+      schedule: of the learning rate.
+      checkpoints: the run's.
+      training: the limits.
+      batch_of: the batch of a step, of `{"x", "labels"}`.
+    """
+
+    def __init__(
+        self,
+        flow: Flow,
+        state: RunState,
+        schedule: LinearWarmup,
+        checkpoints: Checkpoints,
+        training: TrainingConfig,
+        batch_of: Callable[[int], dict[str, tf.Tensor]],
+    ):
+        self._flow, self._state, self._schedule = flow, state, schedule
+        self._checkpoints, self._training, self._batch_of = checkpoints, training, batch_of
+
+    def after(self, step: int, values: dict[str, float], say: Callable[[str], None]) -> bool:
+        """Deals with step `step`, whose update was skipped, and whose `loss` and `gradient_norm` are `values`.
+
+        Returns:
+          Whether the run went back to a checkpoint.
+
+        Raises:
+          DivergenceError: if it may not do so any more.
+        """
+        state = self._state
+        where = self._where(step)
+        total, row = state.count("skipped"), state.count("skipped_in_a_row")
+        say(
+            f"step {step:,}: update skipped, as the loss is {values['loss']:.4g} and the norm of its gradient "
+            f"{values['gradient_norm']:.4g}. First to go bad: {where}. ({row} in a row, {total} in all)"
+        )
+        if row < self._training.max_skipped:
+            return False
+        rollbacks, factor = state.count("rollbacks"), float(self._schedule.factor.read_value()) * _LOWER
+        if rollbacks > self._training.max_rollbacks:
+            raise DivergenceError(
+                f"At step {step:,} loss or gradient were not finite {row} times in a row, after {rollbacks - 1} returns"
+                f" to a checkpoint with half the learning rate each time. First to go bad: {where}. The checkpoints "
+                "are kept. A lower --learning_rate, --clip_norm, longer --warmup_steps or --coupling=additive may help."
+            )
+        path, _ = self._checkpoints.restore()
+        if path is None:
+            raise DivergenceError(
+                f"At step {step:,} loss or gradient were not finite {row} times in a row, and there is no checkpoint "
+                f"to go back to. First to go bad: {where}. A lower --learning_rate or longer --warmup_steps may help."
+            )
+        state.skipped.assign(total)
+        state.rollbacks.assign(rollbacks)
+        self._schedule.factor.assign(factor)
+        say(f"Back to step {int(state.step.read_value()):,} ({path}), with {factor:g} times the learning rate.")
+        return True
+
+    def _where(self, step: int) -> str:
+        batch = self._batch_of(step - 1)
+        network_dtype = tf.bfloat16 if self._training.mixed_precision else None
+        labels = batch["labels"] if self._flow.config.conditional else None
+        size = max(1, self._training.batch_size // self._training.accumulate_steps)
+        for start in range(0, self._training.batch_size, size):
+            part = slice(start, start + size)
+            where = first_nonfinite(
+                self._flow,
+                batch["x"][part],
+                None if labels is None else labels[part],
+                network_dtype=network_dtype,
+            )
+            if where:
+                return where
+        return "no layer by itself; the norm of the whole gradient exceeds what a float can hold"

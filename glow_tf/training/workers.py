@@ -1,0 +1,48 @@
+"""The processes that train together."""
+
+import numpy as np
+import tensorflow as tf
+
+
+class Workers:
+    """One process, unless the strategy is a `MultiWorkerMirroredStrategy`.
+
+    Attributes:
+      count: their number.
+      is_chief: whether this one writes files for all.
+    """
+
+    def __init__(self, strategy: tf.distribute.Strategy):
+        self.count, self.is_chief = 1, True
+        if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            resolver = strategy.cluster_resolver
+            jobs = resolver.cluster_spec().as_dict()
+            self.count = max(1, sum(len(jobs.get(job, ())) for job in ("chief", "worker")))
+            first = "chief" if "chief" in jobs else "worker"
+            self.is_chief = self.count == 1 or (resolver.task_type, resolver.task_id) == (first, 0)
+        self._strategy = strategy
+        self._reduce = tf.function(self._sum_over_replicas, autograph=False)
+
+    def sum(self, values: np.ndarray | list[float]) -> np.ndarray:
+        """Adds up a vector of float64 over all workers, each of which must call it."""
+        values = np.asarray(values, np.float64)
+        if self.count == 1:
+            return values
+        local = self._strategy.num_replicas_in_sync // self.count
+        return self._reduce(tf.constant(values / local)).numpy()
+
+    def make_equal(self, variables: list[tf.Variable]) -> None:
+        """Gives variables the mean of their values on all workers, which may compute the last digit differently."""
+        if self.count > 1:
+            totals = self._reduce([tf.identity(variable) for variable in variables])
+            for variable, total in zip(variables, totals, strict=True):
+                variable.assign(total / self._strategy.num_replicas_in_sync)
+
+    def _sum_over_replicas(self, nest):
+        def on_replica(nest):
+            # The identities are on the replica's device, which the arguments need not be.
+            nest = tf.nest.map_structure(tf.identity, nest)
+            return tf.distribute.get_replica_context().all_reduce("sum", nest)
+
+        sums = self._strategy.run(on_replica, args=(nest,))
+        return tf.nest.map_structure(lambda value: self._strategy.experimental_local_results(value)[0], sums)
