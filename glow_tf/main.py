@@ -85,7 +85,7 @@ def _summary(trainer: Trainer, directory: os.PathLike, seconds: float) -> str:
     lines = {
         "steps": f"{trainer.step:,} ({int(state.skipped):,} skipped), {seconds / 60:.1f} minutes since the start",
         "images/s": ", ".join(f"{rate_text(rate)} {name}" for name, rate in trainer.rates.items()),
-        "best": f"{best_line(state)} test bits/dim, in {directory / 'best'}",
+        "best": f"{best_line(state)}, in {directory / 'best'}",
         "checkpoints": directory / "checkpoints",
         "samples": trainer.reports.samples_path,
         "SavedModel": directory / "saved_model",

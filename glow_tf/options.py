@@ -245,7 +245,7 @@ def training_config(image_shape: tuple[int, int, int], replicas: int) -> Trainin
       ValueError: if a flag is out of range.
     """
     pixels = image_shape[0] * image_shape[1]
-    parts = replicas * FLAGS.accumulate_steps
+    parts = replicas * max(1, FLAGS.accumulate_steps)
     batch_size = max(1, min(256, 64 * 32 * 32 // pixels) // parts) * parts
     defaults = {
         "batch_size": batch_size,

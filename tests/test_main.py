@@ -48,8 +48,22 @@ def test_everything_is_written_to_the_model_directory(run):
     for name in ("config.json", "metrics.jsonl", "tensorboard", "checkpoints", "saved_model/saved_model.pb"):
         assert (directory / name).exists(), name
     assert sorted(file.name for file in (directory / "samples").iterdir()) == ["step_0000002.png", "step_0000004.png"]
-    assert "runs/people_glow/samples/step_0000002.png" in first.stdout
     assert "people: 8x8x3" in first.stdout
+    assert {file.name for file in (directory / "best").iterdir()} >= {"config.json", "checkpoints"}
+
+
+def test_what_was_done_is_summed_up_before_the_result(run):
+    for done, steps in zip(run[1], (2, 4), strict=True):
+        *_, result = done.stdout.splitlines()
+        summary = dict(line.split(": ", 1) for line in done.stdout.splitlines()[2:-1])
+        assert re.match(rf"{steps} \(0 skipped\)", summary["steps"])
+        assert re.match(r"\d+\.\d{3} test bits/dim at step \d", summary["best"])
+        assert summary["checkpoints"] == "runs/people_glow/checkpoints"
+        assert summary["samples"] == f"runs/people_glow/samples/step_000000{steps}.png"
+        assert summary["SavedModel"] == "runs/people_glow/saved_model"
+        assert summary["metrics"].startswith("runs/people_glow/metrics.jsonl")
+        assert "--logdir=runs/people_glow" in summary["metrics"]
+        assert LAST_LINE.fullmatch(result)
 
 
 def test_output_that_is_no_terminal_has_no_control_characters(run):
@@ -76,6 +90,13 @@ IN_PROCESS = {
     "a wrong image size": (["--image_size=8x8"], "--image_size=8x8"),
     "a value out of range": (["--steps=0"], "steps=0"),
     "an average that never moves": (["--ema_decay=1"], "ema_decay=1"),
+    "replicas of one device": (["--strategy=one_device", "--num_replicas=2"], "--num_replicas=2 does not apply"),
+    "workers without a cluster": (["--strategy=multi_worker"], "needs the environment variable TF_CONFIG"),
+    "no TPU": (["--strategy=tpu"], "--strategy=tpu finds no TPU"),
+    "a batch that cannot be shared out": (
+        ["--image_size=8", "--batch_size=6", "--accumulate_steps=4"],
+        "batch_size=6 must be a multiple of accumulate_steps=4",
+    ),
 }
 
 
@@ -87,6 +108,8 @@ def test_wrong_flags_give_one_line(tmp_path, capsys, monkeypatch, name):
     from glow_tf import main as program
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    monkeypatch.delenv("TPU_NAME", raising=False)
     np.savez(tmp_path / "arrays.npz", images=np.zeros([8, 8, 8, 3], np.uint8))
     arguments, message = IN_PROCESS[name]
     saved = flagsaver.save_flag_values()
@@ -116,7 +139,10 @@ def test_a_wrong_flag_from_outside(tmp_path):
 def test_helpfull_lists_every_flag():
     done = main("--helpfull")
     assert "Trains a normalizing flow" in done.stdout
-    for flag in ("--dataset", "--K", "--[no]conditional", "--steps", "--ema_decay"):
+    for flag in (
+        *("--dataset", "--K", "--[no]conditional", "--steps", "--ema_decay", "--strategy", "--num_replicas"),
+        *("--[no]mixed_precision", "--accumulate_steps", "--checkpoint_minutes", "--max_skipped"),
+    ):
         assert flag in done.stdout
     assert "Traceback" not in done.stderr
 

@@ -14,9 +14,17 @@ from glow_tf.training.config import TrainingConfig
 ROOT = pathlib.Path(__file__).parent.parent
 FLAGFILES = sorted((ROOT / "flags").glob("*.flags"))
 IMAGE = (32, 32, 3)
+# The program initialises from 256 images of this size, as the official code does.
+DEFAULTS = TrainingConfig(init_images=256)
 # A value for each field that is not its default.
 OTHER = {
     "batch_size": 6,
+    "accumulate_steps": 2,
+    "mixed_precision": True,
+    "checkpoint_minutes": 2.5,
+    "keep_every_hours": 1.5,
+    "max_skipped": 19,
+    "max_rollbacks": 20,
     "steps": 7,
     "learning_rate": 0.5,
     "optimizer": "adam",
@@ -54,8 +62,7 @@ def parse():
 
 
 def test_the_defaults_are_those_of_the_config_and_of_the_models(parse):
-    config = options.training_config(IMAGE, 1)
-    assert config == TrainingConfig()
+    assert options.training_config(IMAGE, 1) == DEFAULTS
     assert options.model_config(IMAGE, 0) == glow_tf.glow(IMAGE)
     assert options.model_config(IMAGE, 7) == glow_tf.glow(IMAGE)
     assert options.image_size() is None
@@ -71,7 +78,7 @@ def fields():
 def test_every_field_of_the_training_config_has_its_flag(parse, name):
     assert OTHER.get(name, getattr(TrainingConfig(), name)) != getattr(TrainingConfig(), name), "add it to OTHER"
     parse(f"--{name}={str(OTHER[name]).lower()}")
-    assert options.training_config(IMAGE, 1) == dataclasses.replace(TrainingConfig(), **{name: OTHER[name]})
+    assert options.training_config(IMAGE, 1) == dataclasses.replace(DEFAULTS, **{name: OTHER[name]})
 
 
 @pytest.mark.parametrize(
@@ -142,6 +149,76 @@ def test_wrong_image_sizes(parse, value):
         options.image_size()
 
 
+# What the papers and their code do with a data set where nothing is said: flip, shift, bits.
+BY_DATA_SET = {
+    "people": (False, 0, 8),
+    "folder": (False, 0, 8),
+    "cifar10": (False, 3, 8),
+    "cifar10:3.0.2": (False, 3, 8),
+    "mnist": (False, 3, 8),
+    "celeb_a": (True, 0, 8),
+    "celeb_a_hq": (False, 0, 5),
+    "imagenet_resized/64x64": (False, 0, 8),
+    "lsun/bedroom": (False, 0, 8),
+}
+
+
+@pytest.mark.parametrize("dataset", BY_DATA_SET)
+def test_defaults_by_data_set(parse, dataset):
+    parse(f"--dataset={dataset}")
+    training, model = options.training_config(IMAGE, 1), options.model_config(IMAGE, 10)
+    assert (training.flip, training.shift, model.n_bits) == BY_DATA_SET[dataset]
+
+
+def test_flags_have_precedence_over_the_data_set(parse):
+    parse("--dataset=celeb_a", "--noflip", "--shift=2", "--n_bits=3")
+    training, model = options.training_config(IMAGE, 1), options.model_config(IMAGE, 10)
+    assert (training.flip, training.shift, model.n_bits) == (False, 2, 3)
+    parse("--dataset=cifar10", "--shift=0", "--flip")
+    training = options.training_config(IMAGE, 1)
+    assert (training.flip, training.shift) == (True, 0)
+
+
+@pytest.mark.parametrize(("side", "samples"), [(8, 64), (64, 64), (65, 16), (256, 16)])
+def test_the_default_grid_of_samples(parse, side, samples):
+    assert options.training_config((side, side, 3), 1).samples == samples
+    parse("--samples=5")
+    assert options.training_config((side, side, 3), 1).samples == 5
+
+
+@pytest.mark.parametrize(
+    ("side", "arguments", "images"),
+    [
+        *((32, [], 256), (64, [], 64), (256, [], 4), (8, [], 256), (1024, [], 1)),
+        *((32, ["--batch_size=512"], 512), (256, ["--batch_size=40"], 40), (64, ["--batch_size=8"], 64)),
+        *((32, ["--init_images=0"], 0), (32, ["--init_images=3"], 3)),
+    ],
+)
+def test_the_default_batch_of_the_initialisation(parse, side, arguments, images):
+    parse(*arguments)
+    assert options.training_config((side, side, 3), 1).init_images == images
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], {"name": "mirrored", "num_replicas": None}),
+        (["--strategy=one_device"], {"name": "one_device", "num_replicas": None}),
+        (["--strategy=multi_worker", "--num_replicas=2"], {"name": "multi_worker", "num_replicas": 2}),
+        (["--strategy=tpu"], {"name": "tpu", "num_replicas": None}),
+    ],
+)
+def test_devices(parse, arguments, expected):
+    parse(*arguments)
+    assert options.strategy_arguments() == expected
+
+
+def test_crops(parse):
+    assert options.source_arguments()["crop_from"] is None
+    parse("--crop_from=96")
+    assert options.source_arguments()["crop_from"] == 96
+
+
 @pytest.mark.parametrize(
     ("shape", "replicas", "batch_size"),
     [((32, 32, 3), 1, 64), ((64, 64, 3), 1, 16), ((256, 256, 3), 1, 1), ((256, 256, 3), 8, 8), ((32, 32, 3), 3, 63)],
@@ -159,7 +236,32 @@ def test_the_default_batch_is_divided_evenly(parse, side, replicas):
 
 
 @pytest.mark.parametrize(
-    "argument", ["--K=0", "--n_bits=9", "--model=vae", "--coupling=cubic", "--steps=many", "--foo"]
+    ("side", "replicas", "parts", "batch_size"), [(32, 1, 4, 64), (256, 1, 4, 4), (64, 2, 3, 12), (32, 3, 2, 60)]
+)
+def test_the_default_batch_is_divided_into_parts(parse, side, replicas, parts, batch_size):
+    parse(f"--accumulate_steps={parts}")
+    assert options.training_config((side, side, 3), replicas).batch_size == batch_size
+
+
+@pytest.mark.parametrize("name", ["accumulate_steps", "steps", "keep_checkpoints", "max_skipped", "log_every"])
+def test_a_count_of_nought_is_named(parse, name):
+    parse(f"--{name}=0")
+    with pytest.raises(ValueError, match=f"{name}=0"):
+        options.training_config(IMAGE, 1)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "--K=0",
+        "--n_bits=9",
+        "--model=vae",
+        "--coupling=cubic",
+        "--steps=many",
+        "--strategy=cluster",
+        "--num_replicas=0",
+        "--foo",
+    ],
 )
 def test_absl_refuses_what_is_out_of_range(parse, argument):
     with pytest.raises(flags.Error):

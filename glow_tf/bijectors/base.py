@@ -138,7 +138,7 @@ class Adapter(Bijector):
             event_ndims=event_ndims,
             inverse_event_ndims=inverse_event_ndims,
             validate_args=validate_args,
-            name=name or f"adapted_{bijector.name}",
+            name=name or bijector.name,
         )
         self._bijector = bijector
 

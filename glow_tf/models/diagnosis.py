@@ -39,6 +39,7 @@ def first_nonfinite(
     """
     if not _finite(x):
         return "the batch itself, before the first layer"
+    image = x
     parts = list(_parts(flow, labels, network_dtype))
     stored, latents = [], []
     for part in parts:
@@ -50,7 +51,19 @@ def first_nonfinite(
         if part.splits:
             x, factored = tf.split(y, 2, axis=-1)
             latents.append(factored)
-    return _backwards(flow, parts, stored, x, latents)
+    return _backwards(flow, parts, stored, x, latents) or _gradient_of_variable(flow, image, labels, network_dtype)
+
+
+def _gradient_of_variable(flow, x, labels, network_dtype) -> str | None:
+    """For the variables of splits, priors and scalings, which the walk back does not look at."""
+    named = flow.named_variables(trainable=True)
+    with tf.GradientTape() as tape:
+        log_prob = flow.distribution(labels, network_dtype=network_dtype).log_prob(x)
+        loss = tf.reduce_mean(flow.bits_per_dim_of(log_prob))
+    for path, gradient in zip(named, tape.gradient(loss, list(named.values())), strict=True):
+        if gradient is not None and not _finite(gradient):
+            return f"{path}: its gradient"
+    return None
 
 
 def _backwards(flow, parts, stored, x, latents) -> str | None:
@@ -88,7 +101,7 @@ def _backwards(flow, parts, stored, x, latents) -> str | None:
 
 
 def _parts(flow: Flow, labels: tf.Tensor | None, network_dtype: tf.DType | None) -> Iterator[_Part]:
-    level = 1
+    level = stack = 1
     for layer, shape, parameters in flow.described_layers():
         where = f"level {level}"
         if isinstance(layer, config.Steps):
@@ -98,12 +111,16 @@ def _parts(flow: Flow, labels: tf.Tensor | None, network_dtype: tf.DType | None)
                 step = layers.step(layer, shape, of_step, fixed, network_dtype=network_dtype)
                 named = variables.by_path(of_step, "")
                 for bijector in step.layers:
-                    yield _Part(f"{where}, step {k + 1} of {layer.depth}, {bijector.name}", bijector, named, False)
+                    # RealNVP has several stacks of steps in a level.
+                    of = where if stack == 1 else f"{where}, stack {stack}"
+                    yield _Part(f"{of}, step {k + 1} of {layer.depth}, {bijector.name}", bijector, named, False)
+            stack += 1
             continue
         bijector = layers.bijector(layer, shape, parameters, labels=labels)
         splits = isinstance(layer, config.Split)
         yield _Part(f"{where}, {bijector.name}", bijector, {}, splits)
-        level += splits
+        if splits:
+            level, stack = level + 1, 1
 
 
 def _finite(x: tf.Tensor) -> bool:

@@ -154,7 +154,7 @@ class Checkpoints:
         if known and known.model_checkpoint_path == found[-1]:
             return
         times = [os.path.getmtime(f"{path}.index") for path in found]
-        preserved = times[0] - 1
+        preserved = times[0] - 3600 * self._training.keep_every_hours - 1
         if known:
             # Not those that are kept for good: they are older than those listed.
             listed = set(known.all_model_checkpoint_paths)

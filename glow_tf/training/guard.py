@@ -1,5 +1,6 @@
 """What happens when a loss or a gradient is not finite."""
 
+import math
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -52,7 +53,7 @@ class Guard:
           DivergenceError: if it may not do so any more.
         """
         state = self._state
-        where = self._where(step)
+        where = self._where(step, values)
         total, row = state.count("skipped"), state.count("skipped_in_a_row")
         say(
             f"step {step:,}: update skipped, as the loss is {values['loss']:.4g} and the norm of its gradient "
@@ -67,19 +68,24 @@ class Guard:
                 f" to a checkpoint with half the learning rate each time. First to go bad: {where}. The checkpoints "
                 "are kept. A lower --learning_rate, --clip_norm, longer --warmup_steps or --coupling=additive may help."
             )
+        # They belong to files, which a checkpoint does not bring back.
+        kept = {name: getattr(state, name) for name in ("best_bits_per_dim", "best_step", "best_images")}
+        kept = {name: variable.read_value() for name, variable in kept.items()}
         path, _ = self._checkpoints.restore()
         if path is None:
             raise DivergenceError(
                 f"At step {step:,} loss or gradient were not finite {row} times in a row, and there is no checkpoint "
                 f"to go back to. First to go bad: {where}. A lower --learning_rate or longer --warmup_steps may help."
             )
+        for name, value in kept.items():
+            getattr(state, name).assign(value)
         state.skipped.assign(total)
         state.rollbacks.assign(rollbacks)
         self._schedule.factor.assign(factor)
         say(f"Back to step {int(state.step.read_value()):,} ({path}), with {factor:g} times the learning rate.")
         return True
 
-    def _where(self, step: int) -> str:
+    def _where(self, step: int, values: dict[str, float]) -> str:
         batch = self._batch_of(step - 1)
         network_dtype = tf.bfloat16 if self._training.mixed_precision else None
         labels = batch["labels"] if self._flow.config.conditional else None
@@ -94,4 +100,6 @@ class Guard:
             )
             if where:
                 return where
-        return "no layer by itself; the norm of the whole gradient exceeds what a float can hold"
+        if math.isfinite(values["loss"]):
+            return "no layer by itself; the norm of the whole gradient exceeds what a float can hold"
+        return "no layer of the flow; the density of its latents, or the loss of the classifier"

@@ -15,7 +15,7 @@ from glow_tf.training.batches import dequantized
 from glow_tf.training.checkpoints import CheckpointError, Checkpoints
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.evaluation import Evaluation
-from glow_tf.training.guard import Guard
+from glow_tf.training.guard import DivergenceError, Guard
 from glow_tf.training.optimizer import make_optimizer
 from glow_tf.training.progress import Clock, Progress, rate_text
 from glow_tf.training.reports import Reports
@@ -149,6 +149,13 @@ class Trainer:
             if error.errno not in _NO_ROOM or isinstance(error, CheckpointError):
                 raise
             raise CheckpointError(self._checkpoints.no_room(error)) from error
+        except tf.errors.InvalidArgumentError as error:
+            if "not invertible" not in str(error):
+                raise
+            raise DivergenceError(
+                f"At step {self.step:,} the matrix of a 1x1 convolution is singular. --permutation=conv1x1, whose PLU "
+                "form cannot be, or a lower --learning_rate avoids that. The checkpoints are kept."
+            ) from error
         except _WORKER_LOST as error:
             if self._workers.count == 1:
                 raise

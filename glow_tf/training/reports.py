@@ -163,7 +163,7 @@ class Reports:
         return path
 
 
-def best_line(state: RunState) -> str | None:
+def best_line(state: RunState) -> str:
     """What the best evaluation so far was, for people."""
     best = float(state.best_bits_per_dim.read_value())
-    return f"{best:.3f} at step {int(state.best_step):,}" if math.isfinite(best) else None
+    return f"{best:.3f} test bits/dim at step {int(state.best_step):,}" if math.isfinite(best) else "no evaluation yet"

@@ -109,7 +109,7 @@ def test_adapter_by_hand():
     assert_close(adapter.forward(x), x * scale)
     assert_close(adapter.inverse(tf.constant(x)), x / scale)
     assert_close(adapter.forward_log_det_jacobian(tf.constant(x)), np.full(3, np.log(1.5)))
-    assert adapter.name == "adapted_scale"
+    assert adapter.name == "scale"
 
 
 def test_helpers():

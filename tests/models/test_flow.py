@@ -74,6 +74,55 @@ def test_decode_inverts_encode(n_bits, name):
     np.testing.assert_array_equal(again, images & (0xFF << (8 - n_bits) & 0xFF))
 
 
+@pytest.mark.parametrize(
+    ("name", "levels"),
+    [
+        *(("glow-colour", 2), ("glow-three-levels", 3), ("glow-labels", 1), ("glow-labels-only", 2)),
+        *(("glow-no-top-prior", 2), ("real_nvp", 2), ("real_nvp-two-levels", 3), ("nice", 1), ("nice-flat", 1)),
+    ],
+)
+def test_log_prob_is_the_sum_of_its_parts(name, levels):
+    config = CONFIGS[name]
+    flow, x, labels = random_flow(config), random_inputs(config), random_labels(config)
+    parts, z = flow.log_prob_parts(x, labels)
+    assert list(parts) == [f"{kind}/level_{n + 1}" for kind in ("log_det", "prior") for n in range(levels)]
+    assert {part.shape for part in parts.values()} == {(3,)}
+    assert_close(sum(part.numpy() for part in parts.values()), flow.distribution(labels).log_prob(x))
+    assert_close(z, flow.bijector(labels).forward(tf.identity(x)))
+    assert all(np.abs(part).min() > 0 for part in parts.values())
+
+
+def test_the_parts_of_a_prior_by_hand():
+    """What leaves at level 1 under the Gaussian that the split's convolution predicts from what stays."""
+    flow, x = random_flow(CONFIG), random_inputs(CONFIG)
+    parts, _ = flow.log_prob_parts(x)
+    layers = flow.bijector()._layers
+    h, log_det = layers[0].forward_and_log_det(x)
+    h, of_steps = layers[1].forward_and_log_det(h)
+    assert_close(parts["log_det/level_1"], log_det + of_steps)
+
+    stays, leaves = np.split(h.numpy(), 2, axis=-1)
+    kernel, bias, logs = (flow.named_variables()[f"layers/02_split/{n}"].numpy() for n in ("kernel", "bias", "logs"))
+    batch, height, width, channels = stays.shape
+    # A border of zeros, which an additional channel of ones marks.
+    padded = np.zeros([batch, height + 2, width + 2, channels + 1])
+    padded[:, :, :, -1] = 1
+    padded[:, 1:-1, 1:-1, :-1], padded[:, 1:-1, 1:-1, -1] = stays, 0
+    predicted = sum(padded[:, i : i + height, j : j + width] @ kernel[i, j] for i in range(3) for j in range(3))
+    predicted = (predicted + bias) * np.exp(3 * logs)
+    mean, log_stddev = predicted[..., 0::2], predicted[..., 1::2]
+    log_density = -0.5 * np.log(2 * np.pi) - log_stddev - 0.5 * ((leaves - mean) / np.exp(log_stddev)) ** 2
+    assert_close(parts["prior/level_1"], log_density.sum((1, 2, 3)))
+
+
+def test_parts_of_a_conditional_model_need_its_labels(conditional):
+    x = random_inputs(CONDITIONAL)
+    with pytest.raises(ValueError, match="labels in"):
+        conditional.log_prob_parts(x)
+    with pytest.raises(ValueError, match=r"Labels must have shape \[\] or \[3\]"):
+        conditional.log_prob_parts(x, [0, 1])
+
+
 def test_images_are_checked(flow):
     with pytest.raises(ValueError, match=r"must be uint8 .* these are float32.*distribution\(\)\.log_prob"):
         flow.bits_per_dim(tf.zeros([1, 4, 8, 3]))

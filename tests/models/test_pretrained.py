@@ -24,7 +24,7 @@ def test_it_has_the_bits_per_dim_its_flagfile_states(flow):
     # The noise is that of the training run's last evaluation, which depends on the batches.
     batches = data.test_batches(data.load_source("people", image_size=16), batch_size=32)
     result = Evaluator(flow, tf.distribute.get_strategy())(dequantized(batches, flow.config.n_bits, seed=0))
-    stated = float(FLAGFILE.read_text().split("# ")[3].split(" +- ")[0])
+    stated = float(FLAGFILE.read_text().split("Expect ")[1].split(" +- ")[0])
     assert result.mean == pytest.approx(stated, abs=0.0006)
 
 

@@ -1,64 +1,201 @@
-"""What a training run stores, and what it refuses to continue."""
-
-import dataclasses
+"""What a training run stores, what it reads again, and what it does about damaged files."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import glow_tf
 from glow_tf.models import storage
-from glow_tf.training.checkpoints import Checkpoints, claim_directory
+from glow_tf.training.checkpoints import Checkpoints
 from glow_tf.training.optimizer import steps_made
+from glow_tf.training.state import RunState
 from tests.training import helpers
+from tests.training.helpers import Parts
 
 
-def make(directory, **fields):
-    """A run in `directory`, with its checkpoints."""
-    run = helpers.Run(helpers.training(**fields))
-    return run, Checkpoints(directory, run.flow, run.optimizer, 2)
+def assert_same(actual, expected):
+    for a, b in zip(actual, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
-def state(run):
-    return [
-        *run.weights(),
-        *(a.numpy() for a in run.optimizer.averages),
-        *(v.numpy() for v in run.optimizer.variables),
-    ]
+def stems(directory):
+    return {file.stem for file in (directory / storage.CHECKPOINTS).glob("ckpt-*.index")}
+
+
+def file_of(directory, step, kind):
+    return directory / storage.CHECKPOINTS / f"ckpt-{step}.{kind}"
 
 
 def test_all_of_the_state_comes_back(tmp_path):
-    run, checkpoints = make(tmp_path)
-    run(3)
-    path = checkpoints.save(3)
-    again, others = make(tmp_path)
-    assert others.latest_step == 3
-    assert others.restore() == path
-    for a, b in zip(state(run), state(again), strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert steps_made(again.optimizer) == 3
+    parts = Parts(tmp_path)
+    parts.advance()
+    saved = parts.save(3)
+    again = Parts(tmp_path, seed=2)
+    assert again.checkpoints.latest_step == 3
+    path, damaged = again.checkpoints.restore()
+    assert (path, damaged) == (str(tmp_path / "checkpoints" / "ckpt-3"), [])
+    assert_same(again.values(), saved)
+    assert steps_made(again.optimizer) == 2
     assert again.flow.initialized
+    # Not merely equal lists: each counter in its own place.
+    assert (int(again.state.step), int(again.state.skipped), int(again.state.rollbacks)) == (2, 4, 0)
+    assert float(again.state.totals["steps"]) == 6
+    assert 0 < float(again.optimizer.schedule.factor) < 1
 
-    storage.save_config(helpers.CONFIG, tmp_path)
+    storage.save_config(helpers.TINY, tmp_path)
     raw, ema = (storage.load(tmp_path, weights=weights).named_variables(trainable=True) for weights in ("raw", "ema"))
-    for i, path in enumerate(run.flow.named_variables(trainable=True)):
-        np.testing.assert_array_equal(raw[path], run.weights()[i])
-        np.testing.assert_array_equal(ema[path], run.optimizer.averages[i])
+    for i, path in enumerate(parts.flow.named_variables(trainable=True)):
+        np.testing.assert_array_equal(raw[path], parts.variables[i])
+        np.testing.assert_array_equal(ema[path], parts.optimizer.averages[i])
     assert any(np.any(raw[path] != ema[path]) for path in raw)
 
 
 def test_nothing_to_restore(tmp_path):
-    _, checkpoints = make(tmp_path)
-    assert checkpoints.latest_step is None
-    assert checkpoints.restore() is None
+    parts = Parts(tmp_path / "new")
+    assert parts.checkpoints.latest_step is None
+    assert parts.checkpoints.restore() == (None, [])
+    assert not (tmp_path / "new").exists()
 
 
 def test_only_the_newest_are_kept(tmp_path):
-    _, checkpoints = make(tmp_path)
+    parts = Parts(tmp_path)
     for step in (1, 5, 20):
-        checkpoints.save(step)
-    indices = {file.stem for file in (tmp_path / storage.CHECKPOINTS).glob("*.index")}
-    assert indices == {"ckpt-5", "ckpt-20"}
-    assert checkpoints.latest_step == 20
+        parts.save(step)
+    assert stems(tmp_path) == {"ckpt-5", "ckpt-20"}
+    assert parts.checkpoints.latest_step == 20
+
+
+def test_some_are_kept_by_time(tmp_path):
+    parts = Parts(tmp_path, keep_checkpoints=1, keep_every_hours=1e-9)
+    for step in range(1, 5):
+        parts.save(step)
+    assert stems(tmp_path) == {"ckpt-1", "ckpt-2", "ckpt-3", "ckpt-4"}
+
+
+def test_rotation_goes_on_over_restarts(tmp_path):
+    """Each checkpoint by a program of its own, as on machines that are taken away now and then."""
+    for step in range(1, 6):
+        parts = Parts(tmp_path)
+        parts.checkpoints.restore()
+        parts.save(step)
+    assert stems(tmp_path) == {"ckpt-4", "ckpt-5"}
+
+
+def test_those_kept_by_time_stay_and_others_go_on_being_deleted_over_restarts(tmp_path):
+    """Three that were kept for good, then restarts within the hours until the next one."""
+    parts = Parts(tmp_path, keep_checkpoints=1, keep_every_hours=1e-9)
+    for step in range(1, 5):
+        parts.save(step)
+    for step in range(5, 9):
+        Parts(tmp_path, keep_checkpoints=1, keep_every_hours=24.0).save(step)
+    assert stems(tmp_path) == {"ckpt-1", "ckpt-2", "ckpt-3", "ckpt-8"}
+
+
+@pytest.mark.parametrize("list_file", ["missing", "empty", "garbage", "behind"])
+def test_a_damaged_list_of_checkpoints_does_no_harm(tmp_path, list_file):
+    """The list is a file of its own; the checkpoints themselves are what counts."""
+    parts = Parts(tmp_path)
+    parts.save(1)
+    file = tmp_path / "checkpoints" / "checkpoint"
+    before = file.read_bytes()
+    saved = parts.save(2)
+    if list_file == "missing":
+        file.unlink()
+    else:
+        file.write_bytes({"empty": b"", "garbage": bytes(range(128, 192)), "behind": before}[list_file])
+    again = Parts(tmp_path, seed=2)
+    path, damaged = again.checkpoints.restore()
+    assert path.endswith("ckpt-2") and not damaged
+    assert_same(again.values(), saved)
+    again.save(3)
+    assert stems(tmp_path) == {"ckpt-2", "ckpt-3"}
+    assert tf.train.latest_checkpoint(tmp_path / "checkpoints").endswith("ckpt-3")
+
+
+def truncate(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def flip_a_byte(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    file.write_bytes(content)
+
+
+DAMAGE = {
+    "data cut short": ("data-00000-of-00001", truncate),
+    "data empty": ("data-00000-of-00001", lambda file: file.write_bytes(b"")),
+    "data altered": ("data-00000-of-00001", flip_a_byte),
+    "data missing": ("data-00000-of-00001", lambda file: file.unlink()),
+    "index cut short": ("index", truncate),
+    "index empty": ("index", lambda file: file.write_bytes(b"")),
+    "index garbage": ("index", lambda file: file.write_bytes(bytes(range(256)) * 8)),
+    "index altered": ("index", flip_a_byte),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(tmp_path, kind):
+    parts = Parts(tmp_path)
+    first = parts.save(1)
+    parts.save(2)
+    suffix, damage = DAMAGE[kind]
+    damage(file_of(tmp_path, 2, suffix))
+    again = Parts(tmp_path, seed=2)
+    path, (line,) = again.checkpoints.restore()
+    assert path.endswith("ckpt-1")
+    assert "ckpt-2 is damaged: " in line and "\n" not in line and len(line) < 600
+    assert_same(again.values(), first)
+    folder = tmp_path / "checkpoints"
+    assert stems(tmp_path) == {"ckpt-1"} and again.checkpoints.latest_step == 1
+    assert {file.name for file in folder.glob("ckpt-2*")} <= {
+        "ckpt-2.index.damaged",
+        "ckpt-2.data-00000-of-00001.damaged",
+    }
+    assert (folder / "ckpt-2.index.damaged").exists()
+
+    saved = again.save(2)
+    path, damaged = parts.checkpoints.restore()
+    assert path.endswith("ckpt-2") and not damaged
+    assert_same(parts.values(), saved)
+    # A second time the files of the same names are in the way.
+    damage(file_of(tmp_path, 2, suffix))
+    path, (line,) = Parts(tmp_path).checkpoints.restore()
+    assert path.endswith("ckpt-1") and "ckpt-2 is damaged" in line
+
+
+def test_all_damaged(tmp_path):
+    parts = Parts(tmp_path)
+    for step in (1, 2):
+        parts.save(step)
+        truncate(file_of(tmp_path, step, "data-00000-of-00001"))
+    with pytest.raises(ValueError, match="No checkpoint .* can be read") as error:
+        Parts(tmp_path).checkpoints.restore()
+    message = str(error.value)
+    assert "ckpt-1 is damaged" in message and "ckpt-2 is damaged" in message
+    # Nothing is renamed: a backup of a single file may be put in its place.
+    assert stems(tmp_path) == {"ckpt-1", "ckpt-2"}
+
+
+def test_what_an_unfinished_write_leaves_is_removed(tmp_path):
+    parts = Parts(tmp_path)
+    saved = parts.save(1)
+    folder = tmp_path / "checkpoints"
+    (folder / "ckpt-7_temp").mkdir()
+    (folder / "ckpt-7_temp" / "part-00000-of-00001.data-00000-of-00001").write_bytes(b"half")
+    (folder / "ckpt-6.data-00000-of-00001").write_bytes(b"half")
+    (folder / "ckpt-5.index.tempstate123").write_bytes(b"half")
+    (folder / "ckpt-4.data-00000-of-00001.damaged").write_bytes(b"for people to look at")
+    again = Parts(tmp_path)
+    path, damaged = again.checkpoints.restore()
+    assert path.endswith("ckpt-1") and not damaged
+    assert_same(again.values(), saved)
+    again.save(2)
+    assert {file.name for file in folder.iterdir()} == {
+        "checkpoint",
+        *(f"ckpt-{step}.{kind}" for step in (1, 2) for kind in ("index", "data-00000-of-00001")),
+        "ckpt-4.data-00000-of-00001.damaged",
+    }
 
 
 @pytest.mark.parametrize(
@@ -67,61 +204,24 @@ def test_only_the_newest_are_kept(tmp_path):
         ({}, {"optimizer": "adam"}),
         ({"optimizer": "adam"}, {}),
         ({"ema_decay": 0.0}, {}),
+        ({}, {"config": glow_tf.nice((4, 4, 3), K=2, width=9, blocks=1, n_bits=5)}),
     ],
 )
-def test_another_optimizer_is_refused(tmp_path, saved, other):
-    make(tmp_path, **saved)[1].save(1)
-    _, checkpoints = make(tmp_path, **other)
-    with pytest.raises(ValueError, match="another optimizer or --ema_decay") as error:
-        checkpoints.restore()
+def test_what_does_not_fit_is_refused_and_not_taken_for_damage(tmp_path, saved, other):
+    Parts(tmp_path, **saved).save(1)
+    with pytest.raises(ValueError, match="ckpt-1 does not fit.*with other settings") as error:
+        Parts(tmp_path, **other).checkpoints.restore()
     assert len(str(error.value)) < 1000
-
-
-def test_the_averages_may_be_given_up(tmp_path):
-    run, checkpoints = make(tmp_path)
-    run(2)
-    checkpoints.save(2)
-    again, others = make(tmp_path, ema_decay=0.0)
-    others.restore()
-    for a, b in zip(run.weights(), again.weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
-    assert steps_made(again.optimizer) == 2
-
-
-@pytest.mark.parametrize("suffix", ["data-00000-of-00001", "index"])
-def test_a_damaged_checkpoint_is_refused(tmp_path, suffix):
-    make(tmp_path)[1].save(1)
-    (file,) = (tmp_path / storage.CHECKPOINTS).glob(f"*.{suffix}")
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    _, checkpoints = make(tmp_path)
-    with pytest.raises(ValueError, match="damaged"):
-        checkpoints.restore()
+    assert stems(tmp_path) == {"ckpt-1"}
 
 
 def test_a_checkpoint_of_two_replicas_is_continued_by_one(tmp_path):
     training = helpers.training()
-    two = helpers.Run(training, strategy=helpers.two_replicas())
+    two = helpers.Run(training, helpers.TINY, strategy=helpers.two_replicas())
     two(2)
-    Checkpoints(tmp_path, two.flow, two.optimizer, 2).save(2)
-    one, checkpoints = make(tmp_path)
-    checkpoints.restore()
-    for a, b in zip(two.weights(), one.weights(), strict=True):
-        np.testing.assert_array_equal(a, b)
+    Checkpoints(tmp_path, two.flow, two.optimizer, RunState(["loss"]), training).save(2)
+    one = Parts(tmp_path)
+    one.checkpoints.restore()
+    assert_same([v.numpy() for v in one.variables], two.weights())
     assert steps_made(one.optimizer) == 2
-    assert tf.reduce_all(one.flow.initialized)
-
-
-def test_a_directory_belongs_to_one_model(tmp_path):
-    directory = tmp_path / "runs" / "model"
-    claim_directory(directory, helpers.CONFIG)
-    claim_directory(directory, helpers.CONFIG)
-    assert storage.load_config(directory) == helpers.CONFIG
-    layers = list(helpers.CONFIG.layers)
-    layers[1] = dataclasses.replace(layers[1], width=64)
-    other = dataclasses.replace(helpers.CONFIG, layers=tuple(layers), n_bits=8)
-    with pytest.raises(ValueError) as error:
-        claim_directory(directory, other)
-    assert "n_bits: 5 here, 8 there" in str(error.value)
-    assert "layers[1].width: 4 here, 64 there" in str(error.value)
-    assert "--model_dir" in str(error.value)
-    assert storage.load_config(directory) == helpers.CONFIG
+    assert one.flow.initialized

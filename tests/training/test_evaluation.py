@@ -43,6 +43,12 @@ def test_mean_and_standard_error_by_hand(config):
     assert result.images == 11
     np.testing.assert_allclose(result.mean, mean, rtol=1e-6)
     np.testing.assert_allclose(result.standard_error, math.sqrt(((values - mean) ** 2).sum() / 10 / 11), rtol=1e-4)
+    nats, _ = flow.log_prob_parts(whole["x"], whole["labels"] if config.conditional else None)
+    assert result.parts.keys() == nats.keys()
+    for name, part in nats.items():
+        by_hand = -np.mean(part) / (config.dimensions * math.log(2))
+        np.testing.assert_allclose(result.parts[name], by_hand, rtol=1e-5, atol=1e-6, err_msg=name)
+    np.testing.assert_allclose(sum(result.parts.values()) + config.n_bits, result.mean, rtol=1e-6)
     if config.classifier:
         np.testing.assert_allclose(result.label_error, np.mean(parts["label_error"]), rtol=1e-6)
     else:
@@ -52,13 +58,14 @@ def test_mean_and_standard_error_by_hand(config):
 @pytest.mark.parametrize(("count", "size"), [(11, 4), (9, 4), (6, 6)])
 def test_two_replicas_find_what_one_finds(count, size):
     """Of 9 images in batches of 4 the last batch holds one, and leaves a replica with none."""
-    _, one = make()
-    _, two = make(strategy=helpers.two_replicas())
-    _, dataset = partial_batches(helpers.CONFIG, count, size)
+    _, one = make(helpers.TINY)
+    _, two = make(helpers.TINY, helpers.two_replicas())
+    _, dataset = partial_batches(helpers.TINY, count, size)
     a, b = one(dataset), two(dataset)
     assert (a.images, b.images) == (count, count)
     np.testing.assert_allclose(a.mean, b.mean, rtol=1e-6)
     np.testing.assert_allclose(a.standard_error, b.standard_error, rtol=1e-4)
+    assert a.parts == pytest.approx(b.parts, rel=1e-5, abs=1e-6)
 
 
 def test_an_evaluator_sees_the_weights_change():
@@ -73,14 +80,38 @@ def test_an_evaluator_sees_the_weights_change():
 
 
 def test_one_image_has_no_standard_error():
-    _, evaluator = make()
-    result = evaluator(partial_batches(helpers.CONFIG, 1, 4)[1])
+    _, evaluator = make(helpers.TINY)
+    result = evaluator(partial_batches(helpers.TINY, 1, 4)[1])
     assert result.images == 1
     assert math.isnan(result.standard_error)
 
 
+def test_it_is_what_the_flow_says_itself():
+    """The noise of batch i of seed s is that of the stateless seed [s, i]."""
+    flow, evaluator = make(helpers.TINY)
+    result = evaluator(helpers.batches(3, 4, helpers.TINY, seed=2))
+    images = helpers.random_images(12, helpers.TINY, seed=2)
+    bits = [flow.bits_per_dim(images[4 * i : 4 * i + 4], seed=tf.constant([2, i])) for i in range(3)]
+    np.testing.assert_allclose(result.mean, np.mean(bits), rtol=1e-6)
+
+
+def test_it_can_be_interrupted_between_two_batches():
+    seen = []
+
+    def interrupted():
+        seen.append(len(seen))
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+
+    flow, _ = make(helpers.TINY)
+    evaluator = Evaluator(flow, tf.distribute.OneDeviceStrategy("CPU:0"), interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        evaluator(helpers.batches(4, 4, helpers.TINY))
+    assert len(seen) == 3
+
+
 def test_no_images():
-    _, evaluator = make()
+    _, evaluator = make(helpers.TINY)
     with pytest.raises(ValueError, match="no images"):
         evaluator(helpers.batches(1, 4).take(0))
 

@@ -16,8 +16,9 @@ class Terminal(io.StringIO):
 
 
 def run(stream, **arguments):
-    with Progress(100, 20, 8, stream=stream, **arguments) as progress:
+    with Progress(100, 8, stream=stream, **arguments) as progress:
         progress.say("Continuing.")
+        progress.begin(20)
         for step in (30, 60, 100):
             progress.update(step, 3.14159, 1234.5)
     return stream.getvalue()
@@ -46,9 +47,37 @@ def test_terminals_get_a_bar():
     assert "Continuing.\n" in text
 
 
+def test_a_resumed_bar_begins_at_its_step():
+    """And tells the time that is left by the steps made since, not by those of the run before."""
+    stream = Terminal()
+    with Progress(1000, 8, stream=stream) as progress:
+        progress.begin(900)
+        assert "900/1000" in str(progress._bar)
+        before = progress._bar.format_dict
+        progress.update(901, 3.0, 1.0)
+        after = progress._bar.format_dict
+    assert (before["n"], before["initial"]) == (900, 900)
+    assert (after["n"], after["initial"], after["total"]) == (901, 900, 1000)
+    assert "901/1000" in stream.getvalue()
+
+
+def test_a_bar_can_go_back():
+    stream = Terminal()
+    with Progress(100, 8, stream=stream) as progress:
+        progress.update(50, 3.0, 1.0)
+        progress.begin(40)
+        progress.update(41, 3.0, 1.0)
+        assert progress._bar.format_dict["n"] == 41
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Terminal])
+def test_silent_is_silent(stream):
+    assert run(stream(), silent=True, seconds_between_lines=0) == ""
+
+
 def test_a_bar_is_closed_when_training_fails():
     stream = Terminal()
-    with pytest.raises(RuntimeError), Progress(100, 0, 8, stream=stream):
+    with pytest.raises(RuntimeError), Progress(100, 8, stream=stream):
         raise RuntimeError
     assert stream.getvalue().endswith("\n")
 
@@ -63,6 +92,6 @@ def test_durations(seconds, text):
 @pytest.mark.parametrize(("rate", "text"), [(1234.5, "1,23[45]"), (10.4, "10"), (0.0735, "0.073"), (2.5, "2.5")])
 def test_slow_models_have_a_rate_too(rate, text):
     stream = io.StringIO()
-    with Progress(2, 0, 1, stream=stream, seconds_between_lines=0) as progress:
+    with Progress(2, 1, stream=stream, seconds_between_lines=0) as progress:
         progress.update(1, 3.0, rate)
     assert re.search(rf" {text} images/s", stream.getvalue())

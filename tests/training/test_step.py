@@ -15,7 +15,7 @@ def assert_equal(a, b):
 
 
 def test_steps_in_one_call_equal_steps_one_by_one():
-    together, apart = helpers.Run(helpers.training()), helpers.Run(helpers.training())
+    together, apart = (helpers.Run(helpers.training(), helpers.TINY) for _ in range(2))
     means = together(4)
     single = [apart(1) for _ in range(4)]
     assert_equal(together.weights(), apart.weights())
@@ -26,7 +26,7 @@ def test_steps_in_one_call_equal_steps_one_by_one():
 
 
 def test_another_number_of_steps_is_not_compiled_anew():
-    run = helpers.Run(helpers.training())
+    run = helpers.Run(helpers.training(), helpers.TINY)
     run(1), run(2)
     assert run.train.experimental_get_tracing_count() == 1
 
@@ -38,6 +38,24 @@ def test_the_loss_falls():
     assert run(1)["loss"] < first - 0.1
 
 
+def test_networks_in_bfloat16_learn_too():
+    """The numbers reported and the weights are of float32, and near those of a run that is all float32."""
+    mixed, plain = (
+        helpers.Run(helpers.training(mixed_precision=mixed), helpers.TINY, steps=40) for mixed in (True, False)
+    )
+    # At first every network gives nought, whatever its precision.
+    first = mixed(1)["loss"]
+    assert first == plain(1)["loss"]
+    values, expected = mixed(4), plain(4)
+    assert 0 < abs(values["bits_per_dim"] - expected["bits_per_dim"]) < 0.01
+    np.testing.assert_allclose(values["gradient_norm"], expected["gradient_norm"], rtol=0.02)
+    mixed(34)
+    last = mixed.train(mixed.iterator, tf.constant(1))
+    assert float(last["loss"][0]) < first - 0.1
+    assert {value.dtype for name, value in last.items() if name != "finite"} == {tf.float32}
+    assert {weight.dtype for weight in mixed.weights()} == {np.dtype(np.float32)}
+
+
 def test_metrics_are_those_of_the_batch_before_its_update():
     run = helpers.Run(helpers.training(), helpers.LABELLED)
     batch = next(iter(helpers.batches(8, 8, helpers.LABELLED)))
@@ -46,7 +64,7 @@ def test_metrics_are_those_of_the_batch_before_its_update():
         loss = tf.reduce_mean(parts["loss"])
     norm = tf.linalg.global_norm(tape.gradient(loss, run.variables, unconnected_gradients="zero"))
     values = run(1)
-    assert values.keys() == {"loss", "bits_per_dim", "gradient_norm", "label_bits", "label_error"}
+    assert values.keys() == {"loss", "bits_per_dim", "gradient_norm", "label_bits", "label_error", "finite"}
     for name, part in parts.items():
         np.testing.assert_allclose(values[name], np.mean(part), rtol=1e-5, err_msg=name)
     np.testing.assert_allclose(values["gradient_norm"], norm, rtol=1e-4)
@@ -63,7 +81,7 @@ def test_the_classifier_learns_only_with_a_weight():
 def test_clipping_scales_the_whole_gradient():
     def step(clip_norm):
         config = helpers.training(clip_norm=clip_norm)
-        run = helpers.Run(config)
+        run = helpers.Run(config, helpers.TINY)
         given = [tf.Variable(tf.zeros_like(v)) for v in run.variables]
 
         class Optimizer:
@@ -74,7 +92,7 @@ def test_clipping_scales_the_whole_gradient():
                     variable.assign(gradient)
 
         train = make_train_function(run.flow, Optimizer(), run.strategy, config)
-        norm = float(train(run.iterator, tf.constant(1))["gradient_norm"])
+        norm = float(train(run.iterator, tf.constant(1))["gradient_norm"][0])
         return [v.numpy() for v in given], norm
 
     gradients, norm = step(0.0)
@@ -92,7 +110,7 @@ def test_clipping_changes_what_adamax_does_only_by_its_epsilon():
     """Adamax does not depend on the gradient's scale: the direction of an update is the same however tight the clip."""
     updates = []
     for clip_norm in (0.0, 0.1):
-        run = helpers.Run(helpers.training(clip_norm=clip_norm))
+        run = helpers.Run(helpers.training(clip_norm=clip_norm), helpers.TINY)
         before = run.weights()
         run(1)
         updates.append(np.concatenate([(a - b).ravel() for a, b in zip(run.weights(), before, strict=True)]))
@@ -100,22 +118,125 @@ def test_clipping_changes_what_adamax_does_only_by_its_epsilon():
     assert cosine > 0.99
 
 
-@pytest.mark.parametrize("fields", [{"ema_decay": 0.0}, {"clip_norm": 0.5, "ema_decay": 0.5}])
-def test_two_replicas_do_what_one_does(fields):
+def state(run):
+    """Every number of a run: weights, averages, and the optimizer's own, its count of updates among them."""
+    return [*run.weights(), *(v.numpy() for v in run.optimizer.variables)]
+
+
+def assert_same_updates(a, b, tolerance):
+    """The optimizer's own numbers are compared too: unlike Adamax's updates, they have the gradient's scale."""
+    for x, y in zip(state(a), state(b), strict=True):
+        np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance)
+
+
+@pytest.fixture(scope="module")
+def not_accumulated():
+    """Three steps of a model with a classifier, in float64."""
+    run = helpers.Run(helpers.training(label_loss_weight=0.5), helpers.LABELLED, dtype=tf.float64)
+    return run, run(3)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_batch_in_parts_gives_the_same_updates(not_accumulated, count):
+    expected, values = not_accumulated
+    config = helpers.training(label_loss_weight=0.5, accumulate_steps=count)
+    run = helpers.Run(config, helpers.LABELLED, dtype=tf.float64)
+    for name, value in run(3).items():
+        np.testing.assert_allclose(value, values[name], rtol=1e-11, err_msg=name)
+    assert_same_updates(run, expected, 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("model", "fields"),
+    [
+        (helpers.LABELLED, {"ema_decay": 0.0, "label_loss_weight": 0.5}),
+        (helpers.TINY, {"clip_norm": 0.5, "ema_decay": 0.5, "accumulate_steps": 2}),
+    ],
+)
+def test_two_replicas_do_what_one_does(model, fields):
     """In float64: Adamax divides by the gradient's size, and thereby makes of a rounding of nought a full step."""
     config = helpers.training(**fields)
-    one = helpers.Run(config, dtype=tf.float64)
-    two = helpers.Run(config, dtype=tf.float64, strategy=helpers.two_replicas())
+    one = helpers.Run(config, model, dtype=tf.float64)
+    two = helpers.Run(config, model, dtype=tf.float64, strategy=helpers.two_replicas())
     for _ in range(3):
         a, b = one(2), two(2)
         for name in a:
             np.testing.assert_allclose(a[name], b[name], rtol=1e-9, err_msg=name)
-    for x, y in zip(one.weights(), two.weights(), strict=True):
-        np.testing.assert_allclose(x, y, rtol=1e-7, atol=1e-9)
+    assert_same_updates(one, two, 1e-7)
     assert bool(two.optimizer.averages) == (config.ema_decay > 0)
-    for x, y in zip(one.optimizer.averages, two.optimizer.averages, strict=True):
-        np.testing.assert_allclose(x, y, rtol=1e-7, atol=1e-9)
     assert int(two.optimizer.iterations.value.read_value()) == 6
     for variable in two.variables:
         first, second = two.strategy.experimental_local_results(variable)
         np.testing.assert_array_equal(first, second)
+
+
+def poison(run, training, bad, config=helpers.TINY):
+    """Puts a NaN into the first image of the batches `bad` of a run."""
+
+    def one_nan(number, batch):
+        x = batch["x"]
+        nan = tf.one_hot(0, tf.size(x), on_value=np.nan, off_value=0.0, dtype=x.dtype)
+        wrong = tf.reduce_any(number == tf.constant(bad, tf.int64))
+        return {**batch, "x": tf.where(wrong, x + tf.reshape(nan, tf.shape(x)), x)}
+
+    data = helpers.batches(8, training.batch_size, config).enumerate().map(one_nan)
+    run.iterator = iter(run.strategy.experimental_distribute_dataset(data))
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["one replica", "two replicas"])
+def run_and_training(request):
+    training = helpers.training(clip_norm=0.5, ema_decay=0.5)
+    strategy = helpers.two_replicas() if request.param == 2 else None
+    return helpers.Run(training, helpers.TINY, strategy=strategy), training
+
+
+def test_a_batch_that_is_not_finite_changes_nothing(run_and_training):
+    """The NaN is in one image, of one replica."""
+    run, training = run_and_training
+    poison(run, training, bad=[2, 3])
+    made = run.train(run.iterator, tf.constant(2))
+    assert made["finite"].numpy().tolist() == [True, True]
+    before = state(run)
+
+    made = run.train(run.iterator, tf.constant(5))
+    # It ends the call: the next batch, likewise bad, is left to the next one.
+    assert made["finite"].numpy().tolist() == [False]
+    assert np.isnan(made["loss"].numpy()).all() and {len(v) for v in made.values()} == {1}
+    assert_equal(state(run), before)
+    assert run.train(run.iterator, tf.constant(1))["finite"].numpy().tolist() == [False]
+    assert_equal(state(run), before)
+    for variable in run.variables:
+        for copy in run.strategy.experimental_local_results(variable):
+            np.testing.assert_array_equal(copy, variable)
+
+    made = run.train(run.iterator, tf.constant(4))
+    assert made["finite"].numpy().tolist() == [True] * 4
+    assert np.isfinite(made["loss"]).all()
+    assert all(np.isfinite(value).all() for value in state(run))
+    assert any(np.any(a != b) for a, b in zip(state(run), before, strict=True))
+
+
+def test_good_steps_before_a_bad_one_count(run_and_training):
+    run, training = run_and_training
+    updates = int(run.optimizer.iterations.value.read_value())
+    poison(run, training, bad=[3])
+    made = run.train(run.iterator, tf.constant(8))
+    assert made["finite"].numpy().tolist() == [True, True, True, False]
+    assert np.isfinite(made["loss"].numpy()).tolist() == [True, True, True, False]
+    assert int(run.optimizer.iterations.value.read_value()) == updates + 3
+
+
+def test_a_gradient_too_large_for_a_float_changes_nothing(run_and_training):
+    """A scale of exp(50): the loss is finite, the square of the gradient is not."""
+    run, training = run_and_training
+    poison(run, training, bad=[])
+    (scale,) = (v for v in run.variables if "log_scale" in v.name)
+    value = scale.numpy()
+    scale.assign(np.concatenate([[50.0], value[1:]]).astype(np.float32))
+    before = state(run)
+    made = run.train(run.iterator, tf.constant(3))
+    assert made["finite"].numpy().tolist() == [False]
+    assert np.isfinite(made["loss"]).all() and np.isinf(made["gradient_norm"]).all()
+    assert_equal(state(run), before)
+    scale.assign(value)
+    assert run.train(run.iterator, tf.constant(1))["finite"].numpy().tolist() == [True]

@@ -37,6 +37,13 @@ def test_it_is_frozen_and_takes_keywords_only():
         ("temperature", -0.1),
         ("ema_decay", 1.0),
         ("ema_decay", -0.1),
+        ("accumulate_steps", 0),
+        ("max_skipped", 0),
+        ("max_rollbacks", -1),
+        ("shift", -1),
+        ("checkpoint_minutes", -1.0),
+        ("checkpoint_minutes", float("nan")),
+        ("keep_every_hours", -1.0),
     ],
 )
 def test_fields_out_of_range_are_named(field, value):
@@ -44,9 +51,16 @@ def test_fields_out_of_range_are_named(field, value):
         TrainingConfig(**{field: value})
 
 
+def test_parts_of_a_batch_are_of_one_size():
+    with pytest.raises(ValueError, match="batch_size=10 must be a multiple of accumulate_steps=4"):
+        TrainingConfig(batch_size=10, accumulate_steps=4)
+    TrainingConfig(batch_size=12, accumulate_steps=4)
+
+
 @pytest.mark.parametrize(
     "fields",
     [
+        {"checkpoint_minutes": 0.0, "keep_every_hours": 0.0, "max_rollbacks": 0, "shift": 0},
         {"warmup_steps": 0, "init_images": 0, "eval_every": 0, "sample_every": 0, "checkpoint_every": 0},
         {"ema_decay": 0.0, "clip_norm": 0.0, "temperature": 0.0, "label_loss_weight": 0.0, "seed": 0},
     ],

@@ -1,0 +1,104 @@
+"""Strategies by name, and one clear line where the devices are not there."""
+
+import json
+
+import pytest
+import tensorflow as tf
+
+from glow_tf.training import devices
+from glow_tf.training.devices import make_strategy
+
+# tests/conftest.py has split the CPU into so many.
+CPUS = 4
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    """These tests are about the CPU, also where there is a GPU."""
+    listed = tf.config.list_physical_devices
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [] if kind == "GPU" else listed(kind))
+
+
+def test_mirrored_splits_the_cpu(no_gpu):
+    strategy = make_strategy("mirrored", CPUS)
+    assert isinstance(strategy, tf.distribute.MirroredStrategy)
+    assert strategy.num_replicas_in_sync == CPUS
+    names = [str(device).rpartition("/")[2] for device in strategy.extended.worker_devices]
+    assert names == [f"device:CPU:{i}" for i in range(CPUS)]
+
+
+def test_one_device(no_gpu):
+    strategy = make_strategy("one_device")
+    assert isinstance(strategy, tf.distribute.OneDeviceStrategy)
+    assert strategy.num_replicas_in_sync == 1
+
+
+def test_the_cpu_cannot_be_split_in_another_way_later(no_gpu):
+    tf.zeros([])
+    with pytest.raises(ValueError, match="cannot be split into 3 once TensorFlow has begun"):
+        make_strategy("mirrored", 3)
+
+
+@pytest.mark.parametrize("name", ["one_device", "tpu"])
+def test_replicas_where_they_do_not_apply(name):
+    with pytest.raises(ValueError, match=f"--num_replicas=2 does not apply to --strategy={name}"):
+        make_strategy(name, 2)
+
+
+def test_unknown_strategies():
+    with pytest.raises(ValueError, match="strategy='cluster' is not one of mirrored, multi_worker, tpu, one_device"):
+        make_strategy("cluster")
+
+
+def test_more_replicas_than_gpus(monkeypatch):
+    gpus = [tf.config.PhysicalDevice(f"/physical_device:GPU:{i}", "GPU") for i in range(2)]
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus if kind == "GPU" else [])
+    with pytest.raises(ValueError, match="--num_replicas=3 is more than the 2 GPUs of this machine"):
+        make_strategy("mirrored", 3)
+
+
+def test_a_worker_without_gpus_is_one_replica(no_gpu):
+    with pytest.raises(ValueError, match="--num_replicas=2: this worker has no GPU"):
+        make_strategy("multi_worker", 2)
+
+
+TWO = {"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 0}}
+WRONG = {
+    "not set": (None, "it is not set"),
+    "empty": ("", "it is not set"),
+    "no JSON": ("{worker", "does not name this worker"),
+    "a list": ("[]", "does not name this worker"),
+    "no task": (json.dumps({"cluster": TWO["cluster"]}), "KeyError"),
+    "no cluster": (json.dumps({"task": TWO["task"]}), "KeyError"),
+    "an index too large": (json.dumps({**TWO, "task": {"type": "worker", "index": 2}}), "2 is not in range"),
+    "a negative index": (json.dumps({**TWO, "task": {"type": "worker", "index": -1}}), "-1 is not in range"),
+    "another type": (json.dumps({**TWO, "task": {"type": "chief", "index": 0}}), "KeyError"),
+    "an index that is no number": (json.dumps({**TWO, "task": {"type": "worker", "index": "b"}}), "ValueError"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_tf_config_is_shown_a_right_one(no_gpu, monkeypatch, name):
+    text, message = WRONG[name]
+    if text is None:
+        monkeypatch.delenv("TF_CONFIG", raising=False)
+    else:
+        monkeypatch.setenv("TF_CONFIG", text)
+    with pytest.raises(ValueError, match=message) as error:
+        make_strategy("multi_worker")
+    line = str(error.value)
+    assert "\n" not in line and "--strategy=multi_worker" in line
+    devices.check_tf_config(line.partition("TF_CONFIG='")[2].rpartition("'")[0])
+
+
+@pytest.mark.parametrize("index", [0, 1, "1"])
+def test_right_ones(index):
+    devices.check_tf_config(json.dumps({**TWO, "task": {"type": "worker", "index": index}}))
+
+
+def test_no_tpu(monkeypatch):
+    monkeypatch.delenv("TPU_NAME", raising=False)
+    with pytest.raises(ValueError, match="--strategy=tpu finds no TPU") as error:
+        make_strategy("tpu")
+    assert "\n" not in str(error.value)
+    assert "--strategy=mirrored" in str(error.value)

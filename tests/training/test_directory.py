@@ -1,0 +1,129 @@
+"""Whose a model directory is, and what may change between two runs in it."""
+
+import dataclasses
+import json
+
+import pytest
+
+from glow_tf.models import storage
+from glow_tf.training import directory as model_directory
+from glow_tf.training.config import TrainingConfig
+from tests.training import helpers
+
+DATA = "people: 8x8x3, no labels, 40 train + 10 test images"
+
+
+@pytest.fixture
+def claimed(tmp_path):
+    """A directory of a run with the default settings."""
+    directory = tmp_path / "runs" / "model"
+    model_directory.claim(directory, helpers.CONFIG, TrainingConfig(), DATA)
+    return directory
+
+
+def check(directory, config=helpers.CONFIG, data=DATA, **fields):
+    return model_directory.check(directory, config, TrainingConfig(**fields), data)
+
+
+def test_a_new_directory_is_free_and_not_made(tmp_path):
+    assert check(tmp_path / "new") == []
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_same_run_goes_on_without_a_word(claimed):
+    assert check(claimed) == []
+    assert storage.load_config(claimed) == helpers.CONFIG
+    written = json.loads((claimed / "training.json").read_text())
+    assert (written["batch_size"], written["optimizer"], written["data"]) == (64, "adamax", DATA)
+    model_directory.claim(claimed, helpers.CONFIG, TrainingConfig(), DATA)
+    assert {file.name for file in claimed.iterdir()} == {"config.json", "training.json"}
+
+
+def test_it_belongs_to_one_model(claimed):
+    layers = list(helpers.CONFIG.layers)
+    layers[1] = dataclasses.replace(layers[1], width=64)
+    with pytest.raises(ValueError) as error:
+        check(claimed, dataclasses.replace(helpers.CONFIG, layers=tuple(layers), n_bits=8))
+    message = str(error.value)
+    assert "another model" in message and "--model_dir" in message
+    assert "n_bits: 5 here, 8 there" in message
+    assert "layers[1].width: 4 here, 64 there" in message
+    assert "gradient:" not in message
+    assert storage.load_config(claimed) == helpers.CONFIG
+
+
+def test_how_the_gradient_is_computed_may_change(claimed):
+    stored = dataclasses.replace(helpers.CONFIG, gradient="stored")
+    assert check(claimed, stored) == []
+    with pytest.raises(ValueError) as error:
+        check(claimed, dataclasses.replace(stored, n_bits=8))
+    assert "gradient:" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("before", "fields", "line"),
+    [
+        ({}, {"optimizer": "adam"}, "optimizer: adamax here, adam there"),
+        ({}, {"ema_decay": 0.0}, "ema_decay: 0.999 here, 0.0 there"),
+        ({"ema_decay": 0.0}, {"ema_decay": 0.5}, "ema_decay: 0.0 here, 0.5 there"),
+    ],
+)
+def test_an_optimizer_with_other_state_is_refused(tmp_path, before, fields, line):
+    model_directory.claim(tmp_path, helpers.CONFIG, TrainingConfig(**before), DATA)
+    with pytest.raises(ValueError, match="a run with another optimizer") as error:
+        check(tmp_path, **fields)
+    assert [listed.strip() for listed in str(error.value).splitlines()[1:]] == [line]
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({"learning_rate": 5e-4}, "learning_rate: 0.001 before, 0.0005 now"),
+        ({"ema_decay": 0.5}, "ema_decay: 0.999 before, 0.5 now"),
+        ({"batch_size": 32}, "batch_size: 64 before, 32 now"),
+        ({"seed": 3}, "seed: 0 before, 3 now"),
+        ({"mixed_precision": True}, "mixed_precision: False before, True now"),
+        ({"max_skipped": 9}, "max_skipped: 5 before, 9 now"),
+        ({"data": "others"}, f"data: {DATA} before, others now"),
+    ],
+)
+def test_what_changes_the_weights_to_come_gives_a_notice(claimed, fields, line):
+    assert check(claimed, **fields) == [line]
+
+
+def test_several_notices(claimed):
+    assert len(check(claimed, learning_rate=1.0, flip=True, shift=2, steps=7)) == 3
+
+
+def test_reporting_may_change_without_a_word(claimed):
+    reporting = {
+        **{"steps": 7, "steps_per_call": 3, "log_every": 3, "eval_every": 3, "eval_images": 3, "sample_every": 3},
+        **{"samples": 3, "temperature": 0.3, "checkpoint_every": 3, "checkpoint_minutes": 3.0},
+        **{"keep_checkpoints": 2, "keep_every_hours": 3.0},
+    }
+    assert check(claimed, **reporting) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "3", "{}", '{"optimizer": "adam"}', '{"optimizer": "ad', b"\xff\xfe\x00"]
+)
+def test_a_damaged_record_is_no_obstacle(claimed, text):
+    file = claimed / "training.json"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert check(claimed, optimizer="adam") == []
+    model_directory.claim(claimed, helpers.CONFIG, TrainingConfig(optimizer="adam"), DATA)
+    assert check(claimed, optimizer="adam") == []
+
+
+def test_a_record_of_an_older_version_lacks_fields(claimed):
+    file = claimed / "training.json"
+    fields = json.loads(file.read_text())
+    del fields["shift"]
+    file.write_text(json.dumps(fields))
+    assert check(claimed) == ["shift: None before, 0 now"]
+
+
+def test_a_damaged_config_is_named(claimed):
+    (claimed / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="config.json"):
+        check(claimed)

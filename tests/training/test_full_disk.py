@@ -1,0 +1,160 @@
+"""A full disk is one clear error; the checkpoints before it stay, and the run goes on once there is room."""
+
+import contextlib
+import pathlib
+import resource
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from tests.training.processes import (
+    SHORT,
+    Process,
+    assert_same_run,
+    begin_uninterrupted,
+    checkpoint_steps,
+    files,
+    metrics,
+    uninterrupted,
+)
+
+# They differ where checkpoints are written at other steps, or more of them are kept.
+CHECKPOINT_FILES = ("checkpoints/ckpt-",)
+
+
+class SmallDisk:
+    """A file system of `size` bytes in memory, mounted for as long as it is entered, and seen through `path`.
+
+    It is mounted in a namespace of its own, for which no rights are needed, by a process that keeps it there.
+    """
+
+    def __init__(self, directory: pathlib.Path, size: int):
+        mount = 'mount -t tmpfs -o "size=$1" tmpfs "$0" && echo mounted && exec cat'
+        self._keeper = subprocess.Popen(
+            ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", mount, str(directory), str(size)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        # What the keeper sees at `directory`.
+        self.path = pathlib.Path(f"/proc/{self._keeper.pid}/root{directory}")
+        self._filler = self.path / "filler"
+
+    def __enter__(self) -> "SmallDisk":
+        if self._keeper.stdout.readline() != "mounted\n":
+            self.__exit__()
+            pytest.skip(f"no file system can be mounted here: {self._keeper.stderr.read().strip()}")
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._keeper.stdin.close()
+        self._keeper.wait()
+
+    def fill(self, left: int = 0) -> None:
+        """Leaves so many bytes, of which a file takes a multiple of 4,096."""
+        with self._filler.open("wb", buffering=0) as file:
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(bytes(4096))
+            file.truncate(file.tell() - left)
+
+    def make_room(self) -> None:
+        """Takes back `fill`."""
+        self._filler.unlink()
+
+
+def assert_one_clear_error(process: Process, what: str = "cannot be written to") -> None:
+    """Asserts that a process ends in one line that says what is wrong, where, and what is left."""
+    assert process.end() == 1
+    (line,) = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in process.stderr
+    assert process.stderr.endswith(f"{line}\n")
+    assert what in line
+    assert str(process.directory) in line
+    left = checkpoint_steps(process.directory)
+    rest = f"The checkpoint of step {left[-1]:,} is untouched." if left else "There is no checkpoint before it."
+    assert rest in line
+    assert "Make room and run the same command again." in line
+    names = [name for name in files(process.directory) if name.startswith("checkpoints/")]
+    assert [name for name in names if "_temp" in name or ".tmp" in name] == []
+
+
+def finish(directory: pathlib.Path, arguments: tuple[str, ...]) -> str:
+    """Runs to the end and returns what was written to stderr."""
+    with Process(directory, arguments) as process:
+        assert process.end() == 0, process.stderr
+        return process.stderr
+
+
+def test_a_checkpoint_that_does_not_fit(tmp_path):
+    begin_uninterrupted(*SHORT)
+    directory = tmp_path / "run"
+    with Process(directory, SHORT) as process:
+        assert process.wait_for_steps(1), process.stderr
+        process.send(signal.SIGTERM)
+        assert process.end() == 143
+    step = checkpoint_steps(directory)[-1]
+    (data,) = directory.glob(f"checkpoints/ckpt-{step}.data-*")
+    contents = data.read_bytes()
+    half = len(contents) // 2
+
+    def limit_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (half, half))
+
+    with Process(directory, SHORT, preexec_fn=limit_files) as process:
+        assert_one_clear_error(process, "File too large")
+    assert checkpoint_steps(directory)[-1] == step
+    assert data.read_bytes() == contents
+    assert f"Continuing at step {step} from" in finish(directory, SHORT)
+    assert_same_run(directory, uninterrupted(*SHORT))
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up(tmp_path):
+    begin_uninterrupted(*SHORT)
+    # Checkpoints of some 140 kB, of which all are kept.
+    kept = (*SHORT, "--keep_checkpoints=100")
+    with SmallDisk(tmp_path, 2**20) as disk:
+        with Process(disk.path / "run", kept) as process:
+            assert_one_clear_error(process, "No space left on device")
+        steps = checkpoint_steps(disk.path / "run")
+        assert 2 <= len(steps) < 20
+        shutil.copytree(disk.path / "run", tmp_path / "run")
+    assert f"Continuing at step {steps[-1]} from" in finish(tmp_path / "run", SHORT)
+    assert_same_run(tmp_path / "run", uninterrupted(*SHORT), apart_from=CHECKPOINT_FILES)
+
+
+def _there(name: str):
+    return lambda directory: (directory / name).exists()
+
+
+# When the disk fills up, and how many bytes are left: of small files before a large one some can still be written.
+MOMENTS = {
+    "before anything is written": (lambda directory: True, 0),
+    "before the first step": (_there("training.json"), 0),
+    "between two checkpoints": (_there("checkpoints/ckpt-2.index"), 0),
+    "before an evaluation": (_there("samples/step_0000010.png"), 0),
+    "before the best weights": (_there("samples/step_0000010.png"), 16384),
+    "before the last samples": (_there("checkpoints/ckpt-20.index"), 0),
+    "before the export": (lambda directory: [line["step"] for line in metrics(directory, "test")] == [10, 20], 0),
+    "in the export": (lambda directory: [line["step"] for line in metrics(directory, "test")] == [10, 20], 65536),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_disk_that_is_full(tmp_path, moment):
+    begin_uninterrupted(*SHORT)
+    is_there, left = MOMENTS[moment]
+    with SmallDisk(tmp_path, 32 * 2**20) as disk:
+        directory = disk.path / "run"
+        with Process(directory, SHORT) as process:
+            assert process.wait_until(lambda: is_there(directory), every=0.0005), process.stderr
+            disk.fill(left)
+            assert_one_clear_error(process)
+        disk.make_room()
+        finish(directory, SHORT)
+        assert_same_run(directory, uninterrupted(*SHORT))

@@ -1,0 +1,177 @@
+"""Steps that are skipped, the layer that is named, and the way back to a checkpoint."""
+
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import glow_tf
+from glow_tf.training.guard import DivergenceError, Guard
+from tests.training import helpers
+
+TWO_LEVELS = glow_tf.glow((8, 8, 3), K=2, L=2, width=4, n_bits=5)
+BAD = {"loss": float("nan"), "gradient_norm": float("inf")}
+
+
+class Guarded:
+    """A guard, the parts it guards, what it says, and the numbers of the batches it asks for."""
+
+    def __init__(self, directory, config=helpers.TINY, x=None, **fields):
+        self.parts = helpers.Parts(directory, config, **fields)
+        self.parts.flow.initialize(helpers.random_images(16, config))
+        (batch,) = helpers.batches(1, self.parts.training.batch_size, config)
+        self.batch = batch if x is None else {**batch, "x": x(batch["x"].numpy())}
+        self.said, self.asked = [], []
+        parts = self.parts
+        self.guard = Guard(
+            parts.flow, parts.state, parts.optimizer.schedule, parts.checkpoints, parts.training, self._batch_of
+        )
+
+    def _batch_of(self, step):
+        self.asked.append(step)
+        return self.batch
+
+    def after(self, step, **values):
+        return self.guard.after(step, {**BAD, **values}, self.said.append)
+
+    def set(self, path, index, value):
+        variable = self.parts.flow.named_variables()[path]
+        numbers = variable.numpy()
+        numbers[index] = value
+        variable.assign(numbers)
+
+    def counts(self):
+        state = self.parts.state
+        return [int(v) for v in (state.skipped, state.skipped_in_a_row, state.rollbacks)]
+
+    def factor(self):
+        return float(self.parts.optimizer.schedule.factor)
+
+
+def test_a_single_step_is_skipped_and_told(tmp_path):
+    guarded = Guarded(tmp_path, TWO_LEVELS)
+    guarded.set("layers/04_steps/actnorm/logs", (1, 3), 100.0)
+    before = guarded.parts.values()[: len(guarded.parts.variables)]
+    assert guarded.after(1234, loss=float("nan"), gradient_norm=12.34567) is False
+    assert guarded.said == [
+        "step 1,234: update skipped, as the loss is nan and the norm of its gradient 12.35. First to go bad: "
+        "level 2, step 2 of 2, actnorm: its output. (1 in a row, 1 in all)"
+    ]
+    # The batch of a step is the one before it in number.
+    assert guarded.asked == [1233]
+    assert guarded.counts() == [1, 1, 0] and guarded.factor() == 1
+    for a, b in zip(guarded.parts.values(), before, strict=False):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("path", "index", "value", "where"),
+    [
+        (
+            "layers/01_steps/network/conv2/kernel",
+            (0, 0, 0, 2, 1),
+            np.nan,
+            "level 1, step 1 of 2, coupling: its output",
+        ),
+        ("layers/02_split/bias", (3,), np.inf, "level 1, split: its log-det"),
+        # Sums to a finite output; the gradient of its scale has the square of it.
+        (
+            "layers/04_steps/network/conv3/bias",
+            (1, 0),
+            1e21,
+            "level 2, step 2 of 2, coupling: the gradient of network/conv3/log_scale",
+        ),
+    ],
+)
+def test_the_layer_is_named(tmp_path, path, index, value, where):
+    config = glow_tf.glow((8, 8, 3), K=2, L=2, width=4, n_bits=5, coupling="additive", learn_top=False)
+    guarded = Guarded(tmp_path, config)
+    guarded.set(path, index, value)
+    guarded.after(1)
+    assert f"First to go bad: {where}. (" in guarded.said[0]
+
+
+def test_a_batch_that_is_bad_itself(tmp_path):
+    """In the last image, of the last of four parts."""
+
+    def x(values):
+        values[-1, 0, 0, 0] = np.nan
+        return tf.constant(values)
+
+    guarded = Guarded(tmp_path, x=x, accumulate_steps=4)
+    guarded.after(1)
+    assert "First to go bad: the batch itself, before the first layer. (" in guarded.said[0]
+
+
+def test_a_classifier_is_no_layer_of_the_flow(tmp_path):
+    """Every layer is sound, and the norm of the gradient is not what is wrong."""
+    guarded = Guarded(tmp_path, helpers.LABELLED)
+    guarded.set("classifier/kernel", (0, 0), np.nan)
+    guarded.after(1)
+    assert "classifier" in guarded.said[0]
+    assert "exceeds what a float can hold" not in guarded.said[0]
+
+
+def test_a_norm_that_is_too_large_by_itself(tmp_path):
+    guarded = Guarded(tmp_path)
+    guarded.set("layers/02_scale/log_scale", (3,), 50.0)
+    guarded.after(1, loss=1e20)
+    assert "the loss is 1e+20" in guarded.said[0]
+    assert "no layer by itself; the norm of the whole gradient" in guarded.said[0]
+
+
+def test_several_in_a_row_lead_back_to_the_last_checkpoint(tmp_path):
+    guarded = Guarded(tmp_path, max_skipped=3)
+    parts = guarded.parts
+    parts.save(1)
+    saved = parts.save(2)
+    step = int(parts.state.step)
+    parts.advance()
+    parts.optimizer.schedule.factor.assign(1.0)
+    skipped = int(parts.state.skipped)
+
+    assert [guarded.after(n) for n in (11, 12, 13)] == [False, False, True]
+    assert int(parts.state.step) == step
+    # What happened since is not forgotten, though the weights are.
+    assert guarded.counts() == [skipped + 3, 0, 1]
+    assert guarded.factor() == 0.5
+    for variable, value in zip(parts.flow.variables, saved, strict=False):
+        np.testing.assert_array_equal(variable, value)
+    assert re.fullmatch(rf"Back to step {step} \(.*ckpt-2\), with 0.5 times the learning rate\.", guarded.said[-1])
+
+    # A step that is made in between begins the count anew; the loop sets it.
+    assert [guarded.after(n) for n in (21, 22)] == [False, False]
+    parts.state.skipped_in_a_row.assign(0)
+    assert [guarded.after(n) for n in (24, 25, 26)] == [False, False, True]
+    assert guarded.counts() == [skipped + 8, 0, 2]
+    assert guarded.factor() == 0.25
+
+
+def test_after_so_many_returns_it_gives_up(tmp_path):
+    guarded = Guarded(tmp_path, max_skipped=1, max_rollbacks=2)
+    guarded.parts.checkpoints.save(0)
+    guarded.set("layers/02_scale/log_scale", (3,), np.nan)
+    assert guarded.after(5) is True
+    assert guarded.after(5) is True
+    guarded.set("layers/02_scale/log_scale", (3,), np.nan)
+    with pytest.raises(DivergenceError) as error:
+        guarded.after(5)
+    message = str(error.value)
+    assert "At step 5 loss or gradient were not finite 1 times in a row, after 2 returns to a checkpoint" in message
+    assert "First to go bad: level 1, scale: its output" in message
+    assert "--learning_rate" in message and "\n" not in message
+
+
+def test_no_returns_allowed(tmp_path):
+    guarded = Guarded(tmp_path, max_skipped=1, max_rollbacks=0)
+    guarded.parts.checkpoints.save(0)
+    with pytest.raises(DivergenceError, match="after 0 returns"):
+        guarded.after(5)
+
+
+def test_no_checkpoint_to_go_back_to(tmp_path):
+    guarded = Guarded(tmp_path, max_skipped=2)
+    assert guarded.after(1) is False
+    with pytest.raises(DivergenceError, match="At step 2 .* 2 times in a row, and there is no checkpoint to go back"):
+        guarded.after(2)

@@ -1,0 +1,69 @@
+"""Runs on 1, 2 and 4 replicas, and in 1, 2 and 4 parts, follow one curve."""
+
+import functools
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.training.processes import TINY, Process, last_step, metrics, tensors
+
+STEPS = 20
+# The defaults of optimizer, learning rate and clipping. Only the first checkpoint is looked at.
+CURVE = (*TINY, f"--steps={STEPS + 1}", "--checkpoint_every=1000", "--eval_every=0", "--sample_every=0")
+BITS_PER_DIM = 1e-4
+
+
+@functools.cache
+def run(*arguments: str) -> tuple[list[dict], dict[str, bytes]]:
+    """The train lines of the first steps of a run with these flags, and the checkpoint it began with."""
+    with tempfile.TemporaryDirectory() as parent:
+        directory = Path(parent) / "run"
+        with Process(directory, (*CURVE, *arguments)) as process:
+            # What comes after them, the evaluation and the export, takes longer than they do.
+            assert process.wait_until(lambda: last_step(directory) >= STEPS), process.stderr
+        return metrics(directory)[:STEPS], tensors(directory / "checkpoints/ckpt-0")
+
+
+def assert_same_curve(arguments: tuple[str, ...], expected: tuple[str, ...]) -> None:
+    """Asserts that two runs begin with the same weights, and report the same bits/dim up to `BITS_PER_DIM`."""
+    lines, start = run(*arguments)
+    expected_lines, expected_start = run(*expected)
+    differing = [name for name in expected_start if start.get(name) != expected_start[name]]
+    assert differing == []
+    assert start.keys() == expected_start.keys()
+    assert [line["step"] for line in lines] == [line["step"] for line in expected_lines] == list(range(1, STEPS + 1))
+    # A curve that is flat would say nothing of the gradients.
+    assert expected_lines[-1]["bits_per_dim"] < expected_lines[0]["bits_per_dim"] - 0.05
+    differences = [abs(a["bits_per_dim"] - b["bits_per_dim"]) for a, b in zip(lines, expected_lines, strict=True)]
+    print(f"{' '.join(arguments)}: {max(differences):.2g} bits/dim")
+    assert max(differences) < BITS_PER_DIM, differences
+
+
+def replicas(count: int) -> tuple[str, ...]:
+    return ("--strategy=mirrored", f"--num_replicas={count}")
+
+
+def test_two_replicas_follow_the_curve_of_one():
+    assert_same_curve(replicas(2), replicas(1))
+
+
+@pytest.mark.slow
+def test_four_replicas_follow_the_curve_of_one():
+    assert_same_curve(replicas(4), replicas(1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parts", [2, 4])
+def test_accumulated_gradients_follow_the_curve_of_whole_ones(parts):
+    assert_same_curve((*replicas(1), f"--accumulate_steps={parts}"), replicas(1))
+
+
+@pytest.mark.slow
+def test_parts_on_two_replicas_follow_the_curve_of_one():
+    assert_same_curve((*replicas(2), "--accumulate_steps=2"), replicas(1))
+
+
+@pytest.mark.slow
+def test_one_device_is_one_replica():
+    assert run("--strategy=one_device") == run(*replicas(1))

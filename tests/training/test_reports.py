@@ -1,0 +1,238 @@
+"""What reports write: the best weights, health, pictures, and the pages of TensorBoard."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing import event_accumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
+
+import glow_tf
+from glow_tf.data import load_source, test_batches
+from glow_tf.models import storage
+from glow_tf.training.batches import dequantized
+from glow_tf.training.loss import losses
+from glow_tf.training.reports import Reports, best_line
+from tests.training import helpers
+
+# Images of 8 bits come back whole.
+CONFIG = dataclasses.replace(helpers.CONFIG, n_bits=8)
+
+
+class Reported:
+    """Reports of a model whose weights and averages the tests set, without training."""
+
+    def __init__(self, directory, data, config, *, write=True, **fields):
+        parts = helpers.Parts(directory, config, samples=4, **fields)
+        parts.flow.initialize(helpers.random_images(16, config))
+        self.source = load_source("arrays", data_dir=str(data), test_size=11)
+        strategy = tf.distribute.OneDeviceStrategy("CPU:0")
+        arguments = (parts.flow, parts.optimizer, parts.state, strategy, parts.training, self.source, directory)
+        self.reports = Reports(*arguments, write=write, interrupted=lambda: None)
+        self.parts, self.directory, self.said = parts, directory, []
+        # One update: before it there are no averages.
+        weights = [v.numpy() for v in parts.variables]
+        parts.optimizer.apply([tf.zeros_like(v) for v in parts.variables], parts.variables)
+        for variable, average, weight in zip(parts.variables, parts.optimizer.averages, weights, strict=True):
+            variable.assign(weight)
+            average.assign(weight)
+        self.weights = weights
+        self.reports.begin(0)
+
+    def evaluate(self, step, *, shift=0.0, limit=None):
+        """Evaluates with averages that are off by `shift`, the more the worse, and weights that are far off."""
+        self.parts.state.step.assign(step)
+        paths = self.parts.flow.named_variables(trainable=True)
+        for path, variable, average, weight in zip(
+            paths, self.parts.variables, self.parts.optimizer.averages, self.weights, strict=True
+        ):
+            off = np.ones_like(weight) if path.endswith(("bias", "log_scale")) else np.zeros_like(weight)
+            average.assign(weight + shift * off)
+            variable.assign(weight + 5 * off)
+        return self.reports.evaluate(self.said.append, limit)
+
+    def lines(self, kind):
+        parsed = [json.loads(line) for line in (self.directory / "metrics.jsonl").read_text().splitlines()]
+        return [line for line in parsed if line["kind"] == kind]
+
+
+def data_of(folder, config):
+    path = folder / "images.npz"
+    np.savez(path, images=helpers.random_images(51, config), labels=np.arange(51) % 3)
+    return path
+
+
+@pytest.fixture(scope="module")
+def reported(tmp_path_factory):
+    """A Glow of two levels, evaluated once, with a grid of samples."""
+    directory = tmp_path_factory.mktemp("glow")
+    reported = Reported(directory, data_of(directory, CONFIG), CONFIG)
+    result = reported.evaluate(7)
+    reported.reports.save_samples()
+    reported.reports.write("train", {"loss": 3.0})
+    reported.reports.flush()
+    return reported, result
+
+
+@pytest.fixture(scope="module")
+def accumulator(reported):
+    accumulator = event_accumulator.EventAccumulator(str(reported[0].directory / "tensorboard"))
+    accumulator.Reload()
+    return accumulator
+
+
+def test_an_evaluation_is_of_the_averages_on_all_held_out_images(reported):
+    reported, result = reported
+    flow = glow_tf.Flow(CONFIG)
+    for variable, weight in zip(flow.named_variables(trainable=True).values(), reported.weights, strict=True):
+        variable.assign(weight)
+    for path, variable in flow.named_variables().items():
+        if not variable.trainable:
+            variable.assign(reported.parts.flow.named_variables()[path])
+    batches = dequantized(test_batches(reported.source, 8), 8, seed=0)
+    values = np.concatenate([losses(flow, b["x"], None, 0.0)["bits_per_dim"] for b in batches])
+    assert result.images == len(values) == 11
+    assert result.mean == pytest.approx(values.mean(), rel=1e-6)
+    # And the weights are as they were.
+    for path, variable, weight in zip(
+        flow.named_variables(trainable=True), reported.parts.variables, reported.weights, strict=True
+    ):
+        np.testing.assert_array_equal(variable, weight + 5 if path.endswith("bias") else weight)
+
+
+def test_the_line_of_an_evaluation(reported):
+    reported, result = reported
+    (line,) = reported.lines("test")
+    levels = [f"{kind}/level_{level}" for kind in ("log_det", "prior") for level in (1, 2)]
+    conditions = [f"condition/level_{level}" for level in (1, 2)]
+    assert line.keys() == {
+        *("step", "time", "kind", "bits_per_dim", "standard_error", "images", "round_trip/error"),
+        *levels,
+        *conditions,
+    }
+    assert (line["step"], line["images"], line["bits_per_dim"]) == (7, 11, result.mean)
+    assert sum(line[name] for name in levels) + 8 == pytest.approx(result.mean, rel=1e-6)
+    assert all(1 <= line[name] < 1.001 for name in conditions)
+    # Half a bin of 8 bits: below it, images come back exactly; nothing is to be told.
+    assert 0 < line["round_trip/error"] < 0.5 / 256
+    assert reported.said == []
+
+
+def test_tensorboard_finds_all_of_it(reported, accumulator):
+    reported, result = reported
+    names = set(accumulator.Tags()["tensors"])
+    assert names >= {
+        *("test/bits_per_dim", "test/standard_error", "test/images", "train/loss", "round_trip/error"),
+        *(f"{kind}/level_{level}" for kind in ("log_det", "prior", "condition") for level in (1, 2)),
+        *("samples", "reconstructions"),
+    }
+    (event,) = accumulator.Tensors("test/bits_per_dim")
+    assert event.step == 7
+    assert float(tf.make_ndarray(event.tensor_proto)) == pytest.approx(result.mean, rel=1e-6)
+
+
+def test_tensorboard_has_the_hyperparameters(accumulator):
+    content = accumulator.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    values = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
+    assert values["batch_size"].number_value == 8
+    assert values["optimizer"].string_value == "adamax"
+    assert values["mixed_precision"].bool_value is False
+    assert (values["model"].string_value, values["n_bits"].number_value) == ("glow", 8)
+    assert "arrays" in values["data"].string_value
+
+
+def picture(file):
+    return tf.io.decode_png(file.read_bytes()).numpy()
+
+
+def test_reconstructions_stand_below_the_images(reported, accumulator):
+    """Cells of 8 pixels with borders of 1, enlarged 8 times: row 1 from pixel 8 on, row 2 from 80 on."""
+    reported, _ = reported
+    image = picture(reported.directory / "reconstructions" / "step_0000007.png")
+    assert image.shape == (8 * 19, 8 * 73, 3)
+    np.testing.assert_array_equal(image[8:72], image[80:144])
+    expected = np.stack([image for image, _ in reported.source.examples("test").take(8).as_numpy_iterator()])
+    for i in range(8):
+        left = 8 * (1 + 9 * i)
+        np.testing.assert_array_equal(image[8:72:8, left : left + 64 : 8], expected[i])
+    (event,) = accumulator.Tensors("reconstructions")
+    np.testing.assert_array_equal(tf.io.decode_png(tf.make_ndarray(event.tensor_proto)[2]), image)
+
+
+def test_samples_are_a_grid(reported):
+    reported, _ = reported
+    assert reported.reports.samples_path == reported.directory / "samples" / "step_0000007.png"
+    assert picture(reported.reports.samples_path).shape == (8 * 19, 8 * 19, 3)
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    return Reported(tmp_path / "run", data_of(tmp_path, helpers.TINY), helpers.TINY)
+
+
+def best_weights(directory):
+    return [v.numpy() for v in glow_tf.load(directory / "best").named_variables(trainable=True).values()]
+
+
+def assert_best(reported, step, shift):
+    """`best/` holds the averages of that evaluation."""
+    paths = reported.parts.flow.named_variables(trainable=True)
+    for path, value, weight in zip(paths, best_weights(reported.directory), reported.weights, strict=True):
+        off = np.float32(shift) if path.endswith(("bias", "log_scale")) else np.float32(0)
+        np.testing.assert_array_equal(value, weight + off, err_msg=path)
+    assert int(reported.parts.state.best_step) == step
+    assert [file.name for file in (reported.directory / "best" / "checkpoints").glob("*.index")] == [
+        f"ckpt-{step}.index"
+    ]
+
+
+def test_the_best_weights_are_kept(tiny):
+    assert best_line(tiny.parts.state) is None
+    first = tiny.evaluate(10, shift=0.5)
+    assert_best(tiny, 10, 0.5)
+    assert tiny.evaluate(20, shift=1.0).mean > first.mean
+    assert_best(tiny, 10, 0.5)
+    third = tiny.evaluate(30, shift=0.25)
+    assert third.mean < first.mean
+    assert_best(tiny, 30, 0.25)
+    assert best_line(tiny.parts.state) == f"{third.mean:.3f} at step 30"
+    # A mean over other images does not compare.
+    assert tiny.evaluate(40, shift=0.0, limit=3).mean < third.mean
+    assert_best(tiny, 30, 0.25)
+    assert storage.load_config(tiny.directory / "best") == helpers.TINY
+
+
+def test_what_is_not_a_number_is_never_the_best(tiny):
+    assert math.isnan(tiny.evaluate(10, shift=math.nan).mean)
+    assert best_line(tiny.parts.state) is None
+    assert not (tiny.directory / "best").exists()
+    (line,) = tiny.lines("test")
+    assert line["bits_per_dim"] is None and line["images"] == 11
+
+
+def test_one_that_does_not_write_evaluates_only(tmp_path):
+    reported = Reported(tmp_path / "run", data_of(tmp_path, helpers.TINY), helpers.TINY, write=False)
+    result = reported.evaluate(10)
+    reported.reports.save_samples()
+    reported.reports.write("train", {"loss": 1.0})
+    reported.reports.flush()
+    assert math.isfinite(result.mean)
+    # It knows the best as the one that writes does: both continue from the same checkpoint.
+    assert best_line(reported.parts.state) == f"{result.mean:.3f} at step 10"
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_inexact_inverse_is_told(tmp_path):
+    """A factor of 1e-6 that loses the digits of what a coupling has added before."""
+    config = glow_tf.nice((4, 4, 3), K=2, width=8, blocks=1, n_bits=8)
+    reported = Reported(tmp_path / "run", data_of(tmp_path, config), config)
+    for path, weight in zip(reported.parts.flow.named_variables(trainable=True), reported.weights, strict=True):
+        if path.endswith("leave/bias"):
+            weight += 1e5
+    reported.evaluate(1234)
+    (said,) = reported.said
+    assert said.startswith("step 1,234: images do not come back from their latents exactly (error 0.0")
+    assert "--gradient=stored" in said
