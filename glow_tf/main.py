@@ -14,6 +14,7 @@ import shlex
 import signal
 import sys
 import time
+import traceback
 
 # Before TensorFlow is imported: its own notes on start-up drown what the program has to say.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -102,4 +103,10 @@ def _command() -> str:
 if __name__ == "__main__":
     # So that --help lists them, and not those of every library as --helpfull does.
     flags.adopt_module_key_flags(options)
-    app.run(main)
+    try:
+        app.run(main)
+    except Exception:
+        traceback.print_exc()
+        sys.stderr.flush()
+        # An interpreter that ends in order can wait for threads of TensorFlow that wait for it.
+        os._exit(1)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from glow_tf.models import quantization
 from glow_tf.models.flow import Flow, stateless_seed
+from glow_tf.models.storage import errors_of_the_system
 
 
 class ServedFlow(tf.Module):
@@ -66,11 +67,20 @@ class ServedFlow(tf.Module):
 
 
 def export_saved_model(flow: Flow, path: str | os.PathLike) -> None:
-    """Writes `flow` as a SavedModel at `path`, in place of one that is there, whole or not at all."""
+    """Writes `flow` as a SavedModel at `path`, in place of one that is there, whole or not at all.
+
+    Raises:
+      OSError: if it cannot be written.
+    """
     path = pathlib.Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     served = ServedFlow(flow)
-    tf.saved_model.save(served, str(temporary), signatures=served.signatures())
+    try:
+        with errors_of_the_system(path):
+            tf.saved_model.save(served, str(temporary), signatures=served.signatures())
+    except OSError:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     if path.exists():
         shutil.rmtree(path)
     temporary.replace(path)

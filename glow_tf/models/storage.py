@@ -1,8 +1,11 @@
 """Model directories: `config.json` beside `checkpoints/`."""
 
+import contextlib
+import errno
 import os
 import pathlib
 import re
+from collections.abc import Iterator
 
 import tensorflow as tf
 
@@ -90,9 +93,25 @@ def save_config(config: ModelConfig, directory: str | os.PathLike) -> None:
 
 
 def save(flow: Flow, path: str | os.PathLike, *, step: int = 1) -> None:
-    """Writes a flow as a model directory that `load` reads: its config and its weights, as the checkpoint `step`."""
+    """Writes a flow as a model directory that `load` reads: its config and its weights, as the checkpoint `step`.
+
+    Raises:
+      OSError: if it cannot be written.
+    """
     directory = pathlib.Path(path)
     save_config(flow.config, directory)
     checkpoint = tf.train.Checkpoint(flow=flow)
     manager = tf.train.CheckpointManager(checkpoint, str(directory / CHECKPOINTS), max_to_keep=1)
-    manager.save(checkpoint_number=step)
+    with errors_of_the_system(directory):
+        manager.save(checkpoint_number=step)
+
+
+@contextlib.contextmanager
+def errors_of_the_system(path: str | os.PathLike) -> Iterator[None]:
+    """Turns what TensorFlow raises when it cannot write into the OSError it stands for."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        number = errno.ENOSPC if isinstance(error, tf.errors.ResourceExhaustedError) else errno.EIO
+        reason = str(error).splitlines()[0].rpartition("}} ")[2].partition(" [Op:")[0]
+        raise OSError(number, f"{path} cannot be written: {reason}") from error
