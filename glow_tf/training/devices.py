@@ -80,7 +80,7 @@ def _devices(num_replicas: int | None, *, splits_cpu: bool) -> list[str]:
 
 def _split_cpu(count: int) -> list[str]:
     (cpu,) = tf.config.list_physical_devices("CPU")
-    if len(tf.config.get_logical_device_configuration(cpu) or [None]) != count:
+    if len(tf.config.get_logical_device_configuration(cpu) or [None]) < count:
         try:
             tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
         except RuntimeError as error:

@@ -105,6 +105,7 @@ def test_one_of_two_workers_dies_and_the_run_goes_on(tmp_path, kill_at_the_end):
     np.testing.assert_array_less([abs(curve[step] - expected[step]) for step in range(1, 21)], 1e-4)
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_worker_stops_both(tmp_path, kill_at_the_end):
     directory = tmp_path / "run"
     workers = start_both(directory, "--steps=100000")

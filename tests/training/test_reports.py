@@ -190,7 +190,7 @@ def assert_best(reported, step, shift):
 
 
 def test_the_best_weights_are_kept(tiny):
-    assert best_line(tiny.parts.state) is None
+    assert best_line(tiny.parts.state) == "no evaluation yet"
     first = tiny.evaluate(10, shift=0.5)
     assert_best(tiny, 10, 0.5)
     assert tiny.evaluate(20, shift=1.0).mean > first.mean
@@ -198,7 +198,7 @@ def test_the_best_weights_are_kept(tiny):
     third = tiny.evaluate(30, shift=0.25)
     assert third.mean < first.mean
     assert_best(tiny, 30, 0.25)
-    assert best_line(tiny.parts.state) == f"{third.mean:.3f} at step 30"
+    assert best_line(tiny.parts.state) == f"{third.mean:.3f} test bits/dim at step 30"
     # A mean over other images does not compare.
     assert tiny.evaluate(40, shift=0.0, limit=3).mean < third.mean
     assert_best(tiny, 30, 0.25)
@@ -207,7 +207,7 @@ def test_the_best_weights_are_kept(tiny):
 
 def test_what_is_not_a_number_is_never_the_best(tiny):
     assert math.isnan(tiny.evaluate(10, shift=math.nan).mean)
-    assert best_line(tiny.parts.state) is None
+    assert best_line(tiny.parts.state) == "no evaluation yet"
     assert not (tiny.directory / "best").exists()
     (line,) = tiny.lines("test")
     assert line["bits_per_dim"] is None and line["images"] == 11
@@ -221,7 +221,7 @@ def test_one_that_does_not_write_evaluates_only(tmp_path):
     reported.reports.flush()
     assert math.isfinite(result.mean)
     # It knows the best as the one that writes does: both continue from the same checkpoint.
-    assert best_line(reported.parts.state) == f"{result.mean:.3f} at step 10"
+    assert best_line(reported.parts.state) == f"{result.mean:.3f} test bits/dim at step 10"
     assert not (tmp_path / "run").exists()
 
 
