@@ -26,8 +26,9 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --diff .
 
-test: lint  ## Runs the linter and the tests.
-	$(BIN)/python -m pytest -q
+# A file of tests stays in one process: its tests share what they set up.
+test: lint  ## Runs the linter and the tests, on all cores.
+	$(BIN)/python -m pytest -q -n auto --dist loadfile
 
 slow-test: $(INSTALLED)  ## Runs the tests that take minutes each.
 	$(BIN)/python -m pytest -q -m slow

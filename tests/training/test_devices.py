@@ -53,7 +53,7 @@ def test_unknown_strategies():
 def test_more_replicas_than_gpus(monkeypatch):
     gpus = [tf.config.PhysicalDevice(f"/physical_device:GPU:{i}", "GPU") for i in range(2)]
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus if kind == "GPU" else [])
-    with pytest.raises(ValueError, match="--num_replicas=3 is more than the 2 GPUs of this machine"):
+    with pytest.raises(ValueError, match="--num_replicas=5 is more than the 2 GPUs of this machine"):
         make_strategy("mirrored", 5)
 
 
