@@ -183,6 +183,13 @@ class ModelConfig:
             shapes.append(_output_shape(layer, shapes[-1], f"layers[{i}] ({type(layer).__name__})"))
         return shapes
 
+    @property
+    def latent_shapes(self) -> list[tuple[int, ...]]:
+        """The shapes of the parts of the latent in their order: factored out level by level, the top last."""
+        shapes = self.shapes()
+        parts = [after for layer, after in zip(self.layers, shapes[1:], strict=True) if isinstance(layer, Split)]
+        return [*parts, shapes[-1]]
+
     def to_json(self) -> str:
         """The config as indented JSON, which `from_json` reads back to an equal one."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}

@@ -1,20 +1,27 @@
 """Images to train on: sources (TFDS, image folder, arrays, bundled) and batches of them."""
 
+from glow_tf.data.attributes import Attributes, attributed_batches, load_attributes
 from glow_tf.data.bundled import people_attributes
+from glow_tf.data.images import load_images
 from glow_tf.data.loading import load_source
-from glow_tf.data.pipeline import test_batches, train_batches
+from glow_tf.data.pipeline import split_batches, test_batches, train_batches
 from glow_tf.data.rate import pipeline_rate
 from glow_tf.data.recipes import Recipe, recipe
 from glow_tf.data.source import DataError, Source
 
 __all__ = [
+    "Attributes",
     "DataError",
     "Recipe",
     "Source",
+    "attributed_batches",
+    "load_attributes",
+    "load_images",
     "load_source",
     "people_attributes",
     "pipeline_rate",
     "recipe",
+    "split_batches",
     "test_batches",
     "train_batches",
 ]

@@ -88,6 +88,7 @@ def arrays_source(
             "train": array_reader(pixels, labels, stored_shape),
             "test": array_reader(test_pixels, test_labels, stored_shape),
         },
+        labels={} if labels is None else {"train": labels, "test": test_labels},
     )
 
 

@@ -51,6 +51,7 @@ def people_source(
             split: array_reader(arrays["images"][rows[split]], arrays["labels"][rows[split]], stored_shape)
             for split in SPLITS
         },
+        labels={split: arrays["labels"][rows[split]] for split in SPLITS},
     )
 
 

@@ -100,6 +100,8 @@ def folder_source(
         sizes={split: len(files) for split, files in splits.items()},
         skipped=decoder.skipped,
         readers={split: _reader(decoder, splits[split], labels[split]) for split in splits},
+        labels=labels,
+        names=splits,
     )
 
 

@@ -5,6 +5,8 @@ centre is kept. Shrinking by a whole factor averages squares of pixels, which is
 other factor uses antialiased bicubic resampling.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from glow_tf.data.source import DataError
@@ -109,6 +111,29 @@ def decode_file(path: str, image_shape: tuple[int, int, int]) -> np.ndarray:
     if image.height < height or image.width < width:
         raise TooSmall(f"smaller than {height}x{width}: {image.height}x{image.width}")
     return _fit(image, image_shape)
+
+
+def load_images(paths: Sequence[str], image_shape: tuple[int, int, int]) -> np.ndarray:
+    """Reads picture files as `decode_file` does.
+
+    Args:
+        paths: file names.
+        image_shape: (H, W, C) to return, C being 1 or 3.
+
+    Returns:
+        uint8 [N, H, W, C].
+
+    Raises:
+        DataError: naming the first file that is missing, broken or too small.
+    """
+
+    def load(path):
+        try:
+            return decode_file(path, image_shape)
+        except Exception as error:  # On a broken file, Pillow's decoders raise nearly anything.
+            raise DataError(f"{path} cannot be used as a picture: {error}") from error
+
+    return np.stack([load(path) for path in paths])
 
 
 def _fit(image, image_shape):

@@ -1,7 +1,7 @@
 """Sources whose examples can be fetched by number, in any order."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -19,9 +19,31 @@ class IndexedSource(Source):
 
     Attributes:
         readers: a `Reader` for each split, called from several threads at once.
+        labels: the label of each index, for each split that has labels.
+        names: the name of each index, for each split whose images have names.
     """
 
     readers: Mapping[str, Reader]
+    labels: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict)
+    names: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+
+    def row_names(self, split: str) -> Sequence[str]:
+        return self.names.get(split) or super().row_names(split)
+
+    def row_labels(self, split: str) -> np.ndarray:
+        return np.asarray(self.labels[split], np.int32)
+
+    def by_row(self) -> "IndexedSource":
+        """The same images, with their index in the split in place of their label."""
+
+        def of(read):
+            def numbered(index):
+                example = read(index)
+                return None if example is None else (example[0], index)
+
+            return numbered
+
+        return dataclasses.replace(self, readers={split: of(read) for split, read in self.readers.items()})
 
     def _blocks(self, split: str, seed: int | None, start: int) -> tf.data.Dataset:
         count, read = self.sizes[split], self.readers[split]

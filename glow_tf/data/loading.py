@@ -1,5 +1,8 @@
 """From the name of a data set to its source."""
 
+import dataclasses
+import os
+
 from glow_tf.data import arrays, bundled, folder
 from glow_tf.data.source import DataError, Source
 
@@ -43,6 +46,23 @@ def load_source(
     if not isinstance(name, str) or not name.strip():
         raise DataError(f"the data set's name is empty ({name!r}); set --dataset, e.g. people.")
     name = name.strip()
+    options = {
+        "data_dir": None if data_dir is None else os.fspath(data_dir),
+        "image_size": image_size,
+        "channels": channels,
+        "test_fraction": test_fraction,
+        "test_size": test_size,
+        "crop_from": crop_from,
+    }
+    source = _load(name, **options)
+    if data_dir:
+        # To be found from anywhere.
+        options["data_dir"] = os.path.abspath(os.path.expanduser(options["data_dir"]))
+    given = {key: value for key, value in options.items() if value is not None}
+    return dataclasses.replace(source, arguments={"name": name, **given})
+
+
+def _load(name, data_dir, image_size, channels, test_fraction, test_size, crop_from):
     if name == bundled.NAME:
         return bundled.people_source(image_size, channels, crop_from)
     if name == "folder":

@@ -58,12 +58,22 @@ def train_batches(
 
 
 def test_batches(source: Source, batch_size: int, limit: int | None = None) -> tf.data.Dataset:
-    """One pass over the test split in a fixed order; the last batch may be smaller.
+    """`split_batches` of the test split."""
+    return split_batches(source, "test", batch_size, limit)
+
+
+# Its name begins with test_ because of the split, not because it is one.
+test_batches.__test__ = False
+
+
+def split_batches(source: Source, split: str, batch_size: int, limit: int | None = None) -> tf.data.Dataset:
+    """One pass over a split in a fixed order, without augmentation; the last batch may be smaller.
 
     Where the source is to be cropped, the central crops are taken.
 
     Args:
         source: the data.
+        split: "train" or "test".
         batch_size: images a batch, at least 1.
         limit: number of images to stop after, at least 1; None for all.
 
@@ -71,21 +81,17 @@ def test_batches(source: Source, batch_size: int, limit: int | None = None) -> t
         Dataset of {"images": uint8 [batch, H, W, C], "labels": int32 [batch]}.
 
     Raises:
-        ValueError: on a batch size or limit below 1.
+        ValueError: on an unknown split, or a batch size or limit below 1.
     """
     _check_count("batch_size", batch_size, 1)
     if limit is None:
-        dataset = source.batches("test", batch_size)
+        dataset = source.batches(split, batch_size)
     else:
         _check_count("limit", limit, 1)
-        dataset = source.examples("test").take(limit).batch(batch_size)
+        dataset = source.examples(split).take(limit).batch(batch_size)
     if source.stored_shape != source.image_shape:
         dataset = dataset.map(lambda images, labels: (central_crop(images, source.image_shape[:2]), labels))
     return _finish(dataset)
-
-
-# Its name begins with test_ because of the split, not because it is one.
-test_batches.__test__ = False
 
 
 def _finish(dataset):

@@ -1,7 +1,8 @@
 """What a data set is to the rest of the program."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -29,6 +30,7 @@ class Source:
         sizes: number of images of "train" and "test", those left out included.
         skipped: images left out because they cannot be read or are too small, name to reason;
             grows as they are met. Only image folders have any.
+        arguments: those of `load_source` that give this source again, JSON-able.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Source:
     class_names: tuple[str, ...]
     sizes: Mapping[str, int | None]
     skipped: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def examples(self, split: str, seed: int | None = None, start: int = 0) -> tf.data.Dataset:
         """Opens a split, one example at a time.
@@ -95,6 +98,18 @@ class Source:
     def block_size(self) -> int:
         """A good n for `_blocks`: enough that a call's cost is shared, little enough to be kept several times over."""
         return min(max(1, _BLOCK_BYTES // int(np.prod(self.stored_shape))), _LARGEST_BLOCK)
+
+    def row_names(self, split: str) -> Sequence[str]:
+        """What the images of a split are called where they come from: their numbers, where they have no names."""
+        return [str(row) for row in range(self.sizes[split])]
+
+    def row_labels(self, split: str) -> np.ndarray:
+        """The label of each image of a split, int [N]."""
+        raise NotImplementedError
+
+    def attributes(self, split: str) -> dict[str, np.ndarray]:
+        """For each attribute the data set itself knows, whether the images of a split have it: bool [N]."""
+        return {}
 
     def describe(self) -> str:
         """One line for people: name, image shape, classes, sizes."""

@@ -1,7 +1,7 @@
 """Image data sets of TensorFlow Datasets, by their names there."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ TEST_FRACTION = 0.05
 # Shuffling keeps this much of the encoded images in memory, but always 1,000 of them.
 _SHUFFLE_BYTES = 256 * 2**20
 _SHUFFLE_LEAST = 1000
+# What data sets call the feature with the name of an image's file.
+_NAME_FEATURES = ("image/filename", "file_name", "filename", "image/file_name", "image_name")
 
 
 def tfds_source(
@@ -100,6 +102,33 @@ class TfdsSource(Source):
     image_key: str
     splits: Mapping[str, str]
     steps: Recipe
+
+    def row_names(self, split: str) -> Sequence[str]:
+        features = self.builder.info.features
+        key = next((key for key in _NAME_FEATURES if key in features), None)
+        if key is None:
+            return super().row_names(split)
+        return [str(example[key], "utf-8") for example in self._known(split, {key: True})]
+
+    def row_labels(self, split: str) -> np.ndarray:
+        return np.array([example["label"] for example in self._known(split, {"label": True})], np.int32)
+
+    def attributes(self, split: str) -> dict[str, np.ndarray]:
+        found = self.builder.info.features.get("attributes")
+        if not isinstance(found, tfds.features.FeaturesDict):
+            return {}
+        names = [name for name, feature in found.items() if feature.np_dtype == np.bool_ and feature.shape == ()]
+        rows = list(self._known(split, {"attributes": dict.fromkeys(names, True)}))
+        return {name: np.array([row["attributes"][name] for row in rows], bool) for name in names}
+
+    def _known(self, split: str, features: dict) -> Iterator[dict]:
+        """Some features of the examples of a split, in its fixed order, without their images."""
+        decoders = tfds.decode.PartialDecoding(features)
+        config = tfds.ReadConfig(try_autocache=False)
+        dataset = self.builder.as_dataset(
+            split=self.splits[split], shuffle_files=False, decoders=decoders, read_config=config
+        )
+        return dataset.as_numpy_iterator()
 
     def _blocks(self, split: str, seed: int | None, start: int) -> tf.data.Dataset:
         encoded = _encoded(self.builder, self.splits[split], self.image_key, self.num_classes > 0)

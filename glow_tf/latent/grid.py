@@ -1,11 +1,14 @@
-"""Image grids."""
+"""Image grids, labelled and plain, and animations."""
 
+import contextlib
 import math
 import os
 import pathlib
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image, ImageDraw, ImageFont
 
 
 def image_grid(images: np.ndarray, columns: int | None = None, *, border: int = 1, scale: int = 1) -> np.ndarray:
@@ -44,8 +47,96 @@ def readable_scale(height: int) -> int:
 
 def save_png(image: np.ndarray, path: str | os.PathLike) -> None:
     """Writes [H, W, C] uint8 as a PNG, whole or not at all."""
+    with whole(path) as temporary:
+        temporary.write_bytes(tf.io.encode_png(image).numpy())
+
+
+def labelled_grid(
+    images: np.ndarray,
+    *,
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    title: str = "",
+    scale: int | None = None,
+) -> np.ndarray:
+    """Images in a table with names beside its rows and above its columns, readable on a slide.
+
+    Args:
+      images: [R, C, H, W, channels] uint8, channels 1 or 3.
+      rows: R names, or none.
+      columns: C names, or none.
+      title: a line above all, or "".
+      scale: factor by which each pixel is enlarged; by default so that a small image is about 96 pixels wide.
+
+    Returns:
+      [H', W', 3] uint8, black on white.
+
+    Raises:
+      ValueError: if the names do not fit the images.
+    """
+    images = np.asarray(images)
+    if images.ndim != 5 or 0 in images.shape:
+        raise ValueError(f"A labelled grid needs images of shape [R, C, H, W, channels]; these have {images.shape}.")
+    for what, names, count in (("rows", rows, images.shape[0]), ("columns", columns, images.shape[1])):
+        if len(names) not in (0, count):
+            raise ValueError(f"{count} {what} have {len(names)} names.")
+    scale = scale or max(1, 96 // images.shape[2])
+    images = images.repeat(scale, axis=2).repeat(scale, axis=3)
+    height, width = images.shape[2:4]
+    font = ImageFont.load_default(size=min(28, max(13, height // 6)))
+    line = round(1.5 * font.size)
+    gap = max(2, height // 32)
+    # Names wider than an image widen their columns.
+    step = max([width, *(_text_width(font, name) + line // 2 for name in columns)]) + gap
+    left = max([0, *(_text_width(font, name) + line for name in rows)])
+    top = line * (bool(title) + bool(columns)) + gap
+    total = max(left + images.shape[1] * step + gap, _text_width(font, title) + line)
+    canvas = Image.new("RGB", (total, top + images.shape[0] * (height + gap)), "white")
+    draw = ImageDraw.Draw(canvas)
+    draw.text((gap + line // 3, line // 2), title, "black", font, anchor="lm")
+    for column, name in enumerate(columns):
+        draw.text((left + gap + column * step + width // 2, top - line // 2), name, "black", font, anchor="mm")
+    for row, of_row in enumerate(images):
+        y = top + row * (height + gap)
+        if rows:
+            draw.text((left - line // 2, y + height // 2), rows[row], "black", font, anchor="rm")
+        for column, image in enumerate(of_row):
+            mode = image[..., 0] if image.shape[-1] == 1 else image
+            canvas.paste(Image.fromarray(mode), (left + gap + column * step, y))
+    return np.asarray(canvas)
+
+
+def save_gif(frames: np.ndarray, path: str | os.PathLike, *, seconds: float = 0.08) -> None:
+    """Writes [N, H, W, C] uint8 as an animated GIF that repeats, whole or not at all."""
+    pictures = [Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame) for frame in frames]
+    # One palette for all: with one for each frame, flat colours flicker.
+    colours = Image.fromarray(np.concatenate([np.asarray(picture.convert("RGB")) for picture in pictures]))
+    palette = colours.quantize(256, Image.Quantize.MEDIANCUT)
+    first, *others = [picture.convert("RGB").quantize(palette=palette) for picture in pictures]
+    with whole(path) as temporary:
+        first.save(
+            temporary,
+            "GIF",
+            save_all=True,
+            append_images=others,
+            duration=round(1000 * seconds),
+            loop=0,
+            optimize=False,
+        )
+
+
+def _text_width(font: ImageFont.FreeTypeFont, text: str) -> int:
+    return math.ceil(font.getlength(text))
+
+
+@contextlib.contextmanager
+def whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """A name to write to, which takes the place of `path` once that is done."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(tf.io.encode_png(image).numpy())
-    temporary.replace(path)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

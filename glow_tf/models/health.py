@@ -28,10 +28,10 @@ def condition_numbers(flow: Flow) -> dict[str, float]:
     return numbers
 
 
-def round_trip_error(
+def round_trip_errors(
     flow: Flow, x: tf.Tensor, labels: tf.Tensor | None = None, *, network_dtype: tf.DType | None = None
 ) -> tf.Tensor:
-    """The largest difference between images and what comes back from their latents: [], in the unit of pixels 0 .. 1.
+    """The largest difference of each image to what comes back from its latents: [B], in the unit of pixels 0 .. 1.
 
     The `reversible` gradient rebuilds its activations just so: where this error reaches 2^-n_bits, images are not
     restored exactly, and gradients are no longer those of the loss.
@@ -44,4 +44,5 @@ def round_trip_error(
     """
     bijector = flow.bijector(labels if flow.config.conditional else None, network_dtype=network_dtype)
     # TFP would give back the very images; `tf.identity` makes a tensor it has no memory of.
-    return tf.reduce_max(tf.abs(bijector.inverse(tf.identity(bijector.forward(x))) - x))
+    differences = tf.abs(bijector.inverse(tf.identity(bijector.forward(x))) - x)
+    return tf.reduce_max(differences, axis=list(range(1, x.shape.rank)))

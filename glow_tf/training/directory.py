@@ -1,4 +1,4 @@
-"""The model directory: whose it is, and with which settings it was last trained."""
+"""The model directory: whose it is, with which settings it was last trained, and on what."""
 
 import dataclasses
 import json
@@ -6,6 +6,7 @@ import os
 import pathlib
 
 from glow_tf.config import ModelConfig
+from glow_tf.data import Source
 from glow_tf.models import storage
 from glow_tf.training.config import TrainingConfig
 
@@ -21,14 +22,14 @@ _REPORTING = frozenset(
 )
 
 
-def check(directory: pathlib.Path, config: ModelConfig, training: TrainingConfig, data: str) -> list[str]:
+def check(directory: pathlib.Path, config: ModelConfig, training: TrainingConfig, source: Source) -> list[str]:
     """Checks that a directory is new or holds this model, trained with settings it can go on with.
 
     Args:
       directory: the model directory.
       config: the model.
       training: how to train it.
-      data: one line that describes the data.
+      source: the data.
 
     Returns:
       A line for each setting that differs from the run that is continued.
@@ -45,7 +46,7 @@ def check(directory: pathlib.Path, config: ModelConfig, training: TrainingConfig
     before = _load(directory / TRAINING_FILE)
     if before is None:
         return []
-    now = _fields(training, data)
+    now = _fields(training, source)
     averages = [{**fields, "ema_decay": fields["ema_decay"] > 0} for fields in (before, now)]
     if any(averages[0][name] != averages[1][name] for name in ("optimizer", "ema_decay")):
         names = [name for name in ("optimizer", "ema_decay") if averages[0][name] != averages[1][name]]
@@ -55,16 +56,27 @@ def check(directory: pathlib.Path, config: ModelConfig, training: TrainingConfig
     return [f"{name}: {before.get(name)} before, {now[name]} now" for name in changed]
 
 
-def claim(directory: pathlib.Path, config: ModelConfig, training: TrainingConfig, data: str) -> None:
+def claim(directory: pathlib.Path, config: ModelConfig, training: TrainingConfig, source: Source) -> None:
     """Writes `config.json` and `training.json`, each whole or not at all."""
     storage.save_config(config, directory)
     temporary = directory / f".{TRAINING_FILE}.{os.getpid()}"
-    temporary.write_text(json.dumps(_fields(training, data), indent=2) + "\n")
+    fields = {**_fields(training, source), "source": dict(source.arguments)}
+    temporary.write_text(json.dumps(fields, indent=2) + "\n")
     temporary.replace(directory / TRAINING_FILE)
 
 
-def _fields(training: TrainingConfig, data: str) -> dict:
-    return {"data": data, **dataclasses.asdict(training)}
+def source_arguments(directory: pathlib.Path) -> dict:
+    """The arguments of `glow_tf.data.load_source` for the data a model was last trained on; {} if that is not known."""
+    return (_load(directory / TRAINING_FILE) or {}).get("source", {})
+
+
+def batch_size(directory: pathlib.Path) -> int | None:
+    """The batch size a model was last trained with, if that is known."""
+    return (_load(directory / TRAINING_FILE) or {}).get("batch_size")
+
+
+def _fields(training: TrainingConfig, source: Source) -> dict:
+    return {"data": source.describe(), **dataclasses.asdict(training)}
 
 
 def _load(file: pathlib.Path) -> dict | None:

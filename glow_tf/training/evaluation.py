@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from glow_tf.latent.likelihood import likelihood_parts
 from glow_tf.models.flow import Flow
 from glow_tf.training.loss import label_losses
 from glow_tf.training.workers import Workers
@@ -84,11 +85,7 @@ class Evaluator:
             missing = tf.maximum(1 - count, 0)
             x = tf.pad(batch["x"], [[0, missing], *[[0, 0]] * (batch["x"].shape.rank - 1)])
             labels = tf.pad(batch["labels"], [[0, missing]])
-            nats, z = flow.log_prob_parts(x, labels if flow.config.conditional else None)
-            scale = flow.config.dimensions * math.log(2)
-            parts = {name: -part / scale for name, part in nats.items()}
-            # Not `tf.add_n`, whose order, and hence last digit, depends on which part is there first.
-            parts["bits_per_dim"] = flow.bits_per_dim_of(tf.reduce_sum(tf.stack(list(nats.values())), axis=0))
+            parts, z = likelihood_parts(flow, x, labels)
             if flow.config.classifier:
                 parts["label_error"] = label_losses(flow, z, labels)["label_error"]
             return {name: part[:count] for name, part in parts.items()}

@@ -78,7 +78,7 @@ class Trainer:
                 f"--batch_size={training.batch_size} is the batch of all {replicas} replicas together and must be a "
                 f"multiple of {replicas} * --accumulate_steps={training.accumulate_steps}."
             )
-        self._changed = model_directory.check(directory, config, training, source.describe())
+        self._changed = model_directory.check(directory, config, training, source)
         self._config, self._training, self._source = config, training, source
         self._directory, self._strategy = directory, strategy
         self._workers = Workers(strategy)
@@ -181,7 +181,7 @@ class Trainer:
             )
         progress.begin(self.step)
         if self._workers.is_chief:
-            model_directory.claim(self._directory, self._config, self._training, self._source.describe())
+            model_directory.claim(self._directory, self._config, self._training, self._source)
         self.reports.begin(self.step)
         if path is None and self._training.checkpoint_every:
             self._save()

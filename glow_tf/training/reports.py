@@ -62,7 +62,7 @@ class Reports:
         )
         network_dtype = tf.bfloat16 if training.mixed_precision else None
         self._round_trip = tf.function(
-            lambda x, labels: health.round_trip_error(flow, x, labels, network_dtype=network_dtype), autograph=False
+            lambda x, labels: health.round_trip_errors(flow, x, labels, network_dtype=network_dtype), autograph=False
         )
         self._reconstruct = tf.function(
             lambda images, labels: flow.decode(flow.encode(images, labels), labels), autograph=False
@@ -133,7 +133,7 @@ class Reports:
         numbers = {f"condition/{level}": n for level, n in health.condition_numbers(self._flow).items()}
         images, labels = self._held_out()
         x = quantization.bin_centers(images, self._flow.config.n_bits, self._flow.dtype)
-        error = float(self._round_trip(x, labels))
+        error = float(tf.reduce_max(self._round_trip(x, labels)))
         # The centre of a bin is half its width from the next one.
         if not error < 0.5 * 2.0**-self._flow.config.n_bits:
             worst = (

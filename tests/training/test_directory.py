@@ -5,24 +5,38 @@ import json
 
 import pytest
 
+from glow_tf.data import Source
 from glow_tf.models import storage
 from glow_tf.training import directory as model_directory
 from glow_tf.training.config import TrainingConfig
 from tests.training import helpers
 
+ARGUMENTS = {"name": "people", "image_size": 8}
 DATA = "people: 8x8x3, no labels, 40 train + 10 test images"
+
+
+def source(name="people"):
+    return Source(
+        name=name,
+        image_shape=(8, 8, 3),
+        stored_shape=(8, 8, 3),
+        num_classes=0,
+        class_names=(),
+        sizes={"train": 40, "test": 10},
+        arguments=ARGUMENTS,
+    )
 
 
 @pytest.fixture
 def claimed(tmp_path):
     """A directory of a run with the default settings."""
     directory = tmp_path / "runs" / "model"
-    model_directory.claim(directory, helpers.CONFIG, TrainingConfig(), DATA)
+    model_directory.claim(directory, helpers.CONFIG, TrainingConfig(), source())
     return directory
 
 
-def check(directory, config=helpers.CONFIG, data=DATA, **fields):
-    return model_directory.check(directory, config, TrainingConfig(**fields), data)
+def check(directory, config=helpers.CONFIG, data="people", **fields):
+    return model_directory.check(directory, config, TrainingConfig(**fields), source(data))
 
 
 def test_a_new_directory_is_free_and_not_made(tmp_path):
@@ -35,8 +49,13 @@ def test_the_same_run_goes_on_without_a_word(claimed):
     assert storage.load_config(claimed) == helpers.CONFIG
     written = json.loads((claimed / "training.json").read_text())
     assert (written["batch_size"], written["optimizer"], written["data"]) == (64, "adamax", DATA)
-    model_directory.claim(claimed, helpers.CONFIG, TrainingConfig(), DATA)
+    model_directory.claim(claimed, helpers.CONFIG, TrainingConfig(), source())
     assert {file.name for file in claimed.iterdir()} == {"config.json", "training.json"}
+
+
+def test_it_tells_how_to_load_the_data_again(claimed, tmp_path):
+    assert model_directory.source_arguments(claimed) == ARGUMENTS
+    assert model_directory.source_arguments(tmp_path) == {}
 
 
 def test_it_belongs_to_one_model(claimed):
@@ -69,7 +88,7 @@ def test_how_the_gradient_is_computed_may_change(claimed):
     ],
 )
 def test_an_optimizer_with_other_state_is_refused(tmp_path, before, fields, line):
-    model_directory.claim(tmp_path, helpers.CONFIG, TrainingConfig(**before), DATA)
+    model_directory.claim(tmp_path, helpers.CONFIG, TrainingConfig(**before), source())
     with pytest.raises(ValueError, match="a run with another optimizer") as error:
         check(tmp_path, **fields)
     assert [listed.strip() for listed in str(error.value).splitlines()[1:]] == [line]
@@ -84,7 +103,7 @@ def test_an_optimizer_with_other_state_is_refused(tmp_path, before, fields, line
         ({"seed": 3}, "seed: 0 before, 3 now"),
         ({"mixed_precision": True}, "mixed_precision: False before, True now"),
         ({"max_skipped": 9}, "max_skipped: 5 before, 9 now"),
-        ({"data": "others"}, f"data: {DATA} before, others now"),
+        ({"data": "others"}, f"data: {DATA} before, {DATA.replace('people', 'others')} now"),
     ],
 )
 def test_what_changes_the_weights_to_come_gives_a_notice(claimed, fields, line):
@@ -111,7 +130,7 @@ def test_a_damaged_record_is_no_obstacle(claimed, text):
     file = claimed / "training.json"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     assert check(claimed, optimizer="adam") == []
-    model_directory.claim(claimed, helpers.CONFIG, TrainingConfig(optimizer="adam"), DATA)
+    model_directory.claim(claimed, helpers.CONFIG, TrainingConfig(optimizer="adam"), source())
     assert check(claimed, optimizer="adam") == []
 
 

@@ -1,0 +1,141 @@
+"""What is known of the images of a data set beside their label: attributes that each has or has not."""
+
+import csv
+import dataclasses
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from glow_tf.data import bundled
+from glow_tf.data.indexed import IndexedSource
+from glow_tf.data.pipeline import split_batches
+from glow_tf.data.source import DataError, Source
+
+_HAS = frozenset(("1", "1.0", "true", "yes"))
+_HAS_NOT = frozenset(("0", "0.0", "-1", "-1.0", "false", "no"))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Attributes:
+    """The attributes of a split.
+
+    Attributes:
+        names: of the A attributes.
+        values: int8 [N, A], by the image's place in the split: 1 has it, 0 has it not, -1 unknown.
+    """
+
+    names: tuple[str, ...]
+    values: np.ndarray
+
+    def only(self, names: Sequence[str]) -> "Attributes":
+        """Those of some names. Raises DataError if one is not there."""
+        missing = [name for name in names if name not in self.names]
+        if missing:
+            raise DataError(f"there is no attribute {missing[0]!r}; there are {', '.join(self.names)}.")
+        return Attributes(tuple(names), self.values[:, [self.names.index(name) for name in names]])
+
+
+def load_attributes(source: Source, split: str, table: str | None = None) -> Attributes:
+    """The attributes of a split: of a table if there is one, else of the data set, else its labels.
+
+    A data set of TensorFlow Datasets may have a feature `attributes`, as celeb_a does. Of labels, such as
+    the sub-folders of a folder, each is an attribute that the images of all others have not. The bundled
+    portraits have, beside their skin tone, a gender and a kind.
+
+    Args:
+        source: the data.
+        split: "train" or "test".
+        table: a file of values separated by commas or blanks, a line an image: its name, and for each
+            attribute 1, or 0 or -1, or nothing. Names are those of the files in a folder, or in the data
+            set; else numbers from 0. The first line names the attributes, as in `list_attr_celeba.txt`.
+
+    Raises:
+        DataError: if there are no attributes, or the table does not fit.
+    """
+    if table is not None:
+        return _of_table(table, source.row_names(split))
+    if source.name == bundled.NAME:
+        return _of_people(split)
+    found = source.attributes(split)
+    if found:
+        return Attributes(tuple(found), np.stack(list(found.values()), axis=1).astype(np.int8))
+    if source.num_classes < 2:
+        raise DataError(f"{source.name} has neither attributes nor labels; give a table of them (--table).")
+    return Attributes(source.class_names, _one_hot(source.row_labels(split), source.num_classes))
+
+
+def attributed_batches(
+    source: Source, split: str, batch_size: int, attributes: Attributes, limit: int | None = None
+) -> Iterator[Mapping[str, np.ndarray]]:
+    """One pass over a split with the attributes of its images.
+
+    Yields:
+        {"images": uint8 [B, H, W, C], "labels": int32 [B], "attributes": int8 [B, A]}.
+    """
+    # An image that cannot be read is left out: rows tell which ones are there.
+    by_row = source.by_row() if isinstance(source, IndexedSource) else None
+    labels = source.row_labels(split) if by_row and source.num_classes else None
+    seen = 0
+    for batch in split_batches(by_row or source, split, batch_size, limit).as_numpy_iterator():
+        count = len(batch["images"])
+        rows = batch["labels"] if by_row else np.arange(seen, seen + count)
+        if by_row:
+            batch = {**batch, "labels": np.zeros([count], np.int32) if labels is None else labels[rows]}
+        seen += count
+        yield {**batch, "attributes": attributes.values[rows]}
+
+
+def _of_people(split: str) -> Attributes:
+    known = bundled.people_attributes(split)
+    tones = _one_hot(known["labels"], len(known["class_names"]))
+    groups = _one_hot(known["group"], len(known["group_names"]))
+    genders = np.stack([known["gender"] == name for name in ("man", "woman")], axis=1).astype(np.int8)
+    names = (*known["class_names"], "man", "woman", *known["group_names"])
+    values = np.concatenate([tones, genders, groups], axis=1)
+    return Attributes(tuple(str(name) for name in names), values)
+
+
+def _one_hot(labels: np.ndarray, count: int) -> np.ndarray:
+    return (np.asarray(labels)[:, np.newaxis] == np.arange(count)).astype(np.int8)
+
+
+def _of_table(path: str, row_names: Sequence[str]) -> Attributes:
+    path = os.path.expanduser(path)
+    if not os.path.isfile(path):
+        raise DataError(f"--table={path} is not a file.")
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        lines = [line for line in file if line.strip()]
+    if lines and re.fullmatch(r"\d+", lines[0].strip()):
+        # CelebA's files begin with the number of images.
+        lines = lines[1:]
+    rows = list(csv.reader(lines)) if lines and "," in lines[0] else [line.split() for line in lines]
+    if len(rows) < 2 or len(rows[1]) < 2:
+        raise DataError(f"--table={path} needs a line of names and a line for each image: its name, then 1, 0 or -1.")
+    names = tuple(name.strip() for name in rows[0][-(len(rows[1]) - 1) :])
+    values = {}
+    for row in rows[1:]:
+        if len(row) != len(names) + 1:
+            raise DataError(f"--table={path}: {row[0]} has {len(row) - 1} values for {len(names)} attributes.")
+        values[row[0].strip()] = [_value(path, row[0], cell) for cell in row[1:]]
+    unknown = [-1] * len(names)
+    # The name in full, or without its folders.
+    found = [values.get(name) or values.get(name.rpartition("/")[2]) for name in row_names]
+    if not any(found):
+        example = next(iter(row_names), "")
+        raise DataError(
+            f"--table={path} names none of the images: it begins with {rows[1][0]!r}, the images with {example!r}."
+        )
+    return Attributes(names, np.array([row or unknown for row in found], np.int8))
+
+
+def _value(path: str, name: str, cell: str) -> int:
+    cell = cell.strip().lower()
+    if cell in _HAS:
+        return 1
+    if cell in _HAS_NOT:
+        return 0
+    if not cell:
+        return -1
+    raise DataError(f"--table={path}: {name} has the value {cell!r}; values are 1, or 0 or -1, or nothing.")

@@ -1,0 +1,140 @@
+"""Directions in latent space that change an attribute (Kingma & Dhariwal 2018, section 6.2 and figure 6)."""
+
+import dataclasses
+import os
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from glow_tf.data import DataError
+from glow_tf.latent.codec import Codec
+from glow_tf.latent.grid import whole
+
+# The official demo moves by up to so many times the difference of the means, in either direction.
+SCALE = 1.6
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Directions:
+    """For each of A attributes, the mean latent of the images that have it less that of those that do not.
+
+    Attributes:
+      names: of the attributes.
+      vectors: [A, D] float32.
+      positives, negatives: [A] int, the images that had it and that did not.
+    """
+
+    names: tuple[str, ...]
+    vectors: np.ndarray
+    positives: np.ndarray
+    negatives: np.ndarray
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """The direction [D] of an attribute.
+
+        Raises:
+          ValueError: if there is none of that name.
+        """
+        if name not in self.names:
+            raise ValueError(f"There is no attribute {name!r}; there are {', '.join(self.names)}.")
+        return self.vectors[self.names.index(name)]
+
+    def combined(self, amounts: Mapping[str, float]) -> np.ndarray:
+        """The sum of directions [D], each times its amount."""
+        if not amounts:
+            raise ValueError("At least one attribute is needed.")
+        return sum(np.float32(amount) * self[name] for name, amount in amounts.items())
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes all of it to one `.npz` file, whole or not at all."""
+        with whole(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **{**dataclasses.asdict(self), "names": np.array(self.names)})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike, dimensions: int | None = None) -> "Directions":
+        """Reads what `save` wrote.
+
+        Args:
+          path: the file.
+          dimensions: D of the model it is for; checked if given.
+
+        Raises:
+          FileNotFoundError: if there is no such file.
+          DataError: if it holds no directions, or those of another model.
+        """
+        if not os.path.exists(path):
+            raise FileNotFoundError(f"{os.fspath(path)} is not there; python -m tools.attributes writes such a file.")
+        try:
+            with np.load(path) as arrays:
+                found = cls(
+                    tuple(str(name) for name in arrays["names"]),
+                    *(arrays[key] for key in ("vectors", "positives", "negatives")),
+                )
+        except (KeyError, ValueError, OSError, EOFError) as error:
+            raise DataError(f"{os.fspath(path)} holds no directions of attributes: {error}") from error
+        if dimensions is not None and found.vectors.shape[1] != dimensions:
+            raise DataError(
+                f"{os.fspath(path)} belongs to another model: its directions have {found.vectors.shape[1]} dimensions, "
+                f"the model {dimensions}."
+            )
+        return found
+
+
+def attribute_directions(codec: Codec, batches: Iterable[Mapping[str, np.ndarray]], names: Sequence[str]) -> Directions:
+    """Finds the directions, in one pass over images that need not fit in memory.
+
+    Args:
+      codec: of the model.
+      batches: of `images` [B, H, W, C] uint8, `labels` [B] (used by a conditional model alone) and `attributes` [B, A]:
+        1 has it, 0 has it not, -1 unknown.
+      names: A names of the attributes.
+
+    Raises:
+      DataError: if an attribute is one that all images have, or none.
+    """
+    count, dimensions = len(names), codec.flow.config.dimensions
+    sums = np.zeros([2, count, dimensions])
+    counts = np.zeros([2, count], np.int64)
+    for batch in batches:
+        z = codec.encode(batch["images"], batch["labels"] if codec.flow.config.conditional else None)
+        for value in (0, 1):
+            has = np.asarray(batch["attributes"]) == value
+            sums[value] += has.T.astype(np.float32) @ z
+            counts[value] += has.sum(axis=0)
+    bad = [
+        f"{name} ({counts[1, i]} with, {counts[0, i]} without)" for i, name in enumerate(names) if not all(counts[:, i])
+    ]
+    if bad:
+        raise DataError(f"An attribute needs images that have it and images that do not: {', '.join(bad)}.")
+    means = sums / counts[..., np.newaxis]
+    return Directions(tuple(names), (means[1] - means[0]).astype(np.float32), counts[1], counts[0])
+
+
+def manipulate(
+    codec: Codec,
+    images: np.ndarray,
+    direction: np.ndarray,
+    amounts: Sequence[float],
+    *,
+    scale: float = SCALE,
+    labels: np.ndarray | None = None,
+) -> np.ndarray:
+    """Moves images along a direction: z + scale * amount * direction.
+
+    Args:
+      codec: of the model.
+      images: [N, H, W, C] uint8.
+      direction: [D], as `Directions` gives it.
+      amounts: from -1, away from the attribute, to 1, towards it; 0 leaves the image as it is.
+      scale: the factor of the official demo by default.
+      labels: [N] int for a conditional model.
+
+    Returns:
+      [N, len(amounts), H, W, C] uint8.
+    """
+    z = codec.encode(images, labels)
+    factors = scale * np.asarray(amounts, np.float32)
+    moved = z[:, np.newaxis] + factors[:, np.newaxis] * np.asarray(direction, np.float32)
+    of_row = None if labels is None else np.repeat(labels, factors.size)
+    decoded = codec.decode(moved.reshape(-1, z.shape[1]), of_row)
+    return decoded.reshape(len(z), factors.size, *decoded.shape[1:])

@@ -1,0 +1,63 @@
+"""Images to latents and back, for arrays of any length."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from glow_tf.models.flow import Flow
+
+# Numbers of an image times images: what a batch holds by default. 64 images at 64x64x3, 4 at 256x256x3.
+_BATCH_NUMBERS = 4 * 256 * 256 * 3
+_LARGEST_BATCH = 64
+
+
+def default_batch_size(flow: Flow) -> int:
+    """Images at once that use a machine well and fit its memory."""
+    return max(1, min(_LARGEST_BATCH, _BATCH_NUMBERS // flow.config.dimensions))
+
+
+class Codec:
+    """Encodes and decodes in batches of one size, compiled once.
+
+    Args:
+      flow: the model.
+      batch_size: images at once; by default as many as fit well for their size.
+    """
+
+    def __init__(self, flow: Flow, batch_size: int | None = None):
+        self.flow = flow
+        self.batch_size = batch_size or default_batch_size(flow)
+        self._encode = tf.function(flow.encode, autograph=False)
+        self._decode = tf.function(flow.decode, autograph=False)
+
+    def encode(self, images: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
+        """Latents [N, D] float32 of images [N, H, W, C] uint8; with `labels` [N] for a conditional model."""
+        return self._in_batches(self._encode, images, labels)
+
+    def decode(self, z: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
+        """Images [N, H, W, C] uint8 of latents [N, D]; with `labels` [N] for a conditional model."""
+        return self._in_batches(self._decode, np.asarray(z, self.flow.dtype.as_numpy_dtype), labels)
+
+    def _in_batches(self, function: Callable, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+        values, count = np.asarray(values), len(values)
+        if not count:
+            raise ValueError("There is nothing to encode or decode.")
+        if labels is not None and len(labels) != count:
+            raise ValueError(f"{count} images or latents need as many labels; there are {len(labels)}.")
+        # Every batch has one size, so that the function is traced once; what is too much is cut off.
+        size = min(self.batch_size, 2 ** math.ceil(math.log2(count)))
+        done = []
+        for start in range(0, count, size):
+            rows = np.minimum(np.arange(start, start + size), count - 1)
+            of_rows = None if labels is None else tf.constant(np.asarray(labels)[rows], tf.int32)
+            done.append(function(tf.constant(values[rows]), of_rows).numpy())
+        return np.concatenate(done)[:count]
+
+
+def draw_latents(flow: Flow, count: int, *, seed: int = 0) -> np.ndarray:
+    """Latents of the model's base distribution, [count, D]; row i is the same whatever `count`."""
+    uniform = np.stack([np.random.default_rng([seed, i]).random(flow.config.dimensions) for i in range(count)])
+    # Neither 0 nor 1, whose quantiles are infinite.
+    return flow.base(0.0, 1.0).quantile(np.clip(uniform, 2**-32, 1 - 2**-32).astype(np.float32)).numpy()

@@ -1,0 +1,44 @@
+"""Finds the direction in latent space of each attribute: the mean latent of images with it less that of those without.
+
+  python -m tools.attributes --model_dir=runs/celeb_a_glow --output=celeb_a.npz
+  python -m tools.attributes --model_dir=runs/celeb_a_hq_glow --table=attributes.csv --names=Smiling,Young
+
+Attributes are those of the data set in TensorFlow Datasets, the sub-folders of a folder, other labels, or those of a
+table: a line for each image, its name and 1, 0 or -1 for each attribute. Images are streamed, not held in memory.
+python -m tools.manipulate moves images along the directions.
+"""
+
+import tqdm
+from absl import flags
+
+from glow_tf.data import attributed_batches, load_attributes
+from glow_tf.latent.attributes import attribute_directions
+from glow_tf.latent.codec import Codec
+from tools import common
+
+FLAGS = flags.FLAGS
+
+common.define(*common.MODEL_FLAGS, *common.DATA_FLAGS, "table", "names", "limit", "output")
+
+
+def main() -> None:
+    """Writes the directions and prints how many images each is from."""
+    flow = common.load_flow()
+    source = common.load_data(flow)
+    attributes = load_attributes(source, "train", FLAGS.table)
+    if FLAGS.names:
+        attributes = attributes.only(FLAGS.names)
+    codec = Codec(flow, FLAGS.batch_size)
+    batches = attributed_batches(source, "train", codec.batch_size, attributes, common.limit())
+    count = min(source.sizes["train"], common.limit() or source.sizes["train"])
+    with tqdm.tqdm(batches, total=-(-count // codec.batch_size), unit="batch", disable=None) as progress:
+        directions = attribute_directions(codec, progress, attributes.names)
+    output = FLAGS.output or "attributes.npz"
+    directions.save(output)
+    for name, with_it, without in zip(directions.names, directions.positives, directions.negatives, strict=True):
+        print(f"{name}: {with_it:,} images with, {without:,} without")
+    print(output)
+
+
+if __name__ == "__main__":
+    common.run(main)

@@ -1,0 +1,50 @@
+"""Walks through the latents from one image to the next: a strip as PNG and an animation as GIF (the paper's figure 5).
+
+  python -m tools.interpolate --model_dir=runs/celeb_a_hq_glow --images=anna.png,ben.png
+  python -m tools.interpolate --model_dir=pretrained --indices=0,40,80 --kind=spherical --steps=6
+
+Where the strip shows an image itself it is what its latent decodes to: the image, to the bits the model knows.
+"""
+
+import pathlib
+
+import numpy as np
+from absl import flags
+
+from glow_tf.latent.codec import Codec
+from glow_tf.latent.grid import labelled_grid, save_gif, save_png
+from glow_tf.latent.interpolation import KINDS, interpolate_images
+from tools import common
+
+FLAGS = flags.FLAGS
+
+common.define(*common.MODEL_FLAGS, *common.DATA_FLAGS, *common.IMAGE_FLAGS, "scale", "output")
+flags.DEFINE_enum("kind", "both", [*KINDS, "both"], "Path through the latents: straight, or along a sphere.")
+flags.DEFINE_integer("steps", 8, "Images from one to the next in the strip.", lower_bound=1)
+flags.DEFINE_integer("frames", 24, "Frames from one to the next in the animation; 0: no animation.", lower_bound=0)
+
+
+def main() -> None:
+    """Writes the strip, a row for each kind of path, and the animation."""
+    flow = common.load_flow()
+    images, labels, names = common.images_of_flags(flow, 2)
+    if len(images) < 2:
+        raise ValueError("An interpolation needs at least two images; name them by --images or --indices.")
+    codec = Codec(flow, FLAGS.batch_size)
+    kinds = KINDS if FLAGS.kind == "both" else (FLAGS.kind,)
+    strips = [interpolate_images(codec, images, FLAGS.steps, kind, labels=labels) for kind in kinds]
+    columns = ["" if i % FLAGS.steps else names[i // FLAGS.steps] for i in range(len(strips[0]))]
+    output = pathlib.Path(FLAGS.output or "interpolation.png")
+    save_png(labelled_grid(np.stack(strips), rows=kinds, columns=columns, scale=FLAGS.scale), output)
+    print(output)
+    if FLAGS.frames:
+        # The same path as in the last row, there and back.
+        path = interpolate_images(codec, images, FLAGS.frames, kinds[-1], labels=labels)
+        scale = FLAGS.scale or max(1, 256 // images.shape[1])
+        frames = np.concatenate([path, path[-2:0:-1]]).repeat(scale, axis=1).repeat(scale, axis=2)
+        save_gif(frames, output.with_suffix(".gif"))
+        print(output.with_suffix(".gif"))
+
+
+if __name__ == "__main__":
+    common.run(main)

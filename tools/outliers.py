@@ -1,0 +1,62 @@
+"""Tells images of one data set from those of another by bits/dim and by typicality: histograms and the AUROC.
+
+  python -m tools.outliers --model_dir=runs/cifar10_glow --outliers=svhn_cropped
+  python -m tools.outliers --model_dir=runs/photos --outliers=folder --outliers_dir=other_photos
+
+The AUROC is the probability that an image of --outliers has a higher score than one of the model's own data set.
+"""
+
+from absl import flags
+
+from glow_tf.data import Source, split_batches
+from glow_tf.latent import plots
+from glow_tf.latent.codec import default_batch_size
+from glow_tf.latent.likelihood import Scorer, Scores
+from glow_tf.latent.outliers import auroc, outlier_scores
+from tools import common
+
+FLAGS = flags.FLAGS
+
+common.define(*common.MODEL_FLAGS, *common.DATA_FLAGS, "split", "limit", "seed", "output")
+flags.DEFINE_string("outliers", None, "The other data set, as --dataset.")
+flags.DEFINE_string("outliers_dir", None, "Its folder or file, as --data_dir.")
+
+
+def main() -> None:
+    """Scores both data sets, draws the histograms and prints the AUROC."""
+    if not FLAGS.outliers:
+        raise ValueError("--outliers names the data set to tell from the model's own, such as svhn_cropped.")
+    flow = common.load_flow()
+    if flow.config.conditional:
+        print("This model is conditional: images of the other data set are scored with the labels they have there.")
+    own = common.load_data(flow)
+    other = common.load_data(flow, name=FLAGS.outliers, data_dir=FLAGS.outliers_dir)
+    if flow.config.conditional and not 0 < other.num_classes <= flow.config.num_classes:
+        raise ValueError(
+            f"This model is conditional, and {other.name} has no labels from 0 to {flow.config.num_classes - 1}."
+        )
+    scorer = Scorer(flow)
+    scores = {source.name: outlier_scores(flow, _scores(scorer, source)) for source in (own, other)}
+    if len(scores) == 1:
+        scores = dict(zip((own.name, f"{other.name} ({FLAGS.outliers_dir})"), [*scores.values()] * 2, strict=True))
+    inside, outside = scores.values()
+    panels, axes = {}, {}
+    for kind, text in (("bits/dim", "bits/dim"), ("typicality", "|log-density of the latent + entropy|, nats/dim")):
+        area = auroc(inside[kind], outside[kind])
+        panel = f"{kind}: AUROC {area:.3f}"
+        panels[panel] = {name: values[kind] for name, values in scores.items()}
+        axes[panel] = text
+        means = ", ".join(f"{name} {values[kind].mean():.4f}" for name, values in scores.items())
+        print(f"{kind}: AUROC {area:.4f} ({means})")
+    output = FLAGS.output or "outliers.png"
+    plots.save_histograms(panels, output, title=f"{own.name} and {other.name}, {FLAGS.split} split", x=axes)
+    print(output)
+
+
+def _scores(scorer: Scorer, source: Source) -> Scores:
+    batch_size = FLAGS.batch_size or default_batch_size(scorer.flow)
+    return scorer(split_batches(source, FLAGS.split, batch_size, common.limit()).as_numpy_iterator(), seed=FLAGS.seed)
+
+
+if __name__ == "__main__":
+    common.run(main)
