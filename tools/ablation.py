@@ -15,8 +15,6 @@ from absl import flags
 from glow_tf.data import Source, recipe
 from glow_tf.latent import plots
 from glow_tf.models import presets
-from glow_tf.training.devices import make_strategy
-from glow_tf.training.signals import TrainingStopped
 from tools import common, experiments
 
 FLAGS = flags.FLAGS
@@ -36,27 +34,28 @@ def main() -> None:
     source = common.experiment_data()
     directory = pathlib.Path(FLAGS.output or "runs/ablation")
     runs = _runs(source, directory)
-    try:
-        experiments.train_all(runs, source, make_strategy("mirrored"), lambda line: print(line, flush=True))
-    except TrainingStopped as stop:
-        print(experiments.how_to_go_on(stop))
-        raise SystemExit(128 + (stop.signal or 15)) from None
-    groups: dict[str, list[experiments.Curve]] = {}
-    for run in runs:
-        groups.setdefault(run.group, []).append(experiments.read_curve(run.directory))
-    title = f"{source.name}: Glow, K={FLAGS.K}, L={FLAGS.L}, width {FLAGS.width}, {FLAGS.seeds} seeds"
+    curves, _ = experiments.results(runs, source)
+    title = f"{common.data_name(source)}: Glow, K={FLAGS.K}, L={FLAGS.L}, width {FLAGS.width}, {FLAGS.seeds} seeds"
+    couplings, permutations = dict.fromkeys(FLAGS.coupling), dict.fromkeys(FLAGS.permutation)
     panels = {}
-    for coupling in dict.fromkeys(FLAGS.coupling):
-        ofs = {p: groups[f"{p}_{coupling}"] for p in dict.fromkeys(FLAGS.permutation)}
+    for coupling in couplings:
+        of_coupling = {permutation: curves[f"{permutation}_{coupling}"] for permutation in permutations}
         panels[f"{coupling} coupling"] = {
-            p: (curves[0].steps, np.stack([curve.bits_per_dim for curve in curves])) for p, curves in ofs.items()
+            permutation: (of_seeds[0].steps, np.stack([curve.bits_per_dim for curve in of_seeds]))
+            for permutation, of_seeds in of_coupling.items()
         }
     plots.save_lines(panels, directory / "ablation.png", title=title, x="updates", y="bits/dim, held out")
-    table = _table(groups, source)
-    (directory / "ablation.md").write_text(
-        f"{title}, {FLAGS.steps:,} updates of {FLAGS.train_batch_size} images\n\n{table}\n"
+    table = [
+        f"| bits/dim of {source.sizes['test']:,} held-out images | {' | '.join(couplings)} |",
+        "|---|" + "---:|" * len(couplings),
+    ]
+    for permutation in permutations:
+        cells = [experiments.last(curves[f"{permutation}_{coupling}"]) for coupling in couplings]
+        table.append(f"| {permutation} | {' | '.join(cells)} |")
+    experiments.write_table(
+        directory / "ablation.md", f"{title}, {FLAGS.steps:,} updates of {FLAGS.train_batch_size} images", table
     )
-    print(f"\n{table}\n\n{directory / 'ablation.png'}\n{directory / 'ablation.md'}")
+    print(directory / "ablation.png")
 
 
 def _runs(source: Source, directory: pathlib.Path) -> list[experiments.Run]:
@@ -79,23 +78,6 @@ def _runs(source: Source, directory: pathlib.Path) -> list[experiments.Run]:
                 training = common.experiment_training(source, seed)
                 runs.append(experiments.Run(group, config, training, directory / f"{group}_seed{seed}"))
     return runs
-
-
-def _table(groups: dict[str, list[experiments.Curve]], source: Source) -> str:
-    """Bits/dim after the last step, in Markdown: the mean over seeds and its standard deviation."""
-    couplings, permutations = dict.fromkeys(FLAGS.coupling), dict.fromkeys(FLAGS.permutation)
-    lines = [
-        f"| bits/dim of {source.sizes['test']:,} held-out images | {' | '.join(couplings)} |",
-        "|---|" + "---:|" * len(couplings),
-    ]
-    for permutation in permutations:
-        cells = []
-        for coupling in couplings:
-            last = np.array([curve.bits_per_dim[-1] for curve in groups[f"{permutation}_{coupling}"]])
-            spread = f" +- {last.std(ddof=1):.3f}" if last.size > 1 else ""
-            cells.append(f"{last.mean():.3f}{spread}")
-        lines.append(f"| {permutation} | {' | '.join(cells)} |")
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,9 @@ _FLAGS: dict[str, Callable[[], object]] = {
     "batch_size": lambda: flags.DEFINE_integer(
         "batch_size", None, "Images at once; by default as many as fit well for their size.", lower_bound=1
     ),
-    "num": lambda: flags.DEFINE_integer("num", None, "Number of images (rows of the figure).", lower_bound=1),
+    "num": lambda: flags.DEFINE_integer(
+        "num", None, "Number of images; by default as many as make a good figure.", lower_bound=1
+    ),
     "images": lambda: flags.DEFINE_list(
         "images", None, "Picture files to work on, in place of images of the data set."
     ),
@@ -51,6 +53,9 @@ _FLAGS: dict[str, Callable[[], object]] = {
     ),
     "label": lambda: flags.DEFINE_integer(
         "label", None, "Label of what is drawn, or of --images, for a conditional model.", lower_bound=0
+    ),
+    "temperature": lambda: flags.DEFINE_float(
+        "temperature", 0.7, "Factor on the standard deviation of the latents that are drawn.", lower_bound=0.0
     ),
     "seed": lambda: flags.DEFINE_integer("seed", 0, "Of all that is drawn at random."),
     "scale": lambda: flags.DEFINE_integer(
@@ -163,6 +168,12 @@ def experiment_data() -> Source:
         test_fraction=FLAGS.test_fraction,
         test_size=FLAGS.test_size,
     )
+
+
+def data_name(source: Source) -> str:
+    """What to call a data set in a figure: a folder or file of one's own by its name."""
+    own = source.name in ("folder", "arrays")
+    return pathlib.Path(source.arguments["data_dir"]).stem if own else source.name
 
 
 def experiment_training(source: Source, seed: int) -> TrainingConfig:

@@ -4,7 +4,9 @@ import dataclasses
 import json
 import math
 import pathlib
-from collections.abc import Callable, Sequence
+import signal
+import sys
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -12,11 +14,12 @@ import tensorflow as tf
 from glow_tf.config import ModelConfig
 from glow_tf.data import Source
 from glow_tf.training.config import TrainingConfig
+from glow_tf.training.devices import make_strategy
 from glow_tf.training.loop import Trainer
 from glow_tf.training.signals import TrainingStopped
 from glow_tf.training.timing import time_steps
 
-Say = Callable[[str], None]
+_COLUMNS = ("bits_per_dim", "standard_error", "images")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,16 +56,11 @@ class Curve:
 
 def read_curve(directory: pathlib.Path) -> Curve:
     """The evaluations of a run so far; empty if it has not begun."""
-    file = directory / "metrics.jsonl"
-    lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     # A run that is finished and started again evaluates its last step again.
-    tests = {line["step"]: line for line in lines if line["kind"] == "test"}
+    tests = {line["step"]: line for line in _lines(directory) if line["kind"] == "test"}
     rows = [[math.nan if tests[step][name] is None else tests[step][name] for name in _COLUMNS] for step in tests]
     columns = np.array(rows, np.float64).reshape(-1, len(_COLUMNS)).T
     return Curve(np.array(list(tests), np.int64), *columns)
-
-
-_COLUMNS = ("bits_per_dim", "standard_error", "images")
 
 
 def is_finished(run: Run, source: Source) -> bool:
@@ -71,46 +69,78 @@ def is_finished(run: Run, source: Source) -> bool:
     return curve.reached == run.training.steps and curve.images[-1] == source.sizes["test"]
 
 
-def train_all(runs: Sequence[Run], source: Source, strategy: tf.distribute.Strategy, say: Say) -> dict[str, float]:
+def results(runs: Sequence[Run], source: Source) -> tuple[dict[str, list[Curve]], dict[str, float]]:
     """Trains what is missing, one run after the other, after saying how long that will take.
 
     Returns:
-      Measured seconds per step of the groups that had something to train.
+      By group, the curves of its runs, and the measured seconds per step.
 
     Raises:
-      TrainingStopped: after SIGTERM or SIGINT; the same call goes on from there.
+      SystemExit: after SIGTERM or SIGINT; the same call goes on from there.
     """
+    strategy = make_strategy("mirrored")
     missing = [run for run in runs if not is_finished(run, source)]
-    say(f"{len(runs)} runs of {runs[0].training.steps:,} steps, {len(runs) - len(missing)} of them finished.")
-    if not missing:
-        return {}
-    seconds = _time(missing, strategy, say)
-    for i, run in enumerate(missing):
-        say(f"Run {i + 1} of {len(missing)}: {run.directory.name}")
-        trainer = Trainer(run.config, run.training, source, run.directory, strategy)
-        result = trainer.run()
-        say(f"{run.directory.name}: {result} bits/dim")
-    return seconds
+    _say(f"{len(runs)} runs of {runs[0].training.steps:,} steps, {len(runs) - len(missing)} of them finished.")
+    if missing:
+        _time(missing, strategy)
+    try:
+        for i, run in enumerate(missing):
+            _say(f"Run {i + 1} of {len(missing)}: {run.directory.name}")
+            result = Trainer(run.config, run.training, source, run.directory, strategy).run()
+            _say(f"{run.directory.name}: {result} bits/dim")
+    except TrainingStopped as stop:
+        print(f"{stop} The same command goes on from there.", file=sys.stderr)
+        raise SystemExit(128 + (stop.signal or signal.SIGTERM)) from None
+    curves: dict[str, list[Curve]] = {}
+    seconds: dict[str, list[float]] = {}
+    for run in runs:
+        curves.setdefault(run.group, []).append(read_curve(run.directory))
+        seconds.setdefault(run.group, []).append(_seconds_per_step(run))
+    return curves, {group: float(np.median(times)) for group, times in seconds.items()}
 
 
-def _time(missing: Sequence[Run], strategy: tf.distribute.Strategy, say: Say) -> dict[str, float]:
+def last(curves: Sequence[Curve]) -> str:
+    """Bits/dim after the last step: the mean over runs and its standard deviation, of one its standard error."""
+    values = np.array([curve.bits_per_dim[-1] for curve in curves])
+    spread = values.std(ddof=1) if values.size > 1 else curves[0].standard_error[-1]
+    return f"{values.mean():.3f} +- {spread:.3f}"
+
+
+def write_table(path: pathlib.Path, title: str, lines: Sequence[str]) -> None:
+    """Writes a table in Markdown under its title, and prints it."""
+    text = "\n".join([title, "", *lines])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{text}\n")
+    print(f"\n{text}\n\n{path}")
+
+
+def _time(missing: Sequence[Run], strategy: tf.distribute.Strategy) -> None:
     timings = {}
     for run in missing:
         if run.group not in timings:
-            say(f"Timing {run.group} ...")
+            _say(f"Timing {run.group} ...")
             timings[run.group] = time_steps(run.config, run.training, strategy)
     total = 0.0
     for run in missing:
         timing = timings[run.group]
         # Each traces the training step, and functions for evaluation and samples, which take about as long.
         total += 3 * timing.first_step + timing.step * (run.training.steps - read_curve(run.directory).reached)
-    say(f"{len(missing)} runs to train will take about {duration(total)}.")
-    return {group: timing.step for group, timing in timings.items()}
+    _say(f"{len(missing)} runs to train will take about {duration(total)}.")
 
 
-def how_to_go_on(stop: TrainingStopped) -> str:
-    """What to print when an experiment was told to stop."""
-    return f"{stop} The same command goes on from there."
+def _seconds_per_step(run: Run) -> float:
+    """As the run logged it, after its first line, which is of the tracing too."""
+    rates = [line["images_per_second"] for line in _lines(run.directory) if line["kind"] == "train"]
+    return run.training.batch_size / float(np.median(rates[1:] or rates))
+
+
+def _lines(directory: pathlib.Path) -> list[dict]:
+    file = directory / "metrics.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 def duration(seconds: float) -> str:

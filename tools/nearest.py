@@ -18,9 +18,10 @@ from tools import common
 
 FLAGS = flags.FLAGS
 
-common.define(*common.MODEL_FLAGS, *common.DATA_FLAGS, "num", "label", "limit", "seed", "scale", "output")
+common.define(
+    *common.MODEL_FLAGS, *common.DATA_FLAGS, "num", "label", "limit", "temperature", "seed", "scale", "output"
+)
 flags.DEFINE_integer("neighbours", 3, "Training images shown for each sample and distance.", lower_bound=1)
-flags.DEFINE_float("temperature", 0.7, "Of the samples.", lower_bound=0.0)
 
 
 def main() -> None:

@@ -12,8 +12,7 @@ from tools import common
 
 FLAGS = flags.FLAGS
 
-common.define(*common.MODEL_FLAGS, *common.DATA_FLAGS, *common.IMAGE_FLAGS, "seed", "scale", "output")
-flags.DEFINE_float("temperature", 0.7, "Of the levels that are drawn anew.", lower_bound=0.0)
+common.define(*common.MODEL_FLAGS, *common.DATA_FLAGS, *common.IMAGE_FLAGS, "temperature", "seed", "scale", "output")
 
 
 def main() -> None:

@@ -35,9 +35,17 @@ class Directions:
         Raises:
           ValueError: if there is none of that name.
         """
+        return self.vectors[self._row(name)]
+
+    def only(self, names: Sequence[str]) -> "Directions":
+        """Those of some attributes. Raises ValueError if one is not there."""
+        rows = [self._row(name) for name in names]
+        return Directions(tuple(names), self.vectors[rows], self.positives[rows], self.negatives[rows])
+
+    def _row(self, name: str) -> int:
         if name not in self.names:
             raise ValueError(f"There is no attribute {name!r}; there are {', '.join(self.names)}.")
-        return self.vectors[self.names.index(name)]
+        return self.names.index(name)
 
     def combined(self, amounts: Mapping[str, float]) -> np.ndarray:
         """The sum of directions [D], each times its amount."""

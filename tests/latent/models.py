@@ -1,0 +1,32 @@
+"""Small models with random weights for the tests of what is done with latents."""
+
+import functools
+
+import numpy as np
+
+import glow_tf
+from tests.models.flows import moved_flow
+
+PLAIN = glow_tf.glow((8, 8, 3), K=2, L=2, width=4, n_bits=5)
+GREY = glow_tf.glow((8, 8, 1), K=1, L=2, width=4)
+CONDITIONAL = glow_tf.glow((8, 8, 3), K=1, L=2, width=4, num_classes=3)
+LOGISTIC = glow_tf.nice((4, 4, 1), K=2, width=8, blocks=1)
+CONFIGS = {"plain": PLAIN, "grey": GREY, "conditional": CONDITIONAL}
+
+
+@functools.cache
+def flow(name="plain"):
+    return moved_flow({**CONFIGS, "logistic": LOGISTIC}[name], seed=3)
+
+
+def images(count, name="plain", seed=0):
+    return np.random.default_rng(seed).integers(0, 256, [count, *flow(name).config.image_shape], np.uint8)
+
+
+def labels(count, name="plain"):
+    return np.arange(count, dtype=np.int32) % 3 if flow(name).config.conditional else None
+
+
+def quantized(pictures, n_bits):
+    """The leading bits, which are what a model of so many bits sees."""
+    return pictures // 2 ** (8 - n_bits) * 2 ** (8 - n_bits)

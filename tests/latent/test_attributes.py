@@ -1,0 +1,89 @@
+"""Directions of attributes."""
+
+import numpy as np
+import pytest
+
+from glow_tf.data import DataError
+from glow_tf.latent.attributes import Directions, attribute_directions, manipulate
+from glow_tf.latent.codec import Codec
+from tests.latent import models
+
+NAMES = ("bright", "striped")
+ATTRIBUTES = np.array([[1, 0], [0, 1], [1, -1], [0, 0], [1, 1], [0, -1]], np.int8)
+
+
+def batches(size, name="plain"):
+    pictures, labels = models.images(6, name), np.arange(6, dtype=np.int32) % 3
+    for start in range(0, 6, size):
+        part = slice(start, start + size)
+        yield {"images": pictures[part], "labels": labels[part], "attributes": ATTRIBUTES[part]}
+
+
+@pytest.fixture(scope="module")
+def directions():
+    return attribute_directions(Codec(models.flow()), batches(6), NAMES)
+
+
+@pytest.mark.parametrize("name", models.CONFIGS)
+@pytest.mark.parametrize("size", [1, 4, 6])
+def test_a_direction_is_the_difference_of_means(name, size):
+    codec = Codec(models.flow(name))
+    found = attribute_directions(codec, batches(size, name), NAMES)
+    z = codec.encode(models.images(6, name), models.labels(6, name)).astype(np.float64)
+    np.testing.assert_allclose(found["bright"], z[[0, 2, 4]].mean(0) - z[[1, 3, 5]].mean(0), atol=1e-5)
+    # Of the third and the last image it is not known.
+    np.testing.assert_allclose(found["striped"], z[[1, 4]].mean(0) - z[[0, 3]].mean(0), atol=1e-5)
+    assert (found.positives.tolist(), found.negatives.tolist()) == ([3, 2], [3, 2])
+
+
+def test_an_attribute_that_all_images_have_has_no_direction():
+    everywhere = [{**batch, "attributes": np.ones([6, 1])} for batch in batches(6)]
+    with pytest.raises(DataError, match=r"everywhere \(6 with, 0 without\)"):
+        attribute_directions(Codec(models.flow()), everywhere, ["everywhere"])
+
+
+def test_directions_are_kept_in_a_file(directions, tmp_path):
+    path = tmp_path / "new" / "directions.npz"
+    directions.save(path)
+    again = Directions.load(path, 192)
+    assert again.names == NAMES
+    np.testing.assert_array_equal(again.vectors, directions.vectors)
+    np.testing.assert_array_equal(again.positives, directions.positives)
+    assert [file.name for file in path.parent.iterdir()] == ["directions.npz"]
+    with pytest.raises(DataError, match="belongs to another model: its directions have 192 dimensions, the model 3072"):
+        Directions.load(path, 3072)
+
+
+def test_files_that_hold_no_directions(tmp_path):
+    with pytest.raises(FileNotFoundError, match="tools.attributes"):
+        Directions.load(tmp_path / "nowhere.npz")
+    (tmp_path / "text.npz").write_text("no arrays")
+    np.savez(tmp_path / "other.npz", images=np.zeros(3))
+    for name in ("text.npz", "other.npz"):
+        with pytest.raises(DataError, match=f"{name} holds no directions"):
+            Directions.load(tmp_path / name)
+
+
+def test_a_name_that_is_not_there(directions):
+    with pytest.raises(ValueError, match="no attribute 'young'; there are bright, striped"):
+        directions["young"]
+    assert directions.only(["striped"]).names == ("striped",)
+    np.testing.assert_array_equal(directions.only(["striped"]).vectors[0], directions.vectors[1])
+
+
+def test_several_at_once(directions):
+    moved = directions.combined({"bright": 0.5, "striped": -2})
+    np.testing.assert_allclose(moved, 0.5 * directions.vectors[0] - 2 * directions.vectors[1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", models.CONFIGS)
+def test_moving_by_hand(name):
+    codec, labels = Codec(models.flow(name)), models.labels(2, name)
+    pictures = models.images(2, name)
+    direction = np.random.default_rng(1).normal(0, 0.3, models.flow(name).config.dimensions).astype(np.float32)
+    moved = manipulate(codec, pictures, direction, [-1, 0, 0.5], scale=1.6, labels=labels)
+    assert moved.shape == (2, 3, *models.flow(name).config.image_shape)
+    np.testing.assert_array_equal(moved[:, 1], models.quantized(pictures, models.flow(name).config.n_bits))
+    z = codec.encode(pictures, labels)
+    np.testing.assert_array_equal(moved[:, 2], codec.decode(z + np.float32(0.8) * direction, labels))
+    assert np.any(moved[:, 0] != moved[:, 2])

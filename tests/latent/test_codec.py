@@ -1,0 +1,55 @@
+"""Encoding and decoding of arrays."""
+
+import numpy as np
+import pytest
+
+from glow_tf.latent.codec import Codec, default_batch_size, draw_latents
+from tests.latent import models
+
+
+@pytest.mark.parametrize("name", models.CONFIGS)
+@pytest.mark.parametrize(("count", "batch_size"), [(5, 2), (4, 4), (3, 64), (1, None)])
+def test_images_come_back_whatever_the_batch(name, count, batch_size):
+    flow, pictures, labels = models.flow(name), models.images(count, name), models.labels(count, name)
+    codec = Codec(flow, batch_size)
+    z = codec.encode(pictures, labels)
+    assert z.shape == (count, flow.config.dimensions) and z.dtype == np.float32
+    np.testing.assert_allclose(z, flow.encode(pictures, labels), rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(codec.decode(z, labels), models.quantized(pictures, flow.config.n_bits))
+
+
+def test_every_image_has_its_own_label():
+    flow, pictures = models.flow("conditional"), np.repeat(models.images(1, "conditional"), 5, axis=0)
+    z = Codec(flow, 2).encode(pictures, [0, 1, 2, 1, 0])
+    np.testing.assert_allclose(z[[0, 1]], z[[4, 3]], atol=1e-6)
+    assert np.abs(z[0] - z[1]).max() > 1e-3
+
+
+def test_what_does_not_fit():
+    codec = Codec(models.flow())
+    with pytest.raises(ValueError, match="nothing to encode"):
+        codec.encode(models.images(0))
+    with pytest.raises(ValueError, match="3 images or latents need as many labels; there are 2"):
+        Codec(models.flow("conditional")).encode(models.images(3, "conditional"), [0, 1])
+    with pytest.raises(ValueError, match="192"):
+        codec.decode(np.zeros([2, 191]))
+
+
+def test_the_default_batch_fits_the_size():
+    assert default_batch_size(models.flow()) == 64
+
+
+def test_latents_are_drawn_from_the_base():
+    z = draw_latents(models.flow(), 200, seed=1)
+    assert z.shape == (200, 192) and z.dtype == np.float32
+    # 38,400 draws: four standard errors.
+    assert abs(z.mean()) < 4 / np.sqrt(z.size)
+    assert abs(z.var() - 1) < 4 * np.sqrt(2 / z.size)
+    logistic = draw_latents(models.flow("logistic"), 2000, seed=1)
+    assert abs(logistic.var() - np.pi**2 / 3) < 4 * np.sqrt(1.2 + 2) * np.pi**2 / 3 / np.sqrt(logistic.size)
+
+
+def test_more_latents_leave_the_first_ones_as_they_are():
+    few, many = (draw_latents(models.flow(), count, seed=4) for count in (2, 6))
+    np.testing.assert_array_equal(few, many[:2])
+    assert np.abs(few - draw_latents(models.flow(), 2, seed=5)).max() > 0.1

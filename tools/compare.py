@@ -1,0 +1,108 @@
+"""Trains NICE, RealNVP and Glow with as many parameters each on the same data, and compares their bits/dim.
+
+  python -m tools.compare --dataset=cifar10 --parameters=40000000 --steps=200000 --output=runs/compare
+  python -m tools.compare --dataset=arrays --data_dir=images.npz --parameters=1000000 --steps=1000
+
+Every run is a model directory under --output. The program says how long it will take before it starts; stopped or
+killed, the same command goes on. It writes compare.png and compare.md, with the published figures on CIFAR-10 beside.
+"""
+
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+from absl import flags
+
+from glow_tf.config import ModelConfig
+from glow_tf.data import Source, recipe
+from glow_tf.latent import plots
+from glow_tf.models import presets
+from glow_tf.models.flow import Flow
+from tools import common, experiments
+
+FLAGS = flags.FLAGS
+
+# Bits/dim on CIFAR-10, and where they stand. That of NICE was worked out by the authors of PixelRNN.
+PUBLISHED = {
+    "nice": "4.48 (van den Oord et al. 2016, table 4)",
+    "real_nvp": "3.49 (Dinh et al. 2017, table 1)",
+    "glow": "3.35 (Kingma & Dhariwal 2018, table 2)",
+}
+
+common.define("dataset", "L", *common.EXPERIMENT_FLAGS)
+flags.DEFINE_integer("seeds", 1, "Runs of each model, with the seeds 0, 1, ...", lower_bound=1)
+flags.DEFINE_integer("K", 8, "Steps of flow per level of Glow.", lower_bound=1)
+flags.DEFINE_integer("parameters", 1_000_000, "Trainable parameters that each model comes near to.", lower_bound=1000)
+flags.DEFINE_integer("blocks", 2, "Residual blocks of RealNVP's networks.", lower_bound=1)
+
+
+def main() -> None:
+    """Trains what is missing, draws the curves and writes the table."""
+    source = common.experiment_data()
+    directory = pathlib.Path(FLAGS.output or "runs/compare")
+    configs = {name: of_size(make, FLAGS.parameters) for name, make in _families(source).items()}
+    runs = [
+        experiments.Run(name, config, common.experiment_training(source, seed), directory / f"{name}_seed{seed}")
+        for seed in range(FLAGS.seeds)
+        for name, config in configs.items()
+    ]
+    curves, seconds = experiments.results(runs, source)
+    title = f"{common.data_name(source)}: {FLAGS.parameters / 1e6:g} million parameters"
+    lines = {
+        name: (of_seeds[0].steps, np.stack([curve.bits_per_dim for curve in of_seeds]))
+        for name, of_seeds in curves.items()
+    }
+    plots.save_lines({"": lines}, directory / "compare.png", title=title, x="updates", y="bits/dim, held out")
+    table = [
+        f"| | parameters | width | bits/dim of {source.sizes['test']:,} held-out images | images/s in training "
+        "| published, CIFAR-10 |",
+        "|---|---:|---:|---:|---:|---|",
+    ]
+    for name, config in configs.items():
+        width = next(layer.width for layer in config.layers if hasattr(layer, "width"))
+        rate = f"{FLAGS.train_batch_size / seconds[name]:,.0f}"
+        cells = (f"{parameters(config):,}", width, experiments.last(curves[name]), rate, PUBLISHED[name])
+        table.append(f"| {name} | {' | '.join(map(str, cells))} |")
+    experiments.write_table(
+        directory / "compare.md", f"{title}, {FLAGS.steps:,} updates of {FLAGS.train_batch_size} images", table
+    )
+    print(directory / "compare.png")
+
+
+def parameters(config: ModelConfig) -> int:
+    """The number of trainable parameters of a model."""
+    return sum(v.shape.num_elements() for v in Flow(config).trainable_variables)
+
+
+def of_size(make: Callable[[int], ModelConfig], wanted: int) -> ModelConfig:
+    """The model whose width brings its number of parameters nearest to `wanted`.
+
+    Args:
+      make: from a width to a model.
+      wanted: number of parameters.
+
+    Raises:
+      ValueError: if a width of 1 has twice as many already.
+    """
+    low, high = 1, 2
+    if parameters(make(low)) > 2 * wanted:
+        raise ValueError(f"--parameters={wanted:,} is too few: with a width of 1 there are {parameters(make(1)):,}.")
+    while parameters(make(high)) < wanted:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if parameters(make(middle)) < wanted else (low, middle)
+    return min((make(low), make(high)), key=lambda config: abs(parameters(config) - wanted))
+
+
+def _families(source: Source) -> dict[str, Callable[[int], ModelConfig]]:
+    shape, n_bits = source.image_shape, FLAGS.n_bits or recipe(source.name).n_bits
+    return {
+        "nice": lambda width: presets.nice(shape, width=width, n_bits=n_bits),
+        "real_nvp": lambda width: presets.real_nvp(shape, width=width, blocks=FLAGS.blocks, n_bits=n_bits),
+        "glow": lambda width: presets.glow(shape, FLAGS.K, FLAGS.L, width, n_bits=n_bits),
+    }
+
+
+if __name__ == "__main__":
+    common.run(main)
