@@ -21,10 +21,7 @@ FLAGS = flags.FLAGS
 PERMUTATIONS = ("reverse", "shuffle", "conv1x1")
 COUPLINGS = ("additive", "affine")
 
-common.define("dataset", "L", *common.EXPERIMENT_FLAGS)
-flags.DEFINE_integer("seeds", 3, "Runs of each kind, with the seeds 0, 1, ...", lower_bound=1)
-flags.DEFINE_integer("K", 8, "Steps of flow per level.", lower_bound=1)
-flags.DEFINE_integer("width", 64, "Hidden channels of the coupling networks.", lower_bound=1)
+common.define(*common.EXPERIMENT_FLAGS, "width")
 flags.DEFINE_multi_enum("permutation", PERMUTATIONS, PERMUTATIONS, "Permutations to compare.")
 flags.DEFINE_multi_enum("coupling", COUPLINGS, COUPLINGS, "Couplings to compare.")
 

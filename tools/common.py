@@ -61,6 +61,9 @@ _FLAGS: dict[str, Callable[[], object]] = {
     "scale": lambda: flags.DEFINE_integer(
         "scale", None, "Enlargement of each pixel; by default small images are enlarged.", lower_bound=1
     ),
+    "seeds": lambda: flags.DEFINE_integer("seeds", 3, "Runs of each kind, with the seeds 0, 1, ...", lower_bound=1),
+    "K": lambda: flags.DEFINE_integer("K", 8, "Steps of flow per level of Glow.", lower_bound=1),
+    "width": lambda: flags.DEFINE_integer("width", 64, "Hidden channels of the coupling networks.", lower_bound=1),
     "L": lambda: flags.DEFINE_integer("L", 3, "Levels of the flow.", lower_bound=1),
     "steps": lambda: flags.DEFINE_integer("steps", 500, "Updates of each run.", lower_bound=1),
     "train_batch_size": lambda: flags.DEFINE_integer("train_batch_size", 32, "Images per update.", lower_bound=1),
@@ -91,6 +94,7 @@ MODEL_FLAGS = ("model_dir", "weights", "batch_size")
 DATA_FLAGS = ("dataset", "data_dir", "test_fraction", "test_size")
 IMAGE_FLAGS = ("images", "indices", "num", "split", "label")
 EXPERIMENT_FLAGS = (
+    *("dataset", "K", "L", "seeds"),
     *("data_dir", "test_fraction", "test_size", "image_size", "n_bits"),
     *("steps", "train_batch_size", "learning_rate", "warmup_steps", "clip_norm", "eval_every"),
     "output",
@@ -107,10 +111,11 @@ def define(*names: str) -> None:
 
 def run(main: Callable[[], None]) -> None:
     """Runs a tool's `main`; what is wrong with its input is one line on stderr and the exit code 1."""
-    app.run(lambda argv: _run(main, argv))
+    app.run(lambda argv: call(main, argv))
 
 
-def _run(main: Callable[[], None], argv: list[str]) -> None:
+def call(main: Callable[[], None], argv: list[str]) -> None:
+    """Calls a tool's `main` once its flags are parsed; `argv` is what is left of the command line."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     absl.logging.set_verbosity(absl.logging.WARNING)

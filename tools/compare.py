@@ -29,9 +29,7 @@ PUBLISHED = {
     "glow": "3.35 (Kingma & Dhariwal 2018, table 2)",
 }
 
-common.define("dataset", "L", *common.EXPERIMENT_FLAGS)
-flags.DEFINE_integer("seeds", 1, "Runs of each model, with the seeds 0, 1, ...", lower_bound=1)
-flags.DEFINE_integer("K", 8, "Steps of flow per level of Glow.", lower_bound=1)
+common.define(*common.EXPERIMENT_FLAGS)
 flags.DEFINE_integer("parameters", 1_000_000, "Trainable parameters that each model comes near to.", lower_bound=1000)
 flags.DEFINE_integer("blocks", 2, "Residual blocks of RealNVP's networks.", lower_bound=1)
 

@@ -55,9 +55,9 @@ def main() -> None:
 def _amounts(pairs: list[str]) -> dict[str, float]:
     found = {}
     for pair in pairs:
-        name, _, amount = pair.rpartition(":")
+        name, colon, amount = pair.rpartition(":")
         try:
-            found[name.strip()] = float(amount)
+            found[name.strip()] = float(amount if colon else "")
         except ValueError:
             raise ValueError(f"--set={pair} must be name:amount, such as Smiling:0.7.") from None
     return found

@@ -3,7 +3,8 @@
   python -m tools.memory --depths=4,16,64 --image_size=64 --train_batch_size=16 --width=128 --output=memory.png
 
 Every combination is measured in a process of its own, as an allocator that has grown does not shrink. Shown is the most
-that TensorFlow's allocator had handed out in the first step: weights, gradients, optimizer and activations.
+that TensorFlow's allocator had handed out in the first step: weights, gradients, optimizer and activations. On a CPU it
+counts blocks of 256 KB and more.
 """
 
 import json
@@ -24,8 +25,7 @@ from tools import common
 
 FLAGS = flags.FLAGS
 
-common.define("L", "image_size", "train_batch_size", "output")
-flags.DEFINE_integer("width", 128, "Hidden channels of the coupling networks.", lower_bound=1)
+common.define("L", "width", "image_size", "train_batch_size", "output")
 flags.DEFINE_list("depths", ["4", "8", "16", "32"], "Values of K to measure.")
 flags.DEFINE_multi_enum("gradient", GRADIENTS, GRADIENTS, "Gradients to measure.")
 flags.DEFINE_integer("timed_steps", 3, "Steps that are timed after the first.", lower_bound=1)
@@ -44,7 +44,7 @@ def main() -> None:
         found[depth, gradient] = _measure_apart(depth, gradient)
     lines = ["| K | gradient | weights | peak | seconds a step |", "|---:|---|---:|---:|---:|"]
     for (depth, gradient), timing in found.items():
-        numbers = f"{timing.weights / 1e6:,.1f} MB | {timing.peak / 1e6:,.0f} MB | {timing.step:.3f}"
+        numbers = f"{timing.weights / 1e6:,.1f} MB | {timing.peak / 1e6:,.1f} MB | {timing.step:.3f}"
         lines.append(f"| {depth} | {gradient} | {numbers} |")
     print("\n".join(lines))
     units = {"peak memory": ("peak", 1e6, "MB"), "time": ("step", 1, "seconds a step")}

@@ -36,20 +36,20 @@ def main() -> None:
             f"This model is conditional, and {other.name} has no labels from 0 to {flow.config.num_classes - 1}."
         )
     scorer = Scorer(flow)
-    scores = {source.name: outlier_scores(flow, _scores(scorer, source)) for source in (own, other)}
-    if len(scores) == 1:
-        scores = dict(zip((own.name, f"{other.name} ({FLAGS.outliers_dir})"), [*scores.values()] * 2, strict=True))
-    inside, outside = scores.values()
+    inside, outside = (outlier_scores(flow, _scores(scorer, source)) for source in (own, other))
+    names = common.data_name(own), common.data_name(other)
+    if names[0] == names[1]:
+        names = names[0], f"{names[1]} (outliers)"
     panels, axes = {}, {}
     for kind, text in (("bits/dim", "bits/dim"), ("typicality", "|log-density of the latent + entropy|, nats/dim")):
         area = auroc(inside[kind], outside[kind])
         panel = f"{kind}: AUROC {area:.3f}"
-        panels[panel] = {name: values[kind] for name, values in scores.items()}
+        panels[panel] = {names[0]: inside[kind], names[1]: outside[kind]}
         axes[panel] = text
-        means = ", ".join(f"{name} {values[kind].mean():.4f}" for name, values in scores.items())
+        means = ", ".join(f"{name} {values.mean():.4f}" for name, values in panels[panel].items())
         print(f"{kind}: AUROC {area:.4f} ({means})")
     output = FLAGS.output or "outliers.png"
-    plots.save_histograms(panels, output, title=f"{own.name} and {other.name}, {FLAGS.split} split", x=axes)
+    plots.save_histograms(panels, output, title=f"{names[0]} and {names[1]}, {FLAGS.split} split", x=axes)
     print(output)
 
 

@@ -114,7 +114,8 @@ class TfdsSource(Source):
         return np.array([example["label"] for example in self._known(split, {"label": True})], np.int32)
 
     def attributes(self, split: str) -> dict[str, np.ndarray]:
-        found = self.builder.info.features.get("attributes")
+        features = self.builder.info.features
+        found = features["attributes"] if "attributes" in features else None
         if not isinstance(found, tfds.features.FeaturesDict):
             return {}
         names = [name for name, feature in found.items() if feature.np_dtype == np.bool_ and feature.shape == ()]

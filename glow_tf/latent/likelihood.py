@@ -67,7 +67,7 @@ class Scorer:
     """
 
     def __init__(self, flow: Flow):
-        self._flow = flow
+        self.flow = flow
         self._score = tf.function(self._score_batch, autograph=False, reduce_retracing=True)
 
     def __call__(self, batches: Iterable[Mapping[str, np.ndarray]], *, draws: int = 1, seed: int = 0) -> Scores:
@@ -84,7 +84,7 @@ class Scorer:
         """
         if draws < 1:
             raise ValueError(f"draws={draws} must be at least 1.")
-        config = self._flow.config
+        config = self.flow.config
         found: dict[str, list[np.ndarray]] = {}
         for number, batch in enumerate(batches):
             images, labels = tf.convert_to_tensor(batch["images"]), tf.cast(batch["labels"], tf.int32)
@@ -108,9 +108,9 @@ class Scorer:
         return Scores(plain, bound, values, latent_nats)
 
     def _score_batch(self, images, labels, seed):
-        x = quantization.dequantize(images, self._flow.config.n_bits, seed, self._flow.dtype)
-        scores, z = likelihood_parts(self._flow, x, labels)
-        base = self._flow.base(tf.zeros([], z.dtype), 1.0)
+        x = quantization.dequantize(images, self.flow.config.n_bits, seed, self.flow.dtype)
+        scores, z = likelihood_parts(self.flow, x, labels)
+        base = self.flow.base(tf.zeros([], z.dtype), 1.0)
         return {**scores, "latent_nats": tf.reduce_mean(base.log_prob(z), axis=-1)}
 
 

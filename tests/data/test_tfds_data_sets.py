@@ -17,7 +17,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from glow_tf.data import load_source, recipe, recipes, train_batches
+from glow_tf.data import attributed_batches, load_attributes, load_source, recipe, recipes, train_batches
 from glow_tf.data import test_batches as batches_of_test
 
 
@@ -143,8 +143,12 @@ def test_celeb_a_is_cut_to_its_centre(fetched):
         pixels[35:183, 15:163] = 20 * i
         pictures[f"{i:06d}.jpg"] = encoded(pixels)
 
-    def table(columns, cells):
-        return "\n".join([str(len(pictures)), columns, *(f"{name} {cells}" for name in pictures), ""]).encode()
+    def table(columns, cells_of):
+        rows = (f"{name} {cells_of(i)}" for i, name in enumerate(pictures))
+        return "\n".join([str(len(pictures)), columns, *rows, ""]).encode()
+
+    def attributes_of(i):
+        return " ".join("1" if i >> (column % 3) & 1 else "-1" for column in range(40))
 
     module = importlib.import_module(tfds.builder_cls("celeb_a").__module__)
     splits = [0, 0, 0, 0, 0, 1, 2, 2]
@@ -155,8 +159,10 @@ def test_celeb_a_is_cut_to_its_centre(fetched):
             "list_eval_partition.txt": "".join(
                 f"{name} {i}\n" for name, i in zip(pictures, splits, strict=True)
             ).encode(),
-            "list_attr_celeba.txt": table(" ".join(module.ATTR_HEADINGS), " ".join(["1"] * 40)),
-            "list_landmarks_align_celeba.txt": table(" ".join(module.LANDMARK_HEADINGS), " ".join(["1"] * 10)),
+            "list_attr_celeba.txt": table(" ".join(module.ATTR_HEADINGS), attributes_of),
+            "list_landmarks_align_celeba.txt": table(
+                " ".join(module.LANDMARK_HEADINGS), lambda i: " ".join(["1"] * 10)
+            ),
             "identity_CelebA.txt": "".join(f"{name} 1\n" for name in pictures).encode(),
         },
     )
@@ -164,6 +170,12 @@ def test_celeb_a_is_cut_to_its_centre(fetched):
     images = sorted((image.numpy() for image, _ in source.examples("test")), key=np.mean)
     for image, value in zip(images, (120, 140), strict=True):
         np.testing.assert_allclose(image[3:-3, 3:-3], value, atol=3)
+    attributes = load_attributes(source, "train")
+    assert attributes.names == tuple(module.ATTR_HEADINGS)
+    for batch in attributed_batches(source, "train", 2, attributes):
+        for image, row in zip(batch["images"], batch["attributes"], strict=True):
+            picture = round(image[32, 32, 0] / 20)
+            assert row.tolist() == [picture >> (column % 3) & 1 for column in range(40)]
 
 
 def test_celeb_a_hq_from_the_archive_that_is_made_by_hand(fetched):

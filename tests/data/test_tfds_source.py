@@ -9,7 +9,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from glow_tf.data import DataError, load_source, train_batches
+from glow_tf.data import DataError, attributed_batches, load_attributes, load_source, train_batches
 from glow_tf.data import test_batches as batches_of_test
 
 
@@ -224,3 +224,12 @@ def test_a_data_set_of_ones_own(tmp_path):
     assert source.class_names == ("glad", "sad")
     assert dict(source.sizes) == {"train": 19, "test": 1}
     assert all(int(image[0, 0, 0]) % 2 == int(label) for image, label in source.examples("train"))
+
+
+def test_images_go_by_the_names_of_their_files(celeb, tmp_path):
+    """celeb_a_hq has no attributes of its own; a table of the names in its archive brings them."""
+    table = tmp_path / "table.csv"
+    table.write_text("image,bright\n" + "".join(f"{i:05d}.png,{int(i > 12)}\n" for i in range(40)))
+    attributes = load_attributes(celeb, "train", str(table))
+    for batch in attributed_batches(celeb, "train", 8, attributes):
+        np.testing.assert_array_equal(batch["attributes"][:, 0], batch["images"][:, 0, 0, 0] > 12)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glow_tf.latent.grid import image_grid, readable_scale, save_png
+from glow_tf.latent.grid import image_grid, labelled_grid, readable_scale, save_gif, save_png
 
 
 def images(count, height=2, width=3, channels=3):
@@ -83,3 +83,58 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     with Image.open(path) as file:
         np.testing.assert_array_equal(np.asarray(file), second)
     assert [file.name for file in tmp_path.iterdir()] == ["picture.png"]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_labelled_grid_shows_every_image_in_its_place(channels):
+    pictures = images(6, 4, 5, channels).reshape(2, 3, 4, 5, channels)
+    plain = labelled_grid(pictures, scale=3)
+    named = labelled_grid(pictures, rows=["one", "two"], columns=["a", "b", "c"], title="All of them", scale=3)
+    for grid in (plain, named):
+        assert grid.dtype == np.uint8 and grid.shape[2] == 3
+        places = [[place_of(grid, picture.repeat(3, axis=0).repeat(3, axis=1)) for picture in row] for row in pictures]
+        tops, lefts = np.array(places).transpose(2, 0, 1)
+        # One height a row, one place across a column; in order.
+        assert np.all(tops == tops[:, :1]) and np.all(lefts == lefts[:1])
+        assert tops[0, 0] < tops[1, 0] and np.all(np.diff(lefts[0]) >= 15)
+    # The names are to the left of the pictures and above them.
+    assert named.shape[0] > plain.shape[0] and named.shape[1] > plain.shape[1]
+    top, left = place_of(named, pictures[0, 0].repeat(3, axis=0).repeat(3, axis=1))
+    assert named[:top].min() < 100 and named[top:, : left - 2].min() < 100
+
+
+def place_of(grid, picture):
+    """Where a picture stands in a grid: (top, left)."""
+    height, width = picture.shape[:2]
+    for top in range(grid.shape[0] - height + 1):
+        for left in range(grid.shape[1] - width + 1):
+            if np.all(grid[top : top + height, left : left + width] == picture):
+                return top, left
+    raise AssertionError("The picture is not there.")
+
+
+def test_small_pictures_are_enlarged_to_be_readable():
+    assert labelled_grid(np.zeros([1, 1, 16, 16, 3], np.uint8)).shape[0] > 96
+    assert labelled_grid(np.zeros([1, 1, 256, 256, 3], np.uint8)).shape[0] < 300
+
+
+@pytest.mark.parametrize(
+    ("shape", "names", "message"),
+    [((2, 3, 4, 4), {}, r"\[R, C, H, W, channels\]"), ((1, 2, 4, 4, 3), {"columns": ["a"]}, "2 columns have 1 names")],
+)
+def test_what_is_no_labelled_grid(shape, names, message):
+    with pytest.raises(ValueError, match=message):
+        labelled_grid(np.zeros(shape, np.uint8), **names)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_animation_shows_its_frames_in_order_and_again(tmp_path, channels):
+    levels = [0, 60, 120, 180, 240]
+    frames = np.stack([np.full([8, 8, channels], level, np.uint8) for level in levels])
+    save_gif(frames, tmp_path / "new" / "path.gif", seconds=0.1)
+    with Image.open(tmp_path / "new" / "path.gif") as file:
+        assert (file.format, file.n_frames, file.info["loop"], file.info["duration"]) == ("GIF", 5, 0, 100)
+        for i, level in enumerate(levels):
+            file.seek(i)
+            assert np.abs(np.asarray(file.convert("RGB")).astype(int) - level).max() <= 4
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["path.gif"]

@@ -1,23 +1,12 @@
-"""The command line that draws samples.
-
-Its flags and those of the training program share names, which absl allows in one process only once: all commands of
-these tests run in one process of their own, as TensorFlow takes seconds to start.
-"""
-
-import json
-import os
-import pathlib
-import subprocess
-import sys
-import textwrap
+"""The command line that draws samples."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import glow_tf
+from tests.tools.driver import run_commands
 
-ROOT = pathlib.Path(__file__).parent.parent.parent
 CONFIGS = {
     "plain": glow_tf.glow((8, 8, 3), K=1, L=1, width=4),
     "conditional": glow_tf.glow((8, 8, 1), K=1, L=1, width=4, num_classes=3),
@@ -48,29 +37,6 @@ ERRORS = {
     "no folder": (["--model_dir=plain", "--output=plain/config.json/a.png"], "config.json"),
 }
 OUT_OF_RANGE = ["--num=0", "--temperature=-1", "--weights=best", "--scale=0"]
-DRIVER = """
-    import contextlib, io, json, sys
-
-    from absl import flags
-    from absl.testing import flagsaver
-    from tools import sample
-
-    results = {}
-    for name, arguments in json.load(open("commands.json")).items():
-        saved = flagsaver.save_flag_values()
-        out, err, code = io.StringIO(), io.StringIO(), 0
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            try:
-                flags.FLAGS(["sample", *arguments])
-                sample.main(["sample"])
-            except SystemExit as stop:
-                code = stop.code
-            except flags.Error as error:
-                code = type(error).__name__
-        flagsaver.restore_flag_values(saved)
-        results[name] = [code, out.getvalue(), err.getvalue()]
-    json.dump(results, open("results.json", "w"))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -83,20 +49,12 @@ def work(tmp_path_factory):
         name: ["--num=1", "--output=none.png", *arguments] for name, (arguments, _) in ERRORS.items()
     }
     commands |= {argument: [argument] for argument in OUT_OF_RANGE}
-    (directory / "commands.json").write_text(json.dumps(commands))
-    subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(DRIVER)],
-        cwd=directory,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
-        check=True,
-        timeout=200,
-    )
-    return directory, json.loads((directory / "results.json").read_text())
+    return directory, run_commands(directory, {name: ["sample", *arguments] for name, arguments in commands.items()})
 
 
 def test_a_grid_of_the_right_size(work):
     directory, results = work
-    assert results["grid"][:2] == [0, "new/grid.png\n"]
+    assert results["grid"][:2] == (0, "new/grid.png\n")
     with Image.open(directory / "new" / "grid.png") as file:
         assert (file.format, file.mode, file.size) == ("PNG", "RGB", (2 * (3 * 9 + 1), 2 * (2 * 9 + 1)))
 

@@ -1,0 +1,136 @@
+"""Attributes of images: of a table, of labels, of the data set itself."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from glow_tf.data import DataError, attributed_batches, load_attributes, load_source, people_attributes
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Forty pictures in two sub-folders, each painted with its number; one of them is broken."""
+    for i in range(40):
+        path = tmp_path / "photos" / ("cat", "dog")[i % 2] / f"{i:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (i, i, i)).save(path)
+    return tmp_path / "photos"
+
+
+def source_of(folder):
+    return load_source("folder", data_dir=str(folder), image_size=8)
+
+
+def by_number(source, split, attributes, batch_size=3):
+    """The attributes of each picture by the number it is painted with, and its label."""
+    found = {}
+    for batch in attributed_batches(source, split, batch_size, attributes):
+        numbers = batch["images"][:, 0, 0, 0].tolist()
+        found |= dict(
+            zip(numbers, zip(batch["attributes"].tolist(), batch["labels"].tolist(), strict=True), strict=True)
+        )
+    return found
+
+
+def table(tmp_path, text):
+    path = tmp_path / "table.csv"
+    path.write_text(text)
+    return str(path)
+
+
+FORMS = {
+    "commas": ("name,high,odd\n", "{name},{high},{odd}\n", 0),
+    "blanks": ("name high odd\n", "{name}   {high} {odd}\n", 0),
+    # As list_attr_celeba.txt: the number of images first, no name for the first column, -1 for no.
+    "celeb_a": ("40\nhigh odd\n", "{name} {high} {odd}\n", -1),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("folders", [True, False])
+def test_a_table_goes_by_the_names_of_files(tmp_path, folder, form, folders):
+    head, row, no = FORMS[form]
+    lines = []
+    for i in reversed(range(40)):
+        name = f"{('cat', 'dog')[i % 2]}/{i:02d}.png" if folders else f"{i:02d}.png"
+        lines.append(row.format(name=name, high=1 if i >= 20 else no, odd=1 if i % 2 else no))
+    source = source_of(folder)
+    found = {}
+    for split in ("train", "test"):
+        attributes = load_attributes(source, split, table(tmp_path, head + "".join(lines)))
+        assert attributes.names == ("high", "odd")
+        found |= by_number(source, split, attributes)
+    assert found == {i: ([i >= 20, i % 2], i % 2) for i in range(40)}
+
+
+def test_a_broken_picture_does_not_move_the_others(tmp_path, folder):
+    (folder / "cat" / "06.png").write_bytes(b"broken")
+    source = source_of(folder)
+    found = by_number(source, "train", load_attributes(source, "train")) | by_number(
+        source, "test", load_attributes(source, "test")
+    )
+    assert found == {i: ([1 - i % 2, i % 2], i % 2) for i in range(40) if i != 6}
+
+
+def test_sub_folders_are_attributes(folder):
+    attributes = load_attributes(source_of(folder), "train")
+    assert attributes.names == ("cat", "dog")
+    assert attributes.values.sum(axis=1).tolist() == [1] * len(attributes.values)
+
+
+def test_what_is_not_in_the_table_is_unknown(tmp_path, folder):
+    source = source_of(folder)
+    attributes = load_attributes(source, "train", table(tmp_path, "name,a,b\n03.png,1,\n04.png,0,no\n"))
+    found = {number: row for number, (row, _) in by_number(source, "train", attributes).items()}
+    expected = {3: [1, -1], 4: [0, 0]}
+    assert found == {number: expected.get(number, [-1, -1]) for number in found}
+    assert {3, 4} < set(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "needs a line of names"),
+        ("name,a\n", "needs a line of names"),
+        ("name,a\n03.png,maybe\n", "03.png has the value 'maybe'"),
+        ("name,a\n03.png,1\n04.png,1,0\n", "04.png has 2 values for 1 attributes"),
+        ("name,a\nx.jpg,1\n", "names none of the images: it begins with 'x.jpg', the images with 'cat/"),
+    ],
+)
+def test_tables_that_do_not_fit(tmp_path, folder, text, message):
+    with pytest.raises(DataError, match=message):
+        load_attributes(source_of(folder), "train", table(tmp_path, text))
+
+
+def test_images_of_an_array_go_by_their_numbers(tmp_path):
+    images = np.zeros([20, 8, 8, 1], np.uint8) + np.arange(20, dtype=np.uint8)[:, None, None, None]
+    np.save(tmp_path / "images.npy", images)
+    source = load_source("arrays", data_dir=str(tmp_path / "images.npy"), test_size=5)
+    text = "n,big\n" + "".join(f"{i},{int(i > 7)}\n" for i in range(15))
+    found = by_number(source, "train", load_attributes(source, "train", table(tmp_path, text)))
+    assert found == {i: ([int(i > 7)], 0) for i in range(15)}
+    with pytest.raises(DataError, match="neither attributes nor labels"):
+        load_attributes(source, "train")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_the_portraits_have_tone_gender_and_kind(split):
+    source = load_source("people", image_size=8)
+    attributes, known = load_attributes(source, split), people_attributes(split)
+    assert len(attributes.names) == 6 + 2 + 6 and len(attributes.values) == source.sizes[split]
+    of = dict(zip(attributes.names, attributes.values.T, strict=True))
+    np.testing.assert_array_equal(of["dark"], known["labels"] == 5)
+    np.testing.assert_array_equal(of["woman"], known["gender"] == "woman")
+    for tone in known["class_names"]:
+        assert 0 < of[tone].sum() < len(of[tone])
+
+
+def test_some_of_them_and_a_limit():
+    source = load_source("people", image_size=8)
+    attributes = load_attributes(source, "train").only(["woman", "dark"])
+    assert attributes.names == ("woman", "dark")
+    batches = list(attributed_batches(source, "train", 4, attributes, limit=6))
+    assert [len(batch["images"]) for batch in batches] == [4, 2]
+    np.testing.assert_array_equal(np.concatenate([b["attributes"] for b in batches]), attributes.values[:6])
+    with pytest.raises(DataError, match="no attribute 'young'; there are yellow"):
+        load_attributes(source, "train").only(["young"])

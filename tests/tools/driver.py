@@ -1,0 +1,64 @@
+"""Runs command lines of tools, many in one process, as TensorFlow takes seconds to start.
+
+It is a process of its own, since the flags of tools and those of the training program share names, which absl allows in
+one process only once.
+"""
+
+import contextlib
+import importlib
+import io
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+Result = tuple[int | str, str, str]
+
+
+def run_commands(directory: pathlib.Path, commands: dict[str, list[str]]) -> dict[str, Result]:
+    """Runs commands, each the name of a tool and its arguments, one after the other in `directory`.
+
+    Returns:
+      For each its exit code, or the name of an error of absl's, and what it wrote to stdout and stderr.
+    """
+    (directory / "commands.json").write_text(json.dumps(commands))
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.tools.driver"],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+        timeout=600,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {name: tuple(result) for name, result in json.loads((directory / "results.json").read_text()).items()}
+
+
+def main() -> None:
+    """Runs commands.json and writes results.json."""
+    from absl import flags
+    from absl.testing import flagsaver
+
+    from tools import common
+
+    results = {}
+    for name, (tool, *arguments) in json.loads(pathlib.Path("commands.json").read_text()).items():
+        module = importlib.import_module(f"tools.{tool}")
+        saved = flagsaver.save_flag_values()
+        out, err, code = io.StringIO(), io.StringIO(), 0
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                common.call(module.main, flags.FLAGS([tool, *arguments]))
+            except SystemExit as stop:
+                code = stop.code
+            except flags.Error as error:
+                code = type(error).__name__
+        flagsaver.restore_flag_values(saved)
+        results[name] = [code, out.getvalue(), err.getvalue()]
+    pathlib.Path("results.json").write_text(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()

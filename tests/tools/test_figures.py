@@ -1,0 +1,238 @@
+"""The command lines that make figures of trained models: what they write and say, and what they refuse."""
+
+import csv
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import glow_tf
+from glow_tf.latent.attributes import Directions
+from tests.latent import models
+from tests.tools.driver import run_commands
+
+DATA = ["--dataset=arrays", "--data_dir=images.npz"]
+GREY = ["--model_dir=grey", *DATA]
+LABELLED = ["--model_dir=conditional", *DATA]
+COMMANDS = {
+    "temperature": ["temperature", "--model_dir=plain", "--num=2", "--temperatures=0,1", "--output=temperature.png"],
+    "temperature again": ["temperature", "--model_dir=plain", "--num=2", "--temperatures=0,1", "--output=again.png"],
+    "temperature, grey": ["temperature", "--model_dir=grey", "--num=2", "--output=grey_temperature.png"],
+    "temperature, labels": ["temperature", "--model_dir=conditional", "--num=3", "--output=labels_temperature.png"],
+    "interpolation": ["interpolate", "--model_dir=plain", "--images=a.png,b.png", "--frames=3", "--output=path.png"],
+    "chain": [
+        "interpolate",
+        *GREY,
+        "--indices=2,0,1",
+        "--kind=linear",
+        "--steps=2",
+        "--frames=0",
+        "--output=chain.png",
+    ],
+    "interpolation, labels": ["interpolate", *LABELLED, "--steps=2", "--frames=2", "--output=labels_path.png"],
+    "reconstruct": ["reconstruct", "--model_dir=plain", *DATA, "--num=3", "--output=reconstruct.png"],
+    "reconstruct, grey": ["reconstruct", *GREY, "--num=1", "--output=grey_reconstruct.png"],
+    "reconstruct, labels": ["reconstruct", *LABELLED, "--output=labels_reconstruct.png"],
+    "nearest": ["nearest", "--model_dir=plain", *DATA, "--num=2", "--neighbours=2", "--output=nearest.png"],
+    "nearest, labels": ["nearest", *LABELLED, "--num=2", "--label=1", "--output=labels_nearest.png"],
+    "outliers": ["outliers", "--model_dir=plain", *DATA, "--outliers=people", "--limit=20", "--output=outliers.png"],
+    "outliers, grey": ["outliers", *GREY, "--outliers=people", "--limit=8", "--output=grey_outliers.png"],
+    "outliers, labels": [
+        *("outliers", *LABELLED, "--outliers=arrays", "--outliers_dir=images.npz", "--output=labels_outliers.png"),
+    ],
+    "evaluate": ["evaluate", "--model_dir=plain", *DATA, "--samples=3", "--csv=scores.csv"],
+    "evaluate, raw": ["evaluate", "--model_dir=plain", *DATA, "--weights=raw", "--round_trip=0"],
+    "evaluate, grey": ["evaluate", *GREY, "--split=train", "--limit=5"],
+    "evaluate, labels": ["evaluate", *LABELLED, "--round_trip=2"],
+    "attributes": ["attributes", "--model_dir=plain", *DATA, "--output=directions.npz"],
+    "attributes of a table": ["attributes", "--model_dir=plain", *DATA, "--table=table.csv", "--output=table.npz"],
+    "attributes, labels": ["attributes", *LABELLED, "--names=0,2", "--output=labels.npz"],
+    "manipulate": [
+        *("manipulate", "--model_dir=plain", *DATA, "--attributes=directions.npz", "--indices=1"),
+        *("--amounts=-1,0,1", "--output=manipulate.png"),
+    ],
+    "manipulate, labels": [
+        *(
+            "manipulate",
+            *LABELLED,
+            "--attributes=labels.npz",
+            "--images=a.png",
+            "--label=1",
+            "--output=labels_moved.png",
+        ),
+    ],
+    "set": [
+        *("manipulate", "--model_dir=plain", *DATA, "--attributes=directions.npz", "--set=0:0.5,1:-1"),
+        *("--num=2", "--output=set.png"),
+    ],
+    "check": [
+        *("attribute_check", "--model_dir=plain", *DATA, "--attributes=directions.npz", "--epochs=1"),
+        *("--names=0,1", "--output=check.md"),
+    ],
+}
+ERRORS = {
+    "no data": (["evaluate", "--model_dir=plain"], "does not say what the model was trained on; set --dataset"),
+    "no model": (["temperature", "--model_dir=nowhere"], "nowhere"),
+    "flat vectors": (["temperature", "--model_dir=flat"], "flat vectors"),
+    "a temperature that is none": (["temperature", "--model_dir=plain", "--temperatures=warm"], "must be numbers"),
+    "a cold temperature": (["temperature", "--model_dir=plain", "--temperatures=-1"], "at least 0"),
+    "one image": (["interpolate", "--model_dir=plain", "--images=a.png"], "at least two images"),
+    "a picture that is not there": (
+        ["interpolate", "--model_dir=plain", "--images=a.png,x.png"],
+        "x.png cannot be used",
+    ),
+    "no picture": (["reconstruct", "--model_dir=plain", "--images=table.csv"], "table.csv cannot be used"),
+    "a picture that is too small": (["reconstruct", "--model_dir=plain", "--images=tiny.png"], "smaller than 8x8"),
+    "a number that is none": (["reconstruct", "--model_dir=plain", *DATA, "--indices=one"], "--indices=one"),
+    "a number out of range": (["reconstruct", "--model_dir=plain", *DATA, "--indices=99"], "has no image 99"),
+    "a picture without a label": (["reconstruct", "--model_dir=conditional", "--images=a.png"], "need their --label"),
+    "a label out of range": (["nearest", *LABELLED, "--label=3"], "--label=3 must be less than 3"),
+    "a label that is not taken": (
+        ["temperature", "--model_dir=plain", "--label=0"],
+        "--label is for conditional models",
+    ),
+    "nothing to tell from": (["outliers", "--model_dir=plain", *DATA], "--outliers names the data set"),
+    "outliers without labels": (["outliers", *LABELLED, "--outliers=people"], "no labels from 0 to 2"),
+    "no directions": (["manipulate", "--model_dir=plain", "--images=a.png"], "attributes.npz is not there"),
+    "directions of another model": (
+        ["manipulate", "--model_dir=grey", "--images=a.png", "--attributes=directions.npz"],
+        "belongs to another model",
+    ),
+    "no such attribute": (
+        ["manipulate", "--model_dir=plain", *DATA, "--attributes=directions.npz", "--names=smile"],
+        "no attribute 'smile'; there are 0, 1, 2",
+    ),
+    "an amount that is none": (
+        ["manipulate", "--model_dir=plain", *DATA, "--attributes=directions.npz", "--set=0"],
+        "--set=0 must be name:amount",
+    ),
+    "a table of other images": (
+        ["attributes", "--model_dir=plain", *DATA, "--table=other.csv"],
+        "names none of the images: it begins with 'x.jpg', the images with '0'",
+    ),
+    "no table": (["attributes", "--model_dir=plain", *DATA, "--table=nowhere.csv"], "nowhere.csv is not a file"),
+}
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """The directory the commands ran in, and for each of them its exit code, stdout and stderr."""
+    directory = tmp_path_factory.mktemp("work")
+    for name in models.CONFIGS:
+        glow_tf.save(models.flow(name), directory / name)
+    glow_tf.save(glow_tf.Flow(glow_tf.nice((16,), K=2, width=4, blocks=1)), directory / "flat")
+    np.savez(directory / "images.npz", images=models.images(40), labels=np.arange(40) % 3)
+    for name, picture in zip("ab", models.images(2, seed=1), strict=True):
+        Image.fromarray(picture).save(directory / f"{name}.png")
+    Image.new("RGB", (4, 4)).save(directory / "tiny.png")
+    rows = "".join(f"{i},{i % 2},{(i // 2) % 2 * 2 - 1}\n" for i in range(36))
+    (directory / "table.csv").write_text(f"image,odd,pair\n{rows}")
+    (directory / "other.csv").write_text("image,odd\nx.jpg,1\ny.jpg,0\n")
+    commands = COMMANDS | {name: arguments for name, (arguments, _) in ERRORS.items()}
+    return directory, run_commands(directory, commands)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_it_does_what_it_is_asked(work, name):
+    directory, results = work
+    code, out, err = results[name]
+    assert (code, "error:" in err) == (0, False), err
+    for argument in COMMANDS[name]:
+        if argument.startswith(("--output=", "--csv=")):
+            file = argument.partition("=")[2]
+            assert (directory / file).stat().st_size and file in out.splitlines()
+            if file.endswith(".png"):
+                with Image.open(directory / file) as picture:
+                    assert np.asarray(picture).std() > 5
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_what_is_wrong_is_one_line(work, name):
+    code, out, err = work[1][name]
+    assert code == 1
+    assert err.startswith("error: ") and ERRORS[name][1] in err
+    assert err.count("\n") == 1
+
+
+def shows(directory, file, pictures, scale=12):
+    """Whether a figure shows all of these pictures, enlarged."""
+    with Image.open(directory / file) as opened:
+        canvas = np.asarray(opened.convert("RGB"))[..., :]
+    found = np.lib.stride_tricks.sliding_window_view(canvas, (8 * scale, 8 * scale), axis=(0, 1))[..., ::scale, ::scale]
+    return all((found == np.broadcast_to(p, (8, 8, 3)).transpose(2, 0, 1)).all(axis=(2, 3, 4)).any() for p in pictures)
+
+
+def test_the_seed_determines_the_figure(work):
+    assert (work[0] / "temperature.png").read_bytes() == (work[0] / "again.png").read_bytes()
+
+
+def test_a_path_begins_and_ends_with_the_images(work):
+    directory, _ = work
+    assert shows(directory, "path.png", models.quantized(models.images(2, seed=1), 5))
+    with Image.open(directory / "path.gif") as file:
+        # Three frames to the second image, and back without showing either end twice.
+        assert file.n_frames == 4 + 2
+
+
+def test_a_chain_goes_through_the_images_in_the_order_asked_for(work):
+    """The split holds out the last four of forty images; grey ones are their mean colour."""
+    with Image.open(work[0] / "chain.png") as file:
+        width = file.width
+    # Five images of 96 pixels.
+    assert 5 * 96 < width < 6 * 96 + 60
+
+
+def test_a_reconstruction_is_beside_its_original(work):
+    held_out = models.images(40)[36:39]
+    assert shows(work[0], "reconstruct.png", [*held_out, *models.quantized(held_out, 5)])
+    assert not shows(work[0], "reconstruct.png", models.images(1))
+
+
+def test_the_neighbours_are_training_images(work):
+    directory, results = work
+    train, flow = models.images(40)[:36], models.flow()
+    from glow_tf.latent.codec import Codec, draw_latents
+
+    samples = Codec(flow).decode(np.float32(0.7) * draw_latents(flow, 2))
+    squares = ((samples[:, np.newaxis].astype(float) - train) ** 2).mean(axis=(2, 3, 4))
+    assert shows(directory, "nearest.png", [*samples, *train[squares.argsort(axis=1)[:, :2].ravel()]])
+    pixels = re.search(r"in pixels: samples ([\d.]+), held-out images ([\d.]+)", results["nearest"][1])
+    assert float(pixels[1]) == pytest.approx(np.median(np.sqrt(squares.min(axis=1))), rel=1e-2)
+
+
+def test_the_scores_of_a_file_have_the_mean_that_is_printed(work):
+    directory, results = work
+    rows = list(csv.DictReader(io.StringIO((directory / "scores.csv").read_text())))
+    assert [row["image"] for row in rows] == ["0", "1", "2", "3"]
+    text = results["evaluate"][1]
+    for column, line in (("bits_per_dim", "bits/dim"), ("importance_weighted", "over 3 draws")):
+        values = np.array([float(row[column]) for row in rows])
+        mean, error = re.search(rf"{line}: ([\d.]+) \+- ([\d.]+)", text).groups()
+        assert float(mean) == pytest.approx(values.mean(), abs=1e-4)
+        assert float(error) == pytest.approx(values.std(ddof=1) / 2, abs=1e-4)
+    assert "4 of 4 images come back exactly at 5 bits" in text
+    assert "round trip" not in results["evaluate, raw"][1]
+    assert "(5 images)" in results["evaluate, grey"][1]
+
+
+def test_directions_are_of_the_training_images(work):
+    directory, results = work
+    found = Directions.load(directory / "directions.npz")
+    assert found.names == ("0", "1", "2")
+    assert found.positives.tolist() == [12, 12, 12]
+    assert "1: 12 images with, 24 without" in results["attributes"][1]
+    table = Directions.load(directory / "table.npz")
+    assert (table.names, table.positives.tolist()) == (("odd", "pair"), [18, 18])
+
+
+def test_the_manipulated_image_is_there_unmoved(work):
+    image = models.images(40)[37:38]
+    assert shows(work[0], "manipulate.png", [*image, *models.quantized(image, 5)])
+
+
+def test_the_judgement_is_a_table(work):
+    lines = (work[0] / "check.md").read_text().splitlines()
+    assert len(lines) == 2 + 2 and lines[2].startswith("| 0 |")
+    assert work[1]["check"][1].startswith(lines[0])
