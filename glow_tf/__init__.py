@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from glow_tf import bijectors, data
+    from glow_tf import bijectors, data, latent
     from glow_tf.config import ModelConfig
     from glow_tf.models.flow import Flow
     from glow_tf.models.openai_checkpoint import import_openai_checkpoint
@@ -20,6 +20,7 @@ __all__ = [
     "data",
     "glow",
     "import_openai_checkpoint",
+    "latent",
     "load",
     "nice",
     "real_nvp",
@@ -41,7 +42,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("bijectors", "data"):
+    if name in ("bijectors", "data", "latent"):
         return importlib.import_module(f"{__name__}.{name}")
     if name in _MODULES:
         return getattr(importlib.import_module(_MODULES[name]), name)

@@ -118,8 +118,8 @@ def test_importing_the_package_is_light(code, absent):
 
 def test_everything_public_is_there():
     import glow_tf
-    from glow_tf import bijectors, networks
+    from glow_tf import bijectors, latent, networks
 
-    for package in (glow_tf, bijectors, networks):
+    for package in (glow_tf, bijectors, latent, networks):
         for name in package.__all__:
             assert getattr(package, name) is not None

@@ -1,1 +1,37 @@
-"""Samples and pictures of them."""
+"""What can be done with the latents of a trained flow: arrays in, arrays and pictures out."""
+
+from glow_tf.latent.attributes import Directions, attribute_directions, manipulate
+from glow_tf.latent.codec import Codec, draw_latents
+from glow_tf.latent.grid import image_grid, labelled_grid, save_gif, save_png
+from glow_tf.latent.interpolation import interpolate, interpolate_images
+from glow_tf.latent.likelihood import Scorer, Scores, round_trips
+from glow_tf.latent.neighbours import NearestNeighbours, nearest
+from glow_tf.latent.outliers import auroc, outlier_scores
+from glow_tf.latent.reconstruction import reconstructions, resample_finest
+from glow_tf.latent.sampling import Sampler
+from glow_tf.latent.temperature import temperature_grid
+
+__all__ = [
+    "Codec",
+    "Directions",
+    "NearestNeighbours",
+    "Sampler",
+    "Scorer",
+    "Scores",
+    "attribute_directions",
+    "auroc",
+    "draw_latents",
+    "image_grid",
+    "interpolate",
+    "interpolate_images",
+    "labelled_grid",
+    "manipulate",
+    "nearest",
+    "outlier_scores",
+    "reconstructions",
+    "resample_finest",
+    "round_trips",
+    "save_gif",
+    "save_png",
+    "temperature_grid",
+]

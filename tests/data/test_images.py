@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glow_tf.data import DataError
+from glow_tf.data import DataError, load_images
 from glow_tf.data.images import decode_file, fit_pixels, parse_channels, parse_size
 
 
@@ -140,3 +140,22 @@ def test_impossible_sizes_are_named(size):
 def test_impossible_channels_are_named():
     with pytest.raises(DataError, match="channels"):
         parse_channels(4, default=3)
+
+
+def test_files_are_read_in_their_order(tmp_path):
+    pixels = noise(3, 8, 8, 3)
+    for name, picture in zip("abc", pixels, strict=True):
+        Image.fromarray(picture).save(tmp_path / f"{name}.png")
+    loaded = load_images([tmp_path / f"{name}.png" for name in "cab"], (8, 8, 3))
+    np.testing.assert_array_equal(loaded, pixels[[2, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("nowhere.png", "No such file"), ("text.png", "cannot identify"), ("tiny.png", "smaller than 8x8")],
+)
+def test_a_file_that_cannot_be_used_is_named(tmp_path, name, reason):
+    (tmp_path / "text.png").write_text("no picture")
+    Image.new("RGB", (4, 9)).save(tmp_path / "tiny.png")
+    with pytest.raises(DataError, match=f"{name} cannot be used as a picture: .*{reason}"):
+        load_images([tmp_path / name], (8, 8, 3))

@@ -13,7 +13,7 @@ from tests.tools.driver import run_commands
 SMALL = ["--image_size=8", "--L=2", "--train_batch_size=8", "--eval_every=2", "--n_bits=5"]
 ABLATION = ["ablation", *SMALL, "--K=1", "--width=4", "--seeds=2", "--coupling=additive", "--output=ablation"]
 BOTH = ["--permutation=reverse", "--permutation=conv1x1"]
-COMPARE = ["compare", *SMALL, "--K=1", "--parameters=30000", "--blocks=1", "--seeds=1", "--steps=4", "--output=compare"]
+COMPARE = ["compare", *SMALL, "--K=1", "--parameters=30000", "--seeds=1", "--steps=4", "--output=compare"]
 # The allocator counts blocks of 256 KB and more.
 MEMORY = ["memory", "--L=1", "--width=16", "--image_size=32", "--train_batch_size=32", "--timed_steps=1"]
 COMMANDS = {

@@ -41,7 +41,7 @@ class Run:
     """A flow, its optimizer and its train function under a strategy, over the same batches for every run."""
 
     def __init__(self, training, config=CONFIG, *, strategy=None, steps=8, dtype=tf.float32):
-        self.strategy = strategy or tf.distribute.OneDeviceStrategy("CPU:0")
+        self.strategy = strategy or one_device()
         with self.strategy.scope():
             self.flow = glow_tf.Flow(config, seed=1, dtype=dtype)
             self.flow.initialize(random_images(16, config))
@@ -96,6 +96,10 @@ class Parts:
         self.advance()
         self.checkpoints.save(step)
         return self.values()
+
+
+def one_device():
+    return tf.distribute.OneDeviceStrategy("CPU:0")
 
 
 @functools.cache
