@@ -66,6 +66,17 @@ def test_what_was_done_is_summed_up_before_the_result(run):
         assert LAST_LINE.fullmatch(result)
 
 
+def test_a_trained_model_is_evaluated_to_the_same_figure(run):
+    """On the data it was trained on, which its directory names, and with the same noise."""
+    cwd, (_, last) = run
+    done = main("--model_dir=runs/people_glow", module="tools.evaluate", cwd=cwd)
+    assert done.returncode == 0, done.stderr[-3000:]
+    trained = float(re.search(r"test bits/dim: (\S+)", last.stdout)[1])
+    evaluated = float(re.search(r"^bits/dim: (\S+) .*\(114 images\)", done.stdout, re.MULTILINE)[1])
+    # One is printed to three decimals, the other to four.
+    assert abs(evaluated - trained) <= 0.00051
+
+
 def test_output_that_is_no_terminal_has_no_control_characters(run):
     for done in run[1]:
         assert "\r" not in done.stdout + done.stderr

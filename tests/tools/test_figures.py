@@ -63,6 +63,13 @@ COMMANDS = {
             "--output=labels_moved.png",
         ),
     ],
+    "attributes, grey": ["attributes", *GREY, "--output=grey.npz"],
+    "manipulate, grey": [
+        *("manipulate", *GREY, "--attributes=grey.npz", "--names=1", "--num=2", "--output=grey_moved.png"),
+    ],
+    "check, grey": ["attribute_check", *GREY, "--attributes=grey.npz", "--epochs=1", "--output=grey.md"],
+    "check, labels": ["attribute_check", *LABELLED, "--attributes=labels.npz", "--epochs=1", "--output=labels.md"],
+    "nearest, grey": ["nearest", *GREY, "--num=1", "--output=grey_nearest.png"],
     "set": [
         *("manipulate", "--model_dir=plain", *DATA, "--attributes=directions.npz", "--set=0:0.5,1:-1"),
         *("--num=2", "--output=set.png"),
