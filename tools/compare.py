@@ -8,7 +8,7 @@ killed, the same command goes on. It writes compare.png and compare.md, with the
 """
 
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from absl import flags
@@ -31,20 +31,21 @@ PUBLISHED = {
 
 common.define(*common.EXPERIMENT_FLAGS)
 flags.DEFINE_integer("parameters", 1_000_000, "Trainable parameters that each model comes near to.", lower_bound=1000)
+flags.DEFINE_integer("blocks", 2, "Residual blocks of RealNVP's networks.", lower_bound=1)
 
 
 def main() -> None:
     """Trains what is missing, draws the curves and writes the table."""
     source = common.experiment_data()
     directory = pathlib.Path(FLAGS.output or "runs/compare")
-    configs = {name: of_size(makes, FLAGS.parameters) for name, makes in _families(source).items()}
+    configs = matched(source)
     runs = [
         experiments.Run(name, config, common.experiment_training(source, seed), directory / f"{name}_seed{seed}")
         for seed in range(FLAGS.seeds)
         for name, config in configs.items()
     ]
     curves, seconds = experiments.results(runs, source)
-    title = f"{common.data_name(source)}: {FLAGS.parameters / 1e6:g} million parameters"
+    title = f"{common.data_name(source)}: models of {parameters(configs['real_nvp']):,} parameters"
     lines = {
         name: (of_seeds[0].steps, np.stack([curve.bits_per_dim for curve in of_seeds]))
         for name, of_seeds in curves.items()
@@ -71,25 +72,19 @@ def parameters(config: ModelConfig) -> int:
     return sum(v.shape.num_elements() for v in Flow(config).trainable_variables)
 
 
-def of_size(makes: Sequence[Callable[[int], ModelConfig]], wanted: int) -> ModelConfig:
-    """The model whose number of parameters is nearest to `wanted`.
+def of_size(make: Callable[[int], ModelConfig], wanted: int) -> ModelConfig:
+    """The model whose width brings its number of parameters nearest to `wanted`.
 
     Args:
-      makes: functions from a width to a model; for each the width is found that comes nearest.
+      make: from a width to a model.
       wanted: number of parameters.
 
     Raises:
-      ValueError: if all of them have twice as many at a width of 1.
+      ValueError: if a width of 1 has twice as many already.
     """
-    configs = [_of_size(make, wanted) for make in makes]
-    best = min(configs, key=lambda config: abs(parameters(config) - wanted))
-    if parameters(best) > 2 * wanted:
-        raise ValueError(f"--parameters={wanted:,} is too few: {best.name} has at least {parameters(best):,}.")
-    return best
-
-
-def _of_size(make: Callable[[int], ModelConfig], wanted: int) -> ModelConfig:
     low, high = 1, 2
+    if parameters(make(low)) > 2 * wanted:
+        raise ValueError(f"--parameters={wanted:,} is too few: with a width of 1 there are {parameters(make(1)):,}.")
     while parameters(make(high)) < wanted:
         low, high = high, 2 * high
     while high - low > 1:
@@ -98,17 +93,21 @@ def _of_size(make: Callable[[int], ModelConfig], wanted: int) -> ModelConfig:
     return min((make(low), make(high)), key=lambda config: abs(parameters(config) - wanted))
 
 
-def _families(source: Source) -> dict[str, list[Callable[[int], ModelConfig]]]:
+def matched(source: Source) -> dict[str, ModelConfig]:
+    """The models, NICE and Glow with as many parameters as the RealNVP that is nearest to what is wanted.
+
+    The width of RealNVP doubles with each scale, so that the steps between two of its sizes are large.
+    """
     shape, n_bits = source.image_shape, FLAGS.n_bits or recipe(source.name).n_bits
-
-    def real_nvp(blocks):
-        return lambda width: presets.real_nvp(shape, width=width, blocks=blocks, n_bits=n_bits)
-
+    blocks = FLAGS.blocks
+    real_nvp = of_size(
+        lambda width: presets.real_nvp(shape, width=width, blocks=blocks, n_bits=n_bits), FLAGS.parameters
+    )
+    size = parameters(real_nvp)
     return {
-        "nice": [lambda width: presets.nice(shape, width=width, n_bits=n_bits)],
-        # Its width doubles with each scale: the steps between two widths are large.
-        "real_nvp": [real_nvp(blocks) for blocks in (2, 3, 4)],
-        "glow": [lambda width: presets.glow(shape, FLAGS.K, FLAGS.L, width, n_bits=n_bits)],
+        "nice": of_size(lambda width: presets.nice(shape, width=width, n_bits=n_bits), size),
+        "real_nvp": real_nvp,
+        "glow": of_size(lambda width: presets.glow(shape, FLAGS.K, FLAGS.L, width, n_bits=n_bits), size),
     }
 
 
