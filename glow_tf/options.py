@@ -97,6 +97,13 @@ flags.DEFINE_float(
     lower_bound=0.0,
 )
 
+flags.DEFINE_string(
+    "init_from",
+    _DEFAULTS.init_from,
+    "Model directory with whose weights a new run begins, such as one that tools.import_openai wrote; 'pretrained' for "
+    "the model that comes along.",
+)
+
 # Devices.
 flags.DEFINE_enum(
     "strategy",

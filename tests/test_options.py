@@ -36,6 +36,7 @@ OTHER = {
     "shift": 2,
     "seed": 9,
     "init_images": 10,
+    "init_from": "other",
     "steps_per_call": 11,
     "log_every": 12,
     "eval_every": 13,

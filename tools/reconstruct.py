@@ -21,7 +21,7 @@ def main() -> None:
     images, labels, names = common.images_of_flags(flow, 4)
     codec = Codec(flow, FLAGS.batch_size)
     rows = reconstructions(codec, images, labels=labels, temperature=FLAGS.temperature, seed=FLAGS.seed)
-    drawn = [f"level{'s 1-' if n > 1 else ' '}{n} drawn anew" for n in range(1, rows.shape[1] - 1)]
+    drawn = [f"level{'s 1-' if n > 1 else ' '}{n} new" for n in range(1, rows.shape[1] - 1)]
     grid = labelled_grid(rows, rows=names, columns=["original", "reconstruction", *drawn], scale=FLAGS.scale)
     output = FLAGS.output or "reconstructions.png"
     save_png(grid, output)

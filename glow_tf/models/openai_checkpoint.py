@@ -4,6 +4,7 @@ The official model names its variables model/<level>/<step>/..., model/pool<leve
 model/classifier/...; here the steps of a level are one stacked variable.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,10 +13,12 @@ import tensorflow as tf
 
 from glow_tf import config as c
 from glow_tf.bijectors import invertible_conv
+from glow_tf.models import presets
 from glow_tf.models.flow import Flow
 from glow_tf.models.layers import layer_name
 
 _EMA_SUFFIX = "/ExponentialMovingAverage"
+_STEP = re.compile(r"model/(\d+)/(\d+)/f1/l_1/W")
 
 
 def import_openai_checkpoint(path: str, config: c.ModelConfig) -> Flow:
@@ -36,13 +39,55 @@ def import_openai_checkpoint(path: str, config: c.ModelConfig) -> Flow:
       ValueError: if the checkpoint cannot be read, lacks variables of the flow, or has them in another shape; the
         message names them. Also if `config` is no Glow.
     """
-    try:
-        reader = tf.train.load_checkpoint(path)
-    except Exception as error:
-        raise ValueError(f"{path} is not a readable TensorFlow checkpoint: {error}") from error
+    reader = _reader(path)
     shapes = reader.get_variable_to_shape_map()
     arrays = _LazyArrays({name.removesuffix(_EMA_SUFFIX): name for name in shapes} | {n: n for n in shapes}, reader)
     return flow_from_arrays(arrays, config)
+
+
+def openai_config(
+    path: str, image_size: int | tuple[int, int], n_bits: int = 8, *, permutation: str = "conv1x1"
+) -> c.ModelConfig:
+    """The configuration of a model of the official code, read off the variables of its checkpoint.
+
+    Args:
+      path: the checkpoint's prefix.
+      image_size: side of the images in pixels, or (height, width): no variable tells it.
+      n_bits: bits per channel, `n_bits_x` of the official code: no variable tells it.
+      permutation: `conv1x1` or `conv1x1_dense`, how learned 1x1 convolutions are to be kept.
+
+    Raises:
+      ValueError: if the checkpoint cannot be read, or is not of an official Glow.
+    """
+    shapes = {name.removesuffix(_EMA_SUFFIX): s for name, s in _reader(path).get_variable_to_shape_map().items()}
+    steps = [match for match in map(_STEP.fullmatch, shapes) if match]
+    entry = shapes.get("model/0/0/f1/l_1/W")
+    if not steps or entry is None:
+        raise ValueError(
+            f"{path} is no checkpoint of the official Glow: it has no variable model/0/0/f1/l_1/W. It begins with "
+            f"{', '.join(sorted(shapes)[:3])}."
+        )
+    # Half of the channels of the squeezed image, and the indicator of the border.
+    channels = 2 * (entry[2] - 1)
+    if "model/0/0/invconv/W" in shapes:
+        mixing = permutation
+    else:
+        mixing = "shuffle" if "model/0/0/shuffle/indices" in shapes else "reverse"
+    label, classifier = shapes.get("model/prior/y_emb/W"), shapes.get("model/classifier/W")
+    height, width = image_size if isinstance(image_size, tuple) else (image_size, image_size)
+    return presets.glow(
+        (height, width, channels // 4),
+        K=1 + max(int(match[2]) for match in steps),
+        L=1 + max(int(match[1]) for match in steps),
+        width=entry[3],
+        coupling="affine" if shapes["model/0/0/f1/l_last/W"][3] == channels else "additive",
+        permutation=mixing,
+        n_bits=n_bits,
+        learn_top="model/prior/p/W" in shapes,
+        num_classes=label[0] if label else classifier[1] if classifier else 0,
+        conditional=label is not None,
+        classifier=classifier is not None,
+    )
 
 
 def flow_from_arrays(arrays: Mapping[str, np.ndarray], config: c.ModelConfig) -> Flow:
@@ -66,6 +111,13 @@ def flow_from_arrays(arrays: Mapping[str, np.ndarray], config: c.ModelConfig) ->
         variables[path].assign(value)
     flow.initialized.assign(True)
     return flow
+
+
+def _reader(path: str) -> Any:
+    try:
+        return tf.train.load_checkpoint(path)
+    except Exception as error:
+        raise ValueError(f"{path} is not a readable TensorFlow checkpoint: {error}") from error
 
 
 class _LazyArrays(Mapping):

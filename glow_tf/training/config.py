@@ -25,6 +25,7 @@ class TrainingConfig:
       flip: whether training images are mirrored at random.
       shift: most pixels by which training images are moved at random.
       seed: of initial weights, data order, dequantization noise and samples.
+      init_from: a model directory with whose weights a new run begins, in place of initial ones; '' for none.
       init_images: images in the batch that initialises actnorm; 0: one training batch.
       steps_per_call: most updates between two returns to Python; fewer where they take seconds.
       log_every, eval_every, sample_every, checkpoint_every: steps between two of each; 0: only at the end.
@@ -52,6 +53,7 @@ class TrainingConfig:
     flip: bool = False
     shift: int = 0
     seed: int = 0
+    init_from: str = ""
     init_images: int = 0
     steps_per_call: int = 10
     log_every: int = 50

@@ -13,11 +13,12 @@ from glow_tf.training.config import TrainingConfig
 TRAINING_FILE = "training.json"
 # How the model is computed, not what it is: a run may go on with another value.
 _COMPUTATION = ("gradient",)
-# Settings that have no influence on the weights.
+# Settings that have no influence on the weights, or none once the run has begun.
 _REPORTING = frozenset(
     {
         *("steps", "steps_per_call", "log_every", "eval_every", "eval_images", "sample_every", "samples"),
         *("temperature", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints", "keep_every_hours"),
+        "init_from",
     }
 )
 
@@ -39,10 +40,9 @@ def check(directory: pathlib.Path, config: ModelConfig, training: TrainingConfig
         fields that differ.
     """
     if (directory / storage.CONFIG_FILE).exists():
-        differences = storage.load_config(directory).differences(config)
-        differences = [line for line in differences if line.partition(":")[0] not in _COMPUTATION]
-        if differences:
-            raise ValueError(_other(directory, "another model", differences))
+        other = differences(storage.load_config(directory), config)
+        if other:
+            raise ValueError(_other(directory, "another model", other))
     before = _load(directory / TRAINING_FILE)
     if before is None:
         return []
@@ -54,6 +54,11 @@ def check(directory: pathlib.Path, config: ModelConfig, training: TrainingConfig
         raise ValueError(_other(directory, "a run with another optimizer", lines))
     changed = [name for name in now if name not in _REPORTING and before.get(name) != now[name]]
     return [f"{name}: {before.get(name)} before, {now[name]} now" for name in changed]
+
+
+def differences(config: ModelConfig, other: ModelConfig) -> list[str]:
+    """`ModelConfig.differences` in what the models are, not in how they are computed."""
+    return [line for line in config.differences(other) if line.partition(":")[0] not in _COMPUTATION]
 
 
 def claim(directory: pathlib.Path, config: ModelConfig, training: TrainingConfig, source: Source) -> None:

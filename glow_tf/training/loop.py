@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from glow_tf.config import ModelConfig
 from glow_tf.data import Source, pipeline_rate, train_batches
+from glow_tf.models import storage
 from glow_tf.models.flow import Flow
 from glow_tf.training import directory as model_directory
 from glow_tf.training.batches import dequantized
@@ -172,6 +173,9 @@ class Trainer:
             progress.say(f"Continuing at step {self.step:,} from {path}.")
             for line in self._changed:
                 progress.say(f"Not as before: {line}.")
+        elif self._training.init_from:
+            progress.say(f"Beginning with the weights of {self._training.init_from}.")
+            self._copy_weights(storage.load(self._training.init_from))
         else:
             progress.say("Initialising from the first images.")
             self._initialize()
@@ -304,6 +308,18 @@ class Trainer:
         batch = next(iter(self._augmented_batches(count, 0)))
         self.flow.initialize(batch["images"])
         self._workers.make_equal(list(self.flow.named_variables(trainable=True).values()))
+
+    def _copy_weights(self, flow: Flow) -> None:
+        differences = model_directory.differences(self._config, flow.config)
+        if differences:
+            lines = "\n  ".join(differences[:20])
+            raise ValueError(
+                f"--init_from={self._training.init_from} is another model. By your flags (here) and there:\n  {lines}"
+            )
+        values = flow.named_variables()
+        for path, variable in self.flow.named_variables().items():
+            variable.assign(values[path])
+        self.flow.initialized.assign(True)
 
     def _augmented_batches(self, batch_size: int, start_step: int) -> tf.data.Dataset:
         training = self._training

@@ -82,8 +82,12 @@ def test_every_combination_of_flags(tmp_path, index, flags):
     official, config = case(index, *flags)
     variables = reference_glow.random_variables(official, config.image_shape, seed=index)
     saved = averages_only(variables) if index % 4 == 3 else with_slots(variables)
-    flow = glow_tf.import_openai_checkpoint(write_checkpoint(tmp_path / "model.ckpt", saved), config)
+    path = write_checkpoint(tmp_path / "model.ckpt", saved)
+    flow = glow_tf.import_openai_checkpoint(path, config)
     assert flow.initialized
+    kept = flags[0] if "conv1x1" in flags[0] else "conv1x1"
+    read_off = openai_checkpoint.openai_config(path, config.image_shape[:2], official.n_bits_x, permutation=kept)
+    assert read_off == config
 
     rng = np.random.default_rng(1000 + index)
     images = rng.integers(0, 256, [3, *config.image_shape], np.uint8)
@@ -124,7 +128,9 @@ def test_classifier(tmp_path):
     official = reference_glow.Flags("conv1x1", "affine", True, True, 1, 1, 4, n_y=3, classifier=True)
     config = glow_tf.glow((8, 8, 3), K=1, L=1, width=4, num_classes=3, classifier=True, permutation="conv1x1")
     variables = reference_glow.random_variables(official, (8, 8, 3), seed=0)
-    flow = glow_tf.import_openai_checkpoint(write_checkpoint(tmp_path / "model.ckpt", variables), config)
+    path = write_checkpoint(tmp_path / "model.ckpt", variables)
+    assert openai_checkpoint.openai_config(path, 8) == config
+    flow = glow_tf.import_openai_checkpoint(path, config)
     x = np.random.default_rng(0).uniform(-0.5, 0.5, [4, 8, 8, 3]).astype(np.float32)
     float64 = {name: value.astype(np.float64) for name, value in variables.items()}
     top, _ = reference_glow.flow_step(float64, "model/0/0", reference_glow.squeeze2d(x), official)
@@ -176,6 +182,14 @@ def test_other_files_are_refused(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(ValueError, match="not a readable TensorFlow checkpoint"):
         glow_tf.import_openai_checkpoint(str(path), CONFIG)
+    with pytest.raises(ValueError, match="not a readable TensorFlow checkpoint"):
+        openai_checkpoint.openai_config(str(path), 8)
+
+
+def test_a_configuration_can_be_read_off_a_glow_alone(tmp_path):
+    path = write_checkpoint(tmp_path / "model.ckpt", {"dense/kernel": np.zeros([2, 2], np.float32)})
+    with pytest.raises(ValueError, match=r"no variable model/0/0/f1/l_1/W. It begins with dense/kernel"):
+        openai_checkpoint.openai_config(path, 8)
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path, variables):
