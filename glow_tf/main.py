@@ -76,7 +76,10 @@ def run():
         if source.skipped:
             print(source.describe_skipped())
     if trainer.is_chief:
-        export_saved_model(storage.load(directory), directory / "saved_model")
+        try:
+            export_saved_model(storage.load(directory), directory / "saved_model")
+        except OSError as error:
+            raise trainer.no_room(error, "The SavedModel") from error
         print(_summary(trainer, directory, time.monotonic() - began))
     return result
 

@@ -16,7 +16,7 @@ from glow_tf.data import attributed_batches, load_attributes
 from glow_tf.latent.agreement import AttributeClassifier, agreement
 from glow_tf.latent.attributes import Directions
 from glow_tf.latent.codec import Codec
-from glow_tf.latent.grid import whole
+from glow_tf.models.storage import whole
 from tools import common
 
 FLAGS = flags.FLAGS

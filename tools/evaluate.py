@@ -16,8 +16,8 @@ from absl import flags
 
 from glow_tf.data import split_batches
 from glow_tf.latent.codec import default_batch_size
-from glow_tf.latent.grid import whole
 from glow_tf.latent.likelihood import Scorer, Scores, round_trips
+from glow_tf.models.storage import whole
 from glow_tf.training import directory as model_directory
 from tools import common
 

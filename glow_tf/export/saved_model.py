@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from glow_tf.models import quantization
 from glow_tf.models.flow import Flow, stateless_seed
-from glow_tf.models.storage import errors_of_the_system
+from glow_tf.models.storage import errors_of_the_system, unfinished
 
 
 class ServedFlow(tf.Module):
@@ -73,8 +73,9 @@ def export_saved_model(flow: Flow, path: str | os.PathLike) -> None:
       OSError: if it cannot be written.
     """
     path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = unfinished(path)
     served = ServedFlow(flow)
+    shutil.rmtree(temporary, ignore_errors=True)
     try:
         with errors_of_the_system(path):
             tf.saved_model.save(served, str(temporary), signatures=served.signatures())

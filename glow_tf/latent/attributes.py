@@ -8,7 +8,7 @@ import numpy as np
 
 from glow_tf.data import DataError
 from glow_tf.latent.codec import Codec
-from glow_tf.latent.grid import whole
+from glow_tf.models.storage import whole
 
 # The official demo moves by up to so many times the difference of the means, in either direction.
 SCALE = 1.6

@@ -1,14 +1,14 @@
 """Image grids, labelled and plain, and animations."""
 
-import contextlib
 import math
 import os
-import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
+
+from glow_tf.models.storage import whole
 
 
 def image_grid(images: np.ndarray, columns: int | None = None, *, border: int = 1, scale: int = 1) -> np.ndarray:
@@ -127,16 +127,3 @@ def save_gif(frames: np.ndarray, path: str | os.PathLike, *, seconds: float = 0.
 
 def _text_width(font: ImageFont.FreeTypeFont, text: str) -> int:
     return math.ceil(font.getlength(text))
-
-
-@contextlib.contextmanager
-def whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """A name to write to, which takes the place of `path` once that is done."""
-    path = pathlib.Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from glow_tf.latent.grid import whole
+from glow_tf.models.storage import whole
 
 # Okabe & Ito's palette, which people with any colour vision can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

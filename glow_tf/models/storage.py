@@ -85,11 +85,8 @@ def load_config(directory: str | os.PathLike) -> ModelConfig:
 
 def save_config(config: ModelConfig, directory: str | os.PathLike) -> None:
     """Writes `config.json`, whole or not at all."""
-    directory = pathlib.Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    temporary = directory / f".{CONFIG_FILE}.{os.getpid()}"
-    temporary.write_text(config.to_json() + "\n")
-    temporary.replace(directory / CONFIG_FILE)
+    with whole(pathlib.Path(directory) / CONFIG_FILE) as temporary:
+        temporary.write_text(config.to_json() + "\n")
 
 
 def save(flow: Flow, path: str | os.PathLike, *, step: int = 1) -> None:
@@ -104,6 +101,27 @@ def save(flow: Flow, path: str | os.PathLike, *, step: int = 1) -> None:
     manager = tf.train.CheckpointManager(checkpoint, str(directory / CHECKPOINTS), max_to_keep=1)
     with errors_of_the_system(directory):
         manager.save(checkpoint_number=step)
+
+
+@contextlib.contextmanager
+def whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """A name to write a file to, which takes the place of `path` once that is done; nothing is left if it fails.
+
+    It is the same name every time, so that what a killed process left is written over.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = unfinished(path)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def unfinished(path: pathlib.Path) -> pathlib.Path:
+    """What is not to be taken for `path` while it is being written."""
+    return path.with_name(f".{path.name}.unfinished")
 
 
 @contextlib.contextmanager

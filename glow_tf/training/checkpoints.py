@@ -117,7 +117,7 @@ class Checkpoints:
             raise CheckpointError(self.no_room(error, f"The checkpoint of step {step:,}")) from error
         return path
 
-    def no_room(self, error: Exception, what: str = "A file of the run") -> str:
+    def no_room(self, error: Exception, what: str) -> str:
         """The message of a `CheckpointError`."""
         there = next(path for path in (self._directory, *self._directory.parents) if path.is_dir())
         free = shutil.disk_usage(there).free

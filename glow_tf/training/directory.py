@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import pathlib
 
 from glow_tf.config import ModelConfig
@@ -64,10 +63,9 @@ def differences(config: ModelConfig, other: ModelConfig) -> list[str]:
 def claim(directory: pathlib.Path, config: ModelConfig, training: TrainingConfig, source: Source) -> None:
     """Writes `config.json` and `training.json`, each whole or not at all."""
     storage.save_config(config, directory)
-    temporary = directory / f".{TRAINING_FILE}.{os.getpid()}"
     fields = {**_fields(training, source), "source": dict(source.arguments)}
-    temporary.write_text(json.dumps(fields, indent=2) + "\n")
-    temporary.replace(directory / TRAINING_FILE)
+    with storage.whole(directory / TRAINING_FILE) as temporary:
+        temporary.write_text(json.dumps(fields, indent=2) + "\n")
 
 
 def source_arguments(directory: pathlib.Path) -> dict:

@@ -25,8 +25,7 @@ from glow_tf.training.state import RunState
 from glow_tf.training.step import make_train_function, metric_names
 from glow_tf.training.workers import Workers
 
-# A call of many slow steps would leave the progress bar standing and signals unheard.
-_SECONDS_PER_CALL = 2.0
+_SECONDS_PER_CALL = 2.0  # more would leave the progress bar standing and signals unheard
 _SECONDS_TO_TIME_THE_PIPELINE = 1.0
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What a collective operation ends in when the process at its other end is gone.
@@ -123,6 +122,10 @@ class Trainer:
         """The number of batches used."""
         return int(self._state.step.read_value())
 
+    def no_room(self, error: OSError, what: str = "A file of the run") -> CheckpointError:
+        """The error to raise where `what` could not be written: it says what is left and how to go on."""
+        return CheckpointError(self._checkpoints.no_room(error, what))
+
     def run(self) -> Evaluation:
         """Trains to the last step and returns the evaluation on all held-out images.
 
@@ -149,7 +152,7 @@ class Trainer:
         except OSError as error:
             if error.errno not in _NO_ROOM or isinstance(error, CheckpointError):
                 raise
-            raise CheckpointError(self._checkpoints.no_room(error)) from error
+            raise self.no_room(error) from error
         except tf.errors.InvalidArgumentError as error:
             if "not invertible" not in str(error):
                 raise
@@ -180,19 +183,18 @@ class Trainer:
             progress.say("Initialising from the first images.")
             self._initialize()
         if self._workers.sum([self.step])[0] != self._workers.count * self.step:
-            raise ValueError(
-                f"The workers do not see the same checkpoints: --model_dir={self._directory} must be shared."
-            )
+            raise ValueError(f"The workers see other checkpoints: --model_dir={self._directory} must be shared.")
         progress.begin(self.step)
         if self._workers.is_chief:
             model_directory.claim(self._directory, self._config, self._training, self._source)
         self.reports.begin(self.step)
         if path is None and self._training.checkpoint_every:
             self._save()
-        rate = pipeline_rate(self._train_batches(self.step), _SECONDS_TO_TIME_THE_PIPELINE)
+        self.rates["input pipeline"] = rate = pipeline_rate(
+            self._train_batches(self.step), _SECONDS_TO_TIME_THE_PIPELINE
+        )
         progress.say(f"Input pipeline by itself: {rate_text(rate)} images/s.")
         self.reports.write("pipeline", {"images_per_second": rate})
-        self.rates["input pipeline"] = rate
 
     def _loop(self, progress: Progress) -> None:
         training = self._training
@@ -231,7 +233,7 @@ class Trainer:
     def _report(self, progress: Progress) -> None:
         """Draws samples and evaluates where it is time to, unless that was done before the run was interrupted."""
         training, step = self._training, self.step
-        if int(self._state.reported_step) == step or step == training.steps:
+        if step in (int(self._state.reported_step), training.steps):
             return
         if training.sample_every and step % training.sample_every == 0:
             self.reports.save_samples()

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import pathlib
 import time
 from collections.abc import Mapping
@@ -10,6 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
+
+from glow_tf.models.storage import whole
 
 
 class MetricsWriter:
@@ -22,17 +23,19 @@ class MetricsWriter:
     Args:
       directory: the model directory.
       start_step: the step the run begins at.
+      evaluates_again: whether that step will be evaluated once more: the last one is, whenever a run is started.
     """
 
-    def __init__(self, directory: pathlib.Path, start_step: int = 0):
+    def __init__(self, directory: pathlib.Path, start_step: int = 0, *, evaluates_again: bool = False):
         self._path = directory / "metrics.jsonl"
         if self._path.exists():
             lines = self._path.read_text().splitlines()
-            kept = [line for line in lines if _step_of(line) <= start_step]
+            again = (start_step, "test") if evaluates_again else None
+            places = [_place_of(line) for line in lines]
+            kept = [line for line, p in zip(lines, places, strict=True) if p[0] <= start_step and p != again]
             if len(kept) < len(lines):
-                temporary = directory / f".metrics.{os.getpid()}"
-                temporary.write_text("".join(f"{line}\n" for line in kept))
-                temporary.replace(self._path)
+                with whole(self._path) as temporary:
+                    temporary.write_text("".join(f"{line}\n" for line in kept))
         self._events = tf.summary.create_file_writer(str(directory / "tensorboard"))
 
     def write(self, kind: str, step: int, metrics: Mapping[str, float]) -> None:
@@ -61,8 +64,10 @@ class MetricsWriter:
         self._events.flush()
 
 
-def _step_of(line: str) -> float:
+def _place_of(line: str) -> tuple[float, str]:
+    """Step and kind of a line; a step that never comes for one that is not whole."""
     try:
-        return float(json.loads(line)["step"])
-    except (KeyError, TypeError, ValueError):
-        return math.inf
+        values = json.loads(line)
+        return float(values["step"]), str(values.get("kind"))
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return math.inf, ""

@@ -73,7 +73,7 @@ class Reports:
     def begin(self, step: int) -> None:
         """Opens the files, from which lines after `step` are dropped."""
         if self._write:
-            self._metrics = MetricsWriter(self._directory, step)
+            self._metrics = MetricsWriter(self._directory, step, evaluates_again=step >= self._training.steps)
             config = self._flow.config
             model = {"model": config.name, "n_bits": config.n_bits, "data": self._source.describe()}
             self._metrics.write_hyperparameters({**model, **dataclasses.asdict(self._training)})

@@ -164,7 +164,7 @@ def assert_same_run(directory: pathlib.Path, expected: pathlib.Path, *, apart_fr
         here, there = tensors(directory / prefix), tensors(expected / prefix)
         assert here.keys() == there.keys(), prefix
         assert [name for name in there if here[name] != there[name]] == [], prefix
-    assert compared(directory) == compared(expected)
+    assert compared(directory) == compared(expected), set(compared(directory)) ^ set(compared(expected))
     for name in compared(expected):
         if name.endswith(".png"):
             assert (directory / name).read_bytes() == (expected / name).read_bytes(), name

@@ -50,6 +50,17 @@ def test_lines_after_the_restart_are_dropped(tmp_path):
     assert [(line["step"], line["loss"]) for line in lines(tmp_path)] == [(10, 10), (20, 20), (25, 25)]
 
 
+def test_a_step_that_is_evaluated_again_has_one_evaluation(tmp_path):
+    metrics = MetricsWriter(tmp_path)
+    for step in (10, 20):
+        metrics.write("train", step, {"loss": step})
+        metrics.write("test", step, {"bits_per_dim": step})
+    MetricsWriter(tmp_path, 20)
+    assert len(lines(tmp_path)) == 4
+    MetricsWriter(tmp_path, 20, evaluates_again=True)
+    assert [(line["step"], line["kind"]) for line in lines(tmp_path)] == [(10, "train"), (10, "test"), (20, "train")]
+
+
 @pytest.mark.parametrize("junk", ["null", "[]", "3", '{"kind": "train"}', '{"step": null}', '{"step": "ten"}', ""])
 def test_foreign_lines_are_dropped(tmp_path, junk):
     (tmp_path / "metrics.jsonl").write_text(f'{{"step": 1}}\n{junk}\n')
