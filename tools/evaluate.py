@@ -9,12 +9,13 @@ The plain figure is under one draw of uniform dequantization noise; --samples ad
 
 import csv
 import pathlib
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import tqdm
 from absl import flags
 
-from glow_tf.data import split_batches
+from glow_tf.data import batches_with_rows, split_batches
 from glow_tf.latent.codec import default_batch_size
 from glow_tf.latent.likelihood import Scorer, Scores, round_trips
 from glow_tf.models.storage import whole
@@ -37,10 +38,11 @@ def main() -> None:
     trained_with = model_directory.batch_size(pathlib.Path(FLAGS.model_dir))
     batch_size = FLAGS.batch_size or trained_with or default_batch_size(flow)
     print(f"{source.describe()}\n{FLAGS.split} split, {FLAGS.weights} weights", flush=True)
-    batches = split_batches(source, FLAGS.split, batch_size, common.limit()).as_numpy_iterator()
+    batches = batches_with_rows(source, FLAGS.split, batch_size, common.limit())
     count = min(source.sizes[FLAGS.split], common.limit() or source.sizes[FLAGS.split])
+    rows: list[int] = []
     with tqdm.tqdm(batches, total=-(-count // batch_size), unit="batch", disable=None) as progress:
-        scores = Scorer(flow)(progress, draws=FLAGS.samples, seed=FLAGS.seed)
+        scores = Scorer(flow)(_noting_rows(progress, rows), draws=FLAGS.samples, seed=FLAGS.seed)
     print(f"bits/dim: {mean_and_error(scores.bits_per_dim)} ({scores.bits_per_dim.size:,} images)")
     if FLAGS.samples > 1:
         bound = mean_and_error(scores.importance_weighted)
@@ -55,7 +57,8 @@ def main() -> None:
             f"{errors.mean():.2g}; {exact:,} of {errors.size:,} images come back exactly at {flow.config.n_bits} bits"
         )
     if FLAGS.csv:
-        _write_csv(scores, FLAGS.csv)
+        names = source.row_names(FLAGS.split)
+        _write_csv(scores, [names[row] for row in rows], FLAGS.csv)
         print(FLAGS.csv)
 
 
@@ -75,7 +78,13 @@ def _parts_table(scores: Scores, n_bits: int) -> str:
     return "\n".join(lines)
 
 
-def _write_csv(scores: Scores, path: str) -> None:
+def _noting_rows(batches: Iterable[dict], rows: list[int]) -> Iterator[dict]:
+    for batch in batches:
+        rows.extend(batch["rows"].tolist())
+        yield batch
+
+
+def _write_csv(scores: Scores, names: list[str], path: str) -> None:
     columns = {
         "bits_per_dim": scores.bits_per_dim,
         "importance_weighted": scores.importance_weighted,
@@ -85,8 +94,8 @@ def _write_csv(scores: Scores, path: str) -> None:
     with whole(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["image", *columns])
-        for image, row in enumerate(zip(*columns.values(), strict=True)):
-            writer.writerow([image, *(f"{value:.6f}" for value in row)])
+        for name, row in zip(names, zip(*columns.values(), strict=True), strict=True):
+            writer.writerow([name, *(f"{value:.6f}" for value in row)])
 
 
 if __name__ == "__main__":

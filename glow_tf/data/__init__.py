@@ -1,6 +1,6 @@
 """Images to train on: sources (TFDS, image folder, arrays, bundled) and batches of them."""
 
-from glow_tf.data.attributes import Attributes, attributed_batches, load_attributes
+from glow_tf.data.attributes import Attributes, attributed_batches, batches_with_rows, load_attributes
 from glow_tf.data.bundled import people_attributes
 from glow_tf.data.images import load_images
 from glow_tf.data.loading import load_source
@@ -15,6 +15,7 @@ __all__ = [
     "Recipe",
     "Source",
     "attributed_batches",
+    "batches_with_rows",
     "load_attributes",
     "load_images",
     "load_source",

@@ -72,9 +72,20 @@ def attributed_batches(
     """One pass over a split with the attributes of its images.
 
     Yields:
-        {"images": uint8 [B, H, W, C], "labels": int32 [B], "attributes": int8 [B, A]}.
+        What `batches_with_rows` does, and "attributes": int8 [B, A].
     """
-    # An image that cannot be read is left out: rows tell which ones are there.
+    for batch in batches_with_rows(source, split, batch_size, limit):
+        yield {**batch, "attributes": attributes.values[batch["rows"]]}
+
+
+def batches_with_rows(
+    source: Source, split: str, batch_size: int, limit: int | None = None
+) -> Iterator[Mapping[str, np.ndarray]]:
+    """`split_batches` that tell where in the split each image is, also where some of them cannot be read.
+
+    Yields:
+        {"images": uint8 [B, H, W, C], "labels": int32 [B], "rows": int [B]}; rows index `Source.row_names`.
+    """
     by_row = source.by_row() if isinstance(source, IndexedSource) else None
     labels = source.row_labels(split) if by_row and source.num_classes else None
     seen = 0
@@ -84,7 +95,7 @@ def attributed_batches(
         if by_row:
             batch = {**batch, "labels": np.zeros([count], np.int32) if labels is None else labels[rows]}
         seen += count
-        yield {**batch, "attributes": attributes.values[rows]}
+        yield {**batch, "rows": rows}
 
 
 def _of_people(split: str) -> Attributes:

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glow_tf.data import DataError, attributed_batches, load_attributes, load_source, people_attributes
+from glow_tf.data import (
+    DataError,
+    attributed_batches,
+    batches_with_rows,
+    load_attributes,
+    load_source,
+    people_attributes,
+)
 
 
 @pytest.fixture
@@ -70,6 +77,11 @@ def test_a_broken_picture_does_not_move_the_others(tmp_path, folder):
         source, "test", load_attributes(source, "test")
     )
     assert found == {i: ([1 - i % 2, i % 2], i % 2) for i in range(40) if i != 6}
+    for split in ("train", "test"):
+        names = source.row_names(split)
+        for batch in batches_with_rows(source, split, 4):
+            numbers = [int(names[row].rpartition("/")[2].removesuffix(".png")) for row in batch["rows"]]
+            assert numbers == batch["images"][:, 0, 0, 0].tolist()
 
 
 def test_sub_folders_are_attributes(folder):
