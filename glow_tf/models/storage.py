@@ -5,6 +5,7 @@ import errno
 import os
 import pathlib
 import re
+import shutil
 from collections.abc import Iterator
 
 import tensorflow as tf
@@ -97,10 +98,21 @@ def save(flow: Flow, path: str | os.PathLike, *, step: int = 1) -> None:
     """
     directory = pathlib.Path(path)
     save_config(flow.config, directory)
+    remove_unfinished(directory)
     checkpoint = tf.train.Checkpoint(flow=flow)
     manager = tf.train.CheckpointManager(checkpoint, str(directory / CHECKPOINTS), max_to_keep=1)
     with errors_of_the_system(directory):
         manager.save(checkpoint_number=step)
+
+
+def remove_unfinished(directory: str | os.PathLike) -> None:
+    """Removes what a write of a checkpoint that did not end has left in a model directory."""
+    folder, steps = pathlib.Path(directory) / CHECKPOINTS, checkpoint_paths(directory)
+    for path in [*folder.glob("*_temp"), *folder.glob("*.tempstate*")]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    for data in folder.glob("ckpt-*.data-*"):
+        if not data.name.endswith(".damaged") and int(data.name[5:].partition(".")[0]) not in steps:
+            data.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -113,7 +113,7 @@ class Checkpoints:
             path = self._manager.save(checkpoint_number=step)
             _flush_to_disk(self._directory, f"ckpt-{step}.")
         except (OSError, tf.errors.OpError) as error:
-            self._remove_unfinished()
+            storage.remove_unfinished(self._directory.parent)
             raise CheckpointError(self.no_room(error, f"The checkpoint of step {step:,}")) from error
         return path
 
@@ -132,7 +132,7 @@ class Checkpoints:
 
     def _make_manager(self) -> tf.train.CheckpointManager:
         self._directory.mkdir(parents=True, exist_ok=True)
-        self._remove_unfinished()
+        storage.remove_unfinished(self._directory.parent)
         self._repair_list()
         return tf.train.CheckpointManager(
             self._checkpoint,
@@ -172,15 +172,6 @@ class Checkpoints:
         for file in self._directory.glob(f"ckpt-{step}.*"):
             if not file.name.endswith(".damaged"):
                 file.replace(file.with_name(f"{file.name}.damaged"))
-
-    def _remove_unfinished(self) -> None:
-        """Removes what a write that did not end has left."""
-        for path in [*self._directory.glob("*_temp"), *self._directory.glob("*.tempstate*")]:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        steps = storage.checkpoint_paths(self._directory.parent)
-        for data in self._directory.glob("ckpt-*.data-*"):
-            if not data.name.endswith(".damaged") and int(data.name[5:].partition(".")[0]) not in steps:
-                data.unlink(missing_ok=True)
 
 
 def _first_line(error: Exception) -> str:

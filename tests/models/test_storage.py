@@ -183,3 +183,15 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path):
         temporary.write_text("fourth")
     assert path.read_text() == "fourth"
     assert [file.name for file in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_what_an_unfinished_write_left_is_removed(tmp_path):
+    flow = moved_flow(CONFIGS["nice"])
+    glow_tf.save(flow, tmp_path / "model")
+    folder = tmp_path / "model" / "checkpoints"
+    there = {file.name for file in folder.iterdir()}
+    (folder / "ckpt-3_temp").mkdir()
+    (folder / "ckpt-3_temp" / "part-00000-of-00001.data-00000-of-00001.tempstate123").write_text("half")
+    (folder / "ckpt-2.data-00000-of-00001").write_text("without its index")
+    glow_tf.save(flow, tmp_path / "model")
+    assert {file.name for file in folder.iterdir()} == there
