@@ -12,7 +12,7 @@ import absl.logging
 import numpy as np
 from absl import app, flags
 
-from glow_tf.data import Source, load_source, recipe
+from glow_tf.data import Source, load_images, load_source, recipe, split_batches
 from glow_tf.latent.attributes import SCALE
 from glow_tf.models import storage
 from glow_tf.models.flow import Flow
@@ -239,8 +239,6 @@ def images_of_flags(flow: Flow, default_num: int) -> tuple[np.ndarray, np.ndarra
     Raises:
       ValueError: if there are none, a number is not one of the split, or a label is missing.
     """
-    from glow_tf.data import load_images
-
     label = label_of_flags(flow)
     if FLAGS.images:
         images = load_images(FLAGS.images, flow.config.image_shape)
@@ -281,8 +279,6 @@ def label_of_flags(flow: Flow) -> int | None:
 
 
 def _examples(source: Source):
-    from glow_tf.data import split_batches
-
     for batch in split_batches(source, FLAGS.split, 16).as_numpy_iterator():
         yield from zip(batch["images"], batch["labels"], strict=True)
 

@@ -15,6 +15,7 @@ from glow_tf.config import ModelConfig
 from glow_tf.data import Source
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.devices import make_strategy
+from glow_tf.training.guard import DivergenceError
 from glow_tf.training.loop import Trainer
 from glow_tf.training.signals import TrainingStopped
 from glow_tf.training.timing import time_steps
@@ -88,6 +89,8 @@ def results(runs: Sequence[Run], source: Source) -> tuple[dict[str, list[Curve]]
             _say(f"Run {i + 1} of {len(missing)}: {run.directory.name}")
             result = Trainer(run.config, run.training, source, run.directory, strategy).run()
             _say(f"{run.directory.name}: {result} bits/dim")
+    except DivergenceError as error:
+        raise ValueError(f"{run.directory.name}: {error}") from error
     except TrainingStopped as stop:
         print(f"{stop} The same command goes on from there.", file=sys.stderr)
         raise SystemExit(128 + (stop.signal or signal.SIGTERM)) from None

@@ -10,6 +10,7 @@ from PIL import Image
 
 import glow_tf
 from glow_tf.latent.attributes import Directions
+from glow_tf.latent.codec import Codec, draw_latents
 from tests.latent import models
 from tests.tools.driver import run_commands
 
@@ -200,8 +201,6 @@ def test_a_reconstruction_is_beside_its_original(work):
 def test_the_neighbours_are_training_images(work):
     directory, results = work
     train, flow = models.images(40)[:36], models.flow()
-    from glow_tf.latent.codec import Codec, draw_latents
-
     samples = Codec(flow).decode(np.float32(0.7) * draw_latents(flow, 2))
     squares = ((samples[:, np.newaxis].astype(float) - train) ** 2).mean(axis=(2, 3, 4))
     assert shows(directory, "nearest.png", [*samples, *train[squares.argsort(axis=1)[:, :2].ravel()]])
