@@ -19,5 +19,7 @@ def test_the_python_example_runs_and_gives_the_shapes_it_states():
 def test_the_files_it_points_to_are_there():
     targets = re.findall(r"\]\(([^)h][^)]*)\)", README.read_text())
     assert targets
+    headings = re.findall(r"^#+ (.*)$", README.read_text(), re.MULTILINE)
+    sections = {f"#{heading.lower().replace(' ', '-')}" for heading in headings}
     for target in targets:
-        assert (README.parent / target).is_file(), target
+        assert target in sections or (README.parent / target).is_file(), target
