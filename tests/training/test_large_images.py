@@ -14,6 +14,7 @@ from tests.training import helpers
 def test_the_training_loop_can_be_called_again():
     """Additions in a row became a temporary variable, which the loop's second call found still there."""
     config = glow_tf.glow((256, 256, 3), K=2, L=6, width=512, n_bits=5)
+    # At the rate of the other tests, 1e-2, the third step at this width can diverge.
     training = helpers.training(batch_size=1, learning_rate=1e-4)
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
     with strategy.scope():
