@@ -3,8 +3,9 @@
   python -m tools.attribute_check --model_dir=runs/celeb_a_glow --attributes=celeb_a.npz
   python -m tools.attribute_check --model_dir=pretrained --attributes=people.npz --names=dark,yellow
 
---attributes is a file that python -m tools.attributes wrote. The classifier learns from the training images; held-out
-ones are moved, towards an attribute if they lack it, and away from it if they have it. Prints a table in Markdown.
+--attributes is a file that python -m tools.attributes wrote, by default attributes.npz. The classifier learns from the
+training images; held-out ones are moved, towards an attribute if they lack it, and away from it if they have it. Prints
+a table in Markdown.
 """
 
 import dataclasses

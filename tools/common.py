@@ -81,9 +81,7 @@ _FLAGS: dict[str, Callable[[], object]] = {
         "table", None, "File of attributes: a line an image, its name and for each attribute 1, 0 or -1."
     ),
     "names": lambda: flags.DEFINE_list("names", None, "Attributes to use; by default all."),
-    "attributes": lambda: flags.DEFINE_string(
-        "attributes", None, "File of directions that tools.attributes wrote; by default attributes.npz."
-    ),
+    "attributes": lambda: flags.DEFINE_string("attributes", None, "File of directions that tools.attributes wrote."),
     "strength": lambda: flags.DEFINE_float(
         "strength", SCALE, "Factor on the difference of the means; 1.6 is that of the official demo."
     ),

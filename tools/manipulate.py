@@ -3,8 +3,9 @@
   python -m tools.manipulate --model_dir=runs/celeb_a_glow --attributes=celeb_a.npz --images=anna.png --names=Smiling
   python -m tools.manipulate --model_dir=runs/celeb_a_glow --attributes=celeb_a.npz --set=Smiling:0.7,Young:-0.5
 
---attributes is a file that python -m tools.attributes wrote. An amount of 1 moves an image by --strength times the
-difference between the mean latents of images with the attribute and without; 1.6 is that of the official demo.
+--attributes is a file that python -m tools.attributes wrote, by default attributes.npz. An amount of 1 moves an image
+by --strength times the difference between the mean latents of images with the attribute and without; 1.6 is that of the
+official demo.
 """
 
 import numpy as np

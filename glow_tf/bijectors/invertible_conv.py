@@ -69,7 +69,12 @@ def mix_channels(x: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
 
 
 def plu_matrices(
-    permutation: tf.Tensor, sign: tf.Tensor, lower: tf.Tensor, upper: tf.Tensor, log_diagonal: tf.Tensor
+    permutation: tf.Tensor,
+    sign: tf.Tensor,
+    lower: tf.Tensor,
+    upper: tf.Tensor,
+    log_diagonal: tf.Tensor,
+    inverse: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """The matrices P L (U + diag(sign * exp(log_diagonal))), stacked or single (equation 10).
 
@@ -79,6 +84,7 @@ def plu_matrices(
       lower: [..., C, C]; its part below the diagonal is used, the diagonal is 1.
       upper: [..., C, C]; its part above the diagonal is used.
       log_diagonal: [..., C], the logarithm of the diagonal's magnitude.
+      inverse: [..., C, C], the inverse of the weight where it is known, which saves computing it.
 
     Returns:
       weight: [..., C, C], its inverse: [..., C, C], log|det weight| = sum(log_diagonal): [...].
@@ -90,14 +96,30 @@ def plu_matrices(
     full_upper = upper * tf.transpose(below) + tf.linalg.diag(sign * tf.exp(log_diagonal))
     permutation_matrix = tf.one_hot(permutation, channels, dtype=lower.dtype)
     weight = permutation_matrix @ (unit_lower @ full_upper)
+    log_det = tf.reduce_sum(log_diagonal, axis=-1)
+    if inverse is not None:
+        return weight, _known_inverse(weight, inverse), log_det
     inverse = tf.linalg.triangular_solve(unit_lower, tf.linalg.matrix_transpose(permutation_matrix), lower=True)
     inverse = tf.linalg.triangular_solve(full_upper, inverse, lower=False)
-    return weight, inverse, tf.reduce_sum(log_diagonal, axis=-1)
+    return weight, inverse, log_det
 
 
-def dense_matrices(weight: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """`weight`: [..., C, C], its inverse and its log|det|: [...]."""
-    return weight, tf.linalg.inv(weight), tf.linalg.slogdet(weight).log_abs_determinant
+def dense_matrices(weight: tf.Tensor, inverse: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """`weight`: [..., C, C], its inverse, computed unless it is given, and its log|det|: [...]."""
+    weight = tf.convert_to_tensor(weight)
+    inverse = tf.linalg.inv(weight) if inverse is None else _known_inverse(weight, inverse)
+    return weight, inverse, tf.linalg.slogdet(weight).log_abs_determinant
+
+
+@tf.custom_gradient
+def _known_inverse(weight: tf.Tensor, inverse: tf.Tensor):
+    """`inverse`, with the gradient of the inverse of `weight`: dW^-1 = -W^-1 dW W^-1."""
+
+    def gradient(upstream):
+        transposed = tf.linalg.matrix_transpose(inverse)
+        return -transposed @ upstream @ transposed, None
+
+    return tf.identity(inverse), gradient
 
 
 def plu_parameters(weight: np.ndarray) -> dict[str, np.ndarray]:

@@ -50,15 +50,27 @@ class MultiScale(base.Bijector):
 
     def forward_and_log_dets(self, x: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Like `forward_and_log_det`, with the log-det of each layer, [B], in place of their sum."""
-        log_dets, parts = [], []
+        z, log_dets, _ = self.forward_through_levels(x)
+        return z, log_dets
+
+    def forward_through_levels(self, x: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor], list[tf.Tensor]]:
+        """Like `forward_and_log_dets`, and what is there at the end of each level, [B, h, w, c].
+
+        Of all levels but the last that is what enters the split: the half that leaves and the half that goes on. Of the
+        last it is the top of the latent.
+        """
+        log_dets, parts, levels = [], [], []
         for layer in self._layers:
+            if isinstance(layer, split.Split):
+                levels.append(x)
             x, log_det = layer.forward_and_log_det(x)
             log_dets.append(log_det)
             if isinstance(layer, split.Split):
                 x, factored = tf.split(x, 2, axis=-1)
                 parts.append(factored)
         parts.append(x)
-        return tf.concat([tf.reshape(p, [-1, math.prod(p.shape[1:])]) for p in parts], axis=-1), log_dets
+        z = tf.concat([tf.reshape(p, [-1, math.prod(p.shape[1:])]) for p in parts], axis=-1)
+        return z, log_dets, [*levels, x]
 
     def inverse_and_log_det(self, y):
         shapes = self.latent_shapes

@@ -3,7 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from glow_tf.models.flow import Flow, stateless_seed
+from glow_tf.models.flow import Flow
+from glow_tf.models.seeds import stateless_seed
 
 
 class Sampler:

@@ -1,6 +1,6 @@
 """The model: variables, and the distribution they define."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -9,6 +9,7 @@ import tensorflow_probability as tfp
 from glow_tf import bijectors
 from glow_tf.config import Layer, ModelConfig, Split, TopPrior
 from glow_tf.models import layers, quantization, variables
+from glow_tf.models.seeds import stateless_seed
 from glow_tf.networks import parameters as network_parameters
 
 tfb = tfp.bijectors
@@ -61,13 +62,23 @@ class Flow(tf.Module):
         return {path: v for path, v in found.items() if v.trainable or not trainable}
 
     def bijector(
-        self, labels: tf.Tensor | None = None, *, network_dtype: tf.DType | None = None
+        self,
+        labels: tf.Tensor | None = None,
+        *,
+        network_dtype: tf.DType | None = None,
+        inverses: Mapping[int, tf.Tensor] | None = None,
     ) -> bijectors.MultiScale:
-        """The bijector from preprocessed images [H, W, C] to latents [D]; the arguments as for `distribution`."""
-        labels = self._check_labels(labels)
-        options = {"labels": labels, "gradient": self.config.gradient, "network_dtype": network_dtype}
+        """The bijector from preprocessed images [H, W, C] to latents [D].
+
+        Args:
+          labels, network_dtype: as for `distribution`.
+          inverses: those of the 1x1 convolutions, as an `InverseCache` has them; computed where they are not given.
+        """
+        options = {"gradient": self.config.gradient, "network_dtype": network_dtype}
+        options["labels"] = self._check_labels(labels)
         parts = [
-            layers.bijector(layer, shape, parameters, **options) for layer, shape, parameters in self.described_layers()
+            layers.bijector(layer, shape, parameters, inverse_weight=(inverses or {}).get(i), **options)
+            for i, (layer, shape, parameters) in enumerate(self.described_layers())
         ]
         return bijectors.MultiScale(parts, self._shapes)
 
@@ -95,16 +106,21 @@ class Flow(tf.Module):
           ValueError: if labels are missing for a conditional model, given to one without any, or out of range, or the
             temperature is negative.
         """
+        latent = self.latent_distribution(labels, temperature)
+        bijector = self.bijector(labels, network_dtype=network_dtype)
+        return tfd.TransformedDistribution(latent, tfb.Invert(bijector), name="flow")
+
+    def latent_distribution(
+        self, labels: tf.Tensor | None = None, temperature: float | tf.Tensor = 1.0
+    ) -> tfd.Distribution:
+        """The distribution of latents [D], on which labels have no effect but the batch shape; see `distribution`."""
         batch_shape = tf.shape(labels) if labels is not None and self.config.conditional else []
         temperature = tf.cast(temperature, self.dtype)
         static = tf.get_static_value(temperature)
         if static is not None and not static >= 0:
             raise ValueError(f"temperature={static} must not be negative.")
-        latent = tfd.Sample(
-            self.base(tf.zeros(batch_shape, self.dtype), temperature), sample_shape=[self.config.dimensions]
-        )
-        bijector = self.bijector(labels, network_dtype=network_dtype)
-        return tfd.TransformedDistribution(latent, tfb.Invert(bijector), name="flow")
+        base = self.base(tf.zeros(batch_shape, self.dtype), temperature)
+        return tfd.Sample(base, sample_shape=[self.config.dimensions])
 
     def log_prob_parts(self, x: tf.Tensor, labels: tf.Tensor | None = None) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
         """What `distribution(labels).log_prob(x)` is the sum of, and the latents.
@@ -139,7 +155,7 @@ class Flow(tf.Module):
         return {"normal": tfd.Normal, "logistic": tfd.Logistic}[self.config.base](location, scale)
 
     def bits_per_dim(self, images: tf.Tensor, labels: tf.Tensor | None = None, seed: int | tf.Tensor = 0) -> tf.Tensor:
-        """Bits per dimension of images, under one draw of the dequantization noise.
+        """Bits per dimension of images, under one draw of the dequantization noise, the same whatever the batch.
 
         Args:
           images: [B, H, W, C] uint8 ([B, D] for a flow of flat vectors).
@@ -151,7 +167,7 @@ class Flow(tf.Module):
         """
         images = self._check_images(images)
         labels = self._check_label_count(labels, tf.shape(images)[0])
-        x = quantization.dequantize(images, self.config.n_bits, stateless_seed(seed), self.dtype)
+        x = quantization.dequantize_each(images, self.config.n_bits, stateless_seed(seed), self.dtype)
         return self.bits_per_dim_of(self.distribution(labels).log_prob(x))
 
     def bits_per_dim_of(self, log_prob: tf.Tensor) -> tf.Tensor:
@@ -167,6 +183,15 @@ class Flow(tf.Module):
         """
         x = quantization.bin_centers(self._check_images(images), self.config.n_bits, self.dtype)
         return self.bijector(self._check_label_count(labels, tf.shape(x)[0])).forward(x)
+
+    def features(self, images: tf.Tensor, labels: tf.Tensor | None = None) -> list[tf.Tensor]:
+        """What the image has become at the end of each level, [B, h, w, c]; the arguments as for `encode`.
+
+        Level l of L, of an image [H, W, C], has the shape [H / 2^l, W / 2^l, 2^(l + 1) C]: all that the levels after it
+        see, and the half that leaves there.
+        """
+        x = quantization.bin_centers(self._check_images(images), self.config.n_bits, self.dtype)
+        return self.bijector(self._check_label_count(labels, tf.shape(x)[0])).forward_through_levels(x)[2]
 
     def decode(self, z: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
         """The images [B, H, W, C], uint8, of latents [B, D].
@@ -302,10 +327,3 @@ class Flow(tf.Module):
             with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(in_range), [message + ":", labels])]):
                 labels = tf.identity(labels)
         return labels
-
-
-def stateless_seed(seed: int | tf.Tensor) -> tf.Tensor:
-    """A stateless seed [2] of int32 from an int; one of shape [2] is passed on."""
-    if isinstance(seed, int | np.integer):
-        return tf.constant([0, seed], tf.int32)
-    return tf.cast(seed, tf.int32)

@@ -60,6 +60,7 @@ def bijector(
     labels: tf.Tensor | None = None,
     gradient: str = "reversible",
     network_dtype: tf.DType | None = None,
+    inverse_weight: tf.Tensor | None = None,
 ) -> bijectors.Bijector:
     """The bijector of `layer`.
 
@@ -70,9 +71,10 @@ def bijector(
       labels: [n] int32 for a conditional prior, else None.
       gradient: `reversible` or `stored`.
       network_dtype: in which coupling networks compute; None: that of the parameters.
+      inverse_weight: [K, C, C], the inverses of the 1x1 convolutions of steps, where they are known.
     """
     if isinstance(layer, config.Steps):
-        tensors, constants = step_tensors(layer, parameters)
+        tensors, constants = step_tensors(layer, parameters, inverse_weight)
         return bijectors.Stack(
             lambda t, c: step(layer, shape, t, c, network_dtype=network_dtype),
             tensors,
@@ -153,7 +155,7 @@ def _initial_steps(layer: config.Steps, shape, rng) -> Nest:
     parts: Nest = {}
     if layer.actnorm:
         parts["actnorm"] = network_parameters.actnorm_parameters(depth, channels)
-    if layer.permutation in ("conv1x1", "conv1x1_dense"):
+    if has_conv1x1(layer):
         weight = invertible_conv.random_rotations(rng, depth, channels)
         dense = layer.permutation == "conv1x1_dense"
         parts["conv1x1"] = {"weight": weight} if dense else invertible_conv.plu_parameters(weight)
@@ -167,15 +169,27 @@ def _initial_steps(layer: config.Steps, shape, rng) -> Nest:
     return parts
 
 
-def step_tensors(layer: config.Steps, parameters: Nest) -> tuple[Nest, Nest]:
+def has_conv1x1(layer: config.Layer) -> bool:
+    """Whether `layer` has invertible 1x1 convolutions."""
+    return isinstance(layer, config.Steps) and layer.permutation in ("conv1x1", "conv1x1_dense")
+
+
+def conv1x1_matrices(
+    layer: config.Steps, parameters: Nest, inverse: tf.Tensor | None = None
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The weights [K, C, C] of the 1x1 convolutions, their inverses, computed unless given, and log|det|: [K]."""
+    matrices = invertible_conv.plu_matrices if layer.permutation == "conv1x1" else invertible_conv.dense_matrices
+    return matrices(**parameters["conv1x1"], inverse=inverse)
+
+
+def step_tensors(layer: config.Steps, parameters: Nest, inverse_weight: tf.Tensor | None = None) -> tuple[Nest, Nest]:
     """What the steps are built from, stacked: the differentiable tensors, and the constants."""
     tensors: Nest = {"network": networks.get(layer.network).tensors(parameters["network"])}
     constants: Nest = {}
     if layer.actnorm:
         tensors["actnorm"] = network_parameters.scaled(parameters["actnorm"])
-    if layer.permutation in ("conv1x1", "conv1x1_dense"):
-        matrices = invertible_conv.plu_matrices if layer.permutation == "conv1x1" else invertible_conv.dense_matrices
-        weight, inverse, log_det = matrices(**parameters["conv1x1"])
+    if has_conv1x1(layer):
+        weight, inverse, log_det = conv1x1_matrices(layer, parameters, inverse_weight)
         tensors["conv1x1"] = {"weight": weight, "log_abs_det": log_det}
         constants["inverse_weight"] = inverse
     elif layer.permutation == "shuffle":

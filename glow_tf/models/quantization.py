@@ -6,6 +6,7 @@ bits per dim    (-log p(x) + D log 2^n_bits) / (D log 2), an upper bound of the 
                 in expectation over u (Theis et al. 2016, "A note on the evaluation of generative models")
 """
 
+import functools
 import math
 
 import tensorflow as tf
@@ -28,10 +29,29 @@ def dequantize(images: tf.Tensor, n_bits: int, seed: tf.Tensor, dtype: tf.DType 
       seed: [2] int32, a stateless seed.
       dtype: of the result.
     """
-    noise = tf.random.stateless_uniform(tf.shape(images), seed, 0, 1, dtype)
+    return _with_noise(images, n_bits, tf.random.stateless_uniform(tf.shape(images), seed, 0, 1, dtype))
+
+
+def dequantize_each(images: tf.Tensor, n_bits: int, seed: tf.Tensor, dtype: tf.DType = tf.float32) -> tf.Tensor:
+    """Like `dequantize`, with noise that depends on the seed and on each image alone.
+
+    What is found of an image is then the same in any batch: with others that happen to be asked for at the same time,
+    or by itself. Each image has its own seed, a sum of its pixels times random numbers modulo 2^32 (Carter & Wegman
+    1979, "Universal classes of hash functions").
+    """
+    shape = tf.shape(images)[1:]
+    pixels = tf.reshape(tf.cast(images, tf.int32) + 1, [tf.shape(images)[0], -1, 1])
+    factors = tf.random.stateless_uniform([tf.reduce_prod(shape), 2], seed, None, None, tf.int32)
+    seeds = tf.reduce_sum(pixels * factors, axis=1)
+    draw = functools.partial(tf.random.stateless_uniform, shape, minval=0, maxval=1, dtype=dtype)
+    spec = tf.TensorSpec(images.shape[1:], dtype)
+    return _with_noise(images, n_bits, tf.map_fn(lambda s: draw(seed=s), seeds, fn_output_signature=spec))
+
+
+def _with_noise(images: tf.Tensor, n_bits: int, noise: tf.Tensor) -> tf.Tensor:
     # A draw next to 1 would round up into the following bin.
     noise = tf.minimum(noise, 1 - 2.0**-10)
-    return quantize(images, n_bits, dtype) + noise / 2**n_bits
+    return quantize(images, n_bits, noise.dtype) + noise / 2**n_bits
 
 
 def bin_centers(images: tf.Tensor, n_bits: int, dtype: tf.DType = tf.float32) -> tf.Tensor:

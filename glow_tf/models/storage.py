@@ -1,4 +1,4 @@
-"""Model directories: `config.json` beside `checkpoints/`."""
+"""Model directories: `config.json` beside `checkpoints/`; and SavedModels, which hold both."""
 
 import contextlib
 import errno
@@ -23,9 +23,10 @@ def load(path: str | os.PathLike, *, weights: str = "ema") -> Flow:
     """The flow of a model directory.
 
     Args:
-      path: the `--model_dir` of a training run, a directory written by `save`, or `"pretrained"` for the model of the
-        bundled data set that comes with the package.
+      path: the `--model_dir` of a training run, a directory written by `save`, a SavedModel, or `"pretrained"` for the
+        model of the bundled data set that comes with the package.
       weights: `ema`, the moving average, which evaluation and samples use, where the checkpoint has it; or `raw`.
+        A SavedModel has one kind alone.
 
     Raises:
       FileNotFoundError: if there is no model, or no checkpoint yet.
@@ -34,6 +35,8 @@ def load(path: str | os.PathLike, *, weights: str = "ema") -> Flow:
     if weights not in ("ema", "raw"):
         raise ValueError(f"weights={weights!r} is not 'ema' or 'raw'.")
     directory = PRETRAINED if os.fspath(path) == "pretrained" else pathlib.Path(path)
+    if is_saved_model(directory):
+        return _load_saved_model(directory)
     flow = Flow(load_config(directory))
     checkpoints = checkpoint_paths(directory)
     if not checkpoints:
@@ -54,6 +57,26 @@ def load(path: str | os.PathLike, *, weights: str = "ema") -> Flow:
         # TensorFlow lists every variable with its value.
         reason = str(error).splitlines()[0][:300]
         raise ValueError(f"Checkpoint {checkpoint} cannot be read into the model of {directory}: {reason}") from error
+    return flow
+
+
+def is_saved_model(directory: str | os.PathLike) -> bool:
+    """Whether a directory is a SavedModel."""
+    return (pathlib.Path(directory) / "saved_model.pb").is_file()
+
+
+def _load_saved_model(directory: pathlib.Path) -> Flow:
+    try:
+        flow = Flow(load_config(directory / "assets"))
+    except FileNotFoundError as error:
+        raise ValueError(f"{directory} is a SavedModel, but not one that this package has exported.") from error
+    try:
+        # The object that was saved has the flow as its attribute `flow`.
+        status = tf.train.Checkpoint(flow=flow).restore(str(directory / "variables" / "variables"))
+        status.assert_existing_objects_matched().expect_partial()
+    except (AssertionError, ValueError, tf.errors.OpError) as error:
+        reason = str(error).splitlines()[0][:300]
+        raise ValueError(f"The weights of the SavedModel {directory} cannot be read: {reason}") from error
     return flow
 
 

@@ -7,7 +7,7 @@ import tensorflow_probability as tfp
 
 from glow_tf import Flow, glow, nice
 from glow_tf.models import quantization
-from glow_tf.models.flow import stateless_seed
+from glow_tf.models.seeds import stateless_seed
 from tests.bijector_checks import normal_log_density
 from tests.models.flows import CONFIGS, random_flow, random_images, random_inputs, random_labels, randomise
 from tests.tolerances import EXCEPTIONS, LOG_DET, assert_close
@@ -44,7 +44,7 @@ def test_shapes_and_dtypes(flow):
 def test_bits_per_dim_from_the_density(n_bits):
     config = dataclasses.replace(CONFIG, n_bits=n_bits)
     flow, images = random_flow(config), random_images(config)
-    x = quantization.dequantize(images, n_bits, tf.constant([0, 11]), tf.float64)
+    x = quantization.dequantize_each(images, n_bits, tf.constant([0, 11]), tf.float64)
     z, log_det = flow.bijector().forward_and_log_det(x)
     log_prob = normal_log_density(z, 1) + log_det.numpy()
     assert_close(flow.distribution().log_prob(x), log_prob)

@@ -47,6 +47,28 @@ def test_dequantize_is_drawn_from_its_seed():
     assert np.abs(first - other).max() > 0
 
 
+def test_noise_of_each_image_depends_on_image_and_seed_alone():
+    images = np.random.default_rng(0).integers(0, 256, [64, 8, 8, 3]).astype(np.uint8)
+    images[1], images[2] = images[0], 0
+    images[3] = images[0]
+    images[3, 0, 0, 0] ^= 1
+
+    def noise(of, seed):
+        found = quantization.dequantize_each(tf.constant(of), 8, tf.constant([0, seed]), tf.float64)
+        return (found - quantization.quantize(of, 8, tf.float64)).numpy() * 256
+
+    in_a_batch = noise(images, 7)
+    np.testing.assert_array_equal(in_a_batch[5:6], noise(images[5:6], 7))
+    np.testing.assert_array_equal(in_a_batch[::-1], noise(images[::-1], 7))
+    np.testing.assert_array_equal(in_a_batch[0], in_a_batch[1])
+    # Black ones and those that differ in one pixel have noise of their own too, and each seed has another.
+    drawn = [*in_a_batch[[0, 2, 3, 4]], *noise(images, 8)[[0, 2, 3, 4]]]
+    correlations = np.corrcoef([n.ravel() for n in drawn])
+    assert np.abs(correlations - np.eye(len(drawn))).max() < 0.3
+    assert in_a_batch.min() >= 0 and in_a_batch.max() < 1
+    assert abs(in_a_batch.mean() - 0.5) < 0.02 and abs(in_a_batch.std() - 12**-0.5) < 0.02
+
+
 def test_to_images_clips():
     x = tf.constant([-np.inf, -7.0, -0.5, 0.49999, 0.5, 9.0, np.inf])
     assert quantization.to_images(x, 8).numpy().tolist() == [0, 0, 0, 255, 255, 255, 255]

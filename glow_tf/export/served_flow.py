@@ -1,0 +1,229 @@
+"""What a SavedModel can do: the functions of the object it loads as, and its signatures."""
+
+from collections.abc import Callable, Mapping
+
+import tensorflow as tf
+
+from glow_tf.export import pictures
+from glow_tf.export.endpoints import Tensors, endpoint, of_any_shape, require
+from glow_tf.latent.attributes import Directions
+from glow_tf.models import quantization
+from glow_tf.models.flow import Flow
+from glow_tf.models.inverses import InverseCache
+
+# Inputs and outputs that are images, and what takes their place where they come as files.
+_FILES = {"images": "image_bytes", "start": "start_bytes", "end": "end_bytes"}
+
+
+class ServedFlow(tf.train.Checkpoint):
+    """A flow as plain TensorFlow runs it, without this package.
+
+    Each function is there twice, as an attribute of the loaded object and as a signature of the same name:
+
+      log_prob(images, seed=0)                ->  log_prob: [B] in nats, bits_per_dim: [B]
+      encode(images)                          ->  latents: [B, D], standard normal under the model
+      decode(latents)                         ->  images
+      sample(num, temperature=1, seed=0)      ->  images: [num, H, W, C]
+      features(images)                        ->  level_1, ... level_L: [B, h, w, c], see `Flow.features`
+      reconstruct(images)                     ->  images, as they were to the bits that the model knows
+      interpolate(start, end, steps=8)        ->  images: [B, steps + 1, H, W, C], from start to end, both included
+      manipulate(images, direction, scale=1)  ->  images, decoded from latents + scale * direction
+      attributes()                            ->  names: [A], directions: [A, D]; where exported with them
+      serving_default(images)                 ->  as log_prob with seed 0; a signature alone
+
+    images, start and end are [B, H, W, C] uint8; direction is [B, D] or [1, D], scale [B] or [1]. log_prob is that of
+    the discrete image, a lower bound of it in expectation, under one draw of dequantization noise that depends on the
+    seed and the image alone. For pictures there are also `encode_bytes` and so on, which take and give PNG files, and
+    take JPEG: `image_bytes`, `start_bytes`, `end_bytes`, strings [B], in the place of images.
+
+    With a label-conditional model, `labels`: [B] int32 follow the images or latents, `end_labels` those of the start
+    (images on the way have the label of the nearer end); those of `sample` come last, by default the classes in turn.
+
+    The loaded object is a reusable SavedModel of TF Hub: it can be called, f(images) -> latents [B, D], for a
+    conditional model f({"images": ..., "labels": ...}), and has `variables`, `trainable_variables` and
+    `regularization_losses`. Gradients reach the weights. Python numbers for seed, steps and scale are part of what
+    TensorFlow compiles a function for; many different ones are better given as tensors, or to a signature.
+
+    Args:
+      flow: the model; its variables become the SavedModel's.
+      directions: of attributes, or None.
+    """
+
+    def __init__(self, flow: Flow, directions: Directions | None = None):
+        super().__init__()
+        self.flow = flow
+        self.inverses = InverseCache(flow)
+        self._directions = None
+        if directions is not None:
+            self._names = tf.constant(directions.names)
+            self._directions = tf.Variable(directions.vectors, trainable=False, dtype=flow.dtype, name="directions")
+        config = flow.config
+        labels = ["labels"] if config.conditional else []
+        self._specs = {
+            **{name: tf.TensorSpec([None, *config.image_shape], tf.uint8, name) for name in _FILES},
+            **{name: tf.TensorSpec([None, config.dimensions], flow.dtype, name) for name in ("latents", "direction")},
+            **{name: tf.TensorSpec([None], tf.int32, name) for name in ("labels", "end_labels")},
+            **{name: tf.TensorSpec([], tf.int32, name) for name in ("num", "steps", "seed")},
+            "temperature": tf.TensorSpec([], flow.dtype, "temperature"),
+            "scale": tf.TensorSpec([None], flow.dtype, "scale"),
+        }
+        # One graph of each direction, whatever the number of functions that call it.
+        x, latents = tf.TensorSpec([None, *config.image_shape], flow.dtype, "x"), self._specs["latents"]
+        of_labels = [self._specs[name] for name in labels]
+        self._forward = tf.function(self._forward_pass, input_signature=[x, *of_labels], autograph=False)
+        self._inverse = tf.function(self._inverse_pass, input_signature=[latents, *of_labels], autograph=False)
+        self._signatures = {}
+        seed = {"seed": tf.constant(0)}
+        draw = {"temperature": tf.constant(1, flow.dtype), **seed}
+        classes = {"labels": tf.zeros([0], tf.int32)} if labels else {}
+        self._add("serving_default", self._log_prob, ["images", *labels])
+        self._add("log_prob", self._log_prob, ["images", *labels, "seed"], seed)
+        self._add("encode", self._encode, ["images", *labels])
+        self._add("decode", self._decode, ["latents", *labels])
+        self._add("sample", self._sample, ["num", "temperature", "seed", *labels], {**draw, **classes})
+        self._add("features", self._features, ["images", *labels])
+        self._add("reconstruct", self._reconstruct, ["images", *labels])
+        ends = ["start", "end", *labels, *(["end_labels"] if labels else [])]
+        self._add("interpolate", self._interpolate, [*ends, "steps"], {"steps": tf.constant(8)})
+        scale = {"scale": tf.ones([1], flow.dtype)}
+        self._add("manipulate", self._manipulate, ["images", *labels, "direction", "scale"], scale)
+        if directions is not None:
+            self._add("attributes", self._attributes, [])
+        inputs = {name: self._specs[name] for name in ["images", *labels]}
+        # TensorFlow restores an attribute of this name as what calling the object does.
+        self.__call__ = of_any_shape(self._call, [inputs if labels else inputs["images"]])
+        self.trainable_variables = list(flow.trainable_variables)
+        self.variables = self.trainable_variables + [v for v in flow.variables if not v.trainable]
+        self.regularization_losses = []
+
+    def signatures(self) -> dict[str, tf.types.experimental.PolymorphicFunction]:
+        """The signatures by their names."""
+        return dict(self._signatures)
+
+    def _add(self, name: str, body: Callable[..., Tensors], inputs: list[str], defaults: Mapping | None = None) -> None:
+        """Adds a function and its signature, and where there are pictures those that take and give files."""
+        specs = [self._specs[key] for key in inputs]
+        self._add_one(name, body, specs, defaults)
+        if name == "attributes" or len(self.flow.config.image_shape) != 3:
+            return
+        as_files = [
+            tf.TensorSpec([None], tf.string, _FILES[key]) if key in _FILES else self._specs[key] for key in inputs
+        ]
+
+        def with_files(**values):
+            for key, of_files in _FILES.items():
+                if of_files in values:
+                    values[key] = pictures.decoded(values.pop(of_files), self.flow.config.image_shape, of_files)
+            outputs = body(**values)
+            if "images" in outputs:
+                outputs["image_bytes"] = pictures.encoded(outputs.pop("images"))
+            return outputs
+
+        self._add_one(f"{name}_bytes", with_files, as_files, defaults)
+
+    def _add_one(self, name: str, body: Callable[..., Tensors], specs: list[tf.TensorSpec], defaults) -> None:
+        function, self._signatures[name] = endpoint(body, specs, defaults)
+        setattr(self, f"_{name}_function" if name.startswith("serving_default") else name, function)
+
+    def _forward_pass(self, x, labels=None):
+        bijector = self.flow.bijector(labels, inverses=self.inverses())
+        latents, log_dets, levels = bijector.forward_through_levels(x)
+        log_det = tf.reduce_sum(tf.stack(log_dets), axis=0)
+        return {"latents": latents, "log_det": log_det, "levels": levels}
+
+    def _inverse_pass(self, latents, labels=None):
+        x = self.flow.bijector(labels, inverses=self.inverses()).inverse(latents)
+        return quantization.to_images(x, self.flow.config.n_bits)
+
+    def _call(self, inputs):
+        (output,) = self.encode(**inputs if self.flow.config.conditional else {"images": inputs}).values()
+        return output
+
+    def _log_prob(self, images, labels=None, seed=0):
+        flow = self.flow
+        x = quantization.dequantize_each(images, flow.config.n_bits, tf.stack([0, seed]), flow.dtype)
+        found = self._forward(x, *self._labels(labels, tf.shape(images)[0]))
+        base = flow.base(tf.zeros([], flow.dtype), 1.0).log_prob(found["latents"])
+        density = tf.reduce_sum(base, axis=-1) + found["log_det"]
+        discrete = density - quantization.log_levels(flow.config.dimensions, flow.config.n_bits)
+        return {"log_prob": discrete, "bits_per_dim": flow.bits_per_dim_of(density)}
+
+    def _encoded(self, images, labels):
+        x = quantization.bin_centers(images, self.flow.config.n_bits, self.flow.dtype)
+        return self._forward(x, *self._labels(labels, tf.shape(images)[0]))
+
+    def _encode(self, images, labels=None):
+        return {"latents": self._encoded(images, labels)["latents"]}
+
+    def _features(self, images, labels=None):
+        levels = self._encoded(images, labels)["levels"]
+        return {f"level_{number}": level for number, level in enumerate(levels, 1)}
+
+    def _decode(self, latents, labels=None):
+        return {"images": self._inverse(latents, *self._labels(labels, tf.shape(latents)[0]))}
+
+    def _reconstruct(self, images, labels=None):
+        return self._decode(self._encode(images, labels)["latents"], labels)
+
+    def _sample(self, num, temperature, seed, labels=None):
+        flow = self.flow
+        checks = [
+            require(num >= 1, "num must be at least 1; it is", num),
+            require(temperature >= 0, "temperature must not be negative; it is", temperature),
+        ]
+        with tf.control_dependencies(checks):
+            num = tf.identity(num)
+        if labels is not None:
+            labels = tf.cond(tf.size(labels) > 0, lambda: labels, lambda: tf.range(num) % flow.config.num_classes)
+        of_labels = self._labels(labels, num)
+        latents = flow.latent_distribution(*of_labels, temperature=temperature).sample(
+            [] if of_labels else num, seed=tf.stack([0, seed])
+        )
+        latents = tf.ensure_shape(latents, [None, flow.config.dimensions])
+        return {"images": self._inverse(latents, *of_labels)}
+
+    def _interpolate(self, start, end, steps, labels=None, end_labels=None):
+        config = self.flow.config
+        same = tf.shape(start)[0] == tf.shape(end)[0]
+        checks = [
+            require(steps >= 1, "steps must be at least 1; it is", steps),
+            require(same, "start and end must be as many images; there are", tf.shape(start)[0], tf.shape(end)[0]),
+        ]
+        with tf.control_dependencies(checks):
+            fractions = tf.cast(tf.range(steps + 1), self.flow.dtype) / tf.cast(steps, self.flow.dtype)
+        a = self._encode(start, labels)["latents"][:, tf.newaxis]
+        b = self._encode(end, end_labels)["latents"][:, tf.newaxis]
+        t = fractions[tf.newaxis, :, tf.newaxis]
+        path = tf.reshape((1 - t) * a + t * b, [-1, config.dimensions])
+        if labels is not None:
+            labels = tf.where(fractions <= 0.5, labels[:, tf.newaxis], end_labels[:, tf.newaxis])
+            labels = tf.reshape(labels, [-1])
+        images = self._decode(path, labels)["images"]
+        return {"images": tf.reshape(images, [-1, steps + 1, *config.image_shape])}
+
+    def _manipulate(self, images, direction, scale, labels=None):
+        count = tf.shape(images)[0]
+        checks = [
+            require(
+                (tf.shape(value)[0] == 1) | (tf.shape(value)[0] == count),
+                f"{name} must have one row, or one for each image; rows and images are",
+                tf.shape(value)[0],
+                count,
+            )
+            for name, value in (("direction", direction), ("scale", scale))
+        ]
+        with tf.control_dependencies(checks):
+            latents = self._encode(images, labels)["latents"]
+        return self._decode(latents + scale[:, tf.newaxis] * direction, labels)
+
+    def _attributes(self):
+        return {"names": tf.identity(self._names), "directions": tf.identity(self._directions)}
+
+    def _labels(self, labels: tf.Tensor | None, count: tf.Tensor) -> list[tf.Tensor]:
+        """The labels, checked to be `count`, as further arguments of a pass; none where there are none."""
+        if labels is None:
+            return []
+        message = "labels needs one entry for each image; labels and images are"
+        check = require(tf.size(labels) == count, message, tf.size(labels), count)
+        with tf.control_dependencies([check]):
+            return [tf.identity(labels)]

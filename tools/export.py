@@ -1,0 +1,44 @@
+"""Writes a model as a SavedModel, for TensorFlow without this package, TensorFlow Serving, TF Hub and Keras.
+
+  python -m tools.export --model_dir=runs/celeb_a_glow --output=models/glow/1
+  python -m tools.export --model_dir=runs/celeb_a_glow --attributes=celeb_a.npz --output=models/glow/1
+
+--attributes, a file that python -m tools.attributes wrote, puts the directions of attributes into the SavedModel. The
+weights are the moving average, unless --weights=raw asks for the others. TensorFlow Serving serves models/glow, and
+wants the folders in it to be named by numbers. What the SavedModel can do:
+
+  saved_model_cli show --dir models/glow/1 --all
+"""
+
+import pathlib
+
+from absl import flags
+
+from glow_tf.export.saved_model import export_saved_model
+from glow_tf.latent.attributes import Directions
+from glow_tf.models import storage
+from tools import common
+
+FLAGS = flags.FLAGS
+
+common.define("model_dir", "weights", "attributes", "output")
+
+
+def main() -> None:
+    """Writes the SavedModel, and prints its signatures, its size and where it is."""
+    flow = storage.load(FLAGS.model_dir, weights=FLAGS.weights)
+    directions = None
+    if FLAGS.attributes:
+        directions = Directions.load(FLAGS.attributes, flow.config.dimensions)
+    output = pathlib.Path(FLAGS.output or "saved_model")
+    if output.exists() and not storage.is_saved_model(output) and (not output.is_dir() or any(output.iterdir())):
+        raise ValueError(f"--output={output} is there and is no SavedModel; it will not be overwritten.")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    names = export_saved_model(flow, output, directions)
+    size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
+    print(f"signatures: {', '.join(names)}\nsize: {size / 1e6:,.1f} MB")
+    print(output)
+
+
+if __name__ == "__main__":
+    common.run(main)
