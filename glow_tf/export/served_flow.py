@@ -213,8 +213,8 @@ class ServedFlow(tf.train.Checkpoint):
             for name, value in (("direction", direction), ("scale", scale))
         ]
         with tf.control_dependencies(checks):
-            latents = self._encode(images, labels)["latents"]
-        return self._decode(latents + scale[:, tf.newaxis] * direction, labels)
+            moves = tf.identity(scale)[:, tf.newaxis] * tf.identity(direction)
+        return self._decode(self._encode(images, labels)["latents"] + moves, labels)
 
     def _attributes(self):
         return {"names": tf.identity(self._names), "directions": tf.identity(self._directions)}

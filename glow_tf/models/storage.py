@@ -74,7 +74,7 @@ def _load_saved_model(directory: pathlib.Path) -> Flow:
         # The object that was saved has the flow as its attribute `flow`.
         status = tf.train.Checkpoint(flow=flow).restore(str(directory / "variables" / "variables"))
         status.assert_existing_objects_matched().expect_partial()
-    except (AssertionError, ValueError, tf.errors.OpError) as error:
+    except (AssertionError, ValueError, IndexError, tf.errors.OpError) as error:
         reason = str(error).splitlines()[0][:300]
         raise ValueError(f"The weights of the SavedModel {directory} cannot be read: {reason}") from error
     return flow

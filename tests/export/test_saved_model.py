@@ -47,6 +47,23 @@ SERVE = """
             outputs[f"{name}/sample/{n}"] = signatures["sample"](
                 num=tf.constant(n), temperature=tf.constant(0.5), seed=tf.constant(7), **labels(n)
             )["images"]
+            outputs[f"{name}/reconstruct/{n}"] = signatures["reconstruct"](images=tf.constant(images), **labels(n))[
+                "images"
+            ]
+            outputs |= {
+                f"{name}/features/{n}/{key}": value
+                for key, value in signatures["features"](images=tf.constant(images), **labels(n)).items()
+            }
+            ends = {"start": tf.constant(images), "end": tf.constant(images[::-1].copy()), "steps": tf.constant(2)}
+            if name == "conditional":
+                ends["end_labels"] = labels(n)["labels"][::-1]
+            outputs[f"{name}/interpolate/{n}"] = signatures["interpolate"](**ends, **labels(n))["images"]
+            outputs[f"{name}/manipulate/{n}"] = signatures["manipulate"](
+                images=tf.constant(images),
+                direction=tf.constant(latents[:1]),
+                scale=tf.fill([n], 0.5),
+                **labels(n),
+            )["images"]
     assert not {"glow_tf", "tensorflow_probability"} & {name.split(".")[0] for name in sys.modules}
     np.savez("outputs.npz", **outputs)
 """
@@ -86,25 +103,33 @@ def test_plain_tensorflow_finds_what_the_flow_finds(flows, served, name, n):
     nats = -bits.numpy() * flow.config.dimensions * np.log(2)
     np.testing.assert_allclose(outputs[f"{name}/log_prob/{n}/log_prob"], nats, rtol=1e-5)
     np.testing.assert_allclose(outputs[f"{name}/encode/{n}"], flow.encode(images, labels), atol=1e-4)
+    for level, expected in enumerate(flow.features(images, labels), 1):
+        np.testing.assert_allclose(outputs[f"{name}/features/{n}/level_{level}"], expected, atol=1e-4)
+    z = flow.encode(images, labels).numpy()
+    middle = flow.decode((z + z[::-1]) / 2, labels)
+    path = np.stack([flow.decode(z, labels), middle, flow.decode(z[::-1], None if labels is None else labels[::-1])], 1)
     for output, expected in [
         (outputs[f"{name}/decode/{n}"], flow.decode(latents, labels)),
         (outputs[f"{name}/sample/{n}"], flow.sample(n, 0.5, labels, seed=7)),
+        (outputs[f"{name}/interpolate/{n}"], tf.constant(path)),
+        (outputs[f"{name}/manipulate/{n}"], flow.decode(z + 0.5 * latents[:1], labels)),
     ]:
         assert output.dtype == np.uint8
-        assert output.shape == (n, *flow.config.image_shape)
+        assert output.shape == expected.shape
         # Another order of additions may move a value across the edge of a bin.
         difference = np.abs(output.astype(int) - expected.numpy())
         assert difference.max() <= 2 ** (8 - flow.config.n_bits)
         assert np.mean(difference > 0) < 0.01
 
 
-def test_encode_then_decode_gives_the_image(served, flows):
+def test_images_come_back(served, flows):
     inputs, outputs = served
     for name, flow in flows.items():
         labels = np.arange(3) % 3 if flow.config.conditional else None
         step = 2 ** (8 - flow.config.n_bits)
         images = flow.decode(outputs[f"{name}/encode/3"], labels)
         np.testing.assert_array_equal(images, inputs[f"{name}/images"] // step * step)
+        np.testing.assert_array_equal(outputs[f"{name}/reconstruct/3"], inputs[f"{name}/images"] // step * step)
 
 
 def test_exporting_again_replaces_the_model(tmp_path):

@@ -1,0 +1,197 @@
+"""The functions of a loaded SavedModel: files, defaults, attributes, and what they refuse."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+import glow_tf
+from glow_tf.export.saved_model import export_saved_model
+from glow_tf.latent.attributes import Directions
+from tests.models.flows import moved_flow
+
+CONFIGS = {
+    "glow": glow_tf.glow((8, 8, 3), K=2, L=2, width=4, n_bits=5),
+    "grey": glow_tf.glow((8, 4, 1), K=1, L=2, width=4),
+    "conditional": glow_tf.glow((8, 8, 3), K=1, L=1, width=4, num_classes=3),
+    "flat": glow_tf.nice((12,), K=2, width=8, blocks=1),
+}
+DIRECTIONS = np.random.default_rng(5).normal(size=[2, 192]).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def flows():
+    return {name: moved_flow(config) for name, config in CONFIGS.items()}
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory, flows):
+    directory = tmp_path_factory.mktemp("exported")
+    counts = np.ones(2, int)
+    for name, flow in flows.items():
+        directions = Directions(("smile", "hat"), DIRECTIONS, counts, counts) if name == "glow" else None
+        export_saved_model(flow, directory / name, directions)
+    return {name: tf.saved_model.load(str(directory / name)) for name in flows}
+
+
+@pytest.fixture(scope="module")
+def images():
+    rng = np.random.default_rng(0)
+    return {name: rng.integers(0, 256, [3, *config.image_shape], np.uint8) for name, config in CONFIGS.items()}
+
+
+def files(images, kind="PNG"):
+    """Image files as strings."""
+    written = []
+    for image in images:
+        file = io.BytesIO()
+        Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(file, kind)
+        written.append(file.getvalue())
+    return written
+
+
+def pixels(written):
+    """The images in files, as Pillow reads them."""
+    return np.stack([np.asarray(Image.open(io.BytesIO(file))) for file in np.ravel(written)])
+
+
+@pytest.mark.parametrize("name", ["glow", "grey"])
+def test_files_in_place_of_pixels(loaded, images, name):
+    model, of, written = loaded[name], images[name], files(images[name])
+    for function in ("encode", "log_prob", "features"):
+        from_files, from_pixels = getattr(model, f"{function}_bytes")(written), getattr(model, function)(of)
+        assert from_files.keys() == from_pixels.keys()
+        for key, value in from_pixels.items():
+            np.testing.assert_array_equal(from_files[key], value)
+    back = pixels(model.reconstruct_bytes(written)["image_bytes"].numpy())
+    np.testing.assert_array_equal(back, np.squeeze(model.reconstruct(of)["images"]))
+    drawn = pixels(model.sample_bytes(2, seed=3)["image_bytes"].numpy())
+    np.testing.assert_array_equal(
+        drawn,
+        np.squeeze(model.sample(2, seed=3)["images"], -1) if name == "grey" else model.sample(2, seed=3)["images"],
+    )
+    path = model.interpolate_bytes(written[:1], written[1:2], steps=3)["image_bytes"]
+    assert path.shape == [1, 4]
+    np.testing.assert_array_equal(
+        pixels(path.numpy()), np.squeeze(model.interpolate(of[:1], of[1:2], steps=3)["images"])
+    )
+
+
+def test_jpeg_files_and_grey_ones_for_a_model_of_colours(loaded):
+    model = loaded["glow"]
+    smooth = np.broadcast_to(np.linspace(20, 230, 8).astype(np.uint8)[:, None, None], [8, 8, 3])
+    jpeg = files([smooth], "JPEG")
+    np.testing.assert_array_equal(model.encode_bytes(jpeg)["latents"], model.encode(pixels(jpeg))["latents"])
+    grey = files([smooth[..., :1]])
+    np.testing.assert_array_equal(model.encode_bytes(grey)["latents"], model.encode(smooth[np.newaxis])["latents"])
+
+
+def test_the_likelihood_does_not_depend_on_the_batch(loaded, images):
+    whole = loaded["glow"].log_prob(images["glow"], seed=3)["log_prob"]
+    for i in range(3):
+        alone = loaded["glow"].log_prob(images["glow"][i : i + 1], seed=3)["log_prob"]
+        np.testing.assert_allclose(alone, whole[i : i + 1], rtol=1e-6)
+    other = loaded["glow"].log_prob(images["glow"], seed=4)["log_prob"]
+    assert np.abs(other - whole).min() > 1e-3
+
+
+def test_defaults(loaded, flows, images):
+    model, of = loaded["glow"], images["glow"]
+    default, stated = model.log_prob(of)["log_prob"], model.log_prob(of, seed=0)["log_prob"]
+    np.testing.assert_array_equal(default, stated)
+    np.testing.assert_array_equal(model.signatures["serving_default"](images=tf.constant(of))["log_prob"], stated)
+    np.testing.assert_array_equal(model.sample(2)["images"], model.sample(2, 1.0, 0)["images"])
+    assert model.interpolate(of[:1], of[1:2])["images"].shape == [1, 9, 8, 8, 3]
+    direction = DIRECTIONS[:1]
+    np.testing.assert_array_equal(
+        model.manipulate(of, direction)["images"], model.manipulate(of, direction, np.ones(3, np.float32))["images"]
+    )
+    # A conditional model draws its classes in turn.
+    conditional = loaded["conditional"]
+    drawn = conditional.sample(4, seed=1)["images"]
+    np.testing.assert_array_equal(drawn, conditional.sample(4, seed=1, labels=[0, 1, 2, 0])["images"])
+    assert np.abs(drawn.numpy().astype(int) - conditional.sample(4, seed=1, labels=[2, 2, 2, 2])["images"]).max() > 0
+
+
+def test_temperature_0_is_the_mode(loaded, flows):
+    drawn = loaded["glow"].sample(3, temperature=0.0, seed=5)["images"].numpy()
+    mode = flows["glow"].decode(np.zeros([1, 192], np.float32)).numpy()
+    np.testing.assert_array_equal(drawn, np.repeat(mode, 3, axis=0))
+
+
+def test_attributes_are_kept(loaded):
+    found = loaded["glow"].signatures["attributes"]()
+    assert found["names"].numpy().tolist() == [b"smile", b"hat"]
+    np.testing.assert_array_equal(found["directions"], DIRECTIONS)
+    assert "attributes" not in loaded["grey"].signatures
+
+
+def test_models_of_flat_vectors_have_no_files(loaded, images):
+    assert not [name for name in loaded["flat"].signatures if name.endswith("_bytes")]
+    assert loaded["flat"].encode(images["flat"])["latents"].shape == [3, 12]
+
+
+def test_signatures_state_their_shapes(loaded):
+    for name, shape in (("glow", [None, 8, 8, 3]), ("grey", [None, 8, 4, 1]), ("flat", [None, 12])):
+        signature = loaded[name].signatures["encode"]
+        assert signature.structured_input_signature[1]["images"] == tf.TensorSpec(shape, tf.uint8, "images")
+        assert signature.structured_outputs["latents"].shape == [None, CONFIGS[name].dimensions]
+
+
+Z = np.zeros([3, 192], np.float32)
+SHAPE = r"images must have shape \[B, 8, 8, 3\] and dtype uint8"
+REFUSED = {
+    "a smaller image": (lambda m, x: m.encode(x[:, :4]), f"{SHAPE}; the shape found is\\] \\[3 4 8 3\\]"),
+    "no batch": (lambda m, x: m.encode(x[0]), SHAPE),
+    "one channel": (lambda m, x: m.reconstruct(x[..., :1]), SHAPE),
+    "floats": (lambda m, x: m.log_prob(x / np.float32(255)), f"{SHAPE}; the dtype found is float32"),
+    "integers": (lambda m, x: m.features(x.astype(np.int64)), f"{SHAPE}; the dtype found is int64"),
+    "floats, called": (lambda m, x: m(x.astype(np.float64)), f"{SHAPE}; the dtype found is float64"),
+    "wrong size, called": (lambda m, x: m(x[:, 1:]), SHAPE),
+    "a signature": (lambda m, x: m.signatures["encode"](images=tf.constant(x[:, :4])), SHAPE),
+    "a signature, floats": (
+        lambda m, x: m.signatures["encode"](images=tf.constant(x, tf.float32)),
+        "expected to be a uint8 tensor but is a float tensor",
+    ),
+    "one of two": (lambda m, x: m.interpolate(x, x[:, :4]), r"end must have shape \[B, 8, 8, 3\]"),
+    "not as many": (lambda m, x: m.interpolate(x, x[:1]), "start and end must be as many"),
+    "no steps": (lambda m, x: m.interpolate(x, x, steps=0), "steps must be at least 1"),
+    "latents": (lambda m, x: m.decode(Z[:, 1:]), r"latents must have shape \[B, 192\]"),
+    "no samples": (lambda m, x: m.sample(0), "num must be at least 1"),
+    "temperature": (lambda m, x: m.sample(1, temperature=-0.1), "temperature must not be negative"),
+    "directions": (lambda m, x: m.manipulate(x, Z[:2]), "direction must have one row, or one for each image"),
+    "scales": (lambda m, x: m.manipulate(x, Z, [1.0, 2.0]), "scale must have one row, or one for each image"),
+    "direction": (lambda m, x: m.manipulate(x, Z[0]), r"direction must have shape \[B, 192\]"),
+    "no image file": (lambda m, x: m.encode_bytes([*files(x[:2]), b"text"]), r"counted from 0, is not:\] \[2\]"),
+    "an empty file": (lambda m, x: m.encode_bytes([b""]), "must be PNG or JPEG files"),
+    "a damaged file": (lambda m, x: m.encode_bytes([files(x)[0][:60]]), "(?i)png"),
+    "a file of another size": (
+        lambda m, x: m.encode_bytes(files([x[0], x[1][:4]])),
+        r"image_bytes must be 8 pixels high and 8 wide; the one of this number, from 0, has\] \[1\] \[4 8\]",
+    ),
+    "one string": (lambda m, x: m.encode_bytes(files(x)[0]), r"image_bytes must have shape \[B\]"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused(loaded, images, case):
+    call, message = REFUSED[case]
+    with pytest.raises(tf.errors.InvalidArgumentError) as refused:
+        call(loaded["glow"], images["glow"])
+    assert re.search(message, str(refused.value)), str(refused.value)
+
+
+def test_labels_are_checked(loaded, images):
+    model, of = loaded["conditional"], images["conditional"]
+    labels = np.array([0, 1, 2], np.int32)
+    for call, message in [
+        (lambda: model.encode(of, labels[:2]), "labels needs one entry for each image"),
+        (lambda: model.encode(of, labels + 1), "Labels must lie in 0 .. 2"),
+        (lambda: model.sample(2, labels=labels), "labels needs one entry for each image"),
+        (lambda: model.interpolate(of, of, labels, labels - 1), "Labels must lie in 0 .. 2"),
+    ]:
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            call()

@@ -1,0 +1,65 @@
+"""Linear classifiers on what a flow makes of images, level by level, beside one on the pixels.
+
+  python -m tools.probe --model_dir=runs/cifar10_glow
+  python -m tools.probe --model_dir=models/glow/1 --dataset=arrays --data_dir=images.npz --limit=5000
+
+Fits a least-squares classifier of the labels to training images and asks it about test images, for pixels, for the
+features at the end of each level, and for the latents. Nothing about the flow is trained. --model_dir may be a
+SavedModel. Prints a table in Markdown.
+"""
+
+import numpy as np
+import tensorflow as tf
+from absl import flags
+
+from glow_tf.data import split_batches
+from glow_tf.latent.codec import default_batch_size
+from glow_tf.latent.probe import linear_probe
+from glow_tf.models.flow import Flow
+from tools import common
+
+FLAGS = flags.FLAGS
+
+common.define(*common.MODEL_FLAGS, *common.DATA_FLAGS, "limit")
+
+
+def main() -> None:
+    """Prints the table."""
+    flow = common.load_flow()
+    if flow.config.conditional:
+        raise ValueError("A conditional model is given the labels; probe a model without.")
+    source = common.load_data(flow)
+    train, test = (_features(flow, source, split) for split in ("train", "test"))
+    labels, test_labels = train.pop("labels"), test.pop("labels")
+    print(f"{len(labels):,} training and {len(test_labels):,} test images, {len(np.unique(labels))} classes\n")
+    print("| features | dimensions | accuracy |\n|---|---:|---:|")
+    for name, values in train.items():
+        accuracy = linear_probe(values, labels, test[name], test_labels)
+        print(f"| {name} | {values[0].size:,} | {accuracy:.1%} |", flush=True)
+
+
+def _features(flow: Flow, source, split: str) -> dict[str, np.ndarray]:
+    """Pixels, features and latents of the images of a split, and their labels."""
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def represent(images):
+        levels = {f"level {number}": level for number, level in enumerate(flow.features(images), 1)}
+        return {"pixels": images, **levels, "latents": flow.encode(images)}
+
+    found: dict[str, list[np.ndarray]] = {}
+    count = 0
+    for batch in split_batches(source, split, FLAGS.batch_size or default_batch_size(flow)).as_numpy_iterator():
+        rows = {
+            "labels": batch["labels"],
+            **{name: value.numpy() for name, value in represent(batch["images"]).items()},
+        }
+        for name, value in rows.items():
+            found.setdefault(name, []).append(value)
+        count += len(batch["labels"])
+        if common.limit() and count >= common.limit():
+            break
+    return {name: np.concatenate(parts)[: common.limit()] for name, parts in found.items()}
+
+
+if __name__ == "__main__":
+    common.run(main)
