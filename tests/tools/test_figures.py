@@ -64,6 +64,14 @@ COMMANDS = {
             "--output=labels_moved.png",
         ),
     ],
+    "probe": ["probe", "--model_dir=plain", *DATA],
+    "probe, grey": ["probe", *GREY, "--limit=20"],
+    "export": ["export", "--model_dir=plain", "--attributes=directions.npz", "--output=served/plain/1"],
+    "export again": ["export", "--model_dir=grey", "--output=served/grey"],
+    "export over it": ["export", "--model_dir=grey", "--output=served/grey"],
+    "export, labels": ["export", "--model_dir=conditional", "--output=served/conditional"],
+    "a sample of the exported": ["sample", "--model_dir=served/plain/1", "--num=2", "--output=served.png"],
+    "the same sample": ["sample", "--model_dir=plain", "--num=2", "--output=not_served.png"],
     "attributes, grey": ["attributes", *GREY, "--output=grey.npz"],
     "manipulate, grey": [
         *("manipulate", *GREY, "--attributes=grey.npz", "--names=1", "--num=2", "--output=grey_moved.png"),
@@ -81,6 +89,12 @@ COMMANDS = {
     ],
 }
 ERRORS = {
+    "a probe of a conditional model": (["probe", *LABELLED], "is given the labels"),
+    "an export over something else": (["export", "--model_dir=plain", "--output=plain"], "is no SavedModel"),
+    "an export with directions of another model": (
+        ["export", "--model_dir=grey", "--attributes=directions.npz", "--output=served/other"],
+        "belongs to another model",
+    ),
     "no data": (["evaluate", "--model_dir=plain"], "does not say what the model was trained on; set --dataset"),
     "no model": (["temperature", "--model_dir=nowhere"], "nowhere"),
     "flat vectors": (["temperature", "--model_dir=flat"], "flat vectors"),
@@ -242,3 +256,22 @@ def test_the_judgement_is_a_table(work):
     lines = (work[0] / "check.md").read_text().splitlines()
     assert len(lines) == 2 + 2 and lines[2].startswith("| 0 |")
     assert work[1]["check"][1].startswith(lines[0])
+
+
+def test_a_probe_compares_all_levels_with_pixels(work):
+    _, results = work
+    for name, dimensions in (("probe", 192), ("probe, grey", 64)):
+        rows = re.findall(r"^\| (.+) \| ([\d,]+) \| ([\d.]+)% \|$", results[name][1], re.MULTILINE)
+        assert [row[0] for row in rows] == ["pixels", "level 1", "level 2", "latents"]
+        assert [int(row[1]) for row in rows] == [dimensions, dimensions, dimensions // 2, dimensions]
+        assert all(0 <= float(row[2]) <= 100 for row in rows)
+
+
+def test_an_exported_model_is_a_model_like_any_other(work):
+    directory, results = work
+    assert (directory / "served.png").read_bytes() == (directory / "not_served.png").read_bytes()
+    for name in ("export", "export over it", "export, labels"):
+        signatures, size, where = results[name][1].splitlines()
+        assert "log_prob" in signatures and re.fullmatch(r"size: [\d.]+ MB", size)
+        assert (directory / where / "saved_model.pb").is_file()
+    assert "attributes" in results["export"][1] and "attributes" not in results["export over it"][1]
