@@ -2,12 +2,14 @@
 
 import tensorflow as tf
 
-# How such files begin: what `tf.io.decode_image` reads.
-_BEGINNINGS = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM")
+from glow_tf.export.endpoints import require
+
+# How such files begin.
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 
 
 def decoded(files: tf.Tensor, shape: tuple[int, ...], name: str) -> tf.Tensor:
-    """PNG, JPEG, GIF or BMP files as pixels.
+    """PNG and JPEG files as pixels.
 
     Args:
       files: [B] string.
@@ -20,21 +22,32 @@ def decoded(files: tf.Tensor, shape: tuple[int, ...], name: str) -> tf.Tensor:
 
     def decode(numbered):
         number, file = numbered
-        known = tf.reduce_any([tf.strings.substr(file, 0, len(magic)) == magic for magic in _BEGINNINGS])
+        is_png = _begins(file, _PNG)
+        known = is_png | _begins(file, _JPEG)
         message = f"{name} must be PNG or JPEG files; this one, counted from 0, is not:"
-        with tf.control_dependencies([tf.debugging.Assert(known, [message, number])]):
-            image = tf.io.decode_image(file, shape[-1], expand_animations=False)
-        found = tf.shape(image)
+        with tf.control_dependencies([require(known, message, number)]):
+            # Read off the header: a small file may claim to be an image of a billion pixels.
+            size = tf.cond(is_png, lambda: _png_size(file), lambda: tf.image.extract_jpeg_shape(file)[:2])
         message = f"{name} must be {shape[0]} pixels high and {shape[1]} wide; the one of this number, from 0, has"
-        fits = tf.debugging.Assert(tf.reduce_all(found[:2] == shape[:2]), [message, number, found[:2]])
-        with tf.control_dependencies([fits]):
-            image = tf.identity(image)
+        with tf.control_dependencies([require(tf.reduce_all(size == shape[:2]), message, number, size)]):
+            file = tf.identity(file)
+        image = tf.io.decode_image(file, shape[-1], expand_animations=False)
         # Not `tf.ensure_shape`, whose own error, which says less, may come first.
         image.set_shape(shape)
         return image
 
     numbered = (tf.range(tf.size(files)), files)
     return tf.map_fn(decode, numbered, fn_output_signature=tf.TensorSpec(shape, tf.uint8))
+
+
+def _begins(file: tf.Tensor, magic: bytes) -> tf.Tensor:
+    return tf.strings.substr(file, 0, len(magic)) == magic
+
+
+def _png_size(file: tf.Tensor) -> tf.Tensor:
+    """Height and width, [2] int32, which the header (PNG specification, 11.2.2) has as width and height."""
+    header = tf.strings.substr(tf.strings.join([file, "\0" * 24]), 16, 8)
+    return tf.ensure_shape(tf.io.decode_raw(header, tf.int32, little_endian=False), [2])[::-1]
 
 
 def encoded(images: tf.Tensor) -> tf.Tensor:

@@ -167,6 +167,16 @@ REFUSED = {
     "direction": (lambda m, x: m.manipulate(x, Z[0]), r"direction must have shape \[B, 192\]"),
     "no image file": (lambda m, x: m.encode_bytes([*files(x[:2]), b"text"]), r"counted from 0, is not:\] \[2\]"),
     "an empty file": (lambda m, x: m.encode_bytes([b""]), "must be PNG or JPEG files"),
+    "a file that claims to be huge": (
+        lambda m, x: m.encode_bytes([files(x)[0].replace(b"IHDR\0\0\0\x08\0\0\0\x08", b"IHDR\x40\0\0\0\x40\0\0\0")]),
+        r"must be 8 pixels high and 8 wide; .* \[0\] \[1073741824 1073741824\]",
+    ),
+    "a JPEG of another size": (
+        lambda m, x: m.encode_bytes(files([np.zeros([8, 9, 3], np.uint8)], "JPEG")),
+        r"must be 8 pixels high and 8 wide; .* \[0\] \[8 9\]",
+    ),
+    "a GIF": (lambda m, x: m.encode_bytes(files(x[:1], "GIF")), "must be PNG or JPEG files"),
+    "a header alone": (lambda m, x: m.encode_bytes([files(x)[0][:12]]), "must be 8 pixels high and 8 wide"),
     "a damaged file": (lambda m, x: m.encode_bytes([files(x)[0][:60]]), "(?i)png"),
     "a file of another size": (
         lambda m, x: m.encode_bytes(files([x[0], x[1][:4]])),

@@ -1,0 +1,96 @@
+"""The pictures the page begins with, and those that people bring."""
+
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from glow_tf.data import DataError, images, load_attributes, load_source, people_attributes, split_batches
+from glow_tf.demo.model import DemoModel
+
+COUNT = 12
+_ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+
+
+class Example(NamedTuple):
+    """A picture of the model's size, [H, W, C] uint8, and its class where the model has classes."""
+
+    image: np.ndarray
+    label: int | None = None
+
+
+def read_picture(path: str | os.PathLike, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """Reads a picture file of any size: the centre, shrunk by averaging or enlarged to the model's size.
+
+    Args:
+      path: of a file of any format that Pillow opens.
+      image_shape: (H, W, C) to return.
+
+    Returns:
+      uint8 [H, W, C].
+
+    Raises:
+      DataError: if it is no picture.
+    """
+    try:
+        try:
+            return images.decode_file(os.fspath(path), image_shape)
+        except images.TooSmall:
+            with Image.open(path) as file:
+                pixels = np.asarray(ImageOps.exif_transpose(file).convert("RGBA"))
+            return images.fit_pixels(pixels, image_shape)
+    # On a broken file, Pillow's decoders raise nearly anything.
+    except Exception as error:
+        raise DataError(f"{pathlib.Path(path).name} cannot be read as a picture.") from error
+
+
+def of_files(names: Sequence[str], model: DemoModel) -> list[Example]:
+    """Examples from picture files, and from folders of such.
+
+    Raises:
+      DataError: if a name is no picture or folder of pictures, or there are fewer than two in all.
+    """
+    paths = []
+    for path in map(pathlib.Path, names):
+        inside = sorted(file for file in path.glob("*") if file.suffix.lower() in _ENDINGS) if path.is_dir() else [path]
+        if not inside:
+            raise DataError(f"--images={path} holds no pictures.")
+        paths += inside
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing:
+        raise DataError(f"--images={missing[0]} is not there.")
+    if len(paths) < 2:
+        raise DataError("--images needs at least two pictures, to go from one to the other.")
+    label = 0 if model.num_classes else None
+    return [Example(read_picture(path, model.image_shape), label) for path in paths[:COUNT]]
+
+
+def of_model(model: DemoModel) -> list[Example]:
+    """Examples that suit a model: bundled portraits if its attributes are theirs, else what it has drawn itself."""
+    theirs = load_attributes(load_source("people"), "test").names
+    tones = len(people_attributes()["class_names"])
+    if model.names and set(model.names) <= set(theirs) and model.num_classes in (0, tones):
+        return of_portraits(model)
+    labels = model.sample_labels(COUNT)
+    return [
+        Example(image, None if labels is None else int(labels[i]))
+        for i, image in enumerate(model.sample(min(COUNT, model.most_images), 0.7, 7))
+    ]
+
+
+def of_portraits(model: DemoModel) -> list[Example]:
+    """Examples from the bundled portraits that were held out: many people, in all skin tones."""
+    height, width, channels = model.image_shape
+    source = load_source("people", image_size=(height, width), channels=channels)
+    batches = split_batches(source, "test", 64).as_numpy_iterator()
+    held_out = np.concatenate([batch["images"] for batch in batches])
+    # Each person comes in all skin tones, one after the other; the tone is the class.
+    tones = source.num_classes
+    people = np.linspace(0, len(held_out) // tones - 1, COUNT).round().astype(int)
+    return [
+        Example(held_out[tones * person + i % tones], i % tones if model.num_classes else None)
+        for i, person in enumerate(people)
+    ]

@@ -1,0 +1,61 @@
+"""Serves a page from this machine alone: nothing is fetched from elsewhere, and nothing is reported."""
+
+import os
+import signal
+import socket
+import threading
+import webbrowser
+from typing import Any
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; port 0 finds one that is free.
+
+    Raises:
+      OSError: if the port is taken or the host is none of this machine's.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        found = socket.socket(family, kind, protocol)
+        if os.name == "posix":
+            # A port whose last server has just ended is free, though its connections linger.
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.bind(address)
+        found.listen(128)
+    except OSError as error:
+        raise OSError(f"--host={host} --port={port} cannot be served: {error.strerror}. Try --port=0.") from error
+    return found
+
+
+def serve(page: Any, look: dict[str, Any], listening: socket.socket, *, browser: bool = False) -> None:
+    """Serves a page until it is interrupted, and prints where it is.
+
+    Args:
+      page: Gradio Blocks.
+      look: what Gradio takes with it: `theme`, `css` and so on.
+      listening: from `listen`.
+      browser: whether to open it in the browser.
+    """
+    import fastapi
+    import gradio as gr
+    import uvicorn
+
+    # Not `page.launch`: it asks itself through whatever proxy is set, and FastAPI's own pages come from elsewhere.
+    app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    gr.mount_gradio_app(app, page, "/", ssr_mode=False, footer_links=[], max_file_size="64mb", **look)
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
+    host, port = listening.getsockname()[:2]
+    address = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+    print(f"The page is at {address} (Ctrl-C ends it).", flush=True)
+    if browser:
+        # It listens already: what the browser asks for waits until the server takes it.
+        threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
+    # So that a plain `kill` ends it as Ctrl-C does, and leaves no temporary files.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        server.run(sockets=[listening])
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        listening.close()

@@ -1,0 +1,77 @@
+"""What `python -m tools.demo` says when it cannot start: one line, and the exit code 1."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import glow_tf
+from glow_tf.demo import server
+from glow_tf.export.saved_model import export_saved_model
+from tests.demo.models import saved
+from tests.models.flows import moved_flow
+from tests.tools.driver import ROOT, run_commands
+
+MISTAKES = {
+    "no saved model": (["--saved_model=nowhere"], "error: nowhere holds no SavedModel"),
+    "flat vectors": (["--saved_model=flat"], "error: flat is a model of flat vectors, which have no picture."),
+    "no images": (["--images=nowhere.png"], "error: --images=nowhere.png is not there."),
+    "one image": (["--images=one.png"], "error: --images needs at least two pictures"),
+    "no picture": (["--images=notes.png,one.png"], "error: notes.png cannot be read as a picture."),
+    "port in use": (
+        ["--port={port}"],
+        "error: --host=127.0.0.1 --port={port} cannot be served: Address already in use",
+    ),
+    "no such host": (["--host=203.0.113.7"], "error: --host=203.0.113.7 --port=0 cannot be served"),
+}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    pytest.importorskip("gradio", reason="Gradio is not installed")
+    directory = tmp_path_factory.mktemp("commands")
+    export_saved_model(moved_flow(glow_tf.nice((6,), K=2, width=4, blocks=1, base="normal")), directory / "flat")
+    Image.fromarray(np.zeros([9, 9, 3], np.uint8)).save(directory / "one.png")
+    (directory / "notes.png").write_text("milk, eggs")
+    with server.listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        commands = {
+            name: ["demo", f"--saved_model={saved('plain')}", "--port=0", "--nobrowser", *flags]
+            for name, (flags, _) in MISTAKES.items()
+        }
+        commands = {name: [flag.format(port=port) for flag in flags] for name, flags in commands.items()}
+        found = run_commands(directory, commands)
+    return port, found
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_line(results, name):
+    port, found = results
+    code, out, err = found[name]
+    assert code == 1
+    assert err.startswith(MISTAKES[name][1].format(port=port))
+    assert err.count("\n") == 1
+    assert "The page is at" not in out
+
+
+def test_without_gradio():
+    code = "import sys; sys.modules['gradio'] = None; from tools import common, demo; common.run(demo.main)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env={**os.environ}, timeout=120
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "error: The page needs Gradio: pip install 'glow_tf[demo]'."
+
+
+def test_a_port_that_is_free_again():
+    with server.listen("127.0.0.1", 0) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(OSError, match="already in use"):
+            server.listen("127.0.0.1", port)
+        with socket.create_connection(("127.0.0.1", port)):
+            first.accept()[0].close()
+    server.listen("127.0.0.1", port).close()

@@ -1,0 +1,83 @@
+"""Pictures that people bring, and those that the page begins with."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from glow_tf.data import DataError
+from glow_tf.demo import examples
+from tests.demo.models import loaded
+
+
+def saved_picture(path, pixels):
+    Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
+    return path
+
+
+def test_the_centre_is_averaged(tmp_path):
+    """Of 16x24 pixels the middle 16x16, of which each 2x2 becomes one."""
+    pixels = np.random.default_rng(0).integers(0, 256, [16, 24, 3])
+    found = examples.read_picture(saved_picture(tmp_path / "wide.png", pixels), (8, 8, 3))
+    expected = pixels[:, 4:20].reshape(8, 2, 8, 2, 3).mean(axis=(1, 3))
+    # Pillow rounds twice: along rows, then along columns.
+    np.testing.assert_allclose(found, expected, atol=1)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (8, 8), (301, 200)])
+def test_any_size_will_do(tmp_path, size, channels):
+    path = saved_picture(tmp_path / "plain.png", np.full([*size, 3], 90))
+    np.testing.assert_array_equal(examples.read_picture(path, (8, 8, channels)), np.full([8, 8, channels], 90))
+
+
+def test_transparency_is_white(tmp_path):
+    path = saved_picture(tmp_path / "clear.png", np.zeros([4, 4, 4]))
+    assert examples.read_picture(path, (8, 8, 3)).min() == 255
+
+
+def test_what_is_no_picture(tmp_path):
+    (tmp_path / "notes.png").write_text("milk, eggs")
+    with pytest.raises(DataError, match="notes.png cannot be read as a picture"):
+        examples.read_picture(tmp_path / "notes.png", (8, 8, 3))
+
+
+def test_files_and_folders(tmp_path):
+    (tmp_path / "more").mkdir()
+    for i, name in enumerate(["a.png", "more/b.png", "more/c.PNG", "more/notes.txt"]):
+        if name.endswith("txt"):
+            (tmp_path / name).write_text("")
+        else:
+            saved_picture(tmp_path / name, np.full([9, 9, 3], i))
+    found = examples.of_files([str(tmp_path / "a.png"), str(tmp_path / "more")], loaded("plain"))
+    assert [int(example.image.max()) for example in found] == [0, 1, 2]
+    assert {example.label for example in found} == {None}
+    assert examples.of_files([str(tmp_path / "more")], loaded("conditional"))[0].label == 0
+
+
+def test_files_that_will_not_do(tmp_path):
+    saved_picture(tmp_path / "a.png", np.zeros([9, 9, 3]))
+    (tmp_path / "empty").mkdir()
+    for names, message in [
+        (["nowhere.png"], "nowhere.png is not there"),
+        ([str(tmp_path / "empty")], "holds no pictures"),
+        ([str(tmp_path / "a.png")], "at least two"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            examples.of_files(names, loaded("plain"))
+
+
+@pytest.mark.parametrize("name", ["plain", "grey", "conditional"])
+def test_a_model_draws_its_own_examples(name):
+    found, model = examples.of_model(loaded(name)), loaded(name)
+    assert len(found) == examples.COUNT
+    assert {example.image.shape for example in found} == {model.image_shape}
+    assert [example.label for example in found[:4]] == ([0, 1, 2, 0] if name == "conditional" else [None] * 4)
+
+
+def test_portraits_are_held_out():
+    model = loaded("plain")
+    found = examples.of_portraits(model)
+    source = examples.load_source("people", image_size=8)
+    held_out = next(iter(examples.split_batches(source, "test", 200).as_numpy_iterator()))["images"]
+    assert len({example.image.tobytes() for example in found}) == examples.COUNT
+    assert all((held_out == example.image).all(axis=(1, 2, 3)).any() for example in found)

@@ -1,0 +1,119 @@
+"""A SavedModel as arrays in and arrays out, against the flow that was exported."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import glow_tf
+from glow_tf.demo.model import DemoModel
+from glow_tf.export.saved_model import export_saved_model
+from tests.demo.models import ATTRIBUTES, directions, loaded, saved
+from tests.latent.models import flow, images, labels
+from tests.models.flows import moved_flow
+
+every_model = pytest.mark.parametrize("name", ATTRIBUTES)
+
+
+def assert_same_pictures(found, expected, n_bits):
+    """Another order of additions may move a value across the edge of a bin."""
+    difference = np.abs(found.astype(int) - np.asarray(expected).astype(int))
+    assert found.dtype == np.uint8
+    assert difference.max(initial=0) <= 2 ** (8 - n_bits)
+    assert np.mean(difference > 0) < 0.01
+
+
+@every_model
+def test_it_knows_what_it_is(name):
+    model, config = loaded(name), flow(name).config
+    assert model.image_shape == config.image_shape
+    assert model.dimensions == config.dimensions
+    assert model.n_bits == config.n_bits
+    assert model.num_classes == (3 if name == "conditional" else 0)
+    assert model.names == ATTRIBUTES[name]
+    assert model.directions.shape == (len(ATTRIBUTES[name]), config.dimensions)
+    if model.names:
+        np.testing.assert_array_equal(model.directions, directions(name).vectors)
+
+
+@every_model
+@pytest.mark.parametrize("count", [1, 3])
+def test_it_finds_what_the_flow_finds(name, count):
+    model, of_flow, of_row = loaded(name), flow(name), labels(count, name)
+    pictures, bits = images(count, name), of_flow.config.n_bits
+    latents = model.encode(pictures, of_row)
+    np.testing.assert_allclose(latents, of_flow.encode(pictures, of_row), atol=1e-4)
+    assert_same_pictures(model.decode(latents / 2, of_row), of_flow.decode(latents / 2, of_row), bits)
+    assert_same_pictures(model.reconstruct(pictures, of_row), of_flow.decode(latents, of_row), bits)
+    # The noise of dequantization differs.
+    np.testing.assert_allclose(
+        model.bits_per_dim(pictures, of_row), of_flow.bits_per_dim(pictures, of_row, seed=7), rtol=0.05
+    )
+
+
+@every_model
+def test_samples_are_those_of_the_flow(name):
+    model, of_flow = loaded(name), flow(name)
+    for temperature in (0.0, 0.7):
+        expected = of_flow.sample(4, temperature, labels(4, name), seed=9)
+        assert_same_pictures(model.sample(4, temperature, 9), expected, of_flow.config.n_bits)
+
+
+def test_samples_of_one_class():
+    model, of_flow = loaded("conditional"), flow("conditional")
+    assert_same_pictures(model.sample(4, 0.7, 9, 2), of_flow.sample(4, 0.7, np.full([4], 2), seed=9), 8)
+    np.testing.assert_array_equal(model.sample_labels(5), [0, 1, 2, 0, 1])
+    assert loaded("plain").sample_labels(5) is None
+
+
+@every_model
+def test_the_way_is_that_of_the_saved_model(name):
+    model, (start, end) = loaded(name), images(2, name)
+    ends = (0, 2) if model.num_classes else None
+    of_ends = {"labels": tf.constant([0]), "end_labels": tf.constant([2])} if ends else {}
+    interpolate = tf.saved_model.load(str(saved(name))).signatures["interpolate"]
+    expected = interpolate(start=tf.constant(start[None]), end=tf.constant(end[None]), steps=tf.constant(4), **of_ends)
+    a, b = model.encode(np.stack([start, end]), ends)
+    found = model.blend(a, b, np.linspace(0, 1, 5), ends)
+    assert_same_pictures(found, expected["images"][0], model.n_bits)
+
+
+def test_the_strongest_attributes_keep_their_order():
+    model = loaded("plain")
+    assert [model.names[row] for row in model.strongest(2)] == ["Smiling", "Young"]
+    assert model.strongest(12) == [0, 1, 2, 3]
+    assert loaded("grey").strongest(12) == []
+
+
+def test_a_conditional_model_wants_labels():
+    with pytest.raises(ValueError, match="conditional: images need labels"):
+        loaded("conditional").encode(images(1, "conditional"))
+
+
+def test_no_saved_model(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no SavedModel: python -m tools.export writes one"):
+        DemoModel(tmp_path / "nowhere")
+
+
+def test_the_folder_above(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no SavedModel; .*1 does"):
+        DemoModel(saved("plain").parent)
+
+
+def test_a_saved_model_of_others(tmp_path):
+    tf.saved_model.save(tf.Module(), str(tmp_path))
+    with pytest.raises(ValueError, match="not one that this package has exported"):
+        DemoModel(tmp_path)
+
+
+def test_a_damaged_saved_model(tmp_path):
+    export_saved_model(flow("grey"), tmp_path / "model")
+    (tmp_path / "model" / "saved_model.pb").write_bytes(b"nonsense")
+    with pytest.raises(ValueError, match="cannot be read"):
+        DemoModel(tmp_path / "model")
+
+
+def test_flat_vectors_have_no_picture(tmp_path):
+    flat = moved_flow(glow_tf.nice((6,), K=2, width=4, blocks=1, base="normal"))
+    export_saved_model(flat, tmp_path / "model")
+    with pytest.raises(ValueError, match="flat vectors, which have no picture"):
+        DemoModel(tmp_path / "model")

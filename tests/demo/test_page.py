@@ -1,0 +1,328 @@
+"""The page in a real browser: `python -m tools.demo` as people run it, every control of it, and what they then see."""
+
+import contextlib
+import io
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.parse
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.demo.models import ATTRIBUTES, saved
+
+pytest.importorskip("gradio", reason="Gradio is not installed")
+playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+expect = playwright.expect
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+if CHROMIUM is None:
+    pytest.skip("There is no Chromium", allow_module_level=True)
+
+OPTIONS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
+PICTURES = "([selector, before]) => [...document.querySelectorAll(selector + ' img')].map((img) => img.src)"
+ARE_THERE = "[...document.querySelectorAll(selector + ' img')].every((img) => img.complete && img.naturalWidth)"
+DIFFER = f"([selector, before]) => {ARE_THERE} && String(({PICTURES})([selector])) !== String(before)"
+AGREE = f"([selector, before]) => {ARE_THERE} && String(({PICTURES})([selector])) === String(before)"
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory):
+    """The addresses of the page of a small conditional model, and of the page that comes without any flag."""
+    folder = tmp_path_factory.mktemp("served")
+    commands = {"conditional": [f"--saved_model={saved('conditional')}"], "pretrained": []}
+    processes = {name: _start(flags, folder / name) for name, flags in commands.items()}
+    try:
+        yield {name: _address(process) for name, process in processes.items()}
+        for name, process in processes.items():
+            _assert_it_ends(process, signal.SIGINT, folder / name)
+    finally:
+        for process in processes.values():
+            process.kill()
+            process.communicate()
+
+
+def _start(flags, folder):
+    folder.mkdir()
+    return subprocess.Popen(
+        [sys.executable, "-m", "tools.demo", "--port=0", "--nobrowser", *flags],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(folder), "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"},
+        stdout=subprocess.PIPE,
+        stderr=(folder / "stderr").open("w"),
+        text=True,
+    )
+
+
+def _address(process):
+    for line in process.stdout:
+        if found := re.search(r"The page is at (http://\S+)", line):
+            return found[1]
+    raise AssertionError("The page did not start.")
+
+
+def _assert_it_ends(process, stop, folder):
+    """At a signal it ends as if all were well, and leaves nothing behind."""
+    process.send_signal(stop)
+    assert process.wait(timeout=30) == 0
+    assert [path.name for path in folder.iterdir()] == ["stderr"]
+    assert "Traceback" not in (folder / "stderr").read_text()
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium, servers, request, tmp_path):
+    """Opens a page at one of its tabs; in the end there must have been no error, and no word to anyone else."""
+    troubles = []
+    page = chromium.new_page(viewport={"width": 1200, "height": 900})
+    page.set_default_timeout(20_000)
+
+    def asked(what):
+        address = urllib.parse.urlparse(what.url)
+        if address.scheme not in ("data", "blob") and address.hostname != "127.0.0.1":
+            troubles.append(f"asked {what.url}")
+
+    page.on("request", asked)
+    page.on("requestfailed", lambda what: troubles.append(f"failed {what.url}: {what.failure}"))
+    page.on("response", lambda what: what.status < 400 or troubles.append(f"status {what.status} of {what.url}"))
+    page.on("console", lambda what: what.type == "error" and troubles.append(f"console: {what.text}"))
+    page.on("pageerror", lambda what: troubles.append(f"error: {what}"))
+
+    def go(server, tab):
+        page.goto(servers[server])
+        page.get_by_role("tab", name=tab).click()
+        return page
+
+    yield go
+    folder = pathlib.Path(os.environ.get("GLOW_TF_SCREENSHOTS", tmp_path))
+    page.screenshot(path=folder / f"{request.node.name.removeprefix('test_')}.png", full_page=True)
+    # Closing the page cuts off what it listens to.
+    found = list(troubles)
+    page.close()
+    assert not found
+
+
+def pictures(page, selector):
+    """The sources of the pictures in a part of the page, which are the pictures themselves."""
+    page.locator(f"{selector} img").first.wait_for()
+    return page.evaluate(PICTURES, [selector, None])
+
+
+@contextlib.contextmanager
+def changing(page, selector):
+    """What is done inside must change the pictures of a part of the page."""
+    before = pictures(page, selector)
+    yield
+    page.wait_for_function(DIFFER, arg=[selector, before])
+
+
+@contextlib.contextmanager
+def dragging(page, slider, to):
+    """The mouse takes a slider to a fraction of its length, and lets it go at the end of the block."""
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    low, high, value = (float(slider.evaluate(f"(range) => range.{key}")) for key in ("min", "max", "value"))
+    # The middle of the thumb is never at the very end.
+    thumb, y = 16, box["y"] + box["height"] / 2
+
+    def x(fraction):
+        return box["x"] + thumb / 2 + fraction * (box["width"] - thumb)
+
+    page.mouse.move(x((value - low) / (high - low)), y)
+    page.mouse.down()
+    page.mouse.move(x(to), y, steps=8)
+    yield
+    page.mouse.up()
+
+
+def choose(page, selector, option):
+    page.locator(f"{selector} input").click()
+    page.get_by_role("option", name=option).click()
+
+
+def upload(page, selector, name, data):
+    files = {"name": name, "mimeType": "image/png", "buffer": data}
+    page.locator(f"{selector} input[type=file]").set_input_files(files)
+
+
+def png(seed=0, size=(40, 60)):
+    """A picture of a few large, random squares."""
+    squares = np.random.default_rng(seed).integers(0, 256, [4, 4, 3], np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(squares).resize(size, Image.Resampling.NEAREST).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_sample(visit):
+    page = visit("conditional", "Sample")
+    shown = "#samples"
+    first = pictures(page, shown)
+    assert len(first) == 16
+    temperature = page.locator("#temperature input[type=range]")
+    with changing(page, shown), dragging(page, temperature, 1.0):
+        # Before the mouse is released.
+        page.wait_for_function(DIFFER, arg=[shown, first])
+        before_release = pictures(page, shown)
+        page.mouse.move(0, 0)
+        page.wait_for_function(DIFFER, arg=[shown, before_release])
+    temperature.fill("0.7")
+    page.wait_for_function(AGREE, arg=[shown, first])
+    with changing(page, shown):
+        page.locator("#dice").click()
+    seed = page.locator("#seed input")
+    expect(seed).not_to_have_value("0")
+    with changing(page, shown):
+        seed.fill("5")
+    seed.fill("0")
+    page.wait_for_function(AGREE, arg=[shown, first])
+    with changing(page, shown):
+        choose(page, "#class", "Class 2")
+    choose(page, "#class", "All in turn")
+    page.wait_for_function(AGREE, arg=[shown, first])
+    page.locator("#count input[type=number]").fill("5")
+    expect(page.locator(f"{shown} img")).to_have_count(5)
+    # What is too much is as much as there may be.
+    page.locator("#count input[type=number]").fill("1000")
+    expect(page.locator(f"{shown} img")).to_have_count(64)
+
+
+def test_small_pictures_are_enlarged_sharply(visit):
+    page = visit("conditional", "Sample")
+    first = page.locator("#samples img").first
+    assert first.evaluate("(img) => getComputedStyle(img).imageRendering") == "pixelated"
+    width, height = first.evaluate("(img) => [img.clientWidth, img.clientHeight]")
+    assert width == height
+    assert width % 8 == 0 and width >= 64
+
+
+def test_reconstruct(visit):
+    page = visit("conditional", "Reconstruct")
+    shown = "#reconstruction"
+    bits = page.locator("#reconstruction .facts b").first
+    expect(bits).to_have_text(re.compile(r"^\d+\.\d\d$"))
+    expect(page.locator("#reconstruction figcaption")).to_have_text(["Original", "Reconstruction"])
+    chosen = page.locator("#original-examples button[aria-pressed=true]")
+    with changing(page, shown):
+        page.get_by_role("button", name="Example 4", exact=True).locator("visible=true").click()
+    expect(chosen).to_have_attribute("data-index", "3")
+    with changing(page, shown):
+        upload(page, "#original-file", "mine.png", png())
+    expect(chosen).to_have_count(0)
+    before, found = pictures(page, shown), bits.inner_text()
+    assert before[0] == before[1]
+    expect(page.locator("#reconstruction .facts b").last).to_have_text("0 of 255")
+    # Another class, another likelihood.
+    choose(page, "#original-label", "Class 2")
+    expect(bits).not_to_have_text(found)
+    upload(page, "#original-file", "notes.png", b"milk, eggs")
+    expect(page.locator("#original-note")).to_contain_text("notes.png cannot be read as a picture")
+    assert pictures(page, shown) == before
+    with changing(page, shown):
+        upload(page, "#original-file", "other.png", png(1, (5, 3)))
+    expect(page.locator("#original-note")).to_have_text("")
+
+
+def test_interpolate(visit):
+    page = visit("conditional", "Interpolate")
+    between, way, fraction = "#between", "#way", page.locator("#fraction input[type=range]")
+    assert len(pictures(page, way)) == 9
+    middle = pictures(page, between)
+    with dragging(page, fraction, 1.0):
+        page.wait_for_function(DIFFER, arg=[between, middle])
+        expect(page.locator("#between figcaption")).to_have_text("100% of the way")
+        page.wait_for_function(AGREE, arg=[between, pictures(page, way)[-1:]])
+    fraction.fill("0")
+    page.wait_for_function(AGREE, arg=[between, pictures(page, way)[:1]])
+    with changing(page, between), changing(page, way):
+        page.locator("#from-examples button").nth(5).click()
+    with changing(page, way):
+        page.locator("#to-examples button").nth(2).click()
+    for end in ("from", "to"):
+        with changing(page, way):
+            upload(page, f"#{end}-file", "mine.png", png(len(end)))
+        with changing(page, way):
+            choose(page, f"#{end}-label", "Class 1")
+        upload(page, f"#{end}-file", "notes.png", b"")
+        expect(page.locator(f"#{end}-note")).to_contain_text("cannot be read")
+
+
+def test_attributes(visit):
+    page = visit("conditional", "Attributes")
+    shown = "#changed"
+    first = pictures(page, shown)
+    sliders = page.locator("#sliders input[type=range]")
+    expect(page.locator("#sliders label")).to_have_text(["Smiling", "Wearing Hat", "Dark skin"])
+    for i in range(len(ATTRIBUTES["conditional"])):
+        before = pictures(page, shown)
+        with dragging(page, sliders.nth(i), 1.0 if i % 2 else 0.0):
+            # Before the mouse is released.
+            page.wait_for_function(DIFFER, arg=[shown, before])
+        assert pictures(page, shown)[0] == first[0]
+    together = pictures(page, shown)
+    with changing(page, shown):
+        sliders.first.fill("0")
+    page.locator("#reset").click()
+    page.wait_for_function(AGREE, arg=[shown, first])
+    for i in range(len(ATTRIBUTES["conditional"])):
+        expect(sliders.nth(i)).to_have_value("0")
+    with changing(page, shown):
+        page.locator("#base-examples button").nth(7).click()
+    with changing(page, shown):
+        upload(page, "#base-file", "mine.png", png())
+    with changing(page, shown):
+        sliders.first.fill("-1")
+    # Without a change the class would make no difference: what is encoded and decoded is the picture itself.
+    with changing(page, shown):
+        choose(page, "#base-label", "Class 2")
+    upload(page, "#base-file", "notes.png", b"milk, eggs")
+    expect(page.locator("#base-note")).to_contain_text("cannot be read")
+    assert together != pictures(page, shown)
+
+
+@pytest.mark.parametrize("tab", ["Sample", "Reconstruct", "Interpolate", "Attributes"])
+def test_without_flags_it_shows_the_pretrained_model(visit, tab):
+    page = visit("pretrained", tab)
+    expect(page.locator(".banner")).to_contain_text("16 × 16 pixels")
+    expect(page.locator(".crowd img")).to_have_count(8)
+    expect(page.get_by_role("tabpanel").locator("visible=true").locator("img").first).to_be_visible()
+    # It has no classes.
+    expect(page.locator("#class")).to_have_count(0)
+    if tab == "Attributes":
+        expect(page.locator("#sliders input[type=range]")).to_have_count(12)
+        with changing(page, "#changed"), dragging(page, page.get_by_label("range slider for Smiley yellow"), 1.0):
+            pass
+
+
+def test_a_grey_model_without_attributes(chromium, tmp_path):
+    process = _start([f"--saved_model={saved('grey')}"], tmp_path / "served")
+    try:
+        page = chromium.new_page()
+        page.goto(_address(process))
+        page.get_by_role("tab", name="Attributes").click()
+        expect(page.locator("#no-attributes")).to_contain_text("python -m tools.export --attributes=attributes.npz")
+        page.get_by_role("tab", name="Reconstruct").click()
+        with changing(page, "#reconstruction"):
+            upload(page, "#original-file", "mine.png", png())
+        # Also with a page that still listens.
+        _assert_it_ends(process, signal.SIGTERM, tmp_path / "served")
+        page.close()
+    finally:
+        process.kill()
+        process.communicate()

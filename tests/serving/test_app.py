@@ -1,0 +1,263 @@
+"""The REST API in process: every signature in both formats, and every way to get it wrong."""
+
+import asyncio
+import json
+import logging
+
+import httpx
+import numpy as np
+import pytest
+
+from glow_tf.serving.app import Limits, create_app
+from glow_tf.serving.batching import Runner
+from tests.serving.examples import (
+    FILES,
+    IMAGES,
+    LATENTS,
+    Held,
+    as_json,
+    assert_same,
+    by_rows,
+    direct,
+    inputs_of,
+    some_signatures,
+)
+
+URL = "/v1/models/glow"
+IMAGE = IMAGES[0].tolist()
+
+
+class Client:
+    """Requests to an application, each in an event loop of its own unless there are several at once."""
+
+    def __init__(self, app):
+        self.transport = httpx.ASGITransport(app)
+
+    def __call__(self, method, url, **kwargs):
+        return self.at_once([(method, url, kwargs)])[0]
+
+    def predict(self, document, url=f"{URL}:predict"):
+        content = document if isinstance(document, bytes | str) else json.dumps(document)
+        return self("POST", url, content=content)
+
+    def at_once(self, requests, then=lambda: None):
+        async def run():
+            async with httpx.AsyncClient(transport=self.transport, base_url="http://x", timeout=60) as client:
+                tasks = [asyncio.create_task(client.request(method, url, **kw)) for method, url, kw in requests]
+                await asyncio.to_thread(then)
+                return await asyncio.gather(*tasks)
+
+        return asyncio.run(run())
+
+
+def error_of(response, status):
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    (message,) = response.json().values()
+    assert set(response.json()) == {"error"} and message and "\n" not in message
+    return message
+
+
+@pytest.fixture(scope="module")
+def client(model):
+    return Client(create_app(model, Runner(model, max_batch_size=4)))
+
+
+@pytest.fixture(scope="module")
+def conditional_client(conditional):
+    return Client(create_app(conditional, Runner(conditional, max_batch_size=1)))
+
+
+@pytest.mark.parametrize("name", ["model", "conditional"])
+def test_every_signature_gives_what_tensorflow_gives(name, request):
+    model = request.getfixturevalue(name)
+    # Without batches, which have tests of their own: TensorFlow takes a second for the first one of each signature.
+    client = Client(create_app(model, Runner(model, max_batch_size=1)))
+    for name in some_signatures(model):
+        url = f"/v1/models/{model.name}/versions/1:predict"
+        inputs = inputs_of(model, name)
+        values = {key: as_json(value) for key, value in inputs.items()}
+        expected = direct(model, name, inputs)
+        response = client.predict({"signature_name": name, "inputs": values}, url)
+        assert response.status_code == 200, response.text
+        (only, *others) = expected.values()
+        assert_same(response.json(), {"outputs": expected if others else only})
+        if not model.signatures[name].has_rows:
+            assert error_of(client.predict({"signature_name": name, "instances": [values]}, url), 400)
+            continue
+        instances = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+        response = client.predict({"signature_name": name, "instances": instances}, url)
+        assert_same(response.json(), {"predictions": by_rows(expected)})
+
+
+def test_inputs_left_out_have_the_defaults_of_the_signature(client, model):
+    def column(name, inputs):
+        return client.predict({"signature_name": name, "inputs": inputs}).json()
+
+    assert_same(column("sample", 2), column("sample", {"num": 2, "temperature": 1, "seed": 0}))
+    assert column("sample", 2) != column("sample", {"num": 2, "seed": 1})
+    rows = client.predict({"signature_name": "log_prob", "instances": [IMAGE]}).json()
+    assert_same(rows, {"predictions": by_rows(direct(model, "serving_default", {"images": IMAGES[:1]}))})
+    direction = LATENTS[:1]
+    instance = {"images": IMAGE, "direction": direction[0].tolist()}
+    found = client.predict({"signature_name": "manipulate", "instances": [instance, instance]}).json()
+    inputs = {"images": IMAGES[[0, 0]], "direction": direction, "scale": np.ones(1, np.float32)}
+    assert_same(found, {"predictions": direct(model, "manipulate", inputs)["images"]})
+
+
+def test_the_default_signature_and_the_newest_version_need_no_name(client):
+    assert client.predict({"instances": [IMAGE]}).json() == client.predict({"instances": [{"images": IMAGE}]}).json()
+    assert "outputs" in client.predict({"inputs": [IMAGE]}).json()
+
+
+def test_status_and_metadata(client, model):
+    for url in (URL, f"{URL}/versions/1"):
+        assert client("GET", url).json() == model.status()
+        assert client("GET", f"{url}/metadata").json() == model.metadata()
+
+
+def test_numbers_that_are_none_pass_both_ways(client):
+    latents = LATENTS[0].tolist()
+    latents[0] = float("nan")
+    found = client.predict({"signature_name": "decode", "inputs": [latents]})
+    assert found.status_code == 200
+    body = json.dumps({"signature_name": "sample", "inputs": {"num": 1, "temperature": 1}}).replace("1}", "Infinity}")
+    assert client.predict(body).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "method,url,status",
+    [
+        ("POST", "/v1/models/half:predict", 404),
+        ("POST", f"{URL}/versions/2:predict", 404),
+        ("POST", f"{URL}/versions/{'9' * 5000}:predict", 404),
+        ("GET", f"{URL}/versions/one", 404),
+        ("GET", "/v1/models/half", 404),
+        ("GET", "/v1/models/half/metadata", 404),
+        ("POST", f"{URL}:classify", 404),
+        ("GET", "/", 404),
+        ("GET", f"{URL}:predict", 405),
+        ("DELETE", f"{URL}/versions/1:predict", 405),
+        ("POST", URL, 405),
+        ("PUT", f"{URL}/metadata", 405),
+    ],
+)
+def test_other_addresses_and_methods(client, method, url, status):
+    response = client(method, url)
+    message = error_of(response, status)
+    assert "/v1/models/glow:predict" in message if status == 404 else response.headers["allow"]
+
+
+@pytest.mark.parametrize(
+    "document,why",
+    [
+        ("{", "no JSON"),
+        (b"\xff", "no JSON"),
+        ("[" * 100_000, "nested too deeply"),
+        ({"inputs": [IMAGE], "instances": [IMAGE]}, "either"),
+        ({"signature_name": "__saved_model_init_op", "inputs": {}}, "no signature"),
+        ({"instances": [{"image": IMAGE}]}, "no input 'image'; its inputs are images"),
+        ({"signature_name": "decode", "inputs": {}}, "needs the input latents"),
+        ({"instances": [[[[1.5] * 3] * 8] * 8]}, "1.5 is a number"),
+        ({"instances": [[[[300] * 3] * 8] * 8]}, "300 is not between 0 and 255"),
+        ({"instances": [[[[1] * 3] * 8] * 7]}, r"images must have shape [B, 8, 8, 3] and dtype uint8; the shape found"),
+        ({"instances": [IMAGE, IMAGE[1:]]}, "ragged"),
+        ({"signature_name": "encode_bytes", "instances": [{"b64": "?"}]}, "bad base64"),
+        (
+            {"signature_name": "encode_bytes", "instances": ["text"]},
+            "assertion failed: [image_bytes must be PNG or JPEG",
+        ),
+        (
+            {"signature_name": "encode_bytes", "instances": [as_json(FILES[0][:50])]},
+            "PNG",
+        ),
+        ({"signature_name": "sample", "inputs": {"num": 0}}, "assertion failed: [num must be at least 1; it is] [0]"),
+        ({"signature_name": "sample", "inputs": {"num": 10**9}}, "about 1000000000 images; the server takes 1024"),
+        ({"signature_name": "sample", "inputs": {"num": 2**40}}, "num must have shape [] and dtype int32"),
+        ({"signature_name": "interpolate", "inputs": {"start": [IMAGE], "end": [IMAGE] * 2}}, "as many images"),
+        (
+            {"signature_name": "manipulate", "inputs": {"images": [IMAGE] * 3, "direction": LATENTS[:2].tolist()}},
+            "direction must have one row",
+        ),
+    ],
+)
+def test_bad_requests_are_told_what_is_wrong(client, document, why):
+    assert why in error_of(client.predict(document), 400)
+
+
+def test_bad_labels_are_the_graphs_to_refuse(conditional_client):
+    document = {"signature_name": "encode", "inputs": {"images": [IMAGE], "labels": [0, 1]}}
+    message = error_of(conditional_client.predict(document, "/v1/models/conditional:predict"), 400)
+    assert message.startswith("assertion failed: [labels needs one entry")
+
+
+@pytest.mark.parametrize("stated", [None, "10", "99999999"])
+def test_a_body_that_is_too_large_is_refused_whatever_its_header_says(model, stated):
+    client = Client(create_app(model, Runner(model), Limits(max_request_mb=0.01)))
+    sent = []
+
+    async def body():
+        for _ in range(100):
+            sent.append(1000)
+            yield b" " * 1000
+
+    headers = {"content-length": stated} if stated else {}
+    message = error_of(client("POST", f"{URL}:predict", content=body(), headers=headers), 413)
+    assert "0.01 MB" in message
+    assert sum(sent) < 50_000
+    # One that waits to be asked for its body is not asked.
+    sent.clear()
+    if stated == "99999999":
+        error_of(client("POST", f"{URL}:predict", content=body(), headers={**headers, "expect": "100-continue"}), 413)
+    assert client.predict({"instances": [IMAGE]}).status_code == 200
+
+
+def test_more_requests_than_the_server_takes_are_told_to_come_again(model):
+    held = Held(model)
+    client = Client(create_app(model, held, Limits(max_pending=2)))
+    request = ("POST", f"{URL}:predict", {"content": json.dumps({"instances": [IMAGE]})})
+
+    def then():
+        # Both are being run once the others have been refused.
+        held.entered.acquire()
+        held.entered.acquire()
+        held.go.set()
+
+    responses = client.at_once([request] * 5, then)
+    assert sorted(response.status_code for response in responses) == [200, 200, 503, 503, 503]
+    (refused, *_) = (response for response in responses if response.status_code == 503)
+    assert "too many requests" in error_of(refused, 503) and refused.headers["retry-after"] == "1"
+    assert client.predict({"instances": [IMAGE]}).status_code == 200
+
+
+def test_what_takes_too_long_is_given_up_on(model):
+    held = Held(model)
+    client = Client(create_app(model, held, Limits(timeout_s=0.2)))
+    assert "longer than 0.2 seconds" in error_of(client.predict({"instances": [IMAGE]}), 504)
+    held.go.set()
+
+    async def never():
+        yield b"{"
+        await asyncio.sleep(30)
+
+    assert "too long to arrive" in error_of(client("POST", f"{URL}:predict", content=never()), 408)
+
+
+def test_what_nobody_expected_is_one_line_in_the_log(model, caplog):
+    class Failing:
+        def run(self, request, deadline):
+            raise RuntimeError("first line\nsecond line")
+
+    client = Client(create_app(model, Failing()))
+    with caplog.at_level(logging.ERROR, "glow_tf.serving"):
+        message = error_of(client.predict({"instances": [IMAGE]}), 500)
+    assert "log" in message
+    assert [record.getMessage() for record in caplog.records] == [
+        "unexpected error: RuntimeError: first line second line"
+    ]
+
+
+@pytest.mark.parametrize("name", ["max_request_mb", "max_images", "max_pending", "timeout_s"])
+def test_limits_must_leave_something(name):
+    with pytest.raises(ValueError, match=f"{name} must be positive; it is 0"):
+        Limits(**{name: 0})

@@ -1,0 +1,152 @@
+"""The command line: `python -m tools.serve` starts, says where it is, and ends when it is told to."""
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from glow_tf.serving import server as serving
+from glow_tf.serving.app import create_app
+from tests.serving.examples import IMAGES, Held
+from tests.tools.driver import run_commands
+
+PREDICT = "/v1/models/glow:predict"
+
+
+def ask(port, method, url, body=None, headers=None):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request(method, url, body, headers or {})
+    response = connection.getresponse()
+    document = json.loads(response.read())
+    connection.close()
+    return response.status, document
+
+
+def raw(port, request):
+    """What the server says first to bytes that need be no HTTP."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall(request)
+        return connection.recv(65536)
+
+
+def test_the_first_line_says_how_to_ask(running):
+    _, port, line = running
+    url = f"http://127.0.0.1:{port}/v1/models/glow"
+    assert line.startswith(f"serving {url} version 1, signatures attributes, decode, ")
+    command = shlex.split(line.partition("; try: ")[2])
+    assert command[0] == "curl" and command[-1] == f"{url}:predict"
+    if shutil.which("curl"):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert np.shape(json.loads(done.stdout)["outputs"]) == (1, 8, 8, 3)
+
+
+def test_bodies_come_whole_or_in_chunks(running):
+    _, port, _ = running
+    body = json.dumps({"instances": IMAGES[:2].tolist()}).encode()
+    whole = ask(port, "POST", PREDICT, body)
+    assert whole[0] == 200 and len(whole[1]["predictions"]) == 2
+    assert ask(port, "POST", PREDICT, iter([body[:1], body[1:]])) == whole
+    for large in (b" " * 60_000, iter([b" " * 10_000] * 6)):
+        status, document = ask(port, "POST", PREDICT, large)
+        assert status == 413 and "0.05 MB" in document["error"]
+
+
+def test_what_is_no_http_does_no_harm(running):
+    process, port, _ = running
+    start = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\n".encode()
+    # Lengths that are lies. Here the rest never comes.
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall(start + b"Content-Length: 1000\r\n\r\n{}")
+    # Here the rest is another request, and no good one.
+    assert b"HTTP/1.1 400" in raw(port, start + b"Content-Length: 2\r\n\r\n{}{}{}{}\r\n\r\n")
+    assert b"HTTP/1.1 400" in raw(port, start + b"Content-Length: -5\r\n\r\n{}")
+    assert b"HTTP/1.1 400" in raw(port, b"\x16\x03\x01no http\r\n\r\n")
+    assert ask(port, "GET", "/v1/models/glow")[0] == 200
+    assert process.poll() is None
+
+
+def test_what_cannot_be_served_is_one_line(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        results = run_commands(
+            tmp_path,
+            {
+                "none": ["serve"],
+                "missing": ["serve", "--saved_model=missing", "--port=0"],
+                "empty": ["serve", f"--saved_model={tmp_path}", "--port=0"],
+                "taken": ["serve", f"--saved_model={tmp_path}", f"--port={port}"],
+                "limits": ["serve", "--timeout_s=0"],
+            },
+        )
+    expected = {
+        "none": "--saved_model must name a SavedModel",
+        "missing": "missing is not there; python -m tools.export writes SavedModels.",
+        "empty": "is no SavedModel, nor a folder of SavedModels that are named by numbers.",
+        "taken": f"The server cannot have 127.0.0.1, port {port}: Address already in use",
+    }
+    for name, why in expected.items():
+        code, out, err = results[name]
+        assert (code, out) == (1, "") and re.fullmatch(rf"error: .*{re.escape(why)}.*\n", err), (name, err)
+    assert results["limits"][0] == "IllegalFlagValueError"
+
+
+def test_without_a_web_server_the_way_out_is_said(tmp_path):
+    (tmp_path / "uvicorn.py").write_text("raise ModuleNotFoundError(name='uvicorn')")
+    results = run_commands(tmp_path, {"serve": ["serve", "--saved_model=x"]})
+    assert results["serve"] == (1, "", "error: uvicorn is not installed; pip install 'glow_tf[serve]' does it.\n")
+
+
+def test_a_request_under_way_is_finished_before_the_end(model):
+    held, bound = Held(model), serving.bind("127.0.0.1", 0)
+    port = bound.getsockname()[1]
+    before = signal.getsignal(signal.SIGTERM)
+
+    def stop():
+        held.entered.acquire()
+        os.kill(os.getpid(), signal.SIGTERM)
+        # Once nobody else is let in, the server is waiting for the one.
+        with contextlib.suppress(ConnectionRefusedError, ConnectionResetError):
+            while True:
+                socket.create_connection(("127.0.0.1", port), timeout=60).close()
+        held.go.set()
+
+    with ThreadPoolExecutor(2) as threads:
+        started = []
+
+        def ready():
+            body = json.dumps({"instances": IMAGES[:1].tolist()})
+            started.extend([threads.submit(ask, port, "POST", PREDICT, body), threads.submit(stop)])
+
+        serving.serve(create_app(model, held), bound, ready, timeout_s=60)
+        status, document = started[0].result(timeout=60)
+        started[1].result(timeout=60)
+    assert status == 200 and len(document["predictions"]) == 1
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("host", ["203.0.113.1", "no.such.host.invalid"])
+def test_an_address_that_is_not_here_is_said(host):
+    with pytest.raises(OSError, match=f"cannot have {host}, port 0: "):
+        serving.bind(host, 0)
+
+
+def test_an_address_may_be_a_name_or_of_ipv6():
+    for host in ("localhost", "::1"):
+        try:
+            bound = serving.bind(host, 0)
+        except OSError as error:
+            # Not every machine has IPv6.
+            assert host == "::1", error
+            continue
+        assert bound.getsockname()[1] > 0
+        bound.close()

@@ -1,0 +1,68 @@
+"""Opens a page in the browser to play with a model: sample, reconstruct, interpolate, change attributes.
+
+  python -m tools.demo
+  python -m tools.demo --saved_model=models/glow/1 --images=anna.png,bert.png
+  python -m tools.demo --saved_model=models/glow/1 --images=photos --port=0 --nobrowser
+
+--saved_model is what python -m tools.export wrote; by default it is the model that comes along, with the attributes of
+the bundled portraits. --images are the pictures to choose from, files and folders; by default held-out portraits if the
+model has the portraits' attributes, else what it has drawn itself. --port=0 finds a free port. The page needs no
+network and reports to nobody. It needs Gradio: pip install 'glow_tf[demo]'.
+"""
+
+import contextlib
+import importlib.util
+import os
+import pathlib
+import tempfile
+
+from absl import flags
+
+from glow_tf.data import attributed_batches, load_attributes, load_source
+from glow_tf.export.saved_model import export_saved_model
+from glow_tf.latent.attributes import attribute_directions
+from glow_tf.latent.codec import Codec
+from glow_tf.models import storage
+from tools import common
+
+FLAGS = flags.FLAGS
+
+common.define("images")
+flags.DEFINE_string("saved_model", None, "Directory of a SavedModel; by default the pretrained model is exported.")
+flags.DEFINE_string("host", "127.0.0.1", "Address to listen at; 0.0.0.0 lets other machines see the page.")
+flags.DEFINE_integer("port", 7860, "Port to listen at; 0 finds a free one.", 0, 65535)
+flags.DEFINE_bool("browser", True, "Open the page in the browser.")
+
+
+def main() -> None:
+    """Serves the page until it is interrupted."""
+    if importlib.util.find_spec("gradio") is None:
+        raise ValueError("The page needs Gradio: pip install 'glow_tf[demo]'.")
+    with contextlib.ExitStack() as stack:
+        folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="glow_tf_demo_")))
+        # Gradio reads both when it is imported; uploads stay in the folder, which goes when the page does.
+        os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=str(folder / "uploads"))
+        from glow_tf.demo import examples, look, page, server
+        from glow_tf.demo.model import DemoModel
+
+        listening = stack.enter_context(server.listen(FLAGS.host, FLAGS.port))
+        if FLAGS.saved_model is None:
+            print("Getting the pretrained model ready ...", flush=True)
+            _export_pretrained(folder / "model")
+        model = DemoModel(FLAGS.saved_model or folder / "model")
+        pictures = examples.of_files(FLAGS.images, model) if FLAGS.images else examples.of_model(model)
+        server.serve(page.build(model, pictures), look.look(), listening, browser=FLAGS.browser)
+
+
+def _export_pretrained(path: pathlib.Path) -> None:
+    flow = storage.load("pretrained")
+    height, width, channels = flow.config.image_shape
+    source = load_source("people", image_size=(height, width), channels=channels)
+    attributes = load_attributes(source, "train")
+    codec = Codec(flow)
+    batches = attributed_batches(source, "train", codec.batch_size, attributes)
+    export_saved_model(flow, path, attribute_directions(codec, batches, attributes.names))
+
+
+if __name__ == "__main__":
+    common.run(main)
