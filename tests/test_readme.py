@@ -3,17 +3,44 @@
 import pathlib
 import re
 
+import numpy as np
+import tensorflow as tf
+
+import glow_tf
+from glow_tf.export import export_saved_model
+from glow_tf.export.served_flow import ServedFlow
+from glow_tf.latent.attributes import Directions
+
 README = pathlib.Path(__file__).parents[1] / "README.md"
 
 
-def test_the_python_example_runs_and_gives_the_shapes_it_states():
-    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+def test_the_python_examples_run_and_give_the_shapes_they_state(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, reuse = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     names = {}
-    exec(compile(example, str(README), "exec"), names)
-    stated = re.findall(r"^(\w+) = .*# \[([\d, ]+)\]", example, re.MULTILINE)
+    exec(compile(first, str(README), "exec"), names)
+    stated = re.findall(r"^(\w+) = .*# \[([\d, ]+)\]", first, re.MULTILINE)
     assert len(stated) >= 5
     for name, shape in stated:
         assert names[name].shape == [int(n) for n in shape.split(",")], name
+    # What the second one takes for granted.
+    export_saved_model(names["flow"], tmp_path / "models" / "glow" / "1")
+    (tmp_path / "anna.png").write_bytes(tf.io.encode_png(names["images"][0]).numpy())
+    exec(compile(reuse, str(README), "exec"), names)
+    assert set(names["model"].signatures) >= {"log_prob", "encode_bytes"}
+
+
+def test_the_table_of_functions_is_that_of_the_savedmodel():
+    rows = re.findall(r"^\| (`\w+\(.*?) \| .* \|$", README.read_text(), re.MULTILINE)
+    described = dict(re.findall(r"`(\w+)\(([^)]*)\)`", " ".join(rows)))
+    counts = np.ones(1, int)
+    flow = glow_tf.load("pretrained")
+    directions = Directions(("smile",), np.zeros([1, flow.config.dimensions], np.float32), counts, counts)
+    functions = ServedFlow(flow, directions).signatures()
+    assert set(described) == {name for name in functions if not name.endswith("_bytes")}
+    for name, arguments in described.items():
+        inputs = [argument.split("=")[0].strip() for argument in arguments.split(",") if argument]
+        assert inputs == list(functions[name].function_type.parameters), name
 
 
 def test_the_files_it_points_to_are_there():
