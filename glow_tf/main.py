@@ -93,6 +93,7 @@ def _summary(trainer: Trainer, directory: os.PathLike, seconds: float) -> str:
         "checkpoints": directory / "checkpoints",
         "samples": trainer.reports.samples_path,
         "SavedModel": directory / "saved_model",
+        "in the browser": f"python -m tools.demo --saved_model={directory / 'saved_model'}",
         "metrics": f"{directory / 'metrics.jsonl'}, tensorboard --logdir={directory}",
     }
     return "\n".join(f"{name}: {value}" for name, value in lines.items())

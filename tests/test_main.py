@@ -61,6 +61,7 @@ def test_what_was_done_is_summed_up_before_the_result(run):
         assert summary["checkpoints"] == "runs/people_glow/checkpoints"
         assert summary["samples"] == f"runs/people_glow/samples/step_000000{steps}.png"
         assert summary["SavedModel"] == "runs/people_glow/saved_model"
+        assert summary["in the browser"] == "python -m tools.demo --saved_model=runs/people_glow/saved_model"
         assert summary["metrics"].startswith("runs/people_glow/metrics.jsonl")
         assert "--logdir=runs/people_glow" in summary["metrics"]
         assert LAST_LINE.fullmatch(result)

@@ -150,3 +150,11 @@ def test_labels_must_be_as_many_as_samples(tmp_path, flows):
         sample(num=tf.constant(3), temperature=tf.constant(1.0), seed=tf.constant(0), labels=tf.constant([0, 1]))
     with pytest.raises(tf.errors.InvalidArgumentError, match="Labels must lie in"):
         sample(num=tf.constant(2), temperature=tf.constant(1.0), seed=tf.constant(0), labels=tf.constant([0, 3]))
+
+
+def test_the_graph_does_not_grow_with_the_depth(tmp_path):
+    sizes = []
+    for depth in (2, 24):
+        export_saved_model(glow_tf.Flow(glow_tf.glow((8, 8, 3), K=depth, L=2, width=4)), tmp_path / str(depth))
+        sizes.append((tmp_path / str(depth) / "saved_model.pb").stat().st_size)
+    assert sizes[1] < 1.01 * sizes[0]
