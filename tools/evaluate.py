@@ -4,11 +4,11 @@
   python -m tools.evaluate --model_dir=runs/cifar10_glow --samples=16 --csv=scores.csv
   python -m tools.evaluate --model_dir=runs/cifar10_glow --dataset=svhn_cropped
 
-The plain figure is under one draw of uniform dequantization noise; --samples adds the importance-weighted bound.
+The plain figure is under one draw of uniform dequantization noise, that of the evaluations in training, which does not
+depend on the batches; --samples adds the importance-weighted bound.
 """
 
 import csv
-import pathlib
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -19,7 +19,6 @@ from glow_tf.data import batches_with_rows, split_batches
 from glow_tf.latent.codec import default_batch_size
 from glow_tf.latent.likelihood import Scorer, Scores, round_trips
 from glow_tf.models.storage import whole
-from glow_tf.training import directory as model_directory
 from tools import common
 
 FLAGS = flags.FLAGS
@@ -34,9 +33,7 @@ def main() -> None:
     """Prints the figures and writes the CSV."""
     flow = common.load_flow()
     source = common.load_data(flow)
-    # That of training by default, whose evaluations then see the same noise.
-    trained_with = model_directory.batch_size(pathlib.Path(FLAGS.model_dir))
-    batch_size = FLAGS.batch_size or trained_with or default_batch_size(flow)
+    batch_size = FLAGS.batch_size or default_batch_size(flow)
     print(f"{source.describe()}\n{FLAGS.split} split, {FLAGS.weights} weights", flush=True)
     batches = batches_with_rows(source, FLAGS.split, batch_size, common.limit())
     count = min(source.sizes[FLAGS.split], common.limit() or source.sizes[FLAGS.split])

@@ -76,8 +76,8 @@ class Scorer:
         Args:
           batches: of `images` [B, H, W, C] uint8 and `labels` [B] int; the latter is used by a conditional model alone.
           draws: k, the number of draws of the noise; the first one gives the plain figures.
-          seed: of the noise, which depends on it, on the draw, and on the number of the batch: with seed 0 the first is
-            that of the evaluations in training, if the batches are of the same size.
+          seed: of the noise of the first draw, which depends on it and on each image; the next has the next seed. With
+            seed 0 the first is that of the evaluations in training.
 
         Raises:
           ValueError: if there are no images, or k is less than 1.
@@ -86,13 +86,13 @@ class Scorer:
             raise ValueError(f"draws={draws} must be at least 1.")
         config = self.flow.config
         found: dict[str, list[np.ndarray]] = {}
-        for number, batch in enumerate(batches):
+        for batch in batches:
             images, labels = tf.convert_to_tensor(batch["images"]), tf.cast(batch["labels"], tf.int32)
             bound = None
             for draw in range(draws):
                 scores = {
                     name: value.numpy().astype(np.float64)
-                    for name, value in self._score(images, labels, tf.constant([seed + draw, number], tf.int64)).items()
+                    for name, value in self._score(images, labels, tf.constant([0, seed + draw])).items()
                 }
                 nats = -scores["bits_per_dim"] * config.dimensions * math.log(2)
                 bound = nats if bound is None else np.logaddexp(bound, nats)
@@ -108,7 +108,7 @@ class Scorer:
         return Scores(plain, bound, values, latent_nats)
 
     def _score_batch(self, images, labels, seed):
-        x = quantization.dequantize(images, self.flow.config.n_bits, seed, self.flow.dtype)
+        x = quantization.dequantize_each(images, self.flow.config.n_bits, seed, self.flow.dtype)
         scores, z = likelihood_parts(self.flow, x, labels)
         base = self.flow.base(tf.zeros([], z.dtype), 1.0)
         return {**scores, "latent_nats": tf.reduce_mean(base.log_prob(z), axis=-1)}

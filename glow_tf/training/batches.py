@@ -29,3 +29,19 @@ def dequantized(
         return {"x": x, "labels": batch["labels"]}
 
     return batches.enumerate(start=start_step).map(add_noise, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def dequantized_for_evaluation(
+    batches: tf.data.Dataset, n_bits: int, seed: int = 0, *, dtype: tf.DType = tf.float32
+) -> tf.data.Dataset:
+    """Like `dequantized`, with noise that depends on the seed and on each image alone.
+
+    The evaluation of a set of images is then the same in batches of any size, and that of `Flow.bits_per_dim` with the
+    same seed.
+    """
+
+    def add_noise(batch):
+        x = quantization.dequantize_each(batch["images"], n_bits, tf.constant([0, seed]), dtype)
+        return {"x": x, "labels": batch["labels"]}
+
+    return batches.map(add_noise, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

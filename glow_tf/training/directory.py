@@ -73,11 +73,6 @@ def source_arguments(directory: pathlib.Path) -> dict:
     return (_load(directory / TRAINING_FILE) or {}).get("source", {})
 
 
-def batch_size(directory: pathlib.Path) -> int | None:
-    """The batch size a model was last trained with, if that is known."""
-    return (_load(directory / TRAINING_FILE) or {}).get("batch_size")
-
-
 def _fields(training: TrainingConfig, source: Source) -> dict:
     return {"data": source.describe(), **dataclasses.asdict(training)}
 

@@ -13,7 +13,7 @@ from glow_tf.latent.grid import image_grid, readable_scale, save_png
 from glow_tf.latent.sampling import Sampler
 from glow_tf.models import health, quantization, storage
 from glow_tf.models.flow import Flow
-from glow_tf.training.batches import dequantized
+from glow_tf.training.batches import dequantized_for_evaluation
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.evaluation import Evaluation, Evaluator
 from glow_tf.training.metrics import MetricsWriter
@@ -87,7 +87,7 @@ class Reports:
         """Evaluates on the test split, or on its first `limit` images, and keeps the weights if they are the best."""
         batches = test_batches(self._source, self._training.batch_size, limit=limit)
         # The noise of evaluations is one draw, whatever the seed and the step: only the weights make a difference.
-        batches = dequantized(batches, self._flow.config.n_bits, seed=0)
+        batches = dequantized_for_evaluation(batches, self._flow.config.n_bits)
         with averaged_weights(self._optimizer, self._variables):
             result = self._evaluator(batches)
             values = {"bits_per_dim": result.mean, "standard_error": result.standard_error, "images": result.images}
