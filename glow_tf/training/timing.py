@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -45,12 +46,28 @@ def time_steps(
       steps: number of steps that are timed after the first.
     """
     begun = time.monotonic()
+    flow, step = training_step(config, training, strategy)
+    built = time.monotonic()
+
+    def seconds() -> float:
+        begun = time.monotonic()
+        step()
+        return time.monotonic() - begun
+
+    first = seconds()
+    peak = _peak(strategy.extended.worker_devices[0])
+    weights = sum(v.shape.num_elements() * v.dtype.size for v in flow.trainable_variables)
+    return StepTiming(built - begun, first, float(np.median([seconds() for _ in range(steps)])), peak, weights)
+
+
+def training_step(
+    config: ModelConfig, training: TrainingConfig, strategy: tf.distribute.Strategy
+) -> tuple[Flow, Callable[[], None]]:
+    """A new model, and a function that makes one update of it on a batch of noise, and returns when it is made."""
     with strategy.scope():
         flow = Flow(config)
-        variables = list(flow.named_variables(trainable=True).values())
-        optimizer = make_optimizer(training, variables)
+        optimizer = make_optimizer(training, list(flow.named_variables(trainable=True).values()))
     train = make_train_function(flow, optimizer, strategy, training)
-    built = time.monotonic()
     rng = np.random.default_rng(0)
     noise = {
         "images": rng.integers(0, 256, [training.batch_size, *config.image_shape], np.uint8),
@@ -61,15 +78,10 @@ def time_steps(
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     iterator = iter(strategy.experimental_distribute_dataset(batches.with_options(options)))
 
-    def seconds() -> float:
-        begun = time.monotonic()
+    def step() -> None:
         train(iterator, tf.constant(1))["loss"].numpy()
-        return time.monotonic() - begun
 
-    first = seconds()
-    peak = _peak(strategy.extended.worker_devices[0])
-    weights = sum(v.shape.num_elements() * v.dtype.size for v in variables)
-    return StepTiming(built - begun, first, float(np.median([seconds() for _ in range(steps)])), peak, weights)
+    return flow, step
 
 
 def _peak(device: str) -> int | None:

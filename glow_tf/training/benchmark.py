@@ -1,0 +1,96 @@
+"""What a flow does a second, beside what the matrix products in it would do."""
+
+import collections
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from glow_tf.config import ModelConfig
+from glow_tf.models.cost import Product
+from glow_tf.models.flow import Flow
+from glow_tf.training.config import TrainingConfig
+from glow_tf.training.timing import training_step
+
+# Large enough to keep all cores busy, small enough for the caches of the blocks that a product is cut into.
+_PEAK = Product(2048, 2048, 2048)
+_LOOP_FLOPS = 500_000_000
+
+
+def workloads(config: ModelConfig, batch_size: int, strategy: tf.distribute.Strategy) -> dict[str, Callable[[], None]]:
+    """What is timed, by name; each function returns when its work is done.
+
+    Args:
+      config: the model.
+      batch_size: images at once.
+      strategy: the devices that train.
+
+    Returns:
+      `train`: one update with Adamax and moving average; `likelihood`: bits/dim of a batch of images, and `sample`: a
+      batch of images from the model, on the first device. Each has a model of its own, of random weights.
+    """
+    _, train = training_step(config, TrainingConfig(batch_size=batch_size), strategy)
+    flow = Flow(config)
+    images = np.random.default_rng(0).integers(0, 256, [batch_size, *config.image_shape], np.uint8)
+    images = tf.constant(images)
+    labels = tf.range(batch_size) % config.num_classes if config.conditional else None
+    bits_per_dim = tf.function(lambda: flow.bits_per_dim(images, labels), autograph=False)
+    sample = tf.function(lambda: flow.sample(batch_size, 0.7), autograph=False)
+    return {"train": train, "likelihood": lambda: bits_per_dim().numpy(), "sample": lambda: sample().numpy()}
+
+
+def alternate(functions: Mapping[str, Callable[[], None]], repeats: int) -> dict[str, float]:
+    """The median seconds of each function, called in turn, so that what else slows the machine slows them all.
+
+    Args:
+      functions: by name. Each is called once before, to be compiled.
+      repeats: rounds.
+    """
+    for function in functions.values():
+        function()
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(repeats):
+        for name, function in functions.items():
+            begun = time.perf_counter()
+            function()
+            seconds[name].append(time.perf_counter() - begun)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def time_products(counted: collections.Counter[Product], repeats: int) -> dict[Product, float]:
+    """Seconds that each product takes by itself, in float32, on the first device: the median of `repeats` timings."""
+    loops = {product: _loop(product) for product in counted}
+    seconds = alternate({product: run for product, (run, _) in loops.items()}, repeats)
+    return {product: seconds[product] / times for product, (_, times) in loops.items()}
+
+
+def bound(counted: collections.Counter[Product], seconds: Mapping[Product, float]) -> float:
+    """Seconds that the products take one after the other: no order of the same products is faster."""
+    return sum(number * seconds[product] for product, number in counted.items())
+
+
+def matmul_peak(repeats: int = 5) -> float:
+    """Floating-point operations a second of a large matrix product, float32, on the first device."""
+    return _PEAK.flops / time_products(collections.Counter([_PEAK]), repeats)[_PEAK]
+
+
+def _loop(product: Product) -> tuple[Callable[[], None], int]:
+    """A function that computes a product so often that calling it does not count, and how often that is."""
+    rng = np.random.default_rng(0)
+    a = tf.constant(rng.standard_normal([product.rows, product.inner]), tf.float32)
+    b = tf.constant(rng.standard_normal([product.inner, product.columns]), tf.float32)
+    times = int(np.clip(_LOOP_FLOPS // product.flops, 1, 1000))
+
+    @tf.function(autograph=False)
+    def multiply():
+        # The result is carried along: what nobody reads is not computed.
+        empty = tf.zeros([product.rows, product.columns])
+        return tf.while_loop(lambda i, _: i < times, lambda i, _: (i + 1, a @ b), (0, empty), parallel_iterations=1)
+
+    def run() -> None:
+        _, result = multiply()
+        result[0, 0].numpy()
+
+    return run, times

@@ -1,0 +1,49 @@
+"""What is timed, in which order, and what follows from it."""
+
+import collections
+
+import pytest
+import tensorflow as tf
+
+import glow_tf
+from glow_tf.models.cost import Product
+from glow_tf.training.benchmark import alternate, bound, matmul_peak, time_products, workloads
+
+STRATEGY = tf.distribute.OneDeviceStrategy("CPU:0")
+
+
+def test_functions_take_turns_after_a_first_call_that_does_not_count(monkeypatch):
+    calls, clock = [], [0.0]
+    costs = {"a": [100.0, 1.0, 5.0, 2.0], "b": [100.0, 30.0, 10.0, 20.0]}
+
+    def function(name):
+        def run():
+            clock[0] += costs[name][calls.count(name)]
+            calls.append(name)
+
+        return run
+
+    monkeypatch.setattr("time.perf_counter", lambda: clock[0])
+    assert alternate({name: function(name) for name in costs}, 3) == {"a": 2.0, "b": 20.0}
+    assert calls == ["a", "b"] * 4
+
+
+def test_the_bound_is_the_sum_of_the_products():
+    small, large = Product(2, 3, 4), Product(20, 30, 40)
+    assert bound(collections.Counter({small: 3, large: 2}), {small: 0.5, large: 10.0}) == 21.5
+
+
+def test_products_are_computed_and_not_left_out():
+    # 64 times the operations: a loop whose product TensorFlow left out would take the same time for both.
+    small, large = Product(256, 256, 256), Product(1024, 1024, 1024)
+    seconds = time_products(collections.Counter([small, large]), repeats=5)
+    assert seconds[large] > 8 * seconds[small] > 0
+    assert matmul_peak(repeats=1) > 1e9
+
+
+@pytest.mark.parametrize("num_classes", [0, 3])
+def test_workloads_do_their_work(num_classes):
+    config = glow_tf.glow((8, 8, 3), K=1, L=1, width=4, num_classes=num_classes)
+    found = workloads(config, 2, STRATEGY)
+    assert set(found) == {"train", "likelihood", "sample"}
+    assert all(seconds > 0 for seconds in alternate(found, 1).values())
