@@ -9,6 +9,7 @@ are those of glow_tf/models/cost.py. Everything is timed in turn, and shown are 
 a table in Markdown; --output also writes JSON.
 """
 
+import collections
 import json
 import pathlib
 import platform
@@ -59,7 +60,7 @@ def _measure() -> dict[str, dict[str, float]]:
             kinds.update(dict.fromkeys(found, "forward"))
     counted = {kind: cost.products(config, batch, kind) for kind in cost.PASSES}
     seconds = alternate(functions, FLAGS.repeats)
-    alone = time_products(sum(counted.values(), start=type(counted["forward"])()), FLAGS.repeats)
+    alone = time_products(sum(counted.values(), collections.Counter()), FLAGS.repeats)
     peak = matmul_peak(FLAGS.repeats)
     rows = {}
     for name, kind in kinds.items():

@@ -15,6 +15,7 @@ from absl import flags
 from glow_tf.data import split_batches
 from glow_tf.latent.codec import default_batch_size
 from glow_tf.latent.probe import linear_probe
+from glow_tf.models import quantization
 from glow_tf.models.flow import Flow
 from tools import common
 
@@ -43,8 +44,11 @@ def _features(flow: Flow, source, split: str) -> dict[str, np.ndarray]:
 
     @tf.function(autograph=False, reduce_retracing=True)
     def represent(images):
-        levels = {f"level {number}": level for number, level in enumerate(flow.features(images), 1)}
-        return {"pixels": images, **levels, "latents": flow.encode(images)}
+        # One pass for both what `Flow.features` and what `Flow.encode` give.
+        x = quantization.bin_centers(images, flow.config.n_bits, flow.dtype)
+        latents, _, features = flow.bijector().forward_through_levels(x)
+        levels = {f"level {number}": level for number, level in enumerate(features, 1)}
+        return {"pixels": images, **levels, "latents": latents}
 
     found: dict[str, list[np.ndarray]] = {}
     count = 0

@@ -42,10 +42,7 @@ class DemoModel:
             inside = sorted(file.parent for file in directory.glob("*/saved_model.pb"))
             hint = f"; {inside[-1]} does" if inside else ": python -m tools.export writes one"
             raise FileNotFoundError(f"{directory} holds no SavedModel{hint}.")
-        try:
-            config = storage.load_config(directory / "assets")
-        except FileNotFoundError as error:
-            raise ValueError(f"{directory} is a SavedModel, but not one that this package has exported.") from error
+        config = storage.load_config(directory)
         if len(config.image_shape) != 3:
             raise ValueError(f"{directory} is a model of flat vectors, which have no picture.")
         try:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
+from glow_tf.bijectors import base
 from glow_tf.export import pictures
 from glow_tf.export.endpoints import Tensors, endpoint, of_any_shape, require
 from glow_tf.latent.attributes import Directions
@@ -128,8 +129,7 @@ class ServedFlow(tf.train.Checkpoint):
     def _forward_pass(self, x, labels=None):
         bijector = self.flow.bijector(labels, inverses=self.inverses())
         latents, log_dets, levels = bijector.forward_through_levels(x)
-        log_det = tf.reduce_sum(tf.stack(log_dets), axis=0)
-        return {"latents": latents, "log_det": log_det, "levels": levels}
+        return {"latents": latents, "log_det": base.sum_log_dets(log_dets, latents), "levels": levels}
 
     def _inverse_pass(self, latents, labels=None):
         x = self.flow.bijector(labels, inverses=self.inverses()).inverse(latents)
@@ -143,8 +143,8 @@ class ServedFlow(tf.train.Checkpoint):
         flow = self.flow
         x = quantization.dequantize_each(images, flow.config.n_bits, tf.stack([0, seed]), flow.dtype)
         found = self._forward(x, *self._labels(labels, tf.shape(images)[0]))
-        base = flow.base(tf.zeros([], flow.dtype), 1.0).log_prob(found["latents"])
-        density = tf.reduce_sum(base, axis=-1) + found["log_det"]
+        prior = flow.base(tf.zeros([], flow.dtype), 1.0).log_prob(found["latents"])
+        density = tf.reduce_sum(prior, axis=-1) + found["log_det"]
         discrete = density - quantization.log_levels(flow.config.dimensions, flow.config.n_bits)
         return {"log_prob": discrete, "bits_per_dim": flow.bits_per_dim_of(density)}
 

@@ -66,10 +66,7 @@ def is_saved_model(directory: str | os.PathLike) -> bool:
 
 
 def _load_saved_model(directory: pathlib.Path) -> Flow:
-    try:
-        flow = Flow(load_config(directory / "assets"))
-    except FileNotFoundError as error:
-        raise ValueError(f"{directory} is a SavedModel, but not one that this package has exported.") from error
+    flow = Flow(load_config(directory))
     try:
         # The object that was saved has the flow as its attribute `flow`.
         status = tf.train.Checkpoint(flow=flow).restore(str(directory / "variables" / "variables"))
@@ -92,13 +89,18 @@ def checkpoint_paths(directory: str | os.PathLike) -> dict[int, str]:
 
 
 def load_config(directory: str | os.PathLike) -> ModelConfig:
-    """The model's config in a model directory.
+    """The model's config in a model directory or a SavedModel.
 
     Raises:
       FileNotFoundError: if there is none.
-      ValueError: if it cannot be read.
+      ValueError: if it cannot be read, or the SavedModel is not of this package.
     """
-    file = pathlib.Path(directory) / CONFIG_FILE
+    if is_saved_model(directory):
+        file = pathlib.Path(directory) / "assets" / CONFIG_FILE
+        if not file.is_file():
+            raise ValueError(f"{directory} is a SavedModel, but not one that this package has exported.")
+    else:
+        file = pathlib.Path(directory) / CONFIG_FILE
     if not file.is_file():
         raise FileNotFoundError(f"{directory} is no model directory: it has no {CONFIG_FILE}.")
     try:
