@@ -38,7 +38,21 @@ def tensors(parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def apply(tensors: dict[str, Any], x: tf.Tensor, normalize: p.Normalize = p.actnorm) -> tf.Tensor:
-    """[B, H, W, inputs] to [B, H, W, outputs], with the tensors of one network."""
-    h = tf.nn.relu(normalize(tensors["actnorm1"], convolve(x, tensors["conv1"]["kernel"])))
-    h = tf.nn.relu(normalize(tensors["actnorm2"], convolve(h, tensors["conv2"]["kernel"])))
-    return p.actnorm(tensors["conv3"], convolve(h, tensors["conv3"]["kernel"]))
+    """[B, H, W, inputs] to [B, H, W, outputs], with the tensors of one network.
+
+    Where every actnorm is the usual one, its scale and bias go into the convolution before it, conv(x) * s + b * s =
+    conv'(x) + b', of which one operation computes convolution, bias and ReLU.
+    """
+    if normalize is not p.actnorm:
+        h = tf.nn.relu(normalize(tensors["actnorm1"], convolve(x, tensors["conv1"]["kernel"])))
+        h = tf.nn.relu(normalize(tensors["actnorm2"], convolve(h, tensors["conv2"]["kernel"])))
+        return p.actnorm(tensors["conv3"], convolve(h, tensors["conv3"]["kernel"]))
+    h = convolve(x, *_folded(tensors["conv1"]["kernel"], tensors["actnorm1"]), activation=tf.nn.relu)
+    h = convolve(h, *_folded(tensors["conv2"]["kernel"], tensors["actnorm2"]), activation=tf.nn.relu)
+    return convolve(h, *_folded(tensors["conv3"]["kernel"], tensors["conv3"]))
+
+
+def _folded(kernel: tf.Tensor, actnorm: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Kernel and bias of the convolution that does what `kernel` and then `actnorm` do."""
+    scale = tf.exp(actnorm["log_scale"])
+    return kernel * scale, actnorm["bias"] * scale

@@ -1,9 +1,16 @@
 """The convolutions of the coupling networks."""
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 
-def convolve(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+def convolve(
+    x: tf.Tensor,
+    kernel: tf.Tensor,
+    bias: tf.Tensor | None = None,
+    activation: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
+) -> tf.Tensor:
     """A convolution of stride 1 that keeps the size of the image.
 
     The image is padded by zeros. A kernel with one input channel more than `x` also sees an indicator of the padding,
@@ -12,6 +19,9 @@ def convolve(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     Args:
       x: [B, H, W, C_in].
       kernel: [h, w, C_in, C_out] or [h, w, C_in + 1, C_out], h and w odd.
+      bias: [C_out], or None.
+      activation: an elementwise function. TensorFlow computes convolution, bias and ReLU as one operation, where they
+        follow each other directly, and writes one tensor.
 
     Returns:
       [B, H, W, C_out].
@@ -25,16 +35,31 @@ def convolve(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         raise ValueError(f"A kernel of shape {kernel.shape} does not fit an input of shape {x.shape}.")
     if size == (1, 1) and inputs == channels:
         flat = tf.matmul(tf.reshape(x, [-1, channels]), tf.reshape(kernel, [channels, outputs]))
-        return tf.reshape(flat, [-1, *x.shape[1:-1], outputs])
-    y = tf.nn.conv2d(x, kernel[:, :, :channels], strides=1, padding="SAME")
-    if inputs == channels + 1:
-        y += border_response(kernel[:, :, channels:], x.shape[1], x.shape[2])
-    return y
+        return tf.reshape(activation(_biased(flat, bias)), [-1, *x.shape[1:-1], outputs])
+    if inputs == channels:
+        return activation(_biased(tf.nn.conv2d(x, kernel, strides=1, padding="SAME"), bias))
+    if channels <= outputs:
+        return activation(_biased(tf.nn.conv2d(_with_indicator(x, size), kernel, strides=1, padding="VALID"), bias))
+    # What is the same for every image joins the smaller side, here the output.
+    constant = border_response(kernel[:, :, channels:], x.shape[1], x.shape[2])
+    constant = constant if bias is None else constant + bias
+    return activation(tf.nn.conv2d(x, kernel[:, :, :channels], strides=1, padding="SAME") + constant)
 
 
 def border_response(kernel: tf.Tensor, height: int, width: int) -> tf.Tensor:
     """The convolution of the padding's indicator, [1, H, W, C_out]: the same for every image, hence computed once."""
-    down, right = (n // 2 for n in kernel.shape[:2])
-    inside = tf.zeros([1, height, width, 1], kernel.dtype)
-    indicator = tf.pad(inside, [[0, 0], [down, down], [right, right], [0, 0]], constant_values=1)
+    nothing = tf.zeros([1, height, width, 0], kernel.dtype)
+    indicator = _with_indicator(nothing, tuple(kernel.shape[:2]))
     return tf.nn.conv2d(indicator, kernel, strides=1, padding="VALID")
+
+
+def _with_indicator(x: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+    """`x` padded for a kernel of `size`, and the indicator of the padding as its last channel."""
+    padding = [[0, 0], *([n // 2, n // 2] for n in size), [0, 0]]
+    indicator = tf.pad(tf.zeros([1, *x.shape[1:3], 1], x.dtype), padding, constant_values=1)
+    x = tf.pad(x, padding)
+    return tf.concat([x, tf.repeat(indicator, tf.shape(x)[0], axis=0)], axis=-1)
+
+
+def _biased(y: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:
+    return y if bias is None else tf.nn.bias_add(y, bias)

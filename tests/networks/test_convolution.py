@@ -34,13 +34,18 @@ def convolve_by_hand(x, kernel):
     outputs=st.integers(1, 4),
     size=st.sampled_from([(1, 1), (3, 3), (5, 3), (1, 3)]),
     indicator=st.booleans(),
+    biased=st.booleans(),
 )
-@hypothesis.settings(max_examples=40)
-def test_against_loops(height, width, channels, outputs, size, indicator):
+@hypothesis.settings(max_examples=60)
+def test_against_loops(height, width, channels, outputs, size, indicator, biased):
     rng = np.random.default_rng(height + 10 * width)
     x = rng.standard_normal([2, height, width, channels])
     kernel = rng.standard_normal([*size, channels + indicator, outputs])
-    assert_close(convolve(tf.constant(x), tf.constant(kernel)), convolve_by_hand(x, kernel))
+    bias = rng.standard_normal([outputs]) if biased else None
+    expected = convolve_by_hand(x, kernel) + (0 if bias is None else bias)
+    assert_close(convolve(tf.constant(x), tf.constant(kernel), bias), expected)
+    rectified = convolve(tf.constant(x), tf.constant(kernel), bias, activation=tf.nn.relu)
+    assert_close(rectified, np.maximum(expected, 0))
 
 
 def test_border_response_is_the_convolution_of_the_indicator_alone():
