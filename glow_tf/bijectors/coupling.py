@@ -5,6 +5,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from glow_tf.bijectors import base
+from glow_tf.networks.parameters import even_and_odd
 
 Network = Callable[[tf.Tensor], tf.Tensor]
 
@@ -112,7 +113,7 @@ class Coupling(base.Bijector):
         return first[..., tf.newaxis] if x.shape.rank > 2 else first
 
     def _shift_and_log_scale(self, h):
-        shift, s = h[..., 0::2], h[..., 1::2]
+        shift, s = even_and_odd(h)
         return shift, tf.math.log_sigmoid(s + 2) if self._coupling == "affine" else s
 
     def _masked(self, h):

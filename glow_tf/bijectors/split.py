@@ -5,6 +5,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from glow_tf.bijectors import base
+from glow_tf.networks.parameters import even_and_odd
 
 
 class Split(base.Bijector):
@@ -51,5 +52,4 @@ class Split(base.Bijector):
         return tf.concat([y1, y2 * tf.exp(log_stddev) + mean], axis=-1), base.sum_event(log_stddev)
 
     def _parameters_of(self, x1):
-        h = self._prior(x1)
-        return h[..., 0::2], h[..., 1::2]
+        return even_and_odd(self._prior(x1))

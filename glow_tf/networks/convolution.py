@@ -41,9 +41,10 @@ def convolve(
     if channels <= outputs:
         return activation(_biased(tf.nn.conv2d(_with_indicator(x, size), kernel, strides=1, padding="VALID"), bias))
     # What is the same for every image joins the smaller side, here the output.
-    constant = border_response(kernel[:, :, channels:], x.shape[1], x.shape[2])
+    kernel, of_indicator = tf.split(kernel, [channels, 1], axis=2)
+    constant = border_response(of_indicator, x.shape[1], x.shape[2])
     constant = constant if bias is None else constant + bias
-    return activation(tf.nn.conv2d(x, kernel[:, :, :channels], strides=1, padding="SAME") + constant)
+    return activation(tf.nn.conv2d(x, kernel, strides=1, padding="SAME") + constant)
 
 
 def border_response(kernel: tf.Tensor, height: int, width: int) -> tf.Tensor:

@@ -42,3 +42,12 @@ def scaled(layer: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 def actnorm(layer: dict[str, tf.Tensor], h: tf.Tensor) -> tf.Tensor:
     """(h + bias) * exp(log_scale): an actnorm inside a network, and the output scale of a zero-initialised layer."""
     return (h + layer["bias"]) * tf.exp(layer["log_scale"])
+
+
+def even_and_odd(h: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """h[..., 0::2] and h[..., 1::2] of [B, ..., C], C even: where the official code has shifts and log-scales.
+
+    TensorFlow copies such slices, and makes their gradients, element by element; so it takes a quarter of the time.
+    """
+    even, odd = tf.unstack(tf.reshape(h, [-1, *h.shape[1:-1], h.shape[-1] // 2, 2]), axis=-1)
+    return even, odd

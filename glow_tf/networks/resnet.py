@@ -64,7 +64,8 @@ def apply(tensors: dict[str, Any], x: tf.Tensor, normalize: p.Normalize = p.actn
         h += _convolution(block["conv2"], inner)
         i += 1
     h = _convolution(tensors["leave"], tf.nn.relu(normalize(tensors["actnorm"], h)))
-    shift, log_scale = h[..., 0::2], tensors["tanh_factor"] * tf.tanh(h[..., 1::2])
+    shift, log_scale = p.even_and_odd(h)
+    log_scale = tensors["tanh_factor"] * tf.tanh(log_scale)
     return tf.reshape(tf.stack([shift, log_scale], axis=-1), tf.shape(h))
 
 
