@@ -30,7 +30,7 @@ class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class _Averaging:
-    """Adds a moving average of the weights to a Keras optimizer, and updates one variable after the other.
+    """Adds a moving average of the weights to a Keras optimizer, and updates one variable after the other, in one pass.
 
     `apply` takes, on every replica, the gradient of the whole batch: the training step has added up those of the
     replicas, to clip their norm. Keras would add them up once more.
@@ -39,7 +39,9 @@ class _Averaging:
 
     so that the average of a short run is not that of its first steps. Keras has an average of its own (`use_ema`). It
     updates all averages, as it does all weights, at once: the intermediate values of that, several times the size of
-    the weights, exceed all activations of a deep and narrow model. In a chain they take the size of one variable.
+    the weights, exceed all activations of a deep and narrow model. In a chain they take the size of one variable. And
+    where Keras composes an update of ten operations, each a pass over memory, TensorFlow has one, here called
+    `_update`: half the time. What they compute is the same.
     """
 
     def __init__(self, *, decay: float, **kwargs):
@@ -73,7 +75,7 @@ class _Averaging:
 
     def update_step(self, gradient, variable, learning_rate):
         with tf.control_dependencies(self._last_update):
-            super().update_step(tf.identity(gradient), variable, learning_rate)
+            self._update(tf.cast(gradient, variable.dtype), variable, tf.cast(learning_rate, variable.dtype))
             weight = variable.read_value()
             if self._decay:
                 step = tf.cast(self.iterations, weight.dtype)
@@ -83,13 +85,46 @@ class _Averaging:
             if not tf.executing_eagerly():
                 self._last_update = [weight.op]
 
+    def _update(self, gradient, variable, learning_rate):
+        raise NotImplementedError
+
+    def _constants(self, dtype) -> dict[str, tf.Tensor]:
+        """What the operations of both optimizers take besides variables, gradient and learning rate."""
+        beta1, beta2, epsilon = (tf.cast(value, dtype) for value in (self.beta_1, self.beta_2, self.epsilon))
+        power = beta1 ** tf.cast(self.iterations + 1, dtype)
+        return {"beta1": beta1, "beta2": beta2, "epsilon": epsilon, "beta1_power": power}
+
 
 class Adamax(_Averaging, keras.optimizers.Adamax):
     """Adamax with a moving average of the weights."""
 
+    def _update(self, gradient, variable, learning_rate):
+        i = self._get_variable_index(variable)
+        tf.raw_ops.ResourceApplyAdaMax(
+            var=variable.handle,
+            m=self._m[i].value.handle,
+            v=self._u[i].value.handle,
+            lr=learning_rate,
+            grad=gradient,
+            **self._constants(variable.dtype),
+        )
+
 
 class Adam(_Averaging, keras.optimizers.Adam):
     """Adam with a moving average of the weights."""
+
+    def _update(self, gradient, variable, learning_rate):
+        i = self._get_variable_index(variable)
+        constants = self._constants(variable.dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[i].value.handle,
+            v=self._velocities[i].value.handle,
+            lr=learning_rate,
+            grad=gradient,
+            beta2_power=constants["beta2"] ** tf.cast(self.iterations + 1, variable.dtype),
+            **constants,
+        )
 
 
 def make_optimizer(config: TrainingConfig, variables: list[tf.Variable]) -> Adamax | Adam:
