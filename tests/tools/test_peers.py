@@ -1,0 +1,220 @@
+"""The peers of the benchmark: the processes they live in, and that they do the work."""
+
+import math
+import os
+import pathlib
+import subprocess
+import sys
+import time
+from importlib import metadata
+
+import pytest
+
+from tools import peers
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+SIZES = {"K": 1, "L": 2, "width": 8, "image_size": 8, "batch_size": 4}
+# A peer of no framework.
+SERVE = """
+import os, signal, sys, time
+from tools.peers.worker import serve
+
+def fail():
+    raise FloatingPointError("the loss\\nis nan")
+
+def leave():
+    print("no more memory", file=sys.stderr)
+    sys.stderr.flush()
+    os._exit(3)
+
+def chatter():
+    print("a library says something")
+    os.system("echo and so does a program")
+    return 1.5
+
+workloads = {"chatter": chatter, "fail": fail, "leave": leave, "pid": os.getpid, "wait": lambda: time.sleep(600)}
+workloads["kill"] = lambda: os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def worker(end="serve(lambda: workloads)"):
+    return peers.Worker("fake", [sys.executable, "-c", SERVE + end])
+
+
+def gone(pid):
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def test_what_a_library_prints_does_not_disturb():
+    with worker() as fake:
+        functions = fake.functions()
+        assert list(functions) == ["chatter", "fail", "leave", "pid", "wait", "kill"]
+        assert [functions["chatter"]() for _ in range(3)] == [1.5] * 3
+
+
+def test_an_exception_is_one_line_with_the_name_and_the_peer_goes_on():
+    with worker() as fake:
+        functions = fake.functions()
+        with pytest.raises(ChildProcessError, match="^fake failed in fail: FloatingPointError: the loss is nan$"):
+            functions["fail"]()
+        with pytest.raises(ChildProcessError, match="^fake failed in fly: ValueError: 'fly' is not one of chatter, "):
+            fake.run("fly")
+        assert functions["chatter"]() == 1.5
+
+
+@pytest.mark.parametrize(
+    "workload,error",
+    [
+        ("leave", "^fake ended with exit code 3 in leave: no more memory$"),
+        ("kill", "^fake was ended by SIGKILL in kill: it wrote nothing to stderr.$"),
+    ],
+)
+def test_the_end_of_a_process_is_an_error_then_and_later(workload, error):
+    with worker() as fake:
+        functions = fake.functions()
+        with pytest.raises(ChildProcessError, match=error):
+            functions[workload]()
+        with pytest.raises(ChildProcessError, match="^fake .* in chatter: "):
+            functions["chatter"]()
+
+
+@pytest.mark.parametrize(
+    "end,error",
+    [
+        ("serve(fail)", "^fake failed in its start: FloatingPointError: the loss is nan$"),
+        ("import no_such_package", "^fake ended with exit code 1 in its start: ModuleNotFoundError: .*no_such_package"),
+    ],
+)
+def test_a_peer_that_does_not_start(end, error):
+    with worker(end) as fake, pytest.raises(ChildProcessError, match=error):
+        fake.functions()
+
+
+def test_a_process_ends_with_the_context():
+    with worker() as fake:
+        pid = fake.functions()["pid"]()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_process_ends_with_its_parent():
+    code = "import os, sys\nfrom tools import peers\nfake = peers.Worker('fake', [sys.executable, '-c', sys.argv[1]])\n"
+    code += "print(fake.functions()['pid'](), flush=True)\nos._exit(1)"
+    arguments = [sys.executable, "-c", code, SERVE + "serve(lambda: workloads)"]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert gone(int(done.stdout)), done.stderr
+
+
+def test_what_is_not_installed_is_left_out(monkeypatch):
+    def version(package):
+        raise metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(metadata, "version", version)
+    with peers.start(**SIZES) as (functions, missing):
+        assert functions == {}
+        assert set(missing) == set(peers.PACKAGES)
+        assert missing["pytorch"] == "torch is not installed: pip install torch"
+        assert missing["nflows"] == "nflows and torch are not installed: pip install nflows torch"
+
+
+@pytest.mark.parametrize(
+    "change,error",
+    [
+        ({"names": ["glow"]}, "'glow' is not a peer; there are tfb.Glow, pytorch"),
+        ({"image_size": 6}, "image_size=6 must be a multiple of 2\\^L = 4"),
+        ({"width": 0}, "width=0 must be at least 1"),
+    ],
+)
+def test_what_cannot_be_is_refused(change, error):
+    with pytest.raises(ValueError, match=error), peers.start(**{**SIZES, **change}):
+        pass
+
+
+@pytest.mark.parametrize("name", peers.PACKAGES)
+def test_a_peer_trains_evaluates_and_samples(name):
+    with peers.start(**SIZES, names=[name]) as (functions, missing):
+        if name in missing:
+            pytest.skip(missing[name])
+        assert peers.version(name).startswith(f"{peers.PACKAGES[name][0]} ")
+        workloads = functions[name]
+        assert list(workloads) == ["train", "likelihood", "sample"]
+        before = workloads["likelihood"]()
+        losses = [workloads["train"]() for _ in range(20)]
+        assert all(map(math.isfinite, losses)) and sum(losses[-5:]) < sum(losses[:5])
+        assert workloads["likelihood"]() < before
+        assert math.isfinite(workloads["sample"]())
+
+
+@pytest.fixture
+def pytorch():
+    """The peer's module, in float64."""
+    torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
+    from tools.peers import pytorch
+
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    yield pytorch
+    torch.set_default_dtype(torch.float32)
+
+
+def random_glow(pytorch, **sizes):
+    import torch
+
+    flow = pytorch.Glow(peers.Model(**{**SIZES, **sizes}, threads=1))
+    with torch.no_grad():
+        for parameter in flow.parameters():
+            parameter += 0.05 * torch.randn_like(parameter)
+    return flow
+
+
+def test_images_come_back_from_their_latents(pytorch):
+    import torch
+
+    flow = random_glow(pytorch, K=2)
+    x = torch.rand(3, 3, 8, 8) - 0.5
+    latents, _ = flow.encode(x)
+    assert flow.latent_shapes == [(6, 4, 4), (24, 2, 2)]
+    assert [tuple(z.shape[1:]) for z in latents] == flow.latent_shapes
+    torch.testing.assert_close(flow.decode(latents), x, rtol=0, atol=1e-10)
+    noise = [torch.randn_like(z) for z in latents]
+    torch.testing.assert_close(flow.encode(flow.decode(noise))[0], noise, rtol=0, atol=1e-10)
+
+
+def test_the_log_det_is_that_of_the_jacobian(pytorch):
+    import torch
+
+    flow = random_glow(pytorch, image_size=4)
+    x = torch.rand(2, 3, 4, 4) - 0.5
+    _, log_det = flow.encode(x)
+    for image, expected in zip(x, log_det, strict=True):
+        jacobian = torch.autograd.functional.jacobian(
+            lambda flat: torch.cat([z.flatten() for z in flow.encode(flat.reshape(1, 3, 4, 4))[0]]), image.flatten()
+        )
+        torch.testing.assert_close(torch.linalg.slogdet(jacobian)[1], expected)
+
+
+def test_every_parameter_has_a_gradient(pytorch):
+    import torch
+
+    flow = random_glow(pytorch)
+    latents, log_det = flow.encode(torch.rand(2, 3, 8, 8))
+    (log_det.sum() - sum(z.square().sum() for z in latents)).backward()
+    assert all(parameter.grad.abs().max() > 0 for parameter in flow.parameters())
+
+
+def test_it_is_as_large_as_ours(pytorch):
+    from glow_tf.models import presets
+    from glow_tf.models.flow import Flow
+
+    # Large enough that it does not matter what the networks have for the border of the image.
+    model = peers.Model(**{**SIZES, "width": 512}, threads=1)
+    theirs = sum(parameter.numel() for parameter in pytorch.Glow(model).parameters())
+    flow = Flow(presets.glow((8, 8, 3), model.K, model.L, model.width))
+    assert theirs == pytest.approx(sum(math.prod(v.shape) for v in flow.trainable_variables), rel=0.03)

@@ -1,0 +1,66 @@
+"""Glow of nflows: a MultiscaleCompositeTransform of ActNorm, OneByOneConvolution and AffineCouplingTransform.
+
+What differs from glow_tf's: a product with each factor of the 1x1 convolution's LU form in place of one with the
+matrix; biases in place of actnorms in the coupling networks, which see no border; what is factored out, and the top, is
+standard normal; no moving average.
+
+It inverts the 1x1 convolution by torch.triangular_solve, which PyTorch 2.13 still has.
+"""
+
+from collections.abc import Callable
+
+import torch
+from nflows.distributions import StandardNormal
+from nflows.flows import Flow
+from nflows.transforms import (
+    ActNorm,
+    AffineCouplingTransform,
+    CompositeTransform,
+    MultiscaleCompositeTransform,
+    OneByOneConvolution,
+    SqueezeTransform,
+)
+from torch import nn
+
+from tools.peers.model import TEMPERATURE, Model
+from tools.peers.torch_workloads import coupling_network, workloads
+
+
+def build(model: Model) -> dict[str, Callable[[], float]]:
+    """Its workloads."""
+    transform = make_transform(model)
+    flow = Flow(transform, StandardNormal([model.dimensions]))
+
+    def sample() -> torch.Tensor:
+        return transform.inverse(TEMPERATURE * torch.randn(model.batch_size, model.dimensions))[0]
+
+    return workloads(flow, flow.log_prob, sample, model)
+
+
+def make_transform(model: Model) -> MultiscaleCompositeTransform:
+    """The model, from images to flat latents."""
+
+    def step(channels: int) -> list[nn.Module]:
+        mask = torch.arange(channels) >= channels // 2
+        coupling = AffineCouplingTransform(mask, lambda inputs, outputs: _Network(inputs, outputs, model.width))
+        return [ActNorm(channels), OneByOneConvolution(channels), coupling]
+
+    flow = MultiscaleCompositeTransform(model.L)
+    shape = (3, model.image_size, model.image_size)
+    for _ in range(model.L):
+        squeeze = SqueezeTransform()
+        shape = squeeze.get_output_shape(*shape)
+        steps = [transform for _ in range(model.K) for transform in step(shape[0])]
+        shape = flow.add_transform(CompositeTransform([squeeze, *steps]), shape)
+    return flow
+
+
+class _Network(nn.Module):
+    """A coupling network that is called as nflows calls it."""
+
+    def __init__(self, inputs: int, outputs: int, width: int):
+        super().__init__()
+        self.network = coupling_network(inputs, outputs, width)
+
+    def forward(self, x: torch.Tensor, context: None = None) -> torch.Tensor:
+        return self.network(x)

@@ -1,0 +1,162 @@
+"""The peers as processes: each computes when it is asked to, and ends with the process that started it."""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from importlib import metadata
+
+from tools.peers.model import Model
+
+# For each peer the packages it needs, its own first.
+PACKAGES = {
+    "tfb.Glow": ("tensorflow-probability", "tf_keras", "tensorflow"),
+    "pytorch": ("torch",),
+    "normflows": ("normflows", "torch"),
+    "FrEIA": ("FrEIA", "torch"),
+    "nflows": ("nflows", "torch"),
+}
+_ROOT = pathlib.Path(__file__).parent.parent.parent
+
+Functions = dict[str, Callable[[], float]]
+
+
+@contextlib.contextmanager
+def start(
+    *,
+    K: int,
+    L: int,
+    width: int,
+    image_size: int,
+    batch_size: int,
+    threads: int | None = None,
+    names: Iterable[str] = tuple(PACKAGES),
+) -> Iterator[tuple[dict[str, Functions], dict[str, str]]]:
+    """Starts the peers that are installed, one after the other; they end on leaving `with`.
+
+    Args:
+      K, L, width, image_size, batch_size: as for `Model`.
+      threads: that each computes with; by default one for each core this process may use, as TensorFlow does.
+      names: of the peers wanted.
+
+    Returns:
+      For each peer its workloads: functions that return when the work is done, `train` and `likelihood` bits/dim,
+      `sample` the mean of the images. And for each peer that is not installed, why.
+
+    Raises:
+      ValueError: for a peer or a size that cannot be.
+      ChildProcessError: if a peer fails, at its start or in a workload.
+    """
+    names = list(names)
+    for name in names:
+        _known(name)
+    model = Model(
+        K=K, L=L, width=width, image_size=image_size, batch_size=batch_size, threads=threads or _available_cores()
+    )
+    missing = {name: reason for name in names if (reason := _missing(name))}
+    arguments = json.dumps(dataclasses.asdict(model))
+    with contextlib.ExitStack() as stack:
+        functions = {}
+        for name in names:
+            if name not in missing:
+                worker = Worker(name, [sys.executable, "-m", "tools.peers.worker", name, arguments])
+                functions[name] = stack.enter_context(worker).functions()
+        yield functions, missing
+
+
+def version(name: str) -> str:
+    """What an installed peer consists of: "normflows 1.7.3, torch 2.13.0"."""
+    return ", ".join(f"{package} {metadata.version(package)}" for package in _known(name))
+
+
+class Worker:
+    """A process that runs `tools.peers.worker.serve`; killed on leaving `with`.
+
+    Args:
+      name: what to call it in errors.
+      command: its command line.
+    """
+
+    def __init__(self, name: str, command: list[str]):
+        self._name = name
+        self._stderr = tempfile.TemporaryFile()
+        self._process = subprocess.Popen(
+            command,
+            bufsize=0,
+            cwd=_ROOT,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+        )
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *_) -> None:
+        # There is nothing in it to save, and it may be in the middle of something long.
+        with self._process, self._stderr:
+            self._process.kill()
+
+    def functions(self) -> Functions:
+        """Waits until it is ready; its workloads. Call it once."""
+        return {workload: functools.partial(self.run, workload) for workload in self._answer("its start")}
+
+    def run(self, workload: str) -> float:
+        """Runs a workload to its end, and returns its result.
+
+        Raises:
+          ChildProcessError: if it fails, or the process has ended.
+        """
+        # A process that has ended reads nothing; what became of it, the answer tells.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(f"{workload}\n".encode())
+        return self._answer(workload)
+
+    def _answer(self, doing: str):
+        line = self._process.stdout.readline()
+        if not line:
+            raise ChildProcessError(f"{self._name} {_end(self._process.wait())} in {doing}: {self._last_words()}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise ChildProcessError(f"{self._name} failed in {doing}: {answer['error']}")
+        return answer["result"]
+
+    def _last_words(self) -> str:
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        return lines[-1] if lines else "it wrote nothing to stderr."
+
+
+def _known(name: str) -> tuple[str, ...]:
+    if name not in PACKAGES:
+        raise ValueError(f"{name!r} is not a peer; there are {', '.join(PACKAGES)}.")
+    return PACKAGES[name]
+
+
+def _missing(name: str) -> str:
+    """Why a peer cannot be started, '' if it can."""
+    absent = []
+    for package in _known(name):
+        try:
+            metadata.version(package)
+        except metadata.PackageNotFoundError:
+            absent.append(package)
+    if not absent:
+        return ""
+    return f"{' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} not installed: pip install {' '.join(absent)}"
+
+
+def _end(code: int) -> str:
+    return f"ended with exit code {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
+
+
+def _available_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
