@@ -271,10 +271,9 @@ class Flow(tf.Module):
             if isinstance(layer, TopPrior):
                 continue
             values, x = layers.initialized(layer, shape, parameters, x)
-            values = variables.by_path(values, "")
-            for path, variable in variables.by_path(parameters, "").items():
-                if variable.trainable:
-                    variable.assign(values[path])
+            variable_of = variables.by_path(parameters, "")
+            for path, value in variables.by_path(values, "").items():
+                variable_of[path].assign(value)
         self.initialized.assign(True)
 
     def described_layers(self) -> Iterator[tuple[Layer, tuple[int, ...], dict]]:

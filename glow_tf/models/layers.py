@@ -106,25 +106,30 @@ def initialized(layer: config.Layer, shape: tuple[int, ...], parameters: Nest, x
     Args:
       layer: its description; not a conditional prior, which has nothing to initialise.
       shape: the event shape it takes.
-      parameters: a nest like that of `initial_parameters`.
+      parameters: a nest like that of `initial_parameters`, of tensors or variables.
       x: [B, *shape], the batch.
 
     Returns:
-      `parameters` with every actnorm such that its output on this batch has mean 0 and deviation 1, and every scale
-      such that it has a second moment of 1; and what enters the next layer.
+      The parameters that it sets, a part of the nest: those of every actnorm such that its output on this batch has
+      mean 0 and deviation 1, and every scale such that it has a second moment of 1; and what enters the next layer.
     """
     if isinstance(layer, config.Scale):
         # It has no bias, hence the second moment in place of the variance.
         log_scale = -0.5 * tf.math.log(tf.maximum(tf.reduce_mean(x**2, axis=0), actnorm.MIN_STDDEV**2))
-        parameters = {"log_scale": log_scale}
+        y, _ = bijector(layer, shape, {"log_scale": log_scale}).forward_and_log_det(x)
+        return {"log_scale": log_scale}, y
     if not isinstance(layer, config.Steps):
         y, _ = bijector(layer, shape, parameters).forward_and_log_det(x)
-        return parameters, tf.split(y, 2, axis=-1)[0] if isinstance(layer, config.Split) else y
+        return {}, tf.split(y, 2, axis=-1)[0] if isinstance(layer, config.Split) else y
+
+    # Compiled once for all steps, which differ in k alone.
+    compiled = tf.function(lambda k, x: _initialized_step(layer, shape, k, parameters, x), autograph=False)
+    initialized_step = compiled.get_concrete_function(tf.TensorSpec([], tf.int32), tf.TensorSpec(x.shape, x.dtype))
     steps = []
     for k in range(layer.depth):
-        values, x = _initialized_step(layer, shape, k, parameters, x)
+        values, x = initialized_step(tf.constant(k), x)
         steps.append(values)
-    return tf.nest.map_structure(lambda *slices: tf.concat(slices, axis=0), *steps), x
+    return tf.nest.map_structure(lambda *slices: tf.stack(slices), *steps), x
 
 
 def _zeros(channels: int) -> Nest:
@@ -240,9 +245,9 @@ def step(
     return bijectors.FlowStep(parts)
 
 
-def _initialized_step(layer, shape, k: int, parameters: Nest, x: tf.Tensor) -> tuple[Nest, tf.Tensor]:
-    """Step `k` of a stack, its parameters still with their leading axis, now of size 1."""
-    parameters = _map_arrays(lambda p: tf.convert_to_tensor(p[k : k + 1]), parameters)
+def _initialized_step(layer, shape, k: tf.Tensor, parameters: Nest, x: tf.Tensor) -> tuple[Nest, tf.Tensor]:
+    """What the initialisation sets of step `k`, without the leading axis, and what enters the next step."""
+    parameters = _map_arrays(lambda p: tf.gather(p, [k]), parameters)
     if layer.actnorm:
         bias, log_scale = actnorm.normalizer(x)
         logs = log_scale / network_parameters.LOG_SCALE_FACTOR
@@ -258,19 +263,18 @@ def _initialized_step(layer, shape, k: int, parameters: Nest, x: tf.Tensor) -> t
         return network_parameters.actnorm(actnorm_tensors, h)
 
     y, _ = step(layer, shape, tensors, constants, normalize).forward_and_log_det(x)
-    parameters["network"] = _with_actnorms_of(tensors["network"], parameters["network"])
-    return parameters, y
+    values = {"network": _actnorms_of(tensors["network"])}
+    if layer.actnorm:
+        values["actnorm"] = {"bias": bias, "logs": logs}
+    return values, y
 
 
-def _with_actnorms_of(tensors: Nest, parameters: Nest) -> Nest:
-    """`parameters` of a network, with the values of every actnorm from the network's `tensors`."""
-    if "logs" in parameters:
-        logs = tensors["log_scale"] / network_parameters.LOG_SCALE_FACTOR
-        return {**parameters, "bias": tensors["bias"][tf.newaxis], "logs": logs[tf.newaxis]}
-    return {
-        name: _with_actnorms_of(tensors[name], part) if isinstance(part, dict) else part
-        for name, part in parameters.items()
-    }
+def _actnorms_of(tensors: Nest) -> Nest:
+    """The parameters of every actnorm in a network, and of no other layer, from the network's `tensors`."""
+    if "log_scale" in tensors:
+        return {"bias": tensors["bias"], "logs": tensors["log_scale"] / network_parameters.LOG_SCALE_FACTOR}
+    parts = {name: _actnorms_of(part) for name, part in tensors.items() if isinstance(part, Mapping)}
+    return {name: part for name, part in parts.items() if part}
 
 
 def _map_arrays(function, nest: Nest) -> Nest:

@@ -106,6 +106,7 @@ class Trainer:
             self.flow, self._state, self._optimizer.schedule, self._checkpoints, training, self._batch_of
         )
         self._saved_at = time.monotonic()
+        self._saved = False
 
     @property
     def is_chief(self) -> bool:
@@ -174,6 +175,7 @@ class Trainer:
             progress.say(line)
         if path:
             progress.say(f"Continuing at step {self.step:,} from {path}.")
+            self._saved = True
             for line in self._changed:
                 progress.say(f"Not as before: {line}.")
         elif self._training.init_from:
@@ -188,8 +190,6 @@ class Trainer:
         if self._workers.is_chief:
             model_directory.claim(self._directory, self._config, self._training, self._source)
         self.reports.begin(self.step)
-        if path is None and self._training.checkpoint_every:
-            self._save()
         self.rates["input pipeline"] = rate = pipeline_rate(
             self._train_batches(self.step), _SECONDS_TO_TIME_THE_PIPELINE
         )
@@ -274,14 +274,15 @@ class Trainer:
         training = self._training
         if not self._workers.is_chief or int(self._state.skipped_in_a_row):
             return False
-        by_step = training.checkpoint_every and step % training.checkpoint_every == 0
+        # The first is written as soon as a step was made, so that a disk without room for it shows at once.
+        by_step = training.checkpoint_every and (step % training.checkpoint_every == 0 or not self._saved)
         minutes = (time.monotonic() - self._saved_at) / 60
         return bool(by_step or 0 < training.checkpoint_minutes <= minutes)
 
     def _save(self) -> None:
         if self._workers.is_chief:
             self._checkpoints.save(self.step)
-        self._saved_at = time.monotonic()
+        self._saved_at, self._saved = time.monotonic(), True
 
     def _agree_on(self, pace: int) -> int:
         """The most steps of the next call: the same for all workers, whose clocks differ; or all stop."""

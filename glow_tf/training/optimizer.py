@@ -71,59 +71,69 @@ class _Averaging:
 
     def apply(self, grads, trainable_variables=None):
         self._last_update: list[tf.Operation] = []
+        self._factors: dict[tf.DType, dict[str, tf.Tensor]] = {}
         super().apply(grads, trainable_variables)
 
     def update_step(self, gradient, variable, learning_rate):
+        factors = self._factors_of(variable.dtype, learning_rate)
         with tf.control_dependencies(self._last_update):
-            self._update(tf.cast(gradient, variable.dtype), variable, tf.cast(learning_rate, variable.dtype))
+            self._update(tf.cast(gradient, variable.dtype), variable, factors)
             weight = variable.read_value()
             if self._decay:
-                step = tf.cast(self.iterations, weight.dtype)
-                decay = tf.minimum(tf.cast(self._decay, weight.dtype), step / (step + 9))
                 average = self._average_of[self._var_key(variable)]
-                self.assign_sub(average, (1 - decay) * (average - weight))
+                self.assign_sub(average, factors["change"] * (average - weight))
             if not tf.executing_eagerly():
                 self._last_update = [weight.op]
 
-    def _update(self, gradient, variable, learning_rate):
-        raise NotImplementedError
+    def _factors_of(self, dtype, learning_rate) -> dict[str, tf.Tensor]:
+        """What the updates of all variables of a dtype have in common, computed once."""
+        if dtype not in self._factors:
+            step, beta1, beta2, epsilon, decay, rate = (
+                tf.cast(value, dtype)
+                for value in (self.iterations, self.beta_1, self.beta_2, self.epsilon, self._decay, learning_rate)
+            )
+            self._factors[dtype] = {
+                "change": 1 - tf.minimum(decay, step / (step + 9)),
+                "lr": rate,
+                "beta1": beta1,
+                "beta2": beta2,
+                "epsilon": epsilon,
+                "beta1_power": beta1 ** (step + 1),
+                "beta2_power": beta2 ** (step + 1),
+            }
+        return self._factors[dtype]
 
-    def _constants(self, dtype) -> dict[str, tf.Tensor]:
-        """What the operations of both optimizers take besides variables, gradient and learning rate."""
-        beta1, beta2, epsilon = (tf.cast(value, dtype) for value in (self.beta_1, self.beta_2, self.epsilon))
-        power = beta1 ** tf.cast(self.iterations + 1, dtype)
-        return {"beta1": beta1, "beta2": beta2, "epsilon": epsilon, "beta1_power": power}
+    def _update(self, gradient, variable, factors):
+        raise NotImplementedError
 
 
 class Adamax(_Averaging, keras.optimizers.Adamax):
     """Adamax with a moving average of the weights."""
 
-    def _update(self, gradient, variable, learning_rate):
+    def _update(self, gradient, variable, factors):
         i = self._get_variable_index(variable)
+        taken = ("lr", "beta1", "beta2", "epsilon", "beta1_power")
         tf.raw_ops.ResourceApplyAdaMax(
             var=variable.handle,
             m=self._m[i].value.handle,
             v=self._u[i].value.handle,
-            lr=learning_rate,
             grad=gradient,
-            **self._constants(variable.dtype),
+            **{name: factors[name] for name in taken},
         )
 
 
 class Adam(_Averaging, keras.optimizers.Adam):
     """Adam with a moving average of the weights."""
 
-    def _update(self, gradient, variable, learning_rate):
+    def _update(self, gradient, variable, factors):
         i = self._get_variable_index(variable)
-        constants = self._constants(variable.dtype)
+        taken = ("lr", "beta1", "beta2", "epsilon", "beta1_power", "beta2_power")
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[i].value.handle,
             v=self._velocities[i].value.handle,
-            lr=learning_rate,
             grad=gradient,
-            beta2_power=constants["beta2"] ** tf.cast(self.iterations + 1, variable.dtype),
-            **constants,
+            **{name: factors[name] for name in taken},
         )
 
 
