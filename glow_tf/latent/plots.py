@@ -1,7 +1,7 @@
 """Plots of numbers, for slides: the same input gives the same file."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -76,6 +76,29 @@ def save_histograms(
         axes[i].set_xlabel(x[panel], fontsize=_SIZE)
         axes[i].set_yticks([])
         axes[i].legend(fontsize=_SIZE - 1)
+    _save(figure, path)
+
+
+def save_bars(
+    panels: Mapping[str, Mapping[str, float]], path: str | os.PathLike, *, title: str, highlighted: Collection[str]
+) -> None:
+    """Draws numbers as horizontal bars, in panels side by side, the largest on top.
+
+    Args:
+      panels: by the title of a panel, by the name of a bar, its length.
+      path: the PNG to write.
+      title: a line above all.
+      highlighted: names of bars that have a colour of their own.
+    """
+    figure, axes = _figure(len(panels), title, share_y=False)
+    for axis, (panel, bars) in zip(axes, panels.items(), strict=True):
+        names = sorted(bars, key=bars.get)
+        colours = [COLOURS[0] if name in highlighted else "0.75" for name in names]
+        drawn = axis.barh(names, [bars[name] for name in names], color=colours)
+        axis.bar_label(drawn, [f"{bars[name]:,.3g}" for name in names], padding=3, fontsize=_SIZE - 2)
+        axis.set_title(panel, fontsize=_SIZE)
+        axis.margins(x=0.15)
+        axis.grid(visible=False, axis="y")
     _save(figure, path)
 
 

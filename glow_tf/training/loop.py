@@ -106,7 +106,6 @@ class Trainer:
             self.flow, self._state, self._optimizer.schedule, self._checkpoints, training, self._batch_of
         )
         self._saved_at = time.monotonic()
-        self._saved = False
 
     @property
     def is_chief(self) -> bool:
@@ -175,7 +174,6 @@ class Trainer:
             progress.say(line)
         if path:
             progress.say(f"Continuing at step {self.step:,} from {path}.")
-            self._saved = True
             for line in self._changed:
                 progress.say(f"Not as before: {line}.")
         elif self._training.init_from:
@@ -275,14 +273,16 @@ class Trainer:
         if not self._workers.is_chief or int(self._state.skipped_in_a_row):
             return False
         # The first is written as soon as a step was made, so that a disk without room for it shows at once.
-        by_step = training.checkpoint_every and (step % training.checkpoint_every == 0 or not self._saved)
+        by_step = training.checkpoint_every and (
+            step % training.checkpoint_every == 0 or self._checkpoints.latest_step is None
+        )
         minutes = (time.monotonic() - self._saved_at) / 60
         return bool(by_step or 0 < training.checkpoint_minutes <= minutes)
 
     def _save(self) -> None:
         if self._workers.is_chief:
             self._checkpoints.save(self.step)
-        self._saved_at, self._saved = time.monotonic(), True
+        self._saved_at = time.monotonic()
 
     def _agree_on(self, pace: int) -> int:
         """The most steps of the next call: the same for all workers, whose clocks differ; or all stop."""

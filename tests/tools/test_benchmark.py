@@ -3,13 +3,20 @@
 import json
 import re
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.tools.driver import run_commands
 
 SIZES = ["--K=1", "--L=2", "--width=4", "--image_size=8", "--train_batch_size=2", "--repeats=1"]
 COMMANDS = {
     "benchmark": ["benchmark", *SIZES, "--output=benchmark.json"],
+    "compare": [
+        *["benchmark", *SIZES, "--nostart", "--compare", "--peers=tfb.Glow,nflows"],
+        *["--output=compared.json", "--plot=compared.png"],
+    ],
+    "a peer nobody knows": ["benchmark", *SIZES, "--nostart", "--compare", "--peers=flowww"],
     "a size that cannot be halved": ["benchmark", *SIZES[:3], "--image_size=9"],
 }
 
@@ -29,12 +36,47 @@ def test_table_and_json_agree(work):
         **{"K": 1, "L": 2, "width": 4, "image_size": 8, "train_batch_size": 2}
     }
     rows = re.findall(r"^\| ([a-z, ]+) \| ([\d.]+) \|", out, re.MULTILINE)
-    assert [name for name, _ in rows] == ["train, reversible", "likelihood", "sample", "train, stored"]
+    assert [name for name, _ in rows] == ["train, reversible", "train, stored", "likelihood", "sample"]
     for name, seconds in rows:
         row = content["results"][name]
         assert float(seconds) == pytest.approx(row["seconds"], abs=1e-4)
         assert row["images_per_second"] == pytest.approx(2 / row["seconds"])
         assert 0 < row["of_peak"] and 0 < row["of_bound"]
+
+
+def test_start_memory_and_pipeline(work):
+    directory, (_, out, _) = work[0], work[1]["benchmark"]
+    content = json.loads((directory / "benchmark.json").read_text())
+    for gradient in ("reversible", "stored"):
+        start = content["start"][gradient]
+        assert start["import_libraries"] > start["import_package"] > 0
+        assert start["first_step"] > start["step"] > 0
+        assert start["process"] > 100e6
+        assert re.search(rf"^\| {gradient} \| {start['import_libraries']:.1f} s \|", out, re.MULTILINE)
+    assert content["pipeline_images_per_second"] > 0
+    assert "Input pipeline by itself, a folder of JPEG files: " in out
+
+
+def test_beside_another_package(work):
+    directory, (code, out, err) = work[0], work[1]["compare"]
+    assert code == 0, err
+    content = json.loads((directory / "compared.json").read_text())
+    ours = {name: row["seconds"] for name, row in content["results"].items()}
+    theirs = content["peers"]["tfb.Glow"]
+    assert theirs["version"].startswith("tensorflow-probability 0.")
+    for workload, names in {"train": ["train, reversible", "train, stored"], "sample": ["sample"]}.items():
+        seconds = 2 / theirs[workload]["images_per_second"]
+        assert theirs[workload]["glow_tf_is_faster_by"] == pytest.approx({n: seconds / ours[n] for n in names})
+    assert "| tfb.Glow (tensorflow-probability" in out
+    assert "nflows" in content["peers"] or "not installed: pip install nflows" in out
+    assert content["start"] == {}
+    with Image.open(directory / "compared.png") as file:
+        assert np.asarray(file.convert("L")).std() > 5
+
+
+def test_a_peer_nobody_knows(work):
+    code, _, err = work[1]["a peer nobody knows"]
+    assert code == 1 and "'flowww' is not a peer; there are tfb.Glow, " in err
 
 
 def test_a_size_that_cannot_be_halved(work):

@@ -1,22 +1,14 @@
 """Memory does not grow with depth, but for weights, gradients and optimizer slots."""
 
-import json
-import pathlib
-import subprocess
-import sys
-
 import pytest
 
-ROOT = pathlib.Path(__file__).parents[2]
+from tools import fresh
 
 
 def weights_and_peak(depth, gradient):
-    """Bytes, of a step at 64x64, batch 16, L=3, width 128, Adamax with a moving average; of a fresh allocator."""
-    flags = ["--measure", "--image_size=64", "--train_batch_size=16", "--width=128", "--timed_steps=1"]
-    command = [sys.executable, "-m", "tools.memory", f"--depths={depth}", f"--gradient={gradient}", *flags]
-    output = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    measured = json.loads(output.splitlines()[-1])
-    return measured["weights"], measured["peak"]
+    """Bytes, of a step with Adamax and a moving average; of a fresh allocator."""
+    start = fresh.measure(K=depth, L=3, width=128, image_size=64, batch_size=16, gradient=gradient, steps=1)
+    return start.weights, start.peak
 
 
 @pytest.mark.slow

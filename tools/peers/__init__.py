@@ -14,6 +14,6 @@ In what else a peer's model differs from glow_tf's, its module says.
 """
 
 from tools.peers.model import TEMPERATURE, Model
-from tools.peers.processes import PACKAGES, Worker, start, version
+from tools.peers.processes import PACKAGES, Functions, Worker, start, version
 
-__all__ = ["PACKAGES", "TEMPERATURE", "Model", "Worker", "start", "version"]
+__all__ = ["PACKAGES", "TEMPERATURE", "Functions", "Model", "Worker", "start", "version"]
