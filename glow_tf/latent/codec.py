@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from glow_tf.models.flow import Flow
+from glow_tf.models.inverses import InverseCache
 
 # Numbers of an image times images: what a batch holds by default. 64 images at 64x64x3, 4 at 256x256x3.
 _BATCH_NUMBERS = 4 * 256 * 256 * 3
@@ -19,7 +20,7 @@ def default_batch_size(flow: Flow) -> int:
 
 
 class Codec:
-    """Encodes and decodes in batches of one size, compiled once.
+    """Encodes and decodes in batches of one size, compiled once; 1x1 convolutions are inverted when weights change.
 
     Args:
       flow: the model.
@@ -30,7 +31,8 @@ class Codec:
         self.flow = flow
         self.batch_size = batch_size or default_batch_size(flow)
         self._encode = tf.function(flow.encode, autograph=False)
-        self._decode = tf.function(flow.decode, autograph=False)
+        inverses = InverseCache(flow)
+        self._decode = tf.function(lambda z, labels: flow.decode(z, labels, inverses()), autograph=False)
 
     def encode(self, images: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
         """Latents [N, D] float32 of images [N, H, W, C] uint8; with `labels` [N] for a conditional model."""

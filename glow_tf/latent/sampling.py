@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from glow_tf.models.flow import Flow
+from glow_tf.models.inverses import InverseCache
 from glow_tf.models.seeds import stateless_seed
 
 
@@ -37,7 +38,8 @@ class Sampler:
         self._labels = None if labels is None else np.asarray(labels, np.int32)
         self._seed = seed
         self._batch_size = min(batch_size, count)
-        self._draw = tf.function(flow.sample, autograph=False)
+        self._inverses = InverseCache(flow)
+        self._draw = tf.function(self._sample, autograph=False)
 
     def __call__(self) -> np.ndarray:
         """The images under the flow's present weights, [count, H, W, C] uint8."""
@@ -49,5 +51,11 @@ class Sampler:
                 labels = tf.constant(np.resize(self._labels[start:], self._batch_size))
             seed = stateless_seed(self._seed) + [start, 0]
             temperature = tf.constant(self._temperature, self._flow.dtype)
-            batches.append(self._draw(self._batch_size, temperature, labels, seed).numpy())
+            batches.append(self._draw(temperature, labels, seed).numpy())
         return np.concatenate(batches)[: self._count]
+
+    def _sample(self, temperature, labels, seed):
+        """As `Flow.sample`, with the inverses of 1x1 convolutions from call to call."""
+        latents = self._flow.latent_distribution(labels, temperature)
+        z = latents.sample([] if latents.batch_shape.rank else self._batch_size, seed=seed)
+        return self._flow.decode(z, labels, self._inverses())

@@ -193,8 +193,10 @@ class Flow(tf.Module):
         x = quantization.bin_centers(self._check_images(images), self.config.n_bits, self.dtype)
         return self.bijector(self._check_label_count(labels, tf.shape(x)[0])).forward_through_levels(x)[2]
 
-    def decode(self, z: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
-        """The images [B, H, W, C], uint8, of latents [B, D].
+    def decode(
+        self, z: tf.Tensor, labels: tf.Tensor | None = None, inverses: Mapping[int, tf.Tensor] | None = None
+    ) -> tf.Tensor:
+        """The images [B, H, W, C], uint8, of latents [B, D]; `inverses` as for `bijector`.
 
         Raises:
           ValueError: if `z` has another number of dimensions.
@@ -202,8 +204,8 @@ class Flow(tf.Module):
         z = tf.cast(z, self.dtype)
         if z.shape.rank is None or z.shape[-1] != self.config.dimensions:
             raise ValueError(f"Latents must have shape [B, {self.config.dimensions}]; these have {z.shape}.")
-        bijector = self.bijector(self._check_label_count(labels, tf.size(z) // self.config.dimensions))
-        return quantization.to_images(bijector.inverse(z), self.config.n_bits)
+        labels = self._check_label_count(labels, tf.size(z) // self.config.dimensions)
+        return quantization.to_images(self.bijector(labels, inverses=inverses).inverse(z), self.config.n_bits)
 
     def sample(
         self,

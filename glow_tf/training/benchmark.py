@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from glow_tf.config import ModelConfig
 from glow_tf.data import load_source, pipeline_rate, train_batches
+from glow_tf.latent.sampling import Sampler
 from glow_tf.models.cost import Product
 from glow_tf.models.flow import Flow
 from glow_tf.training.batches import dequantized
@@ -41,8 +42,8 @@ def workloads(config: ModelConfig, batch_size: int, strategy: tf.distribute.Stra
     images = tf.constant(images)
     labels = tf.range(batch_size) % config.num_classes if config.conditional else None
     bits_per_dim = tf.function(lambda: flow.bits_per_dim(images, labels), autograph=False)
-    sample = tf.function(lambda: flow.sample(batch_size, 0.7), autograph=False)
-    return {"train": train, "likelihood": lambda: bits_per_dim().numpy(), "sample": lambda: sample().numpy()}
+    sampler = Sampler(flow, batch_size, temperature=0.7, batch_size=batch_size)
+    return {"train": train, "likelihood": lambda: bits_per_dim().numpy(), "sample": sampler}
 
 
 def alternate(functions: Mapping[str, Callable[[], None]], repeats: int) -> dict[str, float]:

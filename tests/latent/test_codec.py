@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+import glow_tf
 from glow_tf.latent.codec import Codec, default_batch_size, draw_latents
 from tests.latent import models
 
@@ -53,3 +55,17 @@ def test_more_latents_leave_the_first_ones_as_they_are():
     few, many = (draw_latents(models.flow(), count, seed=4) for count in (2, 6))
     np.testing.assert_array_equal(few, many[:2])
     assert np.abs(few - draw_latents(models.flow(), 2, seed=5)).max() > 0.1
+
+
+def test_the_weights_of_the_moment_count():
+    flow = glow_tf.Flow(glow_tf.glow((8, 8, 3), K=2, L=2, width=4), seed=0)
+    codec = Codec(flow, batch_size=4)
+    z = draw_latents(flow, 4)
+    before = codec.decode(z)
+    np.testing.assert_array_equal(before, flow.decode(z))
+    for path, variable in flow.named_variables().items():
+        if path.endswith("conv1x1/log_diagonal"):
+            variable.assign_add(tf.ones_like(variable))
+    after = codec.decode(z)
+    assert not np.array_equal(before, after)
+    np.testing.assert_array_equal(after, flow.decode(z))
