@@ -123,6 +123,11 @@ flags.DEFINE_bool(
     _DEFAULTS.mixed_precision,
     "Computes coupling networks in bfloat16 in training; the flow, likelihood and evaluation stay in float32.",
 )
+flags.DEFINE_bool(
+    "xla",
+    _DEFAULTS.xla,
+    "Compiles loss and gradients of a training step by XLA: for GPUs; on CPUs wide networks are many times slower.",
+)
 
 # Training.
 flags.DEFINE_string("model_dir", None, "Where everything is written; by default runs/<dataset>_<model>.")

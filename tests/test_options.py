@@ -21,6 +21,7 @@ OTHER = {
     "batch_size": 6,
     "accumulate_steps": 2,
     "mixed_precision": True,
+    "xla": True,
     "checkpoint_minutes": 2.5,
     "keep_every_hours": 1.5,
     "max_skipped": 19,

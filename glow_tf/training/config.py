@@ -21,6 +21,7 @@ class TrainingConfig:
         are.
       mixed_precision: whether the coupling networks compute in bfloat16 in training; weights, flow, log-dets and
         likelihood stay in float32, and evaluation, samples and export are all float32.
+      xla: whether XLA compiles loss and gradients of a step into one program.
       label_loss_weight: factor on the classification loss, in bits, that is added to bits/dim.
       flip: whether training images are mirrored at random.
       shift: most pixels by which training images are moved at random.
@@ -49,6 +50,7 @@ class TrainingConfig:
     clip_norm: float = 0.0
     ema_decay: float = 0.999
     mixed_precision: bool = False
+    xla: bool = False
     label_loss_weight: float = 0.0
     flip: bool = False
     shift: int = 0

@@ -54,8 +54,12 @@ def make_train_function(
         zeros = [tf.zeros(v.shape, v.dtype) for v in variables], {name: tf.zeros([], flow.dtype) for name in names}
         return tf.while_loop(lambda i, _: i < count, add, (0, zeros), parallel_iterations=1)[1]
 
+    # What is compiled holds each loop over steps of flow once, whatever their number. XLA reads no input pipeline, and
+    # the update is one operation a variable as it is.
+    compiled_gradients = tf.function(accumulated_gradients, jit_compile=True, autograph=False)
+
     def gradients_on_replica(batch):
-        gradients, parts = accumulated_gradients(batch)
+        gradients, parts = compiled_gradients(batch) if config.xla else accumulated_gradients(batch)
         replica = tf.distribute.get_replica_context()
         if replica.num_replicas_in_sync > 1:
             gradients, parts = replica.all_reduce("sum", (gradients, parts))

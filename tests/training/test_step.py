@@ -56,6 +56,17 @@ def test_networks_in_bfloat16_learn_too():
     assert {weight.dtype for weight in mixed.weights()} == {np.dtype(np.float32)}
 
 
+def test_compiled_by_xla_a_step_is_the_same():
+    compiled, plain = (helpers.Run(helpers.training(xla=xla), helpers.TINY, steps=4) for xla in (True, False))
+    values, expected = compiled(3), plain(3)
+    assert values.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(values[name], value, rtol=1e-4, err_msg=name)
+    (function,) = compiled.train._list_all_concrete_functions()
+    library = function.graph.as_graph_def().library.function
+    assert [f.signature.name for f in library if f.attr["_XlaMustCompile"].b]
+
+
 def test_metrics_are_those_of_the_batch_before_its_update():
     run = helpers.Run(helpers.training(), helpers.LABELLED)
     batch = next(iter(helpers.batches(8, 8, helpers.LABELLED)))
