@@ -5,7 +5,7 @@
 
 A pass over a batch cannot be faster than the matrix products in it, each timed alone at its own shape: that is the
 bound, and `of bound` the share of it that is reached. `of peak` is beside a large product. Floating-point operations
-are those of glow_tf/models/cost.py. Everything is timed in turn, and shown are medians: nothing else should run.
+are those of glow_tf/models/cost.py. All is timed in turn, products too, and shown are medians: nothing else should run.
 
 --compare times the same work by the packages of tools/peers that are installed, on the CPU, in the same rounds; first
 `pip install torch normflows FrEIA nflows`, or some of them. Prints tables in Markdown; --output also writes JSON.
@@ -14,6 +14,7 @@ are those of glow_tf/models/cost.py. Everything is timed in turn, and shown are 
 import collections
 import contextlib
 import dataclasses
+import itertools
 import json
 import pathlib
 import platform
@@ -26,7 +27,7 @@ from glow_tf.config import GRADIENTS, ModelConfig
 from glow_tf.latent import plots
 from glow_tf.models import cost, presets
 from glow_tf.models.storage import whole
-from glow_tf.training.benchmark import alternate, bound, folder_rate, matmul_peak, time_products, workloads
+from glow_tf.training.benchmark import PEAK, alternate_with_products, bound, folder_rate, workloads
 from glow_tf.training.devices import make_strategy
 from glow_tf.training.progress import rate_text
 from tools import common, fresh, peers
@@ -60,8 +61,10 @@ def main() -> None:
             others, missing = stack.enter_context(peers.start(**sizes, batch_size=batch, names=FLAGS.peers))
             for reason in missing.values():
                 print(f"{reason}\n")
-        seconds = alternate(_functions(config, batch, others), FLAGS.repeats)
-    results = _beside_products(config, batch, seconds)
+        counted = {kind: cost.products(config, batch, kind) for kind in cost.PASSES}
+        functions, products = _functions(config, batch, others), {PEAK, *itertools.chain(*counted.values())}
+        seconds, alone = alternate_with_products(functions, products, FLAGS.repeats)
+    results = _beside_products(batch, seconds, counted, alone)
     compared = {name: _beside_ours(name, batch, seconds, others[name]) for name in others}
     content = {
         **sizes,
@@ -101,11 +104,14 @@ def _functions(config: ModelConfig, batch: int, others: dict[str, peers.Function
     return functions
 
 
-def _beside_products(config: ModelConfig, batch: int, seconds: dict[str, float]) -> dict[str, dict[str, float]]:
+def _beside_products(
+    batch: int,
+    seconds: dict[str, float],
+    counted: dict[str, collections.Counter[cost.Product]],
+    alone: dict[cost.Product, float],
+) -> dict[str, dict[str, float]]:
     """For each workload of glow_tf its seconds, images/s, operations/s, and their shares of peak and bound."""
-    counted = {kind: cost.products(config, batch, kind) for kind in cost.PASSES}
-    alone = time_products(sum(counted.values(), collections.Counter()), FLAGS.repeats)
-    peak = matmul_peak(FLAGS.repeats)
+    peak = PEAK.flops / alone[PEAK]
     rows = {}
     for name, kind in _KINDS.items():
         per_second = cost.flops(counted[kind]) / seconds[name]

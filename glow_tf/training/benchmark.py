@@ -4,7 +4,7 @@ import collections
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -18,8 +18,8 @@ from glow_tf.training.batches import dequantized
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.timing import training_step
 
-# Large enough to keep all cores busy, small enough for the caches of the blocks that a product is cut into.
-_PEAK = Product(2048, 2048, 2048)
+# As fast as products get: large enough to keep all cores busy, small enough for the caches.
+PEAK = Product(2048, 2048, 2048)
 _LOOP_FLOPS = 500_000_000
 _FILES = 64
 
@@ -64,21 +64,23 @@ def alternate(functions: Mapping[str, Callable[[], None]], repeats: int) -> dict
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def time_products(counted: collections.Counter[Product], repeats: int) -> dict[Product, float]:
-    """Seconds that each product takes by itself, in float32, on the first device: the median of `repeats` timings."""
-    loops = {product: _loop(product) for product in counted}
-    seconds = alternate({product: run for product, (run, _) in loops.items()}, repeats)
-    return {product: seconds[product] / times for product, (_, times) in loops.items()}
+def alternate_with_products(
+    functions: Mapping[str, Callable[[], None]], products: Iterable[Product], repeats: int
+) -> tuple[dict[str, float], dict[Product, float]]:
+    """`alternate`, and in the same rounds matrix products, each alone, in float32, on the first device.
+
+    Returns:
+      The seconds of each function, and of each product.
+    """
+    loops = {product: _loop(product) for product in products}
+    runs = {product: run for product, (run, _) in loops.items()}
+    found = alternate({**functions, **runs}, repeats)
+    return {name: found[name] for name in functions}, {p: found[p] / times for p, (_, times) in loops.items()}
 
 
 def bound(counted: collections.Counter[Product], seconds: Mapping[Product, float]) -> float:
     """Seconds that the products take one after the other: no order of the same products is faster."""
     return sum(number * seconds[product] for product, number in counted.items())
-
-
-def matmul_peak(repeats: int = 5) -> float:
-    """Floating-point operations a second of a large matrix product, float32, on the first device."""
-    return _PEAK.flops / time_products(collections.Counter([_PEAK]), repeats)[_PEAK]
 
 
 def folder_rate(image_size: int, batch_size: int, seconds: float = 2.0) -> float:

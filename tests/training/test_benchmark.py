@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import glow_tf
 from glow_tf.models.cost import Product
-from glow_tf.training.benchmark import alternate, bound, matmul_peak, time_products, workloads
+from glow_tf.training.benchmark import PEAK, alternate, alternate_with_products, bound, workloads
 
 STRATEGY = tf.distribute.OneDeviceStrategy("CPU:0")
 
@@ -36,9 +36,11 @@ def test_the_bound_is_the_sum_of_the_products():
 def test_products_are_computed_and_not_left_out():
     # 64 times the operations: a loop whose product TensorFlow left out would take the same time for both.
     small, large = Product(256, 256, 256), Product(1024, 1024, 1024)
-    seconds = time_products(collections.Counter([small, large]), repeats=5)
+    calls = []
+    of_functions, seconds = alternate_with_products({"a": lambda: calls.append(1)}, [small, large, PEAK], repeats=5)
     assert seconds[large] > 8 * seconds[small] > 0
-    assert matmul_peak(repeats=1) > 1e9
+    assert PEAK.flops / seconds[PEAK] > 1e9
+    assert of_functions.keys() == {"a"} and len(calls) == 6
 
 
 @pytest.mark.parametrize("num_classes", [0, 3])
