@@ -12,13 +12,14 @@ from tests.tools.driver import run_commands
 SIZES = ["--K=1", "--L=2", "--width=4", "--image_size=8", "--train_batch_size=2", "--repeats=1"]
 COMMANDS = {
     "benchmark": ["benchmark", *SIZES, "--output=benchmark.json"],
-    "compare": [
-        *["benchmark", *SIZES, "--nostart", "--compare", "--peers=tfb.Glow,nflows"],
-        *["--output=compared.json", "--plot=compared.png"],
-    ],
     "a peer nobody knows": ["benchmark", *SIZES, "--nostart", "--compare", "--peers=flowww"],
     "a size that cannot be halved": ["benchmark", *SIZES[:3], "--image_size=9"],
 }
+
+COMPARE = [
+    *["benchmark", *SIZES, "--nostart", "--compare", "--peers=tfb.Glow,nflows"],
+    *["--output=compared.json", "--plot=compared.png"],
+]
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +58,9 @@ def test_start_memory_and_pipeline(work):
     assert "Input pipeline by itself, a folder of JPEG files: " in out
 
 
-def test_beside_another_package(work):
-    directory, (code, out, err) = work[0], work[1]["compare"]
+@pytest.mark.slow
+def test_beside_another_package(tmp_path):
+    directory, (code, out, err) = tmp_path, run_commands(tmp_path, {"compare": COMPARE})["compare"]
     assert code == 0, err
     content = json.loads((directory / "compared.json").read_text())
     ours = {name: row["seconds"] for name, row in content["results"].items()}
