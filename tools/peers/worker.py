@@ -15,21 +15,14 @@ from collections.abc import Callable, Mapping
 
 from tools.peers.model import Model
 
-_MODULES = {
-    "tfb.Glow": "tfb_glow",
-    "pytorch": "pytorch",
-    "normflows": "normflows",
-    "FrEIA": "freia",
-    "nflows": "nflows",
-}
-
 
 def main() -> None:
     """Builds the peer that the command line names, and serves it."""
     name, arguments = sys.argv[1:]
 
     def build() -> Mapping[str, Callable[[], float]]:
-        return importlib.import_module(f"tools.peers.{_MODULES[name]}").build(Model(**json.loads(arguments)))
+        module = name.lower().replace(".", "_")
+        return importlib.import_module(f"tools.peers.{module}").build(Model(**json.loads(arguments)))
 
     serve(build)
 
