@@ -67,8 +67,9 @@ class Killer:
         return alive
 
     def _moment(self, process: Process) -> bool:
-        """Some steps, and a while."""
+        """Some steps, two checkpoints, one of which may be damaged then, and a while."""
         alive = process.wait_for_steps(self._random.randint(1, 4))
+        alive = alive and process.wait_until(lambda: len(checkpoint_steps(self.directory)) > 1)
         time.sleep(self._random.uniform(0, 0.2))
         return alive
 
