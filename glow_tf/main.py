@@ -28,10 +28,11 @@ from glow_tf.export.saved_model import export_saved_model
 from glow_tf.models import storage
 from glow_tf.training.devices import make_strategy
 from glow_tf.training.guard import DivergenceError
-from glow_tf.training.loop import Trainer, WorkerLostError
+from glow_tf.training.loop import Trainer
 from glow_tf.training.progress import rate_text
 from glow_tf.training.reports import best_line
 from glow_tf.training.signals import TrainingStopped
+from glow_tf.training.workers import WorkerLostError
 
 
 def main(argv: list[str]) -> None:

@@ -1,5 +1,6 @@
 """The training run: a loop over steps, and what happens in between."""
 
+import concurrent.futures
 import errno
 import pathlib
 import time
@@ -23,23 +24,11 @@ from glow_tf.training.reports import Reports
 from glow_tf.training.signals import StopSignals, TrainingStopped
 from glow_tf.training.state import RunState
 from glow_tf.training.step import make_train_function, metric_names
-from glow_tf.training.workers import Workers
+from glow_tf.training.workers import WORKER_LOST, WorkerLostError, Workers
 
 _SECONDS_PER_CALL = 2.0  # more would leave the progress bar standing and signals unheard
 _SECONDS_TO_TIME_THE_PIPELINE = 1.0
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# What a collective operation ends in when the process at its other end is gone.
-_WORKER_LOST = (
-    tf.errors.UnavailableError,
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-    tf.errors.InternalError,
-)
-
-
-class WorkerLostError(RuntimeError):
-    """Another worker of the run is gone."""
 
 
 class Trainer:
@@ -102,9 +91,8 @@ class Trainer:
             write=self._workers.is_chief,
             interrupted=self._interrupted,
         )
-        self._guard = Guard(
-            self.flow, self._state, self._optimizer.schedule, self._checkpoints, training, self._batch_of
-        )
+        schedule = self._optimizer.schedule
+        self._guard = Guard(self.flow, self._state, schedule, self._checkpoints, training, self._batch_of)
         self._saved_at = time.monotonic()
 
     @property
@@ -160,7 +148,7 @@ class Trainer:
                 f"At step {self.step:,} the matrix of a 1x1 convolution is singular. --permutation=conv1x1, whose PLU "
                 "form cannot be, or a lower --learning_rate avoids that. The checkpoints are kept."
             ) from error
-        except _WORKER_LOST as error:
+        except WORKER_LOST as error:
             if self._workers.count == 1:
                 raise
             raise WorkerLostError(
@@ -169,6 +157,15 @@ class Trainer:
             ) from error
 
     def _begin(self, progress: Progress) -> None:
+        # A call for no step compiles: alongside the rest, little of which is Python, where no other worker must agree.
+        with concurrent.futures.ThreadPoolExecutor(1) as executor:
+            alone = self._workers.count == 1
+            compiled = executor.submit(lambda: self._train(self._iterator(0), tf.constant(0))) if alone else None
+            self._prepare(progress)
+        if compiled:
+            compiled.result()
+
+    def _prepare(self, progress: Progress) -> None:
         path, damaged = self._checkpoints.restore()
         for line in damaged:
             progress.say(line)
@@ -202,7 +199,7 @@ class Trainer:
         self._report(progress)
         while (step := self.step) < training.steps:
             pace = self._agree_on(pace)
-            iterator = iterator or iter(self._strategy.experimental_distribute_dataset(self._train_batches(step)))
+            iterator = iterator or self._iterator(step)
             stops = [training.steps, step + min(pace, training.steps_per_call)]
             stops += [(step // n + 1) * n for n in (*periods, training.log_every)]
             begun = time.monotonic()
@@ -273,8 +270,8 @@ class Trainer:
         if not self._workers.is_chief or int(self._state.skipped_in_a_row):
             return False
         # The first is written as soon as a step was made, so that a disk without room for it shows at once.
-        first = self._checkpoints.latest_step is None
-        by_step = training.checkpoint_every and (first or step % training.checkpoint_every == 0)
+        every, first = training.checkpoint_every, self._checkpoints.latest_step is None
+        by_step = every and (first or step % every == 0)
         minutes = (time.monotonic() - self._saved_at) / 60
         return bool(by_step or 0 < training.checkpoint_minutes <= minutes)
 
@@ -300,6 +297,9 @@ class Trainer:
         batches = self._augmented_batches(training.batch_size, start_step)
         batches = dequantized(batches, self._config.n_bits, training.seed, start_step=start_step)
         return batches.prefetch(tf.data.AUTOTUNE)
+
+    def _iterator(self, step: int):
+        return iter(self._strategy.experimental_distribute_dataset(self._train_batches(step)))
 
     def _batch_of(self, step: int) -> dict[str, tf.Tensor]:
         return next(iter(self._train_batches(step)))

@@ -3,6 +3,19 @@
 import numpy as np
 import tensorflow as tf
 
+# What a collective operation ends in when the process at its other end is gone.
+WORKER_LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+)
+
+
+class WorkerLostError(RuntimeError):
+    """Another worker of the run is gone."""
+
 
 class Workers:
     """One process, unless the strategy is a `MultiWorkerMirroredStrategy`.
