@@ -189,3 +189,8 @@ def positions(x: tf.Tensor) -> tf.Tensor:
 def sum_event(x: tf.Tensor) -> tf.Tensor:
     """Sums over all but the batch axis: [B, ...] to [B]."""
     return tf.reduce_sum(x, axis=list(range(1, x.shape.rank)))
+
+
+def per_event(log_det: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """Values [B] in a shape that broadcasts against `x`: [B, ...]."""
+    return tf.reshape(log_det, [-1] + [1] * (x.shape.rank - 1))

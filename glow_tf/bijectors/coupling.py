@@ -5,7 +5,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from glow_tf.bijectors import base
-from glow_tf.networks.parameters import even_and_odd
+from glow_tf.networks.parameters import even_and_odd, interleaved
 
 Network = Callable[[tf.Tensor], tf.Tensor]
 
@@ -74,10 +74,7 @@ class Coupling(base.Bijector):
             network_tape.watch([y1, *sources])
             h = self._network(y1)
         x2, _ = self._transform_back(y2, h)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch([x2, h])
-            outputs = self._transform(x2, h)
-        dx2, dh = tape.gradient(outputs, [x2, h], output_gradients=[dy2, dlog_det])
+        dx2, dh = self._transform_vjp(y2, h, dy2, dlog_det)
         dx1, *dsources = network_tape.gradient(h, [y1, *sources], output_gradients=dh)
         if dx1 is None:
             dx1 = tf.zeros_like(y1)
@@ -112,25 +109,44 @@ class Coupling(base.Bijector):
         first = tf.cast(1 - parity % 2, x.dtype)
         return first[..., tf.newaxis] if x.shape.rank > 2 else first
 
-    def _shift_and_log_scale(self, h):
-        shift, s = even_and_odd(h)
-        return shift, tf.math.log_sigmoid(s + 2) if self._coupling == "affine" else s
-
     def _masked(self, h):
         return h * (1 - self._first(h)) if self._mask == "checkerboard" else h
+
+    def _read(self, h):
+        """Shift, logarithm of the scale, scale, and the derivative of the logarithm by s."""
+        shift, s = even_and_odd(h)
+        if self._coupling == "affine":
+            s += 2
+            log_scale, scale, slope = tf.math.log_sigmoid(s), tf.sigmoid(s), tf.sigmoid(-s)
+        else:
+            log_scale, scale, slope = s, tf.exp(s), tf.ones([], s.dtype)
+        if self._mask == "checkerboard":
+            changed = 1 - self._first(s)
+            shift, log_scale, slope = shift * changed, log_scale * changed, slope * changed
+            scale = tf.exp(log_scale)
+        return shift, log_scale, scale, slope
 
     def _transform(self, x2, h):
         if self._coupling == "additive":
             return x2 + self._masked(h), tf.zeros(tf.shape(x2)[:1], x2.dtype)
-        shift, log_scale = (self._masked(part) for part in self._shift_and_log_scale(h))
-        scale = tf.exp(log_scale)
+        shift, log_scale, scale, _ = self._read(h)
         y2 = (x2 + shift) * scale if self._coupling == "affine" else x2 * scale + shift
         return y2, base.sum_event(log_scale)
 
     def _transform_back(self, y2, h):
         if self._coupling == "additive":
             return y2 - self._masked(h), tf.zeros(tf.shape(y2)[:1], y2.dtype)
-        shift, log_scale = (self._masked(part) for part in self._shift_and_log_scale(h))
-        inverse_scale = tf.exp(-log_scale)
-        x2 = y2 * inverse_scale - shift if self._coupling == "affine" else (y2 - shift) * inverse_scale
+        shift, log_scale, scale, _ = self._read(h)
+        x2 = y2 / scale - shift if self._coupling == "affine" else (y2 - shift) / scale
         return x2, -base.sum_event(log_scale)
+
+    def _transform_vjp(self, y2, h, dy2, dlog_det):
+        """The gradients with respect to x2 and h of `_transform`, from what it returned."""
+        if self._coupling == "additive":
+            return dy2, self._masked(dy2)
+        shift, _, scale, slope = self._read(h)
+        dx2 = dy2 * scale
+        affine = self._coupling == "affine"
+        dshift = self._masked(dx2 if affine else dy2)
+        dlog_scale = dy2 * (y2 if affine else y2 - shift) + base.per_event(dlog_det, y2)
+        return dx2, interleaved(dshift, dlog_scale * slope)

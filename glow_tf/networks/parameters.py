@@ -51,3 +51,8 @@ def even_and_odd(h: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """
     even, odd = tf.unstack(tf.reshape(h, [-1, *h.shape[1:-1], h.shape[-1] // 2, 2]), axis=-1)
     return even, odd
+
+
+def interleaved(even: tf.Tensor, odd: tf.Tensor) -> tf.Tensor:
+    """The [B, ..., C] of which `even_and_odd` gives these halves."""
+    return tf.reshape(tf.stack([even, odd], axis=-1), [-1, *even.shape[1:-1], 2 * even.shape[-1]])

@@ -66,7 +66,7 @@ def apply(tensors: dict[str, Any], x: tf.Tensor, normalize: p.Normalize = p.actn
     h = _convolution(tensors["leave"], tf.nn.relu(normalize(tensors["actnorm"], h)))
     shift, log_scale = p.even_and_odd(h)
     log_scale = tensors["tanh_factor"] * tf.tanh(log_scale)
-    return tf.reshape(tf.stack([shift, log_scale], axis=-1), tf.shape(h))
+    return p.interleaved(shift, log_scale)
 
 
 def _convolution(layer: dict[str, tf.Tensor], x: tf.Tensor) -> tf.Tensor:
