@@ -80,8 +80,10 @@ class _Averaging:
             self._update(tf.cast(gradient, variable.dtype), variable, factors)
             weight = variable.read_value()
             if self._decay:
-                average = self._average_of[self._var_key(variable)]
-                self.assign_sub(average, factors["change"] * (average - weight))
+                average = self._average_of[self._var_key(variable)].value
+                tf.raw_ops.ResourceApplyGradientDescent(
+                    var=average.handle, alpha=factors["change"], delta=average - weight
+                )
             if not tf.executing_eagerly():
                 self._last_update = [weight.op]
 
