@@ -38,6 +38,9 @@ class Checkpoints:
       optimizer: its optimizer.
       state: the run's.
       training: says how many are kept.
+
+    Attributes:
+      empty: whether none was restored or saved by this process.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Checkpoints:
         self._checkpoint = tf.train.Checkpoint(flow=flow, optimizer=slots, ema=ema, run=state)
         self._training = training
         self._manager: tf.train.CheckpointManager | None = None
+        self.empty = True
 
     def restore(self) -> tuple[str | None, list[str]]:
         """Restores the newest checkpoint that can be read.
@@ -85,6 +89,7 @@ class Checkpoints:
                 ) from error
             for newer in damaged:
                 self._rename_damaged(newer)
+            self.empty = False
             return path, [
                 f"{line}. Its files now end in .damaged; the one before is taken." for line in damaged.values()
             ]
@@ -115,6 +120,7 @@ class Checkpoints:
         except (OSError, tf.errors.OpError) as error:
             storage.remove_unfinished(self._directory.parent)
             raise CheckpointError(self.no_room(error, f"The checkpoint of step {step:,}")) from error
+        self.empty = False
         return path
 
     def no_room(self, error: Exception, what: str) -> str:

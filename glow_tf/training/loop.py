@@ -270,8 +270,8 @@ class Trainer:
         if not self._workers.is_chief or int(self._state.skipped_in_a_row):
             return False
         # The first is written as soon as a step was made, so that a disk without room for it shows at once.
-        every, first = training.checkpoint_every, self._checkpoints.latest_step is None
-        by_step = every and (first or step % every == 0)
+        every = training.checkpoint_every
+        by_step = every and (self._checkpoints.empty or step % every == 0)
         minutes = (time.monotonic() - self._saved_at) / 60
         return bool(by_step or 0 < training.checkpoint_minutes <= minutes)
 
