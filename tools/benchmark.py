@@ -27,9 +27,11 @@ from glow_tf.config import GRADIENTS, ModelConfig
 from glow_tf.latent import plots
 from glow_tf.models import cost, presets
 from glow_tf.models.storage import whole
-from glow_tf.training.benchmark import PEAK, alternate_with_products, bound, folder_rate, workloads
+from glow_tf.training.benchmark import PEAK, alternate_with_products, bound, folder_rate, passes
+from glow_tf.training.config import TrainingConfig
 from glow_tf.training.devices import make_strategy
 from glow_tf.training.progress import rate_text
+from glow_tf.training.timing import training_step
 from tools import common, fresh, peers
 
 FLAGS = flags.FLAGS
@@ -95,10 +97,10 @@ def _functions(config: ModelConfig, batch: int, others: dict[str, peers.Function
     """What is timed: the work of glow_tf by the names of _KINDS, that of others as `package: workload`."""
     functions: dict[str, Callable[[], object]] = {}
     for gradient in GRADIENTS:
-        of_gradient = workloads(dataclasses.replace(config, gradient=gradient), batch, make_strategy("mirrored"))
-        functions[f"train, {gradient}"] = of_gradient.pop("train")
-    # They are the same for both gradients.
-    functions.update(of_gradient)
+        of_gradient = dataclasses.replace(config, gradient=gradient)
+        _, update = training_step(of_gradient, TrainingConfig(batch_size=batch), make_strategy("mirrored"))
+        functions[f"train, {gradient}"] = update
+    functions.update(passes(config, batch))
     for name, theirs in others.items():
         functions.update({f"{name}: {workload}": function for workload, function in theirs.items()})
     return functions

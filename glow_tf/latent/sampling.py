@@ -55,7 +55,4 @@ class Sampler:
         return np.concatenate(batches)[: self._count]
 
     def _sample(self, temperature, labels, seed):
-        """As `Flow.sample`, with the inverses of 1x1 convolutions from call to call."""
-        latents = self._flow.latent_distribution(labels, temperature)
-        z = latents.sample([] if latents.batch_shape.rank else self._batch_size, seed=seed)
-        return self._flow.decode(z, labels, self._inverses())
+        return self._flow.sample(self._batch_size, temperature, labels, seed, self._inverses())

@@ -48,11 +48,7 @@ class Flow(tf.Module):
         self.classifier = {}
         if config.classifier:
             inputs, outputs = self._shapes[-1][-1], config.num_classes
-            arrays = {
-                "kernel": np.zeros([inputs, outputs]),
-                "bias": np.zeros([outputs]),
-                "logs": np.zeros([outputs]),
-            }
+            arrays = {"kernel": np.zeros([inputs, outputs]), "bias": np.zeros([outputs]), "logs": np.zeros([outputs])}
             self.classifier = variables.create(arrays, "classifier", self.dtype)
         self.initialized = tf.Variable(False, trainable=False, name="initialized")
 
@@ -213,6 +209,7 @@ class Flow(tf.Module):
         temperature: float | tf.Tensor = 1.0,
         labels: tf.Tensor | None = None,
         seed: int | tf.Tensor = 0,
+        inverses: Mapping[int, tf.Tensor] | None = None,
     ) -> tf.Tensor:
         """Draws images, [n, H, W, C] uint8.
 
@@ -221,13 +218,14 @@ class Flow(tf.Module):
           temperature: the factor on the latents' standard deviation; the paper's figures use 0.7.
           labels: int scalar or [n], for a conditional model; by default the classes in turn.
           seed: an int, or a stateless seed of shape [2].
+          inverses: as for `bijector`.
         """
         if labels is None and self.config.conditional:
             labels = tf.range(n) % self.config.num_classes
         labels = self._check_label_count(labels, n)
-        distribution = self.distribution(labels, temperature)
-        x = distribution.sample([] if distribution.batch_shape.rank else n, seed=stateless_seed(seed))
-        return quantization.to_images(x, self.config.n_bits)
+        latents = self.latent_distribution(labels, temperature)
+        z = latents.sample([] if latents.batch_shape.rank else n, seed=stateless_seed(seed))
+        return self.decode(z, labels, inverses)
 
     def class_logits(self, z: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
         """The classifier's logits [B, num_classes], from latents `z`: [B, D] encoded with the same `labels`.

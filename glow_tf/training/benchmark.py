@@ -15,8 +15,6 @@ from glow_tf.latent.sampling import Sampler
 from glow_tf.models.cost import Product
 from glow_tf.models.flow import Flow
 from glow_tf.training.batches import dequantized
-from glow_tf.training.config import TrainingConfig
-from glow_tf.training.timing import training_step
 
 # As fast as products get: large enough to keep all cores busy, small enough for the caches.
 PEAK = Product(2048, 2048, 2048)
@@ -24,29 +22,26 @@ _LOOP_FLOPS = 500_000_000
 _FILES = 64
 
 
-def workloads(config: ModelConfig, batch_size: int, strategy: tf.distribute.Strategy) -> dict[str, Callable[[], None]]:
-    """What is timed, by name; each function returns when its work is done.
+def passes(config: ModelConfig, batch_size: int) -> dict[str, Callable[[], np.ndarray]]:
+    """What a model does without being trained, on the first device; each function returns its result when done.
 
     Args:
-      config: the model.
+      config: the model, whose weights are random.
       batch_size: images at once.
-      strategy: the devices that train.
 
     Returns:
-      `train`: one update with Adamax and moving average; `likelihood`: bits/dim of a batch of images, and `sample`: a
-      batch of images from the model, on the first device. Each has a model of its own, of random weights.
+      `likelihood`: bits/dim of a batch of images, and `sample`: a batch of images from the model.
     """
-    _, train = training_step(config, TrainingConfig(batch_size=batch_size), strategy)
     flow = Flow(config)
     images = np.random.default_rng(0).integers(0, 256, [batch_size, *config.image_shape], np.uint8)
     images = tf.constant(images)
     labels = tf.range(batch_size) % config.num_classes if config.conditional else None
     bits_per_dim = tf.function(lambda: flow.bits_per_dim(images, labels), autograph=False)
     sampler = Sampler(flow, batch_size, temperature=0.7, batch_size=batch_size)
-    return {"train": train, "likelihood": lambda: bits_per_dim().numpy(), "sample": sampler}
+    return {"likelihood": lambda: bits_per_dim().numpy(), "sample": sampler}
 
 
-def alternate(functions: Mapping[str, Callable[[], None]], repeats: int) -> dict[str, float]:
+def alternate(functions: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
     """The median seconds of each function, called in turn, so that what else slows the machine slows them all.
 
     Args:
@@ -65,7 +60,7 @@ def alternate(functions: Mapping[str, Callable[[], None]], repeats: int) -> dict
 
 
 def alternate_with_products(
-    functions: Mapping[str, Callable[[], None]], products: Iterable[Product], repeats: int
+    functions: Mapping[str, Callable[[], object]], products: Iterable[Product], repeats: int
 ) -> tuple[dict[str, float], dict[Product, float]]:
     """`alternate`, and in the same rounds matrix products, each alone, in float32, on the first device.
 
