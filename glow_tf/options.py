@@ -257,8 +257,7 @@ def training_config(image_shape: tuple[int, int, int], replicas: int) -> Trainin
       ValueError: if a flag is out of range.
     """
     pixels = image_shape[0] * image_shape[1]
-    parts = replicas * max(1, FLAGS.accumulate_steps)
-    batch_size = max(1, min(256, 64 * 32 * 32 // pixels) // parts) * parts
+    batch_size = _default_batch_size(pixels, replicas)
     defaults = {
         "batch_size": batch_size,
         # The official code's number. A batch of one image would be normalised so well that the next one is an outlier.
@@ -273,10 +272,24 @@ def training_config(image_shape: tuple[int, int, int], replicas: int) -> Trainin
 
 def strategy_arguments() -> dict:
     """The arguments of `glow_tf.training.devices.make_strategy`."""
-    return {"name": FLAGS.strategy, "num_replicas": FLAGS.num_replicas}
+    size, batch_size = image_size() or recipe(FLAGS.dataset).image_size, FLAGS.batch_size
+    if batch_size is None and size is not None:
+        height, width = (size, size) if isinstance(size, int) else size
+        batch_size = _default_batch_size(height * width, FLAGS.num_replicas or 1)
+    return {
+        "name": FLAGS.strategy,
+        "num_replicas": FLAGS.num_replicas,
+        "images": batch_size and batch_size // max(1, FLAGS.accumulate_steps),
+        "width": FLAGS.width or inspect.signature(MODELS[FLAGS.model]).parameters["width"].default,
+    }
 
 
 def model_dir() -> pathlib.Path:
     """The value of --model_dir, or its default."""
     name = f"{FLAGS.dataset.replace('/', '_').replace(':', '_')}_{FLAGS.model}"
     return pathlib.Path(FLAGS.model_dir or f"runs/{name}")
+
+
+def _default_batch_size(pixels: int, replicas: int) -> int:
+    parts = replicas * max(1, FLAGS.accumulate_steps)
+    return max(1, min(256, 64 * 32 * 32 // pixels) // parts) * parts

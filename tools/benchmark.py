@@ -13,25 +13,22 @@ are those of glow_tf/models/cost.py. All is timed in turn, products too, and sho
 
 import collections
 import contextlib
-import dataclasses
 import itertools
 import json
 import pathlib
 import platform
-from collections.abc import Callable
+import sys
 
 import tensorflow as tf
 from absl import flags
 
-from glow_tf.config import GRADIENTS, ModelConfig
+from glow_tf.config import GRADIENTS
 from glow_tf.latent import plots
 from glow_tf.models import cost, presets
 from glow_tf.models.storage import whole
 from glow_tf.training.benchmark import PEAK, alternate_with_products, bound, folder_rate, passes
-from glow_tf.training.config import TrainingConfig
 from glow_tf.training.devices import make_strategy
 from glow_tf.training.progress import rate_text
-from glow_tf.training.timing import training_step
 from tools import common, fresh, peers
 
 FLAGS = flags.FLAGS
@@ -63,8 +60,15 @@ def main() -> None:
             others, missing = stack.enter_context(peers.start(**sizes, batch_size=batch, names=FLAGS.peers))
             for reason in missing.values():
                 print(f"{reason}\n")
+        # What main does with cores and GPUs, it does to the whole process.
+        command = [sys.executable, "-m", "tools.updates", json.dumps({**sizes, "batch_size": batch})]
+        updates = stack.enter_context(peers.Worker("glow_tf", command, gpus=not FLAGS.compare)).functions()
         counted = {kind: cost.products(config, batch, kind) for kind in cost.PASSES}
-        functions, products = _functions(config, batch, others), {PEAK, *itertools.chain(*counted.values())}
+        # So that this process leaves the other one some of a GPU's memory.
+        make_strategy("one_device")
+        theirs = {f"{name}: {workload}": f for name, work in others.items() for workload, f in work.items()}
+        functions = {**updates, **passes(config, batch), **theirs}
+        products = {PEAK, *itertools.chain(*counted.values())}
         seconds, alone = alternate_with_products(functions, products, FLAGS.repeats)
     results = _beside_products(batch, seconds, counted, alone)
     compared = {name: _beside_ours(name, batch, seconds, others[name]) for name in others}
@@ -91,19 +95,6 @@ def main() -> None:
     if FLAGS.plot:
         _draw(content, FLAGS.plot)
         print(pathlib.Path(FLAGS.plot))
-
-
-def _functions(config: ModelConfig, batch: int, others: dict[str, peers.Functions]) -> dict[str, Callable[[], object]]:
-    """What is timed: the work of glow_tf by the names of _KINDS, that of others as `package: workload`."""
-    functions: dict[str, Callable[[], object]] = {}
-    for gradient in GRADIENTS:
-        of_gradient = dataclasses.replace(config, gradient=gradient)
-        _, update = training_step(of_gradient, TrainingConfig(batch_size=batch), make_strategy("mirrored"))
-        functions[f"train, {gradient}"] = update
-    functions.update(passes(config, batch))
-    for name, theirs in others.items():
-        functions.update({f"{name}: {workload}": function for workload, function in theirs.items()})
-    return functions
 
 
 def _beside_products(

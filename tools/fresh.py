@@ -81,7 +81,8 @@ def _measure_here(*, K: int, L: int, width: int, image_size: int, batch_size: in
 
     package = time.monotonic()
     config = presets.glow((image_size, image_size, 3), K, L, width, gradient=gradient)
-    timing = time_steps(config, TrainingConfig(batch_size=batch_size), make_strategy("mirrored"), steps=steps)
+    strategy = make_strategy("mirrored", images=batch_size, width=width)
+    timing = time_steps(config, TrainingConfig(batch_size=batch_size), strategy, steps=steps)
     if timing.peak is None:
         raise ValueError("TensorFlow does not tell the memory of this device.")
     # Linux counts in kilobytes, macOS in bytes.

@@ -18,7 +18,8 @@ from glow_tf.training.batches import dequantized
 
 # As fast as products get: large enough to keep all cores busy, small enough for the caches.
 PEAK = Product(2048, 2048, 2048)
-_LOOP_FLOPS = 500_000_000
+# So many operations that starting a loop of products does not count, and no fewer products than this.
+_LOOP_FLOPS, _LEAST_PRODUCTS = 8_000_000_000, 3
 _FILES = 64
 
 
@@ -100,7 +101,7 @@ def _loop(product: Product) -> tuple[Callable[[], None], int]:
     rng = np.random.default_rng(0)
     a = tf.constant(rng.standard_normal([product.rows, product.inner]), tf.float32)
     b = tf.constant(rng.standard_normal([product.inner, product.columns]), tf.float32)
-    times = int(np.clip(_LOOP_FLOPS // product.flops, 1, 1000))
+    times = int(np.clip(_LOOP_FLOPS // product.flops, _LEAST_PRODUCTS, 1000))
 
     def multiply():
         # The result is carried along: what nobody reads is not computed.

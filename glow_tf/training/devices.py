@@ -1,15 +1,25 @@
 """The devices a run uses."""
 
+import contextlib
 import json
 import os
 
 import tensorflow as tf
 
 STRATEGIES = ("mirrored", "multi_worker", "tpu", "one_device")
+# Networks up to this width, and at least so many images for each core, are computed in parts.
+_NARROW = 256
+_IMAGES_OF_A_PART = 4
 
 
-def make_strategy(name: str = "mirrored", num_replicas: int | None = None) -> tf.distribute.Strategy:
+def make_strategy(
+    name: str = "mirrored", num_replicas: int | None = None, *, images: int | None = None, width: int | None = None
+) -> tf.distribute.Strategy:
     """The strategy that distributes batches.
+
+    On a CPU, the operations of a narrow network are too short to be shared by cores. Where there are images enough,
+    TensorFlow is told to compute each on one core: for a training step whose cores take a part of the batch each, as
+    many as `parts_at_once` says. That has an effect before TensorFlow has begun to work.
 
     Args:
       name: `mirrored`, all GPUs of this machine, or its CPU where there is none; `multi_worker`, those of all machines
@@ -17,6 +27,8 @@ def make_strategy(name: str = "mirrored", num_replicas: int | None = None) -> tf
         variable TPU_NAME names; `one_device`, the first GPU, or the CPU.
       num_replicas: for `mirrored` and `multi_worker`, how many devices of this machine are used; by default all GPUs.
         Where there is no GPU, `mirrored` splits the CPU into so many.
+      images: that this machine computes at once in training, if that is known.
+      width: of the coupling networks, if that is known.
 
     Raises:
       ValueError: if the devices are not there, or TF_CONFIG cannot be read.
@@ -28,6 +40,8 @@ def make_strategy(name: str = "mirrored", num_replicas: int | None = None) -> tf
     if name == "tpu":
         return _tpu()
     devices = _devices(num_replicas, splits_cpu=name == "mirrored")
+    if name != "multi_worker" and devices == ["CPU:0"] and width is not None and width <= _NARROW:
+        _leave_each_operation_one_core(images or 0)
     if name == "one_device":
         return tf.distribute.OneDeviceStrategy(devices[0])
     if name == "mirrored":
@@ -37,6 +51,19 @@ def make_strategy(name: str = "mirrored", num_replicas: int | None = None) -> tf
         return tf.distribute.MultiWorkerMirroredStrategy()
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
         raise ValueError(f"The workers of TF_CONFIG do not come together: {error}") from error
+
+
+def cores() -> int:
+    """The processor's cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def parts_at_once() -> int:
+    """In how many parts, computed at the same time, a device takes a batch.
+
+    One for each core, if `make_strategy` has left each operation one core; else 1.
+    """
+    return cores() if tf.config.threading.get_intra_op_parallelism_threads() == 1 else 1
 
 
 def check_tf_config(text: str | None) -> None:
@@ -86,6 +113,14 @@ def _split_cpu(count: int) -> list[str]:
         except RuntimeError as error:
             raise ValueError(f"The CPU cannot be split into {count} once TensorFlow has begun to work.") from error
     return [f"CPU:{i}" for i in range(count)]
+
+
+def _leave_each_operation_one_core(images: int) -> None:
+    if images < _IMAGES_OF_A_PART * cores():
+        return
+    # Too late: all is computed as elsewhere.
+    with contextlib.suppress(RuntimeError):
+        tf.config.threading.set_intra_op_parallelism_threads(1)
 
 
 def _tpu() -> tf.distribute.Strategy:

@@ -7,6 +7,7 @@ import tensorflow as tf
 from glow_tf.config import ModelConfig
 from glow_tf.models.flow import Flow
 from glow_tf.training.config import TrainingConfig
+from glow_tf.training.devices import parts_at_once
 from glow_tf.training.loss import losses
 from glow_tf.training.optimizer import Adam, Adamax
 
@@ -26,6 +27,9 @@ def make_train_function(
 
     A step whose loss or gradient is not finite changes nothing, and is the last one of the call.
 
+    A batch is taken in parts: `config.accumulate_steps` one after the other, or where `parts_at_once` says so, more, of
+    which so many are computed at the same time, each with a gradient of its own.
+
     It returns vectors with a value for each step made: `loss`, `bits_per_dim` and what else `losses` gives, as means
     over the batch; `gradient_norm`; and `finite`.
     """
@@ -41,18 +45,28 @@ def make_train_function(
             parts = {name: tf.reduce_sum(parts[name]) / config.batch_size for name in names}
         return tape.gradient(parts["loss"], variables, unconnected_gradients="zero"), parts
 
+    images = config.batch_size // strategy.num_replicas_in_sync
+    at_once = 1 if config.xla else min(parts_at_once(), images // config.accumulate_steps)
+    count = config.accumulate_steps * at_once
+
+    def part_of(t, i):
+        part = t[i * images // count : (i + 1) * images // count]
+        return part if images % count else tf.ensure_shape(part, [images // count, *t.shape[1:]])
+
     def accumulated_gradients(batch):
-        count = config.accumulate_steps
         if count == 1:
             return gradients_of_sum(batch)
-        batches = tf.nest.map_structure(lambda t: tf.reshape(t, [count, -1, *t.shape[1:]]), batch)
 
         def add(i, totals):
-            of_part = gradients_of_sum(tf.nest.map_structure(lambda t: t[i], batches))
-            return i + 1, tf.nest.map_structure(tf.add, totals, of_part)
+            gradients, parts = gradients_of_sum(tf.nest.map_structure(lambda t: part_of(t, i), batch))
+            # In an order, for without one TensorFlow's graph optimizer joins them with other additions to sums in
+            # temporary variables, which fail in a loop that is run again.
+            with tf.control_dependencies([parts["loss"]]):
+                totals = tf.nest.map_structure(tf.add, totals, (gradients, parts))
+            return i + 1, totals
 
         zeros = [tf.zeros(v.shape, v.dtype) for v in variables], {name: tf.zeros([], flow.dtype) for name in names}
-        return tf.while_loop(lambda i, _: i < count, add, (0, zeros), parallel_iterations=1)[1]
+        return tf.while_loop(lambda i, _: i < count, add, (0, zeros), parallel_iterations=at_once)[1]
 
     # What is compiled holds each loop over steps of flow once, whatever their number. XLA reads no input pipeline, and
     # the update is one operation a variable as it is.

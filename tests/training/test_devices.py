@@ -1,15 +1,20 @@
 """Strategies by name, and one clear line where the devices are not there."""
 
 import json
+import os
+import pathlib
+import subprocess
+import sys
 
 import pytest
 import tensorflow as tf
 
 from glow_tf.training import devices
-from glow_tf.training.devices import make_strategy
+from glow_tf.training.devices import cores, make_strategy
 
 # tests/conftest.py has split the CPU into so many.
 CPUS = 4
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -102,3 +107,39 @@ def test_no_tpu(monkeypatch):
         make_strategy("tpu")
     assert "\n" not in str(error.value)
     assert "--strategy=mirrored" in str(error.value)
+
+
+# What TensorFlow does with its threads is settled before it computes: each of these needs a process of its own.
+PARTS = """
+import json, os, sys
+import tensorflow as tf
+from glow_tf.training.devices import cores, make_strategy, parts_at_once
+*arguments, begun = json.loads(sys.argv[1])
+if begun:
+    tf.zeros([])
+make_strategy("mirrored", arguments[0], images=arguments[1], width=arguments[2])
+print(cores(), parts_at_once())
+"""
+
+
+@pytest.mark.skipif(cores() < 2, reason="needs two cores")
+@pytest.mark.parametrize(
+    ("replicas", "images", "width", "begun", "in_parts"),
+    [
+        (None, 4 * cores(), 64, False, True),
+        (None, 4 * cores() - 1, 64, False, False),
+        (None, None, 64, False, False),
+        (None, 64 * cores(), 512, False, False),
+        (2, 64 * cores(), 64, False, False),
+        (None, 64 * cores(), 64, True, False),
+    ],
+    ids=["narrow", "few images", "images not known", "wide", "replicas", "too late"],
+)
+def test_narrow_networks_are_computed_in_parts(replicas, images, width, begun, in_parts):
+    command = [sys.executable, "-c", PARTS, json.dumps([replicas, images, width, begun])]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "CUDA_VISIBLE_DEVICES": ""}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    available, parts = map(int, done.stdout.split())
+    assert available == cores() and parts == (available if in_parts else 1)

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 
+from glow_tf.training.devices import cores
 from tools.peers.model import Model
 
 # For each peer the packages it needs, its own first.
@@ -57,9 +58,7 @@ def start(
     names = list(names)
     for name in names:
         _known(name)
-    model = Model(
-        K=K, L=L, width=width, image_size=image_size, batch_size=batch_size, threads=threads or _available_cores()
-    )
+    model = Model(K=K, L=L, width=width, image_size=image_size, batch_size=batch_size, threads=threads or cores())
     missing = {name: reason for name in names if (reason := _missing(name))}
     arguments = json.dumps(dataclasses.asdict(model))
     with contextlib.ExitStack() as stack:
@@ -82,16 +81,17 @@ class Worker:
     Args:
       name: what to call it in errors.
       command: its command line.
+      gpus: whether it sees GPUs.
     """
 
-    def __init__(self, name: str, command: list[str]):
+    def __init__(self, name: str, command: list[str], *, gpus: bool = False):
         self._name = name
         self._stderr = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
             command,
             bufsize=0,
             cwd=_ROOT,
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+            env=dict(os.environ) if gpus else {**os.environ, "CUDA_VISIBLE_DEVICES": ""},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -156,7 +156,3 @@ def _missing(name: str) -> str:
 
 def _end(code: int) -> str:
     return f"ended with exit code {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
-
-
-def _available_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
