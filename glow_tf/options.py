@@ -276,12 +276,10 @@ def strategy_arguments() -> dict:
     if batch_size is None and size is not None:
         height, width = (size, size) if isinstance(size, int) else size
         batch_size = _default_batch_size(height * width, FLAGS.num_replicas or 1)
-    return {
-        "name": FLAGS.strategy,
-        "num_replicas": FLAGS.num_replicas,
-        "images": batch_size and batch_size // max(1, FLAGS.accumulate_steps),
-        "width": FLAGS.width or inspect.signature(MODELS[FLAGS.model]).parameters["width"].default,
-    }
+    images = batch_size and batch_size // max(1, FLAGS.accumulate_steps)
+    # Not of RealNVP, whose networks are deep, and twice as wide at each level.
+    width = FLAGS.width if FLAGS.model == "glow" else None
+    return {"name": FLAGS.strategy, "num_replicas": FLAGS.num_replicas, "images": images, "width": width}
 
 
 def model_dir() -> pathlib.Path:

@@ -219,13 +219,13 @@ def test_devices(parse, arguments, expected):
 @pytest.mark.parametrize(
     ("arguments", "images", "width"),
     [
-        ([], None, 512),
+        ([], None, None),
         (["--batch_size=24", "--width=64"], 24, 64),
-        (["--batch_size=24", "--accumulate_steps=3"], 8, 512),
-        (["--image_size=64"], 16, 512),
-        (["--image_size=32,64", "--model=nice"], 32, 1000),
-        (["--dataset=cifar10", "--accumulate_steps=2"], 32, 512),
-        (["--dataset=mnist", "--model=real_nvp"], 64, 32),
+        (["--batch_size=24", "--accumulate_steps=3"], 8, None),
+        (["--image_size=64"], 16, None),
+        (["--image_size=32,64", "--model=nice"], 32, None),
+        (["--dataset=cifar10", "--accumulate_steps=2"], 32, None),
+        (["--dataset=mnist", "--model=real_nvp", "--width=32"], 64, None),
     ],
 )
 def test_what_is_known_of_a_step_before_the_data_is_there(parse, arguments, images, width):

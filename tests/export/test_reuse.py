@@ -44,7 +44,7 @@ def weights_of(loaded):
     return leaves(loaded.flow.layers, "layers")
 
 
-@pytest.mark.parametrize("load", [tf.saved_model.load, hub.load])
+@pytest.mark.parametrize("load", [tf.saved_model.load, pytest.param(hub.load, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("gradient", ["reversible", "stored"])
 def test_the_gradient_of_the_likelihood_is_that_of_the_flow(tmp_path, load, gradient):
     flow = moved_flow(dataclasses.replace(CONFIG, gradient=gradient))

@@ -25,6 +25,8 @@ COMMANDS = {
     "memory": [*MEMORY, "--depths=1,8", "--output=memory.png"],
     "memory of no depth": [*MEMORY, "--depths=few"],
 }
+# They train seven models.
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
