@@ -31,7 +31,7 @@ def convolve_by_hand(x, kernel):
     height=st.integers(1, 5),
     width=st.integers(1, 5),
     channels=st.integers(1, 3),
-    outputs=st.integers(1, 4),
+    outputs=st.sampled_from([1, 2, 3, 4, 512]),
     size=st.sampled_from([(1, 1), (3, 3), (5, 3), (1, 3)]),
     indicator=st.booleans(),
     biased=st.booleans(),
@@ -63,25 +63,31 @@ def test_a_network_can_tell_the_border_from_black():
     assert np.abs(y[0]).min() > 0
 
 
-@pytest.mark.parametrize("size", [(1, 1), (3, 3)])
-def test_unknown_batch_and_gradients(size):
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 2, 3), (3, 3, 2, 3), (3, 3, 3, 512)], ids=["1x1", "3x3", "indicator, many channels"]
+)
+def test_unknown_batch_and_gradients(shape):
     rng = np.random.default_rng(1)
-    x, kernel = tf.constant(rng.standard_normal([2, 3, 4, 2])), tf.constant(rng.standard_normal([*size, 2, 3]))
+    x, kernel = tf.constant(rng.standard_normal([2, 3, 4, 2])), tf.constant(rng.standard_normal(shape))
 
     @tf.function(input_signature=[tf.TensorSpec([None, 3, 4, 2], tf.float64)])
     def compiled(x):
         y = convolve(x, kernel)
-        assert y.shape.as_list() == [None, 3, 4, 3]
+        assert y.shape.as_list() == [None, 3, 4, shape[-1]]
         return y
 
     assert_close(compiled(x), convolve(x, kernel))
-    weights = tf.constant(rng.standard_normal([2, 3, 4, 3]))
-    direction = rng.standard_normal(kernel.shape)
+    weights = tf.constant(rng.standard_normal([2, 3, 4, shape[-1]]))
+    of_kernel, of_image = rng.standard_normal(kernel.shape), rng.standard_normal(x.shape)
     with tf.GradientTape() as tape:
-        tape.watch(kernel)
+        tape.watch([x, kernel])
         loss = tf.reduce_sum(weights * convolve(x, kernel))
-    expected = np.sum(weights * convolve_by_hand(x.numpy(), direction))
-    assert_close(np.sum(tape.gradient(loss, kernel) * direction), expected)
+    of_x, gradient = tape.gradient(loss, [x, kernel])
+    expected = np.sum(weights * convolve_by_hand(x.numpy(), of_kernel))
+    assert_close(np.sum(gradient * of_kernel), expected)
+    # Linear in the image, but for what the indicator adds.
+    expected = convolve_by_hand(of_image, kernel.numpy()) - convolve_by_hand(0 * of_image, kernel.numpy())
+    assert_close(np.sum(of_x * of_image), np.sum(weights * expected))
 
 
 @pytest.mark.parametrize("inputs", [1, 4])
