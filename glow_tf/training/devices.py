@@ -7,9 +7,11 @@ import os
 import tensorflow as tf
 
 STRATEGIES = ("mirrored", "multi_worker", "tpu", "one_device")
-# Networks up to this width, and at least so many images for each core, are computed in parts.
+# Networks up to this width, and at least so many images for each core, are computed in parts; but not in more than so
+# many, whose gradients are added up one after the other.
 _NARROW = 256
 _IMAGES_OF_A_PART = 4
+_MOST_PARTS = 8
 
 
 def make_strategy(
@@ -116,7 +118,7 @@ def _split_cpu(count: int) -> list[str]:
 
 
 def _leave_each_operation_one_core(images: int) -> None:
-    if images < _IMAGES_OF_A_PART * cores():
+    if cores() > _MOST_PARTS or images < _IMAGES_OF_A_PART * cores():
         return
     # Too late: all is computed as elsewhere.
     with contextlib.suppress(RuntimeError):
