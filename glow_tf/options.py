@@ -278,7 +278,8 @@ def strategy_arguments() -> dict:
         batch_size = _default_batch_size(height * width, FLAGS.num_replicas or 1)
     images = batch_size and batch_size // max(1, FLAGS.accumulate_steps)
     # Not of RealNVP, whose networks are deep, and twice as wide at each level.
-    width = FLAGS.width if FLAGS.model == "glow" else None
+    default = inspect.signature(presets.glow).parameters["width"].default
+    width = FLAGS.width or default if FLAGS.model == "glow" else None
     return {"name": FLAGS.strategy, "num_replicas": FLAGS.num_replicas, "images": images, "width": width}
 
 

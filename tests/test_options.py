@@ -219,12 +219,12 @@ def test_devices(parse, arguments, expected):
 @pytest.mark.parametrize(
     ("arguments", "images", "width"),
     [
-        ([], None, None),
+        ([], None, 512),
         (["--batch_size=24", "--width=64"], 24, 64),
-        (["--batch_size=24", "--accumulate_steps=3"], 8, None),
-        (["--image_size=64"], 16, None),
+        (["--batch_size=24", "--accumulate_steps=3"], 8, 512),
+        (["--image_size=64"], 16, 512),
         (["--image_size=32,64", "--model=nice"], 32, None),
-        (["--dataset=cifar10", "--accumulate_steps=2"], 32, None),
+        (["--dataset=cifar10", "--accumulate_steps=2"], 32, 512),
         (["--dataset=mnist", "--model=real_nvp", "--width=32"], 64, None),
     ],
 )

@@ -6,12 +6,13 @@ import os
 
 import tensorflow as tf
 
+from glow_tf.training.cores import cores
+
 STRATEGIES = ("mirrored", "multi_worker", "tpu", "one_device")
-# Networks up to this width, and at least so many images for each core, are computed in parts; but not in more than so
-# many, whose gradients are added up one after the other.
-_NARROW = 256
+# A batch is computed in parts, one for each core, where there are so many images for each, and cores times width is no
+# more than this: the wider the networks, the longer their operations and the more there is to add up after the parts.
 _IMAGES_OF_A_PART = 4
-_MOST_PARTS = 8
+_CORES_TIMES_WIDTH = 1024
 
 
 def make_strategy(
@@ -19,9 +20,9 @@ def make_strategy(
 ) -> tf.distribute.Strategy:
     """The strategy that distributes batches.
 
-    On a CPU, the operations of a narrow network are too short to be shared by cores. Where there are images enough,
-    TensorFlow is told to compute each on one core: for a training step whose cores take a part of the batch each, as
-    many as `parts_at_once` says. That has an effect before TensorFlow has begun to work.
+    On a CPU, many operations are too short to be shared by cores. Where there are images enough, TensorFlow is told to
+    compute each on one core: for a training step whose cores take a part of the batch each, as many as `parts_at_once`
+    says. That has an effect before TensorFlow has begun to work.
 
     Args:
       name: `mirrored`, all GPUs of this machine, or its CPU where there is none; `multi_worker`, those of all machines
@@ -42,8 +43,8 @@ def make_strategy(
     if name == "tpu":
         return _tpu()
     devices = _devices(num_replicas, splits_cpu=name == "mirrored")
-    if name != "multi_worker" and devices == ["CPU:0"] and width is not None and width <= _NARROW:
-        _leave_each_operation_one_core(images or 0)
+    if name != "multi_worker" and devices == ["CPU:0"] and images and width:
+        _leave_each_operation_one_core(images, width)
     if name == "one_device":
         return tf.distribute.OneDeviceStrategy(devices[0])
     if name == "mirrored":
@@ -53,11 +54,6 @@ def make_strategy(
         return tf.distribute.MultiWorkerMirroredStrategy()
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
         raise ValueError(f"The workers of TF_CONFIG do not come together: {error}") from error
-
-
-def cores() -> int:
-    """The processor's cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def parts_at_once() -> int:
@@ -117,8 +113,8 @@ def _split_cpu(count: int) -> list[str]:
     return [f"CPU:{i}" for i in range(count)]
 
 
-def _leave_each_operation_one_core(images: int) -> None:
-    if cores() > _MOST_PARTS or images < _IMAGES_OF_A_PART * cores():
+def _leave_each_operation_one_core(images: int, width: int) -> None:
+    if images < _IMAGES_OF_A_PART * cores() or width * cores() > _CORES_TIMES_WIDTH:
         return
     # Too late: all is computed as elsewhere.
     with contextlib.suppress(RuntimeError):

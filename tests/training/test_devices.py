@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 
 from glow_tf.training import devices
-from glow_tf.training.devices import cores, make_strategy
+from glow_tf.training.cores import cores
+from glow_tf.training.devices import make_strategy
 
 # tests/conftest.py has split the CPU into so many.
 CPUS = 4
@@ -130,11 +131,12 @@ print(parts_at_once())
         (None, 8, 64, False, 2),
         (None, 7, 64, False, 1),
         (None, None, 64, False, 1),
-        (None, 64, 512, False, 1),
+        (None, 64, 512, False, 2),
+        (None, 64, 513, False, 1),
         (2, 64, 64, False, 1),
         (None, 64, 64, True, 1),
     ],
-    ids=["narrow", "few images", "images not known", "wide", "replicas", "too late"],
+    ids=["narrow", "few images", "images not known", "wide", "too wide", "replicas", "too late"],
 )
 def test_narrow_networks_are_computed_in_parts(replicas, images, width, begun, parts):
     command = [sys.executable, "-c", PARTS, json.dumps([replicas, images, width, begun])]
