@@ -19,7 +19,7 @@ $(INSTALLED): requirements.txt pyproject.toml
 
 install: $(INSTALLED)  ## Creates the virtual environment.
 
-run: $(INSTALLED)  ## Trains the quick-start model, about five minutes on two cores.
+run: $(INSTALLED)  ## Trains the quick-start model, three to five minutes on two cores.
 	$(BIN)/python -m glow_tf.main --flagfile=flags/quickstart.flags
 
 lint: $(INSTALLED)
