@@ -119,10 +119,9 @@ class Coupling(base.Bijector):
             s += 2
             log_scale, scale, slope = tf.math.log_sigmoid(s), tf.sigmoid(s), tf.sigmoid(-s)
         else:
-            log_scale, scale, slope = s, tf.exp(s), tf.ones([], s.dtype)
+            log_scale, scale, slope = s, tf.exp(s), tf.ones_like(s)
         if self._mask == "checkerboard":
-            changed = 1 - self._first(s)
-            shift, log_scale, slope = shift * changed, log_scale * changed, slope * changed
+            shift, log_scale, slope = (self._masked(part) for part in (shift, log_scale, slope))
             scale = tf.exp(log_scale)
         return shift, log_scale, scale, slope
 

@@ -138,7 +138,7 @@ print(parts_at_once())
     ],
     ids=["narrow", "few images", "images not known", "wide", "too wide", "replicas", "too late"],
 )
-def test_narrow_networks_are_computed_in_parts(replicas, images, width, begun, parts):
+def test_a_batch_is_computed_in_parts_where_that_pays(replicas, images, width, begun, parts):
     command = [sys.executable, "-c", PARTS, json.dumps([replicas, images, width, begun])]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
