@@ -73,8 +73,12 @@ def _with_indicator(x: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
 def _patches(padded: tf.Tensor, size: tuple[int, int], positions: tuple[int, int]) -> tf.Tensor:
     """What a kernel of `size` sees of `padded`, [B, h, w, C], at each position: [B * H * W, size * C]."""
     (rows, columns), (height, width) = size, positions
-    seen = [padded[:, i : i + height, j : j + width] for i in range(rows) for j in range(columns)]
-    return tf.reshape(tf.concat(seen, axis=-1), [-1, rows * columns * padded.shape[-1]])
+    # First what a row of the kernel sees, then all rows, whose slices are longer. Not by indices: the gradient of that
+    # takes about as long as the product with the patches, and the one of `tf.slice` a fifth.
+    across = [tf.slice(padded, [0, 0, j, 0], [-1, -1, width, -1]) for j in range(columns)]
+    across = tf.concat(across, axis=-1)
+    seen = tf.concat([tf.slice(across, [0, i, 0, 0], [-1, height, -1, -1]) for i in range(rows)], axis=-1)
+    return tf.reshape(seen, [-1, rows * columns * padded.shape[-1]])
 
 
 def _only_cpus() -> bool:
