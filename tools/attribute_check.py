@@ -30,7 +30,7 @@ flags.DEFINE_integer("epochs", 30, "Passes of the classifier over its images.", 
 
 def main() -> None:
     """Trains the classifier, moves the images, and prints the table."""
-    flow = common.load_flow()
+    flow = common.load_flow(many=True)
     directions = Directions.load(FLAGS.attributes or "attributes.npz", flow.config.dimensions)
     if FLAGS.names:
         directions = directions.only(FLAGS.names)

@@ -23,7 +23,7 @@ common.define(*common.MODEL_FLAGS, *common.DATA_FLAGS, "table", "names", "limit"
 
 def main() -> None:
     """Writes the directions and prints how many images each is from."""
-    flow = common.load_flow()
+    flow = common.load_flow(many=True)
     source = common.load_data(flow)
     attributes = load_attributes(source, "train", FLAGS.table)
     if FLAGS.names:

@@ -26,7 +26,7 @@ from glow_tf.config import GRADIENTS
 from glow_tf.latent import plots
 from glow_tf.models import cost, presets
 from glow_tf.models.storage import whole
-from glow_tf.training.benchmark import PEAK, alternate_with_products, bound, folder_rate, passes
+from glow_tf.training.benchmark import PEAK, alternate_with_products, bound, folder_rate
 from glow_tf.training.devices import make_strategy
 from glow_tf.training.progress import rate_text
 from tools import common, fresh, peers
@@ -61,13 +61,13 @@ def main() -> None:
             for reason in missing.values():
                 print(f"{reason}\n")
         # What main does with cores and GPUs, it does to the whole process.
-        command = [sys.executable, "-m", "tools.updates", json.dumps({**sizes, "batch_size": batch})]
-        updates = stack.enter_context(peers.Worker("glow_tf", command, gpus=not FLAGS.compare)).functions()
+        command = [sys.executable, "-m", "tools.workloads", json.dumps({**sizes, "batch_size": batch})]
+        ours = stack.enter_context(peers.Worker("glow_tf", command, gpus=not FLAGS.compare)).functions()
         counted = {kind: cost.products(config, batch, kind) for kind in cost.PASSES}
         # So that this process leaves the other one some of a GPU's memory.
         make_strategy("one_device")
         theirs = {f"{name}: {workload}": f for name, work in others.items() for workload, f in work.items()}
-        functions = {**updates, **passes(config, batch), **theirs}
+        functions = {**ours, **theirs}
         products = {PEAK, *itertools.chain(*counted.values())}
         seconds, alone = alternate_with_products(functions, products, FLAGS.repeats)
     results = _beside_products(batch, seconds, counted, alone)

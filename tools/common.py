@@ -12,10 +12,13 @@ import absl.logging
 import numpy as np
 from absl import app, flags
 
+from glow_tf.config import Steps
 from glow_tf.data import Source, load_images, load_source, recipe, split_batches
 from glow_tf.latent.attributes import SCALE
+from glow_tf.latent.codec import default_batch_size
 from glow_tf.models import storage
 from glow_tf.models.flow import Flow
+from glow_tf.models.parts import leave_each_operation_one_core
 from glow_tf.training import directory as model_directory
 from glow_tf.training.config import TrainingConfig
 
@@ -124,12 +127,20 @@ def call(main: Callable[[], None], argv: list[str]) -> None:
         raise SystemExit(1) from error
 
 
-def load_flow() -> Flow:
+def load_flow(*, many: bool = False) -> Flow:
     """The model of --model_dir.
+
+    Args:
+      many: whether the tool works on whole batches, of which cores take a part each where that pays; see
+        `glow_tf.models.parts`.
 
     Raises:
       ValueError: if it is one of flat vectors, which have no picture.
     """
+    config = storage.load_config(FLAGS.model_dir)
+    if many and config.name == "glow":
+        width = max(layer.width for layer in config.layers if isinstance(layer, Steps))
+        leave_each_operation_one_core(FLAGS.batch_size or default_batch_size(config), width)
     flow = storage.load(FLAGS.model_dir, weights=FLAGS.weights)
     if len(flow.config.image_shape) != 3:
         raise ValueError("This is a model of flat vectors, which have no picture; use glow_tf.load(...) in Python.")

@@ -31,9 +31,9 @@ flags.DEFINE_integer("round_trip", 100, "First images that are encoded and decod
 
 def main() -> None:
     """Prints the figures and writes the CSV."""
-    flow = common.load_flow()
+    flow = common.load_flow(many=True)
     source = common.load_data(flow)
-    batch_size = FLAGS.batch_size or default_batch_size(flow)
+    batch_size = FLAGS.batch_size or default_batch_size(flow.config)
     print(f"{source.describe()}\n{FLAGS.split} split, {FLAGS.weights} weights", flush=True)
     batches = batches_with_rows(source, FLAGS.split, batch_size, common.limit())
     count = min(source.sizes[FLAGS.split], common.limit() or source.sizes[FLAGS.split])

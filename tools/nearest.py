@@ -26,7 +26,7 @@ flags.DEFINE_integer("neighbours", 3, "Training images shown for each sample and
 
 def main() -> None:
     """Writes the PNG and prints the distances."""
-    flow = common.load_flow()
+    flow = common.load_flow(many=True)
     source = common.load_data(flow)
     codec = Codec(flow, FLAGS.batch_size)
     count = FLAGS.num or 8

@@ -26,7 +26,7 @@ def main() -> None:
     """Scores both data sets, draws the histograms and prints the AUROC."""
     if not FLAGS.outliers:
         raise ValueError("--outliers names the data set to tell from the model's own, such as svhn_cropped.")
-    flow = common.load_flow()
+    flow = common.load_flow(many=True)
     if flow.config.conditional:
         print("This model is conditional: images of the other data set are scored with the labels they have there.")
     own = common.load_data(flow)
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def _scores(scorer: Scorer, source: Source) -> Scores:
-    batch_size = FLAGS.batch_size or default_batch_size(scorer.flow)
+    batch_size = FLAGS.batch_size or default_batch_size(scorer.flow.config)
     return scorer(split_batches(source, FLAGS.split, batch_size, common.limit()).as_numpy_iterator(), seed=FLAGS.seed)
 
 

@@ -52,7 +52,7 @@ def _features(flow: Flow, source, split: str) -> dict[str, np.ndarray]:
 
     found: dict[str, list[np.ndarray]] = {}
     count = 0
-    for batch in split_batches(source, split, FLAGS.batch_size or default_batch_size(flow)).as_numpy_iterator():
+    for batch in split_batches(source, split, FLAGS.batch_size or default_batch_size(flow.config)).as_numpy_iterator():
         rows = {
             "labels": batch["labels"],
             **{name: value.numpy() for name, value in represent(batch["images"]).items()},

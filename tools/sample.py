@@ -18,7 +18,7 @@ flags.DEFINE_integer("columns", None, "Columns of the grid; by default about as 
 
 def main() -> None:
     """Draws the images and writes the PNG."""
-    flow = common.load_flow()
+    flow = common.load_flow(many=True)
     count = FLAGS.num or 64
     sampler = Sampler(
         flow,
@@ -26,7 +26,7 @@ def main() -> None:
         temperature=FLAGS.temperature,
         labels=common.sample_labels(flow, count),
         seed=FLAGS.seed,
-        batch_size=FLAGS.batch_size or default_batch_size(flow),
+        batch_size=FLAGS.batch_size or default_batch_size(flow.config),
     )
     images = sampler()
     output = FLAGS.output or "samples.png"

@@ -19,7 +19,7 @@ flags.DEFINE_list("temperatures", [str(t) for t in TEMPERATURES], "Factors on th
 
 def main() -> None:
     """Draws the grid and writes the PNG."""
-    flow = common.load_flow()
+    flow = common.load_flow(many=True)
     temperatures = common.numbers("temperatures")
     count = FLAGS.num or 6
     labels = common.sample_labels(flow, count)

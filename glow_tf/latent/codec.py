@@ -1,22 +1,25 @@
 """Images to latents and back, for arrays of any length."""
 
+import functools
 import math
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
 
+from glow_tf.config import ModelConfig
 from glow_tf.models.flow import Flow
 from glow_tf.models.inverses import InverseCache
+from glow_tf.models.parts import in_parts
 
 # Numbers of an image times images: what a batch holds by default. 64 images at 64x64x3, 4 at 256x256x3.
 _BATCH_NUMBERS = 4 * 256 * 256 * 3
 _LARGEST_BATCH = 64
 
 
-def default_batch_size(flow: Flow) -> int:
+def default_batch_size(config: ModelConfig) -> int:
     """Images at once that use a machine well and fit its memory."""
-    return max(1, min(_LARGEST_BATCH, _BATCH_NUMBERS // flow.config.dimensions))
+    return max(1, min(_LARGEST_BATCH, _BATCH_NUMBERS // config.dimensions))
 
 
 class Codec:
@@ -29,10 +32,10 @@ class Codec:
 
     def __init__(self, flow: Flow, batch_size: int | None = None):
         self.flow = flow
-        self.batch_size = batch_size or default_batch_size(flow)
-        self._encode = tf.function(flow.encode, autograph=False)
-        inverses = InverseCache(flow)
-        self._decode = tf.function(lambda z, labels: flow.decode(z, labels, inverses()), autograph=False)
+        self.batch_size = batch_size or default_batch_size(flow.config)
+        self._inverses = InverseCache(flow)
+        self._encode = tf.function(self._encode_batch, autograph=False)
+        self._decode = tf.function(self._decode_batch, autograph=False)
 
     def encode(self, images: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
         """Latents [N, D] float32 of images [N, H, W, C] uint8; with `labels` [N] for a conditional model."""
@@ -41,6 +44,12 @@ class Codec:
     def decode(self, z: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
         """Images [N, H, W, C] uint8 of latents [N, D]; with `labels` [N] for a conditional model."""
         return self._in_batches(self._decode, np.asarray(z, self.flow.dtype.as_numpy_dtype), labels)
+
+    def _encode_batch(self, images, labels):
+        return in_parts(self.flow.encode, images, labels)
+
+    def _decode_batch(self, z, labels):
+        return in_parts(functools.partial(self.flow.decode, inverses=self._inverses()), z, labels)
 
     def _in_batches(self, function: Callable, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
         values, count = np.asarray(values), len(values)

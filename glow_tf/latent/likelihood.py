@@ -1,6 +1,7 @@
 """The likelihood of single images: plain, in parts, and as an importance-weighted bound."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterable, Mapping
 
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from glow_tf.models import health, quantization
 from glow_tf.models.flow import Flow
+from glow_tf.models.parts import in_parts
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -109,6 +111,9 @@ class Scorer:
 
     def _score_batch(self, images, labels, seed):
         x = quantization.dequantize_each(images, self.flow.config.n_bits, seed, self.flow.dtype)
+        return in_parts(self._scores, x, labels)
+
+    def _scores(self, x, labels):
         scores, z = likelihood_parts(self.flow, x, labels)
         base = self.flow.base(tf.zeros([], z.dtype), 1.0)
         return {**scores, "latent_nats": tf.reduce_mean(base.log_prob(z), axis=-1)}
@@ -122,7 +127,9 @@ def round_trips(flow: Flow, batches: Iterable[Mapping[str, np.ndarray]]) -> np.n
 
     def errors_of(images, labels):
         x = quantization.bin_centers(images, flow.config.n_bits, flow.dtype)
-        return health.round_trip_errors(flow, x, labels if flow.config.conditional else None)
+        return in_parts(
+            functools.partial(health.round_trip_errors, flow), x, labels if flow.config.conditional else None
+        )
 
     errors = tf.function(errors_of, autograph=False, reduce_retracing=True)
     return np.concatenate([errors(batch["images"], tf.cast(batch["labels"], tf.int32)).numpy() for batch in batches])

@@ -1,10 +1,13 @@
 """Samples in batches, for more images than fit at once."""
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
 from glow_tf.models.flow import Flow
 from glow_tf.models.inverses import InverseCache
+from glow_tf.models.parts import in_parts
 from glow_tf.models.seeds import stateless_seed
 
 
@@ -55,4 +58,5 @@ class Sampler:
         return np.concatenate(batches)[: self._count]
 
     def _sample(self, temperature, labels, seed):
-        return self._flow.sample(self._batch_size, temperature, labels, seed, self._inverses())
+        z = self._flow.sample_latents(self._batch_size, temperature, labels, seed)
+        return in_parts(functools.partial(self._flow.decode, inverses=self._inverses()), z, labels)

@@ -209,7 +209,6 @@ class Flow(tf.Module):
         temperature: float | tf.Tensor = 1.0,
         labels: tf.Tensor | None = None,
         seed: int | tf.Tensor = 0,
-        inverses: Mapping[int, tf.Tensor] | None = None,
     ) -> tf.Tensor:
         """Draws images, [n, H, W, C] uint8.
 
@@ -218,14 +217,17 @@ class Flow(tf.Module):
           temperature: the factor on the latents' standard deviation; the paper's figures use 0.7.
           labels: int scalar or [n], for a conditional model; by default the classes in turn.
           seed: an int, or a stateless seed of shape [2].
-          inverses: as for `bijector`.
         """
         if labels is None and self.config.conditional:
             labels = tf.range(n) % self.config.num_classes
-        labels = self._check_label_count(labels, n)
-        latents = self.latent_distribution(labels, temperature)
-        z = latents.sample([] if latents.batch_shape.rank else n, seed=stateless_seed(seed))
-        return self.decode(z, labels, inverses)
+        return self.decode(self.sample_latents(n, temperature, labels, seed), labels)
+
+    def sample_latents(
+        self, n: int, temperature: float | tf.Tensor, labels: tf.Tensor | None, seed: int | tf.Tensor
+    ) -> tf.Tensor:
+        """Draws latents, [n, D]; the arguments as for `sample`."""
+        latents = self.latent_distribution(self._check_label_count(labels, n), temperature)
+        return latents.sample([] if latents.batch_shape.rank else n, seed=stateless_seed(seed))
 
     def class_logits(self, z: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
         """The classifier's logits [B, num_classes], from latents `z`: [B, D] encoded with the same `labels`.

@@ -34,7 +34,7 @@ def load(path: str | os.PathLike, *, weights: str = "ema") -> Flow:
     """
     if weights not in ("ema", "raw"):
         raise ValueError(f"weights={weights!r} is not 'ema' or 'raw'.")
-    directory = PRETRAINED if os.fspath(path) == "pretrained" else pathlib.Path(path)
+    directory = _directory(path)
     if is_saved_model(directory):
         return _load_saved_model(directory)
     flow = Flow(load_config(directory))
@@ -88,25 +88,30 @@ def checkpoint_paths(directory: str | os.PathLike) -> dict[int, str]:
     return {step: str(folder / f"ckpt-{step}") for step in steps}
 
 
-def load_config(directory: str | os.PathLike) -> ModelConfig:
-    """The model's config in a model directory or a SavedModel.
+def load_config(path: str | os.PathLike) -> ModelConfig:
+    """The config of the model that `load` takes the same path of.
 
     Raises:
       FileNotFoundError: if there is none.
       ValueError: if it cannot be read, or the SavedModel is not of this package.
     """
+    directory = _directory(path)
     if is_saved_model(directory):
-        file = pathlib.Path(directory) / "assets" / CONFIG_FILE
+        file = directory / "assets" / CONFIG_FILE
         if not file.is_file():
             raise ValueError(f"{directory} is a SavedModel, but not one that this package has exported.")
     else:
-        file = pathlib.Path(directory) / CONFIG_FILE
+        file = directory / CONFIG_FILE
     if not file.is_file():
         raise FileNotFoundError(f"{directory} is no model directory: it has no {CONFIG_FILE}.")
     try:
         return ModelConfig.from_json(file.read_text())
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
+
+
+def _directory(path: str | os.PathLike) -> pathlib.Path:
+    return PRETRAINED if os.fspath(path) == "pretrained" else pathlib.Path(path)
 
 
 def save_config(config: ModelConfig, directory: str | os.PathLike) -> None:

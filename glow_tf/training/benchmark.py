@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from glow_tf.config import ModelConfig
 from glow_tf.data import load_source, pipeline_rate, train_batches
+from glow_tf.latent.likelihood import Scorer
 from glow_tf.latent.sampling import Sampler
 from glow_tf.models.cost import Product
 from glow_tf.models.flow import Flow
@@ -35,11 +36,9 @@ def passes(config: ModelConfig, batch_size: int) -> dict[str, Callable[[], np.nd
     """
     flow = Flow(config)
     images = np.random.default_rng(0).integers(0, 256, [batch_size, *config.image_shape], np.uint8)
-    images = tf.constant(images)
-    labels = tf.range(batch_size) % config.num_classes if config.conditional else None
-    bits_per_dim = tf.function(lambda: flow.bits_per_dim(images, labels), autograph=False)
-    sampler = Sampler(flow, batch_size, temperature=0.7, batch_size=batch_size)
-    return {"likelihood": lambda: bits_per_dim().numpy(), "sample": sampler}
+    batch = {"images": images, "labels": np.arange(batch_size) % max(1, config.num_classes)}
+    scorer, sampler = Scorer(flow), Sampler(flow, batch_size, temperature=0.7, batch_size=batch_size)
+    return {"likelihood": lambda: scorer([batch]).bits_per_dim, "sample": sampler}
 
 
 def alternate(functions: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:

@@ -1,18 +1,13 @@
 """The devices a run uses."""
 
-import contextlib
 import json
 import os
 
 import tensorflow as tf
 
-from glow_tf.training.cores import cores
+from glow_tf.models.parts import leave_each_operation_one_core
 
 STRATEGIES = ("mirrored", "multi_worker", "tpu", "one_device")
-# A batch is computed in parts, one for each core, where there are so many images for each, and cores times width is no
-# more than this: the wider the networks, the longer their operations and the more there is to add up after the parts.
-_IMAGES_OF_A_PART = 4
-_CORES_TIMES_WIDTH = 1024
 
 
 def make_strategy(
@@ -20,9 +15,7 @@ def make_strategy(
 ) -> tf.distribute.Strategy:
     """The strategy that distributes batches.
 
-    On a CPU, many operations are too short to be shared by cores. Where there are images enough, TensorFlow is told to
-    compute each on one core: for a training step whose cores take a part of the batch each, as many as `parts_at_once`
-    says. That has an effect before TensorFlow has begun to work.
+    With one CPU, each operation is left one core where that pays, see `glow_tf.models.parts`.
 
     Args:
       name: `mirrored`, all GPUs of this machine, or its CPU where there is none; `multi_worker`, those of all machines
@@ -43,8 +36,8 @@ def make_strategy(
     if name == "tpu":
         return _tpu()
     devices = _devices(num_replicas, splits_cpu=name == "mirrored")
-    if name != "multi_worker" and devices == ["CPU:0"] and images and width:
-        _leave_each_operation_one_core(images, width)
+    if name != "multi_worker" and len(devices) == 1 and images and width:
+        leave_each_operation_one_core(images, width)
     if name == "one_device":
         return tf.distribute.OneDeviceStrategy(devices[0])
     if name == "mirrored":
@@ -54,14 +47,6 @@ def make_strategy(
         return tf.distribute.MultiWorkerMirroredStrategy()
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
         raise ValueError(f"The workers of TF_CONFIG do not come together: {error}") from error
-
-
-def parts_at_once() -> int:
-    """In how many parts, computed at the same time, a device takes a batch.
-
-    One for each core, if `make_strategy` has left each operation one core; else 1.
-    """
-    return cores() if tf.config.threading.get_intra_op_parallelism_threads() == 1 else 1
 
 
 def check_tf_config(text: str | None) -> None:
@@ -111,14 +96,6 @@ def _split_cpu(count: int) -> list[str]:
         except RuntimeError as error:
             raise ValueError(f"The CPU cannot be split into {count} once TensorFlow has begun to work.") from error
     return [f"CPU:{i}" for i in range(count)]
-
-
-def _leave_each_operation_one_core(images: int, width: int) -> None:
-    if images < _IMAGES_OF_A_PART * cores() or width * cores() > _CORES_TIMES_WIDTH:
-        return
-    # Too late: all is computed as elsewhere.
-    with contextlib.suppress(RuntimeError):
-        tf.config.threading.set_intra_op_parallelism_threads(1)
 
 
 def _tpu() -> tf.distribute.Strategy:

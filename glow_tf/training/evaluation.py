@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from glow_tf.latent.likelihood import likelihood_parts
 from glow_tf.models.flow import Flow
-from glow_tf.training.devices import parts_at_once
+from glow_tf.models.parts import in_parts
 from glow_tf.training.loss import label_losses
 from glow_tf.training.workers import Workers
 
@@ -80,10 +80,11 @@ class Evaluator:
     def _distributed_batch(self, batch):
         def on_replica(batch):
             # The last batch may leave a replica without images, which is no input for a convolution.
-            count, at_once = tf.shape(batch["x"])[0], parts_at_once()
-            missing = tf.where(count > 0, -count % at_once, at_once)
-            padded = tf.nest.map_structure(lambda t: tf.pad(t, [[0, missing], *[[0, 0]] * (t.shape.rank - 1)]), batch)
-            parts = self._in_parts(padded, at_once) if at_once > 1 else self._of_images(padded)
+            x, labels = batch["x"], batch["labels"]
+            count = tf.shape(x)[0]
+            missing = tf.where(count > 0, 0, 1)
+            x, labels = (tf.pad(t, [[0, missing], *[[0, 0]] * (t.shape.rank - 1)]) for t in (x, labels))
+            parts = in_parts(self._of_images, x, labels)
             return {name: part[:count] for name, part in parts.items()}
 
         parts = self._strategy.run(on_replica, args=(batch,))
@@ -91,27 +92,9 @@ class Evaluator:
         local = {name: self._strategy.experimental_local_results(part) for name, part in parts.items()}
         return [dict(zip(local, values, strict=True)) for values in zip(*local.values(), strict=True)]
 
-    def _of_images(self, batch) -> dict[str, tf.Tensor]:
+    def _of_images(self, x, labels) -> dict[str, tf.Tensor]:
         """`bits_per_dim`, its parts, and `label_error` where there is a classifier, [B] each."""
-        parts, z = likelihood_parts(self._flow, batch["x"], batch["labels"])
+        parts, z = likelihood_parts(self._flow, x, labels)
         if self._flow.config.classifier:
-            parts["label_error"] = label_losses(self._flow, z, batch["labels"])["label_error"]
+            parts["label_error"] = label_losses(self._flow, z, labels)["label_error"]
         return parts
-
-    def _in_parts(self, batch, count: int) -> dict[str, tf.Tensor]:
-        """What `_of_images` returns, from `count` equal parts of a batch, which are computed at the same time."""
-        names: list[str] = []
-
-        def of_part(batch):
-            values = self._of_images(batch)
-            names[:] = values
-            return tf.stack([tf.cast(value, self._flow.dtype) for value in values.values()])
-
-        values = tf.map_fn(
-            of_part,
-            tf.nest.map_structure(lambda t: tf.reshape(t, [count, -1, *t.shape[1:]]), batch),
-            fn_output_signature=tf.TensorSpec([None, None], self._flow.dtype),
-            parallel_iterations=count,
-        )
-        values = tf.reshape(tf.transpose(values, [1, 0, 2]), [len(names), -1])
-        return dict(zip(names, tf.unstack(values), strict=True))

@@ -6,8 +6,8 @@ import tensorflow as tf
 
 from glow_tf.config import ModelConfig
 from glow_tf.models.flow import Flow
+from glow_tf.models.parts import parts_at_once
 from glow_tf.training.config import TrainingConfig
-from glow_tf.training.devices import parts_at_once
 from glow_tf.training.loss import losses
 from glow_tf.training.optimizer import Adam, Adamax
 

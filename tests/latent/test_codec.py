@@ -10,8 +10,11 @@ from tests.latent import models
 
 
 @pytest.mark.parametrize("name", models.CONFIGS)
-@pytest.mark.parametrize(("count", "batch_size"), [(5, 2), (4, 4), (3, 64), (1, None)])
-def test_images_come_back_whatever_the_batch(name, count, batch_size):
+@pytest.mark.parametrize(
+    ("count", "batch_size", "at_once"), [(5, 2, 1), (4, 4, 1), (3, 64, 1), (1, None, 1), (4, 4, 3), (1, None, 2)]
+)
+def test_images_come_back_whatever_the_batch(monkeypatch, name, count, batch_size, at_once):
+    monkeypatch.setattr("glow_tf.models.parts.parts_at_once", lambda: at_once)
     flow, pictures, labels = models.flow(name), models.images(count, name), models.labels(count, name)
     codec = Codec(flow, batch_size)
     z = codec.encode(pictures, labels)
@@ -38,7 +41,7 @@ def test_what_does_not_fit():
 
 
 def test_the_default_batch_fits_the_size():
-    assert default_batch_size(models.flow()) == 64
+    assert default_batch_size(models.flow().config) == 64
 
 
 def test_latents_are_drawn_from_the_base():

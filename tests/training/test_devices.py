@@ -1,16 +1,12 @@
 """Strategies by name, and one clear line where the devices are not there."""
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import pytest
 import tensorflow as tf
 
 from glow_tf.training import devices
-from glow_tf.training.cores import cores
 from glow_tf.training.devices import make_strategy
 
 # tests/conftest.py has split the CPU into so many.
@@ -108,39 +104,3 @@ def test_no_tpu(monkeypatch):
         make_strategy("tpu")
     assert "\n" not in str(error.value)
     assert "--strategy=mirrored" in str(error.value)
-
-
-# What TensorFlow does with its threads is settled before it computes: each of these needs a process of its own.
-PARTS = """
-import json, os, sys
-import tensorflow as tf
-from glow_tf.training.devices import make_strategy, parts_at_once
-replicas, images, width, begun = json.loads(sys.argv[1])
-os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
-if begun:
-    tf.zeros([])
-make_strategy("mirrored", replicas, images=images, width=width)
-print(parts_at_once())
-"""
-
-
-@pytest.mark.skipif(cores() < 2 or not hasattr(os, "sched_setaffinity"), reason="needs two cores, and to choose them")
-@pytest.mark.parametrize(
-    ("replicas", "images", "width", "begun", "parts"),
-    [
-        (None, 8, 64, False, 2),
-        (None, 7, 64, False, 1),
-        (None, None, 64, False, 1),
-        (None, 64, 512, False, 2),
-        (None, 64, 513, False, 1),
-        (2, 64, 64, False, 1),
-        (None, 64, 64, True, 1),
-    ],
-    ids=["narrow", "few images", "images not known", "wide", "too wide", "replicas", "too late"],
-)
-def test_a_batch_is_computed_in_parts_where_that_pays(replicas, images, width, begun, parts):
-    command = [sys.executable, "-c", PARTS, json.dumps([replicas, images, width, begun])]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert int(done.stdout) == parts

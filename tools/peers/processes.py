@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 
-from glow_tf.training.cores import cores
+from glow_tf.models.cores import cores
 from tools.peers.model import Model
 
 # For each peer the packages it needs, its own first.
