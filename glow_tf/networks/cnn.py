@@ -4,6 +4,7 @@
 learned scale. The 3x3 convolutions see an indicator of the border.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -38,21 +39,27 @@ def tensors(parameters: dict[str, Any]) -> dict[str, Any]:
 
 
 def apply(tensors: dict[str, Any], x: tf.Tensor, normalize: p.Normalize = p.actnorm) -> tf.Tensor:
-    """[B, H, W, inputs] to [B, H, W, outputs], with the tensors of one network.
+    """[B, H, W, inputs] to [B, H, W, outputs], with the tensors of one network."""
+    h = x
+    for number in (1, 2):
+        kernel, actnorm = tensors[f"conv{number}"]["kernel"], tensors[f"actnorm{number}"]
+        if normalize is p.actnorm and _folds(kernel, h):
+            h = convolve(h, *_folded(kernel, actnorm), activation=tf.nn.relu)
+        else:
+            h = tf.nn.relu(normalize(actnorm, convolve(h, kernel)))
+    return p.actnorm(tensors["conv3"], convolve(h, tensors["conv3"]["kernel"]))
 
-    Where every actnorm is the usual one, its scale and bias go into the convolution before it, conv(x) * s + b * s =
-    conv'(x) + b', of which one operation computes convolution, bias and ReLU.
-    """
-    if normalize is not p.actnorm:
-        h = tf.nn.relu(normalize(tensors["actnorm1"], convolve(x, tensors["conv1"]["kernel"])))
-        h = tf.nn.relu(normalize(tensors["actnorm2"], convolve(h, tensors["conv2"]["kernel"])))
-        return p.actnorm(tensors["conv3"], convolve(h, tensors["conv3"]["kernel"]))
-    h = convolve(x, *_folded(tensors["conv1"]["kernel"], tensors["actnorm1"]), activation=tf.nn.relu)
-    h = convolve(h, *_folded(tensors["conv2"]["kernel"], tensors["actnorm2"]), activation=tf.nn.relu)
-    return convolve(h, *_folded(tensors["conv3"]["kernel"], tensors["conv3"]))
+
+def _folds(kernel: tf.Tensor, x: tf.Tensor) -> bool:
+    """Whether scaling the kernel takes less than scaling what comes out of its convolution with `x`."""
+    positions = (x.shape[0] or 1) * x.shape[1] * x.shape[2]
+    return positions > math.prod(kernel.shape[:-1])
 
 
 def _folded(kernel: tf.Tensor, actnorm: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Kernel and bias of the convolution that does what `kernel` and then `actnorm` do."""
+    """Kernel and bias of the convolution that does what `kernel` and then `actnorm` do.
+
+    conv(x) * s + b * s = conv'(x) + b', of which one operation computes convolution, bias and ReLU.
+    """
     scale = tf.exp(actnorm["log_scale"])
     return kernel * scale, actnorm["bias"] * scale

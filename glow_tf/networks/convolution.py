@@ -42,12 +42,12 @@ def convolve(
         return tf.reshape(activation(_biased(flat, bias)), [-1, *x.shape[1:-1], outputs])
     if inputs == channels:
         return activation(_biased(tf.nn.conv2d(x, kernel, strides=1, padding="SAME"), bias))
-    if channels <= outputs:
-        padded = _with_indicator(x, size)
-        if outputs < _CHANNELS_FOR_PATCHES or not _only_cpus():
-            return activation(_biased(tf.nn.conv2d(padded, kernel, strides=1, padding="VALID"), bias))
-        flat = tf.matmul(_patches(padded, size, x.shape[1:3]), tf.reshape(kernel, [-1, outputs]))
+    if _multiplies_patches(x, outputs):
+        seen = _patches(_with_indicator(x, size), size, x.shape[1:3])
+        flat = tf.matmul(seen, tf.reshape(kernel, [-1, outputs]))
         return tf.reshape(activation(_biased(flat, bias)), [-1, *x.shape[1:3], outputs])
+    if channels <= outputs:
+        return activation(_biased(tf.nn.conv2d(_with_indicator(x, size), kernel, strides=1, padding="VALID"), bias))
     # What is the same for every image joins the smaller side, here the output.
     kernel, of_indicator = tf.split(kernel, [channels, 1], axis=2)
     constant = border_response(of_indicator, x.shape[1], x.shape[2])
@@ -81,8 +81,14 @@ def _patches(padded: tf.Tensor, size: tuple[int, int], positions: tuple[int, int
     return tf.reshape(seen, [-1, rows * columns * padded.shape[-1]])
 
 
-def _only_cpus() -> bool:
-    return all(device.device_type == "CPU" for device in tf.config.list_logical_devices())
+def _multiplies_patches(x: tf.Tensor, outputs: int) -> bool:
+    """Whether a product with patches of `x` is faster than a convolution."""
+    if any(device.device_type != "CPU" for device in tf.config.list_logical_devices()):
+        return False
+    if x.shape[-1] <= outputs:
+        return outputs >= _CHANNELS_FOR_PATCHES
+    # The patches are fewer numbers then than the kernel, of which a convolution makes a copy.
+    return (x.shape[0] or 1) * x.shape[1] * x.shape[2] <= outputs
 
 
 def _biased(y: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:
