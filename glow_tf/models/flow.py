@@ -63,14 +63,16 @@ class Flow(tf.Module):
         *,
         network_dtype: tf.DType | None = None,
         inverses: Mapping[int, tf.Tensor] | None = None,
+        gradient: str | None = None,
     ) -> bijectors.MultiScale:
         """The bijector from preprocessed images [H, W, C] to latents [D].
 
         Args:
           labels, network_dtype: as for `distribution`.
           inverses: those of the 1x1 convolutions, as an `InverseCache` has them; computed where they are not given.
+          gradient: `reversible` or `stored` in place of the config's, or `none` for results nobody differentiates.
         """
-        options = {"gradient": self.config.gradient, "network_dtype": network_dtype}
+        options = {"gradient": gradient or self.config.gradient, "network_dtype": network_dtype}
         options["labels"] = self._check_labels(labels)
         parts = [
             layers.bijector(layer, shape, parameters, inverse_weight=(inverses or {}).get(i), **options)
@@ -201,14 +203,11 @@ class Flow(tf.Module):
         if z.shape.rank is None or z.shape[-1] != self.config.dimensions:
             raise ValueError(f"Latents must have shape [B, {self.config.dimensions}]; these have {z.shape}.")
         labels = self._check_label_count(labels, tf.size(z) // self.config.dimensions)
-        return quantization.to_images(self.bijector(labels, inverses=inverses).inverse(z), self.config.n_bits)
+        x = self.bijector(labels, inverses=inverses, gradient="none").inverse(z)
+        return quantization.to_images(x, self.config.n_bits)
 
     def sample(
-        self,
-        n: int,
-        temperature: float | tf.Tensor = 1.0,
-        labels: tf.Tensor | None = None,
-        seed: int | tf.Tensor = 0,
+        self, n: int, temperature: float | tf.Tensor = 1.0, labels: tf.Tensor | None = None, seed: int | tf.Tensor = 0
     ) -> tf.Tensor:
         """Draws images, [n, H, W, C] uint8.
 

@@ -69,7 +69,7 @@ def bijector(
       shape: the event shape it takes.
       parameters: a nest like that of `initial_parameters`.
       labels: [n] int32 for a conditional prior, else None.
-      gradient: `reversible` or `stored`.
+      gradient: `reversible`, `stored` or `none`, see `bijectors.Stack`.
       network_dtype: in which coupling networks compute; None: that of the parameters.
       inverse_weight: [K, C, C], the inverses of the 1x1 convolutions of steps, where they are known.
     """
