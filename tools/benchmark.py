@@ -3,8 +3,9 @@
   python -m tools.benchmark --K=8 --L=3 --width=512 --image_size=32 --train_batch_size=16 --compare --plot=benchmark.png
   python -m tools.benchmark --K=32 --L=6 --width=512 --image_size=256 --train_batch_size=1 --output=benchmark.json
 
-A pass over a batch cannot be faster than the matrix products in it, each timed alone at its own shape: that is the
-bound, and `of bound` the share of it that is reached. `of peak` is beside a large product. Floating-point operations
+The bound of a pass over a batch is the time of the matrix products in it, each alone at its own shape on all cores, and
+`of bound` the share of that speed that is reached; only where cores take a part of the batch each, and products are too
+small to be shared, could it be more than 1. `of peak` is beside a large product. Floating-point operations
 are those of glow_tf/models/cost.py. All is timed in turn, products too, and shown are medians: nothing else should run.
 
 --compare times the same work by the packages of tools/peers that are installed, on the CPU, in the same rounds; first

@@ -127,9 +127,7 @@ def round_trips(flow: Flow, batches: Iterable[Mapping[str, np.ndarray]]) -> np.n
 
     def errors_of(images, labels):
         x = quantization.bin_centers(images, flow.config.n_bits, flow.dtype)
-        return in_parts(
-            functools.partial(health.round_trip_errors, flow), x, labels if flow.config.conditional else None
-        )
+        return in_parts(functools.partial(health.round_trip_errors, flow), x, labels)
 
     errors = tf.function(errors_of, autograph=False, reduce_retracing=True)
     return np.concatenate([errors(batch["images"], tf.cast(batch["labels"], tf.int32)).numpy() for batch in batches])

@@ -74,7 +74,7 @@ def alternate_with_products(
 
 
 def bound(counted: collections.Counter[Product], seconds: Mapping[Product, float]) -> float:
-    """Seconds that the products take one after the other: no order of the same products is faster."""
+    """Seconds that the products take one after the other, each on all cores."""
     return sum(number * seconds[product] for product, number in counted.items())
 
 
