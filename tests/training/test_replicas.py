@@ -73,4 +73,8 @@ def test_parts_on_two_replicas_follow_the_curve_of_one():
 
 @pytest.mark.slow
 def test_one_device_is_one_replica():
-    assert run("--strategy=one_device") == run(*replicas(1))
+    (lines, start), (expected_lines, expected_start) = run("--strategy=one_device"), run(*replicas(1))
+    assert lines == expected_lines
+    assert start.keys() == expected_start.keys()
+    for name, value in expected_start.items():
+        np.testing.assert_array_equal(start[name], value, err_msg=name)
