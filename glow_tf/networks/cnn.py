@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from glow_tf.networks import parameters as p
-from glow_tf.networks.convolution import convolve
+from glow_tf.networks.convolution import convolve, positions
 
 _STDDEV = 0.05
 
@@ -52,8 +52,7 @@ def apply(tensors: dict[str, Any], x: tf.Tensor, normalize: p.Normalize = p.actn
 
 def _folds(kernel: tf.Tensor, x: tf.Tensor) -> bool:
     """Whether scaling the kernel takes less than scaling what comes out of its convolution with `x`."""
-    positions = (x.shape[0] or 1) * x.shape[1] * x.shape[2]
-    return positions > math.prod(kernel.shape[:-1])
+    return positions(x) > math.prod(kernel.shape[:-1])
 
 
 def _folded(kernel: tf.Tensor, actnorm: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:

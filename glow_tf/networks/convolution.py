@@ -7,6 +7,8 @@ import tensorflow as tf
 # From so many output channels on, a CPU multiplies patches of the image faster than it convolves: at 512 by 1 to 5 % of
 # all work on 32x32 images, by 2 to 6 % at 256x256; at 256 and fewer it does not.
 _CHANNELS_FOR_PATCHES = 512
+# What a batch of unknown size is taken for: of 1, 4 and 8 what serves batches of 1 to 64 best.
+_FEW_IMAGES = 8
 
 
 def convolve(
@@ -55,6 +57,14 @@ def convolve(
     return activation(tf.nn.conv2d(x, kernel, strides=1, padding="SAME") + constant)
 
 
+def positions(x: tf.Tensor) -> int:
+    """The number of positions B * H * W of `x`: [B, H, W, C], for the choice of the fastest way.
+
+    A batch whose size is not known yet, as in a SavedModel, is taken for one of a few images.
+    """
+    return (x.shape[0] or _FEW_IMAGES) * x.shape[1] * x.shape[2]
+
+
 def border_response(kernel: tf.Tensor, height: int, width: int) -> tf.Tensor:
     """The convolution of the padding's indicator, [1, H, W, C_out]: the same for every image, hence computed once."""
     nothing = tf.zeros([1, height, width, 0], kernel.dtype)
@@ -88,7 +98,7 @@ def _multiplies_patches(x: tf.Tensor, outputs: int) -> bool:
     if x.shape[-1] <= outputs:
         return outputs >= _CHANNELS_FOR_PATCHES
     # The patches are fewer numbers then than the kernel, of which a convolution makes a copy.
-    return (x.shape[0] or 1) * x.shape[1] * x.shape[2] <= outputs
+    return positions(x) <= outputs
 
 
 def _biased(y: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:

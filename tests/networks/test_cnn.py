@@ -7,7 +7,7 @@ from tests.networks.test_convolution import convolve_by_hand
 from tests.tolerances import assert_close
 
 
-@pytest.mark.parametrize("height,width", [(1, 1), (2, 5), (4, 4)])
+@pytest.mark.parametrize("height,width", [(1, 1), (2, 5), (4, 4), (5, 4)])
 def test_by_hand(height, width):
     rng = np.random.default_rng(0)
     p = tf.nest.map_structure(lambda a: a + 0.3 * rng.standard_normal(a.shape), cnn.initial_parameters(rng, 2, 3, 4, 5))

@@ -30,13 +30,13 @@ def convolve_by_hand(x, kernel):
 @hypothesis.given(
     height=st.integers(1, 5),
     width=st.integers(1, 5),
-    channels=st.integers(1, 3),
-    outputs=st.sampled_from([1, 2, 3, 4, 512]),
+    channels=st.sampled_from([1, 2, 3, 40]),
+    outputs=st.sampled_from([1, 2, 3, 4, 36, 512]),
     size=st.sampled_from([(1, 1), (3, 3), (5, 3), (1, 3)]),
     indicator=st.booleans(),
     biased=st.booleans(),
 )
-@hypothesis.settings(max_examples=60)
+@hypothesis.settings(max_examples=100)
 def test_against_loops(height, width, channels, outputs, size, indicator, biased):
     rng = np.random.default_rng(height + 10 * width)
     x = rng.standard_normal([2, height, width, channels])
