@@ -12,7 +12,7 @@ import absl.logging
 import numpy as np
 from absl import app, flags
 
-from glow_tf.config import Steps
+from glow_tf.config import ModelConfig, Steps
 from glow_tf.data import Source, load_images, load_source, recipe, split_batches
 from glow_tf.latent.attributes import SCALE
 from glow_tf.latent.codec import default_batch_size
@@ -137,10 +137,8 @@ def load_flow(*, many: bool = False) -> Flow:
     Raises:
       ValueError: if it is one of flat vectors, which have no picture.
     """
-    config = storage.load_config(FLAGS.model_dir)
-    if many and config.name == "glow":
-        width = max(layer.width for layer in config.layers if isinstance(layer, Steps))
-        leave_each_operation_one_core(FLAGS.batch_size or default_batch_size(config), width)
+    if many:
+        _leave_each_operation_one_core(storage.load_config(FLAGS.model_dir))
     flow = storage.load(FLAGS.model_dir, weights=FLAGS.weights)
     if len(flow.config.image_shape) != 3:
         raise ValueError("This is a model of flat vectors, which have no picture; use glow_tf.load(...) in Python.")
@@ -285,6 +283,13 @@ def label_of_flags(flow: Flow) -> int | None:
     if FLAGS.label >= flow.config.num_classes:
         raise ValueError(f"--label={FLAGS.label} must be less than {flow.config.num_classes}.")
     return FLAGS.label
+
+
+def _leave_each_operation_one_core(config: ModelConfig) -> None:
+    # As in training, not for RealNVP.
+    if config.name == "glow":
+        width = max(layer.width for layer in config.layers if isinstance(layer, Steps))
+        leave_each_operation_one_core(FLAGS.batch_size or default_batch_size(config), width)
 
 
 def _examples(source: Source):

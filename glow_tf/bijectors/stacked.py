@@ -74,9 +74,9 @@ class Stack(base.Bijector):
         return self._scan("inverse_and_log_det", steps, y, self._own_reader())
 
     def _own_reader(self):
-        return (
-            self._reader(tf.nest.flatten(self._tensors)) if self._gradient == "none" else self._differentiable_reader()
-        )
+        if self._gradient == "none":
+            return self._reader(tf.nest.flatten(self._tensors))
+        return self._differentiable_reader()
 
     def _reader(self, flat):
         """Reads slice k of `flat` and of the constants, each in the order of its nest."""

@@ -132,8 +132,7 @@ class ServedFlow(tf.train.Checkpoint):
         return {"latents": latents, "log_det": base.sum_log_dets(log_dets, latents), "levels": levels}
 
     def _inverse_pass(self, latents, labels=None):
-        x = self.flow.bijector(labels, inverses=self.inverses()).inverse(latents)
-        return quantization.to_images(x, self.flow.config.n_bits)
+        return self.flow.decode(latents, labels, self.inverses())
 
     def _call(self, inputs):
         (output,) = self.encode(**inputs if self.flow.config.conditional else {"images": inputs}).values()
@@ -176,9 +175,7 @@ class ServedFlow(tf.train.Checkpoint):
         if labels is not None:
             labels = tf.cond(tf.size(labels) > 0, lambda: labels, lambda: tf.range(num) % flow.config.num_classes)
         of_labels = self._labels(labels, num)
-        latents = flow.latent_distribution(*of_labels, temperature=temperature).sample(
-            [] if of_labels else num, seed=tf.stack([0, seed])
-        )
+        latents = flow.sample_latents(num, temperature, *(of_labels or [None]), seed=tf.stack([0, seed]))
         latents = tf.ensure_shape(latents, [None, flow.config.dimensions])
         return {"images": self._inverse(latents, *of_labels)}
 

@@ -55,8 +55,7 @@ def in_parts(function: Callable, *tensors: tf.Tensor | None):
     size = tf.shape(given[0])[0]
     # The last parts may lack images; the results of what stands there are cut off.
     missing = -size % count
-    padded = [tf.pad(t, [[0, missing], *[[0, 0]] * (t.shape.rank - 1)]) for t in given]
-    parts = [tf.reshape(t, [count, -1, *t.shape[1:]]) for t in padded]
+    parts = [tf.reshape(padded(t, missing), [count, -1, *t.shape[1:]]) for t in given]
 
     def of_part(*part):
         left = iter(part)
@@ -69,3 +68,8 @@ def in_parts(function: Callable, *tensors: tf.Tensor | None):
     signature = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), traced.structured_outputs)
     results = tf.map_fn(lambda part: traced(*part), parts, fn_output_signature=signature, parallel_iterations=count)
     return tf.nest.map_structure(lambda t: tf.reshape(t, [-1, *t.shape[2:]])[:size], results)
+
+
+def padded(t: tf.Tensor, missing: tf.Tensor) -> tf.Tensor:
+    """`t`: [B, ...] with zeros in the place of `missing` more images, [B + missing, ...]."""
+    return tf.pad(t, [[0, missing], *[[0, 0]] * (t.shape.rank - 1)])

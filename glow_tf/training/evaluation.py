@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from glow_tf.latent.likelihood import likelihood_parts
 from glow_tf.models.flow import Flow
-from glow_tf.models.parts import in_parts
+from glow_tf.models.parts import in_parts, padded
 from glow_tf.training.loss import label_losses
 from glow_tf.training.workers import Workers
 
@@ -80,11 +80,9 @@ class Evaluator:
     def _distributed_batch(self, batch):
         def on_replica(batch):
             # The last batch may leave a replica without images, which is no input for a convolution.
-            x, labels = batch["x"], batch["labels"]
-            count = tf.shape(x)[0]
+            count = tf.shape(batch["x"])[0]
             missing = tf.where(count > 0, 0, 1)
-            x, labels = (tf.pad(t, [[0, missing], *[[0, 0]] * (t.shape.rank - 1)]) for t in (x, labels))
-            parts = in_parts(self._of_images, x, labels)
+            parts = in_parts(self._of_images, padded(batch["x"], missing), padded(batch["labels"], missing))
             return {name: part[:count] for name, part in parts.items()}
 
         parts = self._strategy.run(on_replica, args=(batch,))
