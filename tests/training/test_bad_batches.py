@@ -1,0 +1,98 @@
+"""Batches that are not finite, in whole runs."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from glow_tf.training import loop
+from glow_tf.training.batches import dequantized
+from glow_tf.training.guard import DivergenceError
+from tests.training.runs import assert_same_weights, lines, stop_at, train
+
+pytestmark = pytest.mark.usefixtures("short_timing")
+
+
+@pytest.fixture
+def poison(monkeypatch):
+    """Makes the batches of some steps not finite, while `active()`; the first batch is 0."""
+
+    def poison(bad, active=lambda: True):
+        def poisoned(batches, n_bits, seed, *, start_step=0, dtype=tf.float32):
+            clean = dequantized(batches, n_bits, seed, start_step=start_step, dtype=dtype)
+            if not active():
+                return clean
+
+            def wrong(step, batch):
+                is_bad = tf.reduce_any(step == tf.constant(bad, tf.int64))
+                return {**batch, "x": tf.where(is_bad, np.nan, batch["x"])}
+
+            return clean.enumerate(start_step).map(wrong)
+
+        monkeypatch.setattr(loop, "dequantized", poisoned)
+
+    return poison
+
+
+def test_a_bad_batch_is_skipped_and_training_goes_on(tmp_path, tiny_source, monkeypatch, poison, capsys):
+    """However many steps a call makes, and with a stop right after the bad one."""
+    poison([2])
+    stop_at(monkeypatch, tmp_path / "apart", tiny_source, 2, log_every=6)
+    apart = stop_at(monkeypatch, tmp_path / "apart", tiny_source, 6, log_every=6)
+    together = stop_at(monkeypatch, tmp_path / "together", tiny_source, 6, log_every=6, steps_per_call=4)
+    assert_same_weights(apart, together)
+    assert all(np.isfinite(v).all() for v in apart.flow.trainable_variables)
+    for run in ("apart", "together"):
+        (line,) = lines(tmp_path / run, "train")
+        assert (line["step"], line["skipped_steps"]) == (6, 1)
+        assert np.isfinite([line["loss"], line["gradient_norm"]]).all()
+    assert [int(v) for v in (apart.state.skipped, apart.state.skipped_in_a_row, apart.state.rollbacks)] == [1, 0, 0]
+    skipped = [line for line in capsys.readouterr().err.splitlines() if "update skipped" in line]
+    assert len(skipped) == 2
+    assert all(line.startswith("step 3: ") and "the batch itself" in line for line in skipped)
+
+
+def test_bad_batches_in_a_row_lead_back_to_a_checkpoint(tmp_path, tiny_source, monkeypatch, poison, capsys):
+    """With a checkpoint every step: none is written in a streak. Here what was wrong is gone the second time."""
+    trainers = []
+
+    class Kept(loop.Guard):
+        """Shows the state by which the batches become good again."""
+
+        def __init__(self, flow, state, *others):
+            super().__init__(flow, state, *others)
+            trainers.append(state)
+
+    monkeypatch.setattr(loop, "Guard", Kept)
+    poison([4, 5, 6], active=lambda: not trainers or int(trainers[-1].rollbacks) == 0)
+    fields = {"checkpoint_every": 1, "keep_checkpoints": 9, "max_skipped": 3, "warmup_steps": 0}
+    trainer = stop_at(monkeypatch, tmp_path, tiny_source, 9, **fields, steps=20)
+    text = capsys.readouterr().err
+    assert "(3 in a row, 3 in all)" in text
+    # Step 4 is the last good one; 5 and 6 are within the streak, and 7 ends it.
+    assert f"Back to step 4 ({tmp_path}/checkpoints/ckpt-4), with 0.5 times the learning rate." in text
+    assert all(np.isfinite(v).all() for v in trainer.flow.trainable_variables)
+    assert [int(v) for v in (trainer.state.skipped, trainer.state.skipped_in_a_row, trainer.state.rollbacks)] == [
+        3,
+        0,
+        1,
+    ]
+    logged = lines(tmp_path, "train")
+    assert [line["step"] for line in logged] == list(range(1, 10))
+    assert [round(line["learning_rate"], 6) for line in logged] == [0.01] * 4 + [0.005] * 5
+    assert [line["skipped_steps"] for line in logged] == [0] * 4 + [3] * 5
+
+    # The lower rate outlives the process.
+    again = stop_at(monkeypatch, tmp_path, tiny_source, 10, **fields, steps=20)
+    assert round(lines(tmp_path, "train")[-1]["learning_rate"], 6) == 0.005
+    assert int(again.state.rollbacks) == 1
+
+
+def test_what_stays_bad_ends_the_run(tmp_path, tiny_source, poison):
+    poison([3, 4])
+    with pytest.raises(DivergenceError, match="At step 5 .* 2 times in a row, after 1 returns.*the batch itself"):
+        train(tmp_path, tiny_source, checkpoint_every=2, max_skipped=2, max_rollbacks=1)
+    # The checkpoint to go on from is a good one.
+    reader = tf.train.load_checkpoint(str(tmp_path / "checkpoints" / "ckpt-2"))
+    floats = [reader.get_tensor(n) for n, t in reader.get_variable_to_dtype_map().items() if t == tf.float32]
+    assert floats and all(np.isfinite(values).all() for values in floats)
+    assert not (tmp_path / "checkpoints" / "ckpt-4.index").exists()

@@ -1,0 +1,123 @@
+"""Runs that are stopped, killed or changed, and go on."""
+
+import signal
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from glow_tf.models import storage
+from glow_tf.training import loop
+from glow_tf.training.loop import Trainer
+from glow_tf.training.signals import TrainingStopped
+from tests.training import helpers
+from tests.training.runs import LONG, ONE_DEVICE, assert_same_weights, lines, stop_at, train, training
+
+pytestmark = pytest.mark.usefixtures("short_timing")
+
+
+@pytest.fixture(scope="module")
+def in_pieces(tmp_path_factory, tiny_source):
+    """The same run with another number of steps a call, stopped at step 4, within a period of logging; and again in
+    the evaluation at step 5, when averages stand in the weights' place."""
+    directory = tmp_path_factory.mktemp("pieces")
+    with pytest.MonkeyPatch.context() as patch:
+        stopped = stop_at(patch, directory, tiny_source, 4, **LONG)
+        assert stopped.step == 4
+        handlers = signal.getsignal(signal.SIGTERM)
+
+        class Evaluation(loop.Reports):
+            """In whose evaluations SIGINT arrives."""
+
+            def evaluate(self, *arguments):
+                signal.raise_signal(signal.SIGINT)
+                return super().evaluate(*arguments)
+
+        patch.setattr(loop, "Reports", Evaluation)
+        trainer = Trainer(helpers.TINY, training(**LONG), tiny_source, directory, ONE_DEVICE)
+        with pytest.raises(TrainingStopped, match="Stopped by SIGINT at step 5, whose checkpoint is written"):
+            trainer.run()
+        assert signal.getsignal(signal.SIGTERM) is handlers
+    return directory, *train(directory, tiny_source, steps_per_call=2, **LONG)
+
+
+def test_continuing_is_bit_exact(through, in_pieces):
+    (_, trainer, expected), (_, again, result) = through, in_pieces
+    assert result == expected
+    assert_same_weights(trainer, again)
+    # The evaluation that was interrupted is made up for, and every other one made once.
+    first, second = (
+        [{name: value for name, value in line.items() if name != "time"} for line in lines(run[0], "test")]
+        for run in (through, in_pieces)
+    )
+    assert [line["step"] for line in first] == [5, 8]
+    assert first == second
+    assert (int(trainer.state.best_step), trainer.state.best_bits_per_dim.numpy()) == (
+        int(again.state.best_step),
+        again.state.best_bits_per_dim.numpy(),
+    )
+
+
+def test_logged_numbers_depend_neither_on_calls_nor_on_stops(through, in_pieces):
+    first, second = (lines(run[0], "train") for run in (through, in_pieces))
+    assert [line["step"] for line in first] == [line["step"] for line in second] == [3, 6, 8]
+    for name in ("loss", "bits_per_dim", "gradient_norm", "learning_rate", "skipped_steps"):
+        # They are sums of the same numbers, added up in other groups.
+        np.testing.assert_allclose([x[name] for x in first], [x[name] for x in second], rtol=1e-14, err_msg=name)
+
+
+def test_a_stop_in_an_evaluation_saves_the_weights_and_not_their_averages(in_pieces):
+    """With their averages in their place, weights and averages of that checkpoint would be the same."""
+    directory, _, _ = in_pieces
+    reader = tf.train.load_checkpoint(str(directory / "checkpoints" / "ckpt-5"))
+    names = [name for name in reader.get_variable_to_shape_map() if name.startswith("ema/")]
+    assert names
+    path = "ema/layers.S01_steps.Snetwork.Sdense0.Skernel/.ATTRIBUTES/VARIABLE_VALUE"
+    assert path in names
+    weight = reader.get_tensor("flow/layers/01_steps/network/dense0/kernel/.ATTRIBUTES/VARIABLE_VALUE")
+    assert np.abs(weight - reader.get_tensor(path)).max() > 1e-4
+
+
+def test_a_finished_run_is_only_evaluated(tiny_source, through):
+    directory, _, expected = through
+    checkpoints = sorted(file.name for file in (directory / "checkpoints").iterdir())
+    trainer, result = train(directory, tiny_source, **LONG)
+    assert result == expected
+    assert trainer.step == 8
+    assert [line["step"] for line in lines(directory, "train")] == [3, 6, 8]
+    assert sorted(file.name for file in (directory / "checkpoints").iterdir()) == checkpoints
+
+
+def test_the_best_evaluation_is_known_after_a_kill(tmp_path, tiny_source, monkeypatch):
+    """Checkpoint and evaluation of one step, of which the process saw the end: a worse one must not take its place."""
+    fields = {"checkpoint_every": 3, "eval_every": 3, "steps": 20}
+    stop_at(monkeypatch, tmp_path, tiny_source, 4, **fields)
+    # As a process leaves it that is killed instead of told to stop.
+    for file in (tmp_path / "checkpoints").glob("ckpt-4.*"):
+        file.unlink()
+    again = stop_at(monkeypatch, tmp_path, tiny_source, 5, **fields)
+    (line,) = lines(tmp_path, "test")
+    assert int(again.state.best_step) == line["step"] == 3
+    assert float(again.state.best_bits_per_dim) == line["bits_per_dim"]
+    assert storage.load(tmp_path / "best").initialized
+
+
+def test_changed_settings_are_told(tmp_path, tiny_source, monkeypatch, capsys):
+    stop_at(monkeypatch, tmp_path, tiny_source, 1)
+    stop_at(monkeypatch, tmp_path, tiny_source, 2, learning_rate=5e-3, log_every=2)
+    text = capsys.readouterr().err
+    assert f"Continuing at step 1 from {tmp_path}/checkpoints/ckpt-1." in text
+    assert "Not as before: learning_rate: 0.01 before, 0.005 now." in text
+    assert text.count("Not as before") == 1
+
+
+def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(tmp_path, tiny_source, monkeypatch, capsys):
+    trainer = stop_at(monkeypatch, tmp_path, tiny_source, 3, checkpoint_every=2)
+    file = tmp_path / "checkpoints" / "ckpt-3.data-00000-of-00001"
+    file.write_bytes(file.read_bytes()[:100])
+    again = stop_at(monkeypatch, tmp_path, tiny_source, 3, checkpoint_every=2)
+    text = capsys.readouterr().err
+    assert f"{tmp_path}/checkpoints/ckpt-3 is damaged: " in text
+    assert f"Continuing at step 2 from {tmp_path}/checkpoints/ckpt-2." in text
+    assert_same_weights(trainer, again)
+    assert [line["step"] for line in lines(tmp_path, "train")] == [1, 2, 3]
