@@ -99,36 +99,49 @@ class Stack(base.Bijector):
         return self._make_step(tensors, tf.nest.pack_sequence_as(self._constants, constants))
 
     def _scan(self, direction: str, steps: range, x, read):
+        flatten, unflatten = _flattening(x)
+
         def body(i, x, total):
             k = steps.start + steps.step * i
-            y, log_det = getattr(self._step(*read(k)), direction)(x)
-            return i + 1, tf.ensure_shape(y, x.shape), total + log_det
+            y, log_det = getattr(self._step(*read(k)), direction)(unflatten(x))
+            return i + 1, flatten(y), total + log_det
 
         total = tf.zeros(tf.shape(x)[:1], x.dtype)
-        _, y, total = tf.while_loop(
-            lambda i, *_: i < self._depth, body, (0, x, total), maximum_iterations=self._depth, parallel_iterations=1
-        )
-        return y, total
+        _, y, total = self._loop(body, (0, flatten(x), total))
+        return unflatten(y), total
 
     def _walk_back(self, y, dy, dlog_det, flat):
         grads = tuple(tf.TensorArray(t.dtype, size=self._depth, element_shape=t.shape[1:]) for t in flat)
         read = self._reader(flat)
+        flatten, unflatten = _flattening(y)
 
         def body(k, y, dy, grads):
             slices, constants = read(k)
-            x, dx, dslices = self._step(slices, constants).inverse_and_vjp(y, dy, dlog_det, slices)
+            x, dx, dslices = self._step(slices, constants).inverse_and_vjp(
+                unflatten(y), unflatten(dy), dlog_det, slices
+            )
             dslices = [tf.zeros_like(s) if d is None else d for s, d in zip(slices, dslices, strict=True)]
             grads = tuple(a.write(k, d) for a, d in zip(grads, dslices, strict=True))
-            return k - 1, tf.ensure_shape(x, y.shape), tf.ensure_shape(dx, y.shape), grads
+            return k - 1, flatten(x), flatten(dx), grads
 
-        _, _, dx, grads = tf.while_loop(
-            lambda k, *_: k >= 0,
-            body,
-            (self._depth - 1, y, dy, grads),
-            maximum_iterations=self._depth,
-            parallel_iterations=1,
-        )
-        return dx, *(a.stack() for a in grads)
+        _, _, dx, grads = self._loop(body, (self._depth - 1, flatten(y), flatten(dy), grads))
+        return unflatten(dx), *(a.stack() for a in grads)
+
+    def _loop(self, body, carried):
+        # The number of iterations alone ends it: XLA then knows it, and need not ask the GPU after each one.
+        return tf.while_loop(lambda *_: True, body, carried, maximum_iterations=self._depth, parallel_iterations=1)
+
+
+def _flattening(x: tf.Tensor) -> tuple[Callable[[tf.Tensor], tf.Tensor], Callable[[tf.Tensor], tf.Tensor]]:
+    """Functions that bring tensors like `x`: [B, *event] to [B, n] and back.
+
+    A loop carries them flat. Where there is a GPU, TensorFlow's layout optimizer changes the layout of what
+    convolutions take and give, and puts a transposition of carried images between the entry of a loop and its first
+    operation. In a loop inside another one, as over the steps of a training call, TensorFlow then waits for ever.
+    """
+    event = x.shape[1:]
+    size = event.num_elements()
+    return lambda t: tf.reshape(t, [-1, size]), lambda t: tf.reshape(t, [-1, *event])
 
 
 def _without_static_shape(t: tf.Tensor) -> tf.Tensor:
