@@ -15,6 +15,7 @@ MASKS = ("channel", "checkerboard")
 NETWORKS = ("cnn", "resnet", "mlp")
 GRADIENTS = ("reversible", "stored")
 BASES = ("normal", "logistic")
+NETWORK_PRECISIONS = ("float32", "tf32", "bfloat16")
 
 
 def one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:

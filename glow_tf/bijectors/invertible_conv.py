@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from glow_tf.bijectors import base
+from glow_tf.runtime import products
 
 
 class InvertibleConv1x1(base.Bijector):
@@ -64,7 +65,7 @@ class InvertibleConv1x1(base.Bijector):
 
 def mix_channels(x: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
     """`x @ weight` over the last axis, as one matrix product: [..., C_in] and [C_in, C_out] to [..., C_out]."""
-    flat = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), weight)
+    flat = products.matmul(tf.reshape(x, [-1, x.shape[-1]]), weight)
     return tf.reshape(flat, tf.concat([tf.shape(x)[:-1], [weight.shape[-1]]], 0))
 
 
@@ -95,7 +96,7 @@ def plu_matrices(
     unit_lower = lower * below + identity
     full_upper = upper * tf.transpose(below) + tf.linalg.diag(sign * tf.exp(log_diagonal))
     permutation_matrix = tf.one_hot(permutation, channels, dtype=lower.dtype)
-    weight = permutation_matrix @ (unit_lower @ full_upper)
+    weight = products.matmul(permutation_matrix, products.matmul(unit_lower, full_upper))
     log_det = tf.reduce_sum(log_diagonal, axis=-1)
     if inverse is not None:
         return weight, _known_inverse(weight, inverse), log_det
@@ -117,7 +118,7 @@ def _known_inverse(weight: tf.Tensor, inverse: tf.Tensor):
 
     def gradient(upstream):
         transposed = tf.linalg.matrix_transpose(inverse)
-        return -transposed @ upstream @ transposed, None
+        return -products.matmul(transposed, products.matmul(upstream, transposed)), None
 
     return tf.identity(inverse), gradient
 
@@ -137,7 +138,7 @@ def plu_parameters(weight: np.ndarray) -> dict[str, np.ndarray]:
     diagonal = np.diagonal(factors, axis1=-2, axis2=-1)
     return {
         # tf.linalg.lu gives the rows' order in the factors; the rows' places in the product are its inverse.
-        "permutation": np.argsort(order, axis=-1).astype(np.int32),
+        "permutation": np.argsort(order, axis=-1),
         "sign": np.sign(diagonal),
         "lower": np.tril(factors, -1),
         "upper": np.triu(factors, 1),

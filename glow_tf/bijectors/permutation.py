@@ -15,7 +15,7 @@ class Permutation(base.Bijector):
       inverse log-det:  0
 
     Args:
-      indices: [C] int32, a permutation of 0 .. C-1.
+      indices: [C] int, a permutation of 0 .. C-1.
       event_ndims: rank of an event; 3 for [H, W, C], 1 for [C].
 
     `Permutation.reverse(C)` is the fixed permutation of RealNVP, `Permutation.shuffle(C, seed)` the random one of the
@@ -28,19 +28,20 @@ class Permutation(base.Bijector):
         static = tf.get_static_value(indices)
         if static is not None and sorted(np.ravel(static).tolist()) != list(range(np.size(static))):
             raise ValueError(f"indices={static!r} is not a permutation of 0 .. {np.size(static) - 1}.")
-        self._indices = tf.convert_to_tensor(indices, dtype=tf.int32)
-        self._inverse_indices = tf.math.invert_permutation(self._indices)
+        self._indices = tf.convert_to_tensor(indices)
+        # Sorted and not by `tf.math.invert_permutation`, which a GPU leaves to the host.
+        self._inverse_indices = tf.argsort(self._indices)
         super().__init__(event_ndims=event_ndims, validate_args=validate_args, name=name)
 
     @classmethod
     def reverse(cls, channels: int, **kwargs) -> "Permutation":
         """The permutation that reverses `channels` channels."""
-        return cls(np.arange(channels, dtype=np.int32)[::-1], **kwargs)
+        return cls(np.arange(channels)[::-1], **kwargs)
 
     @classmethod
     def shuffle(cls, channels: int, seed: int, **kwargs) -> "Permutation":
         """A random permutation of `channels` channels, drawn once from `seed`."""
-        return cls(np.random.default_rng(seed).permutation(channels).astype(np.int32), **kwargs)
+        return cls(np.random.default_rng(seed).permutation(channels), **kwargs)
 
     def forward_and_log_det(self, x):
         return _gather_channels(x, self._indices, self._inverse_indices), tf.zeros(tf.shape(x)[:1], x.dtype)

@@ -20,7 +20,7 @@ class _Part(NamedTuple):
 
 
 def first_nonfinite(
-    flow: Flow, x: tf.Tensor, labels: tf.Tensor | None = None, *, network_dtype: tf.DType | None = None
+    flow: Flow, x: tf.Tensor, labels: tf.Tensor | None = None, *, network_precision: str = "float32"
 ) -> str | None:
     """Names the first layer whose output, log-det or gradient is not finite, by level, step and kind.
 
@@ -32,7 +32,7 @@ def first_nonfinite(
       flow: the model.
       x: [B, H, W, C], preprocessed.
       labels: [B] int for a conditional model.
-      network_dtype: as for `Flow.distribution`.
+      network_precision: as for `Flow.distribution`.
 
     Returns:
       Such as `level 2, step 7 of 32, coupling: its output`; None if all is finite.
@@ -40,7 +40,7 @@ def first_nonfinite(
     if not _finite(x):
         return "the batch itself, before the first layer"
     image = x
-    parts = list(_parts(flow, labels, network_dtype))
+    parts = list(_parts(flow, labels, network_precision))
     stored, latents = [], []
     for part in parts:
         y, log_det = part.bijector.forward_and_log_det(x)
@@ -51,14 +51,14 @@ def first_nonfinite(
         if part.splits:
             x, factored = tf.split(y, 2, axis=-1)
             latents.append(factored)
-    return _backwards(flow, parts, stored, x, latents) or _gradient_of_variable(flow, image, labels, network_dtype)
+    return _backwards(flow, parts, stored, x, latents) or _gradient_of_variable(flow, image, labels, network_precision)
 
 
-def _gradient_of_variable(flow, x, labels, network_dtype) -> str | None:
+def _gradient_of_variable(flow, x, labels, network_precision) -> str | None:
     """For the variables of splits, priors and scalings, which the walk back does not look at."""
     named = flow.named_variables(trainable=True)
     with tf.GradientTape() as tape:
-        log_prob = flow.distribution(labels, network_dtype=network_dtype).log_prob(x)
+        log_prob = flow.distribution(labels, network_precision=network_precision).log_prob(x)
         loss = tf.reduce_mean(flow.bits_per_dim_of(log_prob))
     for path, gradient in zip(named, tape.gradient(loss, list(named.values())), strict=True):
         if gradient is not None and not _finite(gradient):
@@ -100,7 +100,7 @@ def _backwards(flow, parts, stored, x, latents) -> str | None:
     return None
 
 
-def _parts(flow: Flow, labels: tf.Tensor | None, network_dtype: tf.DType | None) -> Iterator[_Part]:
+def _parts(flow: Flow, labels: tf.Tensor | None, network_precision: str) -> Iterator[_Part]:
     level = stack = 1
     for layer, shape, parameters in flow.described_layers():
         where = f"level {level}"
@@ -108,7 +108,7 @@ def _parts(flow: Flow, labels: tf.Tensor | None, network_dtype: tf.DType | None)
             tensors, constants = layers.step_tensors(layer, parameters)
             for k in range(layer.depth):
                 of_step, fixed = (tf.nest.map_structure(lambda t, k=k: t[k], nest) for nest in (tensors, constants))
-                step = layers.step(layer, shape, of_step, fixed, network_dtype=network_dtype)
+                step = layers.step(layer, shape, of_step, fixed, network_precision=network_precision)
                 named = variables.by_path(of_step, "")
                 for bijector in step.layers:
                     # RealNVP has several stacks of steps in a level.

@@ -8,9 +8,10 @@ import tensorflow_probability as tfp
 
 from glow_tf import bijectors
 from glow_tf.config import Layer, ModelConfig, Split, TopPrior
-from glow_tf.models import layers, quantization, variables
+from glow_tf.models import checks, layers, quantization, variables
 from glow_tf.models.seeds import stateless_seed
 from glow_tf.networks import parameters as network_parameters
+from glow_tf.runtime import devices, products
 
 tfb = tfp.bijectors
 tfd = tfp.distributions
@@ -26,15 +27,27 @@ class Flow(tf.Module):
       config: what `glow_tf.glow`, `real_nvp` or `nice` return.
       seed: of the initial weights.
       dtype: of all variables and computations, tf.float32 or tf.float64.
+      xla: whether XLA compiles what is computed of many images (`Scorer`, `Codec`, `Sampler`, evaluations): by default
+        where there is a GPU.
 
     Attributes:
       config: the `ModelConfig`.
+      xla: as above, True or False.
       initialized: a bool variable, true once the data-dependent initialisation or a checkpoint has set the weights.
     """
 
-    def __init__(self, config: ModelConfig, seed: int = 0, *, dtype: tf.DType = tf.float32, name: str = "flow"):
+    def __init__(
+        self,
+        config: ModelConfig,
+        seed: int = 0,
+        *,
+        dtype: tf.DType = tf.float32,
+        xla: bool | None = None,
+        name: str = "flow",
+    ):
         super().__init__(name=name)
         self.config = config
+        self.xla = devices.has_gpu() if xla is None else xla
         self.dtype = tf.as_dtype(dtype)
         self._seed = int(seed)
         self._shapes = config.shapes()
@@ -61,19 +74,19 @@ class Flow(tf.Module):
         self,
         labels: tf.Tensor | None = None,
         *,
-        network_dtype: tf.DType | None = None,
+        network_precision: str = "float32",
         inverses: Mapping[int, tf.Tensor] | None = None,
         gradient: str | None = None,
     ) -> bijectors.MultiScale:
         """The bijector from preprocessed images [H, W, C] to latents [D].
 
         Args:
-          labels, network_dtype: as for `distribution`.
+          labels, network_precision: as for `distribution`.
           inverses: those of the 1x1 convolutions, as an `InverseCache` has them; computed where they are not given.
           gradient: `reversible` or `stored` in place of the config's, or `none` for results nobody differentiates.
         """
-        options = {"gradient": gradient or self.config.gradient, "network_dtype": network_dtype}
-        options["labels"] = self._check_labels(labels)
+        options = {"gradient": gradient or self.config.gradient, "network_precision": network_precision}
+        options["labels"] = checks.check_labels(self.config, labels)
         parts = [
             layers.bijector(layer, shape, parameters, inverse_weight=(inverses or {}).get(i), **options)
             for i, (layer, shape, parameters) in enumerate(self.described_layers())
@@ -85,15 +98,15 @@ class Flow(tf.Module):
         labels: tf.Tensor | None = None,
         temperature: float | tf.Tensor = 1.0,
         *,
-        network_dtype: tf.DType | None = None,
+        network_precision: str = "float32",
     ) -> tfd.TransformedDistribution:
         """The distribution of preprocessed images.
 
         Args:
           labels: int scalar or [n], for a label-conditional model, else None.
           temperature: the factor on the standard deviation of the latents; 1 is the model itself.
-          network_dtype: in which the coupling networks compute, such as tf.bfloat16; None: that of the flow. All else,
-            log-dets and likelihood among it, always has the flow's.
+          network_precision: of the coupling networks: `float32` (the flow's dtype), `tf32` or `bfloat16`. All else,
+            log-dets and likelihood among it, always has the flow's dtype, on GPUs too; see `glow_tf.runtime.products`.
 
         Returns:
           A `tfd.TransformedDistribution` with event shape [H, W, C], values in [-0.5, 0.5) (see
@@ -105,7 +118,7 @@ class Flow(tf.Module):
             temperature is negative.
         """
         latent = self.latent_distribution(labels, temperature)
-        bijector = self.bijector(labels, network_dtype=network_dtype)
+        bijector = self.bijector(labels, network_precision=network_precision)
         return tfd.TransformedDistribution(latent, tfb.Invert(bijector), name="flow")
 
     def latent_distribution(
@@ -132,7 +145,7 @@ class Flow(tf.Module):
           log-density of what leaves the flow there under its prior, learned or not; [B] each, in nats. And the
           latents, [B, D].
         """
-        bijector = self.bijector(self._check_label_count(labels, tf.shape(x)[0]))
+        bijector = self.bijector(checks.check_label_count(self.config, labels, tf.shape(x)[0]))
         z, log_dets = bijector.forward_and_log_dets(x)
         sizes = [int(np.prod(shape)) for shape in bijector.latent_shapes]
         latents = [self.base(tf.zeros([], x.dtype), 1.0).log_prob(part) for part in tf.split(z, sizes, axis=-1)]
@@ -163,8 +176,8 @@ class Flow(tf.Module):
         Returns:
           [B].
         """
-        images = self._check_images(images)
-        labels = self._check_label_count(labels, tf.shape(images)[0])
+        images = checks.check_images(self.config, images)
+        labels = checks.check_label_count(self.config, labels, tf.shape(images)[0])
         x = quantization.dequantize_each(images, self.config.n_bits, stateless_seed(seed), self.dtype)
         return self.bits_per_dim_of(self.distribution(labels).log_prob(x))
 
@@ -179,8 +192,8 @@ class Flow(tf.Module):
           images: [B, H, W, C] uint8. With n_bits < 8, what comes back are their leading bits.
           labels: [B] int for a conditional model.
         """
-        x = quantization.bin_centers(self._check_images(images), self.config.n_bits, self.dtype)
-        return self.bijector(self._check_label_count(labels, tf.shape(x)[0])).forward(x)
+        x = quantization.bin_centers(checks.check_images(self.config, images), self.config.n_bits, self.dtype)
+        return self.bijector(checks.check_label_count(self.config, labels, tf.shape(x)[0])).forward(x)
 
     def features(self, images: tf.Tensor, labels: tf.Tensor | None = None) -> list[tf.Tensor]:
         """What the image has become at the end of each level, [B, h, w, c]; the arguments as for `encode`.
@@ -188,8 +201,8 @@ class Flow(tf.Module):
         Level l of L, of an image [H, W, C], has the shape [H / 2^l, W / 2^l, 2^(l + 1) C]: all that the levels after it
         see, and the half that leaves there.
         """
-        x = quantization.bin_centers(self._check_images(images), self.config.n_bits, self.dtype)
-        return self.bijector(self._check_label_count(labels, tf.shape(x)[0])).forward_through_levels(x)[2]
+        x = quantization.bin_centers(checks.check_images(self.config, images), self.config.n_bits, self.dtype)
+        return self.bijector(checks.check_label_count(self.config, labels, tf.shape(x)[0])).forward_through_levels(x)[2]
 
     def decode(
         self, z: tf.Tensor, labels: tf.Tensor | None = None, inverses: Mapping[int, tf.Tensor] | None = None
@@ -202,7 +215,7 @@ class Flow(tf.Module):
         z = tf.cast(z, self.dtype)
         if z.shape.rank is None or z.shape[-1] != self.config.dimensions:
             raise ValueError(f"Latents must have shape [B, {self.config.dimensions}]; these have {z.shape}.")
-        labels = self._check_label_count(labels, tf.size(z) // self.config.dimensions)
+        labels = checks.check_label_count(self.config, labels, tf.size(z) // self.config.dimensions)
         x = self.bijector(labels, inverses=inverses, gradient="none").inverse(z)
         return quantization.to_images(x, self.config.n_bits)
 
@@ -225,7 +238,7 @@ class Flow(tf.Module):
         self, n: int, temperature: float | tf.Tensor, labels: tf.Tensor | None, seed: int | tf.Tensor
     ) -> tf.Tensor:
         """Draws latents, [n, D]; the arguments as for `sample`."""
-        latents = self.latent_distribution(self._check_label_count(labels, n), temperature)
+        latents = self.latent_distribution(checks.check_label_count(self.config, labels, n), temperature)
         return latents.sample([] if latents.batch_shape.rank else n, seed=stateless_seed(seed))
 
     def class_logits(self, z: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
@@ -243,11 +256,11 @@ class Flow(tf.Module):
         top = tf.reshape(z[..., -int(np.prod(shape)) :], [-1, *shape])
         last, shape, parameters = list(self.described_layers())[-1]
         if isinstance(last, TopPrior):
-            prior = layers.bijector(last, shape, parameters, labels=self._check_labels(labels))
+            prior = layers.bijector(last, shape, parameters, labels=checks.check_labels(self.config, labels))
             top, _ = prior.inverse_and_log_det(top)
         tensors = network_parameters.scaled(self.classifier)
         mean = tf.reduce_mean(top, axis=list(range(1, top.shape.rank - 1)))
-        return network_parameters.actnorm(tensors, mean @ tensors["kernel"])
+        return network_parameters.actnorm(tensors, products.matmul(mean, tensors["kernel"]))
 
     def initialize(self, images: tf.Tensor, labels: tf.Tensor | None = None) -> None:
         """Data-dependent initialisation: every actnorm, in flow and networks, is set so as to normalise this batch.
@@ -258,11 +271,11 @@ class Flow(tf.Module):
           images: [B, H, W, C] uint8; a few dozen suffice.
           labels: [B] int, checked; no initial value depends on them.
         """
-        images = self._check_images(images)
+        images = checks.check_images(self.config, images)
         if not images.shape[0]:
             raise ValueError("The data-dependent initialisation needs at least one image.")
         if labels is not None:
-            self._check_labels(labels)
+            checks.check_labels(self.config, labels)
         seed = stateless_seed(self._seed)
         self.initialize_from(quantization.dequantize(images, self.config.n_bits, seed, self.dtype))
 
@@ -281,49 +294,3 @@ class Flow(tf.Module):
         """Each layer's description, input shape and nest of parameters, from the image to the latents."""
         for i, (layer, shape) in enumerate(zip(self.config.layers, self._shapes[:-1], strict=True)):
             yield layer, shape, self.layers.get(layers.layer_name(i, layer), {})
-
-    def _check_images(self, images: tf.Tensor) -> tf.Tensor:
-        images = tf.convert_to_tensor(images)
-        shape = self.config.image_shape
-        if images.dtype != tf.uint8:
-            raise ValueError(
-                f"Images must be uint8 with values from 0 to 255; these are {images.dtype.name}. For preprocessed "
-                "floats use distribution().log_prob(x) and bijector().forward(x)."
-            )
-        if images.shape.rank != len(shape) + 1 or not images.shape[1:].is_compatible_with(shape):
-            expected = ", ".join(str(n) for n in ("B", *shape))
-            raise ValueError(f"Images must have shape [{expected}]; these have {images.shape}.")
-        return images
-
-    def _check_label_count(self, labels: tf.Tensor | None, n: int | tf.Tensor) -> tf.Tensor | None:
-        """Labels as they are, if there is one for all or one for each of `n` images; others would be repeated."""
-        if labels is None or not self.config.conditional:
-            return labels
-        labels = tf.convert_to_tensor(labels)
-        if labels.shape.rank == 0:
-            return labels
-        expected = tf.get_static_value(n)
-        if not labels.shape.is_compatible_with([None if expected is None else int(expected)]):
-            raise ValueError(
-                f"Labels must have shape [] or [{expected}], one for each image; these have {labels.shape}."
-            )
-        with tf.control_dependencies([tf.debugging.assert_equal(tf.size(labels), n, "One label an image is needed.")]):
-            return tf.identity(labels)
-
-    def _check_labels(self, labels: tf.Tensor | None) -> tf.Tensor | None:
-        """Labels as int32 [n]; None for a model that is not conditional."""
-        if not self.config.conditional:
-            if labels is not None and not self.config.classifier and self.config.num_classes == 0:
-                raise ValueError("This model knows no labels: it was built with num_classes=0.")
-            return None
-        if labels is None:
-            raise ValueError(f"This model is conditional: labels in 0 .. {self.config.num_classes - 1} are needed.")
-        labels = tf.reshape(tf.cast(labels, tf.int32), [-1])
-        in_range = (labels >= 0) & (labels < self.config.num_classes)
-        message = f"Labels must lie in 0 .. {self.config.num_classes - 1}"
-        if tf.executing_eagerly() and not bool(tf.reduce_all(in_range)):
-            raise ValueError(f"{message}; these are {labels.numpy().tolist()}.")
-        if not tf.executing_eagerly():
-            with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(in_range), [message + ":", labels])]):
-                labels = tf.identity(labels)
-        return labels

@@ -29,7 +29,7 @@ def condition_numbers(flow: Flow) -> dict[str, float]:
 
 
 def round_trip_errors(
-    flow: Flow, x: tf.Tensor, labels: tf.Tensor | None = None, *, network_dtype: tf.DType | None = None
+    flow: Flow, x: tf.Tensor, labels: tf.Tensor | None = None, *, network_precision: str = "float32"
 ) -> tf.Tensor:
     """The largest difference of each image to what comes back from its latents: [B], in the unit of pixels 0 .. 1.
 
@@ -40,9 +40,9 @@ def round_trip_errors(
       flow: the model.
       x: [B, H, W, C], preprocessed.
       labels: [B] int for a conditional model.
-      network_dtype: as for `Flow.distribution`.
+      network_precision: as for `Flow.distribution`.
     """
-    bijector = flow.bijector(labels if flow.config.conditional else None, network_dtype=network_dtype)
+    bijector = flow.bijector(labels if flow.config.conditional else None, network_precision=network_precision)
     # TFP would give back the very images; `tf.identity` makes a tensor it has no memory of.
     differences = tf.abs(bijector.inverse(tf.identity(bijector.forward(x))) - x)
     return tf.reduce_max(differences, axis=list(range(1, x.shape.rank)))

@@ -17,6 +17,7 @@ from glow_tf import bijectors, config, networks
 from glow_tf.bijectors import actnorm, invertible_conv
 from glow_tf.networks import parameters as network_parameters
 from glow_tf.networks.convolution import border_response, convolve
+from glow_tf.runtime import products
 
 tfb = tfp.bijectors
 
@@ -32,7 +33,7 @@ def layer_name(index: int, layer: config.Layer) -> str:
 
 
 def initial_parameters(layer: config.Layer, shape: tuple[int, ...], num_classes: int, rng: np.random.Generator) -> Nest:
-    """The parameters of `layer` for events of `shape`, as float and int32 arrays; {} where it has none."""
+    """The parameters of `layer` for events of `shape`, as float and int64 arrays; {} where it has none."""
     if isinstance(layer, config.Steps):
         return _initial_steps(layer, shape, rng)
     if isinstance(layer, config.Split) and layer.learned:
@@ -59,7 +60,7 @@ def bijector(
     *,
     labels: tf.Tensor | None = None,
     gradient: str = "reversible",
-    network_dtype: tf.DType | None = None,
+    network_precision: str = "float32",
     inverse_weight: tf.Tensor | None = None,
 ) -> bijectors.Bijector:
     """The bijector of `layer`.
@@ -70,13 +71,13 @@ def bijector(
       parameters: a nest like that of `initial_parameters`.
       labels: [n] int32 for a conditional prior, else None.
       gradient: `reversible`, `stored` or `none`, see `bijectors.Stack`.
-      network_dtype: in which coupling networks compute; None: that of the parameters.
+      network_precision: of the coupling networks, see `Flow.distribution`.
       inverse_weight: [K, C, C], the inverses of the 1x1 convolutions of steps, where they are known.
     """
     if isinstance(layer, config.Steps):
         tensors, constants = step_tensors(layer, parameters, inverse_weight)
         return bijectors.Stack(
-            lambda t, c: step(layer, shape, t, c, network_dtype=network_dtype),
+            lambda t, c: step(layer, shape, t, c, network_precision=network_precision),
             tensors,
             constants,
             depth=layer.depth,
@@ -150,7 +151,7 @@ def _prior_parameters(layer, shape, parameters, labels) -> tf.Tensor:
     if layer.conditional:
         tensors = network_parameters.scaled(parameters["label"])
         one_hot = tf.one_hot(labels, tensors["kernel"].shape[0], dtype=h.dtype)
-        embedded = network_parameters.actnorm(tensors, one_hot @ tensors["kernel"])
+        embedded = network_parameters.actnorm(tensors, products.matmul(one_hot, tensors["kernel"]))
         h += embedded[:, tf.newaxis, tf.newaxis, :]
     return h
 
@@ -166,7 +167,7 @@ def _initial_steps(layer: config.Steps, shape, rng) -> Nest:
         parts["conv1x1"] = {"weight": weight} if dense else invertible_conv.plu_parameters(weight)
     elif layer.permutation == "shuffle":
         orders = np.stack([rng.permutation(channels) for _ in range(depth)])
-        parts["shuffle"] = {"indices": orders.astype(np.int32)}
+        parts["shuffle"] = {"indices": orders}
     inputs = channels if layer.mask == "checkerboard" else channels // 2
     outputs = inputs if layer.coupling == "additive" else 2 * inputs
     network = networks.get(layer.network)
@@ -210,7 +211,7 @@ def step(
     tensors: Nest,
     constants: Nest,
     normalize: network_parameters.Normalize = network_parameters.actnorm,
-    network_dtype: tf.DType | None = None,
+    network_precision: str = "float32",
 ) -> bijectors.FlowStep:
     """One step, from its slices of what `step_tensors` returns."""
     event_ndims = len(shape)
@@ -228,10 +229,11 @@ def step(
     network = networks.get(layer.network)
 
     def coupling_network(x):
-        if network_dtype is None:
-            return network.apply(tensors["network"], x, normalize)
-        cast = tf.nest.map_structure(lambda t: tf.cast(t, network_dtype), tensors["network"])
-        return tf.cast(network.apply(cast, tf.cast(x, network_dtype), normalize), x.dtype)
+        if network_precision != "bfloat16":
+            return network.apply(tensors["network"], x, normalize, precision=network_precision)
+        cast = tf.nest.map_structure(lambda t: tf.cast(t, tf.bfloat16), tensors["network"])
+        h = network.apply(cast, tf.cast(x, tf.bfloat16), normalize, precision=network_precision)
+        return tf.cast(h, x.dtype)
 
     parts.append(
         bijectors.Coupling(

@@ -185,7 +185,7 @@ def _values(
             put_actnorm(f"{path}/actnorm", [f"{step}/actnorm" for step in steps])
             if layer.permutation == "shuffle":
                 names = [f"{step}/shuffle/indices" for step in steps]
-                put(f"{path}/shuffle/indices", names, lambda a: a.astype(np.int32))
+                put(f"{path}/shuffle/indices", names, lambda a: a.astype(np.int64))
             elif layer.permutation in ("conv1x1", "conv1x1_dense"):
                 put(f"{path}/conv1x1/weight", [f"{step}/invconv/W" for step in steps], np.asarray)
                 weight = values[f"{path}/conv1x1/weight"]

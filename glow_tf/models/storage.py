@@ -6,11 +6,13 @@ import os
 import pathlib
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 
 import tensorflow as tf
 
 from glow_tf.config import ModelConfig
+from glow_tf.models import layers
 from glow_tf.models.flow import Flow
 
 PRETRAINED = pathlib.Path(__file__).parent.parent / "pretrained"
@@ -44,7 +46,7 @@ def load(path: str | os.PathLike, *, weights: str = "ema") -> Flow:
     checkpoint = checkpoints[max(checkpoints)]
     try:
         names = tf.train.load_checkpoint(checkpoint).get_variable_to_shape_map()
-        tf.train.Checkpoint(flow=flow).restore(checkpoint).assert_existing_objects_matched().expect_partial()
+        restore(tf.train.Checkpoint(flow=flow), checkpoint).assert_existing_objects_matched().expect_partial()
         # Variables the model lacks are as much a sign of another configuration as missing ones.
         known = {f"flow/{path}" for path in (*flow.named_variables(), "initialized")}
         unknown = {name.partition("/.ATTRIBUTES/")[0] for name in names if name.startswith("flow/")} - known
@@ -69,12 +71,36 @@ def _load_saved_model(directory: pathlib.Path) -> Flow:
     flow = Flow(load_config(directory))
     try:
         # The object that was saved has the flow as its attribute `flow`.
-        status = tf.train.Checkpoint(flow=flow).restore(str(directory / "variables" / "variables"))
+        status = restore(tf.train.Checkpoint(flow=flow), str(directory / "variables" / "variables"))
         status.assert_existing_objects_matched().expect_partial()
     except (AssertionError, ValueError, IndexError, tf.errors.OpError) as error:
         reason = str(error).splitlines()[0][:300]
         raise ValueError(f"The weights of the SavedModel {directory} cannot be read: {reason}") from error
     return flow
+
+
+def restore(checkpoint: tf.train.Checkpoint, path: str):
+    """What `checkpoint.restore(path)` does and returns, for checkpoints of version 0.1.0 too.
+
+    There the indices of permutations are int32, as which TensorFlow would not restore them.
+    """
+    reader = tf.train.load_checkpoint(path)
+    dtypes = reader.get_variable_to_dtype_map()
+    fixed = {name for name in dtypes if name.partition("/.ATTRIBUTES/")[0].rpartition("/")[2] in layers.FIXED}
+    old = {name for name in fixed if dtypes[name] == tf.int32}
+    if not old:
+        return checkpoint.restore(path)
+    tensors = {name: tf.constant(reader.get_tensor(name)) for name in dtypes}
+    tensors.update({name: tf.cast(tensors[name], tf.int64) for name in old})
+    with tempfile.TemporaryDirectory() as folder:
+        converted = f"{folder}/converted"
+        tf.raw_ops.SaveV2(
+            prefix=converted,
+            tensor_names=list(tensors),
+            shape_and_slices=[""] * len(tensors),
+            tensors=list(tensors.values()),
+        )
+        return checkpoint.restore(converted)
 
 
 def checkpoint_paths(directory: str | os.PathLike) -> dict[int, str]:

@@ -10,13 +10,16 @@ from glow_tf.models import layers
 
 
 def create(arrays: Mapping[str, Any], path: str, dtype: tf.DType) -> dict[str, Any]:
-    """A nest of variables like the nest `arrays`, of `dtype`, or int32 where the array is; named by their paths."""
+    """A nest of variables like the nest `arrays`, of `dtype`, or int64 where the array is; named by their paths.
+
+    Not int32, of which TensorFlow keeps variables in the host's memory, where what XLA compiles for a GPU reads none.
+    """
     return {
         name: create(value, f"{path}/{name}", dtype)
         if isinstance(value, Mapping)
         else tf.Variable(
             value,
-            dtype=tf.int32 if value.dtype == np.int32 else dtype,
+            dtype=tf.int64 if np.issubdtype(value.dtype, np.integer) else dtype,
             trainable=name not in layers.FIXED,
             name=f"{path}/{name}",
         )

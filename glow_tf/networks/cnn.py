@@ -38,16 +38,18 @@ def tensors(parameters: dict[str, Any]) -> dict[str, Any]:
     return {name: p.scaled(layer) if "logs" in layer else dict(layer) for name, layer in parameters.items()}
 
 
-def apply(tensors: dict[str, Any], x: tf.Tensor, normalize: p.Normalize = p.actnorm) -> tf.Tensor:
+def apply(
+    tensors: dict[str, Any], x: tf.Tensor, normalize: p.Normalize = p.actnorm, *, precision: str = "float32"
+) -> tf.Tensor:
     """[B, H, W, inputs] to [B, H, W, outputs], with the tensors of one network."""
     h = x
     for number in (1, 2):
         kernel, actnorm = tensors[f"conv{number}"]["kernel"], tensors[f"actnorm{number}"]
         if normalize is p.actnorm and _folds(kernel, h):
-            h = convolve(h, *_folded(kernel, actnorm), activation=tf.nn.relu)
+            h = convolve(h, *_folded(kernel, actnorm), activation=tf.nn.relu, precision=precision)
         else:
-            h = tf.nn.relu(normalize(actnorm, convolve(h, kernel)))
-    return p.actnorm(tensors["conv3"], convolve(h, tensors["conv3"]["kernel"]))
+            h = tf.nn.relu(normalize(actnorm, convolve(h, kernel, precision=precision)))
+    return p.actnorm(tensors["conv3"], convolve(h, tensors["conv3"]["kernel"], precision=precision))
 
 
 def _folds(kernel: tf.Tensor, x: tf.Tensor) -> bool:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from glow_tf.runtime import devices, products
+
 # From so many output channels on, a CPU multiplies patches of the image faster than it convolves: at 512 by 1 to 5 % of
 # all work on 32x32 images, by 2 to 6 % at 256x256; at 256 and fewer it does not.
 _CHANNELS_FOR_PATCHES = 512
@@ -16,6 +18,8 @@ def convolve(
     kernel: tf.Tensor,
     bias: tf.Tensor | None = None,
     activation: Callable[[tf.Tensor], tf.Tensor] = tf.identity,
+    *,
+    precision: str = "float32",
 ) -> tf.Tensor:
     """A convolution of stride 1 that keeps the size of the image.
 
@@ -28,6 +32,7 @@ def convolve(
       bias: [C_out], or None.
       activation: an elementwise function. TensorFlow computes convolution, bias and ReLU as one operation, where they
         follow each other directly, and writes one tensor.
+      precision: of the products, see `glow_tf.runtime.products`.
 
     Returns:
       [B, H, W, C_out].
@@ -40,21 +45,21 @@ def convolve(
     if inputs not in (channels, channels + 1):
         raise ValueError(f"A kernel of shape {kernel.shape} does not fit an input of shape {x.shape}.")
     if size == (1, 1) and inputs == channels:
-        flat = tf.matmul(tf.reshape(x, [-1, channels]), tf.reshape(kernel, [channels, outputs]))
+        flat = products.matmul(tf.reshape(x, [-1, channels]), tf.reshape(kernel, [channels, outputs]), precision)
         return tf.reshape(activation(_biased(flat, bias)), [-1, *x.shape[1:-1], outputs])
     if inputs == channels:
-        return activation(_biased(tf.nn.conv2d(x, kernel, strides=1, padding="SAME"), bias))
+        return activation(_biased(products.conv2d(x, kernel, "SAME", precision), bias))
     if _multiplies_patches(x, outputs):
         seen = _patches(_with_indicator(x, size), size, x.shape[1:3])
-        flat = tf.matmul(seen, tf.reshape(kernel, [-1, outputs]))
+        flat = products.matmul(seen, tf.reshape(kernel, [-1, outputs]), precision)
         return tf.reshape(activation(_biased(flat, bias)), [-1, *x.shape[1:3], outputs])
     if channels <= outputs:
-        return activation(_biased(tf.nn.conv2d(_with_indicator(x, size), kernel, strides=1, padding="VALID"), bias))
+        return activation(_biased(products.conv2d(_with_indicator(x, size), kernel, "VALID", precision), bias))
     # What is the same for every image joins the smaller side, here the output.
     kernel, of_indicator = tf.split(kernel, [channels, 1], axis=2)
-    constant = border_response(of_indicator, x.shape[1], x.shape[2])
+    constant = border_response(of_indicator, x.shape[1], x.shape[2], precision=precision)
     constant = constant if bias is None else constant + bias
-    return activation(tf.nn.conv2d(x, kernel, strides=1, padding="SAME") + constant)
+    return activation(products.conv2d(x, kernel, "SAME", precision) + constant)
 
 
 def positions(x: tf.Tensor) -> int:
@@ -65,11 +70,11 @@ def positions(x: tf.Tensor) -> int:
     return (x.shape[0] or _FEW_IMAGES) * x.shape[1] * x.shape[2]
 
 
-def border_response(kernel: tf.Tensor, height: int, width: int) -> tf.Tensor:
+def border_response(kernel: tf.Tensor, height: int, width: int, *, precision: str = "float32") -> tf.Tensor:
     """The convolution of the padding's indicator, [1, H, W, C_out]: the same for every image, hence computed once."""
     nothing = tf.zeros([1, height, width, 0], kernel.dtype)
     indicator = _with_indicator(nothing, tuple(kernel.shape[:2]))
-    return tf.nn.conv2d(indicator, kernel, strides=1, padding="VALID")
+    return products.conv2d(indicator, kernel, "VALID", precision)
 
 
 def _with_indicator(x: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
@@ -93,7 +98,7 @@ def _patches(padded: tf.Tensor, size: tuple[int, int], positions: tuple[int, int
 
 def _multiplies_patches(x: tf.Tensor, outputs: int) -> bool:
     """Whether a product with patches of `x` is faster than a convolution."""
-    if any(device.device_type != "CPU" for device in tf.config.list_logical_devices()):
+    if devices.target() != "CPU":
         return False
     if x.shape[-1] <= outputs:
         return outputs >= _CHANNELS_FOR_PATCHES

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from glow_tf.networks import parameters as p
+from glow_tf.runtime import products
 
 
 def initial_parameters(
@@ -29,11 +30,17 @@ def tensors(parameters: dict[str, Any]) -> dict[str, Any]:
     return {name: dict(layer) for name, layer in parameters.items()}
 
 
-def apply(tensors: dict[str, Any], x: tf.Tensor, normalize: p.Normalize = p.actnorm) -> tf.Tensor:
+def apply(
+    tensors: dict[str, Any], x: tf.Tensor, normalize: p.Normalize = p.actnorm, *, precision: str = "float32"
+) -> tf.Tensor:
     """[B, inputs] to [B, outputs], with the tensors of one network; it has no actnorm to `normalize`."""
     del normalize
     i = 0
     while f"dense{i}" in tensors:
-        x = tf.nn.relu(x @ tensors[f"dense{i}"]["kernel"] + tensors[f"dense{i}"]["bias"])
+        x = tf.nn.relu(_dense(tensors[f"dense{i}"], x, precision))
         i += 1
-    return x @ tensors["leave"]["kernel"] + tensors["leave"]["bias"]
+    return _dense(tensors["leave"], x, precision)
+
+
+def _dense(layer: dict[str, tf.Tensor], x: tf.Tensor, precision: str) -> tf.Tensor:
+    return products.matmul(x, layer["kernel"], precision) + layer["bias"]

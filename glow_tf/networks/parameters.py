@@ -4,10 +4,11 @@ A network is a module of pure functions:
 
   initial_parameters(rng, depth, inputs, outputs, width, ...) -> nest of arrays, stacked along a leading axis of `depth`
   tensors(parameters)                                         -> nest of tensors, what `apply` reads, stacked alike
-  apply(tensors, x, normalize=actnorm)                        -> h
+  apply(tensors, x, normalize=actnorm, precision="float32")   -> h
 
 `tensors` takes what can be computed for all steps at once out of the loop over them. `normalize(layer, h)` is called
 with the tensors {bias, log_scale} of every actnorm; the data-dependent initialisation passes a function of its own.
+`precision` is that of matrix products and convolutions, see `glow_tf.runtime.products`.
 """
 
 from collections.abc import Callable

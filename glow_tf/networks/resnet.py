@@ -54,20 +54,22 @@ def tensors(parameters: dict[str, Any]) -> dict[str, Any]:
     return {name: of(layer) if isinstance(layer, dict) else layer for name, layer in parameters.items()}
 
 
-def apply(tensors: dict[str, Any], x: tf.Tensor, normalize: p.Normalize = p.actnorm) -> tf.Tensor:
+def apply(
+    tensors: dict[str, Any], x: tf.Tensor, normalize: p.Normalize = p.actnorm, *, precision: str = "float32"
+) -> tf.Tensor:
     """[B, H, W, inputs] to [B, H, W, outputs], with the tensors of one network."""
-    h = _convolution(tensors["enter"], x)
+
+    def convolution(layer: dict[str, tf.Tensor], x: tf.Tensor) -> tf.Tensor:
+        return convolve(x, layer["kernel"], precision=precision) + layer["bias"]
+
+    h = convolution(tensors["enter"], x)
     i = 0
     while f"block{i}" in tensors:
         block = tensors[f"block{i}"]
-        inner = tf.nn.relu(normalize(block["actnorm"], _convolution(block["conv1"], tf.nn.relu(h))))
-        h += _convolution(block["conv2"], inner)
+        inner = tf.nn.relu(normalize(block["actnorm"], convolution(block["conv1"], tf.nn.relu(h))))
+        h += convolution(block["conv2"], inner)
         i += 1
-    h = _convolution(tensors["leave"], tf.nn.relu(normalize(tensors["actnorm"], h)))
+    h = convolution(tensors["leave"], tf.nn.relu(normalize(tensors["actnorm"], h)))
     shift, log_scale = p.even_and_odd(h)
     log_scale = tensors["tanh_factor"] * tf.tanh(log_scale)
     return p.interleaved(shift, log_scale)
-
-
-def _convolution(layer: dict[str, tf.Tensor], x: tf.Tensor) -> tf.Tensor:
-    return convolve(x, layer["kernel"]) + layer["bias"]

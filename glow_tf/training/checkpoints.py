@@ -77,7 +77,7 @@ class Checkpoints:
         damaged = {}
         for step, path in reversed(storage.checkpoint_paths(self._directory.parent).items()):
             try:
-                self._checkpoint.restore(path).assert_existing_objects_matched()
+                storage.restore(self._checkpoint, path).assert_existing_objects_matched()
             except (AssertionError, ValueError, tf.errors.OpError, *_DAMAGE) as error:
                 # What reads the index raises the base class itself, whatever is wrong.
                 if isinstance(error, _DAMAGE) or type(error) is tf.errors.OpError:

@@ -13,7 +13,7 @@ def losses(
     labels: tf.Tensor | None,
     label_loss_weight: float,
     *,
-    network_dtype: tf.DType | None = None,
+    network_precision: str = "float32",
 ) -> dict[str, tf.Tensor]:
     """The objective of the official code and its parts, for each image.
 
@@ -22,13 +22,13 @@ def losses(
       x: [B, H, W, C], preprocessed and dequantized.
       labels: [B] int32, or None.
       label_loss_weight: factor on the classification loss; not 0 needs a model with a classifier.
-      network_dtype: as for `Flow.distribution`.
+      network_precision: as for `Flow.distribution`.
 
     Returns:
       `loss` = bits_per_dim + label_loss_weight * label_bits, `bits_per_dim`, and with a classifier `label_bits` (its
       cross-entropy in bits) and `label_error` (1 where its guess is wrong); each [B].
     """
-    distribution = flow.distribution(labels if flow.config.conditional else None, network_dtype=network_dtype)
+    distribution = flow.distribution(labels if flow.config.conditional else None, network_precision=network_precision)
     bits = flow.bits_per_dim_of(distribution.log_prob(x))
     if not flow.config.classifier:
         return {"loss": bits, "bits_per_dim": bits}

@@ -31,7 +31,7 @@ def test_shapes_and_dtypes(flow):
     assert drawn.shape == (7, 4, 8, 3) and drawn.dtype == tf.uint8
     distribution = flow.distribution()
     assert distribution.batch_shape == [] and distribution.event_shape == [4, 8, 3]
-    assert all(v.dtype in (tf.float32, tf.int32, tf.bool) for v in flow.variables)
+    assert all(v.dtype in (tf.float32, tf.int64, tf.bool) for v in flow.variables)
 
 
 @pytest.mark.parametrize("n_bits", [8, 5, 1])

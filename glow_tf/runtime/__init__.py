@@ -1,0 +1,1 @@
+"""Devices and precision: what computations run on, and how exactly."""

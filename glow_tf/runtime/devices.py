@@ -1,0 +1,41 @@
+"""The kind of device that operations are made for."""
+
+import contextlib
+import contextvars
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+_target: contextvars.ContextVar[str | None] = contextvars.ContextVar("target", default=None)
+
+
+def has_gpu() -> bool:
+    """Whether TensorFlow sees a GPU; does not initialise it."""
+    return bool(tf.config.get_visible_devices("GPU"))
+
+
+def target() -> str:
+    """The kind of device that operations made now will run on: `CPU`, `GPU` or `TPU`.
+
+    The one given to `made_for`, else the best that this process has.
+    """
+    kind = _target.get()
+    if kind is not None:
+        return kind
+    if has_gpu():
+        return "GPU"
+    return "TPU" if tf.config.list_logical_devices("TPU") else "CPU"
+
+
+@contextlib.contextmanager
+def made_for(kind: str) -> Iterator[None]:
+    """Makes operations for another kind of device than those of this process, as an export does.
+
+    Args:
+      kind: `CPU` or `GPU`.
+    """
+    token = _target.set(kind)
+    try:
+        yield
+    finally:
+        _target.reset(token)

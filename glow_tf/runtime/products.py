@@ -1,0 +1,165 @@
+"""Matrix products and convolutions in a precision of their own, whatever the process's TF32 flag says.
+
+GPUs since NVIDIA's Ampere compute products of float32 tensors in TF32 unless the process forbids it: of each operand 11
+significant bits are left, and a flow can no longer be inverted. Here the precision belongs to the product:
+
+  float32   on a GPU, each operand is the sum of two parts that TF32 holds, a = a_high + a_low, and
+
+              a b = a_high b_high + a_low b_high + a_high b_low + O(2^-22),
+
+            is one product of three times the inner size, exact to a float32's last bits in TF32 and in float32 alike
+            (Markidis et al. 2018, "NVIDIA Tensor Core Programmability"; Ootomo & Yokota 2022). Elsewhere, a plain one.
+  tf32      operands are rounded to TF32 first: the result is the same on every device, up to the order of sums.
+  bfloat16  operands are of that type already.
+
+Gradients have the precision of the product they belong to.
+"""
+
+import functools
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from glow_tf.config import NETWORK_PRECISIONS, one_of
+from glow_tf.runtime import devices
+
+# The significant bits of a float32 that TF32 lacks.
+_LOST_BITS = 13
+
+Multiply = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+
+def matmul(
+    a: tf.Tensor,
+    b: tf.Tensor,
+    precision: str = "float32",
+    *,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+) -> tf.Tensor:
+    """The matrix product of `a`: [..., n, k] and `b`: [..., k, m], whose leading axes are the same: [..., n, m].
+
+    Args:
+      a: a tensor of floats; of float32 for `precision` to matter.
+      b: like `a`.
+      precision: `float32` or `tf32`.
+      transpose_a: whether `a` comes as [..., k, n].
+      transpose_b: whether `b` comes as [..., m, k].
+    """
+    a, b = tf.convert_to_tensor(a), tf.convert_to_tensor(b)
+    multiply = functools.partial(tf.matmul, transpose_a=transpose_a, transpose_b=transpose_b)
+    if _is_plain(a.dtype, precision):
+        return multiply(a, b)
+    again = functools.partial(matmul, precision=precision)
+
+    @tf.custom_gradient
+    def product(a, b):
+        def gradient(dy):
+            da = (
+                again(b, dy, transpose_a=transpose_b, transpose_b=True)
+                if transpose_a
+                else again(dy, b, transpose_b=not transpose_b)
+            )
+            db = (
+                again(dy, a, transpose_a=True, transpose_b=transpose_a)
+                if transpose_b
+                else again(a, dy, transpose_a=not transpose_a)
+            )
+            return da, db
+
+        axes = (-2 if transpose_a else -1), (-1 if transpose_b else -2)
+        return _multiplied(multiply, a, b, axes, precision), gradient
+
+    return product(a, b)
+
+
+def conv2d(x: tf.Tensor, kernel: tf.Tensor, padding: str, precision: str = "float32") -> tf.Tensor:
+    """The convolution of `x`: [B, H, W, C_in] with `kernel`: [h, w, C_in, C_out], stride 1: [B, H', W', C_out].
+
+    Args:
+      x: a tensor of floats; of float32 for `precision` to matter.
+      kernel: like `x`.
+      padding: `SAME` or `VALID`.
+      precision: `float32` or `tf32`.
+    """
+    if _is_plain(x.dtype, precision):
+        return tf.nn.conv2d(x, kernel, strides=1, padding=padding)
+    return _Convolution(padding, precision)(x, kernel)
+
+
+class _Convolution:
+    """A convolution and its two gradients, each of which is differentiated by the two others.
+
+    With forward(x, k) = y the three are the derivatives of <y, dy>, linear in x, k and dy, by dy, x and k.
+    """
+
+    def __init__(self, padding: str, precision: str):
+        self._padding, self._precision = padding, precision
+        self._options = {"strides": [1, 1, 1, 1], "padding": padding}
+
+    def __call__(self, x, kernel):
+        multiply = functools.partial(tf.nn.conv2d, strides=1, padding=self._padding)
+
+        @tf.custom_gradient
+        def forward(x, kernel):
+            def gradient(dy):
+                return self._by_input(tf.shape(x), kernel, dy), self._by_kernel(tf.shape(kernel), x, dy)
+
+            return _multiplied(multiply, x, kernel, (3, 2), self._precision), gradient
+
+        return forward(x, kernel)
+
+    def _by_input(self, shape, kernel, dy):
+        def multiply(kernel, dy):
+            return tf.raw_ops.Conv2DBackpropInput(input_sizes=shape, filter=kernel, out_backprop=dy, **self._options)
+
+        @tf.custom_gradient
+        def by_input(kernel, dy):
+            def gradient(dx):
+                return self._by_kernel(tf.shape(kernel), dx, dy), self(dx, kernel)
+
+            return _multiplied(multiply, kernel, dy, (3, 3), self._precision), gradient
+
+        return by_input(kernel, dy)
+
+    def _by_kernel(self, shape, x, dy):
+        def multiply(x, dy):
+            return tf.raw_ops.Conv2DBackpropFilter(input=x, filter_sizes=shape, out_backprop=dy, **self._options)
+
+        @tf.custom_gradient
+        def by_kernel(x, dy):
+            def gradient(dkernel):
+                return self._by_input(tf.shape(x), dkernel, dy), self(x, dkernel)
+
+            return _multiplied(multiply, x, dy, (0, 0), self._precision), gradient
+
+        return by_kernel(x, dy)
+
+
+def round_to_tf32(x: tf.Tensor) -> tf.Tensor:
+    """`x`, float32, to the nearest of 11 significant bits; ties away from zero, as GPUs round."""
+    return tf.where(tf.math.is_nan(x), x, _rounded(x))
+
+
+def _rounded(x: tf.Tensor) -> tf.Tensor:
+    # Unsigned, as TensorFlow computes with int32 on the host. A NaN can come out as another number.
+    bits = tf.bitcast(x, tf.uint32) + tf.constant(1 << (_LOST_BITS - 1), tf.uint32)
+    return tf.bitcast(tf.bitwise.bitwise_and(bits, tf.constant((1 << 32) - (1 << _LOST_BITS), tf.uint32)), tf.float32)
+
+
+def _multiplied(multiply: Multiply, a: tf.Tensor, b: tf.Tensor, axes: tuple[int, int], precision: str) -> tf.Tensor:
+    """`multiply(a, b)` of operands that TF32 holds, where it sums over `axes` of `a` and of `b`."""
+    if precision == "tf32":
+        return multiply(round_to_tf32(a), round_to_tf32(b))
+    a_high, b_high = _rounded(a), _rounded(b)
+    # Of a NaN the lower part is NaN.
+    a_low, b_low = a - a_high, b - b_high
+    return multiply(tf.concat([a_high, a_low, a_high], axes[0]), tf.concat([b_high, b_high, b_low], axes[1]))
+
+
+def _is_plain(dtype: tf.DType, precision: str) -> bool:
+    """Whether the product of two tensors is what TensorFlow computes by itself."""
+    one_of("precision", precision, NETWORK_PRECISIONS)
+    if dtype != tf.float32 or precision == "bfloat16":
+        return True
+    return precision == "float32" and devices.target() != "GPU"

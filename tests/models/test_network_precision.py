@@ -1,0 +1,99 @@
+"""Coupling networks in bfloat16: little is lost, and all that surrounds them stays in float32."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import glow_tf
+from glow_tf.data import load_source
+from glow_tf.models import quantization
+from tests.models.flows import CONFIGS, random_flow, random_inputs, random_labels
+
+BFLOAT16 = "bfloat16"
+
+
+@pytest.fixture(scope="module")
+def pretrained():
+    """The model that comes with the package, and held-out images, preprocessed."""
+    flow = glow_tf.load("pretrained")
+    source = load_source("people", image_size=flow.config.image_shape[0])
+    images = tf.stack([image for image, _ in source.examples("test").take(32)])
+    return flow, quantization.dequantize(images, flow.config.n_bits, [0, 0], tf.float32)
+
+
+def bits(flow, x, network_precision):
+    log_prob = flow.distribution(network_precision=network_precision).log_prob(x)
+    assert log_prob.dtype == tf.float32
+    return flow.bits_per_dim_of(log_prob).numpy()
+
+
+def test_the_likelihood_of_the_pretrained_model_hardly_changes(pretrained):
+    flow, x = pretrained
+    exact, rounded = (bits(flow, x, precision) for precision in ("float32", BFLOAT16))
+    assert abs(rounded.mean() - exact.mean()) < 0.005
+    # Equal, it would have been computed alike.
+    assert np.abs(rounded - exact).max() > 1e-6
+    assert not np.any(exact == 0)
+
+
+@pytest.mark.parametrize("name", ["glow-colour", "glow-conv1x1-additive", "real_nvp", "nice"])
+def test_networks_compute_in_bfloat16_and_nothing_else_does(name):
+    """Seen in the graph: every matrix product and convolution of the networks is of bfloat16, all else of float32."""
+    flow, x = random_flow(CONFIGS[name], tf.float32), tf.cast(random_inputs(CONFIGS[name]), tf.float32)
+
+    def dtypes(network_precision):
+        function = tf.function(lambda x: flow.bijector(network_precision=network_precision).forward_and_log_det(x))
+        graph = function.get_concrete_function(x).graph
+        graphs = [graph.as_graph_def().node, *(f.node_def for f in graph.as_graph_def().library.function)]
+        nodes = [node for nodes in graphs for node in nodes if node.op in ("Conv2D", "MatMul", "BatchMatMulV2")]
+        return {node.attr["T"].type for node in nodes}, function(x)
+
+    plain, expected = dtypes("float32")
+    mixed, (z, log_det) = dtypes(BFLOAT16)
+    assert plain == {tf.float32.as_datatype_enum}
+    assert tf.bfloat16.as_datatype_enum in mixed
+    assert z.dtype == log_det.dtype == tf.float32
+    # bfloat16 has 8 bits: a network's output is rounded, and not lost.
+    for actual, exact in zip((z, log_det), expected, strict=True):
+        error = np.abs(actual - exact).max()
+        assert 0 < error < 0.05 * np.abs(exact).max() or (name == "nice" and actual is log_det)
+
+
+def test_log_dets_of_additive_couplings_are_untouched():
+    """They do not depend on the networks: summed in float32, they are the same to the last digit."""
+    config = CONFIGS["glow-conv1x1-additive"]
+    flow, x = random_flow(config, tf.float32), tf.cast(random_inputs(config), tf.float32)
+    parts = [flow.bijector(network_precision=precision).forward_and_log_dets(x) for precision in ("float32", BFLOAT16)]
+    (z, log_dets), (rounded, rounded_log_dets) = parts
+    assert np.abs(z - rounded).max() > 0
+    steps = [i for i, layer in enumerate(config.layers) if type(layer).__name__ == "Steps"]
+    for i in steps:
+        np.testing.assert_array_equal(log_dets[i], rounded_log_dets[i])
+
+
+@pytest.mark.parametrize("gradient", ["reversible", "stored"])
+def test_gradients_are_float32_and_close(gradient):
+    config = glow_tf.glow((8, 8, 3), K=2, L=2, width=8, num_classes=3, gradient=gradient)
+    flow, x, labels = random_flow(config, tf.float32), tf.cast(random_inputs(config), tf.float32), random_labels(config)
+    variables = flow.named_variables(trainable=True)
+
+    def gradients(network_precision):
+        with tf.GradientTape() as tape:
+            loss = -tf.reduce_mean(flow.distribution(labels, network_precision=network_precision).log_prob(x))
+        return tape.gradient(loss, variables)
+
+    exact, rounded = gradients("float32"), gradients(BFLOAT16)
+    for path in variables:
+        assert rounded[path] is not None and rounded[path].dtype == tf.float32, path
+        assert np.abs(rounded[path]).max() > 0, path
+    flat = [np.concatenate([g.numpy().ravel() for g in values.values()]) for values in (exact, rounded)]
+    assert flat[0] @ flat[1] / np.linalg.norm(flat[0]) / np.linalg.norm(flat[1]) > 0.999
+    assert np.abs(flat[0] - flat[1]).max() > 0
+
+
+@pytest.mark.parametrize("name", ["glow-colour", "real_nvp"])
+def test_what_is_rounded_is_inverted_all_the_same(name):
+    """The same network on the same input: a coupling undoes what it did, up to the rounding of float32."""
+    flow, x = random_flow(CONFIGS[name], tf.float32), tf.cast(random_inputs(CONFIGS[name]), tf.float32)
+    bijector = flow.bijector(network_precision=BFLOAT16)
+    assert np.abs(bijector.inverse(tf.identity(bijector.forward(x))) - x).max() < 0.02
