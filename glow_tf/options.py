@@ -6,11 +6,11 @@ import pathlib
 
 from absl import flags
 
-from glow_tf.config import ModelConfig
+from glow_tf.config import NETWORK_PRECISIONS, ModelConfig
 from glow_tf.data import recipe
 from glow_tf.models import presets
 from glow_tf.training.config import TrainingConfig
-from glow_tf.training.devices import STRATEGIES
+from glow_tf.training.devices import STRATEGIES, has_gpu
 
 MODELS = {"glow": presets.glow, "real_nvp": presets.real_nvp, "nice": presets.nice}
 _DEFAULTS = TrainingConfig()
@@ -118,15 +118,26 @@ flags.DEFINE_integer(
     "How many of this machine's GPUs are used (all); without a GPU, into how many the CPU is split (1).",
     lower_bound=1,
 )
-flags.DEFINE_bool(
-    "mixed_precision",
-    _DEFAULTS.mixed_precision,
-    "Computes coupling networks in bfloat16 in training; the flow, likelihood and evaluation stay in float32.",
+flags.DEFINE_enum(
+    "network_precision",
+    None,
+    list(NETWORK_PRECISIONS),
+    "In what the coupling networks multiply in training: float32; tf32, operands rounded to 11 bits; or bfloat16. The "
+    "flow around them, likelihood, evaluation and export stay in float32. By default float32, on GPUs too: the others "
+    "are faster there, and give images back less exactly.",
 )
+flags.DEFINE_bool("mixed_precision", False, "Another name for --network_precision=bfloat16.")
 flags.DEFINE_bool(
     "xla",
-    _DEFAULTS.xla,
-    "Compiles loss and gradients of a training step by XLA: for GPUs; on CPUs wide networks are many times slower.",
+    None,
+    "Compiles training, evaluation and samples by XLA; by default where there is a GPU. On CPUs wide networks are many "
+    "times slower with it.",
+)
+flags.DEFINE_bool(
+    "deterministic",
+    False,
+    "Has a GPU add up in the same order every time, so that a run continued there is the same to the last bit, as it "
+    "always is on a CPU. Slower.",
 )
 
 # Training.
@@ -265,6 +276,8 @@ def training_config(image_shape: tuple[int, int, int], replicas: int) -> Trainin
         "samples": 64 if pixels <= 64 * 64 else 16,
         "flip": recipe(FLAGS.dataset).flip,
         "shift": recipe(FLAGS.dataset).shift,
+        "network_precision": _network_precision(),
+        "xla": has_gpu(),
     }
     values = {field.name: FLAGS[field.name].value for field in dataclasses.fields(TrainingConfig)}
     return TrainingConfig(**{name: defaults[name] if value is None else value for name, value in values.items()})
@@ -280,13 +293,27 @@ def strategy_arguments() -> dict:
     # Not of RealNVP, whose networks are deep, and twice as wide at each level.
     default = inspect.signature(presets.glow).parameters["width"].default
     width = FLAGS.width or default if FLAGS.model == "glow" else None
-    return {"name": FLAGS.strategy, "num_replicas": FLAGS.num_replicas, "images": images, "width": width}
+    return {
+        "name": FLAGS.strategy,
+        "num_replicas": FLAGS.num_replicas,
+        "images": images,
+        "width": width,
+        "deterministic": FLAGS.deterministic,
+    }
 
 
 def model_dir() -> pathlib.Path:
     """The value of --model_dir, or its default."""
     name = f"{FLAGS.dataset.replace('/', '_').replace(':', '_')}_{FLAGS.model}"
     return pathlib.Path(FLAGS.model_dir or f"runs/{name}")
+
+
+def _network_precision() -> str:
+    if not FLAGS.mixed_precision:
+        return "float32"
+    if FLAGS.network_precision not in (None, "bfloat16"):
+        raise ValueError(f"--mixed_precision is --network_precision=bfloat16, not {FLAGS.network_precision}.")
+    return "bfloat16"
 
 
 def _default_batch_size(pixels: int, replicas: int) -> int:

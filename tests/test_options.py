@@ -20,7 +20,7 @@ DEFAULTS = TrainingConfig(init_images=256)
 OTHER = {
     "batch_size": 6,
     "accumulate_steps": 2,
-    "mixed_precision": True,
+    "network_precision": "tf32",
     "xla": True,
     "checkpoint_minutes": 2.5,
     "keep_every_hours": 1.5,
@@ -212,7 +212,7 @@ def test_the_default_batch_of_the_initialisation(parse, side, arguments, images)
 )
 def test_devices(parse, arguments, expected):
     parse(*arguments)
-    assert options.strategy_arguments() == {**expected, "images": None, "width": 512}
+    assert options.strategy_arguments() == {**expected, "images": None, "width": 512, "deterministic": False}
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from glow_tf.config import ModelConfig
+from glow_tf.models.checks import check_labels
 from glow_tf.models.flow import Flow
 from glow_tf.models.inverses import InverseCache
 from glow_tf.models.parts import in_parts
@@ -46,10 +47,10 @@ class Codec:
         return self._in_batches(self._decode, np.asarray(z, self.flow.dtype.as_numpy_dtype), labels)
 
     def _encode_batch(self, images, labels):
-        return in_parts(self.flow.encode, images, labels)
+        return in_parts(self.flow.encode, images, labels, xla=self.flow.xla)
 
     def _decode_batch(self, z, labels):
-        return in_parts(functools.partial(self.flow.decode, inverses=self._inverses()), z, labels)
+        return in_parts(functools.partial(self.flow.decode, inverses=self._inverses()), z, labels, xla=self.flow.xla)
 
     def _in_batches(self, function: Callable, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
         values, count = np.asarray(values), len(values)
@@ -57,6 +58,8 @@ class Codec:
             raise ValueError("There is nothing to encode or decode.")
         if labels is not None and len(labels) != count:
             raise ValueError(f"{count} images or latents need as many labels; there are {len(labels)}.")
+        if self.flow.config.conditional:
+            check_labels(self.flow.config, labels)
         # Every batch has one size, so that the function is traced once; what is too much is cut off.
         size = min(self.batch_size, 2 ** math.ceil(math.log2(count)))
         done = []

@@ -3,14 +3,15 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
 
 from glow_tf.models import health, quantization
+from glow_tf.models.checks import check_labels
 from glow_tf.models.flow import Flow
-from glow_tf.models.parts import in_parts
+from glow_tf.models.parts import equal_batches, in_parts
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -88,12 +89,12 @@ class Scorer:
             raise ValueError(f"draws={draws} must be at least 1.")
         config = self.flow.config
         found: dict[str, list[np.ndarray]] = {}
-        for batch in batches:
+        for batch, count in _batches(self.flow, batches):
             images, labels = tf.convert_to_tensor(batch["images"]), tf.cast(batch["labels"], tf.int32)
             bound = None
             for draw in range(draws):
                 scores = {
-                    name: value.numpy().astype(np.float64)
+                    name: value.numpy()[:count].astype(np.float64)
                     for name, value in self._score(images, labels, tf.constant([0, seed + draw])).items()
                 }
                 nats = -scores["bits_per_dim"] * config.dimensions * math.log(2)
@@ -111,7 +112,7 @@ class Scorer:
 
     def _score_batch(self, images, labels, seed):
         x = quantization.dequantize_each(images, self.flow.config.n_bits, seed, self.flow.dtype)
-        return in_parts(self._scores, x, labels)
+        return in_parts(self._scores, x, labels, xla=self.flow.xla)
 
     def _scores(self, x, labels):
         scores, z = likelihood_parts(self.flow, x, labels)
@@ -127,7 +128,20 @@ def round_trips(flow: Flow, batches: Iterable[Mapping[str, np.ndarray]]) -> np.n
 
     def errors_of(images, labels):
         x = quantization.bin_centers(images, flow.config.n_bits, flow.dtype)
-        return in_parts(functools.partial(health.round_trip_errors, flow), x, labels)
+        return in_parts(functools.partial(health.round_trip_errors, flow), x, labels, xla=flow.xla)
 
     errors = tf.function(errors_of, autograph=False, reduce_retracing=True)
-    return np.concatenate([errors(batch["images"], tf.cast(batch["labels"], tf.int32)).numpy() for batch in batches])
+    return np.concatenate(
+        [
+            errors(batch["images"], tf.cast(batch["labels"], tf.int32)).numpy()[:count]
+            for batch, count in _batches(flow, batches)
+        ]
+    )
+
+
+def _batches(flow: Flow, batches: Iterable[Mapping[str, np.ndarray]]) -> Iterator[tuple[Mapping[str, np.ndarray], int]]:
+    """The batches as the flow is computed of them, with checked labels, and how many images of each count."""
+    for batch, count in equal_batches(batches) if flow.xla else ((batch, len(batch["images"])) for batch in batches):
+        if flow.config.conditional:
+            check_labels(flow.config, batch["labels"])
+        yield batch, count

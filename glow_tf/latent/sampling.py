@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from glow_tf.models.checks import check_labels
 from glow_tf.models.flow import Flow
 from glow_tf.models.inverses import InverseCache
 from glow_tf.models.parts import in_parts
@@ -35,6 +36,8 @@ class Sampler:
     ):
         if labels is None and flow.config.conditional:
             labels = np.arange(count) % flow.config.num_classes
+        if flow.config.conditional:
+            check_labels(flow.config, labels)
         self._flow = flow
         self._count = count
         self._temperature = temperature
@@ -59,4 +62,4 @@ class Sampler:
 
     def _sample(self, temperature, labels, seed):
         z = self._flow.sample_latents(self._batch_size, temperature, labels, seed)
-        return in_parts(functools.partial(self._flow.decode, inverses=self._inverses()), z, labels)
+        return in_parts(functools.partial(self._flow.decode, inverses=self._inverses()), z, labels, xla=self._flow.xla)

@@ -2,7 +2,40 @@
 
 import tensorflow as tf
 
+from glow_tf.data import Source, train_batches
 from glow_tf.models import quantization
+from glow_tf.training.config import TrainingConfig
+
+
+class TrainingBatches:
+    """The batches of a training run, each of which depends on the seed and its number alone.
+
+    Args:
+      source: the images.
+      training: sizes, seed and augmentation.
+      n_bits: bits per channel.
+    """
+
+    def __init__(self, source: Source, training: TrainingConfig, n_bits: int):
+        self._source, self._training, self._n_bits = source, training, n_bits
+
+    def augmented(self, batch_size: int, start_step: int) -> tf.data.Dataset:
+        """Batches of `{"images": uint8 [B, H, W, C], "labels": int32 [B]}` from number `start_step` on."""
+        training = self._training
+        return train_batches(
+            self._source, batch_size, training.seed, start_step, flip=training.flip, shift=training.shift
+        )
+
+    def dequantized(self, start_step: int) -> tf.data.Dataset:
+        """What `dequantized` makes of the batches of training from number `start_step` on."""
+        training = self._training
+        batches = self.augmented(training.batch_size, start_step)
+        batches = dequantized(batches, self._n_bits, training.seed, start_step=start_step)
+        return batches.prefetch(tf.data.AUTOTUNE)
+
+    def one(self, step: int) -> dict[str, tf.Tensor]:
+        """The dequantized batch of a step."""
+        return next(iter(self.dequantized(step)))
 
 
 def dequantized(

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from glow_tf.config import at_least, one_of
+from glow_tf.config import NETWORK_PRECISIONS, at_least, one_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,9 +19,9 @@ class TrainingConfig:
       clip_norm: largest global norm of the gradient of the loss in bits; larger ones are scaled down. 0: never.
       ema_decay: of the moving average of the weights, which evaluation, samples and export use; 0: the weights as they
         are.
-      mixed_precision: whether the coupling networks compute in bfloat16 in training; weights, flow, log-dets and
-        likelihood stay in float32, and evaluation, samples and export are all float32.
-      xla: whether XLA compiles loss and gradients of a step into one program.
+      network_precision: in which the coupling networks compute in training: `float32`, `tf32` or `bfloat16`; weights,
+        flow, log-dets and likelihood stay in float32, and evaluation, samples and export are all float32.
+      xla: whether XLA compiles the steps.
       label_loss_weight: factor on the classification loss, in bits, that is added to bits/dim.
       flip: whether training images are mirrored at random.
       shift: most pixels by which training images are moved at random.
@@ -49,7 +49,7 @@ class TrainingConfig:
     warmup_steps: int = 1000
     clip_norm: float = 0.0
     ema_decay: float = 0.999
-    mixed_precision: bool = False
+    network_precision: str = "float32"
     xla: bool = False
     label_loss_weight: float = 0.0
     flip: bool = False
@@ -79,6 +79,7 @@ class TrainingConfig:
         for name in ("shift", "warmup_steps", "init_images", "eval_images", "seed", "max_rollbacks", *every):
             at_least(name, getattr(self, name), 0)
         one_of("optimizer", self.optimizer, ("adamax", "adam"))
+        one_of("network_precision", self.network_precision, NETWORK_PRECISIONS)
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate={self.learning_rate!r} must be positive.")
         for name in ("clip_norm", "label_loss_weight", "temperature", "checkpoint_minutes", "keep_every_hours"):

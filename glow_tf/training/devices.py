@@ -6,12 +6,20 @@ import os
 import tensorflow as tf
 
 from glow_tf.models.parts import leave_each_operation_one_core
+from glow_tf.runtime.devices import has_gpu
+
+__all__ = ["STRATEGIES", "check_tf_config", "has_gpu", "make_strategy"]
 
 STRATEGIES = ("mirrored", "multi_worker", "tpu", "one_device")
 
 
 def make_strategy(
-    name: str = "mirrored", num_replicas: int | None = None, *, images: int | None = None, width: int | None = None
+    name: str = "mirrored",
+    num_replicas: int | None = None,
+    *,
+    images: int | None = None,
+    width: int | None = None,
+    deterministic: bool = False,
 ) -> tf.distribute.Strategy:
     """The strategy that distributes batches.
 
@@ -25,6 +33,7 @@ def make_strategy(
         Where there is no GPU, `mirrored` splits the CPU into so many.
       images: that this machine computes at once in training, if that is known.
       width: of the coupling networks, if that is known.
+      deterministic: whether GPUs are to give the same bits every time; it holds for the whole process.
 
     Raises:
       ValueError: if the devices are not there, or TF_CONFIG cannot be read.
@@ -33,6 +42,8 @@ def make_strategy(
         raise ValueError(f"strategy={name!r} is not one of {', '.join(STRATEGIES)}.")
     if num_replicas is not None and name not in ("mirrored", "multi_worker"):
         raise ValueError(f"--num_replicas={num_replicas} does not apply to --strategy={name}.")
+    if deterministic:
+        _make_deterministic()
     if name == "tpu":
         return _tpu()
     devices = _devices(num_replicas, splits_cpu=name == "mirrored")
@@ -86,6 +97,13 @@ def _devices(num_replicas: int | None, *, splits_cpu: bool) -> list[str]:
         # Otherwise TensorFlow takes all of its memory, and nobody else can use it.
         tf.config.experimental.set_memory_growth(gpu, True)
     return [f"GPU:{i}" for i in range(len(used))]
+
+
+def _make_deterministic() -> None:
+    tf.config.experimental.enable_op_determinism()
+    # XLA reads its flags when it first compiles. Without the choice of the fastest kernel by trial, too, which can be
+    # another one in the next process.
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
 
 
 def _split_cpu(count: int) -> list[str]:

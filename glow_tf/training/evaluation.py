@@ -44,11 +44,20 @@ class Evaluator:
       flow: the model.
       strategy: what distributes the batches over devices.
       interrupted: asked between batches; it may raise.
+      batch_size: of all devices together. XLA compiles for this size alone: smaller batches are filled up.
     """
 
-    def __init__(self, flow: Flow, strategy: tf.distribute.Strategy, interrupted: Callable[[], None] = lambda: None):
+    def __init__(
+        self,
+        flow: Flow,
+        strategy: tf.distribute.Strategy,
+        interrupted: Callable[[], None] = lambda: None,
+        *,
+        batch_size: int = 1,
+    ):
         self._flow = flow
         self._strategy = strategy
+        self._images_of_replica = -(-batch_size // strategy.num_replicas_in_sync)
         self._interrupted = interrupted
         self._workers = Workers(strategy)
         self._batch = tf.function(self._distributed_batch, reduce_retracing=True, autograph=False)
@@ -81,8 +90,10 @@ class Evaluator:
         def on_replica(batch):
             # The last batch may leave a replica without images, which is no input for a convolution.
             count = tf.shape(batch["x"])[0]
-            missing = tf.where(count > 0, 0, 1)
-            parts = in_parts(self._of_images, padded(batch["x"], missing), padded(batch["labels"], missing))
+            # XLA compiles for one size alone.
+            least = self._images_of_replica if self._flow.xla else 1
+            x, labels = (padded(t, tf.maximum(0, least - count)) for t in (batch["x"], batch["labels"]))
+            parts = in_parts(self._of_images, x, labels, xla=self._flow.xla)
             return {name: part[:count] for name, part in parts.items()}
 
         parts = self._strategy.run(on_replica, args=(batch,))

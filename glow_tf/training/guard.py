@@ -87,7 +87,6 @@ class Guard:
 
     def _where(self, step: int, values: dict[str, float]) -> str:
         batch = self._batch_of(step - 1)
-        network_dtype = tf.bfloat16 if self._training.mixed_precision else None
         labels = batch["labels"] if self._flow.config.conditional else None
         size = max(1, self._training.batch_size // self._training.accumulate_steps)
         for start in range(0, self._training.batch_size, size):
@@ -96,7 +95,7 @@ class Guard:
                 self._flow,
                 batch["x"][part],
                 None if labels is None else labels[part],
-                network_dtype=network_dtype,
+                network_precision=self._training.network_precision,
             )
             if where:
                 return where

@@ -9,11 +9,11 @@ import numpy as np
 import tensorflow as tf
 
 from glow_tf.config import ModelConfig
-from glow_tf.data import Source, pipeline_rate, train_batches
+from glow_tf.data import Source, pipeline_rate
 from glow_tf.models import storage
 from glow_tf.models.flow import Flow
 from glow_tf.training import directory as model_directory
-from glow_tf.training.batches import dequantized
+from glow_tf.training.batches import TrainingBatches
 from glow_tf.training.checkpoints import CheckpointError, Checkpoints
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.evaluation import Evaluation
@@ -72,12 +72,13 @@ class Trainer:
         self._directory, self._strategy = directory, strategy
         self._workers = Workers(strategy)
         with strategy.scope():
-            self.flow = Flow(config, training.seed)
+            self.flow = Flow(config, training.seed, xla=training.xla)
             variables = list(self.flow.named_variables(trainable=True).values())
             self._optimizer = make_optimizer(training, variables)
         self._state = RunState(metric_names(config))
         self._train = make_train_function(self.flow, self._optimizer, strategy, training)
         self._checkpoints = Checkpoints(directory, self.flow, self._optimizer, self._state, training)
+        self._batches = TrainingBatches(source, training, config.n_bits)
         self._signals = StopSignals()
         self.rates: dict[str, float] = {}
         self.reports = Reports(
@@ -92,7 +93,7 @@ class Trainer:
             interrupted=self._interrupted,
         )
         schedule = self._optimizer.schedule
-        self._guard = Guard(self.flow, self._state, schedule, self._checkpoints, training, self._batch_of)
+        self._guard = Guard(self.flow, self._state, schedule, self._checkpoints, training, self._batches.one)
         self._saved_at = time.monotonic()
 
     @property
@@ -157,13 +158,23 @@ class Trainer:
             ) from error
 
     def _begin(self, progress: Progress) -> None:
-        # A call for no step compiles: alongside the rest, little of which is Python, where no other worker must agree.
+        # Alongside the rest, little of which is Python, where no other worker must agree.
         with concurrent.futures.ThreadPoolExecutor(1) as executor:
-            alone = self._workers.count == 1
-            compiled = executor.submit(lambda: self._train(self._iterator(0), tf.constant(0))) if alone else None
+            alone = self._workers.count == 1 and not self._training.xla
+            compiled = executor.submit(self._compile) if alone else None
             self._prepare(progress)
         if compiled:
             compiled.result()
+        if self._training.xla:
+            # Not alongside: what XLA compiles it runs at once, and writes every weight back as it was.
+            progress.say("XLA compiles the training step.")
+            begun = time.monotonic()
+            self._compile()
+            progress.say(f"Compiled in {time.monotonic() - begun:.0f} s.")
+
+    def _compile(self) -> None:
+        """Compiles the training step by a call that changes nothing."""
+        self._train(self._iterator(self.step), tf.constant(1), tf.constant(False))
 
     def _prepare(self, progress: Progress) -> None:
         path, damaged = self._checkpoints.restore()
@@ -186,7 +197,7 @@ class Trainer:
             model_directory.claim(self._directory, self._config, self._training, self._source)
         self.reports.begin(self.step)
         self.rates["input pipeline"] = rate = pipeline_rate(
-            self._train_batches(self.step), _SECONDS_TO_TIME_THE_PIPELINE
+            self._batches.dequantized(self.step), _SECONDS_TO_TIME_THE_PIPELINE
         )
         progress.say(f"Input pipeline by itself: {rate_text(rate)} images/s.")
         self.reports.write("pipeline", {"images_per_second": rate})
@@ -203,7 +214,8 @@ class Trainer:
             stops = [training.steps, step + min(pace, training.steps_per_call)]
             stops += [(step // n + 1) * n for n in (*periods, training.log_every)]
             begun = time.monotonic()
-            made = {name: v.numpy() for name, v in self._train(iterator, tf.constant(min(stops) - step)).items()}
+            asked = min(stops) - step
+            made = {name: v.numpy() for name, v in self._train(iterator, tf.constant(asked), tf.constant(True)).items()}
             count = made["finite"].size
             pace = max(1, int(_SECONDS_PER_CALL * count / (time.monotonic() - begun)))
             step += count
@@ -212,6 +224,8 @@ class Trainer:
             if good:
                 progress.update(step, good["bits_per_dim"], clock.rate())
             if not made["finite"][-1]:
+                if training.xla:
+                    iterator = None  # It is further than the steps that were made.
                 bad = {name: float(values[-1]) for name, values in made.items()}
                 if self._guard.after(step, bad, progress.say):
                     iterator = None
@@ -292,22 +306,13 @@ class Trainer:
         if self._signals.received and self._workers.count == 1:
             raise TrainingStopped(self._signals.received, self.step)
 
-    def _train_batches(self, start_step: int) -> tf.data.Dataset:
-        training = self._training
-        batches = self._augmented_batches(training.batch_size, start_step)
-        batches = dequantized(batches, self._config.n_bits, training.seed, start_step=start_step)
-        return batches.prefetch(tf.data.AUTOTUNE)
-
     def _iterator(self, step: int):
-        return iter(self._strategy.experimental_distribute_dataset(self._train_batches(step)))
-
-    def _batch_of(self, step: int) -> dict[str, tf.Tensor]:
-        return next(iter(self._train_batches(step)))
+        return iter(self._strategy.experimental_distribute_dataset(self._batches.dequantized(step)))
 
     def _initialize(self) -> None:
         training = self._training
         count = training.init_images or training.batch_size
-        batch = next(iter(self._augmented_batches(count, 0)))
+        batch = next(iter(self._batches.augmented(count, 0)))
         self.flow.initialize(batch["images"])
         self._workers.make_equal(list(self.flow.named_variables(trainable=True).values()))
 
@@ -322,9 +327,3 @@ class Trainer:
         for path, variable in self.flow.named_variables().items():
             variable.assign(values[path])
         self.flow.initialized.assign(True)
-
-    def _augmented_batches(self, batch_size: int, start_step: int) -> tf.data.Dataset:
-        training = self._training
-        return train_batches(
-            self._source, batch_size, training.seed, start_step, flip=training.flip, shift=training.shift
-        )

@@ -74,6 +74,29 @@ class _Averaging:
         self._factors: dict[tf.DType, dict[str, tf.Tensor]] = {}
         super().apply(grads, trainable_variables)
 
+    def apply_on_replica(self, gradients: list[tf.Tensor], variables: list[tf.Variable], enabled: tf.Tensor) -> None:
+        """Updates a replica's own variables, or none where `enabled`, a bool scalar, is false; for what XLA compiles.
+
+        Neither Keras nor `tf.distribute` takes part, which would leave the replica for every variable, as what is
+        compiled cannot.
+        """
+        self._last_update = []
+        self._factors = {}
+        rate = self._get_current_learning_rate()
+        for gradient, variable in zip(gradients, variables, strict=True):
+            state = [variable, *self._slots_of(variable)]
+            before = [_read(v) for v in state]
+            self.update_step(gradient, variable, rate)
+            for v, value in zip(state, before, strict=True):
+                tf.raw_ops.AssignVariableOp(resource=v.handle, value=tf.where(enabled, _read(v), value))
+        steps = self.iterations.value
+        tf.raw_ops.AssignAddVariableOp(resource=steps.handle, value=tf.cast(enabled, steps.dtype))
+
+    def _slots_of(self, variable) -> list[tf.Variable]:
+        key = self._var_key(variable)
+        slots = self._moments_of(self._get_variable_index(variable))
+        return [slot.value for slot in (*slots, *([self._average_of[key]] if self._decay else []))]
+
     def update_step(self, gradient, variable, learning_rate):
         factors = self._factors_of(variable.dtype, learning_rate)
         with tf.control_dependencies(self._last_update):
@@ -108,35 +131,44 @@ class _Averaging:
     def _update(self, gradient, variable, factors):
         raise NotImplementedError
 
+    def _moments_of(self, i: int) -> tuple[keras.Variable, keras.Variable]:
+        raise NotImplementedError
+
 
 class Adamax(_Averaging, keras.optimizers.Adamax):
     """Adamax with a moving average of the weights."""
 
     def _update(self, gradient, variable, factors):
-        i = self._get_variable_index(variable)
+        m, u = self._moments_of(self._get_variable_index(variable))
         taken = ("lr", "beta1", "beta2", "epsilon", "beta1_power")
         tf.raw_ops.ResourceApplyAdaMax(
             var=variable.handle,
-            m=self._m[i].value.handle,
-            v=self._u[i].value.handle,
+            m=m.value.handle,
+            v=u.value.handle,
             grad=gradient,
             **{name: factors[name] for name in taken},
         )
+
+    def _moments_of(self, i):
+        return self._m[i], self._u[i]
 
 
 class Adam(_Averaging, keras.optimizers.Adam):
     """Adam with a moving average of the weights."""
 
     def _update(self, gradient, variable, factors):
-        i = self._get_variable_index(variable)
+        m, v = self._moments_of(self._get_variable_index(variable))
         taken = ("lr", "beta1", "beta2", "epsilon", "beta1_power", "beta2_power")
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
-            m=self._momentums[i].value.handle,
-            v=self._velocities[i].value.handle,
+            m=m.value.handle,
+            v=v.value.handle,
             grad=gradient,
             **{name: factors[name] for name in taken},
         )
+
+    def _moments_of(self, i):
+        return self._momentums[i], self._velocities[i]
 
 
 def make_optimizer(config: TrainingConfig, variables: list[tf.Variable]) -> Adamax | Adam:
@@ -150,6 +182,10 @@ def make_optimizer(config: TrainingConfig, variables: list[tf.Variable]) -> Adam
     optimizer = family(learning_rate=schedule, decay=config.ema_decay)
     optimizer.build(variables)
     return optimizer
+
+
+def _read(variable: tf.Variable) -> tf.Tensor:
+    return tf.raw_ops.ReadVariableOp(resource=variable.handle, dtype=variable.dtype)
 
 
 def steps_made(optimizer: keras.optimizers.Optimizer) -> int:

@@ -55,14 +55,14 @@ class Reports:
         self._flow, self._optimizer, self._state, self._write = flow, optimizer, state, write
         self._training, self._source, self._directory = training, source, directory
         self._variables = list(flow.named_variables(trainable=True).values())
-        self._evaluator = Evaluator(flow, strategy, interrupted)
+        self._evaluator = Evaluator(flow, strategy, interrupted, batch_size=training.batch_size)
         batch_size = min(training.samples, training.batch_size)
         self._sampler = Sampler(
             flow, training.samples, temperature=training.temperature, seed=training.seed, batch_size=batch_size
         )
-        network_dtype = tf.bfloat16 if training.mixed_precision else None
         self._round_trip = tf.function(
-            lambda x, labels: health.round_trip_errors(flow, x, labels, network_dtype=network_dtype), autograph=False
+            lambda x, labels: health.round_trip_errors(flow, x, labels, network_precision=training.network_precision),
+            autograph=False,
         )
         self._reconstruct = tf.function(
             lambda images, labels: flow.decode(flow.encode(images, labels), labels), autograph=False

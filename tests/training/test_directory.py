@@ -101,7 +101,7 @@ def test_an_optimizer_with_other_state_is_refused(tmp_path, before, fields, line
         ({"ema_decay": 0.5}, "ema_decay: 0.999 before, 0.5 now"),
         ({"batch_size": 32}, "batch_size: 64 before, 32 now"),
         ({"seed": 3}, "seed: 0 before, 3 now"),
-        ({"mixed_precision": True}, "mixed_precision: False before, True now"),
+        ({"network_precision": "tf32"}, "network_precision: float32 before, tf32 now"),
         ({"xla": True}, "xla: False before, True now"),
         ({"max_skipped": 9}, "max_skipped: 5 before, 9 now"),
         ({"data": "others"}, f"data: {DATA} before, {DATA.replace('people', 'others')} now"),

@@ -139,7 +139,7 @@ def test_tensorboard_has_the_hyperparameters(accumulator):
     values = plugin_data_pb2.HParamsPluginData.FromString(content).session_start_info.hparams
     assert values["batch_size"].number_value == 8
     assert values["optimizer"].string_value == "adamax"
-    assert values["mixed_precision"].bool_value is False
+    assert values["network_precision"].string_value == "float32"
     assert (values["model"].string_value, values["n_bits"].number_value) == ("glow", 8)
     assert "arrays" in values["data"].string_value
 

@@ -43,7 +43,8 @@ def test_the_loss_falls():
 def test_networks_in_bfloat16_learn_too():
     """The numbers reported and the weights are of float32, and near those of a run that is all float32."""
     mixed, plain = (
-        helpers.Run(helpers.training(mixed_precision=mixed), helpers.TINY, steps=40) for mixed in (True, False)
+        helpers.Run(helpers.training(network_precision=precision), helpers.TINY, steps=40)
+        for precision in ("bfloat16", "float32")
     )
     # At first every network gives nought, whatever its precision.
     first = mixed(1)["loss"]
