@@ -5,10 +5,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install run test lint slow-test clean
+.PHONY: help install run test lint slow-test gpu-benchmark clean
 
 help:  ## Shows this list.
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 $(INSTALLED): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
@@ -33,6 +33,9 @@ test: lint  ## Runs the linter and the tests, on all cores.
 
 slow-test: $(INSTALLED)  ## Runs the tests that take minutes each.
 	$(BIN)/python -m pytest -q -m slow
+
+gpu-benchmark: $(INSTALLED)  ## Measures training, samples and memory on an NVIDIA GPU, in eight minutes; docs/gpu.*
+	$(BIN)/python -m tools.gpu_benchmark
 
 clean:  ## Removes the virtual environment and caches; keeps runs/.
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info build dist

@@ -16,11 +16,14 @@ import sys
 import time
 import traceback
 
-# Before TensorFlow is imported: its own notes on start-up drown what the program has to say.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
 import absl.logging
 from absl import app, flags
+
+from glow_tf.runtime import environment
+
+if __name__ == "__main__":
+    # Before TensorFlow is imported, as the modules below do.
+    environment.prepare()
 
 from glow_tf import options
 from glow_tf.data import load_source

@@ -29,6 +29,7 @@ LEVELS = {
     "glow_tf.bijectors": 2,
     "glow_tf.networks": 1,
     "glow_tf.config": 0,
+    "glow_tf.runtime": 0,
 }
 
 # The package's front hall: it re-exports from everywhere, and nothing inside goes through it.

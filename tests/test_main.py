@@ -84,6 +84,11 @@ def test_output_that_is_no_terminal_has_no_control_characters(run):
         assert "\x1b" not in done.stdout + done.stderr
 
 
+def test_stderr_has_no_messages_of_tensorflow(run):
+    for done in run[1]:
+        assert not re.search(r"\.(cc|h|py):\d+|InitializeLog|WARNING", done.stderr), done.stderr
+
+
 def test_another_model_in_the_same_directory_is_refused(run):
     cwd, _ = run
     done = main(*SMALL, "--width=5", "--steps=6", cwd=cwd)

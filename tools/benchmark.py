@@ -3,48 +3,71 @@
   python -m tools.benchmark --K=8 --L=3 --width=512 --image_size=32 --train_batch_size=16 --compare --plot=benchmark.png
   python -m tools.benchmark --K=32 --L=6 --width=512 --image_size=256 --train_batch_size=1 --output=benchmark.json
 
-The bound of a pass over a batch is the time of the matrix products in it, each alone at its own shape on all cores, and
-`of bound` the share of that speed that is reached; only where cores take a part of the batch each, and products are too
-small to be shared, could it be more than 1. `of peak` is beside a large product. Floating-point operations
-are those of glow_tf/models/cost.py. All is timed in turn, products too, and shown are medians: nothing else should run.
+It uses the first GPU, or the CPU. The bound of a pass over a batch is the time of the matrix products in it, each alone
+at its own shape on the whole device, in the precision of the coupling networks, and `of bound` the share of that speed
+that is reached; `of peak` is beside a large product. More than 1 can be reached where products are small: on CPUs cores
+take a part of the batch each, and TensorFlow starts a single product more slowly than a GPU computes it. And a float32
+product may be three in TF32 on a GPU, which are faster than one in float32. Floating-point operations are those of
+glow_tf/models/cost.py. All is timed in turn, products too, and shown are medians: nothing else should run.
 
---compare times the same work by the packages of tools/peers that are installed, on the CPU, in the same rounds; first
-`pip install torch normflows FrEIA nflows`, or some of them. Prints tables in Markdown; --output also writes JSON.
+`compile` is what the first call takes more than later ones; XLA's cache is not used. `memory`, where TensorFlow tells
+it, is the most a call takes besides what is there all the time: weights, optimizer, moving average, the batch.
+
+--compare times the same work by the packages of tools/peers that are installed, in the same rounds and on the same
+device; first `pip install torch normflows FrEIA nflows`, or some of them. On a GPU they compute in TF32, and stand
+beside training in TF32; `pytorch` is compiled where that is faster, and comes in bfloat16 too. glow_tf's likelihood and
+samples are in float32 all the same. Prints tables in Markdown; --output also writes JSON.
 """
 
 import collections
 import contextlib
-import itertools
+import dataclasses
 import json
 import pathlib
-import platform
 import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
-import tensorflow as tf
 from absl import flags
 
-from glow_tf.config import GRADIENTS
-from glow_tf.latent import plots
+from glow_tf.config import NETWORK_PRECISIONS, one_of
 from glow_tf.models import cost, presets
 from glow_tf.models.storage import whole
-from glow_tf.training.benchmark import PEAK, alternate_with_products, bound, folder_rate
-from glow_tf.training.devices import make_strategy
+from glow_tf.training.benchmark import (
+    Precise,
+    Timing,
+    alternate_with_products,
+    bound,
+    folder_rate,
+    peak_product,
+)
+from glow_tf.training.devices import has_gpu, make_strategy
 from glow_tf.training.progress import rate_text
-from tools import common, fresh, peers
+from tools import benchmark_tables, common, fresh, hardware, peers
+from tools.workloads import training_names
 
 FLAGS = flags.FLAGS
 
 common.define("K", "L", "width", "image_size", "train_batch_size", "output")
+flags.DEFINE_list(
+    "network_precision",
+    None,
+    "What the coupling networks train in, one row for each: float32, tf32, bfloat16. By default all on a GPU, and "
+    "float32 on a CPU.",
+)
 flags.DEFINE_integer("repeats", 5, "Times that each thing is timed.", lower_bound=1)
 flags.DEFINE_bool("compare", False, "Times other packages in the same rounds.")
 flags.DEFINE_list("peers", list(peers.PACKAGES), "Those of --compare.")
 flags.DEFINE_bool("start", True, "Measures start, memory and input pipeline too, in processes of their own.")
 flags.DEFINE_string("plot", None, "PNG to draw images/s in.")
 
-# By workload, what counts as its matrix products.
-_KINDS = {**{f"train, {gradient}": gradient for gradient in GRADIENTS}, "likelihood": "forward", "sample": "forward"}
-# What of glow_tf each workload of a peer is beside.
-_BESIDE = {"train": ("train, reversible", "train, stored"), "likelihood": ("likelihood",), "sample": ("sample",)}
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """A workload of glow_tf: what counts as its matrix products, one of `cost.PASSES`, and their precision."""
+
+    kind: str
+    precision: str = "float32"
 
 
 def main() -> None:
@@ -52,41 +75,47 @@ def main() -> None:
     size, batch = FLAGS.image_size or 32, FLAGS.train_batch_size
     sizes = {"K": FLAGS.K, "L": FLAGS.L, "width": FLAGS.width, "image_size": size}
     config = presets.glow((size, size, 3), FLAGS.K, FLAGS.L, FLAGS.width)
+    precisions = _network_precisions()
+    machine = hardware.describe()
+    print(f"{hardware.sentence(machine)}\n")
+    trained = training_names(precisions)
     # Before this process holds memory and threads.
-    starts = {g: fresh.measure(**sizes, batch_size=batch, gradient=g) for g in GRADIENTS} if FLAGS.start else {}
-    with contextlib.ExitStack() as stack:
-        others: dict[str, peers.Functions] = {}
-        if FLAGS.compare:
-            tf.config.set_visible_devices([], "GPU")
-            others, missing = stack.enter_context(peers.start(**sizes, batch_size=batch, names=FLAGS.peers))
-            for reason in missing.values():
-                print(f"{reason}\n")
-        # What main does with cores and GPUs, it does to the whole process.
-        command = [sys.executable, "-m", "tools.workloads", json.dumps({**sizes, "batch_size": batch})]
-        ours = stack.enter_context(peers.Worker("glow_tf", command, gpus=not FLAGS.compare)).functions()
-        counted = {kind: cost.products(config, batch, kind) for kind in cost.PASSES}
-        # So that this process leaves the other one some of a GPU's memory.
-        make_strategy("one_device")
-        theirs = {f"{name}: {workload}": f for name, work in others.items() for workload, f in work.items()}
-        functions = {**ours, **theirs}
-        products = {PEAK, *itertools.chain(*counted.values())}
-        seconds, alone = alternate_with_products(functions, products, FLAGS.repeats)
-    results = _beside_products(batch, seconds, counted, alone)
-    compared = {name: _beside_ours(name, batch, seconds, others[name]) for name in others}
+    starts = {
+        name.removeprefix("train, "): fresh.measure(
+            **sizes, batch_size=batch, gradient=gradient, network_precision=precision
+        )
+        for name, (gradient, precision) in (trained.items() if FLAGS.start else ())
+    }
+    rows = {name: _Row(*gradient_and_precision) for name, gradient_and_precision in trained.items()}
+    rows |= {name: _Row("forward") for name in ("likelihood", "sample")}
+    counted = {kind: cost.products(config, batch, kind) for kind in cost.PASSES}
+    products = {(peak_product(), row.precision) for row in rows.values()}
+    products |= {(product, row.precision) for row in rows.values() for product in counted[row.kind]}
+    measured = _measure({**sizes, "batch_size": batch}, precisions, products)
+    results = {
+        name: {
+            "network_precision": row.precision,
+            **_beside_products(
+                batch, measured.timings["glow_tf", name], counted[row.kind], row.precision, measured.alone
+            ),
+            **({"memory": measured.memory["glow_tf", name]} if ("glow_tf", name) in measured.memory else {}),
+        }
+        for name, row in rows.items()
+    }
+    compared = {name: _beside_ours(name, batch, measured, trained) for name in measured.peers}
     content = {
         **sizes,
         "train_batch_size": batch,
-        "processor": platform.processor() or platform.machine(),
-        "tensorflow": tf.__version__,
+        **machine,
         "results": results,
         "peers": compared,
         "start": {name: {**vars(start), "above": start.above} for name, start in starts.items()},
     }
-    _print_results(results)
+    benchmark_tables.print_results(results)
     if compared:
-        _print_compared(compared)
+        benchmark_tables.print_compared(compared)
     if starts:
-        _print_starts(starts)
+        benchmark_tables.print_starts(starts)
         content["pipeline_images_per_second"] = rate = folder_rate(size, batch)
         print(f"\nInput pipeline by itself, a folder of JPEG files: {rate_text(rate)} images/s")
     if FLAGS.output:
@@ -94,90 +123,113 @@ def main() -> None:
             temporary.write_text(json.dumps(content, indent=2) + "\n")
         print(pathlib.Path(FLAGS.output))
     if FLAGS.plot:
-        _draw(content, FLAGS.plot)
+        benchmark_tables.draw(content, FLAGS.plot)
         print(pathlib.Path(FLAGS.plot))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Measured:
+    """What came of the rounds; a workload is (package, name).
+
+    Attributes:
+      timings: of each workload.
+      alone: seconds of each product.
+      memory: bytes a workload takes besides what is there all the time, where that is known.
+      peers: for each peer what it notes, or ''.
+    """
+
+    timings: Mapping[tuple[str, str], Timing]
+    alone: Mapping[Precise, float]
+    memory: Mapping[tuple[str, str], int]
+    peers: Mapping[str, str]
+
+
+def _network_precisions() -> list[str]:
+    found = FLAGS.network_precision or (NETWORK_PRECISIONS if has_gpu() else ["float32"])
+    for precision in found:
+        one_of("network_precision", precision, NETWORK_PRECISIONS)
+    return list(dict.fromkeys(found))
+
+
+def _measure(sizes: Mapping[str, int], precisions: Sequence[str], products: Iterable[Precise]) -> _Measured:
+    """Times glow_tf, its peers and the products."""
+    with contextlib.ExitStack() as stack:
+        packages: dict[str, peers.Functions] = {}
+        if FLAGS.compare:
+            started, missing = stack.enter_context(peers.start(**sizes, gpu=has_gpu(), names=FLAGS.peers))
+            packages.update(started)
+            for reason in missing.values():
+                print(f"{reason}\n")
+        # What main does with cores and GPUs, it does to the whole process.
+        command = [sys.executable, "-m", "tools.workloads", json.dumps({**sizes, "network_precisions": precisions})]
+        packages["glow_tf"] = stack.enter_context(peers.Worker("glow_tf", command, gpus=True)).functions()
+        # So that this process leaves the others some of a GPU's memory.
+        make_strategy("one_device")
+        workloads = {
+            (package, name): function
+            for package, functions in packages.items()
+            for name, function in functions.items()
+            if name not in peers.REPORTS
+        }
+        timings, alone = alternate_with_products(workloads, products, FLAGS.repeats)
+        memory = {
+            (package, name): _memory(function, packages[package]["memory"])
+            for (package, name), function in workloads.items()
+            if "memory" in packages[package]
+        }
+        notes = {p: functions["note"]() if "note" in functions else "" for p, functions in packages.items()}
+    return _Measured(timings, alone, memory, {name: note for name, note in notes.items() if name != "glow_tf"})
+
+
+def _memory(function: Callable[[], object], peak: Callable[[], int]) -> int:
+    """Bytes that a call takes besides those in use before it."""
+    peak()
+    in_use = peak()
+    function()
+    return peak() - in_use
 
 
 def _beside_products(
     batch: int,
-    seconds: dict[str, float],
-    counted: dict[str, collections.Counter[cost.Product]],
-    alone: dict[cost.Product, float],
-) -> dict[str, dict[str, float]]:
-    """For each workload of glow_tf its seconds, images/s, operations/s, and their shares of peak and bound."""
-    peak = PEAK.flops / alone[PEAK]
-    rows = {}
-    for name, kind in _KINDS.items():
-        per_second = cost.flops(counted[kind]) / seconds[name]
-        rows[name] = {
-            "seconds": seconds[name],
-            "images_per_second": batch / seconds[name],
-            "flops_per_second": per_second,
-            "of_peak": per_second / peak,
-            "of_bound": bound(counted[kind], alone) / seconds[name],
+    timing: Timing,
+    counted: collections.Counter[cost.Product],
+    precision: str,
+    alone: Mapping[Precise, float],
+) -> dict[str, float]:
+    """A workload's seconds, images/s, operations/s, and their shares of peak and bound."""
+    seconds = {product: alone[product, precision] for product in (*counted, peak_product())}
+    per_second = cost.flops(counted) / timing.seconds
+    return {
+        "seconds": timing.seconds,
+        "compile_seconds": timing.compile,
+        "images_per_second": batch / timing.seconds,
+        "flops_per_second": per_second,
+        "of_peak": per_second * seconds[peak_product()] / peak_product().flops,
+        "of_bound": bound(counted, seconds) / timing.seconds,
+    }
+
+
+def _beside_ours(name: str, batch: int, measured: _Measured, trained: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
+    """A package's version, and for each workload its images/s and how many times as fast glow_tf is.
+
+    Training is beside the rows of the package's own precision.
+    """
+    precision = name.partition(", ")[2] or ("tf32" if has_gpu() else "float32")
+    row: dict[str, Any] = {"version": peers.version(name), "note": measured.peers[name]}
+    for workload in benchmark_tables.BESIDE:
+        if (name, workload) not in measured.timings:
+            continue
+        theirs = measured.timings[name, workload].seconds
+        beside = [workload]
+        if workload == "train":
+            beside = [ours for ours, (_, of_ours) in trained.items() if of_ours == precision]
+        row[workload] = {
+            "images_per_second": batch / theirs,
+            "glow_tf_is_faster_by": {ours: theirs / measured.timings["glow_tf", ours].seconds for ours in beside},
         }
-    return rows
-
-
-def _beside_ours(name: str, batch: int, seconds: dict[str, float], workloads: peers.Functions) -> dict[str, object]:
-    """A package's version, and for each workload its images/s and how many times as fast glow_tf is."""
-    row: dict[str, object] = {"version": peers.version(name)}
-    for workload in workloads:
-        theirs = seconds[f"{name}: {workload}"]
-        ratios = {ours: theirs / seconds[ours] for ours in _BESIDE[workload]}
-        row[workload] = {"images_per_second": batch / theirs, "glow_tf_is_faster_by": ratios}
+        if (name, workload) in measured.memory:
+            row[workload]["memory"] = measured.memory[name, workload]
     return row
-
-
-def _print_results(rows: dict[str, dict[str, float]]) -> None:
-    print("| | seconds | images/s | GFLOP/s | of peak | of bound |\n|---|---:|---:|---:|---:|---:|")
-    for name, row in rows.items():
-        numbers = f"{row['seconds']:.4f} | {rate_text(row['images_per_second'])} | {row['flops_per_second'] / 1e9:,.0f}"
-        print(f"| {name} | {numbers} | {row['of_peak']:.0%} | {row['of_bound']:.0%} |")
-
-
-def _print_compared(rows: dict[str, dict[str, object]]) -> None:
-    titles = [
-        f"{workload}, images/s | {' | '.join(f'glow_tf, {o}' for o in ours)}" for workload, ours in _BESIDE.items()
-    ]
-    print(f"\n| package | {' | '.join(titles)} |\n|---|{'---:|' * (len(_BESIDE) + len(_KINDS))}")
-    for name, row in rows.items():
-        cells = []
-        for workload, ours in _BESIDE.items():
-            found = row.get(workload)
-            cells.append(rate_text(found["images_per_second"]) if found else "-")
-            cells += [f"{found['glow_tf_is_faster_by'][o]:.2f} times" if found else "-" for o in ours]
-        print(f"| {name} ({row['version']}) | {' | '.join(cells)} |")
-
-
-def _print_starts(starts: dict[str, fresh.Start]) -> None:
-    print(
-        "\n| gradient | import TensorFlow, TFP | import glow_tf | build | trace, compile | before the first step |"
-        " weights | peak | of it gradients and activations |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|"
-    )
-    for name, start in starts.items():
-        times = (start.import_libraries, start.import_package, start.build, start.trace, start.before_first_step)
-        numbers = [f"{t:.1f} s" for t in times]
-        numbers += [f"{n / 1e6:,.0f} MB" for n in (start.weights, start.peak, start.above)]
-        print(f"| {name} | {' | '.join(numbers)} |")
-
-
-def _draw(content: dict, path: str) -> None:
-    panels: dict[str, dict[str, float]] = {"train": {}, "likelihood": {}, "sample": {}}
-    for name, row in content["results"].items():
-        panel, _, gradient = name.partition(", ")
-        panels[panel][f"glow_tf, {gradient}" if gradient else "glow_tf"] = row["images_per_second"]
-    for name, row in content["peers"].items():
-        for panel in set(panels) & set(row):
-            panels[panel][name] = row[panel]["images_per_second"]
-    plots.save_bars(
-        {f"{panel}, images/s": bars for panel, bars in panels.items()},
-        path,
-        title="Glow, {image_size}x{image_size}, batch {train_batch_size}, K={K}, L={L}, width {width}".format(
-            **content
-        ),
-        highlighted=("glow_tf", *(f"glow_tf, {gradient}" for gradient in GRADIENTS)),
-    )
 
 
 if __name__ == "__main__":

@@ -1,12 +1,9 @@
 """What the tools share: flags, the model and the data they work on, and errors of one line."""
 
-import os
 import pathlib
 import sys
 from collections.abc import Callable
 from typing import Any
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import absl.logging
 import numpy as np

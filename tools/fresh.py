@@ -19,8 +19,9 @@ class Start:
       first_step: the first update, tracing and compiling included.
       step: a later one, the median.
       weights: the trainable weights.
-      peak: the most that TensorFlow's allocator had handed out in the first step. On a CPU it counts blocks of 256 KB
-        and more.
+      first_peak: the most that TensorFlow's allocator had handed out by the end of the first step, in which XLA tries
+        out ways to compute. On a CPU it counts blocks of 256 KB and more. None where TensorFlow does not tell.
+      peak: the most in later steps.
       process: the most the whole process had.
     """
 
@@ -30,7 +31,8 @@ class Start:
     first_step: float
     step: float
     weights: int
-    peak: int
+    first_peak: int | None
+    peak: int | None
     process: int
 
     @property
@@ -44,21 +46,31 @@ class Start:
         return self.import_libraries + self.import_package + self.build + self.trace
 
     @property
-    def above(self) -> int:
+    def above(self) -> int | None:
         """Bytes of `peak` that are not weights, the two slots of Adamax, or the moving average: four times the weights.
 
         Gradients are in it, and activations.
         """
-        return self.peak - 4 * self.weights
+        return None if self.peak is None else self.peak - 4 * self.weights
 
 
 def measure(
-    *, K: int, L: int, width: int, image_size: int, batch_size: int, gradient: str = "reversible", steps: int = 3
+    *,
+    K: int,
+    L: int,
+    width: int,
+    image_size: int,
+    batch_size: int,
+    gradient: str = "reversible",
+    network_precision: str = "float32",
+    steps: int = 3,
 ) -> Start:
     """Trains a new Glow on noise for 1 + `steps` steps, in a process that nothing was allocated in before.
 
+    It uses the first GPU, or the CPU.
+
     Raises:
-      ValueError: if that fails, or TensorFlow does not tell the memory of its device.
+      ValueError: if that fails.
     """
     arguments = json.dumps(dict(locals()))
     done = subprocess.run([sys.executable, "-m", "tools.fresh", arguments], capture_output=True, text=True)
@@ -67,7 +79,17 @@ def measure(
     return Start(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def _measure_here(*, K: int, L: int, width: int, image_size: int, batch_size: int, gradient: str, steps: int) -> Start:
+def _measure_here(
+    *,
+    K: int,
+    L: int,
+    width: int,
+    image_size: int,
+    batch_size: int,
+    gradient: str,
+    network_precision: str,
+    steps: int,
+) -> Start:
     begun = time.monotonic()
     import tensorflow  # noqa: F401
     import tensorflow_probability  # noqa: F401
@@ -76,15 +98,14 @@ def _measure_here(*, K: int, L: int, width: int, image_size: int, batch_size: in
     import glow_tf.main  # noqa: F401
     from glow_tf.models import presets
     from glow_tf.training.config import TrainingConfig
-    from glow_tf.training.devices import make_strategy
+    from glow_tf.training.devices import has_gpu, make_strategy
     from glow_tf.training.timing import time_steps
 
     package = time.monotonic()
     config = presets.glow((image_size, image_size, 3), K, L, width, gradient=gradient)
-    strategy = make_strategy("mirrored", images=batch_size, width=width)
-    timing = time_steps(config, TrainingConfig(batch_size=batch_size), strategy, steps=steps)
-    if timing.peak is None:
-        raise ValueError("TensorFlow does not tell the memory of this device.")
+    strategy = make_strategy("mirrored", 1, images=batch_size, width=width)
+    training = TrainingConfig(batch_size=batch_size, network_precision=network_precision, xla=has_gpu())
+    timing = time_steps(config, training, strategy, steps=steps)
     # Linux counts in kilobytes, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     process = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -3,8 +3,9 @@
   python -m tools.memory --depths=4,16,64 --image_size=64 --train_batch_size=16 --width=128 --output=memory.png
 
 Every combination is measured in a process of its own, as an allocator that has grown does not shrink. `peak` is the
-most that TensorFlow's allocator had handed out in the first step; on a CPU it counts blocks of 256 KB and more. What in
-it is not weights, optimizer or moving average, are gradients and activations. `process` is the most of everything.
+most that TensorFlow's allocator had handed out in the steps after the first; on a CPU it counts blocks of 256 KB and
+more. What in it is not weights, optimizer or moving average, are gradients and activations. `process` is the most of
+everything.
 """
 
 import numpy as np
@@ -33,6 +34,8 @@ def main() -> None:
     pairs = [(depth, gradient) for gradient in gradients for depth in depths]
     for depth, gradient in tqdm.tqdm(pairs, unit="measurement", disable=None):
         found[depth, gradient] = fresh.measure(K=depth, gradient=gradient, steps=FLAGS.timed_steps, **same)
+        if found[depth, gradient].peak is None:
+            raise ValueError("TensorFlow does not tell the memory of this device.")
     print("| K | gradient | weights | peak | of it gradients and activations | process | seconds a step |")
     print("|---:|---|---:|---:|---:|---:|---:|")
     for (depth, gradient), start in found.items():

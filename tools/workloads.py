@@ -1,4 +1,4 @@
-"""What the benchmark times of glow_tf, in a process of its own: it uses its devices as `python -m glow_tf.main` does.
+"""What the benchmark times of glow_tf, in a process of its own: it uses its device as `python -m glow_tf.main` does.
 
 `python -m tools.workloads <arguments of build as JSON>` is a worker, see `tools.peers.worker`.
 """
@@ -6,7 +6,7 @@
 import functools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -14,23 +14,40 @@ from glow_tf.config import GRADIENTS
 from glow_tf.models import presets
 from glow_tf.training.benchmark import passes
 from glow_tf.training.config import TrainingConfig
-from glow_tf.training.devices import make_strategy
-from glow_tf.training.timing import training_step
+from glow_tf.training.devices import has_gpu, make_strategy
+from glow_tf.training.timing import peak_memory, training_step
 from tools.peers.worker import serve
 
 
-def build(*, K: int, L: int, width: int, image_size: int, batch_size: int) -> dict[str, Callable[[], float]]:
-    """`passes`, and one update each, as `train, reversible` and `train, stored`, of models of their own."""
-    strategy = make_strategy("mirrored", images=batch_size, width=width)
+def build(
+    *, K: int, L: int, width: int, image_size: int, batch_size: int, network_precisions: Sequence[str] = ("float32",)
+) -> dict[str, Callable[[], float | None]]:
+    """`passes`, and one update each, of models of their own, as `training_names` calls them; on the first GPU if any.
+
+    Where TensorFlow tells it, `memory` too.
+    """
+    strategy = make_strategy("mirrored", 1, images=batch_size, width=width)
     shape = image_size, image_size, 3
-    functions = {
+    functions: dict[str, Callable[[], float | None]] = {
         name: functools.partial(_mean_of, function)
         for name, function in passes(presets.glow(shape, K, L, width), batch_size).items()
     }
-    for gradient in GRADIENTS:
+    for name, (gradient, precision) in training_names(network_precisions).items():
         config = presets.glow(shape, K, L, width, gradient=gradient)
-        _, functions[f"train, {gradient}"] = training_step(config, TrainingConfig(batch_size=batch_size), strategy)
+        training = TrainingConfig(batch_size=batch_size, network_precision=precision, xla=has_gpu())
+        _, functions[name] = training_step(config, training, strategy)
+    device = strategy.extended.worker_devices[0]
+    if peak_memory(device) is not None:
+        functions["memory"] = functools.partial(peak_memory, device)
     return functions
+
+
+def training_names(network_precisions: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """For each name of a training workload its gradient and its precision; with float32 alone, names have none."""
+    pairs = [(gradient, precision) for precision in network_precisions for gradient in GRADIENTS]
+    if list(network_precisions) == ["float32"]:
+        return {f"train, {gradient}": (gradient, precision) for gradient, precision in pairs}
+    return {f"train, {gradient}, {precision}": (gradient, precision) for gradient, precision in pairs}
 
 
 def _mean_of(function: Callable[[], np.ndarray]) -> float:

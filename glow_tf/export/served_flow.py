@@ -11,6 +11,7 @@ from glow_tf.latent.attributes import Directions
 from glow_tf.models import quantization
 from glow_tf.models.flow import Flow
 from glow_tf.models.inverses import InverseCache
+from glow_tf.runtime import devices
 
 # Inputs and outputs that are images, and what takes their place where they come as files.
 _FILES = {"images": "image_bytes", "start": "start_bytes", "end": "end_bytes"}
@@ -127,12 +128,32 @@ class ServedFlow(tf.train.Checkpoint):
         setattr(self, f"_{name}_function" if name.startswith("serving_default") else name, function)
 
     def _forward_pass(self, x, labels=None):
-        bijector = self.flow.bijector(labels, inverses=self.inverses())
-        latents, log_dets, levels = bijector.forward_through_levels(x)
-        return {"latents": latents, "log_det": base.sum_log_dets(log_dets, latents), "levels": levels}
+        def forward(x):
+            bijector = self.flow.bijector(labels, inverses=self.inverses())
+            latents, log_dets, levels = bijector.forward_through_levels(x)
+            return latents, base.sum_log_dets(log_dets, latents), *levels
+
+        # With a gradient that is made here: TensorFlow makes none of loops in a branch of a graph that was loaded.
+        @tf.custom_gradient
+        def portable(x):
+            def gradient(*upstream, variables):
+                def backward():
+                    with tf.GradientTape(watch_accessed_variables=False) as tape:
+                        tape.watch([x, *variables])
+                        outputs = forward(x)
+                    sources = [x, *variables]
+                    return tape.gradient(outputs, sources, output_gradients=upstream, unconnected_gradients="zero")
+
+                dx, *dvariables = devices.portable(backward)
+                return dx, dvariables
+
+            return devices.portable(lambda: forward(x)), gradient
+
+        latents, log_det, *levels = portable(x)
+        return {"latents": latents, "log_det": log_det, "levels": levels}
 
     def _inverse_pass(self, latents, labels=None):
-        return self.flow.decode(latents, labels, self.inverses())
+        return devices.portable(lambda: self.flow.decode(latents, labels, self.inverses()))
 
     def _call(self, inputs):
         (output,) = self.encode(**inputs if self.flow.config.conditional else {"images": inputs}).values()

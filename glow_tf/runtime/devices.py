@@ -2,7 +2,8 @@
 
 import contextlib
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import tensorflow as tf
 
@@ -25,6 +26,28 @@ def target() -> str:
     if has_gpu():
         return "GPU"
     return "TPU" if tf.config.list_logical_devices("TPU") else "CPU"
+
+
+def portable(function: Callable[[], Any]) -> Any:
+    """What `function` returns, made for every kind of device: the graph holds it twice and runs one of the two.
+
+    For a graph that is saved, of which nobody knows where it will run.
+
+    Args:
+      function: makes operations; returns a nest of tensors.
+    """
+
+    def branch(kind: str) -> Callable[[], Any]:
+        def make():
+            with made_for(kind):
+                return function()
+
+        return make
+
+    kinds = ["CPU", "GPU"]
+    # Of other devices the index is 2, for which the last branch is taken.
+    index = tf.raw_ops.DeviceIndex(device_names=kinds)
+    return tf.switch_case(index, [branch(kind) for kind in kinds])
 
 
 @contextlib.contextmanager

@@ -82,6 +82,7 @@ def conv2d(x: tf.Tensor, kernel: tf.Tensor, padding: str, precision: str = "floa
       padding: `SAME` or `VALID`.
       precision: `float32` or `tf32`.
     """
+    x, kernel = tf.convert_to_tensor(x), tf.convert_to_tensor(kernel)
     if _is_plain(x.dtype, precision):
         return tf.nn.conv2d(x, kernel, strides=1, padding=padding)
     return _Convolution(padding, precision)(x, kernel)

@@ -158,10 +158,12 @@ class Trainer:
             ) from error
 
     def _begin(self, progress: Progress) -> None:
+        if self._training.xla:
+            # First of all: TensorFlow counts what it traces, and names by that what it keeps of XLA's work, if told to.
+            self._train.get_concrete_function(self._iterator(0), tf.constant(1), tf.constant(False))
         # Alongside the rest, little of which is Python, where no other worker must agree.
         with concurrent.futures.ThreadPoolExecutor(1) as executor:
-            alone = self._workers.count == 1 and not self._training.xla
-            compiled = executor.submit(self._compile) if alone else None
+            compiled = executor.submit(self._compile) if self._workers.count == 1 and not self._training.xla else None
             self._prepare(progress)
         if compiled:
             compiled.result()
@@ -224,8 +226,7 @@ class Trainer:
             if good:
                 progress.update(step, good["bits_per_dim"], clock.rate())
             if not made["finite"][-1]:
-                if training.xla:
-                    iterator = None  # It is further than the steps that were made.
+                iterator = None if training.xla else iterator  # It may be further than the steps made.
                 bad = {name: float(values[-1]) for name, values in made.items()}
                 if self._guard.after(step, bad, progress.say):
                     iterator = None

@@ -12,6 +12,8 @@ from tests.tools.driver import run_commands
 SIZES = ["--K=1", "--L=2", "--width=4", "--image_size=8", "--train_batch_size=2", "--repeats=1"]
 COMMANDS = {
     "benchmark": ["benchmark", *SIZES, "--output=benchmark.json"],
+    "bfloat16": ["benchmark", *SIZES, "--nostart", "--network_precision=bfloat16", "--output=bfloat16.json"],
+    "a precision nobody knows": ["benchmark", *SIZES, "--nostart", "--network_precision=float8"],
     "a peer nobody knows": ["benchmark", *SIZES, "--nostart", "--compare", "--peers=flowww"],
     "a size that cannot be halved": ["benchmark", *SIZES[:3], "--image_size=9"],
 }
@@ -20,6 +22,11 @@ COMPARE = [
     *["benchmark", *SIZES, "--nostart", "--compare", "--peers=tfb.Glow,nflows"],
     *["--output=compared.json", "--plot=compared.png"],
 ]
+
+
+def timed_rows(out):
+    """By name, the seconds of each row of the first table."""
+    return dict(re.findall(r"^\| ([a-z0-9, ]+) \| ([\d.]+) \|", out, re.MULTILINE))
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +43,32 @@ def test_table_and_json_agree(work):
     assert {key: content[key] for key in ("K", "L", "width", "image_size", "train_batch_size")} == {
         **{"K": 1, "L": 2, "width": 4, "image_size": 8, "train_batch_size": 2}
     }
-    rows = re.findall(r"^\| ([a-z, ]+) \| ([\d.]+) \|", out, re.MULTILINE)
-    assert [name for name, _ in rows] == ["train, reversible", "train, stored", "likelihood", "sample"]
-    for name, seconds in rows:
+    rows = timed_rows(out)
+    assert list(rows) == ["train, reversible", "train, stored", "likelihood", "sample"]
+    for name, seconds in rows.items():
         row = content["results"][name]
         assert float(seconds) == pytest.approx(row["seconds"], abs=1e-4)
         assert row["images_per_second"] == pytest.approx(2 / row["seconds"])
         assert 0 < row["of_peak"] and 0 < row["of_bound"]
+        # Tracing alone takes longer than a step of this model.
+        assert row["compile_seconds"] > row["seconds"]
+
+
+def test_training_is_beside_products_of_its_own_precision(work):
+    directory, (code, out, err) = work[0], work[1]["bfloat16"]
+    assert code == 0, err
+    trained = ["train, reversible, bfloat16", "train, stored, bfloat16"]
+    assert list(timed_rows(out)) == [*trained, "likelihood", "sample"]
+    results = json.loads((directory / "bfloat16.json").read_text())["results"]
+    assert [row["network_precision"] for row in results.values()] == ["bfloat16"] * 2 + ["float32"] * 2
+    peaks = [row["flops_per_second"] / row["of_peak"] for row in results.values()]
+    assert peaks[0] == pytest.approx(peaks[1]) and peaks[2] == pytest.approx(peaks[3])
+    assert peaks[0] != pytest.approx(peaks[2], rel=1e-6)
+
+
+def test_a_precision_nobody_knows(work):
+    code, _, err = work[1]["a precision nobody knows"]
+    assert code == 1 and "network_precision='float8' is not one of 'float32'" in err
 
 
 def test_start_memory_and_pipeline(work):

@@ -33,6 +33,7 @@ def chatter():
     return 1.5
 
 workloads = {"chatter": chatter, "fail": fail, "leave": leave, "pid": os.getpid, "wait": lambda: time.sleep(600)}
+workloads["tell"] = lambda: {"compiled": True, "seconds": {"train": 0.5}}
 workloads["kill"] = lambda: os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -55,7 +56,7 @@ def gone(pid):
 def test_what_a_library_prints_does_not_disturb():
     with worker() as fake:
         functions = fake.functions()
-        assert list(functions) == ["chatter", "fail", "leave", "pid", "wait", "kill"]
+        assert list(functions) == ["chatter", "fail", "leave", "pid", "wait", "tell", "kill"]
         assert [functions["chatter"]() for _ in range(3)] == [1.5] * 3
 
 
@@ -67,6 +68,29 @@ def test_an_exception_is_one_line_with_the_name_and_the_peer_goes_on():
         with pytest.raises(ChildProcessError, match="^fake failed in fly: ValueError: 'fly' is not one of chatter, "):
             fake.run("fly")
         assert functions["chatter"]() == 1.5
+
+
+def test_a_result_may_be_more_than_a_number():
+    with worker() as fake:
+        assert fake.functions()["tell"]() == {"compiled": True, "seconds": {"train": 0.5}}
+
+
+def test_what_takes_too_long_is_ended():
+    with worker() as fake:
+        functions = fake.functions(timeout=60)
+        assert functions["chatter"](timeout=60) == 1.5
+        with pytest.raises(ChildProcessError, match="^fake took more than 1 s in wait.$"):
+            functions["wait"](timeout=1)
+        with pytest.raises(ChildProcessError, match="^fake was ended by SIGKILL in chatter: "):
+            functions["chatter"]()
+
+
+@pytest.mark.parametrize("gpus", [True, False])
+def test_a_process_sees_gpus_where_it_is_to_compute_on_them(gpus, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    tell = "import os; serve(lambda: {'seen': lambda: os.environ['CUDA_VISIBLE_DEVICES']})"
+    with peers.Worker("fake", [sys.executable, "-c", SERVE + tell], gpus=gpus) as fake:
+        assert fake.functions()["seen"]() == ("0" if gpus else "")
 
 
 @pytest.mark.parametrize(
@@ -150,6 +174,45 @@ def test_a_peer_trains_evaluates_and_samples(name):
         assert all(map(math.isfinite, losses)) and sum(losses[-5:]) < sum(losses[:5])
         assert workloads["likelihood"]() < before
         assert math.isfinite(workloads["sample"]())
+
+
+def test_coupling_networks_in_bfloat16_learn(pytorch):
+    import torch
+
+    torch.set_default_dtype(torch.float32)
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        torch.manual_seed(0)
+        workloads = pytorch.build(peers.Model(**SIZES, threads=1, precision=precision))
+        losses[precision] = [workloads["train"]() for _ in range(20)]
+    assert sum(losses["bfloat16"][-5:]) < sum(losses["bfloat16"][:5])
+    # The networks begin with zeros: what they multiply in shows later.
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
+    assert losses["bfloat16"] != losses["float32"]
+
+
+def test_all_is_computed_where_the_images_are(pytorch):
+    import torch
+
+    # A device without numbers: a tensor that were made on the CPU on the way could not be added to one of its own.
+    flow = random_glow(pytorch).to("meta")
+    x = torch.rand(2, 3, 8, 8, device="meta")
+    latents, log_det = flow.encode(x)
+    assert log_det.is_meta and flow.decode(latents).is_meta
+    log_det.sum().backward()
+
+
+@pytest.mark.slow
+def test_compiled_steps_give_the_same(pytorch):
+    import torch
+
+    flow = random_glow(pytorch, K=2)
+    x = torch.rand(3, 3, 8, 8) - 0.5
+    expected, log_det = flow.encode(x)
+    flow.set_compiled(True)
+    found, found_log_det = flow.encode(x)
+    torch.testing.assert_close([*found, found_log_det], [*expected, log_det])
+    torch.testing.assert_close(flow.decode(found), x, rtol=0, atol=1e-10)
 
 
 @pytest.fixture

@@ -3,8 +3,8 @@
   with peers.start(K=8, L=3, width=512, image_size=32, batch_size=16) as (functions, missing):
       functions["normflows"]["train"]()
 
-The peers have the same K, L and width, and compute in float32, on the CPU alone, with as many threads as they are told.
-Each is fed one batch of noise in uint8, which it dequantizes on the way:
+The peers have the same K, L and width, and compute on the CPU, in float32, with as many threads as they are told; or on
+one GPU, in TF32. Each is fed one batch of noise in uint8, which is on the device and which it dequantizes on the way:
 
   train       one update by Adamax of all parameters, from the gradient of bits/dim
   likelihood  bits/dim of the batch, without gradients
@@ -14,6 +14,17 @@ In what else a peer's model differs from glow_tf's, its module says.
 """
 
 from tools.peers.model import TEMPERATURE, Model
-from tools.peers.processes import PACKAGES, Functions, Worker, start, version
+from tools.peers.processes import PACKAGES, REPORTS, Functions, Worker, launch, missing, start, version
 
-__all__ = ["PACKAGES", "TEMPERATURE", "Functions", "Model", "Worker", "start", "version"]
+__all__ = [
+    "PACKAGES",
+    "REPORTS",
+    "TEMPERATURE",
+    "Functions",
+    "Model",
+    "Worker",
+    "launch",
+    "missing",
+    "start",
+    "version",
+]

@@ -12,7 +12,7 @@ import FrEIA.modules as fm
 import torch
 
 from tools.peers.model import TEMPERATURE, Model
-from tools.peers.torch_workloads import coupling_network, workloads
+from tools.peers.torch_workloads import coupling_network, log_normal, workloads
 
 
 def build(model: Model) -> dict[str, Callable[[], float]]:
@@ -21,11 +21,11 @@ def build(model: Model) -> dict[str, Callable[[], float]]:
 
     def log_prob(x: torch.Tensor) -> torch.Tensor:
         latents, log_det = flow(x)
-        normal = torch.distributions.Normal(0.0, 1.0)
-        return log_det + sum(normal.log_prob(z).flatten(1).sum(1) for z in latents)
+        return log_det + sum(map(log_normal, latents))
 
     def sample() -> torch.Tensor:
-        latents = [TEMPERATURE * torch.randn(model.batch_size, *shape) for shape in flow.global_out_shapes]
+        shapes = flow.global_out_shapes
+        latents = [TEMPERATURE * torch.randn(model.batch_size, *shape, device=model.device) for shape in shapes]
         (x,), _ = flow(latents, rev=True, jac=False)
         return x
 

@@ -18,6 +18,9 @@ class Model:
       image_size: side of the images, a multiple of 2^L.
       batch_size: images at once.
       threads: that compute.
+      device: `cpu`, or `cuda` for the first GPU.
+      precision: in which a GPU multiplies: `float32`, `tf32`, which is what packages do by themselves or with one
+        setting, or, where the peer has that, `bfloat16` in the coupling networks.
     """
 
     K: int
@@ -26,11 +29,13 @@ class Model:
     image_size: int
     batch_size: int
     threads: int
+    device: str = "cpu"
+    precision: str = "float32"
 
     def __post_init__(self):
-        for name, value in vars(self).items():
-            if value < 1:
-                raise ValueError(f"{name}={value!r} must be at least 1.")
+        for name in ("K", "L", "width", "image_size", "batch_size", "threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be at least 1.")
         if self.image_size % 2**self.L:
             raise ValueError(f"image_size={self.image_size!r} must be a multiple of 2^L = {2**self.L}.")
 

@@ -32,7 +32,8 @@ def build(model: Model) -> dict[str, Callable[[], float]]:
     flow = Flow(transform, StandardNormal([model.dimensions]))
 
     def sample() -> torch.Tensor:
-        return transform.inverse(TEMPERATURE * torch.randn(model.batch_size, model.dimensions))[0]
+        noise = torch.randn(model.batch_size, model.dimensions, device=model.device)
+        return transform.inverse(TEMPERATURE * noise)[0]
 
     return workloads(flow, flow.log_prob, sample, model)
 

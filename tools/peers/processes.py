@@ -10,8 +10,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
+from typing import Any
 
 from glow_tf.models.cores import cores
 from tools.peers.model import Model
@@ -24,9 +26,13 @@ PACKAGES = {
     "FrEIA": ("FrEIA", "torch"),
     "nflows": ("nflows", "torch"),
 }
+# In which a GPU multiplies for each peer, all others in TF32 alone.
+_PRECISIONS = {"pytorch": ("tf32", "bfloat16")}
+# What workers answer that is no workload: of the workload that ran last the peak of memory, and what is to be known.
+REPORTS = ("memory", "note")
 _ROOT = pathlib.Path(__file__).parent.parent.parent
 
-Functions = dict[str, Callable[[], float]]
+Functions = dict[str, Callable[[], Any]]
 
 
 @contextlib.contextmanager
@@ -38,6 +44,7 @@ def start(
     image_size: int,
     batch_size: int,
     threads: int | None = None,
+    gpu: bool = False,
     names: Iterable[str] = tuple(PACKAGES),
 ) -> Iterator[tuple[dict[str, Functions], dict[str, str]]]:
     """Starts the peers that are installed, one after the other; they end on leaving `with`.
@@ -45,34 +52,62 @@ def start(
     Args:
       K, L, width, image_size, batch_size: as for `Model`.
       threads: that each computes with; by default one for each core this process may use, as TensorFlow does.
+      gpu: whether they compute on the first GPU, in TF32; `pytorch` then comes as "pytorch, bfloat16" too.
       names: of the peers wanted.
 
     Returns:
       For each peer its workloads: functions that return when the work is done, `train` and `likelihood` bits/dim,
-      `sample` the mean of the images. And for each peer that is not installed, why.
+      `sample` the mean of the images; on a GPU the `REPORTS` too. And for each peer that is not installed, why.
 
     Raises:
       ValueError: for a peer or a size that cannot be.
       ChildProcessError: if a peer fails, at its start or in a workload.
     """
     names = list(names)
-    for name in names:
-        _known(name)
+    absent = {name: reason for name in names if (reason := missing(name))}
     model = Model(K=K, L=L, width=width, image_size=image_size, batch_size=batch_size, threads=threads or cores())
-    missing = {name: reason for name in names if (reason := _missing(name))}
-    arguments = json.dumps(dataclasses.asdict(model))
     with contextlib.ExitStack() as stack:
         functions = {}
         for name in names:
-            if name not in missing:
-                worker = Worker(name, [sys.executable, "-m", "tools.peers.worker", name, arguments])
-                functions[name] = stack.enter_context(worker).functions()
-        yield functions, missing
+            for precision in _PRECISIONS.get(name, ("tf32",)) if gpu else ("float32",):
+                if name not in absent:
+                    peer = dataclasses.replace(model, device="cuda" if gpu else "cpu", precision=precision)
+                    title = f"{name}, {precision}" if precision == "bfloat16" else name
+                    functions[title] = stack.enter_context(launch(name, peer)).functions()
+        yield functions, absent
 
 
-def version(name: str) -> str:
-    """What an installed peer consists of: "normflows 1.7.3, torch 2.13.0"."""
-    return ", ".join(f"{package} {metadata.version(package)}" for package in _known(name))
+def launch(name: str, model: Model) -> "Worker":
+    """The process of a peer that is installed, which begins to build the model.
+
+    Raises:
+      ValueError: for a peer that cannot be.
+    """
+    _known(name)
+    command = [sys.executable, "-m", "tools.peers.worker", name, json.dumps(dataclasses.asdict(model))]
+    return Worker(name, command, gpus=model.device == "cuda")
+
+
+def version(title: str) -> str:
+    """What an installed peer consists of, by its title: "normflows 1.7.3, torch 2.13.0"."""
+    return ", ".join(f"{package} {metadata.version(package)}" for package in _known(title.split(", ")[0]))
+
+
+def missing(name: str) -> str:
+    """Why a peer cannot be started, '' if it can.
+
+    Raises:
+      ValueError: for a peer that cannot be.
+    """
+    absent = []
+    for package in _known(name):
+        try:
+            metadata.version(package)
+        except metadata.PackageNotFoundError:
+            absent.append(package)
+    if not absent:
+        return ""
+    return f"{' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} not installed: pip install {' '.join(absent)}"
 
 
 class Worker:
@@ -91,7 +126,7 @@ class Worker:
             command,
             bufsize=0,
             cwd=_ROOT,
-            env=dict(os.environ) if gpus else {**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+            env=_environment(gpus),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -105,23 +140,40 @@ class Worker:
         with self._process, self._stderr:
             self._process.kill()
 
-    def functions(self) -> Functions:
-        """Waits until it is ready; its workloads. Call it once."""
-        return {workload: functools.partial(self.run, workload) for workload in self._answer("its start")}
+    def functions(self, timeout: float | None = None) -> Functions:
+        """Waits until it is ready; its workloads. Call it once; `timeout` is as for `run`."""
+        return {workload: functools.partial(self.run, workload) for workload in self._answer("its start", timeout)}
 
-    def run(self, workload: str) -> float:
+    def run(self, workload: str, timeout: float | None = None) -> Any:
         """Runs a workload to its end, and returns its result.
 
+        Args:
+          workload: its name.
+          timeout: seconds after which the process is killed; by default none.
+
         Raises:
-          ChildProcessError: if it fails, or the process has ended.
+          ChildProcessError: if it fails, the process has ended, or the time is over.
         """
         # A process that has ended reads nothing; what became of it, the answer tells.
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(f"{workload}\n".encode())
-        return self._answer(workload)
+        return self._answer(workload, timeout)
 
-    def _answer(self, doing: str):
+    def _answer(self, doing: str, timeout: float | None) -> Any:
+        late = threading.Event()
+
+        def stop() -> None:
+            late.set()
+            self._process.kill()
+
+        timer = threading.Timer(timeout or 0, stop)
+        timer.daemon = True
+        if timeout is not None:
+            timer.start()
         line = self._process.stdout.readline()
+        timer.cancel()
+        if not line and late.is_set():
+            raise ChildProcessError(f"{self._name} took more than {timeout:.0f} s in {doing}.")
         if not line:
             raise ChildProcessError(f"{self._name} {_end(self._process.wait())} in {doing}: {self._last_words()}")
         answer = json.loads(line)
@@ -141,17 +193,8 @@ def _known(name: str) -> tuple[str, ...]:
     return PACKAGES[name]
 
 
-def _missing(name: str) -> str:
-    """Why a peer cannot be started, '' if it can."""
-    absent = []
-    for package in _known(name):
-        try:
-            metadata.version(package)
-        except metadata.PackageNotFoundError:
-            absent.append(package)
-    if not absent:
-        return ""
-    return f"{' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} not installed: pip install {' '.join(absent)}"
+def _environment(gpus: bool) -> dict[str, str]:
+    return {**os.environ, **({} if gpus else {"CUDA_VISIBLE_DEVICES": ""})}
 
 
 def _end(code: int) -> str:

@@ -8,9 +8,13 @@ Actnorms join the convolutions beside them, so that nothing but convolutions and
 autograd keeps these. As glow_tf's training does, a step computes the norm of the gradient and a moving average of the
 weights.
 
+On a GPU, torch.compile compiles the steps of the flow if that is faster: each by itself, as those of a level are alike,
+and compiled once. With `precision="bfloat16"` the coupling networks are autocast, as glow_tf's are.
+
 What differs from glow_tf's: the networks see no border; actnorms start as the identity.
 """
 
+import functools
 from collections.abc import Callable
 
 import torch
@@ -19,32 +23,33 @@ from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from tools.peers.model import TEMPERATURE, Model
-from tools.peers.torch_workloads import workloads
+from tools.peers.torch_workloads import log_normal, workloads
 
 _DECAY = 0.999
 
 
 def build(model: Model) -> dict[str, Callable[[], float]]:
     """Its workloads."""
-    flow = Glow(model).to(memory_format=torch.channels_last)
+    flow = Glow(model).to(model.device, memory_format=torch.channels_last)
     parameters = list(flow.parameters())
     averages = [parameter.detach().clone() for parameter in parameters]
     average = get_ema_multi_avg_fn(_DECAY)
 
     @torch.no_grad()
     def after_update() -> None:
-        torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters]).item()
+        torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters])
         average(averages, parameters, 1)
 
     def log_prob(x: torch.Tensor) -> torch.Tensor:
         latents, log_det = flow.encode(x)
-        normal = torch.distributions.Normal(0.0, 1.0)
-        return log_det + sum(normal.log_prob(z).sum((1, 2, 3)) for z in latents)
+        return log_det + sum(map(log_normal, latents))
 
     def sample() -> torch.Tensor:
-        return flow.decode([TEMPERATURE * torch.randn(model.batch_size, *shape) for shape in flow.latent_shapes])
+        shapes = flow.latent_shapes
+        noise = [torch.randn(model.batch_size, *shape, device=model.device) for shape in shapes]
+        return flow.decode([TEMPERATURE * z for z in noise])
 
-    return workloads(flow, log_prob, sample, model, after_update=after_update)
+    return workloads(flow, log_prob, sample, model, after_update=after_update, set_compiled=flow.set_compiled)
 
 
 class Glow(nn.Module):
@@ -57,10 +62,11 @@ class Glow(nn.Module):
     def __init__(self, model: Model):
         super().__init__()
         channels, side = 3, model.image_size
+        self._step_forward, self._step_inverse = Step.forward, Step.inverse
         self.levels, self.splits, self.latent_shapes = nn.ModuleList(), nn.ModuleList(), []
         for level in range(model.L):
             channels, side = 4 * channels, side // 2
-            self.levels.append(nn.ModuleList(Step(channels, model.width) for _ in range(model.K)))
+            self.levels.append(nn.ModuleList(Step(channels, model.width, model.precision) for _ in range(model.K)))
             if level < model.L - 1:
                 channels //= 2
                 self.splits.append(Convolution(channels, 2 * channels, 3, zero=True))
@@ -68,13 +74,18 @@ class Glow(nn.Module):
         self.top_mean = nn.Parameter(torch.zeros(channels, 1, 1))
         self.top_log_stddev = nn.Parameter(torch.zeros(channels, 1, 1))
 
+    def set_compiled(self, compiled: bool) -> None:
+        """Whether `encode` and `decode` use steps that torch.compile has compiled."""
+        self._step_forward = _compiled(Step.forward) if compiled else Step.forward
+        self._step_inverse = _compiled(Step.inverse) if compiled else Step.inverse
+
     def encode(self, x: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
         """Latents of x: [B, 3, H, W], and the log-det [B]."""
         latents, log_det = [], 0.0
         for i, steps in enumerate(self.levels):
             x = F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
             for step in steps:
-                x, change = step(x)
+                x, change = self._step_forward(step, x)
                 log_det = log_det + change
             if i < len(self.splits):
                 x, z = x.chunk(2, 1)
@@ -93,7 +104,7 @@ class Glow(nn.Module):
                 x = torch.cat([x, latents[i] * torch.exp(log_stddev) + mean], 1)
             x = x.contiguous(memory_format=torch.channels_last)
             for step in reversed(self.levels[i]):
-                x = step.inverse(x)
+                x = self._step_inverse(step, x)
             x = F.pixel_shuffle(x, 2)
         return x
 
@@ -101,8 +112,9 @@ class Glow(nn.Module):
 class Step(nn.Module):
     """Actnorm, 1x1 convolution, affine coupling."""
 
-    def __init__(self, channels: int, width: int):
+    def __init__(self, channels: int, width: int, precision: str):
         super().__init__()
+        self._bfloat16 = precision == "bfloat16"
         permutation, lower, upper = torch.linalg.lu(torch.linalg.qr(torch.randn(channels, channels))[0])
         self.register_buffer("permutation", permutation)
         self.register_buffer("sign", upper.diag().sign())
@@ -125,7 +137,7 @@ class Step(nn.Module):
         matrix = self.permutation @ lower @ upper * self.log_scale.exp()
         x = F.conv2d(x, matrix[..., None, None], matrix @ self.bias)
         x1, x2 = x.chunk(2, 1)
-        shift, s = self.network(x1).chunk(2, 1)
+        shift, s = self._shift_and_scale(x1)
         log_scale = F.logsigmoid(s + 2)
         log_det = (self.log_diagonal.sum() + self.log_scale.sum()) * x[0, 0].numel() + log_scale.sum((1, 2, 3))
         return torch.cat([x1, (x2 + shift) * log_scale.exp()], 1), log_det
@@ -133,7 +145,7 @@ class Step(nn.Module):
     def inverse(self, y: torch.Tensor) -> torch.Tensor:
         """What `forward` maps to y: [B, C, H, W]."""
         y1, y2 = y.chunk(2, 1)
-        shift, s = self.network(y1).chunk(2, 1)
+        shift, s = self._shift_and_scale(y1)
         y = torch.cat([y1, y2 * torch.exp(-F.logsigmoid(s + 2)) - shift], 1)
         lower, upper = self._factors()
         inverse = torch.linalg.solve_triangular(lower, self.permutation.T, upper=False, unitriangular=True)
@@ -141,9 +153,23 @@ class Step(nn.Module):
         inverse = inverse * torch.exp(-self.log_scale)[:, None]
         return F.conv2d(y, inverse[..., None, None], -self.bias)
 
+    def _shift_and_scale(self, x1: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self._bfloat16:
+            return self.network(x1).chunk(2, 1)
+        with torch.autocast(x1.device.type, torch.bfloat16):
+            found = self.network(x1)
+        return found.to(x1.dtype).chunk(2, 1)
+
     def _factors(self) -> tuple[torch.Tensor, torch.Tensor]:
-        lower = self.lower.tril(-1) + torch.eye(len(self.lower))
+        lower = self.lower.tril(-1) + torch.eye(len(self.lower), dtype=self.lower.dtype, device=self.lower.device)
         return lower, self.upper.triu(1) + torch.diag(self.sign * self.log_diagonal.exp())
+
+
+@functools.cache
+def _compiled(function: Callable) -> Callable:
+    # Once for each shape, and with and without gradients: one for all shapes would be slower.
+    torch._dynamo.config.recompile_limit = 64
+    return torch.compile(function, dynamic=False)
 
 
 class Convolution(nn.Module):

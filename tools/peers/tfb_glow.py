@@ -14,6 +14,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras
 
+from glow_tf.training.timing import peak_memory
 from tools.peers.model import LEARNING_RATE, TEMPERATURE, Model
 
 tfb, tfd = tfp.bijectors, tfp.distributions
@@ -23,6 +24,10 @@ def build(model: Model) -> dict[str, Callable[[], float]]:
     """Its workloads."""
     tf.config.threading.set_intra_op_parallelism_threads(model.threads)
     tf.config.threading.set_inter_op_parallelism_threads(model.threads)
+    tf.config.experimental.enable_tensor_float_32_execution(model.precision != "float32")
+    for gpu in tf.config.list_physical_devices("GPU"):
+        # Otherwise TensorFlow takes all of its memory, and no other peer can use it.
+        tf.config.experimental.set_memory_growth(gpu, True)
     glow = make_bijector(model)
     shape = [model.batch_size, model.image_size, model.image_size, 3]
     images = tf.constant(np.random.default_rng(0).integers(0, 256, shape, np.uint8))
@@ -51,7 +56,8 @@ def build(model: Model) -> dict[str, Callable[[], float]]:
     # The first images, not the first latents, are to initialise the actnorms.
     bits_per_dim()
     functions = {"train": train, "likelihood": likelihood, "sample": sample}
-    return {name: lambda function=function: float(function()) for name, function in functions.items()}
+    found = {name: lambda function=function: float(function()) for name, function in functions.items()}
+    return {**found, "memory": lambda: peak_memory("GPU:0")} if model.device == "cuda" else found
 
 
 def make_bijector(model: Model) -> tfb.Glow:

@@ -1,0 +1,132 @@
+"""Where there is a GPU, TensorFlow changes the layout of convolutions; no loop may then be entered late.
+
+A loop inside another one that TensorFlow enters through a transposition is never left: training stood still.
+"""
+
+import functools
+import threading
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import glow_tf
+from glow_tf.latent.codec import Codec
+from glow_tf.latent.likelihood import Scorer, round_trips
+from glow_tf.latent.sampling import Sampler
+from glow_tf.runtime import devices
+from glow_tf.training.evaluation import Evaluator
+from tests.runtime import virtual_gpu
+from tests.training import helpers
+
+GLOW = functools.partial(glow_tf.glow, (8, 8, 3), K=2, L=2, width=8, n_bits=5)
+MODELS = {
+    "glow": GLOW(),
+    "stored": GLOW(gradient="stored"),
+    "dense": GLOW(permutation="conv1x1_dense"),
+    "shuffle": GLOW(permutation="shuffle", coupling="additive"),
+    "labels": GLOW(permutation="reverse", num_classes=3, classifier=True),
+    "real_nvp": glow_tf.real_nvp((8, 8, 3), L=1, width=4, blocks=1),
+    "real_nvp stored": glow_tf.real_nvp((8, 8, 3), L=1, width=4, blocks=1, gradient="stored"),
+    "nice": glow_tf.nice((4, 4, 3), K=2, width=8, blocks=1),
+}
+SLOW = ("dense", "shuffle", "labels", "real_nvp stored")
+TRAINING = {
+    "plain": {},
+    "in parts": {"accumulate_steps": 2},
+    "bfloat16": {"network_precision": "bfloat16"},
+    "tf32": {"network_precision": "tf32"},
+}
+STRATEGIES = {"one_device": helpers.one_device, "mirrored": lambda: tf.distribute.MirroredStrategy(["CPU:0"])}
+
+
+class Batches:
+    """An iterator that needs no operation: what input pipelines do stays on the host."""
+
+    def __init__(self, config, size=4):
+        shape = [size, *config.image_shape]
+        self._batch = {"x": tf.zeros(shape), "labels": tf.zeros([size], tf.int32)}
+
+    def __next__(self):
+        return self._batch
+
+
+def train_step(config, strategy, **fields):
+    with devices.made_for("GPU"):
+        run = helpers.Run(helpers.training(batch_size=4, **fields), config, strategy=strategy, steps=1)
+        return run.train, (Batches(config), tf.constant(2), tf.constant(True))
+
+
+def functions(config):
+    """What else is computed of images, each as a function to call."""
+    flow = glow_tf.Flow(config, xla=False)
+    images = helpers.random_images(4, config)
+    labels = np.zeros([4], np.int32)
+    batches = [{"images": images, "labels": labels}]
+    dequantized = helpers.batches(1, 4, config)
+    codec = Codec(flow)
+    latents = np.zeros([4, config.dimensions], np.float32)
+    given = labels if config.conditional else None
+    return {
+        "evaluation": lambda: Evaluator(flow, helpers.one_device())(dequantized),
+        "likelihood": lambda: Scorer(flow)(batches),
+        "encode": lambda: codec.encode(images, given),
+        "decode": lambda: codec.decode(latents, given),
+        "samples": Sampler(flow, 4),
+        "round trip": lambda: round_trips(flow, batches),
+        "features": lambda: tf.function(flow.features, autograph=False)(images, given),
+    }
+
+
+def check(graphs, *, convolves=True):
+    graphs = [graph for graph in graphs if virtual_gpu.loops(graph)]
+    assert graphs
+    changed = [virtual_gpu.laid_out(graph, architecture) for graph in graphs for architecture in ("7.5", "9.0")]
+    # Else the optimizer has found nothing to do, and the test shows nothing.
+    assert not convolves or any(virtual_gpu.transposed(graph) for graph in changed)
+    assert not [loop for graph in changed for loop in virtual_gpu.delayed_loops(graph)]
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "strategy"),
+    [
+        *((model, "plain", "one_device") for model in ("glow", "stored", "real_nvp", "nice")),
+        *((model, "in parts", "mirrored") for model in ("glow", "stored")),
+        *(pytest.param(model, "plain", "one_device", marks=pytest.mark.slow) for model in SLOW),
+        *(pytest.param("glow", kind, "one_device", marks=pytest.mark.slow) for kind in TRAINING if kind != "plain"),
+    ],
+)
+def test_training(model, kind, strategy):
+    train, arguments = train_step(MODELS[model], STRATEGIES[strategy](), **TRAINING[kind])
+    with devices.made_for("GPU"):
+        graphs = virtual_gpu.lowered_graphs(lambda: train(*arguments))
+    # In loops in loops the optimizer gives up where a product has operands joined for it.
+    check(graphs, convolves=model != "nice" and (kind, strategy) != ("in parts", "one_device"))
+
+
+@pytest.mark.parametrize(
+    "model", ["glow", *(pytest.param(model, marks=pytest.mark.slow) for model in ("stored", "labels", "real_nvp"))]
+)
+def test_training_ends_on_two_devices(model):
+    """The graph for a GPU runs to its end, and gives what it gives without one."""
+    train, arguments = train_step(MODELS[model], helpers.one_device())
+    with devices.made_for("GPU"):
+        (graph,) = (g for g in virtual_gpu.lowered_graphs(lambda: train(*arguments)) if virtual_gpu.loops(g))
+        function = train.get_concrete_function(*arguments)
+    found = []
+    # In a thread that is left behind where it does not end.
+    inputs = [*arguments[1:], *function.captured_inputs]
+    run = threading.Thread(
+        target=lambda: found.extend(virtual_gpu.run_on_two_devices(virtual_gpu.laid_out(graph), inputs)), daemon=True
+    )
+    run.start()
+    run.join(timeout=120)
+    assert len(found) == len(function.outputs)
+    assert all(np.all(np.isfinite(value)) for value in found if value.dtype.is_floating)
+
+
+@pytest.mark.parametrize("model", ["glow", "labels", "real_nvp"])
+def test_likelihoods_latents_and_samples(model):
+    with devices.made_for("GPU"):
+        for function in functions(MODELS[model]).values():
+            check(virtual_gpu.lowered_graphs(function))

@@ -1,0 +1,84 @@
+"""Measures training, sampling and memory on one NVIDIA GPU, beside its matrix products and a Glow in PyTorch.
+
+  python -m tools.gpu_benchmark
+  python -m tools.gpu_benchmark --rows=memory,options --resume
+  python -m tools.gpu_benchmark --rows=PyTorch,bfloat16 --output=bfloat16.json --plot=
+
+Prints a table in Markdown, each row as soon as it is there, the most important first; docs/gpu.json is written with
+each row, docs/gpu.png at the end. Every row comes from a process of its own, so that one that runs out of memory or
+time spoils no other: its row says what happened. Seconds are the median of five calls after the first ones; `compile`
+is what the first call takes more. `peak` is the most memory in later training steps, and `above`
+what of it is not weights, optimizer or moving average. `of products` is the share of the speed of a large matrix
+product in the same precision; a float32 product may be three in TF32, which are faster than one in float32.
+
+The groups of --rows: `throughput`, 32x32 images and the peer, if PyTorch is installed; `large`, 256x256; `options`,
+what XLA, TensorFlow's layout optimizer and determinism do; `memory`, 256x256 at several depths. Rows without a
+precision in their name train in TF32, with stored activations in the fastest precision. For what was not measured in
+time, run it again with --resume.
+"""
+
+import contextlib
+import json
+import pathlib
+import time
+from typing import Any
+
+from absl import flags
+
+from glow_tf.models.storage import whole
+from glow_tf.training.devices import has_gpu
+from tools import common, gpu_rows, gpu_table, hardware
+from tools.gpu_processes import Processes
+
+FLAGS = flags.FLAGS
+
+common.define("output")
+flags.DEFINE_list("rows", list(gpu_rows.GROUPS), "Groups of rows, or words in the names of rows; by default all.")
+flags.DEFINE_float("minutes", 7.5, "After so many, no other row is begun, and the last one is broken off.", 0.0)
+flags.DEFINE_float("row_minutes", 2.5, "The most that a row may take.", 0.0)
+flags.DEFINE_bool(
+    "resume", False, "Keeps the rows of --output that were measured on the same GPU, and adds the others."
+)
+flags.DEFINE_bool("smoke", False, "Measures tiny models, on the CPU if there is no GPU: to see that everything runs.")
+flags.DEFINE_string("plot", "docs/gpu.png", "PNG to draw; '' for none.")
+
+
+def main() -> None:
+    """Measures the rows, prints the table, writes JSON and plot."""
+    if not has_gpu() and not FLAGS.smoke:
+        raise ValueError("TensorFlow sees no GPU here; --smoke runs the same with tiny models on the CPU.")
+    wanted = gpu_rows.chosen(gpu_rows.rows(smoke=FLAGS.smoke), FLAGS.rows)
+    path = pathlib.Path(FLAGS.output or "docs/gpu.json")
+    machine = hardware.describe()
+    print(f"{hardware.sentence(machine)}\n\n{gpu_table.HEAD}", flush=True)
+    records = _kept(path, machine) if FLAGS.resume else {}
+    deadline = time.monotonic() + 60 * FLAGS.minutes
+    to_measure = [row for row in wanted if row.name not in records]
+    with contextlib.closing(Processes(to_measure, records, smoke=FLAGS.smoke)) as processes:
+        for row in wanted:
+            if row.name not in records:
+                end = min(deadline, time.monotonic() + 60 * FLAGS.row_minutes)
+                records[row.name] = processes.measure(row, end)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with whole(path) as temporary:
+                    temporary.write_text(json.dumps({"machine": machine, "rows": records}, indent=2) + "\n")
+            print("\n".join(gpu_table.lines(row.name, records)), flush=True)
+    if not any("found" in record for record in records.values()):
+        raise ValueError("No row could be measured.")
+    print(f"\n{path}")
+    if FLAGS.plot and gpu_table.draw(records, machine, FLAGS.plot):
+        print(pathlib.Path(FLAGS.plot))
+
+
+def _kept(path: pathlib.Path, machine: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """The rows of an earlier run on the same machine that did not fail."""
+    if not path.exists():
+        return {}
+    content = json.loads(path.read_text())
+    if content["machine"].get("gpu") != machine.get("gpu"):
+        raise ValueError(f"{path} was measured on {hardware.sentence(content['machine'])}; write to another --output.")
+    return {name: record for name, record in content["rows"].items() if "found" in record}
+
+
+if __name__ == "__main__":
+    common.run(main)

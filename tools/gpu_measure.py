@@ -1,0 +1,131 @@
+"""Measures a row of the GPU benchmark, in a process of its own.
+
+`python -m tools.gpu_measure <kind of row> <arguments of its function as JSON>` is a worker, see `tools.peers.worker`,
+with the one workload `measure`. Until that is asked for it imports what it needs and leaves the GPU alone, so that it
+can begin while another process is being measured.
+"""
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from tools.peers.worker import serve
+
+# By workload, what was found: seconds, bytes and so on.
+Found = dict[str, dict[str, Any]]
+
+_STEPS, _LIMIT_S = 5, 12.0
+
+
+def products(*, smoke: bool) -> Found:
+    """How fast a large matrix product is in each precision."""
+    from glow_tf.config import NETWORK_PRECISIONS
+    from glow_tf.models.cost import Product
+    from glow_tf.training.benchmark import alternate_with_products, peak_product
+    from glow_tf.training.devices import make_strategy
+
+    make_strategy("one_device")
+    product = Product(64, 64, 64) if smoke else peak_product()
+    _, seconds = alternate_with_products({}, [(product, precision) for precision in NETWORK_PRECISIONS], _STEPS)
+    return {
+        precision: {"seconds": found, "flops_per_second": product.flops / found, "network_precision": precision}
+        for (_, precision), found in seconds.items()
+    }
+
+
+def train(
+    *,
+    K: int,
+    L: int,
+    width: int,
+    image_size: int,
+    batch_size: int,
+    gradient: str,
+    network_precision: str,
+    xla: bool | None = None,
+    layout_optimizer: bool = True,
+    deterministic: bool = False,
+) -> Found:
+    """A training step.
+
+    Args:
+      K, L, width, image_size, batch_size, gradient, network_precision: of the model and its training.
+      xla: as for `TrainingConfig`; by default where there is a GPU.
+      layout_optimizer: whether TensorFlow may have images as NCHW inside.
+      deterministic: whether all is computed in the same order every time.
+    """
+    import tensorflow as tf
+
+    from glow_tf.models import presets
+    from glow_tf.training.config import TrainingConfig
+    from glow_tf.training.devices import has_gpu, make_strategy
+    from glow_tf.training.timing import time_steps
+
+    strategy = make_strategy("mirrored", 1, images=batch_size, width=width, deterministic=deterministic)
+    if deterministic:
+        tf.random.set_seed(0)
+    if not layout_optimizer:
+        tf.config.optimizer.set_experimental_options({"layout_optimizer": False})
+    config = presets.glow((image_size, image_size, 3), K, L, width, gradient=gradient)
+    training = TrainingConfig(
+        batch_size=batch_size, network_precision=network_precision, xla=has_gpu() if xla is None else xla
+    )
+    timing = time_steps(config, training, strategy, steps=_STEPS, limit_s=_LIMIT_S)
+    # Weights, the two slots of Adamax, and the moving average.
+    kept = 4 * timing.weights
+    found = {
+        "seconds": timing.step,
+        "compile_seconds": timing.first_step - timing.step,
+        "build_seconds": timing.build,
+        "peak": timing.peak,
+        "first_peak": timing.first_peak,
+        "above": None if timing.peak is None else timing.peak - kept,
+        **_speed(config, batch_size, gradient, timing.step),
+        "network_precision": network_precision,
+    }
+    return {"train": found}
+
+
+def passes(*, K: int, L: int, width: int, image_size: int, batch_size: int) -> Found:
+    """Likelihoods and samples, in float32."""
+    from glow_tf.models import presets
+    from glow_tf.training import benchmark
+    from glow_tf.training.devices import make_strategy
+
+    make_strategy("one_device")
+    config = presets.glow((image_size, image_size, 3), K, L, width)
+    timings = benchmark.alternate(benchmark.passes(config, batch_size), _STEPS)
+    return {
+        name: {
+            "seconds": timing.seconds,
+            "compile_seconds": timing.compile,
+            **_speed(config, batch_size, "forward", timing.seconds),
+            "network_precision": "float32",
+        }
+        for name, timing in timings.items()
+    }
+
+
+def _speed(config: Any, batch_size: int, kind: str, seconds: float) -> dict[str, float]:
+    from glow_tf.models import cost
+
+    return {
+        "images_per_second": batch_size / seconds,
+        "flops_per_second": cost.flops(cost.products(config, batch_size, kind)) / seconds,
+    }
+
+
+def _worker(kind: str, arguments: dict[str, Any]) -> dict[str, Callable[[], Found]]:
+    import tensorflow  # noqa: F401
+    import tensorflow_probability  # noqa: F401
+
+    import glow_tf.training.benchmark
+    import glow_tf.training.timing  # noqa: F401
+
+    measure = {"products": products, "train": train, "passes": passes}[kind]
+    return {"measure": lambda: measure(**arguments)}
+
+
+if __name__ == "__main__":
+    serve(lambda: _worker(sys.argv[1], json.loads(sys.argv[2])))

@@ -1,0 +1,55 @@
+"""The fastest of several ways to do the same."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+_CALLS = 3
+_LONGEST_REASON = 120
+
+
+class Fastest:
+    """Tries each way when it is first called, and is the fastest of those that work from then on.
+
+    Args:
+      ways: by name, functions that return when their work is done.
+
+    Attributes:
+      note: what came of the trial: "compiled, 0.041 s; eager 0.057 s". Empty before the first call.
+    """
+
+    def __init__(self, ways: Mapping[str, Callable[[], float]]):
+        self._ways = ways
+        self._chosen: Callable[[], float] | None = None
+        self.note = ""
+
+    def __call__(self) -> float:
+        if self._chosen is None:
+            self._chosen = self._choose()
+        return self._chosen()
+
+    def _choose(self) -> Callable[[], float]:
+        seconds, failures = {}, {}
+        for name, way in self._ways.items():
+            try:
+                # The first call compiles, and chooses kernels.
+                way()
+                seconds[name] = statistics.median(_seconds(way) for _ in range(_CALLS))
+            except Exception as error:
+                failures[name] = error
+        if not seconds:
+            raise next(iter(failures.values()))
+        fastest, *others = sorted(seconds, key=seconds.get)
+        told = [f"{fastest}, {seconds[fastest]:.3g} s", *(f"{name} {seconds[name]:.3g} s" for name in others)]
+        self.note = "; ".join([*told, *(f"{name} fails: {_reason(error)}" for name, error in failures.items())])
+        return self._ways[fastest]
+
+
+def _seconds(function: Callable[[], float]) -> float:
+    begun = time.perf_counter()
+    function()
+    return time.perf_counter() - begun
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
