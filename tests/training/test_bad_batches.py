@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glow_tf.training import loop
+from glow_tf.training import batches, loop
 from glow_tf.training.batches import dequantized
 from glow_tf.training.guard import DivergenceError
 from tests.training.runs import assert_same_weights, lines, stop_at, train
@@ -17,8 +17,8 @@ def poison(monkeypatch):
     """Makes the batches of some steps not finite, while `active()`; the first batch is 0."""
 
     def poison(bad, active=lambda: True):
-        def poisoned(batches, n_bits, seed, *, start_step=0, dtype=tf.float32):
-            clean = dequantized(batches, n_bits, seed, start_step=start_step, dtype=dtype)
+        def poisoned(images, n_bits, seed, *, start_step=0, dtype=tf.float32):
+            clean = dequantized(images, n_bits, seed, start_step=start_step, dtype=dtype)
             if not active():
                 return clean
 
@@ -28,7 +28,7 @@ def poison(monkeypatch):
 
             return clean.enumerate(start_step).map(wrong)
 
-        monkeypatch.setattr(loop, "dequantized", poisoned)
+        monkeypatch.setattr(batches, "dequantized", poisoned)
 
     return poison
 
@@ -49,6 +49,21 @@ def test_a_bad_batch_is_skipped_and_training_goes_on(tmp_path, tiny_source, monk
     skipped = [line for line in capsys.readouterr().err.splitlines() if "update skipped" in line]
     assert len(skipped) == 2
     assert all(line.startswith("step 3: ") and "the batch itself" in line for line in skipped)
+
+
+def test_compiled_by_xla_too(tmp_path, tiny_source, monkeypatch, poison, capsys):
+    """Where nothing waits for a device, the steps of a call after a bad one are void, and made again."""
+    poison([2])
+    plain = stop_at(monkeypatch, tmp_path / "plain", tiny_source, 6, log_every=6, steps_per_call=4)
+    compiled = stop_at(monkeypatch, tmp_path / "xla", tiny_source, 6, log_every=6, steps_per_call=4, xla=True)
+    for a, b in zip(compiled.flow.trainable_variables, plain.flow.trainable_variables, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    for run in ("plain", "xla"):
+        (line,) = lines(tmp_path / run, "train")
+        assert (line["step"], line["skipped_steps"]) == (6, 1)
+    said = capsys.readouterr().err
+    assert len([line for line in said.splitlines() if "update skipped" in line]) == 2
+    assert said.count("XLA compiles the training step.") == 1
 
 
 def test_bad_batches_in_a_row_lead_back_to_a_checkpoint(tmp_path, tiny_source, monkeypatch, poison, capsys):
