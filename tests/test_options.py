@@ -84,6 +84,33 @@ def test_every_field_of_the_training_config_has_its_flag(parse, name):
 
 
 @pytest.mark.parametrize(
+    ("arguments", "precision"),
+    [
+        ([], "float32"),
+        (["--mixed_precision"], "bfloat16"),
+        (["--mixed_precision", "--network_precision=bfloat16"], "bfloat16"),
+        (["--nomixed_precision", "--network_precision=tf32"], "tf32"),
+    ],
+)
+def test_the_precision_of_networks(parse, arguments, precision):
+    parse(*arguments)
+    assert options.training_config(IMAGE, 1).network_precision == precision
+
+
+def test_two_names_for_one_precision_must_agree(parse):
+    parse("--mixed_precision", "--network_precision=tf32")
+    with pytest.raises(ValueError, match="--mixed_precision is --network_precision=bfloat16, not tf32"):
+        options.training_config(IMAGE, 1)
+
+
+@pytest.mark.parametrize(("gpu", "arguments"), [(True, []), (True, ["--noxla"]), (False, []), (False, ["--xla"])])
+def test_xla_compiles_where_there_is_a_gpu_unless_told_otherwise(parse, monkeypatch, gpu, arguments):
+    monkeypatch.setattr(options, "has_gpu", lambda: gpu)
+    parse(*arguments)
+    assert options.training_config(IMAGE, 1).xla == (gpu if not arguments else arguments == ["--xla"])
+
+
+@pytest.mark.parametrize(
     ("arguments", "expected"),
     [
         (["--K=2", "--L=1", "--width=8"], glow_tf.glow(IMAGE, K=2, L=1, width=8)),

@@ -39,6 +39,28 @@ def test_round_trip_gives_identical_bits(tmp_path, name):
         np.testing.assert_array_equal(variable, loaded.named_variables()[path], err_msg=path)
 
 
+@pytest.mark.parametrize("name", ["glow", "glow_shuffle"])
+def test_checkpoints_of_the_first_version_are_read(tmp_path, name):
+    """They have the indices of permutations as int32."""
+    flow = moved_flow(CONFIGS[name])
+    storage.save(flow, tmp_path)
+    (prefix,) = storage.checkpoint_paths(tmp_path).values()
+    reader = tf.train.load_checkpoint(prefix)
+    tensors = {name: tf.constant(reader.get_tensor(name)) for name in reader.get_variable_to_shape_map()}
+    indices = [name for name in tensors if "/permutation/" in name or "/indices/" in name]
+    assert indices
+    tensors.update({name: tf.cast(tensors[name], tf.int32) for name in indices})
+    tf.raw_ops.SaveV2(
+        prefix=prefix,
+        tensor_names=list(tensors),
+        shape_and_slices=[""] * len(tensors),
+        tensors=list(tensors.values()),
+    )
+    loaded = storage.load(tmp_path)
+    for path, variable in flow.named_variables().items():
+        np.testing.assert_array_equal(variable, loaded.named_variables()[path], err_msg=path)
+
+
 def test_paths_may_be_strings_and_an_uninitialised_flow_stays_so(tmp_path):
     glow_tf.save(moved_flow(CONFIGS["nice"]), str(tmp_path))
     assert not glow_tf.load(str(tmp_path)).initialized
