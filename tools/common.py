@@ -42,6 +42,9 @@ _FLAGS: dict[str, Callable[[], object]] = {
     "batch_size": lambda: flags.DEFINE_integer(
         "batch_size", None, "Images at once; by default as many as fit well for their size.", lower_bound=1
     ),
+    "xla": lambda: flags.DEFINE_bool(
+        "xla", None, "Compiles what is computed of whole batches by XLA; by default where there is a GPU."
+    ),
     "num": lambda: flags.DEFINE_integer(
         "num", None, "Number of images; by default as many as make a good figure.", lower_bound=1
     ),
@@ -88,7 +91,7 @@ _FLAGS: dict[str, Callable[[], object]] = {
     "output": lambda: flags.DEFINE_string("output", None, "What to write; by default named after the tool."),
 }
 
-MODEL_FLAGS = ("model_dir", "weights", "batch_size")
+MODEL_FLAGS = ("model_dir", "weights", "batch_size", "xla")
 DATA_FLAGS = ("dataset", "data_dir", "test_fraction", "test_size")
 IMAGE_FLAGS = ("images", "indices", "num", "split", "label")
 EXPERIMENT_FLAGS = (
@@ -137,6 +140,10 @@ def load_flow(*, many: bool = False) -> Flow:
     if many:
         _leave_each_operation_one_core(storage.load_config(FLAGS.model_dir))
     flow = storage.load(FLAGS.model_dir, weights=FLAGS.weights)
+    if FLAGS.xla is not None:
+        flow.xla = FLAGS.xla
+    if flow.xla:
+        print("XLA compiles each kind of computation when it is first needed.", file=sys.stderr)
     if len(flow.config.image_shape) != 3:
         raise ValueError("This is a model of flat vectors, which have no picture; use glow_tf.load(...) in Python.")
     return flow

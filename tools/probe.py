@@ -17,6 +17,7 @@ from glow_tf.latent.codec import default_batch_size
 from glow_tf.latent.probe import linear_probe
 from glow_tf.models import quantization
 from glow_tf.models.flow import Flow
+from glow_tf.models.parts import in_parts
 from tools import common
 
 FLAGS = flags.FLAGS
@@ -42,14 +43,16 @@ def main() -> None:
 def _features(flow: Flow, source, split: str) -> dict[str, np.ndarray]:
     """Pixels, features and latents of the images of a split, and their labels."""
 
-    @tf.function(autograph=False, reduce_retracing=True)
-    def represent(images):
+    def representations(images):
         # One pass for both what `Flow.features` and what `Flow.encode` give.
         x = quantization.bin_centers(images, flow.config.n_bits, flow.dtype)
         latents, _, features = flow.bijector().forward_through_levels(x)
         levels = {f"level {number}": level for number, level in enumerate(features, 1)}
         return {"pixels": images, **levels, "latents": latents}
 
+    represent = tf.function(
+        lambda images: in_parts(representations, images, xla=flow.xla), autograph=False, reduce_retracing=True
+    )
     found: dict[str, list[np.ndarray]] = {}
     count = 0
     for batch in split_batches(source, split, FLAGS.batch_size or default_batch_size(flow.config)).as_numpy_iterator():

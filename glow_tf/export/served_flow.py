@@ -128,8 +128,8 @@ class ServedFlow(tf.train.Checkpoint):
         setattr(self, f"_{name}_function" if name.startswith("serving_default") else name, function)
 
     def _forward_pass(self, x, labels=None):
-        def forward(x):
-            bijector = self.flow.bijector(labels, inverses=self.inverses())
+        def forward(x, gradient):
+            bijector = self.flow.bijector(labels, inverses=self.inverses(), gradient=gradient)
             latents, log_dets, levels = bijector.forward_through_levels(x)
             return latents, base.sum_log_dets(log_dets, latents), *levels
 
@@ -140,14 +140,14 @@ class ServedFlow(tf.train.Checkpoint):
                 def backward():
                     with tf.GradientTape(watch_accessed_variables=False) as tape:
                         tape.watch([x, *variables])
-                        outputs = forward(x)
+                        outputs = forward(x, self.flow.config.gradient)
                     sources = [x, *variables]
                     return tape.gradient(outputs, sources, output_gradients=upstream, unconnected_gradients="zero")
 
                 dx, *dvariables = devices.portable(backward)
                 return dx, dvariables
 
-            return devices.portable(lambda: forward(x)), gradient
+            return devices.portable(lambda: forward(x, "none")), gradient
 
         latents, log_det, *levels = portable(x)
         return {"latents": latents, "log_det": log_det, "levels": levels}
