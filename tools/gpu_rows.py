@@ -113,7 +113,7 @@ def _throughput(sizes: dict[str, int], batch: int, *, all_workloads: bool) -> li
 def _train(sizes: dict[str, int], batch: int, group: str) -> Row:
     name = f"{_title(sizes)}, K={sizes['K']}, batch {batch}"
     sizes = {**sizes, "batch_size": batch}
-    return Row(name=name, group=group, kind="train", sizes=sizes, network_precision="tf32")
+    return Row(name=name, group=group, kind="train", sizes=sizes)
 
 
 def _options(sizes: dict[str, int], batch: int) -> list[Row]:
