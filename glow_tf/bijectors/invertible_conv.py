@@ -109,7 +109,20 @@ def dense_matrices(weight: tf.Tensor, inverse: tf.Tensor | None = None) -> tuple
     """`weight`: [..., C, C], its inverse, computed unless it is given, and its log|det|: [...]."""
     weight = tf.convert_to_tensor(weight)
     inverse = tf.linalg.inv(weight) if inverse is None else _known_inverse(weight, inverse)
-    return weight, inverse, tf.linalg.slogdet(weight).log_abs_determinant
+    return weight, inverse, _log_abs_det(weight, inverse)
+
+
+@tf.custom_gradient
+def _log_abs_det(weight: tf.Tensor, inverse: tf.Tensor):
+    """log|det weight|: [...], with the gradient d log|det W| = tr(W^-1 dW), whose inverse is known."""
+    # By a decomposition that XLA has, which `tf.linalg.slogdet` is not.
+    triangular = tf.linalg.qr(weight).r
+    log_abs_det = tf.reduce_sum(tf.math.log(tf.abs(tf.linalg.diag_part(triangular))), axis=-1)
+
+    def gradient(upstream):
+        return upstream[..., tf.newaxis, tf.newaxis] * tf.linalg.matrix_transpose(inverse), None
+
+    return log_abs_det, gradient
 
 
 @tf.custom_gradient

@@ -7,6 +7,7 @@ import tempfile
 
 import tensorflow as tf
 
+from glow_tf.export.pruning import keep_outer_gradients
 from glow_tf.export.served_flow import ServedFlow
 from glow_tf.latent.attributes import Directions
 from glow_tf.models.flow import Flow
@@ -40,6 +41,7 @@ def export_saved_model(flow: Flow, path: str | os.PathLike, directions: Directio
             config.write_text(flow.config.to_json())
             served.config = tf.saved_model.Asset(str(config))
             tf.saved_model.save(served, str(temporary), signatures=served.signatures())
+            keep_outer_gradients(temporary / "saved_model.pb")
     except OSError:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
