@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install run test lint slow-test gpu-benchmark clean
+.PHONY: help install run test lint slow-test gpu-test gpu-benchmark clean
 
 help:  ## Shows this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,6 +33,12 @@ test: lint  ## Runs the linter and the tests, on all cores.
 
 slow-test: $(INSTALLED)  ## Runs the tests that take minutes each.
 	$(BIN)/python -m pytest -q -m slow
+
+# So many processes share the GPU, and with them the time to trace and compile; a small one may have memory for fewer.
+GPU_PROCESSES ?= 6
+gpu-test: $(INSTALLED)  ## Runs the tests that need an NVIDIA GPU, and others on it, in five minutes.
+	$(BIN)/python -m pytest -q -rs --gpu -n $(GPU_PROCESSES) --dist loadfile --no-loadscope-reorder \
+	  tests/models/test_gradients.py tests/gpu tests/bijectors/test_conformance.py tests/models/test_golden.py
 
 gpu-benchmark: $(INSTALLED)  ## Measures training, samples and memory on an NVIDIA GPU, in eight minutes; docs/gpu.*
 	$(BIN)/python -m tools.gpu_benchmark

@@ -1,33 +1,57 @@
-"""What all tests share: a quiet TensorFlow with four CPU devices, repeatable hypothesis, the marker `slow`."""
+"""What all tests share: a quiet TensorFlow with four CPU devices, repeatable hypothesis, markers `slow` and `gpu`."""
 
 import os
+import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import hypothesis
+import pytest
 import tensorflow as tf
+
+from tests import gradients
 
 # MirroredStrategy can be tested without a GPU: it takes CPU:0 and CPU:1. They must exist before TensorFlow starts.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
 )
+GPUS = tf.config.list_physical_devices("GPU")
+for gpu in GPUS:
+    # Otherwise TensorFlow takes all of its memory, and the processes that tests start have none. Not later either.
+    tf.config.experimental.set_memory_growth(gpu, True)
+GPU_FOLDER = pathlib.Path(__file__).parent / "gpu"
 
 hypothesis.settings.register_profile("glow_tf", derandomize=True, deadline=None, max_examples=10)
 hypothesis.settings.load_profile("glow_tf")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forget_custom_gradients():
+    """Leaves the memory of a file of tests to the next one."""
+    with gradients.forgotten():
+        yield
+
+
 def pytest_addoption(parser):
     parser.addoption("--run-slow", action="store_true", help="also run the tests marked slow, which need minutes")
+    parser.addoption("--gpu", action="store_true", help="also run the tests in tests/gpu; skip all without a GPU")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: needs minutes; runs with --run-slow or -m slow")
+    config.addinivalue_line("markers", "gpu: needs an NVIDIA GPU; runs with --gpu. All of tests/gpu")
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.getoption("--run-slow") or config.getoption("markexpr"):
-        return
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    if slow:
-        config.hook.pytest_deselected(items=slow)
-        items[:] = [item for item in items if not item.get_closest_marker("slow")]
+    for item in items:
+        if GPU_FOLDER in item.path.parents:
+            item.add_marker("gpu")
+        if config.getoption("--gpu") and not GPUS:
+            item.add_marker(pytest.mark.skip(reason="no GPU: TensorFlow sees none"))
+    left_out = set() if config.getoption("--gpu") else {"gpu"}
+    if not (config.getoption("--run-slow") or config.getoption("markexpr")):
+        left_out.add("slow")
+    deselected = [item for item in items if any(item.get_closest_marker(name) for name in left_out)]
+    if deselected:
+        config.hook.pytest_deselected(items=deselected)
+        items[:] = [item for item in items if not any(item.get_closest_marker(name) for name in left_out)]

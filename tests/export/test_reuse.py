@@ -11,6 +11,7 @@ import tensorflow_probability as tfp
 
 import glow_tf
 from glow_tf.export.saved_model import export_saved_model
+from tests import gradients
 from tests.models.flows import moved_flow
 
 # TF Hub works with the Keras of before, as TensorFlow Probability does.
@@ -19,6 +20,13 @@ tf_keras = pytest.importorskip("tf_keras")
 
 CONFIG = glow_tf.glow((8, 8, 3), K=2, L=2, width=4, n_bits=5)
 IMAGES = np.random.default_rng(0).integers(0, 256, [6, 8, 8, 3], np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def forget_custom_gradients():
+    """Leaves the memory of a test to the next one."""
+    with gradients.forgotten():
+        yield
 
 
 @pytest.fixture(scope="module")
