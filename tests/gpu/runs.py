@@ -1,0 +1,19 @@
+"""Training steps over batches as the training program has them."""
+
+import tensorflow as tf
+
+from tests.training import helpers
+
+
+class Run(helpers.Run):
+    """A run on random images whose batches have a size that is known before a step is traced."""
+
+    def __init__(self, training, config, *, strategy, steps):
+        super().__init__(training, config, strategy=strategy, steps=steps)
+        size = training.batch_size
+
+        def with_size(batch):
+            return {name: tf.ensure_shape(value, [size, *value.shape[1:]]) for name, value in batch.items()}
+
+        data = helpers.batches(steps, size, config).map(with_size)
+        self.iterator = iter(strategy.experimental_distribute_dataset(data))

@@ -1,0 +1,47 @@
+"""Tools on a GPU, with the model that comes with the package."""
+
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.gpu.programs import NOISE, begin, end
+from tests.models.test_pretrained import FLAGFILE
+
+SAMPLE = ["-m", "tools.sample", "--num=16", "--seed=1", "--scale=1"]
+# Of 32 levels, among 256.
+LEVEL = 8
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """The directory where the tools ran, and what the evaluation has written to stdout and stderr."""
+    directory = tmp_path_factory.mktemp("work")
+    evaluation = begin(["-m", "tools.evaluate"], directory)
+    samples = begin([*SAMPLE, "--output=gpu.png"], directory)
+    on_a_cpu = begin([*SAMPLE, "--output=cpu.png"], directory, CUDA_VISIBLE_DEVICES="")
+    for process in (samples, on_a_cpu):
+        end(process)
+    return directory, end(evaluation)
+
+
+def test_evaluate_gives_the_bits_per_dim_that_the_flagfile_states(work):
+    _, (out, err) = work
+    found = float(re.search(r"^bits/dim: (\S+) .*\(114 images\)$", out, re.MULTILINE)[1])
+    stated = float(FLAGFILE.read_text().split("Expect ")[1].split(" +- ")[0])
+    assert found == pytest.approx(stated, abs=0.0006)
+    assert "100 of 100 images come back exactly" in out
+    assert not NOISE.search(err), err
+
+
+def test_samples_are_those_of_a_cpu(work):
+    pictures = []
+    for name in ("gpu", "cpu"):
+        with Image.open(work[0] / f"{name}.png") as file:
+            pictures.append(np.asarray(file).astype(int))
+    assert pictures[0].std() > 10
+    # A value next to the edge of a bin may fall to either side.
+    difference = np.abs(pictures[0] - pictures[1])
+    assert difference.max() <= LEVEL
+    assert np.mean(difference > 0) < 0.01
