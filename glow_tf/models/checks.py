@@ -1,4 +1,4 @@
-"""What a flow is given: images and labels, checked before anything is computed."""
+"""Checks of images and labels, made before anything is computed."""
 
 import tensorflow as tf
 

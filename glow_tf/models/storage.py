@@ -80,7 +80,7 @@ def _load_saved_model(directory: pathlib.Path) -> Flow:
 
 
 def restore(checkpoint: tf.train.Checkpoint, path: str):
-    """What `checkpoint.restore(path)` does and returns, for checkpoints of version 0.1.0 too.
+    """Restores a checkpoint and returns its status, as `checkpoint.restore(path)` does, also of version 0.1.0.
 
     There the indices of permutations are int32, as which TensorFlow would not restore them.
     """

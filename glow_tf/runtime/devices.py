@@ -11,7 +11,7 @@ _target: contextvars.ContextVar[str | None] = contextvars.ContextVar("target", d
 
 
 def has_gpu() -> bool:
-    """Whether TensorFlow sees a GPU; does not initialise it."""
+    """Returns whether TensorFlow sees a GPU, without initialising it."""
     return bool(tf.config.get_visible_devices("GPU"))
 
 
@@ -29,7 +29,7 @@ def target() -> str:
 
 
 def portable(function: Callable[[], Any]) -> Any:
-    """What `function` returns, made for every kind of device: the graph holds it twice and runs one of the two.
+    """Makes the operations of `function` for each kind of device, and runs those of the device they are on.
 
     For a graph that is saved, of which nobody knows where it will run.
 

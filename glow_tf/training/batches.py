@@ -27,7 +27,7 @@ class TrainingBatches:
         )
 
     def dequantized(self, start_step: int) -> tf.data.Dataset:
-        """What `dequantized` makes of the batches of training from number `start_step` on."""
+        """The dequantized batches of training from number `start_step` on."""
         training = self._training
         batches = self.augmented(training.batch_size, start_step)
         batches = dequantized(batches, self._n_bits, training.seed, start_step=start_step)
