@@ -120,6 +120,8 @@ def _log_abs_det(weight: tf.Tensor, inverse: tf.Tensor):
     log_abs_det = tf.reduce_sum(tf.math.log(tf.abs(tf.linalg.diag_part(triangular))), axis=-1)
 
     def gradient(upstream):
+        # Where the determinants are taken apart step by step, their gradient comes as slices.
+        upstream = tf.convert_to_tensor(upstream)
         return upstream[..., tf.newaxis, tf.newaxis] * tf.linalg.matrix_transpose(inverse), None
 
     return log_abs_det, gradient

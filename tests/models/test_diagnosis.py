@@ -47,7 +47,7 @@ def make():
 def test_nothing_is_named_where_all_is_finite(make, name, gradient):
     flow, x, labels = make(with_gradient(CONFIGS[name], gradient))
     assert first_nonfinite(flow, x, labels) is None
-    assert first_nonfinite(flow, x, labels, network_dtype=tf.bfloat16) is None
+    assert first_nonfinite(flow, x, labels, network_precision="bfloat16") is None
 
 
 def test_the_batch_itself(make):

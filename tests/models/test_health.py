@@ -111,4 +111,4 @@ def test_a_network_in_bfloat16_is_inverted_as_such():
     """Additive and affine couplings are inverted by the same network: rounding inside it does not count."""
     flow = random_flow(CONFIGS["glow-colour"], tf.float32)
     x = tf.cast(random_inputs(flow.config), tf.float32)
-    assert float(tf.reduce_max(health.round_trip_errors(flow, x, network_dtype=tf.bfloat16))) < 0.05
+    assert float(tf.reduce_max(health.round_trip_errors(flow, x, network_precision="bfloat16"))) < 0.05

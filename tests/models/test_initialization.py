@@ -37,7 +37,7 @@ def outputs(monkeypatch):
         return h
 
     def recording(apply):
-        return lambda tensors, x, _: apply(tensors, x, normalize)
+        return lambda tensors, x, _, **options: apply(tensors, x, normalize, **options)
 
     monkeypatch.setattr(bijectors.ActNorm, "forward_and_log_det", recorded_forward)
     for name in ("cnn", "resnet"):

@@ -87,7 +87,7 @@ from absl import flags
 from glow_tf.models.parts import parts_at_once
 from tools import common
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
-common.define("model_dir", "weights", "batch_size")
+common.define(*common.MODEL_FLAGS)
 flags.FLAGS(sys.argv[:1] + sys.argv[2:])
 common.load_flow(many=sys.argv[1] == "many")
 print(parts_at_once())

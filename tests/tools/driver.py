@@ -5,6 +5,7 @@ one process only once.
 """
 
 import contextlib
+import faulthandler
 import importlib
 import io
 import json
@@ -13,6 +14,7 @@ import pathlib
 import subprocess
 import sys
 
+TIMEOUT_S = 600
 ROOT = pathlib.Path(__file__).parent.parent.parent
 Result = tuple[int | str, str, str]
 
@@ -28,7 +30,7 @@ def run_commands(directory: pathlib.Path, commands: dict[str, list[str]]) -> dic
         [sys.executable, "-m", "tests.tools.driver"],
         cwd=directory,
         env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
-        timeout=600,
+        timeout=TIMEOUT_S + 60,
         capture_output=True,
         text=True,
     )
@@ -38,6 +40,8 @@ def run_commands(directory: pathlib.Path, commands: dict[str, list[str]]) -> dic
 
 def main() -> None:
     """Runs commands.json and writes results.json."""
+    # One that hangs says where.
+    faulthandler.dump_traceback_later(TIMEOUT_S, exit=True)
     from absl import flags
     from absl.testing import flagsaver
 
