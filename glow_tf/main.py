@@ -26,7 +26,7 @@ if __name__ == "__main__":
     environment.prepare()
 
 from glow_tf import options
-from glow_tf.data import load_source
+from glow_tf.data import load_source, picture_files
 from glow_tf.export.saved_model import export_saved_model
 from glow_tf.models import storage
 from glow_tf.training.devices import make_strategy
@@ -67,23 +67,28 @@ def run():
     began = time.monotonic()
     # First, as TensorFlow can split the CPU only before anything is computed.
     strategy = make_strategy(**options.strategy_arguments())
+    picture_files.limit(flags.FLAGS.max_megapixels)
     source = load_source(**options.source_arguments())
     config = options.model_config(source.image_shape, source.num_classes)
     training = options.training_config(source.image_shape, strategy.num_replicas_in_sync)
     directory = options.model_dir()
-    trainer = Trainer(config, training, source, directory, strategy)
+    trainer = Trainer(config, training, source, directory, strategy, other_data=flags.FLAGS.other_data)
     parameters = sum(v.shape.num_elements() for v in trainer.flow.trainable_variables)
     print(f"{source.describe()}\n{config.name} with {parameters:,} parameters, in {directory}", flush=True)
+    # A second Ctrl-C ends the program at once, also where nothing of Python runs.
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         result = trainer.run()
     finally:
+        signal.signal(signal.SIGINT, before)
         if source.skipped:
             print(source.describe_skipped())
     if trainer.is_chief:
-        try:
-            export_saved_model(storage.load(directory), directory / "saved_model")
-        except OSError as error:
-            raise trainer.no_room(error, "The SavedModel") from error
+        if flags.FLAGS.export:
+            try:
+                export_saved_model(storage.load(directory), directory / "saved_model")
+            except OSError as error:
+                raise trainer.no_room(error, "The SavedModel") from error
         print(_summary(trainer, directory, time.monotonic() - began))
     return result
 
@@ -96,11 +101,15 @@ def _summary(trainer: Trainer, directory: os.PathLike, seconds: float) -> str:
         "best": f"{best_line(state)}, in {directory / 'best'}",
         "checkpoints": directory / "checkpoints",
         "samples": trainer.reports.samples_path,
-        "SavedModel": directory / "saved_model",
-        "in the browser": f"python -m tools.demo --saved_model={directory / 'saved_model'}",
+        **(_exported(directory) if flags.FLAGS.export else {}),
         "metrics": f"{directory / 'metrics.jsonl'}, tensorboard --logdir={directory}",
     }
     return "\n".join(f"{name}: {value}" for name, value in lines.items())
+
+
+def _exported(directory: os.PathLike) -> dict:
+    saved_model = directory / "saved_model"
+    return {"SavedModel": saved_model, "in the browser": f"python -m tools.demo --saved_model={saved_model}"}
 
 
 def _command() -> str:

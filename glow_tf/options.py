@@ -9,6 +9,8 @@ from absl import flags
 from glow_tf.config import NETWORK_PRECISIONS, ModelConfig
 from glow_tf.data import recipe
 from glow_tf.models import presets
+from glow_tf.shared_flags import define_max_megapixels, define_path
+from glow_tf.training import directory
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.devices import STRATEGIES, has_gpu
 
@@ -23,7 +25,7 @@ flags.DEFINE_string(
     "or .npy file --data_dir; or an image data set of TensorFlow Datasets by its name, such as cifar10, celeb_a_hq or "
     "imagenet_resized/32x32.",
 )
-flags.DEFINE_string(
+define_path(
     "data_dir",
     None,
     "The folder for --dataset=folder (its sub-folders are the labels), the file for --dataset=arrays, the place where "
@@ -54,6 +56,7 @@ flags.DEFINE_integer(
     "Moves training images at random by up to so many pixels; by default as the papers do with the data set.",
     lower_bound=0,
 )
+define_max_megapixels()
 
 # Model. Where the default is None the model's own applies: the paper's.
 flags.DEFINE_enum("model", "glow", list(MODELS), "The family of flows.")
@@ -97,11 +100,12 @@ flags.DEFINE_float(
     lower_bound=0.0,
 )
 
-flags.DEFINE_string(
+define_path(
     "init_from",
     _DEFAULTS.init_from,
     "Model directory with whose weights a new run begins, such as one that tools.import_openai wrote; 'pretrained' for "
     "the model that comes along.",
+    for_tensorflow=True,
 )
 
 # Devices.
@@ -141,7 +145,14 @@ flags.DEFINE_bool(
 )
 
 # Training.
-flags.DEFINE_string("model_dir", None, "Where everything is written; by default runs/<dataset>_<model>.")
+define_path(
+    "model_dir",
+    None,
+    "Where everything is written; by default runs/<dataset>_<model>, with the name of the folder or file of one's own.",
+    for_tensorflow=True,
+)
+flags.DEFINE_bool("export", True, "Writes a SavedModel at the end, as python -m tools.export does.")
+flags.DEFINE_bool("other_data", False, "Lets a run that began with other images go on with these.")
 flags.DEFINE_integer(
     "batch_size",
     None,
@@ -156,10 +167,7 @@ flags.DEFINE_integer(
     lower_bound=0,
 )
 flags.DEFINE_integer(
-    "samples",
-    None,
-    "Images in a grid of samples; by default 64, or 16 of images larger than 64x64.",
-    lower_bound=1,
+    "samples", None, "Images in a grid of samples; by default 64, or 16 of images larger than 64x64.", lower_bound=1
 )
 _INTEGERS = {
     "accumulate_steps": "Parts in which each device takes its share of a batch that is too large for its memory.",
@@ -303,9 +311,8 @@ def strategy_arguments() -> dict:
 
 
 def model_dir() -> pathlib.Path:
-    """The value of --model_dir, or its default."""
-    name = f"{FLAGS.dataset.replace('/', '_').replace(':', '_')}_{FLAGS.model}"
-    return pathlib.Path(FLAGS.model_dir or f"runs/{name}")
+    """The value of --model_dir, or its default, which is named after the data and the model."""
+    return pathlib.Path(FLAGS.model_dir or directory.default_path(FLAGS.dataset, FLAGS.data_dir, FLAGS.model))
 
 
 def _network_precision() -> str:

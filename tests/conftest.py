@@ -1,5 +1,6 @@
 """What all tests share: a quiet TensorFlow with four CPU devices, repeatable hypothesis, markers `slow` and `gpu`."""
 
+import gc
 import os
 import pathlib
 
@@ -9,7 +10,7 @@ import hypothesis
 import pytest
 import tensorflow as tf
 
-from tests import gradients
+from tests import gradients, saved_models
 
 # MirroredStrategy can be tested without a GPU: it takes CPU:0 and CPU:1. They must exist before TensorFlow starts.
 tf.config.set_logical_device_configuration(
@@ -38,6 +39,10 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    saved_models.folder_for_all(config)
+    # What is imported by now stays: Python need not look through it again for garbage.
+    gc.collect()
+    gc.freeze()
     config.addinivalue_line("markers", "slow: needs minutes; runs with --run-slow or -m slow")
     config.addinivalue_line("markers", "gpu: needs an NVIDIA GPU; runs with --gpu. All of tests/gpu")
 

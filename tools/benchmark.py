@@ -33,6 +33,7 @@ from absl import flags
 from glow_tf.config import NETWORK_PRECISIONS, one_of
 from glow_tf.models import cost, presets
 from glow_tf.models.storage import whole
+from glow_tf.shared_flags import define_path
 from glow_tf.training.benchmark import (
     Precise,
     Timing,
@@ -59,7 +60,7 @@ flags.DEFINE_integer("repeats", 5, "Times that each thing is timed.", lower_boun
 flags.DEFINE_bool("compare", False, "Times other packages in the same rounds.")
 flags.DEFINE_list("peers", list(peers.PACKAGES), "Those of --compare.")
 flags.DEFINE_bool("start", True, "Measures start, memory and input pipeline too, in processes of their own.")
-flags.DEFINE_string("plot", None, "PNG to draw images/s in.")
+define_path("plot", None, "PNG to draw images/s in.")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,12 +10,13 @@ import numpy as np
 from absl import app, flags
 
 from glow_tf.config import ModelConfig, Steps
-from glow_tf.data import Source, load_images, load_source, recipe, split_batches
+from glow_tf.data import Source, load_images, load_source, picture_files, recipe, split_batches
 from glow_tf.latent.attributes import SCALE
 from glow_tf.latent.codec import default_batch_size
 from glow_tf.models import storage
 from glow_tf.models.flow import Flow
 from glow_tf.models.parts import leave_each_operation_one_core
+from glow_tf.shared_flags import define_max_megapixels, define_path, define_paths
 from glow_tf.training import directory as model_directory
 from glow_tf.training.config import TrainingConfig
 
@@ -25,8 +26,11 @@ FLAGS = flags.FLAGS
 flags.disclaim_key_flags()
 
 _FLAGS: dict[str, Callable[[], object]] = {
-    "model_dir": lambda: flags.DEFINE_string(
-        "model_dir", "pretrained", "Model directory, or 'pretrained' for the model that comes along."
+    "model_dir": lambda: define_path(
+        "model_dir",
+        "pretrained",
+        "Model directory, or 'pretrained' for the model that comes along.",
+        for_tensorflow=True,
     ),
     "weights": lambda: flags.DEFINE_enum(
         "weights", "ema", ["ema", "raw"], "The moving average of the weights, or the weights themselves."
@@ -34,9 +38,10 @@ _FLAGS: dict[str, Callable[[], object]] = {
     "dataset": lambda: flags.DEFINE_string(
         "dataset", None, "Data set, as for training; by default the one the model was trained on."
     ),
-    "data_dir": lambda: flags.DEFINE_string("data_dir", None, "Folder or file of the data set, as for training."),
+    "data_dir": lambda: define_path("data_dir", None, "Folder or file of the data set, as for training."),
     "test_fraction": lambda: flags.DEFINE_float("test_fraction", None, "Share held out, as for training.", 0.0, 1.0),
     "test_size": lambda: flags.DEFINE_integer("test_size", None, "Images held out, as for training.", 1),
+    "max_megapixels": define_max_megapixels,
     "split": lambda: flags.DEFINE_enum("split", "test", ["train", "test"], "Split of the data set."),
     "limit": lambda: flags.DEFINE_integer("limit", 0, "First images of the split to use; 0: all.", 0),
     "batch_size": lambda: flags.DEFINE_integer(
@@ -48,9 +53,7 @@ _FLAGS: dict[str, Callable[[], object]] = {
     "num": lambda: flags.DEFINE_integer(
         "num", None, "Number of images; by default as many as make a good figure.", lower_bound=1
     ),
-    "images": lambda: flags.DEFINE_list(
-        "images", None, "Picture files to work on, in place of images of the data set."
-    ),
+    "images": lambda: define_paths("images", "Picture files to work on, in place of images of the data set."),
     "indices": lambda: flags.DEFINE_list(
         "indices", None, "Numbers of images of the split to work on; by default the first ones."
     ),
@@ -80,22 +83,22 @@ _FLAGS: dict[str, Callable[[], object]] = {
         "n_bits", None, "Bits per channel; by default as the papers do with the data set, else 8.", 1, 8
     ),
     "image_size": lambda: flags.DEFINE_integer("image_size", None, "Side of the images; by default their own.", 1),
-    "table": lambda: flags.DEFINE_string(
+    "table": lambda: define_path(
         "table", None, "File of attributes: a line an image, its name and for each attribute 1, 0 or -1."
     ),
     "names": lambda: flags.DEFINE_list("names", None, "Attributes to use; by default all."),
-    "attributes": lambda: flags.DEFINE_string("attributes", None, "File of directions that tools.attributes wrote."),
+    "attributes": lambda: define_path("attributes", None, "File of directions that tools.attributes wrote."),
     "strength": lambda: flags.DEFINE_float(
         "strength", SCALE, "Factor on the difference of the means; 1.6 is that of the official demo."
     ),
-    "output": lambda: flags.DEFINE_string("output", None, "What to write; by default named after the tool."),
+    "output": lambda: define_path("output", None, "What to write; by default named after the tool."),
 }
 
 MODEL_FLAGS = ("model_dir", "weights", "batch_size", "xla")
-DATA_FLAGS = ("dataset", "data_dir", "test_fraction", "test_size")
+DATA_FLAGS = ("dataset", "data_dir", "test_fraction", "test_size", "max_megapixels")
 IMAGE_FLAGS = ("images", "indices", "num", "split", "label")
 EXPERIMENT_FLAGS = (
-    *("dataset", "K", "L", "seeds"),
+    *("dataset", "max_megapixels", "K", "L", "seeds"),
     *("data_dir", "test_fraction", "test_size", "image_size", "n_bits"),
     *("steps", "train_batch_size", "learning_rate", "warmup_steps", "clip_norm", "eval_every"),
     "output",
@@ -121,6 +124,8 @@ def call(main: Callable[[], None], argv: list[str]) -> None:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     absl.logging.set_verbosity(absl.logging.WARNING)
     try:
+        if "max_megapixels" in FLAGS:
+            picture_files.limit(FLAGS.max_megapixels)
         main()
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -7,7 +7,8 @@
 --saved_model is what python -m tools.export wrote; by default it is the model that comes along, with the attributes of
 the bundled portraits. --images are the pictures to choose from, files and folders; by default held-out portraits if the
 model has the portraits' attributes, else what it has drawn itself. --port=0 finds a free port. The page needs no
-network and reports to nobody. It needs Gradio: pip install 'glow_tf[demo]'.
+network and reports to nobody. It answers to the names of the address it listens at, and to those of --allowed_hosts.
+It needs Gradio: pip install 'glow_tf[demo]'.
 """
 
 import contextlib
@@ -23,14 +24,21 @@ from glow_tf.export.saved_model import export_saved_model
 from glow_tf.latent.attributes import attribute_directions
 from glow_tf.latent.codec import Codec
 from glow_tf.models import storage
+from glow_tf.shared_flags import define_path
 from tools import common
 
 FLAGS = flags.FLAGS
 
-common.define("images")
-flags.DEFINE_string("saved_model", None, "Directory of a SavedModel; by default the pretrained model is exported.")
+common.define("images", "max_megapixels")
+define_path(
+    "saved_model",
+    None,
+    "Directory of a SavedModel; by default the pretrained model is exported.",
+    for_tensorflow=True,
+)
 flags.DEFINE_string("host", "127.0.0.1", "Address to listen at; 0.0.0.0 lets other machines see the page.")
 flags.DEFINE_integer("port", 7860, "Port to listen at; 0 finds a free one.", 0, 65535)
+flags.DEFINE_list("allowed_hosts", [], "More names that the page is asked by, such as the one that a proxy gives it.")
 flags.DEFINE_bool("browser", True, "Open the page in the browser.")
 
 
@@ -44,6 +52,7 @@ def main() -> None:
         os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=str(folder / "uploads"))
         from glow_tf.demo import examples, look, page, server
         from glow_tf.demo.model import DemoModel
+        from glow_tf.serving.hosts import Hosts
 
         listening = stack.enter_context(server.listen(FLAGS.host, FLAGS.port))
         if FLAGS.saved_model is None:
@@ -51,7 +60,9 @@ def main() -> None:
             _export_pretrained(folder / "model")
         model = DemoModel(FLAGS.saved_model or folder / "model")
         pictures = examples.of_files(FLAGS.images, model) if FLAGS.images else examples.of_model(model)
-        server.serve(page.build(model, pictures), look.look(), listening, browser=FLAGS.browser)
+        hosts = Hosts(FLAGS.host, FLAGS.allowed_hosts)
+        built = page.build(model, pictures)
+        server.serve(built, look.look(), listening, hosts, folder / "uploads", browser=FLAGS.browser)
 
 
 def _export_pretrained(path: pathlib.Path) -> None:

@@ -19,13 +19,14 @@ from glow_tf.data import batches_with_rows, split_batches
 from glow_tf.latent.codec import default_batch_size
 from glow_tf.latent.likelihood import Scorer, Scores, round_trips
 from glow_tf.models.storage import whole
+from glow_tf.shared_flags import define_path
 from tools import common
 
 FLAGS = flags.FLAGS
 
 common.define(*common.MODEL_FLAGS, *common.DATA_FLAGS, "split", "limit", "seed")
 flags.DEFINE_integer("samples", 1, "Draws of the noise for the importance-weighted bound; 1: none.", lower_bound=1)
-flags.DEFINE_string("csv", None, "File for the bits/dim of every image and their parts.")
+define_path("csv", None, "File for the bits/dim of every image and their parts.")
 flags.DEFINE_integer("round_trip", 100, "First images that are encoded and decoded; 0: none.", lower_bound=0)
 
 

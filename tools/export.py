@@ -17,6 +17,7 @@ from absl import flags
 from glow_tf.export.saved_model import export_saved_model
 from glow_tf.latent.attributes import Directions
 from glow_tf.models import storage
+from glow_tf.runtime import paths
 from tools import common
 
 FLAGS = flags.FLAGS
@@ -30,7 +31,7 @@ def main() -> None:
     directions = None
     if FLAGS.attributes:
         directions = Directions.load(FLAGS.attributes, flow.config.dimensions)
-    output = pathlib.Path(FLAGS.output or "saved_model")
+    output = pathlib.Path(paths.for_tensorflow(FLAGS.output or "saved_model", "--output"))
     if output.exists() and not storage.is_saved_model(output) and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f"--output={output} is there and is no SavedModel; it will not be overwritten.")
     output.parent.mkdir(parents=True, exist_ok=True)

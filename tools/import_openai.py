@@ -13,11 +13,12 @@ from absl import flags
 
 from glow_tf.models import storage
 from glow_tf.models.openai_checkpoint import import_openai_checkpoint, openai_config
+from glow_tf.shared_flags import define_path
 from tools import common
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string("checkpoint", None, "The checkpoint's prefix, such as logs/model_best_loss.ckpt.")
+define_path("checkpoint", None, "The checkpoint's prefix, such as logs/model_best_loss.ckpt.", for_tensorflow=True)
 flags.DEFINE_bool("dense", False, "Keeps 1x1 convolutions as matrices, as in the official code, and not in PLU form.")
 common.define("model_dir", "image_size", "n_bits")
 

@@ -13,13 +13,14 @@ from glow_tf.latent import plots
 from glow_tf.latent.codec import default_batch_size
 from glow_tf.latent.likelihood import Scorer, Scores
 from glow_tf.latent.outliers import auroc, outlier_scores
+from glow_tf.shared_flags import define_path
 from tools import common
 
 FLAGS = flags.FLAGS
 
 common.define(*common.MODEL_FLAGS, *common.DATA_FLAGS, "split", "limit", "seed", "output")
 flags.DEFINE_string("outliers", None, "The other data set, as --dataset.")
-flags.DEFINE_string("outliers_dir", None, "Its folder or file, as --data_dir.")
+define_path("outliers_dir", None, "Its folder or file, as --data_dir.")
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Serves a SavedModel over HTTP, as TensorFlow Serving does, for those who do not have it.
+r"""Serves a SavedModel over HTTP, as TensorFlow Serving does, for those who do not have it.
 
   python -m tools.export --model_dir=runs/celeb_a_glow --output=models/glow/1
   python -m tools.serve --saved_model=models/glow
@@ -10,28 +10,40 @@ are clients of the other:
   GET  /v1/models/glow/metadata    its signatures, with their inputs and outputs
   POST /v1/models/glow:predict     runs one; .../glow/versions/1:predict likewise
 
-  curl -d '{"signature_name": "sample", "inputs": {"num": 2, "seed": 1}}' localhost:8501/v1/models/glow:predict
+  curl -H 'Content-Type: application/json' -d '{"signature_name": "sample", "inputs": {"num": 2, "seed": 1}}' \
+    localhost:8501/v1/models/glow:predict
 
 A signature whose inputs all have rows can also be asked row by row, {"instances": [...]}. Files are base64, {"b64":
-"..."}. Inputs left out have their defaults. An error is {"error": "..."}. Requests that come while others run are run
-in batches. What limits a request is there to keep the server alive: lower --max_images where images are large.
+"..."}. Inputs left out have their defaults. An error is {"error": "..."}. Requests may be compressed, by
+Content-Encoding: gzip. Those that come while others run are run in batches. What limits requests and connections is
+there to keep the server alive.
 
-The server has neither passwords nor encryption: it listens on this machine alone, unless --host says otherwise.
-Ctrl-C and SIGTERM let requests under way finish. It needs pip install 'glow_tf[serve]'.
+The server has neither passwords nor encryption: it listens on this machine alone, unless --host says otherwise. It
+answers to the names of the address it listens at: behind a proxy, --allowed_hosts gives the name it has there. Web
+pages may not ask it, but for those that --cors_origin names. Ctrl-C and SIGTERM let requests under way finish. It needs
+pip install 'glow_tf[serve]'.
 """
 
 from absl import flags
 
+from glow_tf.shared_flags import define_path
 from tools import common
 
 FLAGS = flags.FLAGS
 
-flags.DEFINE_string(
-    "saved_model", None, "SavedModel to serve, such as models/glow/1, or a folder of numbered ones, for its newest."
+define_path(
+    "saved_model",
+    None,
+    "SavedModel to serve, such as models/glow/1, or a folder of numbered ones, for its newest.",
+    for_tensorflow=True,
 )
 flags.DEFINE_string("name", "glow", "What requests call the model.")
 flags.DEFINE_string("host", "127.0.0.1", "Address to listen at; 0.0.0.0 lets everyone in who can reach this machine.")
 flags.DEFINE_integer("port", 8501, "Port to listen at; 0: one that is free.", 0, 65535)
+flags.DEFINE_list("allowed_hosts", [], "More names that the server goes by, such as the one that a proxy gives it.")
+flags.DEFINE_list(
+    "cors_origin", [], "Origins of web pages that may ask, such as https://example.org; *: all pages of the world."
+)
 flags.DEFINE_integer("max_batch_size", 32, "Most rows that are run at once; 1: no batching.", 1, 4096)
 flags.DEFINE_float(
     "batch_wait_ms",
@@ -41,7 +53,16 @@ flags.DEFINE_float(
     10000.0,
 )
 flags.DEFINE_float("max_request_mb", 32.0, "Largest request, in 10^6 bytes.", 0.001, 4096.0)
-flags.DEFINE_integer("max_images", 1024, "Most images of a request: its rows, and what num or steps make of them.", 1)
+flags.DEFINE_integer(
+    "max_images",
+    None,
+    "Most images of a request: its rows, and what num or steps make of them; by default 1024, fewer of large images.",
+    1,
+)
+flags.DEFINE_integer("max_connections", 1024, "Most connections at the same time.", 1)
+flags.DEFINE_float(
+    "header_timeout_s", 10.0, "Seconds that a connection may take until it has sent a request's head.", 0.001
+)
 flags.DEFINE_integer("max_pending", 128, "Most requests at the same time; more are told to come again.", 1, 4096)
 flags.DEFINE_float("timeout_s", 60.0, "Seconds that a request may take.", 0.001)
 
@@ -50,6 +71,8 @@ def main() -> None:
     """Loads the SavedModel, prints where it is served, and serves it."""
     try:
         from glow_tf.serving import app, server
+        from glow_tf.serving.connections import Connections
+        from glow_tf.serving.hosts import Hosts
     except ModuleNotFoundError as error:
         if error.name not in ("starlette", "uvicorn"):
             raise
@@ -61,19 +84,24 @@ def main() -> None:
         raise ValueError("--saved_model must name a SavedModel; python -m tools.export writes one.")
     bound = server.bind(FLAGS.host, FLAGS.port)
     model = Model(FLAGS.saved_model, FLAGS.name)
-    limits = app.Limits(FLAGS.max_request_mb, FLAGS.max_images, FLAGS.max_pending, FLAGS.timeout_s)
-    application = app.create_app(model, Runner(model, FLAGS.max_batch_size, FLAGS.batch_wait_ms), limits)
+    most = FLAGS.max_images or app.most_images(model)
+    limits = app.Limits(FLAGS.max_request_mb, most, FLAGS.max_pending, FLAGS.timeout_s)
+    runner = Runner(model, FLAGS.max_batch_size, FLAGS.batch_wait_ms)
+    hosts = Hosts(FLAGS.host, FLAGS.allowed_hosts)
+    application = app.create_app(model, runner, limits, hosts, FLAGS.cors_origin)
+    connections = Connections(FLAGS.max_connections, FLAGS.header_timeout_s, FLAGS.timeout_s)
     host = f"[{FLAGS.host}]" if ":" in FLAGS.host else FLAGS.host
     url = f"http://{host}:{bound.getsockname()[1]}/v1/models/{model.name}"
 
     def ready() -> None:
         example = f"curl {url}/metadata"
         if "sample" in model.signatures:
-            example = f"""curl -d '{{"signature_name": "sample", "inputs": {{"num": 1}}}}' {url}:predict"""
+            data = '{"signature_name": "sample", "inputs": {"num": 1}}'
+            example = f"curl -H 'Content-Type: application/json' -d '{data}' {url}:predict"
         signatures = ", ".join(model.signatures)
         print(f"serving {url} version {model.version}, signatures {signatures}; try: {example}", flush=True)
 
-    server.serve(application, bound, ready, FLAGS.timeout_s)
+    server.serve(application, bound, ready, FLAGS.timeout_s, connections)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from glow_tf.data import bundled
 from glow_tf.data.indexed import IndexedSource
 from glow_tf.data.pipeline import split_batches
 from glow_tf.data.source import DataError, Source
+from glow_tf.runtime import paths
 
 _HAS = frozenset(("1", "1.0", "true", "yes"))
 _HAS_NOT = frozenset(("0", "0.0", "-1", "-1.0", "false", "no"))
@@ -113,7 +114,7 @@ def _one_hot(labels: np.ndarray, count: int) -> np.ndarray:
 
 
 def _of_table(path: str, row_names: Sequence[str]) -> Attributes:
-    path = os.path.expanduser(path)
+    path = paths.local(path, "--table")
     if not os.path.isfile(path):
         raise DataError(f"--table={path} is not a file.")
     with open(path, newline="", encoding="utf-8-sig") as file:

@@ -6,9 +6,10 @@ import os
 import threading
 import unicodedata
 
-from glow_tf.data import images
+from glow_tf.data import images, picture_files
 from glow_tf.data.indexed import IndexedSource
 from glow_tf.data.source import DataError, check_fraction
+from glow_tf.runtime import paths
 
 _log = logging.getLogger(__name__)
 
@@ -17,8 +18,6 @@ TEST_FRACTION = 0.1
 # and nothing else; the first that is there is the test split.
 _TRAIN_FOLDER = "train"
 _TEST_FOLDERS = ("test", "validation", "valid", "val")
-# Formats that Pillow knows by name only: it opens them with an external program, or not at all.
-_STUBS = frozenset(("BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"))
 
 
 def folder_source(
@@ -59,7 +58,7 @@ def folder_source(
     """
     if not data_dir:
         raise DataError("dataset=folder needs the folder of images: set --data_dir.")
-    root = os.path.expanduser(os.fspath(data_dir))
+    root = paths.local(data_dir, "--data_dir")
     if not os.path.isdir(root):
         raise DataError(f"--data_dir={data_dir} is not a folder; set it to a folder of images.")
     size = images.parse_size(image_size)
@@ -150,11 +149,7 @@ def _reader(decoder, files, labels):
 
 def _list_images(root):
     """Relative names, with forward slashes, of all image files under a folder, sorted."""
-    from PIL import Image
-
-    suffixes = {
-        suffix for suffix, kind in Image.registered_extensions().items() if kind in Image.OPEN and kind not in _STUBS
-    }
+    endings = picture_files.endings()
     found, visited = [], set()
     for folder, subfolders, files in os.walk(root, followlinks=True):
         # A link may lead back up.
@@ -168,7 +163,7 @@ def _list_images(root):
         inside = os.path.relpath(folder, root).replace(os.sep, "/")
         prefix = "" if inside == "." else inside + "/"
         for file in files:
-            if not file.startswith(".") and os.path.splitext(file)[1].lower() in suffixes:
+            if not file.startswith(".") and os.path.splitext(file)[1].lower() in endings:
                 found.append(prefix + file)
     return sorted(found)
 

@@ -9,7 +9,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from glow_tf.data import picture_files
 from glow_tf.data.source import DataError
+
+# Of a TIFF file's tags.
+_BITS_PER_SAMPLE = 258
+# Rows of a picture.
+_STRIP = 256
 
 
 def parse_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
@@ -85,32 +91,27 @@ class TooSmall(ValueError):
     """A picture would have to be enlarged; the message is the reason, for people."""
 
 
-def decode_file(path: str, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Reads a picture file: any format, colour mode and orientation that Pillow opens. Enlarges none.
+def decode_file(path: str, image_shape: tuple[int, int, int], *, enlarge: bool = False) -> np.ndarray:
+    """Reads a picture file: any format, colour mode and orientation that Pillow opens.
 
     Args:
         path: file name; of an animation, the first frame is taken.
         image_shape: (H, W, C) to return, C being 1 or 3.
+        enlarge: whether a picture that is smaller may be enlarged.
 
     Returns:
         uint8 [H, W, C].
 
     Raises:
         TooSmall: if either side is shorter than wanted.
+        picture_files.TooLarge: if it has more pixels than are decoded.
         Exception: of whatever kind Pillow raises on a broken file.
     """
-    from PIL import Image, ImageOps
-
-    side = 2 * max(image_shape[:2])
-    with Image.open(path) as file:
-        # JPEG alone: decodes large photographs at a half, quarter or eighth, never below
-        # twice the size wanted.
-        file.draft(None, (side, side))
-        image = ImageOps.exif_transpose(file)
     height, width, _ = image_shape
-    if image.height < height or image.width < width:
-        raise TooSmall(f"smaller than {height}x{width}: {image.height}x{image.width}")
-    return _fit(image, image_shape)
+    with picture_files.opened(path, max(height, width)) as image:
+        if not enlarge and (image.height < height or image.width < width):
+            raise TooSmall(f"smaller than {height}x{width}: {image.height}x{image.width}")
+        return _fit(image, image_shape)
 
 
 def load_images(paths: Sequence[str], image_shape: tuple[int, int, int]) -> np.ndarray:
@@ -150,8 +151,19 @@ def _to_eight_bits(image):
         raise ValueError("pixels are floating-point; convert the file to 8 or 16 bits")
     if not image.mode.startswith("I"):
         return image
-    deep = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
-    return Image.fromarray(((deep * 255 + 32767) // 65535).astype(np.uint8))
+    deep = np.asarray(image)
+    if deep.dtype != np.uint16:
+        deep = np.clip(deep, 0, 65535).astype(np.uint16)
+    # TIFF files say if they have 12 bits.
+    bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0]
+    if bits == 16 and 0 < int(deep.max(initial=0)) < 4096:
+        raise ValueError(
+            "16 bits, but no value above 4095, as if 10 or 12 bits had been stored as they are: it would be black; "
+            "scale it up to 16 bits, or convert it to 8"
+        )
+    most = 2**bits - 1
+    eight = ((np.arange(65536) * 255 + most // 2) // most).clip(0, 255).astype(np.uint8)
+    return Image.fromarray(eight[deep])
 
 
 def _on_white(image):
@@ -159,8 +171,13 @@ def _on_white(image):
 
     if not image.has_transparency_data:
         return image
-    image = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    opaque = Image.new("RGB", image.size)
+    # By strips, as it takes four pictures of their size.
+    for top in range(0, image.height, _STRIP):
+        strip = image.crop((0, top, image.width, min(top + _STRIP, image.height))).convert("RGBA")
+        strip = Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip)
+        opaque.paste(strip.convert("RGB"), (0, top))
+    return opaque
 
 
 def _resize_and_crop(image, height, width):

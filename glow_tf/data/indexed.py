@@ -1,7 +1,9 @@
 """Sources whose examples can be fetched by number, in any order."""
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +13,9 @@ from glow_tf.data.source import DataError, Source
 
 # From an index to (image uint8 [H, W, C], of the source's `stored_shape`, label), or None if it cannot be read.
 Reader = Callable[[int], tuple[np.ndarray, int] | None]
+
+# Images of a split that stand for all in the identity of a data set.
+_SAMPLED = 16
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -32,6 +37,20 @@ class IndexedSource(Source):
 
     def row_labels(self, split: str) -> np.ndarray:
         return np.asarray(self.labels[split], np.int32)
+
+    def identity(self) -> dict[str, Any]:
+        """Also a hash of the names and labels of all images, and of the pixels of some where they have no names."""
+        digest = hashlib.sha256()
+        for split, count in self.sizes.items():
+            if split in self.labels:
+                digest.update(np.asarray(self.labels[split], np.int64).tobytes())
+            if self.names.get(split):
+                digest.update("\0".join(self.names[split]).encode("utf-8", "surrogateescape"))
+                continue
+            for index in np.linspace(0, count - 1, min(count, _SAMPLED)).astype(int).tolist():
+                example = self.readers[split](index)
+                digest.update(b"" if example is None else np.ascontiguousarray(example[0]).tobytes())
+        return {**super().identity(), "images": digest.hexdigest()}
 
     def by_row(self) -> "IndexedSource":
         """The same images, with their index in the split in place of their label."""

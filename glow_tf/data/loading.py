@@ -5,6 +5,7 @@ import os
 
 from glow_tf.data import arrays, bundled, folder
 from glow_tf.data.source import DataError, Source
+from glow_tf.runtime import paths
 
 
 def load_source(
@@ -47,7 +48,7 @@ def load_source(
         raise DataError(f"the data set's name is empty ({name!r}); set --dataset, e.g. people.")
     name = name.strip()
     options = {
-        "data_dir": None if data_dir is None else os.fspath(data_dir),
+        "data_dir": paths.local(data_dir, "--data_dir") if data_dir else None,
         "image_size": image_size,
         "channels": channels,
         "test_fraction": test_fraction,
@@ -57,7 +58,7 @@ def load_source(
     source = _load(name, **options)
     if data_dir:
         # To be found from anywhere.
-        options["data_dir"] = os.path.abspath(os.path.expanduser(options["data_dir"]))
+        options["data_dir"] = os.path.abspath(options["data_dir"])
     given = {key: value for key, value in options.items() if value is not None}
     return dataclasses.replace(source, arguments={"name": name, **given})
 

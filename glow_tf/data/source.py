@@ -107,6 +107,11 @@ class Source:
         """The label of each image of a split, int [N]."""
         raise NotImplementedError
 
+    def identity(self) -> dict[str, Any]:
+        """What tells this data from other data, wherever it lies; JSON-able."""
+        classes = list(self.class_names) or "no labels"
+        return {"data set": self.name, **{f"{split} images": self.sizes[split] for split in SPLITS}, "classes": classes}
+
     def attributes(self, split: str) -> dict[str, np.ndarray]:
         """For each attribute the data set itself knows, whether the images of a split have it: bool [N]."""
         return {}

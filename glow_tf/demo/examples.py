@@ -6,9 +6,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
 
-from glow_tf.data import DataError, images, load_attributes, load_source, people_attributes, split_batches
+from glow_tf.data import (
+    DataError,
+    images,
+    load_attributes,
+    load_source,
+    people_attributes,
+    picture_files,
+    split_batches,
+)
 from glow_tf.demo.model import DemoModel
 
 COUNT = 12
@@ -36,12 +43,9 @@ def read_picture(path: str | os.PathLike, image_shape: tuple[int, int, int]) -> 
       DataError: if it is no picture.
     """
     try:
-        try:
-            return images.decode_file(os.fspath(path), image_shape)
-        except images.TooSmall:
-            with Image.open(path) as file:
-                pixels = np.asarray(ImageOps.exif_transpose(file).convert("RGBA"))
-            return images.fit_pixels(pixels, image_shape)
+        return images.decode_file(os.fspath(path), image_shape, enlarge=True)
+    except picture_files.TooLarge as error:
+        raise DataError(f"{pathlib.Path(path).name} is too large: {error}.") from error
     # On a broken file, Pillow's decoders raise nearly anything.
     except Exception as error:
         raise DataError(f"{pathlib.Path(path).name} cannot be read as a picture.") from error

@@ -1,6 +1,5 @@
 """The part of the page where a picture is chosen: examples to click, and a place for one's own."""
 
-import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -79,8 +78,9 @@ class Picker:
         # The file makes room for the next one.
         try:
             image = read_picture(path, self._model.image_shape)
-        except DataError:
-            text = f"Sorry, {pathlib.Path(path).name} cannot be read as a picture. PNG, JPEG, GIF or WebP files can."
+        except DataError as error:
+            # Its message has the name of the file, and no other part of its path.
+            text = f"Sorry, {error} PNG, JPEG, GIF and WebP files of usual size can be read."
             return gr.skip(), html.note(text), gr.skip(), gr.skip(), None
         return self._buttons(None), html.note(""), label, Example(image, label), None
 

@@ -1,11 +1,21 @@
 """Serves a page from this machine alone: nothing is fetched from elsewhere, and nothing is reported."""
 
 import os
+import pathlib
 import signal
 import socket
 import threading
 import webbrowser
+from collections.abc import Callable
 from typing import Any
+
+from glow_tf.demo.gate import Gate
+from glow_tf.serving.connections import Connections
+from glow_tf.serving.hosts import CheckHosts, Hosts
+
+_MOST_CONNECTIONS = 512
+_HEADER_TIMEOUT_S = 10.0
+_STALL_TIMEOUT_S = 60.0
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -27,23 +37,37 @@ def listen(host: str, port: int) -> socket.socket:
     return found
 
 
-def serve(page: Any, look: dict[str, Any], listening: socket.socket, *, browser: bool = False) -> None:
+def serve(
+    page: Any,
+    look: dict[str, Any],
+    listening: socket.socket,
+    hosts: Hosts,
+    uploads: pathlib.Path,
+    *,
+    browser: bool = False,
+) -> None:
     """Serves a page until it is interrupted, and prints where it is.
 
     Args:
       page: Gradio Blocks.
       look: what Gradio takes with it: `theme`, `css` and so on.
       listening: from `listen`.
+      hosts: the names that the page may be asked by.
+      uploads: the folder in which Gradio keeps what people upload.
       browser: whether to open it in the browser.
     """
-    import fastapi
-    import gradio as gr
     import uvicorn
 
-    # Not `page.launch`: it asks itself through whatever proxy is set, and FastAPI's own pages come from elsewhere.
-    app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    gr.mount_gradio_app(app, page, "/", ssr_mode=False, footer_links=[], max_file_size="64mb", **look)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
+    connections = Connections(_MOST_CONNECTIONS, _HEADER_TIMEOUT_S, _STALL_TIMEOUT_S)
+    config = uvicorn.Config(
+        guarded(page, look, hosts, uploads),
+        http=connections,
+        backlog=connections.backlog,
+        ws="none",
+        log_level="critical",
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
     host, port = listening.getsockname()[:2]
     address = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
     print(f"The page is at {address} (Ctrl-C ends it).", flush=True)
@@ -59,3 +83,34 @@ def serve(page: Any, look: dict[str, Any], listening: socket.socket, *, browser:
     finally:
         signal.signal(signal.SIGTERM, before)
         listening.close()
+
+
+def guarded(page: Any, look: dict[str, Any], hosts: Hosts, uploads: pathlib.Path) -> Callable:
+    """A page as an ASGI application that answers what the page itself asks, and nothing else; see `Gate`.
+
+    Args:
+      page, look, hosts, uploads: as for `serve`.
+    """
+    import fastapi
+    import gradio as gr
+
+    # Not `page.launch`: it asks itself through whatever proxy is set, and FastAPI's own pages come from elsewhere.
+    app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    # Gradio checks the paths of files once a page has been launched.
+    page.has_launched = True
+    gr.mount_gradio_app(
+        app,
+        page,
+        "/",
+        ssr_mode=False,
+        footer_links=[],
+        max_file_size="64mb",
+        show_error=False,
+        run_history=False,
+        **look,
+    )
+    file_inputs = {
+        number: [position for position, block in enumerate(function.inputs) if isinstance(block, gr.File)]
+        for number, function in page.fns.items()
+    }
+    return CheckHosts(Gate(app, uploads, file_inputs), hosts)

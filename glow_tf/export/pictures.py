@@ -27,7 +27,7 @@ def decoded(files: tf.Tensor, shape: tuple[int, ...], name: str) -> tf.Tensor:
         message = f"{name} must be PNG or JPEG files; this one, counted from 0, is not:"
         with tf.control_dependencies([require(known, message, number)]):
             # Read off the header: a small file may claim to be an image of a billion pixels.
-            size = tf.cond(is_png, lambda: _png_size(file), lambda: tf.image.extract_jpeg_shape(file)[:2])
+            size = tf.cond(is_png, lambda: png_size(file, number), lambda: tf.image.extract_jpeg_shape(file)[:2])
         message = f"{name} must be {shape[0]} pixels high and {shape[1]} wide; the one of this number, from 0, has"
         with tf.control_dependencies([require(tf.reduce_all(size == shape[:2]), message, number, size)]):
             file = tf.identity(file)
@@ -35,6 +35,13 @@ def decoded(files: tf.Tensor, shape: tuple[int, ...], name: str) -> tf.Tensor:
         # Not `tf.ensure_shape`, whose own error, which says less, may come first.
         image.set_shape(shape)
         return image
+
+    def png_size(file, number):
+        # Decoders pass over chunks they do not know, also where IHDR should be, and take the size from a later one.
+        kind, size = _png_header(file)
+        message = f"{name} must be PNG files that begin with IHDR; this one, counted from 0, does not:"
+        with tf.control_dependencies([require(kind == b"IHDR", message, number)]):
+            return tf.identity(size)
 
     numbered = (tf.range(tf.size(files)), files)
     return tf.map_fn(decode, numbered, fn_output_signature=tf.TensorSpec(shape, tf.uint8))
@@ -44,10 +51,11 @@ def _begins(file: tf.Tensor, magic: bytes) -> tf.Tensor:
     return tf.strings.substr(file, 0, len(magic)) == magic
 
 
-def _png_size(file: tf.Tensor) -> tf.Tensor:
-    """Height and width, [2] int32, which the header (PNG specification, 11.2.2) has as width and height."""
-    header = tf.strings.substr(tf.strings.join([file, "\0" * 24]), 16, 8)
-    return tf.ensure_shape(tf.io.decode_raw(header, tf.int32, little_endian=False), [2])[::-1]
+def _png_header(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The first chunk's type, and where that is IHDR (PNG specification, 11.2.2) height and width, [2] int32."""
+    header = tf.strings.substr(tf.strings.join([file, "\0" * 24]), 12, 12)
+    width_and_height = tf.io.decode_raw(tf.strings.substr(header, 4, 8), tf.int32, little_endian=False)
+    return tf.strings.substr(header, 0, 4), tf.ensure_shape(width_and_height, [2])[::-1]
 
 
 def encoded(images: tf.Tensor) -> tf.Tensor:

@@ -12,6 +12,7 @@ from glow_tf.export.served_flow import ServedFlow
 from glow_tf.latent.attributes import Directions
 from glow_tf.models.flow import Flow
 from glow_tf.models.storage import CONFIG_FILE, errors_of_the_system, unfinished
+from glow_tf.runtime import paths
 
 
 def export_saved_model(flow: Flow, path: str | os.PathLike, directions: Directions | None = None) -> list[str]:
@@ -29,8 +30,9 @@ def export_saved_model(flow: Flow, path: str | os.PathLike, directions: Directio
 
     Raises:
       OSError: if it cannot be written.
+      ValueError: if TensorFlow cannot write to such a path.
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(paths.for_tensorflow(path, "The SavedModel"))
     temporary = unfinished(path)
     served = ServedFlow(flow, directions)
     shutil.rmtree(temporary, ignore_errors=True)

@@ -69,11 +69,12 @@ class ServedFlow(tf.train.Checkpoint):
             "temperature": tf.TensorSpec([], flow.dtype, "temperature"),
             "scale": tf.TensorSpec([None], flow.dtype, "scale"),
         }
-        # One graph of each direction, whatever the number of functions that call it.
+        # One graph of each direction, whatever the number of functions that call it. Traced now: TensorFlow would trace
+        # functions anew while it saves.
         x, latents = tf.TensorSpec([None, *config.image_shape], flow.dtype, "x"), self._specs["latents"]
         of_labels = [self._specs[name] for name in labels]
-        self._forward = tf.function(self._forward_pass, input_signature=[x, *of_labels], autograph=False)
-        self._inverse = tf.function(self._inverse_pass, input_signature=[latents, *of_labels], autograph=False)
+        self._forward = tf.function(self._forward_pass, autograph=False).get_concrete_function(x, *of_labels)
+        self._inverse = tf.function(self._inverse_pass, autograph=False).get_concrete_function(latents, *of_labels)
         self._signatures = {}
         seed = {"seed": tf.constant(0)}
         draw = {"temperature": tf.constant(1, flow.dtype), **seed}

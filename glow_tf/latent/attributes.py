@@ -9,6 +9,7 @@ import numpy as np
 from glow_tf.data import DataError
 from glow_tf.latent.codec import Codec
 from glow_tf.models.storage import whole
+from glow_tf.runtime import paths
 
 # The official demo moves by up to so many times the difference of the means, in either direction.
 SCALE = 1.6
@@ -70,6 +71,7 @@ class Directions:
           FileNotFoundError: if there is no such file.
           DataError: if it holds no directions, or those of another model.
         """
+        path = paths.local(path)
         if not os.path.exists(path):
             raise FileNotFoundError(f"{os.fspath(path)} is not there; python -m tools.attributes writes such a file.")
         try:

@@ -14,6 +14,7 @@ import tensorflow as tf
 from glow_tf.config import ModelConfig
 from glow_tf.models import layers
 from glow_tf.models.flow import Flow
+from glow_tf.runtime import paths
 
 PRETRAINED = pathlib.Path(__file__).parent.parent / "pretrained"
 CONFIG_FILE = "config.json"
@@ -32,7 +33,8 @@ def load(path: str | os.PathLike, *, weights: str = "ema") -> Flow:
 
     Raises:
       FileNotFoundError: if there is no model, or no checkpoint yet.
-      ValueError: if the checkpoint is damaged or belongs to another configuration.
+      ValueError: if the checkpoint is damaged or belongs to another configuration, or TensorFlow cannot read from such
+        a path.
     """
     if weights not in ("ema", "raw"):
         raise ValueError(f"weights={weights!r} is not 'ema' or 'raw'.")
@@ -137,7 +139,7 @@ def load_config(path: str | os.PathLike) -> ModelConfig:
 
 
 def _directory(path: str | os.PathLike) -> pathlib.Path:
-    return PRETRAINED if os.fspath(path) == "pretrained" else pathlib.Path(path)
+    return PRETRAINED if os.fspath(path) == "pretrained" else pathlib.Path(paths.for_tensorflow(path, "The model"))
 
 
 def save_config(config: ModelConfig, directory: str | os.PathLike) -> None:
@@ -151,8 +153,9 @@ def save(flow: Flow, path: str | os.PathLike, *, step: int = 1) -> None:
 
     Raises:
       OSError: if it cannot be written.
+      ValueError: if TensorFlow cannot write to such a path.
     """
-    directory = pathlib.Path(path)
+    directory = pathlib.Path(paths.for_tensorflow(path, "The model"))
     save_config(flow.config, directory)
     remove_unfinished(directory)
     checkpoint = tf.train.Checkpoint(flow=flow)
@@ -177,7 +180,7 @@ def whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
     It is the same name every time, so that what a killed process left is written over.
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(paths.local(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = unfinished(path)
     try:

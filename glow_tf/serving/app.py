@@ -4,21 +4,33 @@ import asyncio
 import dataclasses
 import json
 import logging
+import math
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from glow_tf.serving import rest
 from glow_tf.serving.batching import Runner
+from glow_tf.serving.hosts import CheckHosts, Hosts
+from glow_tf.serving.json_worker import Json
 from glow_tf.serving.model import Model
 from glow_tf.serving.signature import RequestError
 
 _LOG = logging.getLogger("glow_tf.serving")
+# So much of a body every request may keep in memory; what is more comes out of what all share.
+_FREE_BYTES = 1 << 16
+# All bodies together may have so many times the size of the largest.
+_BODIES = 4
+_MOST_IMAGES = 1024
+# Numbers in a reply: some 60 MB of JSON.
+_MOST_NUMBERS = 1 << 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,13 +59,21 @@ class Limits:
                 raise ValueError(f"{field.name} must be positive; it is {value}.")
 
 
-def create_app(model: Model, runner: Runner, limits: Limits | None = None) -> Starlette:
+def create_app(
+    model: Model,
+    runner: Runner,
+    limits: Limits | None = None,
+    hosts: Hosts | None = None,
+    cors_origins: Sequence[str] = (),
+) -> Starlette:
     """The REST API of a model, as an ASGI application.
 
     Args:
       model: what is served, at /v1/models/<name> and /v1/models/<name>/versions/<version>.
       runner: what runs it.
       limits: by default those of `Limits`.
+      hosts: the names the server goes by; by default those of this machine's own address.
+      cors_origins: of web pages that may ask, such as `https://example.org`; `*` for all.
     """
     predictor = _Predictor(model, runner, limits or Limits())
     status, metadata = (json.dumps(document).encode() for document in (model.status(), model.metadata()))
@@ -63,6 +83,7 @@ def create_app(model: Model, runner: Runner, limits: Limits | None = None) -> St
             Route(url, _constant(status), methods=["GET"]),
             Route(f"{url}/metadata", _constant(metadata), methods=["GET"]),
             Route(f"{url}:predict", predictor.predict, methods=["POST"]),
+            *(Route(f"{url}:{method}", _unsupported(method), methods=["POST"]) for method in ("classify", "regress")),
         ]
 
     async def refused(request: Request, error: Exception) -> Response:
@@ -72,17 +93,30 @@ def create_app(model: Model, runner: Runner, limits: Limits | None = None) -> St
             message = f"Nothing is at {request.url.path[:200]}; version {model.version} of {model.name} is: {urls}."
         return _error(message, error.status_code, error.headers)
 
-    return Starlette(routes=routes, exception_handlers={HTTPException: refused})
+    middleware = [Middleware(CheckHosts, hosts=hosts or Hosts("localhost"), origins=cors_origins)]
+    if cors_origins:
+        allowed = {"allow_methods": ["GET", "POST"], "allow_headers": ["Content-Type", "Content-Encoding"]}
+        middleware.append(Middleware(CORSMiddleware, allow_origins=cors_origins, **allowed))
+    return Starlette(routes=routes, exception_handlers={HTTPException: refused}, middleware=middleware)
+
+
+def most_images(model: Model) -> int:
+    """How many images of a model a request may be about, unless somebody says otherwise."""
+    specs = [spec for signature in model.signatures.values() for spec in signature.outputs.values()]
+    sizes = [math.prod(size or 1 for size in spec.shape) for spec in specs if spec.shape]
+    return max(1, min(_MOST_IMAGES, _MOST_NUMBERS // max(sizes, default=1)))
 
 
 class _Predictor:
     """Answers the predict requests of one model."""
 
     def __init__(self, model: Model, runner: Runner, limits: Limits):
-        self._model = model
         self._runner = runner
         self._limits = limits
+        self._largest = int(limits.max_request_mb * 1e6)
+        self._json = Json(model.signatures, self._largest)
         self._pending = 0
+        self._memory = _Memory(_BODIES * self._largest)
         # Threads wait for their batch, so there is one for each request.
         self._threads = ThreadPoolExecutor(limits.max_pending, thread_name_prefix="predict")
 
@@ -102,35 +136,37 @@ class _Predictor:
             return _error("The server failed at this request; its log says why.", 500)
 
     async def _reply(self, request: Request, deadline: float) -> bytes:
+        gzipped = _is_gzipped(request)
         if self._pending >= self._limits.max_pending:
             raise RequestError("The server has too many requests already; try again.", 503)
         self._pending += 1
+        share = self._memory.share()
         try:
-            body = await self._body(request, deadline)
-            work = asyncio.get_running_loop().run_in_executor(self._threads, self._work, body, deadline)
+            body = await self._body(request, share, deadline)
+            work = asyncio.get_running_loop().run_in_executor(self._threads, self._work, body, gzipped, deadline)
         except BaseException:
-            self._pending -= 1
+            self._done(share)
             raise
         # TensorFlow cannot be interrupted: a request that is given up on counts until it is done.
-        work.add_done_callback(self._done)
+        work.add_done_callback(lambda work: self._done(share, work))
         await asyncio.wait([work], timeout=deadline - time.monotonic())
         if not work.done():
             raise RequestError(f"This takes longer than {self._limits.timeout_s:g} seconds.", 504)
         return work.result()
 
-    def _done(self, work: asyncio.Future) -> None:
+    def _done(self, share: "_Share", work: asyncio.Future | None = None) -> None:
         self._pending -= 1
+        share.give_back()
         # Nobody else may look at it any more, of which asyncio would complain.
-        if not work.cancelled():
+        if work is not None and not work.cancelled():
             work.exception()
 
-    async def _body(self, request: Request, deadline: float) -> bytes:
+    async def _body(self, request: Request, share: "_Share", deadline: float) -> bytes:
         """The body, if it is not too large; what the header says of its length is not believed."""
-        largest = int(self._limits.max_request_mb * 1e6)
         too_large = RequestError(f"A request may have {self._limits.max_request_mb:g} MB; this one has more.", 413)
         # A client that waits for a word before it sends the body can be told at once.
         stated = request.headers.get("content-length", "")
-        if "expect" in request.headers and stated.isdecimal() and int(stated) > largest:
+        if "expect" in request.headers and stated.isdecimal() and int(stated) > self._largest:
             raise too_large
         chunks, size = [], 0
         try:
@@ -138,26 +174,89 @@ class _Predictor:
                 async for chunk in request.stream():
                     size += len(chunk)
                     # Others read the reply once they have sent all: some more is read, and dropped.
-                    if size > 2 * largest:
+                    if size > 2 * self._largest:
                         raise too_large
-                    if size <= largest:
+                    if size <= self._largest:
+                        share.hold(size)
                         chunks.append(chunk)
         except TimeoutError:
             raise RequestError("The request took too long to arrive.", 408) from None
-        if size > largest:
+        if size > self._largest:
             raise too_large
         return b"".join(chunks)
 
-    def _work(self, body: bytes, deadline: float) -> bytes:
+    def _work(self, body: bytes, gzipped: bool, deadline: float) -> bytes:
         """What a thread does: JSON too, which takes long for large requests."""
         try:
-            request = rest.parse(body, self._model.signatures)
+            request = self._json.parse(body, deadline, gzipped=gzipped)
             if request.images > self._limits.max_images:
                 most = self._limits.max_images
                 raise RequestError(f"This request is about {request.images} images; the server takes {most} at once.")
-            return rest.reply(self._runner.run(request, deadline), request.by_rows)
+            return self._json.reply(self._runner.run(request, deadline), request.by_rows, deadline)
         except MemoryError:
             raise RequestError("There is not enough memory for this request; ask for less at once.", 503) from None
+
+
+class _Memory:
+    """The bytes that all bodies may take together, but for the first ones of each."""
+
+    def __init__(self, size: int):
+        self.left = size
+
+    def share(self) -> "_Share":
+        return _Share(self)
+
+
+class _Share:
+    """What one body has taken of it."""
+
+    def __init__(self, memory: _Memory):
+        self._memory = memory
+        self._taken = 0
+
+    def hold(self, size: int) -> None:
+        """Takes as much as a body of `size` bytes needs.
+
+        Raises:
+          RequestError: if there is not as much left.
+        """
+        more = max(0, size - _FREE_BYTES) - self._taken
+        if more > self._memory.left:
+            raise RequestError("The server has too many large requests already; try again.", 503)
+        self._memory.left -= more
+        self._taken += more
+
+    def give_back(self) -> None:
+        """Leaves all of it to others."""
+        self._memory.left += self._taken
+        self._taken = 0
+
+
+def _is_gzipped(request: Request) -> bool:
+    """Whether the body is compressed.
+
+    Raises:
+      RequestError: if it is no JSON, or compressed in another way.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        found = f"; it is {kind[:100]!r}" if kind else ""
+        raise RequestError(f"The Content-Type of a request must be application/json{found}.", 415)
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", "gzip"):
+        raise RequestError(f"The Content-Encoding of a request may be gzip; it is {encoding[:100]!r}.", 415)
+    return encoding == "gzip"
+
+
+def _unsupported(method: str):
+    async def refuse(request: Request) -> Response:
+        return _error(
+            f"Expected a signature with the method name tensorflow/serving/{method}; those of this model have "
+            "tensorflow/serving/predict, as a flow neither classifies nor regresses. Use :predict.",
+            400,
+        )
+
+    return refuse
 
 
 def _constant(document: bytes):

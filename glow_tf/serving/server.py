@@ -7,7 +7,8 @@ import socket
 from collections.abc import Callable
 
 import uvicorn
-from starlette.applications import Starlette
+
+from glow_tf.serving.connections import Connections
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -35,21 +36,32 @@ def bind(host: str, port: int) -> socket.socket:
     return bound
 
 
-def serve(app: Starlette, bound: socket.socket, ready: Callable[[], None], timeout_s: float) -> None:
+def serve(
+    app: Callable,
+    bound: socket.socket,
+    ready: Callable[[], None],
+    timeout_s: float,
+    connections: Connections | None = None,
+) -> None:
     """Serves until SIGTERM or Ctrl-C; requests under way are then finished. A second Ctrl-C does not wait for them.
 
     Args:
-      app: what is served.
+      app: what is served, an ASGI application.
       bound: a socket, which is closed at the end.
       ready: called once connections are accepted.
       timeout_s: seconds for requests under way to finish.
+      connections: how many there may be, and what of them is waited for; by default 1024, and 10 s for a request.
 
     Raises:
       OSError: if another process listens there by now.
     """
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    # What it tells of single requests, anybody could fill a disk with.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    connections = connections or Connections(1024, 10.0, timeout_s)
     config = uvicorn.Config(
         app,
+        http=connections,
+        backlog=connections.backlog,
         log_config=None,
         access_log=False,
         lifespan="off",

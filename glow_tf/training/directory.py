@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import re
 
 from glow_tf.config import ModelConfig
 from glow_tf.data import Source
@@ -10,6 +11,7 @@ from glow_tf.models import storage
 from glow_tf.training.config import TrainingConfig
 
 TRAINING_FILE = "training.json"
+_IN_NO_NAME = re.compile(r"[^\w.-]+")
 # How the model is computed, not what it is: a run may go on with another value.
 _COMPUTATION = ("gradient",)
 # Settings that have no influence on the weights, or none once the run has begun.
@@ -17,12 +19,26 @@ _REPORTING = frozenset(
     {
         *("steps", "steps_per_call", "log_every", "eval_every", "eval_images", "sample_every", "samples"),
         *("temperature", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints", "keep_every_hours"),
-        "init_from",
+        *("init_from", "identity", "source"),
     }
 )
 
 
-def check(directory: pathlib.Path, config: ModelConfig, training: TrainingConfig, source: Source) -> list[str]:
+def default_path(dataset: str, data_dir: str | None, model: str) -> pathlib.Path:
+    """The model directory where none is named: after the data, one's own folder or file by its name, and the model."""
+    if dataset in ("folder", "arrays") and data_dir:
+        dataset = pathlib.Path(data_dir).resolve().stem
+    return pathlib.Path("runs") / f"{_IN_NO_NAME.sub('_', dataset)}_{model}"
+
+
+def check(
+    directory: pathlib.Path,
+    config: ModelConfig,
+    training: TrainingConfig,
+    source: Source,
+    *,
+    other_data: bool = False,
+) -> list[str]:
     """Checks that a directory is new or holds this model, trained with settings it can go on with.
 
     Args:
@@ -30,13 +46,14 @@ def check(directory: pathlib.Path, config: ModelConfig, training: TrainingConfig
       config: the model.
       training: how to train it.
       source: the data.
+      other_data: whether the run may go on with other data than it had.
 
     Returns:
       A line for each setting that differs from the run that is continued.
 
     Raises:
-      ValueError: if the directory belongs to another model, or to an optimizer with other state; the message names the
-        fields that differ.
+      ValueError: if the directory belongs to another model, to an optimizer with other state, or to other data; the
+        message names what differs.
     """
     if (directory / storage.CONFIG_FILE).exists():
         other = differences(storage.load_config(directory), config)
@@ -51,6 +68,12 @@ def check(directory: pathlib.Path, config: ModelConfig, training: TrainingConfig
         names = [name for name in ("optimizer", "ema_decay") if averages[0][name] != averages[1][name]]
         lines = [f"{name}: {before[name]} here, {now[name]} there" for name in names]
         raise ValueError(_other(directory, "a run with another optimizer", lines))
+    identities = before.get("identity"), now["identity"]
+    if identities[0] is not None and identities[0] != identities[1] and not other_data:
+        raise ValueError(
+            _other(directory, "a run on other data", _differing_data(before, now))
+            + "\nIf the run shall go on with this data all the same, say --other_data."
+        )
     changed = [name for name in now if name not in _REPORTING and before.get(name) != now[name]]
     return [f"{name}: {before.get(name)} before, {now[name]} now" for name in changed]
 
@@ -63,7 +86,7 @@ def differences(config: ModelConfig, other: ModelConfig) -> list[str]:
 def claim(directory: pathlib.Path, config: ModelConfig, training: TrainingConfig, source: Source) -> None:
     """Writes `config.json` and `training.json`, each whole or not at all."""
     storage.save_config(config, directory)
-    fields = {**_fields(training, source), "source": dict(source.arguments)}
+    fields = _fields(training, source)
     with storage.whole(directory / TRAINING_FILE) as temporary:
         temporary.write_text(json.dumps(fields, indent=2) + "\n")
 
@@ -74,7 +97,33 @@ def source_arguments(directory: pathlib.Path) -> dict:
 
 
 def _fields(training: TrainingConfig, source: Source) -> dict:
-    return {"data": source.describe(), **dataclasses.asdict(training)}
+    return {
+        "data": source.describe(),
+        **dataclasses.asdict(training),
+        "source": dict(source.arguments),
+        "identity": source.identity(),
+    }
+
+
+def _differing_data(before: dict, now: dict) -> list[str]:
+    """A line for each thing in which two data sets differ, and for where they lie if that does."""
+    places = [fields.get("source", {}).get("data_dir") for fields in (before, now)]
+    lines = [] if places[0] == places[1] else [f"data_dir: {places[0]} here, {places[1]} there"]
+    here, there = before["identity"], now["identity"]
+    for name in {**here, **there}:
+        if here.get(name) == there.get(name):
+            continue
+        if name == "images":
+            lines.append("images: others, or other names or labels")
+        else:
+            lines.append(f"{name}: {_shown(here.get(name))} here, {_shown(there.get(name))} there")
+    return lines
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return f"{len(value)}: {', '.join(map(str, value[:5]))}{', ...' if len(value) > 5 else ''}"
+    return str(value)
 
 
 def _load(file: pathlib.Path) -> dict | None:

@@ -1,6 +1,7 @@
 """The training run: a loop over steps, and what happens in between."""
 
 import concurrent.futures
+import contextlib
 import errno
 import pathlib
 import time
@@ -10,14 +11,15 @@ import tensorflow as tf
 
 from glow_tf.config import ModelConfig
 from glow_tf.data import Source, pipeline_rate
-from glow_tf.models import storage
 from glow_tf.models.flow import Flow
 from glow_tf.training import directory as model_directory
+from glow_tf.training import lock
 from glow_tf.training.batches import TrainingBatches
 from glow_tf.training.checkpoints import CheckpointError, Checkpoints
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.evaluation import Evaluation
 from glow_tf.training.guard import DivergenceError, Guard
+from glow_tf.training.init_from import copy_weights
 from glow_tf.training.optimizer import make_optimizer
 from glow_tf.training.progress import Clock, Progress, rate_text
 from glow_tf.training.reports import Reports
@@ -40,6 +42,7 @@ class Trainer:
       source: the images.
       directory: the model directory.
       strategy: the devices.
+      other_data: whether a run that began with other images may go on with these.
 
     Attributes:
       flow: the model.
@@ -48,7 +51,7 @@ class Trainer:
 
     Raises:
       ValueError: if images and model do not fit, the batch cannot be divided among the replicas, or the directory
-        holds another model.
+        holds another model, or one that was trained on other images.
     """
 
     def __init__(
@@ -58,6 +61,8 @@ class Trainer:
         source: Source,
         directory: pathlib.Path,
         strategy: tf.distribute.Strategy,
+        *,
+        other_data: bool = False,
     ):
         if source.image_shape != config.image_shape:
             raise ValueError(f"{source.name} has images of {source.image_shape}, the model of {config.image_shape}.")
@@ -67,7 +72,7 @@ class Trainer:
                 f"--batch_size={training.batch_size} is the batch of all {replicas} replicas together and must be a "
                 f"multiple of {replicas} * --accumulate_steps={training.accumulate_steps}."
             )
-        self._changed = model_directory.check(directory, config, training, source)
+        self._changed = model_directory.check(directory, config, training, source, other_data=other_data)
         self._config, self._training, self._source = config, training, source
         self._directory, self._strategy = directory, strategy
         self._workers = Workers(strategy)
@@ -119,6 +124,7 @@ class Trainer:
         """Trains to the last step and returns the evaluation on all held-out images.
 
         Raises:
+          DirectoryInUseError: if another run is under way in the model directory.
           TrainingStopped: after SIGTERM or SIGINT, when all is saved.
           CheckpointError: if the disk is full; the checkpoints there are remain.
           DivergenceError: if loss or gradient are not finite again and again.
@@ -127,6 +133,7 @@ class Trainer:
         training = self._training
         try:
             with (
+                lock.held(self._directory) if self._workers.is_chief else contextlib.nullcontext(),
                 self._signals,
                 Progress(training.steps, training.batch_size, silent=not self._workers.is_chief) as progress,
             ):
@@ -158,16 +165,19 @@ class Trainer:
             ) from error
 
     def _begin(self, progress: Progress) -> None:
-        if self._training.xla:
-            # First of all: TensorFlow counts what it traces, and names by that what it keeps of XLA's work, if told to.
-            self._train.get_concrete_function(self._iterator(0), tf.constant(1), tf.constant(False))
-        # Alongside the rest, little of which is Python, where no other worker must agree.
+        alone, xla = self._workers.count == 1, self._training.xla
+        if alone or xla:
+            # Before anything else: TensorFlow's Python is for one thread at a time; and it counts what it traces, and
+            # names by that what it keeps of XLA's work, if told to.
+            nothing = self._iterator(0), tf.constant(1), tf.constant(False)
+            self._train.get_concrete_function(*nothing)
         with concurrent.futures.ThreadPoolExecutor(1) as executor:
-            compiled = executor.submit(self._compile) if self._workers.count == 1 and not self._training.xla else None
+            # Run for the first time alongside the rest, where no other worker must agree.
+            compiled = executor.submit(self._train, *nothing) if alone and not xla else None
             self._prepare(progress)
         if compiled:
             compiled.result()
-        if self._training.xla:
+        if xla:
             # Not alongside: what XLA compiles it runs at once, and writes every weight back as it was.
             progress.say("XLA compiles the training step.")
             begun = time.monotonic()
@@ -188,7 +198,7 @@ class Trainer:
                 progress.say(f"Not as before: {line}.")
         elif self._training.init_from:
             progress.say(f"Beginning with the weights of {self._training.init_from}.")
-            self._copy_weights(storage.load(self._training.init_from))
+            copy_weights(self._training.init_from, self.flow)
         else:
             progress.say("Initialising from the first images.")
             self._initialize()
@@ -316,15 +326,3 @@ class Trainer:
         batch = next(iter(self._batches.augmented(count, 0)))
         self.flow.initialize(batch["images"])
         self._workers.make_equal(list(self.flow.named_variables(trainable=True).values()))
-
-    def _copy_weights(self, flow: Flow) -> None:
-        differences = model_directory.differences(self._config, flow.config)
-        if differences:
-            lines = "\n  ".join(differences[:20])
-            raise ValueError(
-                f"--init_from={self._training.init_from} is another model. By your flags (here) and there:\n  {lines}"
-            )
-        values = flow.named_variables()
-        for path, variable in self.flow.named_variables().items():
-            variable.assign(values[path])
-        self.flow.initialized.assign(True)

@@ -2,7 +2,6 @@
 
 import functools
 import pathlib
-import tempfile
 
 import numpy as np
 
@@ -10,12 +9,11 @@ from glow_tf.demo.model import DemoModel
 from glow_tf.export.saved_model import export_saved_model
 from glow_tf.latent.attributes import Directions
 from tests.latent.models import flow
+from tests.saved_models import shared
 
 NAMES = ("Smiling", "Wearing_Hat", "dark", "Young")
 # Of each model, the names of its attributes.
 ATTRIBUTES = {"plain": NAMES, "conditional": NAMES[:3], "grey": ()}
-
-_FOLDER = tempfile.TemporaryDirectory()
 
 
 def directions(name: str) -> Directions | None:
@@ -33,10 +31,7 @@ def directions(name: str) -> Directions | None:
 @functools.cache
 def saved(name: str) -> pathlib.Path:
     """The directory of the SavedModel of one of the flows of `tests.latent.models`."""
-    path = pathlib.Path(_FOLDER.name) / name / "1"
-    path.parent.mkdir()
-    export_saved_model(flow(name), path, directions(name))
-    return path
+    return shared(f"demo_{name}", lambda path: export_saved_model(flow(name), path, directions(name)))
 
 
 @functools.cache

@@ -1,15 +1,15 @@
 """A SavedModel as arrays in and arrays out, against the flow that was exported."""
 
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-import glow_tf
 from glow_tf.demo.model import DemoModel
-from glow_tf.export.saved_model import export_saved_model
+from tests import saved_models
 from tests.demo.models import ATTRIBUTES, directions, loaded, saved
 from tests.latent.models import flow, images, labels
-from tests.models.flows import moved_flow
 
 every_model = pytest.mark.parametrize("name", ATTRIBUTES)
 
@@ -106,14 +106,12 @@ def test_a_saved_model_of_others(tmp_path):
 
 
 def test_a_damaged_saved_model(tmp_path):
-    export_saved_model(flow("grey"), tmp_path / "model")
+    shutil.copytree(saved("grey"), tmp_path / "model")
     (tmp_path / "model" / "saved_model.pb").write_bytes(b"nonsense")
     with pytest.raises(ValueError, match="cannot be read"):
         DemoModel(tmp_path / "model")
 
 
-def test_flat_vectors_have_no_picture(tmp_path):
-    flat = moved_flow(glow_tf.nice((6,), K=2, width=4, blocks=1, base="normal"))
-    export_saved_model(flat, tmp_path / "model")
+def test_flat_vectors_have_no_picture():
     with pytest.raises(ValueError, match="flat vectors, which have no picture"):
-        DemoModel(tmp_path / "model")
+        DemoModel(saved_models.saved("flat"))

@@ -2,15 +2,14 @@
 
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-import glow_tf
-from glow_tf.export.saved_model import export_saved_model
-from tests.models.flows import moved_flow
+from tests import saved_models
 
 COMMAND = [str(pathlib.Path(sys.executable).with_name("saved_model_cli"))]
 IMAGES = np.random.default_rng(0).integers(0, 256, [2, 8, 8, 3], np.uint8)
@@ -18,13 +17,13 @@ IMAGES = np.random.default_rng(0).integers(0, 256, [2, 8, 8, 3], np.uint8)
 
 @pytest.fixture(scope="module")
 def flow():
-    return moved_flow(glow_tf.glow((8, 8, 3), K=2, L=2, width=4, n_bits=5))
+    return saved_models.flow("glow")
 
 
 @pytest.fixture(scope="module")
-def directory(tmp_path_factory, flow):
+def directory(tmp_path_factory):
     directory = tmp_path_factory.mktemp("command_line")
-    export_saved_model(flow, directory / "glow" / "1")
+    shutil.copytree(saved_models.saved("glow"), directory / "glow" / "1")
     return directory
 
 

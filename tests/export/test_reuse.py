@@ -11,14 +11,13 @@ import tensorflow_probability as tfp
 
 import glow_tf
 from glow_tf.export.saved_model import export_saved_model
-from tests import gradients
+from tests import gradients, saved_models
 from tests.models.flows import moved_flow
 
 # TF Hub works with the Keras of before, as TensorFlow Probability does.
 hub = pytest.importorskip("tensorflow_hub")
 tf_keras = pytest.importorskip("tf_keras")
 
-CONFIG = glow_tf.glow((8, 8, 3), K=2, L=2, width=4, n_bits=5)
 IMAGES = np.random.default_rng(0).integers(0, 256, [6, 8, 8, 3], np.uint8)
 
 
@@ -29,16 +28,14 @@ def forget_custom_gradients():
         yield
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def flow():
-    return moved_flow(CONFIG)
+    return saved_models.flow("glow")
 
 
-@pytest.fixture(scope="module")
-def path(tmp_path_factory, flow):
-    path = tmp_path_factory.mktemp("exported") / "glow"
-    export_saved_model(flow, path)
-    return str(path)
+@pytest.fixture
+def path():
+    return str(saved_models.saved("glow"))
 
 
 def weights_of(loaded):
@@ -54,10 +51,11 @@ def weights_of(loaded):
 
 @pytest.mark.parametrize("load", [tf.saved_model.load, pytest.param(hub.load, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("gradient", ["reversible", "stored"])
-def test_the_gradient_of_the_likelihood_is_that_of_the_flow(tmp_path, load, gradient):
-    flow = moved_flow(dataclasses.replace(CONFIG, gradient=gradient))
-    export_saved_model(flow, tmp_path / "glow")
-    loaded = load(str(tmp_path / "glow"))
+def test_the_gradient_of_the_likelihood_is_that_of_the_flow(path, tmp_path, load, gradient):
+    flow = moved_flow(dataclasses.replace(saved_models.CONFIGS["glow"], gradient=gradient))
+    if gradient == "stored":
+        export_saved_model(flow, tmp_path / "glow")
+    loaded = load(path if gradient == "reversible" else str(tmp_path / "glow"))
     variables = flow.named_variables(trainable=True)
     with tf.GradientTape() as tape:
         loss = tf.reduce_mean(flow.bits_per_dim(IMAGES, seed=1))
@@ -143,10 +141,9 @@ def test_a_layer_of_keras_3(path, endpoint):
         np.testing.assert_allclose(value, wanted, rtol=1e-5, atol=1e-5)
 
 
-def test_a_conditional_model_is_called_with_its_labels(tmp_path):
-    flow = moved_flow(glow_tf.glow((8, 8, 3), K=1, L=1, width=4, num_classes=3))
-    export_saved_model(flow, tmp_path / "glow")
-    layer = hub.KerasLayer(str(tmp_path / "glow"))
+def test_a_conditional_model_is_called_with_its_labels():
+    flow = saved_models.flow("conditional")
+    layer = hub.KerasLayer(str(saved_models.saved("conditional")))
     labels = np.arange(6, dtype=np.int32) % 3
     found = layer({"images": tf.constant(IMAGES), "labels": tf.constant(labels)})
     np.testing.assert_allclose(found, flow.encode(IMAGES, labels), atol=1e-4)

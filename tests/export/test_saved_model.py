@@ -1,5 +1,7 @@
 """SavedModels: plain TensorFlow, in a process that has neither glow_tf nor TFP, finds what the flow finds."""
 
+import json
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -10,15 +12,13 @@ import tensorflow as tf
 
 import glow_tf
 from glow_tf.export.saved_model import export_saved_model
+from tests import saved_models
 from tests.models.flows import moved_flow
+from tests.saved_models import CONFIGS, saved
 
-CONFIGS = {
-    "glow": glow_tf.glow((8, 8, 3), K=2, L=2, width=4, n_bits=5),
-    "conditional": glow_tf.glow((8, 8, 3), K=1, L=1, width=4, num_classes=3),
-    "real_nvp": glow_tf.real_nvp((8, 8, 1), L=1, width=4, blocks=1),
-    "nice": glow_tf.nice((8, 8, 1), K=2, width=8, blocks=1),
-}
+NAMES = ("glow", "conditional", "real_nvp", "nice")
 SERVE = """
+    import json
     import sys
 
     class Blocker:
@@ -31,8 +31,8 @@ SERVE = """
     import tensorflow as tf
 
     inputs, outputs = dict(np.load("inputs.npz")), {}
-    for name in ("glow", "conditional", "real_nvp", "nice"):
-        signatures = tf.saved_model.load(name).signatures
+    for name, path in json.loads(sys.argv[1]).items():
+        signatures = tf.saved_model.load(path).signatures
         labels = lambda n: {"labels": tf.constant(np.arange(n) % 3, tf.int32)} if name == "conditional" else {}
         for n in (1, 3):
             images, latents = inputs[name + "/images"][:n], inputs[name + "/latents"][:n]
@@ -71,7 +71,7 @@ SERVE = """
 
 @pytest.fixture(scope="module")
 def flows():
-    return {name: moved_flow(config) for name, config in CONFIGS.items()}
+    return {name: saved_models.flow(name) for name in NAMES}
 
 
 @pytest.fixture(scope="module")
@@ -81,11 +81,11 @@ def served(tmp_path_factory, flows):
     rng = np.random.default_rng(0)
     inputs = {}
     for name, flow in flows.items():
-        export_saved_model(flow, directory / name)
         inputs[f"{name}/images"] = rng.integers(0, 256, [3, *flow.config.image_shape], np.uint8)
         inputs[f"{name}/latents"] = rng.normal(size=[3, flow.config.dimensions]).astype(np.float32)
     np.savez(directory / "inputs.npz", **inputs)
-    command = [sys.executable, "-c", textwrap.dedent(SERVE)]
+    paths = {name: str(saved(name)) for name in NAMES}
+    command = [sys.executable, "-c", textwrap.dedent(SERVE), json.dumps(paths)]
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr[-3000:]
     with np.load(directory / "outputs.npz") as outputs:
@@ -93,7 +93,7 @@ def served(tmp_path_factory, flows):
 
 
 @pytest.mark.parametrize("n", [1, 3])
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("name", NAMES)
 def test_plain_tensorflow_finds_what_the_flow_finds(flows, served, name, n):
     flow, (inputs, outputs) = flows[name], served
     labels = np.arange(n) % 3 if flow.config.conditional else None
@@ -133,19 +133,17 @@ def test_images_come_back(served, flows):
 
 
 def test_exporting_again_replaces_the_model(tmp_path):
-    config = CONFIGS["nice"]
+    shutil.copytree(saved("nice"), tmp_path / "model")
     images = tf.constant(np.random.default_rng(0).integers(0, 256, [2, 8, 8, 1], np.uint8))
-    for seed in (0, 1):
-        flow = moved_flow(config, seed)
-        export_saved_model(flow, str(tmp_path / "model"))
-        loaded = tf.saved_model.load(str(tmp_path / "model")).signatures
-        np.testing.assert_allclose(loaded["encode"](images=images)["latents"], flow.encode(images), atol=1e-5)
+    other = moved_flow(CONFIGS["nice"], seed=1)
+    export_saved_model(other, str(tmp_path / "model"))
+    loaded = tf.saved_model.load(str(tmp_path / "model")).signatures
+    np.testing.assert_allclose(loaded["encode"](images=images)["latents"], other.encode(images), atol=1e-5)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-def test_labels_must_be_as_many_as_samples(tmp_path, flows):
-    export_saved_model(flows["conditional"], tmp_path / "model")
-    sample = tf.saved_model.load(str(tmp_path / "model")).signatures["sample"]
+def test_labels_must_be_as_many_as_samples():
+    sample = tf.saved_model.load(str(saved("conditional"))).signatures["sample"]
     with pytest.raises(tf.errors.InvalidArgumentError, match="one entry for each"):
         sample(num=tf.constant(3), temperature=tf.constant(1.0), seed=tf.constant(0), labels=tf.constant([0, 1]))
     with pytest.raises(tf.errors.InvalidArgumentError, match="Labels must lie in"):

@@ -2,45 +2,32 @@
 
 import io
 import re
+import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
-import glow_tf
-from glow_tf.export.saved_model import export_saved_model
-from glow_tf.latent.attributes import Directions
-from tests.models.flows import moved_flow
+from tests.saved_models import CONFIGS, DIRECTIONS, NAMES, flow, saved
 
-CONFIGS = {
-    "glow": glow_tf.glow((8, 8, 3), K=2, L=2, width=4, n_bits=5),
-    "grey": glow_tf.glow((8, 4, 1), K=1, L=2, width=4),
-    "conditional": glow_tf.glow((8, 8, 3), K=1, L=1, width=4, num_classes=3),
-    "flat": glow_tf.nice((12,), K=2, width=8, blocks=1),
-}
-DIRECTIONS = np.random.default_rng(5).normal(size=[2, 192]).astype(np.float32)
+MODELS = ("glow", "grey", "conditional", "flat")
 
 
 @pytest.fixture(scope="module")
 def flows():
-    return {name: moved_flow(config) for name, config in CONFIGS.items()}
+    return {name: flow(name) for name in MODELS}
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory, flows):
-    directory = tmp_path_factory.mktemp("exported")
-    counts = np.ones(2, int)
-    for name, flow in flows.items():
-        directions = Directions(("smile", "hat"), DIRECTIONS, counts, counts) if name == "glow" else None
-        export_saved_model(flow, directory / name, directions)
-    return {name: tf.saved_model.load(str(directory / name)) for name in flows}
+def loaded():
+    return {name: tf.saved_model.load(str(saved(name))) for name in MODELS}
 
 
 @pytest.fixture(scope="module")
 def images():
     rng = np.random.default_rng(0)
-    return {name: rng.integers(0, 256, [3, *config.image_shape], np.uint8) for name, config in CONFIGS.items()}
+    return {name: rng.integers(0, 256, [3, *CONFIGS[name].image_shape], np.uint8) for name in MODELS}
 
 
 def files(images, kind="PNG"):
@@ -51,6 +38,12 @@ def files(images, kind="PNG"):
         Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image).save(file, kind)
         written.append(file.getvalue())
     return written
+
+
+def before_header(png, kind, content):
+    """A PNG file with one more chunk before all others."""
+    chunk = len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+    return png[:8] + chunk + png[8:]
 
 
 def pixels(written):
@@ -124,7 +117,7 @@ def test_temperature_0_is_the_mode(loaded, flows):
 
 def test_attributes_are_kept(loaded):
     found = loaded["glow"].signatures["attributes"]()
-    assert found["names"].numpy().tolist() == [b"smile", b"hat"]
+    assert found["names"].numpy().tolist() == [name.encode() for name in NAMES]
     np.testing.assert_array_equal(found["directions"], DIRECTIONS)
     assert "attributes" not in loaded["grey"].signatures
 
@@ -176,7 +169,12 @@ REFUSED = {
         r"must be 8 pixels high and 8 wide; .* \[0\] \[8 9\]",
     ),
     "a GIF": (lambda m, x: m.encode_bytes(files(x[:1], "GIF")), "must be PNG or JPEG files"),
-    "a header alone": (lambda m, x: m.encode_bytes([files(x)[0][:12]]), "must be 8 pixels high and 8 wide"),
+    "a header alone": (lambda m, x: m.encode_bytes([files(x)[0][:17]]), "must be 8 pixels high and 8 wide"),
+    "not even a header": (lambda m, x: m.encode_bytes([files(x)[0][:12]]), "must be PNG files that begin with IHDR"),
+    "a chunk where the header should be": (
+        lambda m, x: m.encode_bytes([before_header(files(x)[0], b"vpAg", bytes(8) + bytes([0, 0, 0, 8, 0, 0, 0, 8]))]),
+        "must be PNG files that begin with IHDR",
+    ),
     "a damaged file": (lambda m, x: m.encode_bytes([files(x)[0][:60]]), "(?i)png"),
     "a file of another size": (
         lambda m, x: m.encode_bytes(files([x[0], x[1][:4]])),

@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 URL = "/v1/models/glow:predict"
+JSON = {"Content-Type": "application/json"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +45,7 @@ def send(port: int, bodies: list[bytes], clients: int) -> tuple[list[Answer], fl
         start.wait()
         while (number := next(numbers)) < len(bodies):
             began = time.perf_counter()
-            connection.request("POST", URL, bodies[number])
+            connection.request("POST", URL, bodies[number], JSON)
             response = connection.getresponse()
             content = response.read()
             seconds = time.perf_counter() - began

@@ -1,6 +1,7 @@
 """The REST API in process: every signature in both formats, and every way to get it wrong."""
 
 import asyncio
+import gzip
 import json
 import logging
 
@@ -42,7 +43,8 @@ class Client:
 
     def at_once(self, requests, then=lambda: None):
         async def run():
-            async with httpx.AsyncClient(transport=self.transport, base_url="http://x", timeout=60) as client:
+            options = {"base_url": "http://localhost", "headers": {"content-type": "application/json"}, "timeout": 60}
+            async with httpx.AsyncClient(transport=self.transport, **options) as client:
                 tasks = [asyncio.create_task(client.request(method, url, **kw)) for method, url, kw in requests]
                 await asyncio.to_thread(then)
                 return await asyncio.gather(*tasks)
@@ -134,7 +136,6 @@ def test_numbers_that_are_none_pass_both_ways(client):
         ("GET", f"{URL}/versions/one", 404),
         ("GET", "/v1/models/half", 404),
         ("GET", "/v1/models/half/metadata", 404),
-        ("POST", f"{URL}:classify", 404),
         ("GET", "/", 404),
         ("GET", f"{URL}:predict", 405),
         ("DELETE", f"{URL}/versions/1:predict", 405),
@@ -146,6 +147,37 @@ def test_other_addresses_and_methods(client, method, url, status):
     response = client(method, url)
     message = error_of(response, status)
     assert "/v1/models/glow:predict" in message if status == 404 else response.headers["allow"]
+
+
+@pytest.mark.parametrize("method", ["classify", "regress"])
+def test_a_flow_neither_classifies_nor_regresses(client, method):
+    for url in (URL, f"{URL}/versions/1"):
+        message = error_of(client("POST", f"{url}:{method}", content="{}"), 400)
+        assert f"tensorflow/serving/{method}" in message and ":predict" in message
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "", "application/jsonp"])
+def test_a_request_must_say_that_it_is_json(client, kind):
+    """Of these a page may send some to any server, without asking it before."""
+    document = {"content": json.dumps({"instances": [IMAGE]}), "headers": {"content-type": kind}}
+    assert "application/json" in error_of(client("POST", f"{URL}:predict", **document), 415)
+    document["headers"] = {"content-type": "Application/JSON; charset=utf-8"}
+    assert client("POST", f"{URL}:predict", **document).status_code == 200
+
+
+def test_a_request_may_be_compressed(client):
+    body = json.dumps({"instances": [IMAGE]}).encode()
+    plain = client.predict(body)
+
+    def compressed(content, encoding="gzip"):
+        return client("POST", f"{URL}:predict", content=content, headers={"content-encoding": encoding})
+
+    found = compressed(gzip.compress(body))
+    assert (found.status_code, found.json()) == (200, plain.json())
+    assert "not:" in error_of(compressed(body), 400)
+    assert "broken off" in error_of(compressed(gzip.compress(body)[:-10]), 400)
+    assert "'br'" in error_of(compressed(body, "br"), 415)
+    assert "decompressed" in error_of(compressed(gzip.compress(b" " * 40_000_000)), 413)
 
 
 @pytest.mark.parametrize(

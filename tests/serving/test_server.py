@@ -25,7 +25,7 @@ PREDICT = "/v1/models/glow:predict"
 
 def ask(port, method, url, body=None, headers=None):
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request(method, url, body, headers or {})
+    connection.request(method, url, body, {"Content-Type": "application/json", **(headers or {})})
     response = connection.getresponse()
     document = json.loads(response.read())
     connection.close()
@@ -63,7 +63,7 @@ def test_bodies_come_whole_or_in_chunks(running):
 
 def test_what_is_no_http_does_no_harm(running):
     process, port, _ = running
-    start = f"POST {PREDICT} HTTP/1.1\r\nHost: x\r\n".encode()
+    start = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n".encode()
     # Lengths that are lies. Here the rest never comes.
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(start + b"Content-Length: 1000\r\n\r\n{}")

@@ -3,9 +3,11 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from glow_tf.data import Source
+from glow_tf.data import Source, load_source
 from glow_tf.models import storage
 from glow_tf.training import directory as model_directory
 from glow_tf.training.config import TrainingConfig
@@ -104,11 +106,85 @@ def test_an_optimizer_with_other_state_is_refused(tmp_path, before, fields, line
         ({"network_precision": "tf32"}, "network_precision: float32 before, tf32 now"),
         ({"xla": True}, "xla: False before, True now"),
         ({"max_skipped": 9}, "max_skipped: 5 before, 9 now"),
-        ({"data": "others"}, f"data: {DATA} before, {DATA.replace('people', 'others')} now"),
     ],
 )
 def test_what_changes_the_weights_to_come_gives_a_notice(claimed, fields, line):
     assert check(claimed, **fields) == [line]
+
+
+OTHERS = {
+    "another name": ({"name": "others"}, ["data set: people here, others there"]),
+    "more images": ({"sizes": {"train": 41, "test": 10}}, ["train images: 40 here, 41 there"]),
+    "labels": (
+        {"num_classes": 2, "class_names": ("cat", "dog")},
+        ["classes: no labels here, 2: cat, dog there"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_data_is_refused_unless_it_is_meant(claimed, name):
+    changes, lines = OTHERS[name]
+    other = dataclasses.replace(source(), **changes)
+    with pytest.raises(ValueError, match="holds a run on other data.*") as error:
+        model_directory.check(claimed, helpers.CONFIG, TrainingConfig(), other)
+    _, *listed, way_out = str(error.value).splitlines()
+    assert [line.strip() for line in listed] == lines
+    assert "--other_data" in way_out
+    notices = model_directory.check(claimed, helpers.CONFIG, TrainingConfig(), other, other_data=True)
+    assert notices == [f"data: {DATA} before, {other.describe()} now"]
+    # From then on it is the run's own.
+    model_directory.claim(claimed, helpers.CONFIG, TrainingConfig(), other)
+    assert model_directory.check(claimed, helpers.CONFIG, TrainingConfig(), other) == []
+
+
+def folder_of_images(path, values, names="{}.png"):
+    path.mkdir()
+    for number, value in enumerate(values):
+        Image.fromarray(np.full([8, 8, 3], value, np.uint8)).save(path / names.format(number))
+    return load_source("folder", data_dir=str(path), image_size=8)
+
+
+def test_another_folder_of_as_many_images_is_other_data(tmp_path):
+    cats = folder_of_images(tmp_path / "cats", range(20))
+    dogs = folder_of_images(tmp_path / "dogs", range(20), "dog_{}.png")
+    model_directory.claim(tmp_path / "run", helpers.CONFIG, TrainingConfig(), cats)
+    with pytest.raises(ValueError) as error:
+        model_directory.check(tmp_path / "run", helpers.CONFIG, TrainingConfig(), dogs)
+    assert f"data_dir: {tmp_path / 'cats'} here, {tmp_path / 'dogs'} there" in str(error.value)
+    assert "images: others" in str(error.value)
+    # The same images may have moved.
+    moved = load_source("folder", data_dir=str((tmp_path / "cats").rename(tmp_path / "elsewhere")), image_size=8)
+    assert model_directory.check(tmp_path / "run", helpers.CONFIG, TrainingConfig(), moved) == []
+
+
+def test_another_array_of_as_many_images_is_other_data(tmp_path):
+    rng = np.random.default_rng(0)
+    sources = []
+    for name in ("cats", "dogs", "cats again"):
+        images = np.zeros([40, 8, 8, 3], np.uint8) if "cats" in name else rng.integers(0, 256, [40, 8, 8, 3], np.uint8)
+        np.save(tmp_path / f"{name}.npy", images)
+        sources.append(load_source("arrays", data_dir=str(tmp_path / f"{name}.npy")))
+    cats, dogs, again = sources
+    model_directory.claim(tmp_path / "run", helpers.CONFIG, TrainingConfig(), cats)
+    with pytest.raises(ValueError, match="images: others"):
+        model_directory.check(tmp_path / "run", helpers.CONFIG, TrainingConfig(), dogs)
+    assert model_directory.check(tmp_path / "run", helpers.CONFIG, TrainingConfig(), again) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path"),
+    [
+        (("people", None, "glow"), "runs/people_glow"),
+        (("imagenet_resized/32x32", None, "glow"), "runs/imagenet_resized_32x32_glow"),
+        (("folder", "photos/cats", "glow"), "runs/cats_glow"),
+        (("folder", "photos/cats [2]/", "nice"), "runs/cats_2__nice"),
+        (("arrays", "my cats.npz", "glow"), "runs/my_cats_glow"),
+        (("folder", None, "glow"), "runs/folder_glow"),
+    ],
+)
+def test_the_default_is_named_after_the_data(arguments, path):
+    assert str(model_directory.default_path(*arguments)) == path
 
 
 def test_several_notices(claimed):

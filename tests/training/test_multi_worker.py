@@ -17,6 +17,7 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 SMALL = [
     *("--image_size=8", "--K=2", "--L=2", "--width=8", "--batch_size=8", "--samples=4", "--flip", "--shift=1"),
     *("--warmup_steps=2", "--log_every=1", "--eval_every=0", "--sample_every=0", "--checkpoint_every=10"),
+    "--noexport",
 ]
 SECONDS = 150
 

@@ -1,0 +1,172 @@
+"""Connections that send nothing, take nothing, or are too many."""
+
+import json
+import logging
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+_LOG = logging.getLogger("glow_tf.serving")
+# Seconds within which what happens alike is one line of the log.
+_LOG_EVERY = 60.0
+# Of the files a process may open, so many are not for connections.
+_OTHER_FILES = 64
+
+
+class Connections:
+    """The connections of a server, of which it has so many at most, and waits so long for each.
+
+    To be given to uvicorn as `http`: it makes the protocol of each connection.
+
+    Args:
+      most: connections at the same time; fewer where the process may not open as many files. One more takes the place
+        of the one that has sent no request for longest; where all have, it is turned away with 503.
+      header_timeout_s: seconds from the beginning of a connection, or from its last reply, until the whole head of a
+        request is there.
+      stall_timeout_s: seconds in which a client takes nothing of its reply, until it is given up.
+      backlog: connections that the system accepts before the server looks at them.
+    """
+
+    def __init__(self, most: int, header_timeout_s: float, stall_timeout_s: float, backlog: int = 128):
+        files = _files()
+        self.most = most if files is None else max(1, min(most, files - backlog - _OTHER_FILES))
+        self.header_timeout_s = header_timeout_s
+        self.stall_timeout_s = stall_timeout_s
+        self.backlog = backlog
+        self._counts: dict[str, int] = {}
+
+    def __call__(self, **arguments: Any) -> "_Protocol":
+        return _Protocol(self, **arguments)
+
+    def log(self, what: str, protocol: "_Protocol") -> None:
+        """Counts what happened, and logs it once in a while."""
+        count = self._counts.get(what, 0)
+        self._counts[what] = count + 1
+        if not count:
+            # The first is told at once; the rest of a minute in one line.
+            _LOG.warning("a connection %s", what)
+            protocol.loop.call_later(_LOG_EVERY, self._log_rest, what)
+
+    def _log_rest(self, what: str) -> None:
+        more = self._counts.pop(what) - 1
+        if more:
+            _LOG.warning("%d more connections %s", more, what)
+
+
+class _Protocol(H11Protocol):
+    """HTTP/1.1 with a deadline for each part that depends on the client."""
+
+    def __init__(self, limits: Connections, **arguments: Any):
+        super().__init__(**arguments)
+        self._limits = limits
+        self._head_timer = self._stall_timer = None
+        self.waiting_since: float | None = None
+
+    def connection_made(self, transport) -> None:
+        super().connection_made(transport)
+        self._wait_for_head()
+        if len(self.connections) > self._limits.most:
+            self._make_room()
+
+    def connection_lost(self, exc) -> None:
+        self._stop_waiting()
+        self._resumed()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+        if self._at_work():
+            self._stop_waiting()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        # It may have begun with the next request already.
+        if not self._at_work() and not self.transport.is_closing():
+            self._wait_for_head()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_writing()
+
+    def resume_writing(self) -> None:
+        self._resumed()
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400, "This is no HTTP request.")
+
+    def _at_work(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _wait_for_head(self) -> None:
+        self._stop_waiting()
+        self.waiting_since = self.loop.time()
+        self._head_timer = self.loop.call_later(self._limits.header_timeout_s, self._silent)
+
+    def _stop_waiting(self) -> None:
+        self.waiting_since = None
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _silent(self) -> None:
+        self._limits.log(f"sent no request within {self._limits.header_timeout_s:g} s", self)
+        self.transport.abort()
+
+    def _make_room(self) -> None:
+        waiting = [one for one in self.connections if one is not self and one.waiting_since is not None]
+        if waiting:
+            self._limits.log(f"without a request gave way to another, as there were {self._limits.most}", self)
+            longest = min(waiting, key=lambda one: one.waiting_since)
+            # The system takes a moment to close it.
+            self.connections.discard(longest)
+            longest.transport.abort()
+        else:
+            self._limits.log(f"was turned away, as {self._limits.most} were at work", self)
+            self._refuse(503, "The server has too many connections already; try again.", [(b"retry-after", b"1")])
+
+    def _watch_writing(self) -> None:
+        left = self.transport.get_write_buffer_size()
+        self._stall_timer = self.loop.call_later(self._limits.stall_timeout_s, self._stalled, left)
+
+    def _resumed(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
+
+    def _stalled(self, left: int) -> None:
+        if self.transport.get_write_buffer_size() < left:
+            self._watch_writing()
+            return
+        self._limits.log(f"took nothing of its reply for {self._limits.stall_timeout_s:g} s", self)
+        self.transport.abort()
+
+    def _refuse(self, status: int, message: str, headers=()) -> None:
+        """A reply to what is no request, and the end of the connection."""
+        self._stop_waiting()
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.abort()
+            return
+        body = json.dumps({"error": message}).encode()
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+            *headers,
+        ]
+        events = [h11.Response(status_code=status, headers=headers), h11.Data(data=body), h11.EndOfMessage()]
+        self.transport.write(b"".join(self.conn.send(event) for event in events))
+        self.transport.close()
+
+
+def _files() -> int | None:
+    """How many files the process may open, where there is such a limit."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return None if limit == resource.RLIM_INFINITY else limit

@@ -1,0 +1,229 @@
+"""JSON of large requests and replies, in processes of their own.
+
+Python's JSON takes twenty times a request's size in memory, and all other threads wait for it. Here a few processes
+take turns at it, each with so much memory and no more, and nobody waits for them but those whose requests they are.
+"""
+
+import contextlib
+import gc
+import pickle
+import queue
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from glow_tf.serving import rest
+from glow_tf.serving.signature import RequestError, Signature
+
+# Smaller ones are done at once: it takes a few milliseconds, and a few MB at most.
+_SMALL_BYTES = 1 << 18
+_SMALL_NUMBERS = 1 << 16
+_HEADER_BYTES = 8
+
+
+class Json:
+    """Reads requests and writes replies; see `rest.parse` and `rest.reply`.
+
+    Args:
+      signatures: what requests may ask for.
+      most_bytes: of a request's JSON, once it is decompressed.
+      workers: processes for large ones, that is how many are read or written at a time.
+      memory: bytes that each of them may take; by default what requests of that size need.
+    """
+
+    def __init__(
+        self, signatures: Mapping[str, Signature], most_bytes: int, workers: int = 2, memory: int | None = None
+    ):
+        self._signatures = signatures
+        self._most_bytes = most_bytes
+        # Lists of numbers take up to thirteen times their text.
+        memory = memory or max(1 << 28, 16 * most_bytes)
+        # Whoever waits longest is next.
+        self._workers: queue.Queue[_Worker] = queue.Queue()
+        for _ in range(workers):
+            self._workers.put(_Worker(signatures, memory))
+
+    def parse(self, body: bytes, deadline: float, *, gzipped: bool = False) -> rest.Request:
+        """Reads a request's body until `deadline`, in the seconds of `time.monotonic`.
+
+        Raises:
+          RequestError: if it is no request, or too large, or it takes too long.
+        """
+        if len(body) <= _SMALL_BYTES and not gzipped:
+            return rest.parse(body, self._signatures)
+        return self._at_a_worker(deadline, "parse", body, self._most_bytes, gzipped)
+
+    def reply(self, outputs: Mapping[str, np.ndarray], by_rows: bool, deadline: float) -> bytes:
+        """Writes a reply until `deadline`.
+
+        Raises:
+          RequestError: if the outputs cannot be told row by row, or it takes too long.
+        """
+        if sum(value.size for value in outputs.values()) <= _SMALL_NUMBERS:
+            return rest.reply(outputs, by_rows)
+        return self._at_a_worker(deadline, "reply", outputs, by_rows)
+
+    def close(self) -> None:
+        """Ends the processes."""
+        while True:
+            try:
+                self._workers.get_nowait().stop()
+            except queue.Empty:
+                return
+
+    def _at_a_worker(self, deadline: float, *call: Any) -> Any:
+        try:
+            worker = self._workers.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            raise RequestError("The server was too busy to begin in time.", 504) from None
+        try:
+            return worker.call(call, deadline)
+        finally:
+            self._workers.put(worker)
+
+
+class _Worker:
+    """A process, which is started when it is needed, and again when it has died."""
+
+    def __init__(self, signatures: Mapping[str, Signature], memory: int):
+        self._start = pickle.dumps((dict(signatures), memory))
+        self._process: subprocess.Popen | None = None
+
+    def call(self, call: tuple, deadline: float) -> Any:
+        if self._process is None or self._process.poll() is not None:
+            self.stop()
+            code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main()"
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                # Ctrl-C is for the server, whose end is theirs.
+                start_new_session=True,
+            )
+            _write(self._process.stdin, self._start)
+        late = threading.Timer(max(0.0, deadline - time.monotonic()), self._process.kill)
+        late.start()
+        try:
+            _write(self._process.stdin, pickle.dumps(call, protocol=5))
+            result = pickle.loads(_read(self._process.stdout))
+        except (OSError, EOFError):
+            code = self._process.wait()
+            self.stop()
+            if time.monotonic() >= deadline:
+                raise RequestError("This takes too long.", 504) from None
+            raise RuntimeError(f"the process for JSON ended with the code {code}") from None
+        finally:
+            late.cancel()
+            late.join()
+            if time.monotonic() >= deadline:
+                # It may have been killed just after it was done.
+                self.stop()
+        if isinstance(result, MemoryError):
+            raise RequestError("There is not enough memory for this request; ask for less at once.", 503)
+        if isinstance(result, tuple):
+            raise RequestError(*result)
+        return result
+
+    def stop(self) -> None:
+        if self._process is None:
+            return
+        self._process.kill()
+        self._process.wait()
+        for file in (self._process.stdin, self._process.stdout):
+            # What it was about to be told goes nowhere.
+            with contextlib.suppress(OSError):
+                file.close()
+        self._process = None
+
+
+def main() -> None:
+    """What a worker does: one call after the other, each a frame on stdin, whose result is a frame on stdout."""
+    stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
+    signatures, memory = pickle.loads(_read(stdin))
+    _limit_memory(memory)
+    # Millions of lists, none of which is garbage before the end.
+    gc.disable()
+    while True:
+        try:
+            name, *arguments = pickle.loads(_read(stdin))
+        except EOFError:
+            return
+        except MemoryError as error:
+            result = pickle.dumps(error)
+        else:
+            result = _result(name, arguments, signatures)
+        del arguments
+        _write(stdout, result)
+        del result
+        gc.collect()
+
+
+def _result(name: str, arguments: list, signatures: Mapping[str, Signature]) -> bytes:
+    try:
+        if name == "reply":
+            return pickle.dumps(rest.reply(*arguments), protocol=5)
+        body, most, gzipped = arguments
+        return pickle.dumps(rest.parse(unzipped(body, most) if gzipped else body, signatures), protocol=5)
+    except RequestError as error:
+        return pickle.dumps((str(error), error.status))
+    except MemoryError:
+        return pickle.dumps(MemoryError())
+
+
+def unzipped(body: bytes, most: int) -> bytes:
+    """A body that is compressed by gzip.
+
+    Raises:
+      RequestError: if it is not, or has more than `most` bytes.
+    """
+    decompressor = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    try:
+        content = decompressor.decompress(body, most + 1)
+    except zlib.error as error:
+        raise RequestError(f"The request says it is compressed by gzip, and is not: {error}.") from None
+    if len(content) > most:
+        raise RequestError(f"A request may have {most / 1e6:g} MB; this one has more, decompressed.", 413)
+    if not decompressor.eof or decompressor.unused_data:
+        raise RequestError("The request is compressed by gzip, and broken off or followed by something else.")
+    return content
+
+
+def _limit_memory(memory: int) -> None:
+    try:
+        import resource
+    except ImportError:
+        return
+    # Of what is the process's own; libraries are not counted. macOS sets the limit, and does not keep to it.
+    hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    limit = memory + used
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+def _write(file: BinaryIO, content: bytes) -> None:
+    file.write(len(content).to_bytes(_HEADER_BYTES, "big"))
+    file.write(content)
+    file.flush()
+
+
+def _read(file: BinaryIO) -> bytes:
+    return _exactly(file, int.from_bytes(_exactly(file, _HEADER_BYTES), "big"))
+
+
+def _exactly(file: BinaryIO, size: int) -> bytes:
+    content = file.read(size)
+    if len(content) < size:
+        raise EOFError
+    return content
+
+
+if __name__ == "__main__":
+    main()

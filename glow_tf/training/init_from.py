@@ -1,0 +1,27 @@
+"""Beginning with the weights of another model."""
+
+from glow_tf.models import storage
+from glow_tf.models.flow import Flow
+from glow_tf.training.directory import differences
+
+
+def copy_weights(path: str, flow: Flow) -> None:
+    """Gives a flow the weights of a model directory, and takes it for initialised.
+
+    Args:
+      path: the model directory, or `pretrained`.
+      flow: the flow; its structure must be the same.
+
+    Raises:
+      FileNotFoundError: if there is no model.
+      ValueError: if it is of another structure; the message names what differs.
+    """
+    other = storage.load(path)
+    lines = differences(flow.config, other.config)
+    if lines:
+        listed = "\n  ".join(lines[:20])
+        raise ValueError(f"--init_from={path} is another model. By your flags (here) and there:\n  {listed}")
+    values = other.named_variables()
+    for name, variable in flow.named_variables().items():
+        variable.assign(values[name])
+    flow.initialized.assign(True)

@@ -1,0 +1,125 @@
+"""How large a picture may be, and how many are decoded at a time."""
+
+import io
+import os
+import struct
+import threading
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from glow_tf.data import images, load_source, picture_files
+
+MEGAPIXELS = 0.01
+
+
+@pytest.fixture(autouse=True)
+def small_limit():
+    """10,000 pixels."""
+    picture_files.limit(MEGAPIXELS)
+    yield
+    picture_files.limit(picture_files.DEFAULT_MEGAPIXELS)
+
+
+def save(path, height, width, **options):
+    Image.fromarray(np.full([height, width, 3], 90, np.uint8)).save(path, **options)
+    return str(path)
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "gif", "bmp", "webp", "tiff", "ppm"])
+def test_larger_pictures_are_not_decoded(tmp_path, ending, monkeypatch):
+    path = save(tmp_path / f"a.{ending}", 100, 100)
+    assert images.decode_file(path, (8, 8, 3)).shape == (8, 8, 3)
+    path = save(tmp_path / f"b.{ending}", 101, 100)
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)
+    with pytest.raises(picture_files.TooLarge, match=r"101x100 pixels.*--max_megapixels=0\.01"):
+        images.decode_file(path, (8, 8, 3))
+
+
+def test_an_icon_is_as_large_as_what_is_in_it(tmp_path):
+    """The directory of the file says 16x16."""
+    file = io.BytesIO()
+    Image.new("RGB", (200, 200)).save(file, "PNG")
+    directory = struct.pack("<HHH", 0, 1, 1) + struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(file.getvalue()), 22)
+    (tmp_path / "a.ico").write_bytes(directory + file.getvalue())
+    with pytest.raises(picture_files.TooLarge, match="200x200"):
+        images.decode_file(str(tmp_path / "a.ico"), (8, 8, 3))
+
+
+def test_a_header_that_lies_is_believed(tmp_path):
+    """420 KB of nothing that claim to be 13,300 x 13,300 pixels."""
+    header = struct.pack(">IIBBBBB", 13_300, 13_300, 8, 2, 0, 0, 0)
+    chunks = [(b"vpAg", b"x" * 9), (b"IHDR", header), (b"IDAT", zlib.compress(bytes(10**6))), (b"IEND", b"")]
+    content = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
+    )
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(picture_files.TooLarge, match="13300x13300"):
+        images.decode_file(str(tmp_path / "a.png"), (8, 8, 3))
+
+
+def test_a_folder_leaves_them_out_and_says_so(tmp_path):
+    for i in range(4):
+        save(tmp_path / f"{i}.png", 20, 20)
+    save(tmp_path / "large.png", 200, 200)
+    source = load_source("folder", data_dir=str(tmp_path), image_size=8)
+    read = [image for split in ("train", "test") for image in _all(source, split)]
+    assert len(read) == 4
+    assert "--max_megapixels" in source.skipped["large.png"]
+
+
+def _all(source, split):
+    readers = source.readers[split]
+    return [found for i in range(source.sizes[split]) if (found := readers(i)) is not None]
+
+
+def test_as_many_pixels_are_decoded_at_a_time(tmp_path):
+    """Each of eight takes two thirds of the limit: no two are in memory together."""
+    path = save(tmp_path / "a.png", 80, 80)
+    together, most, lock = 0, 0, threading.Lock()
+    begin = threading.Barrier(8)
+
+    def read():
+        nonlocal together, most
+        begin.wait()
+        with picture_files.opened(path):
+            with lock:
+                together += 1
+                most = max(most, together)
+            # Long enough for others to come in, if they could.
+            threading.Event().wait(0.02)
+            with lock:
+                together -= 1
+
+    threads = [threading.Thread(target=read) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == 1
+
+
+def test_a_failure_leaves_room_for_the_next(tmp_path):
+    path = save(tmp_path / "a.png", 90, 90)
+    content = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "broken.png").write_bytes(content[: len(content) // 2])
+    for _ in range(3):
+        with pytest.raises(OSError):
+            images.decode_file(str(tmp_path / "broken.png"), (8, 8, 3))
+    assert images.decode_file(path, (8, 8, 3)).shape == (8, 8, 3)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_is_no_picture(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    for path in (tmp_path / "a.png", "/dev/zero"):
+        with pytest.raises(ValueError, match="no regular file"):
+            images.decode_file(str(path), (8, 8, 3))
+
+
+@pytest.mark.parametrize("megapixels", [0, -1, float("nan")])
+def test_a_limit_must_leave_something(megapixels):
+    with pytest.raises(ValueError, match="more than 0 megapixels"):
+        picture_files.limit(megapixels)

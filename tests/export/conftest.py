@@ -1,0 +1,1 @@
+from tests.graphs import graphs_as_they_are  # noqa: F401

@@ -1,0 +1,63 @@
+"""SavedModels of small flows, each of which is written once, however many processes test."""
+
+import functools
+import os
+import pathlib
+import tempfile
+from collections.abc import Callable
+
+import filelock
+import numpy as np
+
+import glow_tf
+from glow_tf.export.saved_model import export_saved_model
+from glow_tf.latent.attributes import Directions
+from tests.models.flows import moved_flow
+
+CONFIGS = {
+    "glow": glow_tf.glow((8, 8, 3), K=2, L=2, width=4, n_bits=5),
+    "grey": glow_tf.glow((8, 4, 1), K=1, L=2, width=4),
+    "conditional": glow_tf.glow((8, 8, 3), K=1, L=1, width=4, num_classes=3),
+    "real_nvp": glow_tf.real_nvp((8, 8, 1), L=1, width=4, blocks=1),
+    "nice": glow_tf.nice((8, 8, 1), K=2, width=8, blocks=1),
+    "flat": glow_tf.nice((12,), K=2, width=8, blocks=1),
+}
+# Of the model `glow` alone.
+NAMES = ("smile", "größe")
+DIRECTIONS = np.random.default_rng(5).normal(size=[2, 192]).astype(np.float32)
+
+# Where the folder that all processes share is; set before they start.
+FOLDER = "GLOW_TF_TEST_FOLDER"
+
+
+def folder_for_all(config) -> None:
+    """Makes the folder for a run of pytest, and has it removed at its end; for `pytest_configure`."""
+    if FOLDER not in os.environ:
+        folder = tempfile.TemporaryDirectory(prefix="glow_tf_tests_")
+        os.environ[FOLDER] = folder.name
+        config.add_cleanup(folder.cleanup)
+        config.add_cleanup(lambda: os.environ.pop(FOLDER))
+
+
+def shared(name: str, write: Callable[[pathlib.Path], None]) -> pathlib.Path:
+    """The directory `name`/1 of that folder: the first process that asks for it writes it, and nobody changes it."""
+    path = pathlib.Path(os.environ[FOLDER]) / name / "1"
+    path.parent.mkdir(exist_ok=True)
+    with filelock.FileLock(f"{path}.lock"):
+        if not path.exists():
+            write(path)
+    return path
+
+
+@functools.cache
+def flow(name: str) -> glow_tf.Flow:
+    """A flow of CONFIGS; nobody changes it."""
+    return moved_flow(CONFIGS[name])
+
+
+@functools.cache
+def saved(name: str) -> pathlib.Path:
+    """The SavedModel of a flow of CONFIGS, named by its version: 1."""
+    counts = np.array([5, 5])
+    directions = Directions(NAMES, DIRECTIONS, counts, counts) if name == "glow" else None
+    return shared(name, lambda path: export_saved_model(flow(name), path, directions))

@@ -1,0 +1,105 @@
+"""Who may ask: the names of a server, and the pages of browsers."""
+
+import asyncio
+import socket
+
+import httpx
+import pytest
+
+from glow_tf.serving.app import create_app
+from glow_tf.serving.batching import Runner
+from glow_tf.serving.hosts import CheckHosts, Hosts
+
+LOOPBACK = ["127.0.0.1", "127.0.0.1:8501", "localhost:9", "LOCALHOST", "localhost.", "[::1]:8501"]
+# Names of others, what only looks like a name of ours, and what is none.
+FOREIGN = [
+    *("evil.example", "evil.example:8501", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1"),
+    *("", ":8501", "localhost@evil.example", "evil.example@localhost", "localhost:x", "localhost/", "[::1", "a b"),
+]
+
+
+@pytest.mark.parametrize("served", ["127.0.0.1", "localhost", "::1"])
+def test_this_machine_alone(served):
+    hosts = Hosts(served)
+    assert all(map(hosts.allow, LOOPBACK))
+    assert not any(map(hosts.allow, FOREIGN))
+
+
+@pytest.mark.parametrize("served", ["0.0.0.0", "::"])
+def test_all_addresses(served):
+    hosts = Hosts(served)
+    assert all(map(hosts.allow, [*LOOPBACK, "10.0.0.1:80", "[2001:db8::1]", f"{socket.gethostname()}:8501"]))
+    assert not any(hosts.allow(name) for name in FOREIGN if name != "10.0.0.1")
+
+
+def test_one_address_and_more_names():
+    hosts = Hosts("10.0.0.1", ["glow.example.org"])
+    assert all(map(hosts.allow, ["10.0.0.1:8501", socket.gethostname(), "Glow.Example.org"]))
+    assert not any(map(hosts.allow, ["10.0.0.2", "localhost", "example.org", "evil.glow.example.org"]))
+
+
+def ask(app, method="GET", **headers):
+    async def run():
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8501") as client:
+            return await client.request(method, "/v1/models/glow", headers=headers)
+
+    return asyncio.run(run())
+
+
+@pytest.fixture(scope="module")
+def create(model):
+    runner = Runner(model, max_batch_size=1)
+    return lambda **options: create_app(model, runner, **options)
+
+
+def test_foreign_names_are_refused(create):
+    app = create()
+    assert ask(app).status_code == 200
+    for host in FOREIGN:
+        reply = ask(app, host=host)
+        assert reply.status_code == 403 and set(reply.json()) == {"error"}, host
+    assert "'evil.example'" in ask(app, host="evil.example").json()["error"]
+    assert ask(create(hosts=Hosts("127.0.0.1", ["evil.example"])), host="evil.example:1").status_code == 200
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "http://127.0.0.1:3000", "http://localhost:8501", "null"])
+def test_pages_from_elsewhere_are_refused(create, origin):
+    reply = ask(create(), origin=origin)
+    assert reply.status_code == 403
+    assert not [name for name in reply.headers if name.startswith("access-control")]
+
+
+def test_a_page_of_the_server_itself_may_ask(create):
+    assert ask(create(), origin="http://127.0.0.1:8501").status_code == 200
+
+
+def test_pages_that_are_named_may_ask(create):
+    app = create(cors_origins=["https://page.example"])
+    reply = ask(app, origin="https://page.example")
+    assert reply.status_code == 200 and reply.headers["access-control-allow-origin"] == "https://page.example"
+    asked_before = {
+        "origin": "https://page.example",
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "content-type",
+    }
+    reply = ask(app, "OPTIONS", **asked_before)
+    assert reply.status_code == 200 and "POST" in reply.headers["access-control-allow-methods"]
+    for origin in ("https://page.example:444", "http://page.example", "https://evil.example"):
+        assert ask(app, origin=origin).status_code == 403
+    assert ask(create(cors_origins=["*"]), origin="https://evil.example").headers["access-control-allow-origin"] == "*"
+
+
+def test_websockets_are_checked_too():
+    reached = []
+
+    async def app(scope, receive, send):
+        reached.append(scope["type"])
+
+    async def send(message):
+        pass
+
+    for host in (b"evil.example", b"localhost"):
+        scope = {"type": "websocket", "headers": [(b"host", host)], "path": "/", "extensions": {}}
+        asyncio.run(CheckHosts(app, Hosts("localhost"))(scope, None, send))
+    assert reached == ["websocket"]

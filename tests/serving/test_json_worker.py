@@ -1,0 +1,112 @@
+"""Large requests and replies, which processes of their own read and write."""
+
+import gzip
+import json
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from glow_tf.serving import rest
+from glow_tf.serving.json_worker import Json
+from glow_tf.serving.signature import RequestError, Signature, Spec
+
+SIGNATURES = {
+    "serving_default": Signature(
+        "serving_default",
+        {"images": Spec("images", "uint8", (None, 32, 32, 3))},
+        {"y": Spec("y", "float32", (None,))},
+        {},
+    )
+}
+IMAGES = np.random.default_rng(0).integers(0, 256, [64, 32, 32, 3]).astype(np.uint8)
+BODY = json.dumps({"instances": IMAGES.tolist()}).encode()
+MB = 10**6
+
+
+@pytest.fixture(scope="module")
+def reader():
+    reader = Json(SIGNATURES, 32 * MB)
+    yield reader
+    reader.close()
+
+
+def soon():
+    return time.monotonic() + 600
+
+
+def test_what_is_large_is_read_and_written_as_what_is_small(reader):
+    assert len(BODY) > 2**18
+    found = reader.parse(BODY, soon())
+    np.testing.assert_array_equal(found.inputs["images"], IMAGES)
+    assert found.by_rows and found.inputs["images"].dtype == np.uint8
+    compressed = reader.parse(gzip.compress(BODY), soon(), gzipped=True)
+    np.testing.assert_array_equal(compressed.inputs["images"], IMAGES)
+    outputs = {"images": IMAGES}
+    assert reader.reply(outputs, True, soon()) == rest.reply(outputs, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "why"),
+    [
+        (b"[" + b" " * MB, 400, "no JSON"),
+        (b'{"instances": [' + b"[" * MB, 400, "nested too deeply"),
+        (b'{"instances": [' + b"[]," * MB + b"[]]}", 400, "images must have shape"),
+        (b'{"instances": [' + b"{}," * MB + b"{}]}", 400, "needs the input images"),
+    ],
+)
+def test_errors_come_back(reader, body, status, why):
+    with pytest.raises(RequestError, match=why) as found:
+        reader.parse(body, soon())
+    assert found.value.status == status
+    assert len(reader.parse(BODY, soon()).inputs["images"]) == 64
+
+
+def test_memory_is_bounded():
+    """The objects would take some 700 MB."""
+    reader = Json(SIGNATURES, 32 * MB, workers=1, memory=100 * MB)
+    try:
+        with pytest.raises(RequestError, match="not enough memory") as found:
+            reader.parse(b'{"instances": [' + b"{}," * (10 * MB) + b"{}]}", soon())
+        assert found.value.status == 503
+        assert len(reader.parse(BODY, soon()).inputs["images"]) == 64
+    finally:
+        reader.close()
+
+
+def test_time_is_bounded():
+    reader = Json(SIGNATURES, 32 * MB, workers=1)
+    try:
+        reader.parse(BODY, soon())
+        with pytest.raises(RequestError, match="takes too long") as found:
+            reader.parse(b'{"instances": [' + b"{}," * (5 * MB) + b"{}]}", time.monotonic() + 0.2)
+        assert found.value.status == 504
+        with pytest.raises(RequestError, match="takes too long|too busy"):
+            reader.parse(BODY, time.monotonic() - 1)
+        assert len(reader.parse(BODY, soon()).inputs["images"]) == 64
+    finally:
+        reader.close()
+
+
+def test_others_are_answered_meanwhile(reader):
+    """While large bodies are read, a small one is not kept waiting by Python's lock."""
+    large = b'{"instances": [' + b"{}," * MB + b"{}]}"
+    small = json.dumps({"instances": IMAGES[:1].tolist()}).encode()
+    # The processes have started.
+    for _ in range(2):
+        reader.parse(BODY, soon())
+
+    def read_large():
+        with pytest.raises(RequestError):
+            reader.parse(large, soon())
+
+    threads = [threading.Thread(target=read_large) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    count = 0
+    while any(thread.is_alive() for thread in threads):
+        reader.parse(small, soon())
+        count += 1
+    # As many as there are large ones, if each waited for one of those.
+    assert count > 40
