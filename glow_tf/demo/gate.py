@@ -19,8 +19,9 @@ _READ = re.compile(
     r"/|/config/?|/theme\.css|/favicon\.ico|/manifest\.json|/pwa_icon(/\d+)?|/robots\.txt|/(assets|static|svelte)/.*"
     r"|/gradio_api/(app_id|info|startup-events|theme\.css|upload_progress|queue/data|heartbeat/\w+)/?"
 )
-_JOIN = "/gradio_api/queue/join"
-_WRITTEN = re.compile(rf"{_JOIN}|/gradio_api/(upload|reset|cancel)/?")
+# What runs a function: at once, or when it is its turn.
+_RUN = re.compile(r"/gradio_api/(run/predict|queue/join)/?")
+_WRITTEN = re.compile(rf"{_RUN.pattern}|/gradio_api/(upload|reset|cancel)/?")
 _UPLOAD = "/gradio_api/upload"
 # Values of controls, and the name of an upload.
 _MOST_BYTES = 1 << 16
@@ -59,8 +60,8 @@ class Gate:
         path, method = scope["path"], scope["method"]
         if not (_WRITTEN if method == "POST" else _READ).fullmatch(path) or method not in ("GET", "HEAD", "POST"):
             await JSONResponse({"error": "Nothing is here."}, 404)(scope, receive, send)
-        elif path == _JOIN:
-            await self._join(scope, receive, send)
+        elif _RUN.fullmatch(path):
+            await self._run(scope, receive, send)
         elif path.rstrip("/") == _UPLOAD:
             await self._upload(scope, receive, send)
         else:
@@ -83,7 +84,7 @@ class Gate:
 
         await self._app(scope, counted, send)
 
-    async def _join(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = bytearray()
         more = True
         while more:
