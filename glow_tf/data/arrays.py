@@ -8,7 +8,6 @@ from glow_tf.data import images as image_tools
 from glow_tf.data.array_file import Rows, open_arrays
 from glow_tf.data.indexed import IndexedSource, Reader
 from glow_tf.data.source import DataError, held_out_count
-from glow_tf.runtime import paths
 
 TEST_FRACTION = 0.1
 
@@ -48,7 +47,7 @@ def arrays_source(
     """
     if not data_dir:
         raise DataError("dataset=arrays needs a .npz or .npy file: set --data_dir to it.")
-    path = paths.local(data_dir, "--data_dir")
+    path = data_dir
     if not os.path.isfile(path):
         kind = "a folder, not a file" if os.path.isdir(path) else "not a file"
         raise DataError(f"--data_dir={data_dir} is {kind}; set it to a .npz or .npy file.")

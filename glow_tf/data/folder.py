@@ -9,7 +9,6 @@ import unicodedata
 from glow_tf.data import images, picture_files
 from glow_tf.data.indexed import IndexedSource
 from glow_tf.data.source import DataError, check_fraction
-from glow_tf.runtime import paths
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +57,7 @@ def folder_source(
     """
     if not data_dir:
         raise DataError("dataset=folder needs the folder of images: set --data_dir.")
-    root = paths.local(data_dir, "--data_dir")
+    root = data_dir
     if not os.path.isdir(root):
         raise DataError(f"--data_dir={data_dir} is not a folder; set it to a folder of images.")
     size = images.parse_size(image_size)

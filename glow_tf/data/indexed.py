@@ -39,7 +39,7 @@ class IndexedSource(Source):
         return np.asarray(self.labels[split], np.int32)
 
     def identity(self) -> dict[str, Any]:
-        """Also a hash of the names and labels of all images, and of the pixels of some where they have no names."""
+        """Adds a hash of the labels and names of all images, or of the pixels of some where they have no names."""
         digest = hashlib.sha256()
         for split, count in self.sizes.items():
             if split in self.labels:

@@ -22,7 +22,7 @@ class TooLarge(ValueError):
 
 
 class _Pixels:
-    """How many pixels a picture may have, which is also how many are decoded at a time."""
+    """Limits the pixels of a picture, and those that are decoded at the same time."""
 
     def __init__(self, most: int):
         self.most = most
@@ -74,7 +74,7 @@ def formats() -> tuple[str, ...]:
 
 @functools.cache
 def endings() -> frozenset[str]:
-    """How the names of files of these formats end, such as `.png`."""
+    """The file name extensions of these formats, such as `.png`."""
     from PIL import Image
 
     return frozenset(ending for ending, name in Image.registered_extensions().items() if name in formats())
@@ -106,18 +106,18 @@ def opened(file: Any, side: int | None = None) -> Iterator["Image.Image"]:
     except Image.DecompressionBombError as error:
         raise TooLarge(f"{error}; --max_megapixels={_pixels.most / 1e6:g} allows no more") from error
     with image:
-        size = _check(image)
-        if side is not None:
-            # Does nothing to other formats.
-            image.draft(None, (2 * side, 2 * side))
-        with _pixels.taken(min(size, image.width * image.height)):
+        count = _check(image)
+        # None for other formats than JPEG.
+        if side is not None and image.draft(None, (2 * side, 2 * side)):
+            count = image.width * image.height
+        with _pixels.taken(count):
             ImageOps.exif_transpose(image, in_place=True)
             image.load()
             yield image
 
 
 def _check(image: "Image.Image") -> int:
-    """The number of pixels, unless they are too many."""
+    """Returns the number of pixels; raises `TooLarge` if they are too many."""
     width, height = image.size
     if image.format == "ICO":
         # Its directory has room for small numbers alone; the picture in it may be a PNG of any size.

@@ -108,7 +108,7 @@ class Source:
         raise NotImplementedError
 
     def identity(self) -> dict[str, Any]:
-        """What tells this data from other data, wherever it lies; JSON-able."""
+        """JSON-able properties that identify the data set, whatever its location."""
         classes = list(self.class_names) or "no labels"
         return {"data set": self.name, **{f"{split} images": self.sizes[split] for split in SPLITS}, "classes": classes}
 

@@ -1,4 +1,4 @@
-"""What of Gradio can be asked: what the page needs, and nothing that names a file of this machine.
+"""An allow-list of Gradio's routes, and a check of the files that requests name.
 
 Gradio has many more routes than a page uses, some of which read files, fetch addresses or start programs; and wherever
 it takes values, it takes the path of a file for one that was uploaded.
@@ -30,7 +30,7 @@ _MOST_UPLOADED_AT_ONCE = (64 << 20) + (1 << 16)
 
 
 class Gate:
-    """ASGI middleware in front of a page.
+    """ASGI middleware that passes on what the page itself asks of Gradio.
 
     Args:
       app: Gradio's.
@@ -112,7 +112,7 @@ class Gate:
         await self._app(scope, again, send)
 
     def _is_honest(self, body: bytes) -> bool:
-        """Whether files are named only where files belong, and only such as were uploaded."""
+        """Returns whether every file in a request was uploaded, and is the value of a file input."""
         try:
             return self._names_no_other_files(json.loads(body))
         except (ValueError, RecursionError):

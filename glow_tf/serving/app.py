@@ -28,7 +28,6 @@ _LOG = logging.getLogger("glow_tf.serving")
 _FREE_BYTES = 1 << 16
 # All bodies together may have so many times the size of the largest.
 _BODIES = 4
-_MOST_IMAGES = 1024
 # Numbers in a reply: some 60 MB of JSON.
 _MOST_NUMBERS = 1 << 24
 
@@ -101,10 +100,10 @@ def create_app(
 
 
 def most_images(model: Model) -> int:
-    """How many images of a model a request may be about, unless somebody says otherwise."""
+    """The default of `Limits.max_images` for a model: fewer where its images are large."""
     specs = [spec for signature in model.signatures.values() for spec in signature.outputs.values()]
     sizes = [math.prod(size or 1 for size in spec.shape) for spec in specs if spec.shape]
-    return max(1, min(_MOST_IMAGES, _MOST_NUMBERS // max(sizes, default=1)))
+    return max(1, min(Limits.max_images, _MOST_NUMBERS // max(sizes, default=1)))
 
 
 class _Predictor:

@@ -6,6 +6,7 @@ take turns at it, each with so much memory and no more, and nobody waits for the
 
 import contextlib
 import gc
+import pathlib
 import pickle
 import queue
 import subprocess
@@ -151,21 +152,16 @@ def main() -> None:
     gc.disable()
     while True:
         try:
-            name, *arguments = pickle.loads(_read(stdin))
+            call = _read(stdin)
         except EOFError:
             return
-        except MemoryError as error:
-            result = pickle.dumps(error)
-        else:
-            result = _result(name, arguments, signatures)
-        del arguments
-        _write(stdout, result)
-        del result
+        _write(stdout, _result(call, signatures))
         gc.collect()
 
 
-def _result(name: str, arguments: list, signatures: Mapping[str, Signature]) -> bytes:
+def _result(call: bytes, signatures: Mapping[str, Signature]) -> bytes:
     try:
+        name, *arguments = pickle.loads(call)
         if name == "reply":
             return pickle.dumps(rest.reply(*arguments), protocol=5)
         body, most, gzipped = arguments
@@ -199,9 +195,12 @@ def _limit_memory(memory: int) -> None:
         import resource
     except ImportError:
         return
-    # Of what is the process's own; libraries are not counted. macOS sets the limit, and does not keep to it.
+    # Of what is the process's own; libraries are not counted. Linux alone keeps to it.
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    used = 0
+    with contextlib.suppress(FileNotFoundError):
+        # Not the most it ever had, `ru_maxrss`, which begins with that of the process that started it.
+        used = int(pathlib.Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
     limit = memory + used
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)

@@ -168,7 +168,7 @@ class Trainer:
         alone, xla = self._workers.count == 1, self._training.xla
         if alone or xla:
             # Before anything else: TensorFlow's Python is for one thread at a time; and it counts what it traces, and
-            # names by that what it keeps of XLA's work, if told to.
+            # names by that what it keeps of XLA's work, if told to. A call with these changes nothing.
             nothing = self._iterator(0), tf.constant(1), tf.constant(False)
             self._train.get_concrete_function(*nothing)
         with concurrent.futures.ThreadPoolExecutor(1) as executor:
@@ -181,12 +181,8 @@ class Trainer:
             # Not alongside: what XLA compiles it runs at once, and writes every weight back as it was.
             progress.say("XLA compiles the training step.")
             begun = time.monotonic()
-            self._compile()
+            self._train(*nothing)
             progress.say(f"Compiled in {time.monotonic() - begun:.0f} s.")
-
-    def _compile(self) -> None:
-        """Compiles the training step by a call that changes nothing."""
-        self._train(self._iterator(self.step), tf.constant(1), tf.constant(False))
 
     def _prepare(self, progress: Progress) -> None:
         path, damaged = self._checkpoints.restore()
