@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from glow_tf import bijectors, data, latent
     from glow_tf.config import ModelConfig
     from glow_tf.models.flow import Flow
+    from glow_tf.models.keras_layer import keras_layer
     from glow_tf.models.openai_checkpoint import import_openai_checkpoint
     from glow_tf.models.presets import glow, nice, real_nvp
     from glow_tf.models.storage import load, save
@@ -20,6 +21,7 @@ __all__ = [
     "data",
     "glow",
     "import_openai_checkpoint",
+    "keras_layer",
     "latent",
     "load",
     "nice",
@@ -34,6 +36,7 @@ _MODULES = {
     "ModelConfig": "glow_tf.config",
     "glow": "glow_tf.models.presets",
     "import_openai_checkpoint": "glow_tf.models.openai_checkpoint",
+    "keras_layer": "glow_tf.models.keras_layer",
     "load": "glow_tf.models.storage",
     "nice": "glow_tf.models.presets",
     "real_nvp": "glow_tf.models.presets",

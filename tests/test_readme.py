@@ -16,14 +16,18 @@ README = pathlib.Path(__file__).parents[1] / "README.md"
 
 def test_the_python_examples_run_and_give_the_shapes_they_state(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    first, reuse = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    first, in_keras, reuse = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     names = {}
     exec(compile(first, str(README), "exec"), names)
     stated = re.findall(r"^(\w+) = .*# \[([\d, ]+)\]", first, re.MULTILINE)
     assert len(stated) >= 5
     for name, shape in stated:
         assert names[name].shape == [int(n) for n in shape.split(",")], name
-    # What the second one takes for granted.
+    # What the others take for granted.
+    small = glow_tf.Flow(glow_tf.glow((4, 4, 3), K=1, L=1, width=4))
+    photos = np.random.default_rng(0).integers(0, 256, [64, 4, 4, 3], np.uint8)
+    exec(compile(in_keras, str(README), "exec"), {"glow_tf": glow_tf, "flow": small, "photos": photos})
+    assert small.initialized.numpy() and (tmp_path / "model.keras").is_file()
     export_saved_model(names["flow"], tmp_path / "models" / "glow" / "1")
     (tmp_path / "anna.png").write_bytes(tf.io.encode_png(names["images"][0]).numpy())
     exec(compile(reuse, str(README), "exec"), names)

@@ -35,8 +35,8 @@ class ActNorm(base.Bijector):
         validate_args: bool = False,
         name: str = "actnorm",
     ):
-        self._bias = tf.convert_to_tensor(bias)
-        self._log_scale = tf.convert_to_tensor(log_scale)
+        self._bias = base.reference(bias)
+        self._log_scale = base.reference(log_scale)
         if self._bias.shape.rank != 1 or not self._bias.shape.is_compatible_with(self._log_scale.shape):
             raise ValueError(
                 "bias and log_scale must both have shape [C]; "
@@ -50,12 +50,12 @@ class ActNorm(base.Bijector):
         return cls(*normalizer(x), event_ndims=x.shape.rank - 1, **kwargs)
 
     def forward_and_log_det(self, x):
-        log_det = positions_log_det(self._log_scale, x)
-        return (x + self._bias) * tf.exp(self._log_scale), log_det
+        log_scale = tf.convert_to_tensor(self._log_scale)
+        return (x + self._bias) * tf.exp(log_scale), positions_log_det(log_scale, x)
 
     def inverse_and_log_det(self, y):
-        log_det = positions_log_det(-self._log_scale, y)
-        return y * tf.exp(-self._log_scale) - self._bias, log_det
+        log_scale = tf.convert_to_tensor(self._log_scale)
+        return y * tf.exp(-log_scale) - self._bias, positions_log_det(-log_scale, y)
 
 
 def positions_log_det(log_scale: tf.Tensor, x: tf.Tensor) -> tf.Tensor:

@@ -4,6 +4,9 @@ A layer states each direction once, as `forward_and_log_det` and `inverse_and_lo
 the methods of `tfp.bijectors.Bijector` from the two, and the gradient that needs the output alone.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -22,12 +25,17 @@ class Bijector(tfb.Bijector):
       forward_and_log_det(x: [B, *event])  ->  y: [B, *event'], log|det dy/dx|: [B]
       inverse_and_log_det(y: [B, *event']) ->  x: [B, *event],  log|det dx/dy|: [B]
 
-    Called as `forward`, `inverse`, `forward_log_det_jacobian` and so on, it takes any batch shape, as TFP has it.
+    Called as `forward`, `inverse`, `forward_log_det_jacobian` and so on, it takes any batch shape, as TFP has it, and
+    broadcasts it against its own (`_batch_shape`), where it has one.
+
+    Parameters may be variables, which each evaluation reads anew. What such a bijector has returned TFP does not
+    remember, as it does of others: a result would outlive the values it was made of.
 
     Args:
       event_ndims: rank of an event on the side of `x`.
       inverse_event_ndims: rank of an event on the side of `y`; the same unless given.
       validate_args: whether results are checked to be finite, at the cost of reading them.
+      parameters: the arguments of the constructor, from which TFP makes copies and slices; where it has a batch shape.
       name: name of the ops.
     """
 
@@ -41,14 +49,33 @@ class Bijector(tfb.Bijector):
         event_ndims: int,
         inverse_event_ndims: int | None = None,
         validate_args: bool = False,
+        parameters: dict[str, Any] | None = None,
         name: str | None = None,
     ):
         super().__init__(
             forward_min_event_ndims=event_ndims,
             inverse_min_event_ndims=event_ndims if inverse_event_ndims is None else inverse_event_ndims,
             validate_args=validate_args,
+            parameters=parameters,
             name=name,
         )
+
+    @classmethod
+    def _parameter_properties(cls, dtype):
+        # No parameter has a batch shape, but where a subclass says so.
+        return {}
+
+    def forward(self, x, name="forward", **kwargs):
+        return super().forward(self._unremembered(x), name=name, **kwargs)
+
+    def inverse(self, y, name="inverse", **kwargs):
+        return super().inverse(self._unremembered(y), name=name, **kwargs)
+
+    def forward_log_det_jacobian(self, x, event_ndims=None, name="forward_log_det_jacobian", **kwargs):
+        return super().forward_log_det_jacobian(self._unremembered(x), event_ndims, name=name, **kwargs)
+
+    def inverse_log_det_jacobian(self, y, event_ndims=None, name="inverse_log_det_jacobian", **kwargs):
+        return super().inverse_log_det_jacobian(self._unremembered(y), event_ndims, name=name, **kwargs)
 
     def forward_and_log_det(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """`y`: [B, *event'] and log|det dy/dx|: [B], in nats, for `x`: [B, *event]."""
@@ -80,21 +107,26 @@ class Bijector(tfb.Bijector):
         return x, dx, dsources
 
     def _augmented_forward(self, x):
-        y, log_det = self._on_one_batch_axis(self.forward_and_log_det, x, self.forward_min_event_ndims)
+        y, log_det = self._on_one_batch_axis("forward_and_log_det", x, self.forward_min_event_ndims)
         return y, {"fldj": log_det, "ildj": -log_det}
 
     def _augmented_inverse(self, y):
-        x, log_det = self._on_one_batch_axis(self.inverse_and_log_det, y, self.inverse_min_event_ndims)
+        x, log_det = self._on_one_batch_axis("inverse_and_log_det", y, self.inverse_min_event_ndims)
         return x, {"fldj": -log_det, "ildj": log_det}
+
+    def _unremembered(self, x):
+        return tf.identity(x) if self.variables else x
 
     def _on_one_batch_axis(self, direction, x, event_ndims):
         if x.shape.rank is None or x.shape.rank < event_ndims:
             raise ValueError(f"{self.name} needs at least {event_ndims} dimensions; it gets shape {x.shape}.")
-        if x.shape.rank == event_ndims + 1:
-            y, log_det = direction(x)
+        x = self._broadcast(x, event_ndims)
+        static, batch = x.shape[: x.shape.rank - event_ndims], tf.shape(x)[: x.shape.rank - event_ndims]
+        evaluate = getattr(self._with_flat_batch(static, batch), direction)
+        if static.rank == 1:
+            y, log_det = evaluate(x)
         else:
-            static, batch = x.shape[: x.shape.rank - event_ndims], tf.shape(x)[: x.shape.rank - event_ndims]
-            y, log_det = direction(tf.reshape(x, tf.concat([[-1], tf.shape(x)[len(static) :]], 0)))
+            y, log_det = evaluate(tf.reshape(x, tf.concat([[-1], tf.shape(x)[len(static) :]], 0)))
             event = y.shape[1:]
             y = tf.ensure_shape(tf.reshape(y, tf.concat([batch, tf.shape(y)[1:]], 0)), static + event)
             log_det = tf.ensure_shape(tf.reshape(log_det, batch), static)
@@ -102,6 +134,29 @@ class Bijector(tfb.Bijector):
             y = tf.debugging.check_numerics(y, f"{self.name} is not finite")
             log_det = tf.debugging.check_numerics(log_det, f"the log-det of {self.name} is not finite")
         return y, log_det
+
+    def _with_flat_batch(self, static, batch):
+        """This bijector for examples of a batch shape, to which its own broadcasts, in one axis."""
+        return self
+
+    def _broadcast(self, x, event_ndims):
+        """`x`: [*batch, *event], broadcast against the bijector's own batch shape."""
+        own = self.experimental_batch_shape()
+        batch, event = x.shape[: x.shape.rank - event_ndims], x.shape[x.shape.rank - event_ndims :]
+        if own.rank == 0:
+            return x
+        try:
+            static = tf.broadcast_static_shape(batch, own)
+        except ValueError as error:
+            raise ValueError(
+                f"{self.name} has batch shape {own}, against which {batch}, that of a tensor of shape {x.shape}, does "
+                "not broadcast."
+            ) from error
+        if static.is_fully_defined() and static == batch:
+            return x
+        ndims = batch.rank
+        shape = tf.broadcast_dynamic_shape(tf.shape(x)[:ndims], self.experimental_batch_shape_tensor())
+        return tf.ensure_shape(tf.broadcast_to(x, tf.concat([shape, tf.shape(x)[ndims:]], 0)), static + event)
 
     def _forward(self, x):
         return self._augmented_forward(x)[0]
@@ -165,6 +220,35 @@ class Adapter(Bijector):
 
     def _inverse_event_shape_tensor(self, shape):
         return self._bijector.inverse_event_shape_tensor(shape)
+
+
+def reference(parameter: Any) -> Any:
+    """`parameter` as a tensor, but what can change, a variable or a deferred tensor, as it is, for a later reading."""
+    return parameter if _can_change(parameter) else tf.convert_to_tensor(parameter)
+
+
+class Derived(tf.Module):
+    """A function of parameters: computed once of tensors, and at each call where one of them can change.
+
+    Args:
+      function: of as many tensors as there are parameters.
+      *parameters: tensors, variables or deferred tensors.
+    """
+
+    def __init__(self, function: Callable, *parameters: Any):
+        super().__init__(name="derived")
+        self._function = function
+        self._parameters = [reference(parameter) for parameter in parameters]
+        self._constant = None if any(map(_can_change, self._parameters)) else function(*self._parameters)
+
+    def __call__(self) -> Any:
+        if self._constant is not None:
+            return self._constant
+        return self._function(*map(tf.convert_to_tensor, self._parameters))
+
+
+def _can_change(parameter: Any) -> bool:
+    return isinstance(parameter, tf.Variable | tfp.util.DeferredTensor)
 
 
 def broadcast_log_det(log_det: tf.Tensor, x: tf.Tensor) -> tf.Tensor:

@@ -37,10 +37,9 @@ class InvertibleConv1x1(base.Bijector):
         validate_args: bool = False,
         name: str = "invertible_conv1x1",
     ):
-        self._weight = tf.convert_to_tensor(weight)
-        self._inverse_weight = tf.convert_to_tensor(inverse_weight)
-        self._log_abs_det = tf.convert_to_tensor(log_abs_det)
-        shape = self._weight.shape
+        weight = base.reference(weight)
+        self._matrices = base.Derived(lambda *matrices: matrices, weight, inverse_weight, log_abs_det)
+        shape = weight.shape
         if shape.rank != 2 or shape[0] != shape[1]:
             raise ValueError(f"weight must have shape [C, C]; it has {shape}.")
         super().__init__(event_ndims=event_ndims, validate_args=validate_args, name=name)
@@ -48,19 +47,27 @@ class InvertibleConv1x1(base.Bijector):
     @classmethod
     def from_plu(cls, permutation, sign, lower, upper, log_diagonal, **kwargs) -> "InvertibleConv1x1":
         """The convolution whose weight is in PLU form; for the arguments see `plu_matrices`."""
-        return cls(*plu_matrices(permutation, sign, lower, upper, log_diagonal), **kwargs)
+        return cls._derived(plu_matrices, permutation, sign, lower, upper, log_diagonal, **kwargs)
 
     @classmethod
     def from_dense(cls, weight, **kwargs) -> "InvertibleConv1x1":
         """The convolution with the invertible matrix `weight`: [C, C]."""
-        return cls(*dense_matrices(weight), **kwargs)
+        return cls._derived(dense_matrices, weight, **kwargs)
+
+    @classmethod
+    def _derived(cls, matrices, *parameters, **kwargs):
+        made = base.Derived(matrices, *parameters)
+        bijector = cls(*made(), **kwargs)
+        bijector._matrices = made
+        return bijector
 
     def forward_and_log_det(self, x):
-        return mix_channels(x, self._weight), base.broadcast_log_det(base.positions(x) * self._log_abs_det, x)
+        weight, _, log_abs_det = self._matrices()
+        return mix_channels(x, weight), base.broadcast_log_det(base.positions(x) * log_abs_det, x)
 
     def inverse_and_log_det(self, y):
-        x = mix_channels(y, self._inverse_weight)
-        return x, base.broadcast_log_det(-base.positions(y) * self._log_abs_det, y)
+        _, inverse_weight, log_abs_det = self._matrices()
+        return mix_channels(y, inverse_weight), base.broadcast_log_det(-base.positions(y) * log_abs_det, y)
 
 
 def mix_channels(x: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:

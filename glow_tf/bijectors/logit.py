@@ -31,13 +31,21 @@ class Logit(base.Bijector):
         super().__init__(event_ndims=event_ndims, validate_args=validate_args, name=name)
 
     def forward_and_log_det(self, x):
-        p = self._alpha + (1 - 2 * self._alpha) * (x + 0.5)
+        p = self._probability(x)
         y = tf.math.log(p) - tf.math.log1p(-p)
         return y, -self._inverse_log_det(y)
+
+    def in_domain(self, x: tf.Tensor) -> tf.Tensor:
+        """Whether 0 < p < 1 at every pixel of `x`: [..., *event], so that y is finite: [...] bool; true of NaN."""
+        p = self._probability(x)
+        return ~tf.reduce_any((p <= 0) | (p >= 1), axis=list(range(-self.forward_min_event_ndims, 0)))
 
     def inverse_and_log_det(self, y):
         x = (tf.sigmoid(y) - self._alpha) / (1 - 2 * self._alpha) - 0.5
         return x, self._inverse_log_det(y)
+
+    def _probability(self, x):
+        return self._alpha + (1 - 2 * self._alpha) * (x + 0.5)
 
     def _inverse_log_det(self, y):
         log_slope = tf.math.log_sigmoid(y) + tf.math.log_sigmoid(-y) - math.log(1 - 2 * self._alpha)

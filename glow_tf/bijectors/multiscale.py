@@ -1,5 +1,6 @@
 """The multi-scale flow from images to flat latents."""
 
+import functools
 import math
 
 import tensorflow as tf
@@ -84,6 +85,14 @@ class MultiScale(base.Bijector):
             x, log_det = layer.inverse_and_log_det(x)
             log_dets.append(log_det)
         return x, base.sum_log_dets(log_dets, x)
+
+    def _batch_shape(self, x_event_ndims):
+        shapes = [layer.experimental_batch_shape() for layer in self._layers]
+        return functools.reduce(tf.broadcast_static_shape, shapes, tf.TensorShape([]))
+
+    def _batch_shape_tensor(self, x_event_ndims):
+        shapes = [layer.experimental_batch_shape_tensor() for layer in self._layers]
+        return functools.reduce(tf.broadcast_dynamic_shape, shapes, tf.zeros([0], tf.int32))
 
     def _forward_event_shape(self, shape):
         return shape[: shape.rank - len(self._shapes[0])].concatenate([math.prod(self._shapes[0])])

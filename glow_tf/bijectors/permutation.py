@@ -28,9 +28,8 @@ class Permutation(base.Bijector):
         static = tf.get_static_value(indices)
         if static is not None and sorted(np.ravel(static).tolist()) != list(range(np.size(static))):
             raise ValueError(f"indices={static!r} is not a permutation of 0 .. {np.size(static) - 1}.")
-        self._indices = tf.convert_to_tensor(indices)
         # Sorted and not by `tf.math.invert_permutation`, which a GPU leaves to the host.
-        self._inverse_indices = tf.argsort(self._indices)
+        self._both = base.Derived(lambda indices: (indices, tf.argsort(indices)), indices)
         super().__init__(event_ndims=event_ndims, validate_args=validate_args, name=name)
 
     @classmethod
@@ -44,10 +43,12 @@ class Permutation(base.Bijector):
         return cls(np.random.default_rng(seed).permutation(channels), **kwargs)
 
     def forward_and_log_det(self, x):
-        return _gather_channels(x, self._indices, self._inverse_indices), tf.zeros(tf.shape(x)[:1], x.dtype)
+        indices, inverse_indices = self._both()
+        return _gather_channels(x, indices, inverse_indices), tf.zeros(tf.shape(x)[:1], x.dtype)
 
     def inverse_and_log_det(self, y):
-        return _gather_channels(y, self._inverse_indices, self._indices), tf.zeros(tf.shape(y)[:1], y.dtype)
+        indices, inverse_indices = self._both()
+        return _gather_channels(y, inverse_indices, indices), tf.zeros(tf.shape(y)[:1], y.dtype)
 
 
 def _gather_channels(x: tf.Tensor, indices: tf.Tensor, inverse_indices: tf.Tensor) -> tf.Tensor:

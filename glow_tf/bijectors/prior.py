@@ -14,7 +14,7 @@ class DiagonalPrior(base.Bijector):
       inverse log-det:  sum(log_stddev)
 
     Args:
-      mean: [n, H, W, C]; n is 1, or the number of labels, which then is the last axis of the batch shape.
+      mean: [n, H, W, C]; the batch shape is [n], or [] where n is 1.
       log_stddev: like `mean`.
 
     Kingma & Dhariwal 2018, section 5 and the official code.
@@ -23,8 +23,8 @@ class DiagonalPrior(base.Bijector):
     def __init__(
         self, mean: tf.Tensor, log_stddev: tf.Tensor, *, validate_args: bool = False, name: str = "diagonal_prior"
     ):
-        self._mean = tf.convert_to_tensor(mean)
-        self._log_stddev = tf.convert_to_tensor(log_stddev)
+        self._mean = base.reference(mean)
+        self._log_stddev = base.reference(log_stddev)
         if not self._mean.shape.is_compatible_with(self._log_stddev.shape):
             raise ValueError(
                 f"mean and log_stddev must have one shape; they have {self._mean.shape} and {self._log_stddev.shape}."
@@ -39,13 +39,23 @@ class DiagonalPrior(base.Bijector):
         mean, log_stddev = self._for_batch(y)
         return y * tf.exp(log_stddev) + mean, self._log_det(log_stddev, y)
 
+    def _batch_shape(self, x_event_ndims):
+        count = self._mean.shape[0]
+        return tf.TensorShape([] if count == 1 or x_event_ndims > self.forward_min_event_ndims else [count])
+
+    def _batch_shape_tensor(self, x_event_ndims):
+        ndims = self._batch_shape(x_event_ndims).rank
+        return tf.shape(self._mean)[:ndims]
+
     def _for_batch(self, x):
-        if self._mean.shape[0] == 1:
-            return self._mean, self._log_stddev
-        # A sample shape in front of the batch of labels has been folded into one axis, whose last part are the labels.
-        labels = tf.maximum(tf.shape(self._mean)[0], 1)
-        repeats = tf.concat([[tf.shape(x)[0] // labels], tf.ones([x.shape.rank - 1], tf.int32)], 0)
-        return tf.tile(self._mean, repeats), tf.tile(self._log_stddev, repeats)
+        mean, log_stddev = tf.convert_to_tensor(self._mean), tf.convert_to_tensor(self._log_stddev)
+        count = mean.shape[0]
+        if count == 1 or (count is not None and count == x.shape[0]):
+            return mean, log_stddev
+        # A sample shape in front of the batch shape has been folded into one axis, whose last part is the latter.
+        repeats = tf.shape(x)[0] // tf.maximum(tf.shape(mean)[0], 1)
+        multiples = tf.concat([[repeats], tf.ones([x.shape.rank - 1], tf.int32)], 0)
+        return tf.tile(mean, multiples), tf.tile(log_stddev, multiples)
 
     def _log_det(self, log_stddev, x):
         return tf.broadcast_to(base.sum_event(log_stddev), tf.shape(x)[:1])

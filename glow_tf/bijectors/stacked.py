@@ -43,6 +43,7 @@ class Stack(base.Bijector):
     ):
         if gradient not in ("reversible", "stored", "none"):
             raise ValueError(f"gradient={gradient!r} is not 'reversible', 'stored' or 'none'.")
+        tensors, constants = tf.nest.map_structure(base.reference, (tensors, constants))
         flat = tf.nest.flatten((tensors, constants))
         wrong = {str(t.shape) for t in flat if t.shape.rank is None or t.shape.rank < 1 or t.shape[0] != depth}
         if wrong:
@@ -58,14 +59,15 @@ class Stack(base.Bijector):
         steps = range(self._depth)
         if self._gradient != "reversible":
             return self._scan("forward_and_log_det", steps, x, self._own_reader())
-        flat = tf.nest.flatten(self._tensors)
+        flat, constants = _read(self._tensors), _read(self._constants)
         shapes = [t.shape for t in flat]
 
         @tf.custom_gradient
         def forward(x, *flat):
             flat = [tf.ensure_shape(t, shape) for t, shape in zip(flat, shapes, strict=True)]
-            y, log_det = self._scan("forward_and_log_det", steps, x, self._reader(flat))
-            return (y, log_det), lambda dy, dlog_det: self._walk_back(y, dy, dlog_det, flat)
+            read = _slices(flat, constants)
+            y, log_det = self._scan("forward_and_log_det", steps, x, read)
+            return (y, log_det), lambda dy, dlog_det: self._walk_back(y, dy, dlog_det, flat, read)
 
         return forward(x, *(_without_static_shape(t) for t in flat))
 
@@ -75,20 +77,15 @@ class Stack(base.Bijector):
 
     def _own_reader(self):
         if self._gradient == "none":
-            return self._reader(tf.nest.flatten(self._tensors))
+            return _slices(_read(self._tensors), _read(self._constants))
         return self._differentiable_reader()
-
-    def _reader(self, flat):
-        """Reads slice k of `flat` and of the constants, each in the order of its nest."""
-        constants = tf.nest.flatten(self._constants)
-        return lambda k: ([tf.gather(t, k) for t in flat], [tf.gather(t, k) for t in constants])
 
     def _differentiable_reader(self):
         # The gradient of reading a TensorArray touches one slice; that of slicing would add up K whole stacks.
         tensors, constants = (
             [
                 tf.TensorArray(t.dtype, size=self._depth, element_shape=t.shape[1:], clear_after_read=False).unstack(t)
-                for t in tf.nest.flatten(nest)
+                for t in _read(nest)
             ]
             for nest in (self._tensors, self._constants)
         )
@@ -110,9 +107,9 @@ class Stack(base.Bijector):
         _, y, total = self._loop(body, (0, flatten(x), total))
         return unflatten(y), total
 
-    def _walk_back(self, y, dy, dlog_det, flat):
+    def _walk_back(self, y, dy, dlog_det, flat, read):
+        _check_forward_mode()
         grads = tuple(tf.TensorArray(t.dtype, size=self._depth, element_shape=t.shape[1:]) for t in flat)
-        read = self._reader(flat)
         flatten, unflatten = _flattening(y)
 
         def body(k, y, dy, grads):
@@ -130,6 +127,31 @@ class Stack(base.Bijector):
     def _loop(self, body, carried):
         # The number of iterations alone ends it: XLA then knows it, and need not ask the GPU after each one.
         return tf.while_loop(lambda *_: True, body, carried, maximum_iterations=self._depth, parallel_iterations=1)
+
+
+def _read(nest: Any) -> list[tf.Tensor]:
+    """The leaves of a nest, variables as what they hold now."""
+    return [tf.convert_to_tensor(leaf) for leaf in tf.nest.flatten(nest)]
+
+
+def _slices(tensors: list[tf.Tensor], constants: list[tf.Tensor]) -> Callable[[tf.Tensor], tuple[list, list]]:
+    """A function that reads slice k of each."""
+    return lambda k: ([tf.gather(t, k) for t in tensors], [tf.gather(t, k) for t in constants])
+
+
+def _check_forward_mode() -> None:
+    """Raises where TensorFlow differentiates in forward mode, eagerly: it then records nothing of a custom gradient."""
+    if not tf.executing_eagerly():
+        return
+    one = tf.ones([])
+    with tf.GradientTape() as tape:
+        tape.watch(one)
+        same = tf.identity(one)
+    if tape.gradient(same, one) is None:
+        raise NotImplementedError(
+            "Forward-mode differentiation of a stack with gradient='reversible' works in a tf.function: "
+            "differentiate tf.function(f)(x) in place of f(x), or choose gradient='stored'."
+        )
 
 
 def _flattening(x: tf.Tensor) -> tuple[Callable[[tf.Tensor], tf.Tensor], Callable[[tf.Tensor], tf.Tensor]]:

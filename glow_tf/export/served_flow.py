@@ -8,7 +8,7 @@ from glow_tf.bijectors import base
 from glow_tf.export import pictures
 from glow_tf.export.endpoints import Tensors, endpoint, of_any_shape, require
 from glow_tf.latent.attributes import Directions
-from glow_tf.models import quantization
+from glow_tf.models import checks, quantization
 from glow_tf.models.flow import Flow
 from glow_tf.models.inverses import InverseCache
 from glow_tf.runtime import devices
@@ -154,7 +154,7 @@ class ServedFlow(tf.train.Checkpoint):
         return {"latents": latents, "log_det": log_det, "levels": levels}
 
     def _inverse_pass(self, latents, labels=None):
-        return devices.portable(lambda: self.flow.decode(latents, labels, self.inverses()))
+        return devices.portable(lambda: self.flow.decode_and_check(latents, labels, self.inverses()))
 
     def _call(self, inputs):
         (output,) = self.encode(**inputs if self.flow.config.conditional else {"images": inputs}).values()
@@ -181,34 +181,41 @@ class ServedFlow(tf.train.Checkpoint):
         return {f"level_{number}": level for number, level in enumerate(levels, 1)}
 
     def _decode(self, latents, labels=None):
-        return {"images": self._inverse(latents, *self._labels(labels, tf.shape(latents)[0]))}
+        return self._images(latents, self._labels(labels, tf.shape(latents)[0]))
+
+    def _images(self, latents, of_labels):
+        images, finite = self._inverse(latents, *of_labels)
+        message = f"{checks.NOT_FINITE} Images, and those that are not finite numbers:"
+        not_finite = tf.math.count_nonzero(~finite, dtype=tf.int32)
+        with tf.control_dependencies([require(not_finite == 0, message, tf.size(finite), not_finite)]):
+            return {"images": tf.identity(images)}
 
     def _reconstruct(self, images, labels=None):
         return self._decode(self._encode(images, labels)["latents"], labels)
 
     def _sample(self, num, temperature, seed, labels=None):
         flow = self.flow
-        checks = [
-            require(num >= 1, "num must be at least 1; it is", num),
-            require(temperature >= 0, "temperature must not be negative; it is", temperature),
+        right = (temperature >= 0) & tf.math.is_finite(temperature)
+        required = [
+            require(num >= 0, "num must not be negative; it is", num),
+            require(right, "temperature must not be negative, and finite; it is", temperature),
         ]
-        with tf.control_dependencies(checks):
+        with tf.control_dependencies(required):
             num = tf.identity(num)
         if labels is not None:
             labels = tf.cond(tf.size(labels) > 0, lambda: labels, lambda: tf.range(num) % flow.config.num_classes)
         of_labels = self._labels(labels, num)
         latents = flow.sample_latents(num, temperature, *(of_labels or [None]), seed=tf.stack([0, seed]))
-        latents = tf.ensure_shape(latents, [None, flow.config.dimensions])
-        return {"images": self._inverse(latents, *of_labels)}
+        return self._images(tf.ensure_shape(latents, [None, flow.config.dimensions]), of_labels)
 
     def _interpolate(self, start, end, steps, labels=None, end_labels=None):
         config = self.flow.config
         same = tf.shape(start)[0] == tf.shape(end)[0]
-        checks = [
+        required = [
             require(steps >= 1, "steps must be at least 1; it is", steps),
             require(same, "start and end must be as many images; there are", tf.shape(start)[0], tf.shape(end)[0]),
         ]
-        with tf.control_dependencies(checks):
+        with tf.control_dependencies(required):
             fractions = tf.cast(tf.range(steps + 1), self.flow.dtype) / tf.cast(steps, self.flow.dtype)
         a = self._encode(start, labels)["latents"][:, tf.newaxis]
         b = self._encode(end, end_labels)["latents"][:, tf.newaxis]
@@ -222,7 +229,7 @@ class ServedFlow(tf.train.Checkpoint):
 
     def _manipulate(self, images, direction, scale, labels=None):
         count = tf.shape(images)[0]
-        checks = [
+        required = [
             require(
                 (tf.shape(value)[0] == 1) | (tf.shape(value)[0] == count),
                 f"{name} must have one row, or one for each image; rows and images are",
@@ -231,7 +238,7 @@ class ServedFlow(tf.train.Checkpoint):
             )
             for name, value in (("direction", direction), ("scale", scale))
         ]
-        with tf.control_dependencies(checks):
+        with tf.control_dependencies(required):
             moves = tf.identity(scale)[:, tf.newaxis] * tf.identity(direction)
         return self._decode(self._encode(images, labels)["latents"] + moves, labels)
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from glow_tf.config import ModelConfig
-from glow_tf.models.checks import check_labels
+from glow_tf.models.checks import check_finite, check_labels
 from glow_tf.models.flow import Flow
 from glow_tf.models.inverses import InverseCache
 from glow_tf.models.parts import in_parts
@@ -40,34 +40,40 @@ class Codec:
 
     def encode(self, images: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
         """Latents [N, D] float32 of images [N, H, W, C] uint8; with `labels` [N] for a conditional model."""
-        return self._in_batches(self._encode, images, labels)
+        (latents,) = self._in_batches(self._encode, images, labels)
+        return latents
 
     def decode(self, z: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
-        """Images [N, H, W, C] uint8 of latents [N, D]; with `labels` [N] for a conditional model."""
-        return self._in_batches(self._decode, np.asarray(z, self.flow.dtype.as_numpy_dtype), labels)
+        """Images [N, H, W, C] uint8 of latents [N, D]; with `labels` [N] for a conditional model.
+
+        Raises:
+          ValueError: if an image is not finite, as with latents that are not, or are far too large.
+        """
+        images, finite = self._in_batches(self._decode, np.asarray(z, self.flow.dtype.as_numpy_dtype), labels)
+        check_finite(finite)
+        return images
 
     def _encode_batch(self, images, labels):
-        return in_parts(self.flow.encode, images, labels, xla=self.flow.xla)
+        return in_parts(lambda *batch: (self.flow.encode(*batch),), images, labels, xla=self.flow.xla)
 
     def _decode_batch(self, z, labels):
-        return in_parts(functools.partial(self.flow.decode, inverses=self._inverses()), z, labels, xla=self.flow.xla)
+        decode = functools.partial(self.flow.decode_and_check, inverses=self._inverses())
+        return in_parts(decode, z, labels, xla=self.flow.xla)
 
-    def _in_batches(self, function: Callable, values: np.ndarray, labels: np.ndarray | None) -> np.ndarray:
+    def _in_batches(self, function: Callable, values: np.ndarray, labels: np.ndarray | None) -> list[np.ndarray]:
         values, count = np.asarray(values), len(values)
-        if not count:
-            raise ValueError("There is nothing to encode or decode.")
         if labels is not None and len(labels) != count:
             raise ValueError(f"{count} images or latents need as many labels; there are {len(labels)}.")
         if self.flow.config.conditional:
             check_labels(self.flow.config, labels)
         # Every batch has one size, so that the function is traced once; what is too much is cut off.
-        size = min(self.batch_size, 2 ** math.ceil(math.log2(count)))
+        size = min(self.batch_size, 2 ** math.ceil(math.log2(max(count, 1))))
         done = []
-        for start in range(0, count, size):
-            rows = np.minimum(np.arange(start, start + size), count - 1)
+        for start in range(0, max(count, 1), size):
+            rows = np.minimum(np.arange(start, start + size), count - 1) if count else np.zeros([0], int)
             of_rows = None if labels is None else tf.constant(np.asarray(labels)[rows], tf.int32)
-            done.append(function(tf.constant(values[rows]), of_rows).numpy())
-        return np.concatenate(done)[:count]
+            done.append([results.numpy() for results in function(tf.constant(values[rows]), of_rows)])
+        return [np.concatenate(results)[:count] for results in zip(*done, strict=True)]
 
 
 def draw_latents(flow: Flow, count: int, *, seed: int = 0) -> np.ndarray:

@@ -1,15 +1,18 @@
 """Samples in batches, for more images than fit at once."""
 
 import functools
+import logging
 
 import numpy as np
 import tensorflow as tf
 
-from glow_tf.models.checks import check_labels
+from glow_tf.models.checks import NOT_FINITE, check_labels
 from glow_tf.models.flow import Flow
 from glow_tf.models.inverses import InverseCache
 from glow_tf.models.parts import in_parts
 from glow_tf.models.seeds import stateless_seed
+
+_log = logging.getLogger(__name__)
 
 
 class Sampler:
@@ -57,9 +60,13 @@ class Sampler:
                 labels = tf.constant(np.resize(self._labels[start:], self._batch_size))
             seed = stateless_seed(self._seed) + [start, 0]
             temperature = tf.constant(self._temperature, self._flow.dtype)
-            batches.append(self._draw(temperature, labels, seed).numpy())
-        return np.concatenate(batches)[: self._count]
+            batches.append([values.numpy() for values in self._draw(temperature, labels, seed)])
+        images, finite = (np.concatenate(parts)[: self._count] for parts in zip(*batches, strict=True))
+        if not finite.all():
+            _log.warning("%d of %d samples are not finite numbers. %s", np.sum(~finite), self._count, NOT_FINITE)
+        return images
 
     def _sample(self, temperature, labels, seed):
         z = self._flow.sample_latents(self._batch_size, temperature, labels, seed)
-        return in_parts(functools.partial(self._flow.decode, inverses=self._inverses()), z, labels, xla=self._flow.xla)
+        decode = functools.partial(self._flow.decode_and_check, inverses=self._inverses())
+        return in_parts(decode, z, labels, xla=self._flow.xla)

@@ -1,8 +1,13 @@
 """Checks of images and labels, made before anything is computed."""
 
+import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 from glow_tf.config import ModelConfig
+
+# What leads to images that are not finite, and the way out.
+NOT_FINITE = "Latents must be finite, and not far larger than those of the model: lower the temperature or the factor."
 
 
 def check_images(config: ModelConfig, images: tf.Tensor) -> tf.Tensor:
@@ -18,10 +23,11 @@ def check_images(config: ModelConfig, images: tf.Tensor) -> tf.Tensor:
             f"Images must be uint8 with values from 0 to 255; these are {images.dtype.name}. For preprocessed "
             "floats use distribution().log_prob(x) and bijector().forward(x)."
         )
-    if images.shape.rank != len(shape) + 1 or not images.shape[1:].is_compatible_with(shape):
+    if not images.shape.is_compatible_with([None, *shape]):
         expected = ", ".join(str(n) for n in ("B", *shape))
-        raise ValueError(f"Images must have shape [{expected}]; these have {images.shape}.")
-    return images
+        single = " For one image, add a leading axis: image[None]." if images.shape.is_compatible_with(shape) else ""
+        raise ValueError(f"Images must have shape [{expected}]; these have {images.shape}.{single}")
+    return tf.ensure_shape(images, [None, *shape])
 
 
 def check_label_count(config: ModelConfig, labels: tf.Tensor | None, n: int | tf.Tensor) -> tf.Tensor | None:
@@ -43,7 +49,7 @@ def check_label_count(config: ModelConfig, labels: tf.Tensor | None, n: int | tf
 
 
 def check_labels(config: ModelConfig, labels: tf.Tensor | None) -> tf.Tensor | None:
-    """Labels as int32 [n]; None for a model that is not conditional.
+    """Labels as int32, of the shape that they have; None for a model that is not conditional.
 
     Raises:
       ValueError: if they are missing, out of range, or given to a model that knows none. What XLA compiles cannot find
@@ -55,7 +61,7 @@ def check_labels(config: ModelConfig, labels: tf.Tensor | None) -> tf.Tensor | N
         return None
     if labels is None:
         raise ValueError(f"This model is conditional: labels in 0 .. {config.num_classes - 1} are needed.")
-    labels = tf.reshape(tf.cast(labels, tf.int32), [-1])
+    labels = tf.cast(labels, tf.int32)
     in_range = (labels >= 0) & (labels < config.num_classes)
     message = f"Labels must lie in 0 .. {config.num_classes - 1}"
     if tf.executing_eagerly() and not bool(tf.reduce_all(in_range)):
@@ -64,3 +70,52 @@ def check_labels(config: ModelConfig, labels: tf.Tensor | None) -> tf.Tensor | N
         with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(in_range), [message + ":", labels])]):
             labels = tf.identity(labels)
     return labels
+
+
+def check_temperature(
+    temperature: float | tf.Tensor, dtype: tf.DType, n: int | tf.Tensor | None = None
+) -> tf.Tensor | tfp.util.DeferredTensor:
+    """The temperature as a tensor of `dtype`; a variable as it is, to be read later.
+
+    Args:
+      temperature: the factor on the latents' standard deviation.
+      dtype: of the flow.
+      n: number of samples, where there is to be one temperature for all, or one for each.
+
+    Raises:
+      ValueError: if one is negative or not finite, or there is another number of them.
+    """
+    if isinstance(temperature, tf.Variable):
+        return tfp.util.DeferredTensor(temperature, lambda t: tf.cast(t, dtype), dtype=dtype)
+    temperature = tf.cast(temperature, dtype)
+    static = tf.get_static_value(temperature)
+    if static is not None and not (np.isfinite(static) & (static >= 0)).all():
+        raise ValueError(f"temperature={static.tolist()} must not be negative, and finite.")
+    expected = None if n is None else tf.get_static_value(n)
+    if n is not None and temperature.shape.rank and not temperature.shape.is_compatible_with([expected]):
+        raise ValueError(
+            f"temperature must be one number, or one for each of {expected} images; it has shape {temperature.shape}."
+        )
+    return temperature
+
+
+def check_latents(config: ModelConfig, z: tf.Tensor) -> tf.Tensor:
+    """Latents, [B, D] as the model has them.
+
+    Raises:
+      ValueError: if they have another shape.
+    """
+    if not z.shape.is_compatible_with([None, config.dimensions]):
+        raise ValueError(f"Latents must have shape [B, {config.dimensions}]; these have {z.shape}.")
+    return tf.ensure_shape(z, [None, config.dimensions])
+
+
+def check_finite(finite: np.ndarray | tf.Tensor) -> None:
+    """Checks that images are finite, [B] bool.
+
+    Raises:
+      ValueError: if some are not, with their number.
+    """
+    missing = int(np.sum(~np.asarray(finite)))
+    if missing:
+        raise ValueError(f"{missing} of {len(finite)} images are not finite numbers. {NOT_FINITE}")

@@ -1,5 +1,6 @@
 """The model: variables, and the distribution they define."""
 
+import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -7,8 +8,9 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from glow_tf import bijectors
-from glow_tf.config import Layer, ModelConfig, Split, TopPrior
+from glow_tf.config import Layer, Logit, ModelConfig, Split, TopPrior
 from glow_tf.models import checks, layers, quantization, variables
+from glow_tf.models.distribution import FlowBijector, FlowDistribution
 from glow_tf.models.seeds import stateless_seed
 from glow_tf.networks import parameters as network_parameters
 from glow_tf.runtime import devices, products
@@ -77,8 +79,8 @@ class Flow(tf.Module):
         network_precision: str = "float32",
         inverses: Mapping[int, tf.Tensor] | None = None,
         gradient: str | None = None,
-    ) -> bijectors.MultiScale:
-        """The bijector from preprocessed images [H, W, C] to latents [D].
+    ) -> FlowBijector:
+        """The bijector from preprocessed images [H, W, C] to latents [D], by the weights as they are when it is used.
 
         Args:
           labels, network_precision: as for `distribution`.
@@ -86,12 +88,14 @@ class Flow(tf.Module):
           gradient: `reversible` or `stored` in place of the config's, or `none` for results nobody differentiates.
         """
         options = {"gradient": gradient or self.config.gradient, "network_precision": network_precision}
-        options["labels"] = checks.check_labels(self.config, labels)
-        parts = [
-            layers.bijector(layer, shape, parameters, inverse_weight=(inverses or {}).get(i), **options)
-            for i, (layer, shape, parameters) in enumerate(self.described_layers())
-        ]
-        return bijectors.MultiScale(parts, self._shapes)
+
+        def make_layers(labels):
+            return [
+                layers.bijector(layer, shape, nest, labels=labels, inverse_weight=(inverses or {}).get(i), **options)
+                for i, (layer, shape, nest) in enumerate(self.described_layers())
+            ]
+
+        return FlowBijector(make_layers, self._shapes, self.layers, checks.check_labels(self.config, labels))
 
     def distribution(
         self,
@@ -99,19 +103,21 @@ class Flow(tf.Module):
         temperature: float | tf.Tensor = 1.0,
         *,
         network_precision: str = "float32",
-    ) -> tfd.TransformedDistribution:
+    ) -> FlowDistribution:
         """The distribution of preprocessed images.
 
+        It may be kept: what it computes, it computes with the weights as they are then, and differentiably in them.
+
         Args:
-          labels: int scalar or [n], for a label-conditional model, else None.
-          temperature: the factor on the standard deviation of the latents; 1 is the model itself.
+          labels: int of any shape, for a label-conditional model, else None.
+          temperature: the factor on the standard deviation of the latents, of any shape; 1 is the model itself.
           network_precision: of the coupling networks: `float32` (the flow's dtype), `tf32` or `bfloat16`. All else,
             log-dets and likelihood among it, always has the flow's dtype, on GPUs too; see `glow_tf.runtime.products`.
 
         Returns:
           A `tfd.TransformedDistribution` with event shape [H, W, C], values in [-0.5, 0.5) (see
-          `glow_tf.models.quantization`) and log_prob in nats. Its bijector maps latents [D] to images. With `labels`
-          of shape [n] its batch shape is [n].
+          `glow_tf.models.quantization`) and log_prob in nats. Its bijector maps latents [D] to images. Its batch shape
+          is that of labels and temperature, broadcast.
 
         Raises:
           ValueError: if labels are missing for a conditional model, given to one without any, or out of range, or the
@@ -119,17 +125,18 @@ class Flow(tf.Module):
         """
         latent = self.latent_distribution(labels, temperature)
         bijector = self.bijector(labels, network_precision=network_precision)
-        return tfd.TransformedDistribution(latent, tfb.Invert(bijector), name="flow")
+        first, shape, _ = next(self.described_layers())
+        support = bijectors.Logit(first.alpha, event_ndims=len(shape)).in_domain if isinstance(first, Logit) else None
+        return FlowDistribution(latent, tfb.Invert(bijector), support)
 
     def latent_distribution(
         self, labels: tf.Tensor | None = None, temperature: float | tf.Tensor = 1.0
     ) -> tfd.Distribution:
         """The distribution of latents [D], on which labels have no effect but the batch shape; see `distribution`."""
-        batch_shape = tf.shape(labels) if labels is not None and self.config.conditional else []
-        temperature = tf.cast(temperature, self.dtype)
-        static = tf.get_static_value(temperature)
-        if static is not None and not static >= 0:
-            raise ValueError(f"temperature={static} must not be negative.")
+        temperature = checks.check_temperature(temperature, self.dtype)
+        batch_shape = tf.shape(temperature)
+        if labels is not None and self.config.conditional:
+            batch_shape = tf.broadcast_dynamic_shape(batch_shape, tf.shape(labels))
         base = self.base(tf.zeros(batch_shape, self.dtype), temperature)
         return tfd.Sample(base, sample_shape=[self.config.dimensions])
 
@@ -147,7 +154,7 @@ class Flow(tf.Module):
         """
         bijector = self.bijector(checks.check_label_count(self.config, labels, tf.shape(x)[0]))
         z, log_dets = bijector.forward_and_log_dets(x)
-        sizes = [int(np.prod(shape)) for shape in bijector.latent_shapes]
+        sizes = [math.prod(shape) for shape in self.config.latent_shapes]
         latents = [self.base(tf.zeros([], x.dtype), 1.0).log_prob(part) for part in tf.split(z, sizes, axis=-1)]
         levels = range(1, len(sizes) + 1)
         parts = {f"log_det/level_{level}": tf.zeros(tf.shape(x)[:1], x.dtype) for level in levels}
@@ -165,13 +172,15 @@ class Flow(tf.Module):
         """The distribution of one dimension of a latent; of the model's own with location 0 and scale 1."""
         return {"normal": tfd.Normal, "logistic": tfd.Logistic}[self.config.base](location, scale)
 
-    def bits_per_dim(self, images: tf.Tensor, labels: tf.Tensor | None = None, seed: int | tf.Tensor = 0) -> tf.Tensor:
+    def bits_per_dim(
+        self, images: tf.Tensor, labels: tf.Tensor | None = None, seed: int | tf.Tensor | None = 0
+    ) -> tf.Tensor:
         """Bits per dimension of images, under one draw of the dequantization noise, the same whatever the batch.
 
         Args:
           images: [B, H, W, C] uint8 ([B, D] for a flow of flat vectors).
           labels: [B] int for a conditional model.
-          seed: an int, or a stateless seed of shape [2].
+          seed: an int, or a stateless seed of shape [2]; None for another one at each call.
 
         Returns:
           [B].
@@ -193,7 +202,7 @@ class Flow(tf.Module):
           labels: [B] int for a conditional model.
         """
         x = quantization.bin_centers(checks.check_images(self.config, images), self.config.n_bits, self.dtype)
-        return self.bijector(checks.check_label_count(self.config, labels, tf.shape(x)[0])).forward(x)
+        return self.bijector(checks.check_label_count(self.config, labels, tf.shape(x)[0])).forward_and_log_det(x)[0]
 
     def features(self, images: tf.Tensor, labels: tf.Tensor | None = None) -> list[tf.Tensor]:
         """What the image has become at the end of each level, [B, h, w, c]; the arguments as for `encode`.
@@ -210,34 +219,48 @@ class Flow(tf.Module):
         """The images [B, H, W, C], uint8, of latents [B, D]; `inverses` as for `bijector`.
 
         Raises:
-          ValueError: if `z` has another number of dimensions.
+          ValueError: if `z` has another number of dimensions; called eagerly, if an image is not finite, as with
+            latents that are not, or are far too large.
         """
-        z = tf.cast(z, self.dtype)
-        if z.shape.rank is None or z.shape[-1] != self.config.dimensions:
-            raise ValueError(f"Latents must have shape [B, {self.config.dimensions}]; these have {z.shape}.")
-        labels = checks.check_label_count(self.config, labels, tf.size(z) // self.config.dimensions)
-        x = self.bijector(labels, inverses=inverses, gradient="none").inverse(z)
-        return quantization.to_images(x, self.config.n_bits)
+        images, finite = self.decode_and_check(z, labels, inverses)
+        if tf.executing_eagerly():
+            checks.check_finite(finite)
+        return images
+
+    def decode_and_check(
+        self, z: tf.Tensor, labels: tf.Tensor | None = None, inverses: Mapping[int, tf.Tensor] | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """As `decode`, and whether each image is finite, [B] bool: a pixel that is not comes out black."""
+        z = checks.check_latents(self.config, tf.cast(z, self.dtype))
+        labels = checks.check_label_count(self.config, labels, tf.shape(z)[0])
+        x, _ = self.bijector(labels, inverses=inverses, gradient="none").inverse_and_log_det(z)
+        finite = tf.reduce_all(tf.math.is_finite(x), axis=list(range(1, x.shape.rank)))
+        return quantization.to_images(x, self.config.n_bits), finite
 
     def sample(
-        self, n: int, temperature: float | tf.Tensor = 1.0, labels: tf.Tensor | None = None, seed: int | tf.Tensor = 0
+        self,
+        n: int,
+        temperature: float | tf.Tensor = 1.0,
+        labels: tf.Tensor | None = None,
+        seed: int | tf.Tensor | None = 0,
     ) -> tf.Tensor:
         """Draws images, [n, H, W, C] uint8.
 
         Args:
           n: how many.
-          temperature: the factor on the latents' standard deviation; the paper's figures use 0.7.
+          temperature: the factor on the latents' standard deviation, one for all or [n]; the paper's figures use 0.7.
           labels: int scalar or [n], for a conditional model; by default the classes in turn.
-          seed: an int, or a stateless seed of shape [2].
+          seed: an int, or a stateless seed of shape [2]; None for another one at each call.
         """
         if labels is None and self.config.conditional:
             labels = tf.range(n) % self.config.num_classes
         return self.decode(self.sample_latents(n, temperature, labels, seed), labels)
 
     def sample_latents(
-        self, n: int, temperature: float | tf.Tensor, labels: tf.Tensor | None, seed: int | tf.Tensor
+        self, n: int, temperature: float | tf.Tensor, labels: tf.Tensor | None, seed: int | tf.Tensor | None
     ) -> tf.Tensor:
         """Draws latents, [n, D]; the arguments as for `sample`."""
+        temperature = checks.check_temperature(temperature, self.dtype, n)
         latents = self.latent_distribution(checks.check_label_count(self.config, labels, n), temperature)
         return latents.sample([] if latents.batch_shape.rank else n, seed=stateless_seed(seed))
 
@@ -256,7 +279,9 @@ class Flow(tf.Module):
         top = tf.reshape(z[..., -int(np.prod(shape)) :], [-1, *shape])
         last, shape, parameters = list(self.described_layers())[-1]
         if isinstance(last, TopPrior):
-            prior = layers.bijector(last, shape, parameters, labels=checks.check_labels(self.config, labels))
+            labels = checks.check_labels(self.config, labels)
+            labels = labels if labels is None else tf.reshape(labels, [-1])
+            prior = layers.bijector(last, shape, parameters, labels=labels)
             top, _ = prior.inverse_and_log_det(top)
         tensors = network_parameters.scaled(self.classifier)
         mean = tf.reduce_mean(top, axis=list(range(1, top.shape.rank - 1)))

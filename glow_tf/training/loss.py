@@ -29,10 +29,11 @@ def losses(
       cross-entropy in bits) and `label_error` (1 where its guess is wrong); each [B].
     """
     distribution = flow.distribution(labels if flow.config.conditional else None, network_precision=network_precision)
-    bits = flow.bits_per_dim_of(distribution.log_prob(x))
+    z, log_prob = distribution.latents_and_log_prob(x)
+    bits = flow.bits_per_dim_of(log_prob)
     if not flow.config.classifier:
         return {"loss": bits, "bits_per_dim": bits}
-    parts = label_losses(flow, distribution.bijector.inverse(x), labels)  # the latents from the cache of log_prob
+    parts = label_losses(flow, z, labels)
     return {"loss": bits + label_loss_weight * parts["label_bits"], "bits_per_dim": bits, **parts}
 
 

@@ -1,5 +1,6 @@
 """The same checks for every public bijector."""
 
+import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
@@ -7,6 +8,7 @@ import tensorflow_probability as tfp
 from glow_tf import bijectors
 from tests import bijector_checks as checks
 from tests.bijectors import registry
+from tests.tolerances import assert_close
 
 tfb = tfp.bijectors
 tfd = tfp.distributions
@@ -122,3 +124,30 @@ def test_network_is_evaluated_once(case):
     calls.clear()
     distribution.log_prob(draw)
     assert not calls, "log_prob of a sample, which the cache answers"
+
+
+@pytest.mark.parametrize("case", [c for c in registry.CASES if c.shapes], ids=lambda case: case.name)
+def test_variables_are_read_when_it_is_used(case):
+    """Built once of variables, it gives what one built anew gives, and gradients, also where results are kept."""
+    made_outside = () if case.covers is bijectors.InvertibleConv1x1 else case.derived
+    values = case.parameters()
+    variables = {name: value if name in made_outside else tf.Variable(value) for name, value in values.items()}
+    x, y = case.points()
+    kept = case.build(variables)
+    names = ("forward", "forward_log_det_jacobian", "inverse", "inverse_log_det_jacobian")
+    # Of a network, which may be any function, TFP is not told that it reads variables; it then gets new points.
+    point_of = checks.fresh if case.network_calls else lambda point: point
+    points = (x, x, y, y)
+    before = [getattr(kept, name)(point_of(point)) for name, point in zip(names, points, strict=True)]
+    for name, variable in variables.items():
+        if name not in made_outside:
+            values[name] = 0.9 * values[name]
+            variable.assign(values[name])
+    changing = [variable for name, variable in variables.items() if name not in made_outside]
+    with tf.GradientTape() as tape:
+        after = [getattr(kept, name)(point_of(point)) for name, point in zip(names, points, strict=True)]
+    assert all(gradient is not None for gradient in tape.gradient(after, changing))
+    expected_of = case.build(values)
+    for name, point, new in zip(names, points, after, strict=True):
+        assert_close(new, getattr(expected_of, name)(checks.fresh(point)), message=name)
+    assert np.abs(after[0] - before[0]).max() > 0

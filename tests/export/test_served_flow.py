@@ -109,6 +109,25 @@ def test_defaults(loaded, flows, images):
     assert np.abs(drawn.numpy().astype(int) - conditional.sample(4, seed=1, labels=[2, 2, 2, 2])["images"]).max() > 0
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_no_images(loaded, images, name):
+    model, config = loaded[name], CONFIGS[name]
+    none = images[name][:0]
+    labels = [np.zeros([0], np.int32)] if config.conditional else []
+    image, dimensions = config.image_shape, config.dimensions
+    assert model.encode(none, *labels)["latents"].shape == [0, dimensions]
+    assert model.log_prob(none, *labels)["bits_per_dim"].shape == [0]
+    assert all(level.shape[0] == 0 for level in model.features(none, *labels).values())
+    assert model.reconstruct(none, *labels)["images"].shape == [0, *image]
+    assert model.decode(np.zeros([0, dimensions], np.float32), *labels)["images"].shape == [0, *image]
+    assert model.sample(0)["images"].shape == [0, *image]
+    assert model.interpolate(none, none, *labels, *labels, steps=2)["images"].shape == [0, 3, *image]
+    assert model.manipulate(none, np.zeros([1, dimensions], np.float32), *labels)["images"].shape == [0, *image]
+    if len(image) == 3:
+        assert model.encode_bytes(tf.constant([], tf.string), *labels)["latents"].shape == [0, dimensions]
+        assert model.sample_bytes(0)["image_bytes"].shape == [0]
+
+
 def test_temperature_0_is_the_mode(loaded, flows):
     drawn = loaded["glow"].sample(3, temperature=0.0, seed=5)["images"].numpy()
     mode = flows["glow"].decode(np.zeros([1, 192], np.float32)).numpy()
@@ -153,8 +172,14 @@ REFUSED = {
     "not as many": (lambda m, x: m.interpolate(x, x[:1]), "start and end must be as many"),
     "no steps": (lambda m, x: m.interpolate(x, x, steps=0), "steps must be at least 1"),
     "latents": (lambda m, x: m.decode(Z[:, 1:]), r"latents must have shape \[B, 192\]"),
-    "no samples": (lambda m, x: m.sample(0), "num must be at least 1"),
+    "fewer than no samples": (lambda m, x: m.sample(-1), "num must not be negative"),
     "temperature": (lambda m, x: m.sample(1, temperature=-0.1), "temperature must not be negative"),
+    "a temperature that is no number": (
+        lambda m, x: m.sample(1, temperature=np.nan),
+        "must not be negative, and finite",
+    ),
+    "far too warm": (lambda m, x: m.sample(2, temperature=1e30), "lower the temperature .*not finite"),
+    "latents that are no numbers": (lambda m, x: m.decode(Z + np.array([[0], [np.nan], [0]], "f")), r"\] \[3\] \[1\]"),
     "directions": (lambda m, x: m.manipulate(x, Z[:2]), "direction must have one row, or one for each image"),
     "scales": (lambda m, x: m.manipulate(x, Z, [1.0, 2.0]), "scale must have one row, or one for each image"),
     "direction": (lambda m, x: m.manipulate(x, Z[0]), r"direction must have shape \[B, 192\]"),

@@ -90,7 +90,7 @@ def test_the_parts_of_a_prior_by_hand():
     """What leaves at level 1 under the Gaussian that the split's convolution predicts from what stays."""
     flow, x = random_flow(CONFIG), random_inputs(CONFIG)
     parts, _ = flow.log_prob_parts(x)
-    layers = flow.bijector()._layers
+    layers = flow.bijector().layers
     h, log_det = layers[0].forward_and_log_det(x)
     h, of_steps = layers[1].forward_and_log_det(h)
     assert_close(parts["log_det/level_1"], log_det + of_steps)

@@ -121,7 +121,7 @@ def test_class_logits_do_not_depend_on_the_labels_given(conditional):
 
 def test_class_logits_by_hand(conditional):
     images = random_images(CONDITIONAL, 4)
-    top = conditional.bijector([0] * 4)._layers[:-1]
+    top = conditional.bijector([0] * 4).layers[:-1]
     x = quantization.bin_centers(images, 8, tf.float64)
     for layer in top:
         x = layer.forward(x)

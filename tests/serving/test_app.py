@@ -203,7 +203,10 @@ def test_a_request_may_be_compressed(client):
             {"signature_name": "encode_bytes", "instances": [as_json(FILES[0][:50])]},
             "PNG",
         ),
-        ({"signature_name": "sample", "inputs": {"num": 0}}, "assertion failed: [num must be at least 1; it is] [0]"),
+        (
+            {"signature_name": "sample", "inputs": {"num": -2}},
+            "assertion failed: [num must not be negative; it is] [-2]",
+        ),
         ({"signature_name": "sample", "inputs": {"num": 10**9}}, "about 1000000000 images; the server takes 1024"),
         ({"signature_name": "sample", "inputs": {"num": 2**40}}, "num must have shape [] and dtype int32"),
         ({"signature_name": "interpolate", "inputs": {"start": [IMAGE], "end": [IMAGE] * 2}}, "as many images"),

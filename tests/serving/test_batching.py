@@ -150,9 +150,9 @@ def test_what_cannot_begin_in_time_does_not_begin(model):
     [
         (
             "Graph execution error:\n\nDetected at node Assert_3/Assert defined at (most recent call last):\n"
-            "<stack traces unavailable>\nassertion failed: [num must be at least 1; it is] [-3]\n"
+            "<stack traces unavailable>\nassertion failed: [num must not be negative; it is] [-3]\n"
             "\t [[{{node Assert_3/Assert}}]] [Op:__inference_signature_wrapper_7055]",
-            "assertion failed: [num must be at least 1; it is] [-3]",
+            "assertion failed: [num must not be negative; it is] [-3]",
         ),
         (
             "Graph execution error:\n\n2 root error(s) found.\n  (0) INVALID_ARGUMENT: assertion failed: [a] [1]\n"

@@ -19,7 +19,7 @@ BAD = [
     (json.dumps({"instances": np.full([1, 8, 8, 3], 300).tolist()}).encode(), "300 is not between"),
     (b'{"signature_name": "encode_bytes", "instances": [{"b64": "AAAA"}]}', "assertion failed: [image_bytes must be"),
     (b'{"signature_name": "encode_bytes", "instances": [{"b64": "?"}]}', "bad base64"),
-    (b'{"signature_name": "sample", "inputs": -1}', "assertion failed: [num must be at least 1; it is] [-1]"),
+    (b'{"signature_name": "sample", "inputs": -1}', "assertion failed: [num must not be negative; it is] [-1]"),
     (b'{"signature_name": "sample", "inputs": 100000}', "about 100000 images"),
 ]
 

@@ -1,0 +1,167 @@
+"""The distribution of a flow, and its bijector: made of the flow's variables as they are at each evaluation."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from glow_tf import bijectors
+from glow_tf.bijectors import base
+from glow_tf.models.parts import padded
+
+tfb = tfp.bijectors
+tfd = tfp.distributions
+
+
+class FlowBijector(bijectors.Bijector):
+    """From preprocessed images [H, W, C] to latents [D], by the layers that the variables define when it is evaluated.
+
+    Args:
+      make_layers: builds the layers for one label an example, [B] int32, or [1] for all, or None.
+      shapes: as for `bijectors.MultiScale`.
+      tracked: a nest of the variables that `make_layers` reads: those of this bijector.
+      labels: int32 of any shape, which is the batch shape; None for a model without.
+    """
+
+    def __init__(
+        self,
+        make_layers: Callable[[tf.Tensor | None], list[bijectors.Bijector]],
+        shapes: list[tuple[int, ...]],
+        tracked: Mapping[str, Any],
+        labels: tf.Tensor | None = None,
+        *,
+        validate_args: bool = False,
+        name: str = "flow",
+    ):
+        parameters = dict(locals())
+        self._make_layers = make_layers
+        self._shapes = [tuple(shape) for shape in shapes]
+        self._tracked = self._no_dependency(tracked)
+        self._labels = labels
+        super().__init__(
+            event_ndims=len(self._shapes[0]),
+            inverse_event_ndims=1,
+            validate_args=validate_args,
+            parameters=parameters,
+            name=name,
+        )
+
+    @classmethod
+    def _parameter_properties(cls, dtype):
+        return {"labels": tfp.util.ParameterProperties(event_ndims=0)}
+
+    @property
+    def labels(self) -> tf.Tensor | None:
+        """The labels, int32, or None."""
+        return self._labels
+
+    @property
+    def layers(self) -> list[bijectors.Bijector]:
+        """The layers that the variables define now, from image to latents."""
+        return self._make_layers(None if self._labels is None else tf.reshape(self._labels, [-1]))
+
+    def forward_and_log_det(self, x):
+        z, log_dets = self.forward_and_log_dets(x)
+        return z, base.sum_log_dets(log_dets, z)
+
+    def forward_and_log_dets(self, x: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """As that of `bijectors.MultiScale`."""
+        z, log_dets, _ = self.forward_through_levels(x)
+        return z, log_dets
+
+    def forward_through_levels(self, x: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor], list[tf.Tensor]]:
+        """As that of `bijectors.MultiScale`."""
+        return self._evaluate("forward_through_levels", x, self._shapes[0])
+
+    def inverse_and_log_det(self, y):
+        return self._evaluate("inverse_and_log_det", y, (math.prod(self._shapes[0]),))
+
+    def _evaluate(self, direction, x, event):
+        """Calls a method of the layers as they are now on `x`: [B, *event]; also of no examples, on one of zeros."""
+        if not x.shape[1:].is_compatible_with(event):
+            expected = ", ".join(map(str, event))
+            raise ValueError(f"{self.name} takes tensors of shape [..., {expected}]; it gets {x.shape}.")
+        x = tf.ensure_shape(x, [None, *event])
+        if x.shape[0]:
+            return getattr(bijectors.MultiScale(self.layers, self._shapes), direction)(x)
+        count = tf.shape(x)[0]
+        missing = tf.cast(count == 0, tf.int32)
+        labels = None if self._labels is None else tf.reshape(self._labels, [-1])
+        if labels is not None:
+            labels = padded(labels, tf.cast(tf.size(labels) == 0, tf.int32))
+        multi_scale = bijectors.MultiScale(self._make_layers(labels), self._shapes)
+        return tf.nest.map_structure(lambda t: t[:count], getattr(multi_scale, direction)(padded(x, missing)))
+
+    def _with_flat_batch(self, static, batch):
+        if self._labels is None or self._labels.shape.rank == 0 or (static.rank == 1 and self._labels.shape == static):
+            return self
+        labels = tf.ensure_shape(tf.reshape(tf.broadcast_to(self._labels, batch), [-1]), [static.num_elements()])
+        return FlowBijector(self._make_layers, self._shapes, self._tracked, labels, name=self.name)
+
+    def _forward_event_shape(self, shape):
+        return shape[: shape.rank - self.forward_min_event_ndims].concatenate([math.prod(self._shapes[0])])
+
+    def _inverse_event_shape(self, shape):
+        return shape[:-1].concatenate(self._shapes[0])
+
+    def _forward_event_shape_tensor(self, shape):
+        leading = tf.size(shape) - self.forward_min_event_ndims
+        return tf.concat([shape[:leading], [math.prod(self._shapes[0])]], axis=0)
+
+    def _inverse_event_shape_tensor(self, shape):
+        return tf.concat([shape[:-1], self._shapes[0]], axis=0)
+
+
+class FlowDistribution(tfd.TransformedDistribution):
+    """The distribution of preprocessed images whose latents have a given distribution.
+
+    One evaluation of the flow gives a `log_prob`, or a sample with its own.
+
+    Args:
+      distribution: of the latents [D].
+      bijector: from latents to images, the `tfb.Invert` of a `FlowBijector`.
+      support: tells of images [..., H, W, C] whether their density can be other than 0, [...] bool; None if everywhere.
+    """
+
+    def __init__(
+        self,
+        distribution: tfd.Distribution,
+        bijector: tfb.Invert,
+        support: Callable[[tf.Tensor], tf.Tensor] | None = None,
+        validate_args: bool = False,
+        name: str = "flow",
+    ):
+        parameters = dict(locals())
+        self._support = support
+        super().__init__(distribution, bijector, validate_args=validate_args, parameters=parameters, name=name)
+
+    @classmethod
+    def _parameter_properties(cls, dtype, num_classes=None):
+        return super()._parameter_properties(dtype, num_classes)
+
+    def latents_and_log_prob(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The latents, [..., D], of images [..., H, W, C], and their log-density in nats, [...].
+
+        Outside the support they are NaN and -inf.
+        """
+        inside = None if self._support is None else self._support(x)
+        if inside is not None:
+            # So that no NaN reaches the gradients of the others.
+            pixels = tf.reshape(inside, tf.concat([tf.shape(inside), tf.ones([self.event_shape.rank], tf.int32)], 0))
+            x = tf.where(pixels, x, tf.zeros([], x.dtype))
+        z, log_dets = self.bijector.bijector._augmented_forward(x)
+        log_prob = self.distribution.log_prob(z) + log_dets["fldj"]
+        if inside is not None:
+            z = tf.where(inside[..., tf.newaxis], z, tf.constant(math.nan, z.dtype))
+            log_prob = tf.where(inside, log_prob, tf.constant(-math.inf, log_prob.dtype))
+        return z, log_prob
+
+    def _log_prob(self, x):
+        return self.latents_and_log_prob(x)[1]
+
+    def _sample_and_log_prob(self, sample_shape, seed):
+        z, log_prob = self.distribution.experimental_sample_and_log_prob(sample_shape, seed)
+        x, log_dets = self.bijector.bijector._augmented_inverse(z)
+        return x, log_prob - log_dets["ildj"]

@@ -1,0 +1,120 @@
+"""A flow as a Keras layer, for models that `fit` trains."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from glow_tf.config import ModelConfig
+from glow_tf.models import checks, quantization
+from glow_tf.models.flow import Flow
+from glow_tf.models.seeds import stateless_seed
+
+OUTPUTS = ("bits_per_dim", "log_prob", "latents")
+
+
+@keras.saving.register_keras_serializable(package="glow_tf")
+class FlowLayer(keras.layers.Layer):
+    """A flow in a Keras model: its variables are the layer's, trained, saved and loaded with the model.
+
+    Called on images [B, H, W, C] or, for a conditional model, on a pair or a dictionary of `images` and `labels`.
+    Images are uint8, or floats with the same values: what Keras makes of uint8 in a `Sequential` model. In training
+    each image is dequantized by new noise, else by noise that depends on the image alone, as in `Flow.bits_per_dim`;
+    latents are then those of `Flow.encode`.
+
+    Args:
+      flow: the flow, with which the layer shares its variables.
+      output: what the layer returns: `bits_per_dim` [B], `log_prob` [B], in nats, of the dequantized images, or
+        `latents` [B, D].
+      loss_weight: factor on the mean bits per dimension, which in training is added to the model's loss; 0 adds none.
+      seed: of the dequantization noise.
+      **kwargs: those of `keras.layers.Layer`.
+
+    Raises:
+      ValueError: if there is no such output.
+    """
+
+    def __init__(
+        self, flow: Flow, *, output: str = "bits_per_dim", loss_weight: float = 1.0, seed: int = 0, **kwargs: Any
+    ):
+        if output not in OUTPUTS:
+            raise ValueError(f"output={output!r} is not one of {', '.join(OUTPUTS)}.")
+        super().__init__(**{"dtype": flow.dtype.name, **kwargs})
+        self.flow = flow
+        self._output, self._loss_weight, self._seed = output, loss_weight, seed
+        self._noise = keras.random.SeedGenerator(seed)
+        # Keras keeps a tf.Variable that a variable of its own is made from.
+        self._flow_variables = [
+            keras.Variable(v, trainable=v.trainable, dtype=v.dtype.name, name=path.replace("/", "_"))
+            for path, v in {**flow.named_variables(), "initialized": flow.initialized}.items()
+        ]
+        self.built = True
+
+    def adapt(self, images: np.ndarray, labels: np.ndarray | None = None) -> None:
+        """The data-dependent initialisation, from a few dozen images, before training; see `Flow.initialize`."""
+        self.flow.initialize(images, labels)
+
+    def call(self, inputs, training=False):
+        images, labels = _images_and_labels(inputs)
+        config = self.flow.config
+        images = checks.check_images(config, _as_uint8(images))
+        if training:
+            seed = stateless_seed(tf.convert_to_tensor(self._noise.next()))
+            x = quantization.dequantize(images, config.n_bits, seed, self.flow.dtype)
+        elif self._output == "latents":
+            return self.flow.encode(images, labels)
+        else:
+            x = quantization.dequantize_each(images, config.n_bits, stateless_seed(0), self.flow.dtype)
+        labels = checks.check_label_count(config, labels, tf.shape(x)[0])
+        latents, log_prob = self.flow.distribution(labels).latents_and_log_prob(x)
+        bits = self.flow.bits_per_dim_of(log_prob)
+        if training and self._loss_weight:
+            self.add_loss(self._loss_weight * tf.reduce_mean(bits))
+        return {"bits_per_dim": bits, "log_prob": log_prob, "latents": latents}[self._output]
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "flow": self.flow.config.to_json(),
+            "output": self._output,
+            "loss_weight": self._loss_weight,
+            "seed": self._seed,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        dtype = keras.dtype_policies.get(config.pop("dtype")).compute_dtype
+        return cls(Flow(ModelConfig.from_json(config.pop("flow")), dtype=tf.as_dtype(dtype)), **config)
+
+
+def keras_layer(flow: Flow, **kwargs: Any) -> FlowLayer:
+    """The flow as a layer of Keras models; for the arguments see `FlowLayer`.
+
+    ```
+    layer = glow_tf.keras_layer(glow_tf.glow((32, 32, 3), K=8, L=3, width=128))
+    layer.adapt(images[:64])
+    model = keras.Sequential([layer])
+    model.compile("adamax")
+    model.fit(images)
+    ```
+    """
+    return FlowLayer(flow, **kwargs)
+
+
+def _as_uint8(images):
+    images = tf.convert_to_tensor(images)
+    if not images.dtype.is_floating:
+        return images
+    whole = tf.reduce_all((images == tf.floor(images)) & (images >= 0) & (images <= 255))
+    message = "Images must hold whole numbers from 0 to 255; scale them, and convert them to uint8."
+    with tf.control_dependencies([tf.debugging.Assert(whole, [message])]):
+        return tf.cast(images, tf.uint8)
+
+
+def _images_and_labels(inputs):
+    if isinstance(inputs, Mapping):
+        return inputs["images"], inputs.get("labels")
+    return inputs if isinstance(inputs, tuple | list) else (inputs, None)
