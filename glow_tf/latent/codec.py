@@ -62,15 +62,17 @@ class Codec:
 
     def _in_batches(self, function: Callable, values: np.ndarray, labels: np.ndarray | None) -> list[np.ndarray]:
         values, count = np.asarray(values), len(values)
+        if not count:
+            raise ValueError("There is nothing to encode or decode.")
         if labels is not None and len(labels) != count:
             raise ValueError(f"{count} images or latents need as many labels; there are {len(labels)}.")
         if self.flow.config.conditional:
             check_labels(self.flow.config, labels)
         # Every batch has one size, so that the function is traced once; what is too much is cut off.
-        size = min(self.batch_size, 2 ** math.ceil(math.log2(max(count, 1))))
+        size = min(self.batch_size, 2 ** math.ceil(math.log2(count)))
         done = []
-        for start in range(0, max(count, 1), size):
-            rows = np.minimum(np.arange(start, start + size), count - 1) if count else np.zeros([0], int)
+        for start in range(0, count, size):
+            rows = np.minimum(np.arange(start, start + size), count - 1)
             of_rows = None if labels is None else tf.constant(np.asarray(labels)[rows], tf.int32)
             done.append([results.numpy() for results in function(tf.constant(values[rows]), of_rows)])
         return [np.concatenate(results)[:count] for results in zip(*done, strict=True)]

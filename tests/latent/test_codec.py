@@ -40,6 +40,14 @@ def test_what_does_not_fit():
         codec.decode(np.zeros([2, 191]))
 
 
+def test_images_that_are_no_numbers_are_refused():
+    flow = models.flow()
+    z = draw_latents(flow, 5)
+    z[[1, 3], 7] = np.inf
+    with pytest.raises(ValueError, match="2 of 5 images are not finite numbers.*lower the temperature"):
+        Codec(flow, 2).decode(z)
+
+
 def test_the_default_batch_fits_the_size():
     assert default_batch_size(models.flow().config) == 64
 
