@@ -25,10 +25,18 @@ class Attributes:
     Attributes:
         names: of the A attributes.
         values: int8 [N, A], by the image's place in the split: 1 has it, 0 has it not, -1 unknown.
+
+    Raises:
+        DataError: if a name is there twice.
     """
 
     names: tuple[str, ...]
     values: np.ndarray
+
+    def __post_init__(self):
+        twice = [name for name in self.names if self.names.count(name) > 1]
+        if twice:
+            raise DataError(f"the attribute {twice[0]!r} is named twice; name each once.")
 
     def only(self, names: Sequence[str]) -> "Attributes":
         """Those of some names. Raises DataError if one is not there."""
@@ -117,12 +125,18 @@ def _of_table(path: str, row_names: Sequence[str]) -> Attributes:
     path = paths.local(path, "--table")
     if not os.path.isfile(path):
         raise DataError(f"--table={path} is not a file.")
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        lines = [line for line in file if line.strip()]
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            lines = [line for line in file if line.strip()]
+    except UnicodeDecodeError as error:
+        raise DataError(f"--table={path} is no text in UTF-8 ({error.reason}, byte {error.start}).") from error
     if lines and re.fullmatch(r"\d+", lines[0].strip()):
         # CelebA's files begin with the number of images.
         lines = lines[1:]
-    rows = list(csv.reader(lines)) if lines and "," in lines[0] else [line.split() for line in lines]
+    try:
+        rows = list(csv.reader(lines)) if lines and "," in lines[0] else [line.split() for line in lines]
+    except csv.Error as error:
+        raise DataError(f"--table={path} is no table of values with commas between them: {error}.") from error
     if len(rows) < 2 or len(rows[1]) < 2:
         raise DataError(f"--table={path} needs a line of names and a line for each image: its name, then 1, 0 or -1.")
     names = tuple(name.strip() for name in rows[0][-(len(rows[1]) - 1) :])
