@@ -137,6 +137,13 @@ def in_memory(array: np.ndarray | Rows) -> np.ndarray:
     return array.whole() if isinstance(array, Rows) else array
 
 
+def texts(array: np.ndarray) -> list[str]:
+    """The texts of an array [N] of dtype `str`. Raises ValueError if one of them could not be written as UTF-8."""
+    found = array.tolist()
+    "".join(found).encode()
+    return found
+
+
 @contextlib.contextmanager
 def _errors_named(path: str) -> Iterator[None]:
     """Turns what is raised on a broken file into a DataError of one line."""

@@ -107,6 +107,8 @@ def opened(file: Any, side: int | None = None) -> Iterator["Image.Image"]:
         raise TooLarge(f"{error}; --max_megapixels={_pixels.most / 1e6:g} allows no more") from error
     with image:
         count = _check(image)
+        # Of pictures in colour, Pillow keeps the leading eight bits alone.
+        image.info["sixteen_bits"] = any("16" in str(tile.args) for tile in image.tile)
         # None for other formats than JPEG.
         if side is not None and image.draft(None, (2 * side, 2 * side)):
             count = image.width * image.height

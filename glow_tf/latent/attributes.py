@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from glow_tf.data import DataError
-from glow_tf.data.array_file import in_memory, open_arrays
+from glow_tf.data.array_file import in_memory, open_arrays, texts
 from glow_tf.latent.codec import Codec
 from glow_tf.models.storage import whole
 from glow_tf.runtime import paths
@@ -112,13 +112,10 @@ class Directions:
         """Those of arrays in a file, of which nothing is known."""
         if names.ndim != 1 or names.dtype.kind != "U":
             raise ValueError(f"its names are {names.dtype} {names.shape}, not a list of texts.")
-        names = names.tolist()
-        # What is no valid text could not be printed either.
-        "".join(names).encode()
         if vectors.dtype.kind == "f":
             with np.errstate(over="ignore"):
                 vectors = vectors.astype(np.float32)
-        return cls(tuple(names), vectors, positives, negatives)
+        return cls(tuple(texts(names)), vectors, positives, negatives)
 
 
 def attribute_directions(codec: Codec, batches: Iterable[Mapping[str, np.ndarray]], names: Sequence[str]) -> Directions:
