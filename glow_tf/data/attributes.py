@@ -125,18 +125,12 @@ def _of_table(path: str, row_names: Sequence[str]) -> Attributes:
     path = paths.local(path, "--table")
     if not os.path.isfile(path):
         raise DataError(f"--table={path} is not a file.")
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            lines = [line for line in file if line.strip()]
-    except UnicodeDecodeError as error:
-        raise DataError(f"--table={path} is no text in UTF-8 ({error.reason}, byte {error.start}).") from error
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        lines = [line for line in file if line.strip()]
     if lines and re.fullmatch(r"\d+", lines[0].strip()):
         # CelebA's files begin with the number of images.
         lines = lines[1:]
-    try:
-        rows = list(csv.reader(lines)) if lines and "," in lines[0] else [line.split() for line in lines]
-    except csv.Error as error:
-        raise DataError(f"--table={path} is no table of values with commas between them: {error}.") from error
+    rows = list(csv.reader(lines)) if lines and "," in lines[0] else [line.split() for line in lines]
     if len(rows) < 2 or len(rows[1]) < 2:
         raise DataError(f"--table={path} needs a line of names and a line for each image: its name, then 1, 0 or -1.")
     names = tuple(name.strip() for name in rows[0][-(len(rows[1]) - 1) :])

@@ -59,13 +59,25 @@ class IndexedSource(Source):
 
     def by_row(self) -> "IndexedSource":
         """The same images, with their index in the split in place of their label."""
+        return self._relabelled(lambda index, label: index)
 
+    def with_classes(self, class_names: Sequence[str]) -> "IndexedSource":
+        """The same images, with the labels of a data set that has these classes; all of this one's are among them."""
+        numbers = np.array([class_names.index(name) for name in self.class_names], np.int32)
+        return dataclasses.replace(
+            self._relabelled(lambda index, label: int(numbers[label])),
+            num_classes=len(class_names),
+            class_names=tuple(class_names),
+            labels={split: numbers[np.asarray(labels)] for split, labels in self.labels.items()},
+        )
+
+    def _relabelled(self, label_of: Callable[[int, int], int]) -> "IndexedSource":
         def of(read):
-            def numbered(index):
+            def relabelled(index):
                 example = read(index)
-                return None if example is None else (example[0], index)
+                return None if example is None else (example[0], label_of(index, example[1]))
 
-            return numbered
+            return relabelled
 
         return dataclasses.replace(self, readers={split: of(read) for split, read in self.readers.items()})
 

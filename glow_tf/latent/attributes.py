@@ -97,15 +97,19 @@ class Directions:
         if not os.path.exists(path):
             raise FileNotFoundError(f"{os.fspath(path)} is not there; python -m tools.attributes writes such a file.")
         try:
-            found = open_arrays(path, [field.name for field in dataclasses.fields(cls)])
-            shape = found["vectors"].shape
-            if dimensions is None or len(shape) != 2 or shape[1] == dimensions:
-                return cls._of(**{key: in_memory(array) for key, array in found.items()})
+            arrays = open_arrays(path, [field.name for field in dataclasses.fields(cls)])
+            found = cls._of(**{key: in_memory(array) for key, array in arrays.items()})
         except ValueError as error:
             raise DataError(f"{path} holds no directions of attributes: {error}") from error
-        raise DataError(
-            f"{path} belongs to another model: its directions have {shape[1]} dimensions, the model {dimensions}."
-        )
+        if dimensions is not None:
+            found.check_dimensions(dimensions, f"{path} belongs")
+        return found
+
+    def check_dimensions(self, dimensions: int, what: str = "These belong") -> None:
+        """Raises DataError if they are not those of latents of so many dimensions; it begins with `what`."""
+        own = self.vectors.shape[1]
+        if own != dimensions:
+            raise DataError(f"{what} to another model: its directions have {own} dimensions, the model {dimensions}.")
 
     @classmethod
     def _of(cls, names: np.ndarray, vectors: np.ndarray, positives: np.ndarray, negatives: np.ndarray) -> "Directions":

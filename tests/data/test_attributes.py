@@ -108,18 +108,11 @@ def test_what_is_not_in_the_table_is_unknown(tmp_path, folder):
         ("name,a\n03.png,1\n04.png,1,0\n", "04.png has 2 values for 1 attributes"),
         ("name,a\nx.jpg,1\n", "names none of the images: it begins with 'x.jpg', the images with 'cat/"),
         ("name,a,a\n03.png,1,0\n", "attribute 'a' is named twice"),
-        ("name,a\n03.png," + "1" * 200_000, "no table of values with commas"),
     ],
 )
 def test_tables_that_do_not_fit(tmp_path, folder, text, message):
     with pytest.raises(DataError, match=message):
         load_attributes(source_of(folder), "train", table(tmp_path, text))
-
-
-def test_a_table_that_is_no_text(tmp_path, folder):
-    (tmp_path / "table.csv").write_bytes(b"name,a\n\xff\xfe")
-    with pytest.raises(DataError, match="--table=.*table.csv is no text in UTF-8 .*byte 7"):
-        load_attributes(source_of(folder), "train", str(tmp_path / "table.csv"))
 
 
 def test_images_of_an_array_go_by_their_numbers(tmp_path):
