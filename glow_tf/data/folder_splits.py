@@ -79,7 +79,9 @@ class _Level:
         if complete:
             return self._of_family(complete[0])
         plain = families.get((), {})
-        self._refuse_tests(plain.get("test", []) + plain.get("validation", []))
+        tests = plain.get("test", []) + plain.get("validation", [])
+        if tests:
+            raise self._unsure(f"{' and '.join(tests)} may be to test on, or a class")
         if "train" in plain and None not in self.folders:
             return self._of_train(plain["train"])
         if _is_complete(_merged(families)) and None not in self.folders:
@@ -130,10 +132,6 @@ class _Level:
         if len(trains) > 1 or trains[0].casefold() != "train" or not is_class:
             raise self._unsure(f"{' and '.join(trains)} may be to train on, or a class")
         return None
-
-    def _refuse_tests(self, tests: Sequence[str]) -> None:
-        if tests:
-            raise self._unsure(f"{' and '.join(tests)} may be to test on, or a class")
 
     def _say_passed_over(self, used: str, names: set[str]) -> None:
         passed = [f"{name} ({len(files)} images)" for name, files in self.folders.items() if name not in names]
