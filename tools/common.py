@@ -11,6 +11,7 @@ from absl import app, flags
 
 from glow_tf.config import ModelConfig, Steps
 from glow_tf.data import Source, load_images, load_source, picture_files, recipe, split_batches
+from glow_tf.data.indexed import IndexedSource
 from glow_tf.latent.attributes import SCALE
 from glow_tf.latent.codec import default_batch_size
 from glow_tf.models import storage
@@ -177,7 +178,16 @@ def load_data(flow: Flow, **other: Any) -> Source:
         if not recorded:
             raise ValueError(f"{FLAGS.model_dir} does not say what the model was trained on; set --dataset.")
         given = {**recorded, **given}
-    return load_source(**{**given, **size})
+    return _with_labels_of(flow, load_source(**{**given, **size}))
+
+
+def _with_labels_of(flow: Flow, source: Source) -> Source:
+    """Data with some of the classes a conditional model was trained on, with the labels they had there."""
+    trained = model_directory.class_names(pathlib.Path(FLAGS.model_dir))
+    own = source.class_names
+    if not flow.config.conditional or not own or not set(own) <= set(trained) or not isinstance(source, IndexedSource):
+        return source
+    return source.with_classes(trained)
 
 
 def experiment_data() -> Source:

@@ -1,17 +1,22 @@
 """Arrays in `.npy` and `.npz` files whose rows are read from disk as they are needed.
 
 Not mapped into memory: pages of a mapping count as the process's own, and waiting for one blocks every thread of
-Python, where reading from a file blocks one.
+Python, where reading from a file blocks one. What a file claims of itself is held against its size before any memory is
+taken.
 """
 
+import collections
+import contextlib
 import dataclasses
 import functools
 import io
 import math
 import os
+import stat
 import struct
 import threading
 import zipfile
+from collections.abc import Collection, Iterator
 
 import numpy as np
 
@@ -22,6 +27,13 @@ _LARGEST_IN_MEMORY = 2 * 2**30
 # Of a file in a zip archive: fixed part of its local header, and where that says how long the rest is.
 _LOCAL_HEADER = 30
 _LOCAL_LENGTHS = slice(26, 30)
+# The most that deflate makes of a byte.
+_DEFLATE_RATIO = 1032
+# What is stored and larger is not compared with its checksum, which would take the time to read it.
+_LARGEST_CHECKED = 2**26
+_BLOCK = 2**20
+# A header in .npy format is shorter, or NumPy does not read it.
+_LONGEST_HEADER = 2**14
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,24 +67,44 @@ class Rows:
             return dataclasses.replace(self, offset=self.offset + start * self._row_bytes, shape=shape)
         if not 0 <= index < len(self):
             raise IndexError(f"row {index} of {len(self)}.")
-        file, lock = self.file
-        row = np.empty(self.shape[1:], self.dtype)
-        with lock:
-            file.seek(self.offset + index * self._row_bytes)
-            if file.readinto(row) != self._row_bytes:
-                raise OSError(f"{file.name} ends before row {index}: it has been cut off since it was opened.")
-        return row
+        return self._read(self.offset + index * self._row_bytes, self.shape[1:])
 
     @functools.cached_property
     def _row_bytes(self) -> int:
         return self.dtype.itemsize * math.prod(self.shape[1:])
 
     def whole(self) -> np.ndarray:
-        """The array, read into memory."""
-        return np.stack([self[index] for index in range(len(self))]) if len(self) else np.empty(self.shape, self.dtype)
+        """The array, read into memory. Raises DataError if it is larger than 2 GiB."""
+        size = len(self) * self._row_bytes
+        if size > _LARGEST_IN_MEMORY:
+            raise DataError(f"{self.file[0].name} has an array of {size / 2**30:,.1f} GiB, too much to keep in memory.")
+        return self._read(self.offset, self.shape)
+
+    def _read(self, start: int, shape: tuple[int, ...]) -> np.ndarray:
+        array = np.empty(shape, self.dtype)
+        unread = array.reshape(-1).view(np.uint8)
+        file, lock = self.file
+        with lock:
+            file.seek(start)
+            while len(unread):
+                count = file.readinto(unread)
+                if not count:
+                    raise OSError(f"{file.name} ends at byte {file.tell():,}: it has been cut off since it was opened.")
+                unread = unread[count:]
+        return array
 
 
-def open_arrays(path: str) -> dict[str, np.ndarray | Rows]:
+def array_names(path: str) -> list[str]:
+    """The names of the arrays in a NumPy file, in its order; a `.npy` file holds one, "arr_0".
+
+    Raises:
+        DataError: if it is not such a file.
+    """
+    with _errors_named(path), _archive(path) as archive:
+        return ["arr_0"] if archive is None else list(_members(path, archive))
+
+
+def open_arrays(path: str, names: Collection[str] | None = None) -> dict[str, np.ndarray | Rows]:
     """Opens a NumPy file without reading its arrays, where that can be.
 
     Rows are read from disk in a `.npy` file and in a `.npz` file that `np.savez` wrote. A compressed array
@@ -80,63 +112,175 @@ def open_arrays(path: str) -> dict[str, np.ndarray | Rows]:
 
     Args:
         path: the file.
+        names: of the arrays to open, each of which must be there; None for all. Nothing is read of the others.
 
     Returns:
         Dict of arrays by name; a `.npy` file holds one, "arr_0".
 
     Raises:
-        DataError: if it is not such a file, if an array holds Python objects, or if one that can only be read whole
-            is larger than 2 GiB.
+        DataError: if it is not such a file, if it is damaged, if an array holds anything but numbers or text, or if one
+            that can only be read whole is larger than 2 GiB.
     """
+    with _errors_named(path), _archive(path) as archive:
+        if archive is None:
+            return {"arr_0": _single(path)}
+        members = _members(path, archive)
+        names = list(members) if names is None else names
+        missing = [name for name in names if name not in members]
+        if missing:
+            raise DataError(f"{path} has no array {missing[0]!r}; it has {', '.join(members) or 'none'}.")
+        return {name: _member(path, archive, name, members[name]) for name in names}
+
+
+def in_memory(array: np.ndarray | Rows) -> np.ndarray:
+    """What `open_arrays` gives, read into memory. Raises DataError if it is larger than 2 GiB."""
+    return array.whole() if isinstance(array, Rows) else array
+
+
+def texts(array: np.ndarray) -> list[str]:
+    """The texts of an array [N] of dtype `str`. Raises ValueError if one of them could not be written as UTF-8."""
+    found = array.tolist()
+    "".join(found).encode()
+    return found
+
+
+@contextlib.contextmanager
+def _errors_named(path: str) -> Iterator[None]:
+    """Turns what is raised on a broken file into a DataError of one line."""
     try:
-        if not zipfile.is_zipfile(path):
-            file = open(path, "rb", buffering=0)
-            return {"arr_0": _array(path, file, 0, os.path.getsize(path), lambda: np.load(path))}
-        with np.load(path) as archive:
-            return {name: _member(path, archive, name) for name in archive.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, DataError):
-            raise
+        yield
+    except DataError:
+        raise
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except Exception as error:  # On a broken file, zipfile and NumPy raise nearly anything.
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
-            f"{path} cannot be read as a NumPy file ({error}); write it with np.savez or "
-            "np.save, without object arrays."
+            f"{path} cannot be read as a NumPy file ({reason[:200]}); write it with np.savez or np.save, without "
+            "object arrays."
         ) from error
 
 
-def _member(path, archive, name):
-    info = next(i for i in archive.zip.infolist() if i.filename in (name, f"{name}.npy"))
-    if info.compress_type != zipfile.ZIP_STORED:
-        _check_memory(path, name, info.file_size, "is compressed")
-        return archive[name]
+@contextlib.contextmanager
+def _archive(path: str) -> Iterator[zipfile.ZipFile | None]:
+    """The file as a zip archive; None if it is none."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise DataError(f"{path} is no regular file, from which arrays could be read.")
+    if not zipfile.is_zipfile(path):
+        with open(path, "rb") as file:
+            if file.read(2) == b"PK":
+                raise DataError(f"{path} is a .npz file that is damaged or cut off. Copy or save it again.")
+        yield None
+        return
+    with zipfile.ZipFile(path) as archive:
+        yield archive
+
+
+def _members(path: str, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """What is in an archive, by the names NumPy gives it."""
+    infos = [info for info in archive.infolist() if not info.is_dir()]
+    names = [info.filename.removesuffix(".npy") for info in infos]
+    twice = [name for name, count in collections.Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(f"{path} holds two arrays of the name {twice[0]!r}; write it with np.savez, which keeps one.")
+    return dict(zip(names, infos, strict=True))
+
+
+def _single(path: str) -> np.ndarray | Rows:
     file = open(path, "rb", buffering=0)
-    file.seek(info.header_offset)
-    name_length, extra_length = struct.unpack("<HH", file.read(_LOCAL_HEADER)[_LOCAL_LENGTHS])
-    start = info.header_offset + _LOCAL_HEADER + name_length + extra_length
-    return _array(path, file, start, info.file_size, lambda: archive[name], name)
-
-
-def _array(path, file, start, size, load, name="the array"):
-    """The array in `size` bytes from `start`, in .npy format; in memory, from `load`, if its rows are not in order."""
-    file.seek(start)
-    version = np.lib.format.read_magic(file)
-    read_header = np.lib.format.read_array_header_1_0 if version[0] == 1 else np.lib.format.read_array_header_2_0
-    shape, fortran_order, dtype = read_header(file)
-    if dtype.hasobject:
-        raise DataError(f"{name} in {path} holds Python objects, which are not read; save a plain array.")
-    length = math.prod(shape) * dtype.itemsize
-    if file.tell() + length > start + size:
-        raise DataError(f"{path} is cut off: {name} needs {length} bytes, and is shorter. Copy or save it again.")
-    if fortran_order and len(shape) > 1 or not shape:
-        _check_memory(path, name, length, "is in Fortran order")
+    try:
+        header = _Header.read(path, "the array", file.read(_LONGEST_HEADER), os.path.getsize(path))
+        if header.in_order:
+            return header.rows(file, 0)
+        _check_memory(path, "the array", header.length, "is in Fortran order")
+        with open(path, "rb") as whole:
+            return np.lib.format.read_array(whole, allow_pickle=False)
+    except BaseException:
         file.close()
-        return load()
-    return Rows((file, threading.Lock()), file.tell(), tuple(shape), dtype)
+        raise
+
+
+def _member(path: str, archive: zipfile.ZipFile, name: str, info: zipfile.ZipInfo) -> np.ndarray | Rows:
+    stored = info.compress_type == zipfile.ZIP_STORED
+    most = info.compress_size * (1 if stored else _DEFLATE_RATIO)
+    known = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+    if known and info.file_size > most or info.compress_size > os.path.getsize(path):
+        raise DataError(
+            f"{path} is damaged: {name} claims {info.file_size:,} bytes, more than can be in the "
+            f"{info.compress_size:,} it is stored in. Copy or save it again."
+        )
+    # Opened by zipfile, which checks the header of the member, and at its end the checksum.
+    with archive.open(info) as member:
+        header = _Header.read(path, name, member.read(_LONGEST_HEADER), info.file_size)
+        if stored and info.file_size <= _LARGEST_CHECKED:
+            _read_to_the_end(member)
+    if stored and header.in_order:
+        file = open(path, "rb", buffering=0)
+        file.seek(info.header_offset)
+        lengths = struct.unpack("<HH", file.read(_LOCAL_HEADER)[_LOCAL_LENGTHS])
+        return header.rows(file, info.header_offset + _LOCAL_HEADER + sum(lengths))
+    _check_memory(path, name, info.file_size, "is in Fortran order" if stored else "is compressed")
+    with archive.open(info) as member:
+        array = np.lib.format.read_array(member, allow_pickle=False)
+        _read_to_the_end(member)
+    return array
+
+
+def _read_to_the_end(member: io.BufferedIOBase) -> None:
+    while member.read(_BLOCK):
+        pass
+
+
+@dataclasses.dataclass(frozen=True)
+class _Header:
+    """What stands before an array in .npy format: of which size it is itself, and what it says of the array."""
+
+    size: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    fortran_order: bool
+
+    @classmethod
+    def read(cls, path: str, name: str, start: bytes, size: int) -> "_Header":
+        """Reads it from the first bytes of `size`."""
+        stream = io.BytesIO(start)
+        version = np.lib.format.read_magic(stream)
+        if version not in ((1, 0), (2, 0), (3, 0)):
+            raise ValueError(f"{name} has the unknown format {version[0]}.{version[1]}")
+        first = version == (1, 0)
+        read = np.lib.format.read_array_header_1_0 if first else np.lib.format.read_array_header_2_0
+        shape, fortran_order, dtype = read(stream)
+        header = cls(stream.tell(), tuple(shape), dtype, fortran_order)
+        if dtype.hasobject:
+            raise DataError(f"{name} in {path} holds Python objects, which are not read; save a plain array.")
+        if dtype.names or dtype.subdtype or not dtype.itemsize:
+            raise DataError(f"{name} in {path} holds {dtype}, which is not read; save a plain array.")
+        if any(side < 0 for side in shape):
+            raise ValueError(f"{name} has the shape {shape}")
+        if header.size + header.length > size:
+            raise DataError(
+                f"{path} is cut off: {name} needs {header.length:,} bytes, and is shorter. Copy or save it again."
+            )
+        return header
+
+    @property
+    def length(self) -> int:
+        """Of the array, in bytes."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the rows follow each other."""
+        return bool(self.shape) and not (self.fortran_order and len(self.shape) > 1)
+
+    def rows(self, file: io.FileIO, start: int) -> Rows:
+        return Rows((file, threading.Lock()), start + self.size, self.shape, self.dtype)
 
 
 def _check_memory(path, name, size, why):
     if size > _LARGEST_IN_MEMORY:
         raise DataError(
-            f"{name} in {path} {why} and has {size / 2**30:.1f} GiB, too much to keep in memory. Save it once more "
+            f"{name} in {path} {why} and has {size / 2**30:,.1f} GiB, too much to keep in memory. Save it once more "
             "with np.savez or np.save, uncompressed and from np.ascontiguousarray(images): then images are read from "
             "disk as they are needed."
         )

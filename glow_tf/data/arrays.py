@@ -1,15 +1,24 @@
 """Images in a NumPy file: `--dataset=arrays --data_dir=FILE.npz` or `FILE.npy`."""
 
+import logging
 import os
 
 import numpy as np
 
 from glow_tf.data import images as image_tools
-from glow_tf.data.array_file import Rows, open_arrays
+from glow_tf.data import names as name_tools
+from glow_tf.data import values
+from glow_tf.data.array_file import Rows, array_names, in_memory, open_arrays, texts
 from glow_tf.data.indexed import IndexedSource, Reader
 from glow_tf.data.source import DataError, held_out_count
 
 TEST_FRACTION = 0.1
+_log = logging.getLogger(__name__)
+
+# What files of others call images and labels, beside the word for the split: `x_train`, `train_images`, `arr_0`.
+_IMAGES = frozenset(("images", "image", "imgs", "img", "x", "data", "pixels", "inputs", "samples"))
+_LABELS = frozenset(("labels", "label", "y", "targets", "target", "classes", "class"))
+_POSITIONAL = {"arr_0": "images", "arr_1": "labels"}
 
 
 def arrays_source(
@@ -24,8 +33,13 @@ def arrays_source(
     """Source of the images in a `.npz` or `.npy` file.
 
     A `.npz` holds `images`, uint8 [N, H, W, C] or [N, H, W], and optionally `labels`, whole
-    numbers [N]; and optionally `test_images` and `test_labels` for the test split. A `.npy`
-    holds the images alone. Without `test_images`, the last images are the test split.
+    numbers or texts [N]; and optionally `test_images` and `test_labels` for the test split. Other
+    usual names do too, such as `x_train` and `y_train`; arrays that are not used are logged. A
+    `.npy` holds the images alone. Without `test_images`, those for validation are the test split,
+    else the last images.
+
+    Where labels are not 0, 1, 2, ... without a gap, they are numbered in their order, which is
+    logged, and their values are the names of the classes.
 
     Images are read from disk as they are needed, except from a file that is compressed or in
     Fortran order, which is read into memory.
@@ -53,15 +67,17 @@ def arrays_source(
         raise DataError(f"--data_dir={data_dir} is {kind}; set it to a .npz or .npy file.")
     arrays = _load(path)
 
-    pixels = arrays["images"]
-    native = _check_images(pixels, f"images in {path}")[1:]
-    labels = _check_labels(arrays.get("labels"), len(pixels), "labels", path)
+    key, pixels = arrays["images"]
+    native = _check_images(key, pixels, path)[1:]
+    labels = _check_labels(arrays.get("labels"), len(pixels), path)
     if "test_images" in arrays:
-        test_pixels = arrays["test_images"]
-        test_native = _check_images(test_pixels, f"test_images in {path}")[1:]
-        test_labels = _check_labels(arrays.get("test_labels"), len(test_pixels), "test_labels", path)
+        test_key, test_pixels = arrays["test_images"]
+        test_native = _check_images(test_key, test_pixels, path)[1:]
+        test_labels = _check_labels(arrays.get("test_labels"), len(test_pixels), path)
         if (labels is None) != (test_labels is None):
-            raise DataError(f"{path} has only one of labels and test_labels; give both or none.")
+            raise DataError(
+                f"{path} has only one of labels and test_labels, for {key} and {test_key}; give both or none."
+            )
     else:
         train_size = len(pixels) - held_out_count(len(pixels), test_fraction, test_size, TEST_FRACTION, path)
         pixels, test_pixels, test_native = pixels[:train_size], pixels[train_size:], native
@@ -72,17 +88,19 @@ def arrays_source(
     image_shape = (*size, image_tools.parse_channels(channels, 1 if native[2] == 1 else 3))
     if image_size is None and test_native[:2] != native[:2]:
         raise DataError(
-            f"test_images in {path} are of another size, {test_native[:2]}, than images, "
+            f"{test_key} in {path} are of another size, {test_native[:2]}, than {key}, "
             f"{native[:2]}; set --image_size to bring both to one size."
         )
     stored_shape = image_tools.stored_shape(image_shape, crop_from)
-    num_classes = 0 if labels is None else int(max(labels.max(), test_labels.max())) + 1
+    class_names = ()
+    if labels is not None:
+        class_names, labels, test_labels = _number(labels, test_labels, path)
     return IndexedSource(
         name=name,
         image_shape=image_shape,
         stored_shape=stored_shape,
-        num_classes=num_classes,
-        class_names=tuple(str(label) for label in range(num_classes)),
+        num_classes=len(class_names),
+        class_names=class_names,
         sizes={"train": len(pixels), "test": len(test_pixels)},
         readers={
             "train": array_reader(pixels, labels, stored_shape),
@@ -113,51 +131,110 @@ def array_reader(pixels: np.ndarray | Rows, labels: np.ndarray | None, image_sha
 
 
 def _load(path):
-    """Returns dict of arrays, "images" among them, the labels in memory."""
-    arrays = open_arrays(path)
-    if len(arrays) == 1:
-        arrays = {"images": next(iter(arrays.values()))}
-    if "images" not in arrays:
+    """Returns dict from "images", "labels", "test_images", "test_labels" to (its name in the file, array)."""
+    names = array_names(path)
+    keys = {"images": names[0]} if len(names) == 1 else _keys(path, names)
+    unused = [name for name in names if name not in keys.values()]
+    if unused:
+        _log.warning(
+            "%s: not used are %s; used are %s",
+            path,
+            name_tools.listed(unused),
+            ", ".join(name if key == name else f"{name} as {key}" for key, name in keys.items()),
+        )
+    arrays = open_arrays(path, keys.values())
+    return {key: (name, arrays[name]) for key, name in keys.items()}
+
+
+def _keys(path, names):
+    """Returns dict from "images", "labels", "test_images", "test_labels", as far as they are there, to their names."""
+    found = {}
+    for name in names:
+        found.setdefault(_meaning(name), []).append(name)
+    test = next((split for split in ("test", "validation") if (split, "images") in found), "test")
+    keys = {}
+    for key, meaning in {
+        **{what: ("train", what) for what in ("images", "labels")},
+        **{f"test_{what}": (test, what) for what in ("images", "labels")},
+    }.items():
+        same = found.get(meaning, [])
+        if len(same) > 1 and key not in same:
+            raise DataError(f"{path} has {' and '.join(same)}, of which one can be the {key}; call that {key!r}.")
+        if same:
+            keys[key] = key if key in same else same[0]
+    if "images" not in keys:
         raise DataError(
-            f"{path} has no array 'images'; it has {', '.join(arrays) or 'no arrays'}. "
+            f"{path} has no array 'images'; it has {', '.join(names) or 'no arrays'}. "
             "Save it as np.savez(file, images=..., labels=...)."
         )
-    return {
-        key: array.whole() if "labels" in key and isinstance(array, Rows) else array for key, array in arrays.items()
-    }
+    return keys
 
 
-def _check_images(pixels, what):
+def _meaning(name):
+    """Returns (split, "images" or "labels"), or None."""
+    if name in _POSITIONAL:
+        return "train", _POSITIONAL[name]
+    split, rest = name_tools.split_of(name)
+    if not (split or rest) or not _IMAGES | _LABELS >= set(rest):
+        return None
+    return split or "train", "images" if _IMAGES >= set(rest) else "labels"
+
+
+def _check_images(key, pixels, path):
     """Returns its shape, [N, H, W, C]. Raises DataError."""
-    if pixels.dtype != np.uint8:
-        raise DataError(f"{what} are {pixels.dtype}; they must be uint8, 0 to 255. Scale and convert them.")
     shape = (*pixels.shape, 1) if pixels.ndim == 3 else tuple(pixels.shape)
     if len(shape) != 4 or shape[3] not in (1, 3, 4) or 0 in shape:
         raise DataError(
-            f"{what} have shape {tuple(pixels.shape)}; it must be [N, H, W, C] with 1, 3 or 4 channels "
+            f"{key} in {path} have shape {tuple(pixels.shape)}; it must be [N, H, W, C] with 1, 3 or 4 channels "
             "last, or [N, H, W]. Channels first: transpose with (0, 2, 3, 1)."
+        )
+    if pixels.dtype != np.uint8:
+        raise DataError(
+            f"{key} in {path} are {pixels.dtype}; they must be uint8, from 0 for black to 255 for white. "
+            f"{values.conversion(pixels, key)}."
         )
     return shape
 
 
-def _check_labels(labels, count, key, path):
-    """Returns int32 [N], or None for None. Raises DataError."""
-    if labels is None:
+def _check_labels(found, count, path):
+    """Returns int64 [N] or texts [N], or None for None. Raises DataError."""
+    if found is None:
         return None
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.shape != (count,):
+    key, labels = found
+    if labels.shape not in ((count,), (count, 1)):
+        one_hot = f" One-hot: np.argmax({key}, axis=1)." if labels.ndim == 2 else ""
         raise DataError(
             f"{key} in {path} have shape {labels.shape}; for {count} images it must be "
-            f"({count},), a whole number for each."
+            f"({count},), a whole number or a text for each.{one_hot}"
         )
+    labels = in_memory(labels).reshape(count)
+    if labels.dtype.kind == "U":
+        try:
+            texts(labels)
+        except ValueError as error:
+            raise DataError(f"{key} in {path} hold what is no valid text: {error}.") from error
+        return labels
     if labels.dtype.kind not in "iufb":
-        raise DataError(f"{key} in {path} are {labels.dtype}; they must be whole numbers.")
-    whole = np.isfinite(labels) & (labels == np.floor(labels)) & (labels >= 0) & (labels < 2**31)
+        raise DataError(f"{key} in {path} are {labels.dtype}; they must be whole numbers or texts.")
+    whole = np.isfinite(labels) & (labels == np.floor(labels)) & (labels >= 0) & (labels < 2**63)
     if not whole.all():
         index = int(np.flatnonzero(~whole)[0])
         raise DataError(
             f"{key} in {path} must be whole numbers from 0; label {index} is {labels[index]}. "
             "Number the classes 0, 1, 2, ..., or leave the labels out."
         )
-    return labels.astype(np.int32)
+    return labels.astype(np.int64)
+
+
+def _number(labels, test_labels, path):
+    """Returns the class names, and both labels as their numbers, int32 [N]."""
+    if labels.dtype.kind != test_labels.dtype.kind:
+        raise DataError(f"{path} has numbers for labels in one split and texts in the other; save both alike.")
+    found = np.unique(np.concatenate([np.unique(labels), np.unique(test_labels)]))
+    names = name_tools.in_order(map(str, found.tolist()))
+    if found.dtype.kind == "U":
+        found = np.array(names)
+    if names != tuple(str(number) for number in range(len(names))):
+        _log.warning("%s: the labels %s are numbered from 0, in this order", path, name_tools.listed(names))
+    order = np.argsort(found)
+    return names, *(order[np.searchsorted(found, of, sorter=order)].astype(np.int32) for of in (labels, test_labels))

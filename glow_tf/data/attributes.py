@@ -25,10 +25,18 @@ class Attributes:
     Attributes:
         names: of the A attributes.
         values: int8 [N, A], by the image's place in the split: 1 has it, 0 has it not, -1 unknown.
+
+    Raises:
+        DataError: if a name is there twice.
     """
 
     names: tuple[str, ...]
     values: np.ndarray
+
+    def __post_init__(self):
+        twice = [name for name in self.names if self.names.count(name) > 1]
+        if twice:
+            raise DataError(f"the attribute {twice[0]!r} is named twice; name each once.")
 
     def only(self, names: Sequence[str]) -> "Attributes":
         """Those of some names. Raises DataError if one is not there."""

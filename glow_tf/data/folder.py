@@ -6,17 +6,15 @@ import os
 import threading
 import unicodedata
 
-from glow_tf.data import images, picture_files
+from glow_tf.data import folder_files, images
+from glow_tf.data.folder_splits import find_splits
 from glow_tf.data.indexed import IndexedSource
+from glow_tf.data.names import in_order, listed
 from glow_tf.data.source import DataError, check_fraction
 
 _log = logging.getLogger(__name__)
 
 TEST_FRACTION = 0.1
-# Sub-folders that are splits rather than labels, if "train" and one of the others are there
-# and nothing else; the first that is there is the test split.
-_TRAIN_FOLDER = "train"
-_TEST_FOLDERS = ("test", "validation", "valid", "val")
 
 
 def folder_source(
@@ -30,13 +28,15 @@ def folder_source(
     """Source of the images under a folder, decoded as they are needed.
 
     The first folder under `data_dir` is an image's label; images directly in `data_dir`, or
-    all in one sub-folder, have none. If the sub-folders are `train` and one or more of `test`,
-    `validation`, `valid` and `val`, they are the splits, and labels start one level further
-    down. Otherwise the hash of a file's relative name decides its split, so that adding files
-    moves none. (But where by that one split would have no readable image, as can be with a few
-    dozen files, it gets the one next to the border; later files may then move that one back.)
+    all in one sub-folder, have none. Labels are in the order of these names, or of their numbers
+    if all are. Folders named as splits, such as `train` and `test`, are these, and labels start one
+    level further down: see `folder_splits`. Otherwise the hash of a file's relative name decides
+    its split, so that adding files moves none. (But where by that one split would have no readable
+    image, as can be with a few dozen files, it gets the one next to the border; later files may
+    then move that one back.)
 
-    Hidden files and files without the ending of an image are passed over. An image that
+    Hidden files, and what systems keep for themselves, are passed over, as are files without the
+    ending of an image; those of pictures in other formats are counted and logged. An image that
     cannot be read, or would have to be enlarged, is left out, logged once, and noted in
     `Source.skipped`.
 
@@ -53,7 +53,8 @@ def folder_source(
 
     Raises:
         DataError: if the folder or image_size is missing, if it holds fewer than two readable
-            images, or images both directly in it and in sub-folders.
+            images, images both directly in it and in sub-folders, or folders of which it is not
+            certain whether they are splits.
     """
     if not data_dir:
         raise DataError("dataset=folder needs the folder of images: set --data_dir.")
@@ -68,27 +69,17 @@ def folder_source(
     fraction = check_fraction(test_fraction, TEST_FRACTION)
 
     files = _list_images(root)
-    if not files:
-        raise DataError(
-            f"--data_dir={data_dir} holds no images (png, jpeg, bmp, webp, gif, ...); set it to a folder that does."
-        )
     decoder = _Decoder(root, stored_shape)
-    folders = {file.split("/")[0] if "/" in file else "" for file in files}
-    test_folders = [folder for folder in _TEST_FOLDERS if folder in folders]
-    if test_folders and folders == {_TRAIN_FOLDER, *test_folders}:
-        splits = {
-            split: [file for file in files if file.startswith(folder + "/")]
-            for split, folder in (("train", _TRAIN_FOLDER), ("test", test_folders[0]))
-        }
+    found = find_splits(root, files)
+    if found.test is None:
+        splits = _split_by_hash(found.train, fraction, decoder)
+    else:
+        splits = {"train": found.train, "test": found.test}
         for split in splits.values():
             if not any(decoder.decode(file) is not None for file in split):
                 raise decoder.unreadable(split)
-        depth = 1
-    else:
-        splits = _split_by_hash(files, fraction, decoder)
-        depth = 0
 
-    class_names, labels = _labels(root, splits, depth)
+    class_names, labels = _labels(root, splits, found.depth)
     return IndexedSource(
         name=name,
         image_shape=image_shape,
@@ -147,24 +138,20 @@ def _reader(decoder, files, labels):
 
 
 def _list_images(root):
-    """Relative names, with forward slashes, of all image files under a folder, sorted."""
-    endings = picture_files.endings()
-    found, visited = [], set()
-    for folder, subfolders, files in os.walk(root, followlinks=True):
-        # A link may lead back up.
-        real = os.path.realpath(folder)
-        if real in visited:
-            subfolders.clear()
-            continue
-        visited.add(real)
-        subfolders[:] = [s for s in subfolders if not s.startswith(".") and s != "__MACOSX"]
-        # Not once a file: with many thousands of them, that would be half of the time to start.
-        inside = os.path.relpath(folder, root).replace(os.sep, "/")
-        prefix = "" if inside == "." else inside + "/"
-        for file in files:
-            if not file.startswith(".") and os.path.splitext(file)[1].lower() in endings:
-                found.append(prefix + file)
-    return sorted(found)
+    """Relative names, with forward slashes, of all image files under a folder, sorted. Raises DataError."""
+    files = folder_files.list_files(root)
+    if not files.images:
+        others = listed([f"{count} {ending or 'without ending'}" for ending, count in files.others.items()])
+        raise DataError(
+            f"--data_dir={root} holds no images (png, jpeg, bmp, webp, gif, ...)"
+            + (f", but other files: {others}. Convert these to png or jpeg, or set it" if others else "; set it")
+            + " to a folder that does."
+        )
+    if files.unread():
+        _log.warning(
+            "%s: passing over %s files, which cannot be read: convert them to png or jpeg", root, files.unread()
+        )
+    return files.images
 
 
 def _position(file):
@@ -192,6 +179,8 @@ def _split_by_hash(files, fraction, decoder):
 
 def _labels(root, splits, depth):
     """Class names, and the label of each file of each split; labels are 0 without classes."""
+    if depth is None:
+        return (), {split: [0] * len(files) for split, files in splits.items()}
     folders = {
         split: [parts[depth] if len(parts) > depth + 1 else None for parts in map(_parts, files)]
         for split, files in splits.items()
@@ -204,7 +193,7 @@ def _labels(root, splits, depth):
             "all images into one."
         )
     # One folder around everything tells nothing apart.
-    class_names = tuple(sorted(names)) if len(names) > 1 else ()
+    class_names = in_order(names) if len(names) > 1 else ()
     number = {name: label for label, name in enumerate(class_names)}
     return class_names, {split: [number.get(name, 0) for name in files] for split, files in folders.items()}
 

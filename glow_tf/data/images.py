@@ -150,20 +150,27 @@ def _to_eight_bits(image):
     if image.mode == "F":
         raise ValueError("pixels are floating-point; convert the file to 8 or 16 bits")
     if not image.mode.startswith("I"):
+        if image.info.get("sixteen_bits"):
+            _check_depth(int(np.asarray(image.convert("RGB")).max()), 4096 >> 8)
         return image
     deep = np.asarray(image)
     if deep.dtype != np.uint16:
         deep = np.clip(deep, 0, 65535).astype(np.uint16)
     # TIFF files say if they have 12 bits.
     bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0]
-    if bits == 16 and 0 < int(deep.max(initial=0)) < 4096:
+    if bits == 16:
+        _check_depth(int(deep.max(initial=0)), 4096)
+    most = 2**bits - 1
+    eight = ((np.arange(65536) * 255 + most // 2) // most).clip(0, 255).astype(np.uint8)
+    return Image.fromarray(eight[deep])
+
+
+def _check_depth(most, beyond):
+    if 0 < most < beyond:
         raise ValueError(
             "16 bits, but no value above 4095, as if 10 or 12 bits had been stored as they are: it would be black; "
             "scale it up to 16 bits, or convert it to 8"
         )
-    most = 2**bits - 1
-    eight = ((np.arange(65536) * 255 + most // 2) // most).clip(0, 255).astype(np.uint8)
-    return Image.fromarray(eight[deep])
 
 
 def _on_white(image):

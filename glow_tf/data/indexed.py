@@ -32,6 +32,11 @@ class IndexedSource(Source):
     labels: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict)
     names: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
+    def sample(self, count: int) -> np.ndarray:
+        size, read = self.sizes["train"], self.readers["train"]
+        images = [example[0] for example in map(read, evenly(size, count)) if example is not None]
+        return np.array(images, np.uint8).reshape(-1, *self.stored_shape)
+
     def row_names(self, split: str) -> Sequence[str]:
         return self.names.get(split) or super().row_names(split)
 
@@ -47,20 +52,32 @@ class IndexedSource(Source):
             if self.names.get(split):
                 digest.update("\0".join(self.names[split]).encode("utf-8", "surrogateescape"))
                 continue
-            for index in np.linspace(0, count - 1, min(count, _SAMPLED)).astype(int).tolist():
+            for index in evenly(count, _SAMPLED):
                 example = self.readers[split](index)
                 digest.update(b"" if example is None else np.ascontiguousarray(example[0]).tobytes())
         return {**super().identity(), "images": digest.hexdigest()}
 
     def by_row(self) -> "IndexedSource":
         """The same images, with their index in the split in place of their label."""
+        return self._relabelled(lambda index, label: index)
 
+    def with_classes(self, class_names: Sequence[str]) -> "IndexedSource":
+        """The same images, with the labels of a data set that has these classes; all of this one's are among them."""
+        numbers = np.array([class_names.index(name) for name in self.class_names], np.int32)
+        return dataclasses.replace(
+            self._relabelled(lambda index, label: int(numbers[label])),
+            num_classes=len(class_names),
+            class_names=tuple(class_names),
+            labels={split: numbers[np.asarray(labels)] for split, labels in self.labels.items()},
+        )
+
+    def _relabelled(self, label_of: Callable[[int, int], int]) -> "IndexedSource":
         def of(read):
-            def numbered(index):
+            def relabelled(index):
                 example = read(index)
-                return None if example is None else (example[0], index)
+                return None if example is None else (example[0], label_of(index, example[1]))
 
-            return numbered
+            return relabelled
 
         return dataclasses.replace(self, readers={split: of(read) for split, read in self.readers.items()})
 
@@ -94,6 +111,11 @@ class IndexedSource(Source):
         # A call into Python costs as much as reading twenty small images: hence blocks.
         blocks = order.batch(self.block_size)
         return blocks.map(load_tensors, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """At most `most` of the indices 0..count-1, evenly spaced."""
+    return np.linspace(0, count - 1, min(count, most)).astype(int).tolist()
 
 
 def index_stream(count: int, seed: int, start: int) -> tf.data.Dataset:

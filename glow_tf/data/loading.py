@@ -5,6 +5,7 @@ import os
 
 from glow_tf.data import arrays, bundled, folder
 from glow_tf.data.source import DataError, Source
+from glow_tf.data.values import warn_if_dark
 from glow_tf.runtime import paths
 
 
@@ -56,6 +57,7 @@ def load_source(
         "crop_from": crop_from,
     }
     source = _load(name, **options)
+    warn_if_dark(source)
     if data_dir:
         # To be found from anywhere.
         options["data_dir"] = os.path.abspath(options["data_dir"])

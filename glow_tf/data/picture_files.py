@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import re
 import stat
 import threading
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 # Formats that Pillow opens with an external program, or not at all; and ICNS, whose header does not give the size of
 # the pictures in it.
 _UNREAD = frozenset(("BUFR", "EPS", "GRIB", "HDF5", "ICNS", "MPEG", "WMF"))
+# Pillow's names for sixteen bits a channel, such as "RGB;16B"; "BGR;16" are sixteen for a pixel.
+_DEEP = re.compile(r";16[BLN]")
 DEFAULT_MEGAPIXELS = 64.0
 
 
@@ -107,6 +110,8 @@ def opened(file: Any, side: int | None = None) -> Iterator["Image.Image"]:
         raise TooLarge(f"{error}; --max_megapixels={_pixels.most / 1e6:g} allows no more") from error
     with image:
         count = _check(image)
+        # Of pictures in colour, Pillow keeps the leading eight bits alone.
+        image.info["sixteen_bits"] = any(_DEEP.search(str(tile.args)) for tile in image.tile)
         # None for other formats than JPEG.
         if side is not None and image.draft(None, (2 * side, 2 * side)):
             count = image.width * image.height

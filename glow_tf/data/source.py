@@ -99,6 +99,10 @@ class Source:
         """A good n for `_blocks`: enough that a call's cost is shared, little enough to be kept several times over."""
         return min(max(1, _BLOCK_BYTES // int(np.prod(self.stored_shape))), _LARGEST_BLOCK)
 
+    def sample(self, count: int) -> np.ndarray:
+        """A few training images, at most `count` and without a draw: uint8 [n, H, W, C], of `stored_shape`."""
+        return next(self.batches("train", count).as_numpy_iterator())[0]
+
     def row_names(self, split: str) -> Sequence[str]:
         """What the images of a split are called where they come from: their numbers, where they have no names."""
         return [str(row) for row in range(self.sizes[split])]

@@ -49,6 +49,9 @@ class ServedFlow(tf.train.Checkpoint):
     Args:
       flow: the model; its variables become the SavedModel's.
       directions: of attributes, or None.
+
+    Raises:
+      ValueError: if the directions are those of a model with latents of another size.
     """
 
     def __init__(self, flow: Flow, directions: Directions | None = None):
@@ -57,6 +60,7 @@ class ServedFlow(tf.train.Checkpoint):
         self.inverses = InverseCache(flow)
         self._directions = None
         if directions is not None:
+            directions.check_dimensions(flow.config.dimensions)
             self._names = tf.constant(directions.names)
             self._directions = tf.Variable(directions.vectors, trainable=False, dtype=flow.dtype, name="directions")
         config = flow.config

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from glow_tf.data import DataError
+from glow_tf.data.array_file import in_memory, open_arrays, texts
 from glow_tf.latent.codec import Codec
 from glow_tf.models.storage import whole
 from glow_tf.runtime import paths
@@ -23,12 +24,33 @@ class Directions:
       names: of the attributes.
       vectors: [A, D] float32.
       positives, negatives: [A] int, the images that had it and that did not.
+
+    Raises:
+      ValueError: if these are not of such shapes and types, a name is there twice, or a number is not finite.
     """
 
     names: tuple[str, ...]
     vectors: np.ndarray
     positives: np.ndarray
     negatives: np.ndarray
+
+    def __post_init__(self):
+        count = len(self.names)
+        if not count or len(set(self.names)) < count:
+            raise ValueError(f"Directions need names that differ, not {', '.join(self.names) or 'none'}.")
+        vectors = np.asarray(self.vectors)
+        if vectors.ndim != 2 or len(vectors) != count or vectors.dtype.kind != "f":
+            raise ValueError(
+                f"The vectors of {count} attributes must be floats [{count}, D], not {vectors.dtype} {vectors.shape}."
+            )
+        unfit = ~np.isfinite(vectors).all(axis=1)
+        if unfit.any():
+            raise ValueError(f"The direction of {self.names[int(unfit.argmax())]!r} is not finite.")
+        for key in ("positives", "negatives"):
+            counts = np.asarray(getattr(self, key))
+            whole_numbers = counts.dtype.kind in "iuf" and np.all((counts >= 0) & (counts == np.floor(counts)))
+            if counts.shape != (count,) or not whole_numbers:
+                raise ValueError(f"{key} must be {count} numbers of images, one for each attribute.")
 
     def __getitem__(self, name: str) -> np.ndarray:
         """The direction [D] of an attribute.
@@ -75,19 +97,29 @@ class Directions:
         if not os.path.exists(path):
             raise FileNotFoundError(f"{os.fspath(path)} is not there; python -m tools.attributes writes such a file.")
         try:
-            with np.load(path) as arrays:
-                found = cls(
-                    tuple(str(name) for name in arrays["names"]),
-                    *(arrays[key] for key in ("vectors", "positives", "negatives")),
-                )
-        except (KeyError, ValueError, OSError, EOFError) as error:
-            raise DataError(f"{os.fspath(path)} holds no directions of attributes: {error}") from error
-        if dimensions is not None and found.vectors.shape[1] != dimensions:
-            raise DataError(
-                f"{os.fspath(path)} belongs to another model: its directions have {found.vectors.shape[1]} dimensions, "
-                f"the model {dimensions}."
-            )
+            arrays = open_arrays(path, [field.name for field in dataclasses.fields(cls)])
+            found = cls._of(**{key: in_memory(array) for key, array in arrays.items()})
+        except ValueError as error:
+            raise DataError(f"{path} holds no directions of attributes: {error}") from error
+        if dimensions is not None:
+            found.check_dimensions(dimensions, f"{path} belongs")
         return found
+
+    def check_dimensions(self, dimensions: int, what: str = "These belong") -> None:
+        """Raises DataError if they are not those of latents of so many dimensions; it begins with `what`."""
+        own = self.vectors.shape[1]
+        if own != dimensions:
+            raise DataError(f"{what} to another model: its directions have {own} dimensions, the model {dimensions}.")
+
+    @classmethod
+    def _of(cls, names: np.ndarray, vectors: np.ndarray, positives: np.ndarray, negatives: np.ndarray) -> "Directions":
+        """Those of arrays in a file, of which nothing is known."""
+        if names.ndim != 1 or names.dtype.kind != "U":
+            raise ValueError(f"its names are {names.dtype} {names.shape}, not a list of texts.")
+        if vectors.dtype.kind == "f":
+            with np.errstate(over="ignore"):
+                vectors = vectors.astype(np.float32)
+        return cls(tuple(texts(names)), vectors, positives, negatives)
 
 
 def attribute_directions(codec: Codec, batches: Iterable[Mapping[str, np.ndarray]], names: Sequence[str]) -> Directions:

@@ -96,6 +96,12 @@ def source_arguments(directory: pathlib.Path) -> dict:
     return (_load(directory / TRAINING_FILE) or {}).get("source", {})
 
 
+def class_names(directory: pathlib.Path) -> list[str]:
+    """The names of the labels a model was last trained on; [] if there were none, or that is not known."""
+    classes = ((_load(directory / TRAINING_FILE) or {}).get("identity") or {}).get("classes")
+    return classes if isinstance(classes, list) else []
+
+
 def _fields(training: TrainingConfig, source: Source) -> dict:
     return {
         "data": source.describe(),

@@ -1,5 +1,6 @@
 """Arrays that stay on disk."""
 
+import os
 import zipfile
 
 import numpy as np
@@ -86,3 +87,136 @@ def test_archives_of_other_programs(tmp_path):
         info.extra = b"\x99\x99\x04\x00abcd"
         archive.writestr(info, (tmp_path / "x.npy").read_bytes())
     same(open_arrays(str(tmp_path / "x.npz"))["images"], array)
+
+
+def npy(header, data=b"", version=(1, 0)):
+    """A file in .npy format with any header."""
+    length = len(header).to_bytes(2 if version == (1, 0) else 4, "little")
+    return b"\x93NUMPY" + bytes(version) + length + header + data
+
+
+def described(shape, descr="'|u1'"):
+    return f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}}}\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "cannot be read as a NumPy file"),
+        (b"PK\x03\x04 and no more", "damaged or cut off"),
+        (npy(described("(4, 8, 8)")), "cut off"),
+        (npy(described(f"({10**12}, 8, 8)")), "cut off: the array needs 64,000,000,000,000"),
+        (npy(described("(-4, 8)"), b"x" * 99), r"\(-4, 8\)"),
+        (npy(described("(2, 0)", "'<U0'"), b"x" * 99), "not read"),
+        (npy(described("(4,)", "[('a', '<i4'), ('b', '<i4')]"), b"x" * 99), "not read"),
+        (npy(described("(4,)", "('<i4', (2,))"), b"x" * 99), "not read"),
+        (npy(described("(4,)", "'|O'"), b"x" * 99), "Python objects"),
+        (npy(described("(4,)"), b"x" * 99, version=(9, 0)), "unknown format 9.0"),
+        (npy(described("(" * 100), b"x" * 99), "cannot be read as a NumPy file"),
+        (npy(b"-" * 9000 + b"1\n"), "cannot be read as a NumPy file"),
+        (npy(b"{}\n"), "cannot be read as a NumPy file"),
+        (b"\x93NUMPY\x02\x00\xff\xff\xff\x3f" + b" " * 50_000, "cannot be read as a NumPy file"),
+    ],
+)
+def test_a_damaged_npy_file_is_named_in_one_line(tmp_path, content, reason):
+    (tmp_path / "x.npy").write_bytes(content)
+    with pytest.raises(DataError, match=f"x.npy .*{reason}") as raised:
+        open_arrays(str(tmp_path / "x.npy"))
+    assert "\n" not in str(raised.value)
+
+
+def zipped(path, content, name="images.npy", compression=zipfile.ZIP_DEFLATED):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr(name, content)
+    return str(path)
+
+
+def with_directory(path, offset, value):
+    """Changes four bytes of the archive's directory, `offset` behind the beginning of its one entry."""
+    content = bytearray(path.read_bytes())
+    start = content.rindex(b"PK\x01\x02") + offset
+    content[start : start + 4] = value.to_bytes(4, "little")
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_member_is_no_larger_than_what_it_is_stored_in(tmp_path, compression):
+    """Of a kilobyte, 4.8 TB: where its own header says so, and 4 GB where the archive does too."""
+    path = tmp_path / "x.npz"
+    zipped(path, npy(described("(200000000000, 24)"), bytes(2000)), compression=compression)
+    with pytest.raises(DataError, match="x.npz is cut off: images needs 4,800,000,000,000 bytes"):
+        open_arrays(str(path))
+    with_directory(path, 24, 4_000_000_000)
+    with pytest.raises(DataError, match="x.npz is damaged: images claims 4,000,000,000 bytes"):
+        open_arrays(str(path))
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_the_checksum_is_compared(tmp_path, compression):
+    path = tmp_path / "x.npz"
+    zipped(path, npy(described("(300, 100)"), bytes(30_000)), compression=compression)
+    with_directory(path, 16, 12345)
+    with pytest.raises(DataError, match="x.npz cannot be read .*CRC"):
+        open_arrays(str(path))
+
+
+def test_damaged_archives_are_named(tmp_path):
+    path, content = tmp_path / "x.npz", npy(described("(4, 2)"), bytes(8))
+    zipped(path, b"no array")
+    with pytest.raises(DataError, match="x.npz cannot be read"):
+        open_arrays(str(path))
+    zipped(path, content)
+    with_directory(path, 8, 1 + (zipfile.ZIP_DEFLATED << 16))
+    with pytest.raises(DataError, match="encrypted"):
+        open_arrays(str(path))
+    zipped(path, content)
+    with_directory(path, 42, 17)
+    with pytest.raises(DataError, match="x.npz cannot be read"):
+        open_arrays(str(path))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("images.npy", content)
+        archive.writestr("images", content)
+    with pytest.raises(DataError, match="two arrays of the name 'images'"):
+        open_arrays(str(path))
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(DataError, match="x.npz .*cut off"):
+        open_arrays(str(path))
+
+
+def test_what_is_not_asked_for_is_not_read(tmp_path):
+    """Beside the images, what could not be read at all."""
+    path = tmp_path / "x.npz"
+    np.savez(path, images=noise(4, 2), notes=np.array([{}]))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("readme.txt", "no array")
+        archive.writestr("folder/", "")
+    assert array_file.array_names(str(path)) == ["images", "notes", "readme.txt"]
+    assert list(open_arrays(str(path), ["images"])) == ["images"]
+    with pytest.raises(DataError, match="notes in .*x.npz holds Python objects"):
+        open_arrays(str(path))
+
+
+def test_text_and_other_byte_orders_are_read(tmp_path):
+    names, numbers = np.array(["cat", "dög"]), np.arange(5, dtype=">i8")
+    np.savez(tmp_path / "x.npz", names=names, numbers=numbers, one=np.int32(7))
+    arrays = open_arrays(str(tmp_path / "x.npz"))
+    np.testing.assert_array_equal(arrays["names"].whole(), names)
+    np.testing.assert_array_equal(arrays["numbers"].whole(), np.arange(5))
+    assert arrays["one"] == 7
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_is_no_array_file(tmp_path):
+    os.mkfifo(tmp_path / "x.npz")
+    for path in (tmp_path / "x.npz", "/dev/zero", tmp_path):
+        with pytest.raises(DataError, match="no regular file"):
+            open_arrays(str(path))
+
+
+def test_an_array_that_is_too_large_to_keep_is_not_read_whole(tmp_path, monkeypatch):
+    np.save(tmp_path / "x.npy", noise(300))
+    rows = open_arrays(str(tmp_path / "x.npy"))["arr_0"]
+    monkeypatch.setattr(array_file, "_LARGEST_IN_MEMORY", 200)
+    with pytest.raises(DataError, match="x.npy has an array of .* GiB, too much"):
+        rows.whole()
+    assert len(rows[:100].whole()) == 100

@@ -111,19 +111,21 @@ IMAGES = np.zeros((4, 8, 8, 3), np.uint8)
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"images": IMAGES.astype(np.float32)}, "float32.*uint8"),
-        ({"images": IMAGES.astype(np.int64)}, "int64.*uint8"),
+        ({"images": IMAGES.astype(complex)}, "complex128.*uint8.*convert them"),
         ({"images": IMAGES[0, 0]}, r"\(8, 3\)"),
         ({"images": IMAGES.transpose(0, 3, 1, 2)}, "Channels first"),
         ({"images": IMAGES[:0]}, r"\(0, 8, 8, 3\)"),
         ({"images": IMAGES[:1]}, "at least 2"),
-        ({"x": IMAGES, "y": np.zeros(4)}, "it has x, y"),
+        ({"a": IMAGES, "b": np.zeros(4)}, "it has a, b"),
+        ({"x_test": IMAGES, "y_test": np.zeros(4)}, "it has x_test, y_test"),
+        ({"x": IMAGES, "data": IMAGES}, "x and data, of which one can be the images"),
         ({"images": IMAGES, "labels": np.array([0, 1, np.nan, 1])}, "label 2 is nan"),
         ({"images": IMAGES, "labels": np.array([0, 1, 2, -1])}, "label 3 is -1"),
         ({"images": IMAGES, "labels": np.array([0, 1.5, 2, 1])}, "label 1 is 1.5"),
         ({"images": IMAGES, "labels": np.zeros(3, int)}, r"\(3,\).*4 images"),
-        ({"images": IMAGES, "labels": np.zeros((4, 10), int)}, r"\(4, 10\)"),
-        ({"images": IMAGES, "labels": np.array(list("abca"))}, "whole numbers"),
+        ({"images": IMAGES, "labels": np.zeros((4, 10), int)}, r"\(4, 10\).*np.argmax\(labels, axis=1\)"),
+        ({"images": IMAGES, "labels": np.array([b"a", b"b", b"a", b"b"])}, "S1.*whole numbers or texts"),
+        ({"images": IMAGES, "labels": np.array(["a", "b", "c", "\ud800"])}, "no valid text"),
         ({"images": IMAGES, "labels": np.zeros(4, int), "test_images": IMAGES}, "test_labels"),
         ({"images": IMAGES, "test_images": IMAGES[:, :4, :4]}, "--image_size"),
         ({"images": np.array([{}, {}])}, "object"),
@@ -132,6 +134,92 @@ IMAGES = np.zeros((4, 8, 8, 3), np.uint8)
 def test_unfit_arrays_are_named(tmp_path, arrays, message):
     with pytest.raises(DataError, match=message):
         load(save(tmp_path, **arrays))
+
+
+@pytest.mark.parametrize(
+    ("images", "way_out"),
+    [
+        (IMAGES + np.linspace(0, 1, 8, dtype=np.float32).reshape(8, 1, 1), r"np.round\(images \* 255\)"),
+        (IMAGES + np.linspace(-1, 1, 8).reshape(8, 1, 1), r"np.round\(\(images \+ 1\) \* 127.5\)"),
+        (IMAGES + np.linspace(0, 255, 8).reshape(8, 1, 1), r"np.round\(images\)"),
+        (IMAGES + np.arange(8).reshape(8, 1, 1) * 36, r"write images.astype"),
+        (IMAGES + np.arange(8, dtype=np.uint16).reshape(8, 1, 1) * 146, r"\(images / 4\)"),
+        (IMAGES + np.arange(8, dtype=np.uint16).reshape(8, 1, 1) * 585, r"\(images / 16\)"),
+        (IMAGES + np.arange(8, dtype=np.uint16).reshape(8, 1, 1) * 9362, r"\(images / 256\)"),
+        (IMAGES.astype(bool), r"images.astype\(np.uint8\) \* 255"),
+        (IMAGES + np.array([0, 1, np.nan]), "not finite"),
+        (IMAGES + np.array([0, 1e6, -3]), "from -3 to 1e\\+06: scale them"),
+    ],
+)
+def test_other_types_are_named_with_the_line_that_converts_them(tmp_path, images, way_out):
+    with pytest.raises(DataError, match=rf"{images.dtype}; they must be uint8.*{way_out}"):
+        load(save(tmp_path, images=images))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("x_train", "y_train", "x_test", "y_test"),
+        ("train_images", "train_labels", "test_images", "test_labels"),
+        ("X_train", "Y_train", "X_val", "Y_val"),
+        ("trainX", "trainY", "testX", "testY"),
+        ("train_data", "train_targets", "test_data", "test_targets"),
+        ("images", "label", "validation_images", "validation_label"),
+        ("train", "labels", "test", "test_labels"),
+    ],
+)
+@pytest.mark.parametrize("of_number", [str, int])
+def test_usual_names_of_others(tmp_path, caplog, names, of_number):
+    """Of MNIST in Keras, of MedMNIST and others; labels may stand in a column."""
+    arrays = [numbered(40), np.arange(40)[:, None], numbered(4) + np.uint8(100), np.arange(4)]
+    arrays[1], arrays[3] = arrays[1].astype(of_number), arrays[3].astype(of_number)
+    source = load(save(tmp_path, **dict(zip(names, arrays, strict=True))))
+    assert values(source, "train") == labels(source, "train") == list(range(40))
+    assert (values(source, "test"), labels(source, "test")) == ([100, 101, 102, 103], [0, 1, 2, 3])
+    assert not caplog.records
+
+
+def test_arrays_that_are_not_used_are_named(tmp_path, caplog):
+    arrays = {f"{split}_images": numbered(n) + np.uint8(n) for split, n in (("train", 40), ("val", 5), ("test", 6))}
+    source = load(save(tmp_path, **arrays, lables=np.arange(40)))
+    assert (source.sizes["train"], values(source, "test"), source.num_classes) == (40, [6, 7, 8, 9, 10, 11], 0)
+    (record,) = caplog.records
+    assert "not used are val_images, lables; used are train_images as images, test_images" in record.getMessage()
+
+
+def test_the_own_names_go_before_those_of_others(tmp_path):
+    assert values(load(save(tmp_path, x=numbered(8)[::-1], images=numbered(8))), "train") == list(range(7))
+
+
+@pytest.mark.parametrize(
+    ("given", "names", "numbers"),
+    [
+        ([900, 3, 3, 900], ("3", "900"), [1, 0, 0, 1]),
+        ([10, 2, 2**40, 10], ("2", "10", str(2**40)), [1, 0, 2, 1]),
+        (["dog", "cat", "eel", "dog"], ("cat", "dog", "eel"), [1, 0, 2, 1]),
+        (["10", "9", "8", "8"], ("8", "9", "10"), [2, 1, 0, 0]),
+        ([1.0, 2.0, 1.0, 2.0], ("1", "2"), [0, 1, 0, 1]),
+    ],
+)
+def test_labels_with_gaps_are_numbered_which_is_said(tmp_path, caplog, given, names, numbers):
+    source = load(save(tmp_path, images=numbered(4) + np.uint8(99), labels=np.array(given)))
+    assert (source.num_classes, source.class_names) == (len(names), names)
+    assert labels(source, "train") + labels(source, "test") == numbers
+    (record,) = caplog.records
+    assert f"labels {', '.join(names)} are numbered" in record.getMessage()
+
+
+def test_a_class_may_be_missing_in_one_split(tmp_path, caplog):
+    arrays = {"images": numbered(40), "labels": np.arange(40) % 2 * 2, "test_images": numbered(2)}
+    source = load(save(tmp_path, **arrays, test_labels=np.array([1, 1])))
+    assert (source.class_names, labels(source, "test"), labels(source, "train")[:3]) == (
+        ("0", "1", "2"),
+        [1, 1],
+        [0, 2, 0],
+    )
+    assert not caplog.records
+    with pytest.raises(DataError, match="numbers for labels in one split and texts in the other"):
+        load(save(tmp_path, **arrays, test_labels=np.array(["1", "1"])))
 
 
 def test_missing_files_are_named(tmp_path):

@@ -107,6 +107,7 @@ def test_what_is_not_in_the_table_is_unknown(tmp_path, folder):
         ("name,a\n03.png,maybe\n", "03.png has the value 'maybe'"),
         ("name,a\n03.png,1\n04.png,1,0\n", "04.png has 2 values for 1 attributes"),
         ("name,a\nx.jpg,1\n", "names none of the images: it begins with 'x.jpg', the images with 'cat/"),
+        ("name,a,a\n03.png,1,0\n", "attribute 'a' is named twice"),
     ],
 )
 def test_tables_that_do_not_fit(tmp_path, folder, text, message):

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -287,3 +288,151 @@ def test_of_the_smallest_folders_one_image_is_borrowed(tmp_path):
     newcomer = min(own)
     paint(tmp_path / f"{newcomer}.png", int(newcomer))
     assert split_of(tmp_path) == {**before, borrowed: "train", newcomer: "test"}
+
+
+def paint_all(root, names, count=2):
+    """In each folder, images painted with the folder's number in `names` times ten."""
+    for number, name in enumerate(names):
+        for i in range(count):
+            paint(root / name / f"{i}.png", 10 * number)
+
+
+def split_values(source):
+    return {split: sorted(set(values(source.examples(split)))) for split in source.sizes}
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("Train", "Test"),
+        ("TRAIN", "VAL"),
+        ("training", "testing"),
+        ("train", "valid"),
+        ("train2017", "val2017"),
+        ("train_images", "eval-images"),
+        ("01_train", "02_holdout"),
+        ("trainset", "Dev Set"),
+        ("DIV2K_train_HR", "DIV2K_valid_HR"),
+        ("trainval", "hold_out"),
+        ("archive/data/Training", "archive/data/Testing"),
+        ("train/train", "train/test"),
+    ],
+)
+def test_folders_named_like_splits_are_splits(tmp_path, train, test):
+    paint_all(tmp_path, [f"{train}/a", f"{train}/b", f"{test}/a", f"{test}/b"])
+    source = load(tmp_path)
+    assert split_values(source) == {"train": [0, 10], "test": [20, 30]}
+    assert source.class_names == ("a", "b")
+    assert [int(label) for _, label in source.examples("test")] == [0, 0, 1, 1]
+
+
+def test_what_is_left_beside_the_splits_is_named(tmp_path, caplog):
+    paint_all(tmp_path, ["train", "test", "valid", "unlabeled"], count=3)
+    source = load(tmp_path)
+    assert split_values(source) == {"train": [0], "test": [10]}
+    (message,) = [record.getMessage() for record in caplog.records if "passing over" in record.getMessage()]
+    assert "training on train, testing on test; passing over unlabeled (3 images), valid (3 images)" in message
+
+
+def test_test_images_without_labels_give_way_to_those_for_validation(tmp_path):
+    """As in ImageNet, where the test images lie together."""
+    paint_all(tmp_path, ["train/a", "train/b", "val/a", "val/b", "test"])
+    assert split_values(load(tmp_path)) == {"train": [0, 10], "test": [20, 30]}
+
+
+def test_folders_inside_of_splits_without_classes_are_no_labels(tmp_path):
+    paint_all(tmp_path, ["train/images", "test/pictures"])
+    source = load(tmp_path)
+    assert (source.num_classes, split_values(source)) == (0, {"train": [0], "test": [10]})
+
+
+@pytest.mark.parametrize("extra", [[], ["unsup"]])
+def test_of_a_train_folder_alone_some_are_held_out(tmp_path, extra):
+    paint_all(tmp_path, ["Train/a", "Train/b", *extra], count=20)
+    source = load(tmp_path)
+    assert (source.class_names, sum(source.sizes.values())) == (("a", "b"), 40)
+    held_out = {name for name in source.row_names("test")}
+    assert held_out and held_out == {
+        f"Train/{label}/{i}.png" for label in "ab" for i in range(20) if lowest_tenth(f"Train/{label}/{i}.png")
+    }
+
+
+def lowest_tenth(name):
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") < 0.1 * 2**64
+
+
+@pytest.mark.parametrize("others", [("bus", "car"), ("test_tube", "bullet_train", "trainer")])
+def test_a_train_may_be_a_vehicle(tmp_path, others):
+    paint_all(tmp_path, ["train", *others], count=4)
+    assert load(tmp_path).class_names == tuple(sorted(["train", *others]))
+
+
+@pytest.mark.parametrize(
+    ("names", "named"),
+    [
+        (["train", "test", "cats"], "there are cats"),
+        (["train", "Train", "test"], "train and Train|Train and train"),
+        (["train", "testing", "test"], "test and testing"),
+        (["train", "val", "valid"], "val and valid"),
+        (["test", "cats", "dogs"], "test may be to test on, or a class"),
+        (["train/cats", "train/dogs", "others"], "train may be to train on, or a class"),
+        (["train", "others"], "train may be to train on, or a class"),
+        (["training", "bus", "car"], "training may be to train on, or a class"),
+        (["trainA", "trainB", "testA", "testB"], "trainA, trainB may all be splits"),
+        (["train_cats", "test_dogs"], "not alike"),
+        (["cats/train", "cats/test", "dogs/train", "dogs/test"], "cats has splits in it"),
+        (["a", "data/train", "data/test"], "data has splits in it.*--data_dir"),
+        (["train/a", "train/b", "test/c"], "test has none of the classes of train"),
+        (["train/a", "train/b", "test"], "test has none of the classes of train"),
+    ],
+)
+def test_where_it_is_not_certain_what_the_splits_are_nothing_is_trained_on(tmp_path, names, named):
+    paint_all(tmp_path, names)
+    with pytest.raises(DataError, match=named) as raised:
+        load(tmp_path)
+    assert "\n" not in str(raised.value)
+
+
+def test_images_beside_the_splits_are_not_passed_over(tmp_path):
+    paint_all(tmp_path, ["train", "test", "."])
+    with pytest.raises(DataError, match="there are images beside them"):
+        load(tmp_path)
+
+
+def test_numbers_of_classes_are_in_their_order(tmp_path):
+    paint_all(tmp_path, [str(i) for i in range(12)])
+    source = load(tmp_path)
+    assert source.class_names == tuple(map(str, range(12)))
+    assert all(
+        int(image[0, 0, 0]) == 10 * int(label) for split in source.sizes for image, label in source.examples(split)
+    )
+
+
+def test_what_systems_keep_for_themselves_is_passed_over(flat):
+    for folder in ("@eaDir", ".thumbnails", "__MACOSX", "lost+found", "$RECYCLE.BIN", "System Volume Information"):
+        paint(flat / folder / "x.png", 99)
+    paint(flat / "._x.png", 99)
+    for file in ("Thumbs.db", "desktop.ini", ".DS_Store"):
+        (flat / file).write_bytes(b"")
+    source = load(flat)
+    assert (source.num_classes, sum(source.sizes.values()), source.skipped) == (0, 40, {})
+
+
+def test_pictures_in_formats_that_are_not_read_are_counted(flat, caplog):
+    for name in ("a.heic", "b.HEIC", "c.cr2", "notes.txt"):
+        (flat / name).write_bytes(b"")
+    assert sum(load(flat).sizes.values()) == 40
+    (message,) = [record.getMessage() for record in caplog.records if "passing over" in record.getMessage()]
+    assert "2 .heic, 1 .cr2 files, which cannot be read: convert them to png or jpeg" in message
+    for file in flat.glob("*.png"):
+        file.unlink()
+    with pytest.raises(DataError, match="holds no images .*other files: 2 .heic, 1 .cr2, 1 .txt. Convert"):
+        load(flat)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_in_a_folder_is_left_out(flat):
+    os.mkfifo(flat / "pipe.png")
+    source = load(flat)
+    list(source.examples("train")), list(source.examples("test"))
+    assert source.skipped == {"pipe.png": "ValueError: it is no regular file"}

@@ -1,5 +1,8 @@
 """Bringing pictures of every kind to the shape asked for."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -84,6 +87,44 @@ def test_sixteen_bits_are_scaled_to_eight(tmp_path):
     deep = np.array([[0, 257], [32896, 65535]], np.uint16)
     path = write(tmp_path / "a.png", deep)
     np.testing.assert_array_equal(decode_file(path, (2, 2, 1))[..., 0], [[0, 1], [128, 255]])
+
+
+def png16(path, pixels):
+    """Writes uint16 [H, W, 1 to 4] as a PNG of 16 bits, which Pillow does for grey alone."""
+    height, width, channels = pixels.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+            for kind, data in chunks
+        )
+    )
+    return str(path)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_ten_and_twelve_bits_stored_as_sixteen_are_not_read_as_black(tmp_path, channels):
+    ramp = np.arange(64, dtype=np.uint16).reshape(8, 8, 1).repeat(channels, axis=2)
+    for bits in (10, 12):
+        path = png16(tmp_path / f"{bits}.png", ramp << (bits - 6))
+        with pytest.raises(ValueError, match="no value above 4095.* convert it to 8"):
+            decode_file(path, (8, 8, 3))
+    path = png16(tmp_path / "16.png", ramp << 10)
+    np.testing.assert_allclose(decode_file(path, (8, 8, 1)), ramp[..., :1] * 4, atol=1)
+    assert not decode_file(png16(tmp_path / "black.png", ramp * 0), (8, 8, 3)).any()
+
+
+def test_twelve_bits_that_say_so_are_scaled(tmp_path):
+    """A TIFF file of four pixels, of which two take three bytes: 0, 4095, 2048 and 1024."""
+    tags = [(256, 4, 2), (257, 4, 2), (258, 3, 12), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1), (279, 4, 6)]
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    pixels = bytes.fromhex("000fff800400")
+    content = b"II*\0" + struct.pack("<I", 14) + pixels + struct.pack("<H", len(tags)) + entries + bytes(4)
+    (tmp_path / "a.tif").write_bytes(content)
+    np.testing.assert_array_equal(decode_file(str(tmp_path / "a.tif"), (2, 2, 1))[..., 0], [[0, 255], [128, 64]])
 
 
 def test_first_frame_of_an_animation_is_taken(tmp_path):

@@ -1,5 +1,7 @@
 """The order of random-access sources."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -28,6 +30,18 @@ def source(read, count):
 
 def example(index):
     return np.full((1, 1, 1), index, np.uint8), 0
+
+
+def test_labels_of_a_data_set_with_more_classes():
+    some = dataclasses.replace(
+        source(lambda index: (example(index)[0], index % 2), 5),
+        num_classes=2,
+        class_names=("3", "900"),
+        labels={"train": [0, 1, 0, 1, 0]},
+    )
+    again = some.with_classes(["1", "900", "3"])
+    assert (again.num_classes, again.class_names) == (3, ("1", "900", "3"))
+    assert [int(label) for _, label in again.examples("train")] == again.row_labels("train").tolist() == [2, 1, 2, 1, 2]
 
 
 @settings(derandomize=True, deadline=None, max_examples=15)

@@ -9,6 +9,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from glow_tf.export.served_flow import ServedFlow
+from glow_tf.latent.attributes import Directions
 from tests.saved_models import CONFIGS, DIRECTIONS, NAMES, flow, saved
 
 MODELS = ("glow", "grey", "conditional", "flat")
@@ -22,6 +24,12 @@ def flows():
 @pytest.fixture(scope="module")
 def loaded():
     return {name: tf.saved_model.load(str(saved(name))) for name in MODELS}
+
+
+def test_directions_of_another_model_are_refused(flows):
+    ones = Directions(NAMES, np.ones([len(NAMES), 7], np.float32), np.ones(len(NAMES)), np.ones(len(NAMES)))
+    with pytest.raises(ValueError, match="another model: its directions have 7 dimensions"):
+        ServedFlow(flows["glow"], ones)
 
 
 @pytest.fixture(scope="module")

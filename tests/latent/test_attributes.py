@@ -1,5 +1,7 @@
 """Directions of attributes."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -62,6 +64,51 @@ def test_files_that_hold_no_directions(tmp_path):
     for name in ("text.npz", "other.npz"):
         with pytest.raises(DataError, match=f"{name} holds no directions"):
             Directions.load(tmp_path / name)
+
+
+def fields(**changed):
+    good = {"names": np.array(NAMES), "vectors": np.ones([2, 4]), "positives": [1, 2], "negatives": [3, 0]}
+    return {**good, **changed}
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_directions_of_other_programs(tmp_path, save):
+    save(tmp_path / "x.npz", **fields(vectors=np.ones([2, 4], ">f8"), more=np.array([{}])))
+    found = Directions.load(tmp_path / "x.npz", 4)
+    assert (found.names, found.vectors.dtype, found["striped"].tolist()) == (NAMES, np.float32, [1, 1, 1, 1])
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({"vectors": np.array([[1, 2], [3, np.nan]])}, "direction of 'striped' is not finite"),
+        ({"vectors": np.array([[1e300, 2], [3, 4]])}, "direction of 'bright' is not finite"),
+        ({"vectors": np.ones([3, 4])}, r"floats \[2, D\], not float32 \(3, 4\)"),
+        ({"vectors": np.ones(4)}, r"float32 \(4,\)"),
+        ({"vectors": np.ones([2, 4], complex)}, "complex128"),
+        ({"vectors": np.float32(1)}, r"float32 \(\)"),
+        ({"positives": [1, 2, 3]}, "positives must be 2 numbers"),
+        ({"negatives": [1.5, 2]}, "negatives must be 2 numbers"),
+        ({"negatives": [1, -2]}, "negatives must be 2 numbers"),
+        ({"negatives": ["1", "2"]}, "negatives must be 2 numbers"),
+        ({"names": np.array(["bright", "bright"])}, "names that differ"),
+        ({"names": np.array("bright")}, "not a list of texts"),
+        ({"names": np.array([1, 2])}, "int64"),
+        ({"names": np.array(["a", "\ud800"])}, "surrogates not allowed"),
+        ({"names": np.array(["a", {}])}, "Python objects"),
+    ],
+)
+def test_directions_that_do_not_fit_are_named(tmp_path, changed, reason):
+    np.savez(tmp_path / "x.npz", **fields(**changed))
+    with pytest.raises(DataError, match=f"x.npz holds no directions of attributes: .*{reason}"):
+        Directions.load(tmp_path / "x.npz")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_holds_no_directions(tmp_path):
+    os.mkfifo(tmp_path / "x.npz")
+    with pytest.raises(DataError, match="x.npz holds no directions of attributes: .* no regular file"):
+        Directions.load(tmp_path / "x.npz")
 
 
 def test_a_name_that_is_not_there(directions):

@@ -60,6 +60,13 @@ def test_it_tells_how_to_load_the_data_again(claimed, tmp_path):
     assert model_directory.source_arguments(tmp_path) == {}
 
 
+def test_it_tells_what_the_labels_were(claimed, tmp_path):
+    assert model_directory.class_names(claimed) == model_directory.class_names(tmp_path / "nowhere") == []
+    labelled = dataclasses.replace(source(), num_classes=2, class_names=("cat", "dog"))
+    model_directory.claim(tmp_path / "labelled", helpers.CONFIG, TrainingConfig(), labelled)
+    assert model_directory.class_names(tmp_path / "labelled") == ["cat", "dog"]
+
+
 def test_it_belongs_to_one_model(claimed):
     layers = list(helpers.CONFIG.layers)
     layers[1] = dataclasses.replace(layers[1], width=64)

@@ -1,6 +1,10 @@
 """Signals that end a run: noted once, then as they were."""
 
+import os
+import pathlib
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -65,6 +69,50 @@ def test_ctrl_c_twice_interrupts():
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+# A program that notes a first signal, says so, and is then within a call of C that never comes back to Python.
+STUCK = """
+import collections, itertools, signal, sys
+from glow_tf.training.signals import StopSignals
+
+def stuck():
+    with StopSignals() as signals:
+        signal.raise_signal(NUMBER)
+        assert signals.received == NUMBER
+        print("noted", flush=True)
+        collections.deque(itertools.repeat(0), maxlen=0)
+"""
+ALONE = STUCK + "stuck()"
+IN_MAIN = (
+    STUCK
+    + """
+from absl import flags
+from glow_tf import main
+
+class Trainer(main.Trainer):
+    def run(self):
+        stuck()
+
+main.Trainer = Trainer
+flags.FLAGS(["main", "--image_size=8", "--K=1", "--L=1", "--width=4", "--steps=1"])
+main.main(["main"])
+"""
+)
+
+
+@pytest.mark.parametrize(("program", "number"), [(ALONE, signal.SIGTERM), (IN_MAIN, signal.SIGINT)])
+def test_a_second_one_ends_the_program_where_nothing_of_python_runs(tmp_path, program, number):
+    root = str(pathlib.Path(__file__).parent.parent.parent)
+    command = [sys.executable, "-c", program.replace("NUMBER", str(int(number)))]
+    environment = {**os.environ, "PYTHONPATH": root, "CUDA_VISIBLE_DEVICES": ""}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert any(line == "noted\n" for line in process.stdout)
+            process.send_signal(number)
+            assert process.wait(timeout=60) == -number
+        finally:
+            process.kill()
 
 
 def test_in_a_thread_it_does_nothing():

@@ -1,0 +1,76 @@
+"""The images under a folder, and what else is there."""
+
+import collections
+import dataclasses
+import os
+from collections.abc import Mapping
+
+from glow_tf.data import picture_files
+from glow_tf.data.source import DataError
+
+# Folders of file systems, network stores and archivers, beside those whose names begin with a dot.
+_SERVICE = frozenset(
+    (
+        *("@eadir", "@recycle", "@recently-snapshot", "@tmp", "#recycle", "#snapshot", "$recycle.bin", "recycler"),
+        *("system volume information", "lost+found", "__macosx", "__pycache__"),
+    )
+)
+# Files that people would call pictures; those of them that Pillow does not read here are counted.
+_PICTURES = frozenset(
+    f".{ending}"
+    for ending in (
+        "ai arw avif bmp cr2 cr3 crw dcm djvu dng emf eps erf exr gif hdr heic heif hif icns iiq jp2 jpeg jpg jxl jxr "
+        "kdc mrw nef nii nrw orf pef png psb psd raf raw rw2 rwl sr2 srf srw svg svgz tif tiff webp wdp wmf x3f xcf"
+    ).split()
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Files:
+    """What is in a folder.
+
+    Attributes:
+        images: relative names, with forward slashes, of all image files, sorted.
+        others: number of other files, by their ending.
+    """
+
+    images: list[str]
+    others: Mapping[str, int]
+
+    def unread(self) -> str:
+        """The pictures that cannot be read, such as "12 .heic, 3 .cr2", for people; empty if there are none."""
+        return ", ".join(f"{count} {ending}" for ending, count in self.others.items() if ending in _PICTURES)
+
+
+def list_files(root: str) -> Files:
+    """What is in a folder and those below it, but for hidden files and what systems keep there for themselves.
+
+    Raises:
+        DataError: if one of them cannot be listed.
+    """
+    endings = picture_files.endings()
+    found, others, visited = [], collections.Counter(), set()
+    for folder, subfolders, files in os.walk(root, followlinks=True, onerror=_not_listed):
+        # A link may lead back up.
+        real = os.path.realpath(folder)
+        if real in visited:
+            subfolders.clear()
+            continue
+        visited.add(real)
+        subfolders[:] = [s for s in subfolders if not s.startswith(".") and s.casefold() not in _SERVICE]
+        # Not once a file: with many thousands of them, that would be half of the time to start.
+        inside = os.path.relpath(folder, root).replace(os.sep, "/")
+        prefix = "" if inside == "." else inside + "/"
+        for file in files:
+            if file.startswith("."):
+                continue
+            ending = os.path.splitext(file)[1].lower()
+            if ending in endings:
+                found.append(prefix + file)
+            else:
+                others[ending] += 1
+    return Files(sorted(found), dict(others.most_common()))
+
+
+def _not_listed(error):
+    raise DataError(f"{error.filename} cannot be listed: {error.strerror}. Allow it to be read, or move it away.")

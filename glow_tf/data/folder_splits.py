@@ -1,0 +1,190 @@
+"""Which images of a folder are to be learned from and which to be tested on, as far as its sub-folders say so."""
+
+import collections
+import dataclasses
+import logging
+import os
+from collections.abc import Mapping, Sequence
+
+from glow_tf.data.names import listed, split_of
+from glow_tf.data.source import DataError
+
+_log = logging.getLogger(__name__)
+
+# Words of a folder's name that do not tell one split from another.
+_NEUTRAL = frozenset("set split data dataset image images img imgs picture pictures photo photos png jpg jpeg".split())
+
+
+@dataclasses.dataclass(frozen=True)
+class Splits:
+    """How the files of a folder are split.
+
+    Attributes:
+        train: those to learn from.
+        test: those to be tested on; None where the folders do not say, and some of `train` are to be held out.
+        depth: number of folders on the way to those that are labels; None if there are none.
+    """
+
+    train: Sequence[str]
+    test: Sequence[str] | None
+    depth: int | None
+
+
+def find_splits(root: str, files: Sequence[str]) -> Splits:
+    """Reads splits from the names of folders: `train` and `test`, `Training` and `Testing`, `train2017` and `val2017`.
+
+    They may lie in a single folder around all. What is for validation is for testing where nothing else is, or where
+    the test images lack the labels that the others have. What is left, as unlabelled images are, is logged.
+
+    Args:
+        root: the folder.
+        files: names of image files in it, with forward slashes, at least one.
+
+    Raises:
+        DataError: if it is not certain which folders are splits and which are classes.
+    """
+    level, labels = _Level(root, files, 0), 0
+    while level.is_around_all:
+        if _split(*level.folders) == "train":
+            labels = level.depth + 1
+        level = _Level(root, files, level.depth + 1)
+    found = level.splits() or Splits(files, None, labels)
+    _refuse_deeper(root, found.train)
+    return found
+
+
+class _Level:
+    """The folders that lie next to each other, so many levels down; `folders` are the files in each by its name.
+
+    Files that lie beside these folders are those of None.
+    """
+
+    def __init__(self, root: str, files: Sequence[str], depth: int):
+        self._path = os.path.join(root, *files[0].split("/")[:depth])
+        self.depth = depth
+        self.folders: dict[str | None, list[str]] = {}
+        for file in files:
+            self.folders.setdefault(_part(file, depth), []).append(file)
+
+    @property
+    def is_around_all(self) -> bool:
+        return len(self.folders) == 1 and None not in self.folders
+
+    def splits(self) -> Splits | None:
+        """The splits that these folders are; None if they are none."""
+        families = _families(self.folders)
+        complete = [family for family in families.values() if _is_complete(family)]
+        if len(complete) > 1:
+            raise self._unsure(f"{listed([name for family in complete for name in family['train']])} may all be splits")
+        if complete:
+            return self._of_family(complete[0])
+        plain = families.get((), {})
+        tests = plain.get("test", []) + plain.get("validation", [])
+        if tests:
+            raise self._unsure(f"{' and '.join(tests)} may be to test on, or a class")
+        if "train" in plain and None not in self.folders:
+            return self._of_train(plain["train"])
+        if _is_complete(_merged(families)) and None not in self.folders:
+            names = [name for family in families.values() for split in family.values() for name in split]
+            if set(names) == set(self.folders):
+                raise self._unsure("all are named like splits, but not alike")
+        return None
+
+    def _of_family(self, family: Mapping[str, Sequence[str]]) -> Splits:
+        """Those of folders for both training and testing."""
+        splits = [name for names in family.values() for name in names]
+        others = [name for name in self.folders if name not in splits and _split(name) != "unlabeled"]
+        if others:
+            beside = listed(["images beside them" if name is None else name for name in others])
+            raise self._unsure(f"{listed(splits)} are named like splits, and there are {beside}")
+        for names in (family["train"], family.get("test") or family["validation"]):
+            if len(names) > 1:
+                raise self._unsure(f"{' and '.join(names)} may be the same split")
+        train = family["train"][0]
+        test = self._fitting(train, [*family.get("test", []), *family.get("validation", [])])
+        self._say_passed_over(f"training on {train}, testing on {test}", {train, test})
+        depth = self.depth + 1 if len(self._classes(train)) > 1 else None
+        return Splits(self.folders[train], self.folders[test], depth)
+
+    def _fitting(self, train: str, tests: Sequence[str]) -> str:
+        """The first folder to test on that has some of the classes of the one to train on, if that has any."""
+        classes = self._classes(train)
+        for test in tests:
+            if len(classes) == 1 or classes & self._classes(test):
+                return test
+        names = listed(sorted(classes - {None}))
+        raise DataError(
+            f"{os.path.join(self._path, tests[0])} has none of the classes of {train} ({names}). Put the images to "
+            "test on into folders of the same names."
+        )
+
+    def _classes(self, name: str) -> set[str | None]:
+        return {_part(file, self.depth + 1) for file in self.folders[name]}
+
+    def _of_train(self, trains: Sequence[str]) -> Splits | None:
+        """That of a folder to train on, with none to test on."""
+        others = [name for name in self.folders if name not in trains and _split(name) != "unlabeled"]
+        if len(trains) == 1 and not others:
+            self._say_passed_over(f"training on {trains[0]}", set(trains))
+            return Splits(self.folders[trains[0]], None, self.depth + 1)
+        # The vehicle, among other things.
+        is_class = len(others) > 1 and self._classes(trains[0]) == {None}
+        if len(trains) > 1 or trains[0].casefold() != "train" or not is_class:
+            raise self._unsure(f"{' and '.join(trains)} may be to train on, or a class")
+        return None
+
+    def _say_passed_over(self, used: str, names: set[str]) -> None:
+        passed = [f"{name} ({len(files)} images)" for name, files in self.folders.items() if name not in names]
+        if passed:
+            _log.warning("%s: %s; passing over %s", self._path, used, listed(passed))
+
+    def _unsure(self, why: str) -> DataError:
+        return DataError(
+            f"it is not certain which folders in {self._path} are splits: {why}. Have one called train and one called "
+            "test there, with the classes, if any, inside of each; rename a class that is called like a split, and "
+            "move away what is neither."
+        )
+
+
+def _part(file: str, depth: int) -> str | None:
+    """The folder of a file at some level; None if it lies there itself."""
+    parts = file.split("/", depth + 1)
+    return parts[depth] if len(parts) > depth + 1 else None
+
+
+def _split(name: str | None) -> str | None:
+    return None if name is None else split_of(name)[0]
+
+
+def _families(names: Sequence[str | None]) -> dict[tuple[str, ...], dict[str, list[str]]]:
+    """Names that stand for a split, by what else they say, then by the split."""
+    families = collections.defaultdict(lambda: collections.defaultdict(list))
+    for name in names:
+        split, rest = (None, ()) if name is None else split_of(name)
+        if split is not None:
+            families[tuple(word for word in rest if word not in _NEUTRAL)][split].append(name)
+    return families
+
+
+def _merged(families: Mapping[tuple[str, ...], Mapping[str, list[str]]]) -> dict[str, list[str]]:
+    return {split: names for family in families.values() for split, names in family.items()}
+
+
+def _is_complete(family: Mapping[str, Sequence[str]]) -> bool:
+    return "train" in family and ("test" in family or "validation" in family)
+
+
+def _refuse_deeper(root: str, files: Sequence[str]) -> None:
+    """Raises DataError if there are splits inside of what are taken for classes."""
+    inside = collections.defaultdict(set)
+    for folder in {os.path.dirname(file) for file in files}:
+        while folder:
+            folder, _, name = folder.rpartition("/")
+            inside[folder].add(name)
+    for folder, names in sorted(inside.items()):
+        complete = [family for family in _families(sorted(names)).values() if _is_complete(family)]
+        if complete:
+            raise DataError(
+                f"{os.path.join(root, folder)} has splits in it ({listed(sorted(names))}), which would be mixed. Set "
+                "--data_dir to it, or, if it is a class, put it into a folder train and a folder test instead."
+            )

@@ -1,0 +1,49 @@
+"""What the names of folders, arrays and classes say: which split they are of, and in which order classes stand."""
+
+import decimal
+import re
+from collections.abc import Iterable, Sequence
+
+# Words for a split; of several that one can test on, "test" goes before "validation".
+_SPLITS = {
+    "train": "train training trainset traindata trainimages trn trainval",
+    "test": "test testing testset testdata testimages tst",
+    "validation": "val valid validation valset validset dev devset eval evaluation holdout heldout",
+    "unlabeled": "unlabeled unlabelled unsup unsupervised extra",
+}
+_SPLIT_OF_WORD = {word: split for split, words in _SPLITS.items() for word in words.split()}
+_RUN = re.compile(r"[^\W\d_]+|\d+")
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+
+
+def words(name: str) -> list[str]:
+    """The words and numbers of a name, in lower case: `X_train`, `trainX` and `Train-2017` have two each."""
+    runs = _RUN.findall(re.sub(r"(?i)h([eo])ld[ _-]out", r"h\1ldout", name))
+    return [word.casefold() for run in runs for word in (_WORD.findall(run) if run.isascii() else [run])]
+
+
+def split_of(name: str) -> tuple[str | None, tuple[str, ...]]:
+    """Which split a name stands for, and what else it says.
+
+    Returns:
+        "train", "test", "validation" or "unlabeled", or None if no word of it, or more than one, stands for a split;
+        and its other words, without numbers.
+    """
+    found = words(name)
+    splits = [_SPLIT_OF_WORD[word] for word in found if word in _SPLIT_OF_WORD]
+    rest = tuple(word for word in found if word not in _SPLIT_OF_WORD and not word.isdecimal())
+    return (splits[0] if len(splits) == 1 else None), rest
+
+
+def in_order(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of classes in the order of their labels: as numbers if all are, else as texts."""
+    names = sorted(names)
+    if all(_NUMBER.fullmatch(name) for name in names):
+        names.sort(key=decimal.Decimal)
+    return tuple(names)
+
+
+def listed(names: Sequence[object], most: int = 5) -> str:
+    """The first few of some names, for people."""
+    return ", ".join(map(str, names[:most])) + (f", ... ({len(names)} in all)" if len(names) > most else "")
