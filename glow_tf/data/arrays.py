@@ -182,6 +182,11 @@ def _meaning(name):
 
 def _check_images(key, pixels, path):
     """Returns its shape, [N, H, W, C]. Raises DataError."""
+    if pixels.ndim == 3 and pixels.shape[2] in (1, 3, 4):
+        raise DataError(
+            f"{key} in {path} have shape {tuple(pixels.shape)}, that of a single image [H, W, C]. Give them the axes "
+            f"[N, H, W, C]: np.stack(images), or {key}[..., None] if they are grey and {pixels.shape[2]} pixels wide."
+        )
     shape = (*pixels.shape, 1) if pixels.ndim == 3 else tuple(pixels.shape)
     if len(shape) != 4 or shape[3] not in (1, 3, 4) or 0 in shape:
         raise DataError(

@@ -113,6 +113,7 @@ IMAGES = np.zeros((4, 8, 8, 3), np.uint8)
     [
         ({"images": IMAGES.astype(complex)}, "complex128.*uint8.*convert them"),
         ({"images": IMAGES[0, 0]}, r"\(8, 3\)"),
+        ({"images": IMAGES[0]}, r"\(8, 8, 3\), that of a single image .*np.stack"),
         ({"images": IMAGES.transpose(0, 3, 1, 2)}, "Channels first"),
         ({"images": IMAGES[:0]}, r"\(0, 8, 8, 3\)"),
         ({"images": IMAGES[:1]}, "at least 2"),

@@ -130,7 +130,7 @@ def test_no_images(loaded, images, name):
     assert model.decode(np.zeros([0, dimensions], np.float32), *labels)["images"].shape == [0, *image]
     assert model.sample(0)["images"].shape == [0, *image]
     assert model.interpolate(none, none, *labels, *labels, steps=2)["images"].shape == [0, 3, *image]
-    assert model.manipulate(none, np.zeros([1, dimensions], np.float32), *labels)["images"].shape == [0, *image]
+    assert model.manipulate(none, *labels, np.zeros([1, dimensions], np.float32))["images"].shape == [0, *image]
     if len(image) == 3:
         assert model.encode_bytes(tf.constant([], tf.string), *labels)["latents"].shape == [0, dimensions]
         assert model.sample_bytes(0)["image_bytes"].shape == [0]
