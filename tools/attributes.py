@@ -27,7 +27,7 @@ def main() -> None:
     source = common.load_data(flow)
     attributes = load_attributes(source, "train", FLAGS.table)
     if FLAGS.names:
-        attributes = attributes.only(FLAGS.names)
+        attributes = attributes.only(common.attribute_names())
     codec = Codec(flow, FLAGS.batch_size)
     batches = attributed_batches(source, "train", codec.batch_size, attributes, common.limit())
     count = min(source.sizes["train"], common.limit() or source.sizes["train"])

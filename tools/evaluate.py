@@ -19,6 +19,7 @@ from glow_tf.data import batches_with_rows, split_batches
 from glow_tf.latent.codec import default_batch_size
 from glow_tf.latent.likelihood import Scorer, Scores, round_trips
 from glow_tf.models.storage import whole
+from glow_tf.runtime import text
 from glow_tf.shared_flags import define_path
 from tools import common
 
@@ -56,7 +57,7 @@ def main() -> None:
         )
     if FLAGS.csv:
         names = source.row_names(FLAGS.split)
-        _write_csv(scores, [names[row] for row in rows], FLAGS.csv)
+        _write_csv(scores, [text.printable(names[row]) for row in rows], FLAGS.csv)
         print(FLAGS.csv)
 
 
@@ -89,7 +90,7 @@ def _write_csv(scores: Scores, names: list[str], path: str) -> None:
         "latent_nats_per_dim": scores.latent_nats,
         **scores.parts,
     }
-    with whole(path) as temporary, temporary.open("w", newline="") as file:
+    with whole(path) as temporary, text.open_to_write(temporary, newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["image", *columns])
         for name, row in zip(names, zip(*columns.values(), strict=True), strict=True):
