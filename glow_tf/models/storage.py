@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterator
 
 import tensorflow as tf
+from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from glow_tf.config import ModelConfig
 from glow_tf.models import layers, shapes
@@ -22,7 +23,8 @@ CONFIG_FILE = "config.json"
 CHECKPOINTS = "checkpoints"
 _INDEX = re.compile(r"ckpt-(\d+)\.index")
 _DATA = re.compile(r"ckpt-(\d+)\.data-\d+-of-\d+")
-_LISTED = re.compile(r"(?:.*/)?ckpt-(\d+)")
+_OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_LISTED = re.compile(rb'ckpt-(\d+)"')
 # A layer has some 300 bytes.
 _MOST_BYTES_OF_CONFIG = 2**20
 
@@ -100,9 +102,12 @@ def check_fits(config: ModelConfig, checkpoint: str, dtype: tf.DType = tf.float3
     """
     reader = tf.train.load_checkpoint(checkpoint)
     found, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
-    unknown = {name for name in found if name.startswith("flow/")} - {_key("initialized")}
+    if _OBJECTS not in found:
+        raise ValueError("it is not one that this package has written")
+    keys = _keys_of_flow(reader.get_tensor(_OBJECTS))
+    unknown = keys.keys() - {"initialized"}
     for path, shape in shapes.variable_shapes(config):
-        key = _key(path)
+        key = keys.get(path)
         if key not in found:
             raise ValueError(f"it has no {path}, of shape {list(shape)}")
         if tuple(found[key]) != shape:
@@ -110,15 +115,32 @@ def check_fits(config: ModelConfig, checkpoint: str, dtype: tf.DType = tf.float3
         fixed = path.rpartition("/")[2] in layers.FIXED
         if not fixed and dtypes[key] != dtype:
             raise ValueError(f"{path} is {dtypes[key].name} in it, and {dtype.name} is read")
-        unknown.discard(key)
+        unknown.discard(path)
     if unknown:
         # As much a sign of another configuration as those that are missing.
-        raise ValueError(f"it also holds {min(unknown).partition('/.ATTRIBUTES/')[0]}")
+        raise ValueError(f"it also holds {min(unknown)}")
 
 
-def _key(path: str) -> str:
-    """The name in checkpoints of a variable of a flow."""
-    return f"flow/{path}/.ATTRIBUTES/VARIABLE_VALUE"
+def _keys_of_flow(serialized: bytes) -> dict[str, str]:
+    """The names in a checkpoint of the variables of its `flow`, by their paths, from TensorFlow's graph of objects.
+
+    In a SavedModel, which has variables in lists of its own too, they are named after these.
+    """
+    nodes = trackable_object_graph_pb2.TrackableObjectGraph.FromString(serialized).nodes
+    keys: dict[str, str] = {}
+
+    def walk(node, path: str, above: tuple[int, ...]) -> None:
+        for attribute in node.attributes:
+            keys[path] = attribute.checkpoint_key
+        for child in node.children:
+            if child.node_id not in above:
+                below = f"{path}/{child.local_name}" if path else child.local_name
+                walk(nodes[child.node_id], below, (*above, child.node_id))
+
+    for child in nodes[0].children:
+        if child.local_name == "flow":
+            walk(nodes[child.node_id], "", (0, child.node_id))
+    return keys
 
 
 def is_saved_model(directory: str | os.PathLike) -> bool:
@@ -165,18 +187,13 @@ def paths_without_index(directory: str | os.PathLike) -> dict[int, str]:
     A write that did not end leaves data without its index too: what it did not end is not in TensorFlow's list.
     """
     newest = max(checkpoint_paths(directory), default=-1)
-    listed = listed_checkpoints(directory)
-    names = (listed.model_checkpoint_path, *listed.all_model_checkpoint_paths) if listed else ()
-    steps = {int(match[1]) for match in map(_LISTED.fullmatch, names) if match}
-    return {step: path for step, path in _paths_of(directory, _DATA).items() if step > newest and step in steps}
-
-
-def listed_checkpoints(directory: str | os.PathLike):
-    """TensorFlow's list of the checkpoints of a model directory, None if there is none that can be read."""
-    try:
-        return tf.train.get_checkpoint_state(str(pathlib.Path(directory) / CHECKPOINTS))
-    except ValueError:  # An empty one; what cannot be parsed is None.
-        return None
+    found = {step: path for step, path in _paths_of(directory, _DATA).items() if step > newest}
+    listed = pathlib.Path(directory) / CHECKPOINTS / "checkpoint"
+    if not found or not listed.is_file():
+        return {}
+    # Not by TensorFlow, which writes four lines about a list that it cannot parse.
+    steps = {int(number) for number in _LISTED.findall(listed.read_bytes())}
+    return {step: path for step, path in found.items() if step in steps}
 
 
 def _paths_of(directory: str | os.PathLike, pattern: re.Pattern) -> dict[int, str]:

@@ -158,7 +158,10 @@ class Checkpoints:
         if not found:
             (self._directory / "checkpoint").unlink(missing_ok=True)
             return
-        known = storage.listed_checkpoints(self._directory.parent)
+        try:
+            known = tf.train.get_checkpoint_state(str(self._directory))
+        except ValueError:  # An empty one; what cannot be parsed is None.
+            known = None
         if known and known.model_checkpoint_path == found[-1]:
             return
         times = [os.path.getmtime(f"{path}.index") for path in found]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 import glow_tf
 from glow_tf.models import storage
+from tests import saved_models
 from tests.models.flows import moved_flow
 
 CONFIGS = {
@@ -184,28 +186,22 @@ def test_a_config_that_is_none(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    ("edit", "message"),
+    ("name", "edit", "message"),
     [
-        (lambda fields: fields["layers"][1].update(depth=10**9), r"actnorm/bias has the shape \[2, 12\] in it"),
-        (lambda fields: fields["layers"][1].update(width=10**9), "conv1/kernel has the shape"),
-        (lambda fields: fields.update(image_shape=[10**6, 10**6, 3]), r"image_shape=\(1000000, 1000000, 3\)"),
-        (lambda fields: fields.update(num_classes=10**9), "label/kernel has the shape"),
-        (lambda fields: fields["layers"].extend([fields["layers"][1]] * 2000), "has no layers/06_steps"),
-        (lambda fields: fields["layers"].pop(), "it also holds flow/layers/05_topprior/"),
+        ("glow", lambda fields: fields["layers"][1].update(depth=10**9), r"actnorm/bias has the shape \[2, 12\] in it"),
+        ("glow", lambda fields: fields["layers"][1].update(width=10**9), "conv1/kernel has the shape"),
+        ("glow", lambda fields: fields.update(image_shape=[10**6, 10**6, 3]), r"image_shape=\(1000000, 1000000, 3\)"),
+        ("conditional", lambda fields: fields.update(num_classes=10**9), "label/kernel has the shape"),
+        ("glow", lambda fields: fields["layers"].extend([fields["layers"][1]] * 2000), "has no layers/06_steps"),
+        ("glow", lambda fields: fields["layers"].pop(), "it also holds layers/05_topprior/"),
     ],
 )
 @pytest.mark.parametrize("exported", [False, True])
-def test_a_config_of_another_size_is_told_before_any_memory_is_taken(tmp_path, edit, message, exported):
-    flow = moved_flow(CONFIGS["glow"])
-    storage.save(flow, tmp_path)
+def test_a_config_of_another_size_is_told_before_any_memory_is_taken(tmp_path, name, edit, message, exported):
     if exported:
-        # As a SavedModel lays them out.
-        (tmp_path / "assets").mkdir()
-        (tmp_path / "config.json").rename(tmp_path / "assets" / "config.json")
-        (tmp_path / "variables").mkdir()
-        for file in (tmp_path / "checkpoints").glob("ckpt-1.*"):
-            file.rename(tmp_path / "variables" / file.name.replace("ckpt-1", "variables"))
-        (tmp_path / "saved_model.pb").touch()
+        shutil.copytree(saved_models.saved(name), tmp_path, dirs_exist_ok=True)
+    else:
+        storage.save(saved_models.flow(name), tmp_path)
     edit_config(tmp_path / "assets" if exported else tmp_path, edit)
     with pytest.raises(ValueError, match=message) as error:
         storage.load(tmp_path)
@@ -233,6 +229,13 @@ def test_a_config_that_was_spoilt(tmp_path, content, message):
     with pytest.raises(ValueError, match=message) as error:
         storage.load(tmp_path)
     assert str(tmp_path / storage.CONFIG_FILE) in str(error.value) and len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize("name", saved_models.CONFIGS)
+def test_saved_models_of_every_kind_are_read(name):
+    flow, loaded = saved_models.flow(name), storage.load(saved_models.saved(name))
+    for path, variable in flow.named_variables().items():
+        np.testing.assert_array_equal(variable, loaded.named_variables()[path], err_msg=path)
 
 
 def test_a_config_too_large_is_not_read(tmp_path):
