@@ -31,7 +31,10 @@ class _Paths(_Path):
             return argument
         # One whose name has a comma needs no quotes, if it is there.
         one = os.path.exists(os.path.expanduser(argument))
-        names = [argument] if one else next(csv.reader([argument], strict=True), [])
+        try:
+            names = [argument] if one else next(csv.reader([argument], strict=True), [])
+        except csv.Error as error:
+            raise ValueError(f"{self._name} is no list of names with commas between them: {error}.") from error
         return [self._read(name.strip(), self._name) for name in names]
 
 

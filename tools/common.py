@@ -9,6 +9,7 @@ import absl.logging
 import numpy as np
 from absl import app, flags
 
+from glow_tf import command_line
 from glow_tf.config import ModelConfig, Steps
 from glow_tf.data import Source, load_images, load_source, picture_files, recipe, split_batches
 from glow_tf.latent.attributes import SCALE
@@ -116,7 +117,7 @@ def define(*names: str) -> None:
 
 def run(main: Callable[[], None]) -> None:
     """Runs a tool's `main`; what is wrong with its input is one line on stderr and the exit code 1."""
-    app.run(lambda argv: call(main, argv))
+    app.run(lambda argv: call(main, argv), flags_parser=command_line.parse)
 
 
 def call(main: Callable[[], None], argv: list[str]) -> None:
@@ -303,7 +304,7 @@ def label_of_flags(flow: Flow) -> int | None:
 def _leave_each_operation_one_core(config: ModelConfig) -> None:
     # As in training, not for RealNVP.
     if config.name == "glow":
-        width = max(layer.width for layer in config.layers if isinstance(layer, Steps))
+        width = max((layer.width for layer in config.layers if isinstance(layer, Steps)), default=1)
         leave_each_operation_one_core(FLAGS.batch_size or default_batch_size(config), width)
 
 

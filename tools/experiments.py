@@ -15,6 +15,7 @@ from glow_tf.data import Source
 from glow_tf.runtime.text import write
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.devices import make_strategy
+from glow_tf.training.evaluation import with_error
 from glow_tf.training.guard import DivergenceError
 from glow_tf.training.loop import Trainer
 from glow_tf.training.metrics import read_metrics
@@ -107,7 +108,7 @@ def last(curves: Sequence[Curve]) -> str:
     """Bits/dim after the last step: the mean over runs and its standard deviation, of one its standard error."""
     values = np.array([curve.bits_per_dim[-1] for curve in curves])
     spread = values.std(ddof=1) if values.size > 1 else curves[0].standard_error[-1]
-    return f"{values.mean():.3f} +- {spread:.3f}"
+    return with_error(values.mean(), spread)
 
 
 def write_table(path: pathlib.Path, title: str, lines: Sequence[str]) -> None:

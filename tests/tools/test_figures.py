@@ -58,6 +58,7 @@ COMMANDS = {
         *(f"--images={PHOTOS}/a/{os.fsdecode(b'b' + bytes([0xE9]))}0.png", "--output=names_moved.png"),
     ],
     "export, names": ["export", "--model_dir=plain", "--attributes=names.npz", "--output=served/names"],
+    "evaluate, one image": ["evaluate", "--model_dir=plain", *DATA, "--limit=1", "--round_trip=1", "--csv=one.csv"],
     "evaluate, raw": ["evaluate", "--model_dir=plain", *DATA, "--weights=raw", "--round_trip=0"],
     "evaluate, grey": ["evaluate", *GREY, "--split=train", "--limit=5"],
     "evaluate, labels": ["evaluate", *LABELLED, "--round_trip=2"],
@@ -253,6 +254,13 @@ def test_the_scores_of_a_file_have_the_mean_that_is_printed(work):
     assert "4 of 4 images come back exactly at 5 bits" in text
     assert "round trip" not in results["evaluate, raw"][1]
     assert "(5 images)" in results["evaluate, grey"][1]
+
+
+def test_one_image_has_no_error(work):
+    out = work[1]["evaluate, one image"][1]
+    assert re.search(r"^bits/dim: \d+\.\d{4} \(1 image\)$", out, re.MULTILINE)
+    assert "1 of 1 image comes back exactly" in out
+    assert "nan" not in out + (work[0] / "one.csv").read_text()
 
 
 def test_a_file_of_scores_is_utf8_whatever_the_images_are_called(work):
