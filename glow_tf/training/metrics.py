@@ -46,18 +46,20 @@ class MetricsWriter:
         self._events = tf.summary.create_file_writer(str(directory / "tensorboard"))
 
     def _drop_lines(self, start_step: int, again: tuple[float, str] | None, say: Callable[[str], None]) -> None:
-        lines = self._path.read_bytes().splitlines(keepends=True)
+        before = self._path.read_bytes()
+        lines = before.splitlines(keepends=True)
         placed = [(line, _place_of(line)) for line in lines]
-        kept = [line for line, place in placed if place and place[0] <= start_step and place != again]
+        kept = [line.strip() + b"\n" for line, place in placed if place and place[0] <= start_step and place != again]
         damaged = [line for line, place in placed if place is None and line.strip() and line.endswith(b"\n")]
         if damaged:
             rest = self._path.with_name(f"{METRICS_FILE}.damaged")
             with rest.open("ab") as file:
                 file.writelines(damaged)
             say(f"{self._path} has lines that cannot be read ({len(damaged)}); they are in {rest.name} now.")
-        if len(kept) < len(lines):
+        after = b"".join(kept)
+        if after != before:
             with whole(self._path) as temporary:
-                temporary.write_bytes(b"".join(kept))
+                temporary.write_bytes(after)
 
     def write(self, kind: str, step: int, metrics: Mapping[str, float]) -> None:
         """Writes `metrics` of `kind` at `step`; what is not finite is null in JSON, which knows no NaN."""

@@ -100,6 +100,12 @@ def test_a_last_line_that_a_crash_cut_short_is_dropped_without_a_word(tmp_path):
     assert not (tmp_path / "metrics.jsonl.damaged").exists()
 
 
+def test_a_last_line_without_its_end_is_ended(tmp_path):
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1, "kind": "train"}')
+    MetricsWriter(tmp_path, 20).write("train", 21, {})
+    assert [line["step"] for line in lines(tmp_path)] == [1, 21]
+
+
 def test_no_file_has_no_lines(tmp_path):
     assert list(read_metrics(tmp_path)) == []
 
