@@ -219,12 +219,13 @@ class ModelConfig:
         Raises:
           ValueError: if it is no model config; the message names the field.
         """
-        fields = dict(_object("it", fields))
-        layers, shape = (_items(name, fields.get(name)) for name in ("layers", "image_shape"))
-        for n in shape:
+        for name in ("layers", "image_shape"):
+            if not isinstance(fields, Mapping) or not isinstance(fields.get(name), list | tuple | str):
+                raise ValueError(f"{_NOT_THE_JSON}: it has no list {name}.")
+        for n in fields["image_shape"]:
             at_least("image_shape", n, 1)
-        fields |= {"image_shape": shape, "layers": tuple(_layer(f"layers[{i}]", one) for i, one in enumerate(layers))}
-        return _made(cls, "", fields)
+        layers = tuple(_layer(f"layers[{i}]", layer) for i, layer in enumerate(fields["layers"]))
+        return _made(cls, "", {**fields, "layers": layers, "image_shape": tuple(fields["image_shape"])})
 
     def differences(self, other: "ModelConfig") -> list[str]:
         """The fields in which `other` differs, one readable line each (`layers[1].width: 512 here, 64 there`)."""
@@ -237,24 +238,13 @@ class ModelConfig:
 
 
 def _layer(where: str, fields: Any) -> Layer:
-    fields = dict(_object(where, fields))
+    if not isinstance(fields, Mapping):
+        raise ValueError(f"{where} must be a dictionary, and not {fields!r}.")
+    fields = dict(fields)
     kind = fields.pop("layer", None)
     if not isinstance(kind, str) or kind not in LAYERS:
         raise ValueError(f"{where}.layer={kind!r} is not one of {', '.join(LAYERS)}.")
     return _made(LAYERS[kind], f"{where}.", fields)
-
-
-def _object(where: str, value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{_NOT_THE_JSON}: {where} must be a dictionary, and not {str(value)[:40]!r}.")
-    return value
-
-
-def _items(name: str, value: Any) -> tuple[Any, ...]:
-    try:
-        return tuple(value)
-    except TypeError:
-        raise ValueError(f"{_NOT_THE_JSON}: {name} must be a list, and not {value!r}.") from None
 
 
 def _made(cls: type, where: str, fields: Mapping[str, Any]) -> Any:

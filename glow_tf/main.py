@@ -25,7 +25,7 @@ if __name__ == "__main__":
     # Before TensorFlow is imported, as the modules below do.
     environment.prepare()
 
-from glow_tf import command_line, options
+from glow_tf import options, shared_flags
 from glow_tf.data import load_source, picture_files
 from glow_tf.export.saved_model import export_saved_model
 from glow_tf.models import storage
@@ -127,7 +127,7 @@ if __name__ == "__main__":
     # So that --help lists them, and not those of every library as --helpfull does.
     flags.adopt_module_key_flags(options)
     try:
-        app.run(main, flags_parser=command_line.parse)
+        app.run(main, flags_parser=shared_flags.parse_command_line)
     except Exception:
         traceback.print_exc()
         sys.stderr.flush()

@@ -9,7 +9,6 @@ import absl.logging
 import numpy as np
 from absl import app, flags
 
-from glow_tf import command_line
 from glow_tf.config import ModelConfig, Steps
 from glow_tf.data import Source, load_images, load_source, picture_files, recipe, split_batches
 from glow_tf.latent.attributes import SCALE
@@ -18,7 +17,7 @@ from glow_tf.models import storage
 from glow_tf.models.flow import Flow
 from glow_tf.models.parts import leave_each_operation_one_core
 from glow_tf.runtime.text import printable
-from glow_tf.shared_flags import define_max_megapixels, define_path, define_paths
+from glow_tf.shared_flags import define_max_megapixels, define_path, define_paths, parse_command_line
 from glow_tf.training import directory as model_directory
 from glow_tf.training.config import TrainingConfig
 
@@ -117,7 +116,7 @@ def define(*names: str) -> None:
 
 def run(main: Callable[[], None]) -> None:
     """Runs a tool's `main`; what is wrong with its input is one line on stderr and the exit code 1."""
-    app.run(lambda argv: call(main, argv), flags_parser=command_line.parse)
+    app.run(lambda argv: call(main, argv), flags_parser=parse_command_line)
 
 
 def call(main: Callable[[], None], argv: list[str]) -> None:

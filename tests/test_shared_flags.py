@@ -6,7 +6,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from glow_tf import command_line, options, shared_flags
+from glow_tf import options, shared_flags
 from tests.runtime.test_environment import run
 
 FLAGS = "# Größe\n--steps=7\n\n// and\n--model_dir=été\n"
@@ -21,7 +21,7 @@ def defaults():
 
 def values(*arguments):
     """What is left of a command line, and the values of two flags."""
-    rest = command_line.parse(["main", *arguments])
+    rest = shared_flags.parse_command_line(["main", *arguments])
     return rest[1:], options.FLAGS.steps, options.FLAGS.model_dir
 
 
@@ -73,7 +73,7 @@ def test_what_is_wrong_with_a_flagfile_is_one_line(tmp_path, monkeypatch, capsys
     (tmp_path / "circle.flags").write_text("--flagfile=circle.flags\n")
     (tmp_path / "utf-16-le.flags").write_text("--steps=7\n", encoding="utf-16-le")
     with pytest.raises(SystemExit) as stop:
-        command_line.parse(["main", *arguments])
+        shared_flags.parse_command_line(["main", *arguments])
     error = capsys.readouterr().err
     assert stop.value.code == 1
     assert error.startswith(f"error: {message}") and error.count("\n") == 1
