@@ -7,6 +7,7 @@ nor TensorFlow.
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from typing import Any
 
 PERMUTATIONS = ("conv1x1", "conv1x1_dense", "shuffle", "reverse", "none")
@@ -16,6 +17,7 @@ NETWORKS = ("cnn", "resnet", "mlp")
 GRADIENTS = ("reversible", "stored")
 BASES = ("normal", "logistic")
 NETWORK_PRECISIONS = ("float32", "tf32", "bfloat16")
+_NOT_THE_JSON = "This is not the JSON of a glow_tf model config"
 
 
 def one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
@@ -206,13 +208,24 @@ class ModelConfig:
         """
         try:
             fields = json.loads(text)
-            layers = []
-            for layer in fields["layers"]:
-                arguments = dict(layer)
-                layers.append(LAYERS[arguments.pop("layer")](**arguments))
-            return cls(**{**fields, "layers": tuple(layers), "image_shape": tuple(fields["image_shape"])})
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise ValueError(f"This is not the JSON of a glow_tf model config: {error!r}.") from error
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{_NOT_THE_JSON}: {error}.") from error
+        return cls.from_fields(fields)
+
+    @classmethod
+    def from_fields(cls, fields: Any) -> "ModelConfig":
+        """The config of the object that `to_json` writes, as `json.loads` reads it.
+
+        Raises:
+          ValueError: if it is no model config; the message names the field.
+        """
+        for name in ("layers", "image_shape"):
+            if not isinstance(fields, Mapping) or not isinstance(fields.get(name), list | tuple | str):
+                raise ValueError(f"{_NOT_THE_JSON}: it has no list {name}.")
+        for n in fields["image_shape"]:
+            at_least("image_shape", n, 1)
+        layers = tuple(_layer(f"layers[{i}]", layer) for i, layer in enumerate(fields["layers"]))
+        return _made(cls, "", {**fields, "layers": layers, "image_shape": tuple(fields["image_shape"])})
 
     def differences(self, other: "ModelConfig") -> list[str]:
         """The fields in which `other` differs, one readable line each (`layers[1].width: 512 here, 64 there`)."""
@@ -222,6 +235,36 @@ class ModelConfig:
             for key in [*mine, *(key for key in theirs if key not in mine)]
             if mine.get(key) != theirs.get(key) or (key in mine) != (key in theirs)
         ]
+
+
+def _layer(where: str, fields: Any) -> Layer:
+    if not isinstance(fields, Mapping):
+        raise ValueError(f"{where} must be a dictionary, and not {fields!r}.")
+    fields = dict(fields)
+    kind = fields.pop("layer", None)
+    if not isinstance(kind, str) or kind not in LAYERS:
+        raise ValueError(f"{where}.layer={kind!r} is not one of {', '.join(LAYERS)}.")
+    return _made(LAYERS[kind], f"{where}.", fields)
+
+
+def _made(cls: type, where: str, fields: Mapping[str, Any]) -> Any:
+    """An instance of a dataclass from what JSON held, where a number can stand for a word, and a word for a number."""
+    known = {field.name: field for field in dataclasses.fields(cls)}
+    for name, value in fields.items():
+        if name not in known:
+            raise ValueError(f"{where}{name} is no field of a {cls.__name__}; they are {', '.join(known)}.")
+        kind = known[name].type
+        # True is an int to Python.
+        right = {float: (float, int), int: int, str: str, bool: bool}.get(kind, object)
+        if not isinstance(value, right) or (kind is not bool and isinstance(value, bool)):
+            raise ValueError(f"{where}{name}={value!r} must be of type {kind.__name__}.")
+    missing = [name for name, field in known.items() if name not in fields and field.default is dataclasses.MISSING]
+    if missing:
+        raise ValueError(f"{where}{missing[0]} is missing.")
+    try:
+        return cls(**fields)
+    except ValueError as error:
+        raise ValueError(f"{where}{error}") from error
 
 
 def _flatten_fields(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -25,7 +25,7 @@ if __name__ == "__main__":
     # Before TensorFlow is imported, as the modules below do.
     environment.prepare()
 
-from glow_tf import options
+from glow_tf import options, shared_flags
 from glow_tf.data import load_source, picture_files
 from glow_tf.export.saved_model import export_saved_model
 from glow_tf.models import storage
@@ -67,6 +67,12 @@ def run():
     began = time.monotonic()
     # First, as TensorFlow can split the CPU only before anything is computed.
     strategy = make_strategy(**options.strategy_arguments())
+    if os.environ.get("TF_CONFIG") and flags.FLAGS.strategy != "multi_worker":
+        print(
+            f"TF_CONFIG is not used: --strategy={flags.FLAGS.strategy} is for one machine, --strategy=multi_worker for "
+            "those that it names.",
+            file=sys.stderr,
+        )
     picture_files.limit(flags.FLAGS.max_megapixels)
     source = load_source(**options.source_arguments())
     config = options.model_config(source.image_shape, source.num_classes)
@@ -121,7 +127,7 @@ if __name__ == "__main__":
     # So that --help lists them, and not those of every library as --helpfull does.
     flags.adopt_module_key_flags(options)
     try:
-        app.run(main)
+        app.run(main, flags_parser=shared_flags.parse_command_line)
     except Exception:
         traceback.print_exc()
         sys.stderr.flush()

@@ -1,15 +1,19 @@
-"""Command-line flags that the training program and the tools have in common: paths, and what is read from them."""
+"""What the command lines of the training program and of the tools have in common: paths, and files of flags."""
 
 import csv
 import os
+import sys
+from collections.abc import Iterable, Iterator
 
-from absl import flags
+from absl import app, flags
 
 from glow_tf.data import picture_files
 from glow_tf.runtime import paths
 
 # Flags belong to the module that defines them by this one.
 flags.disclaim_key_flags()
+
+_FLAGFILE = ("--flagfile", "-flagfile")
 
 
 class _Path(flags.ArgumentParser):
@@ -31,7 +35,10 @@ class _Paths(_Path):
             return argument
         # One whose name has a comma needs no quotes, if it is there.
         one = os.path.exists(os.path.expanduser(argument))
-        names = [argument] if one else next(csv.reader([argument], strict=True), [])
+        try:
+            names = [argument] if one else next(csv.reader([argument], strict=True), [])
+        except csv.Error as error:
+            raise ValueError(f"{self._name} is no list of names with commas between them: {error}.") from error
         return [self._read(name.strip(), self._name) for name in names]
 
 
@@ -54,3 +61,57 @@ def define_max_megapixels() -> None:
         "Largest picture file that is read, in 10^6 pixels; so many pixels at a time are in memory.",
         lower_bound=1e-6,
     )
+
+
+def parse_command_line(argv: list[str]) -> list[str]:
+    """Parses a command line, for `app.run`; what is wrong with it is written to stderr, and ends the program.
+
+    Args:
+      argv: the program and its arguments.
+
+    Returns:
+      The program, and the arguments that are no flags.
+    """
+    try:
+        argv = [argv[0], *_expanded(argv[1:], ())]
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
+    return app.parse_flags_with_usage(argv)
+
+
+def _expanded(arguments: Iterable[str], within: tuple[str, ...]) -> Iterator[str]:
+    """Arguments with those of flagfiles in the place of `--flagfile`; `within` are the files they are from.
+
+    absl reads such files itself, in the locale's encoding and with a byte-order mark as a part of the first flag.
+    """
+    arguments = iter(arguments)
+    for argument in arguments:
+        flag, has_value, path = argument.partition("=")
+        if flag not in _FLAGFILE:
+            yield argument
+            if argument == "--":
+                yield from arguments
+            continue
+        path = os.path.expanduser(path.strip() if has_value else next(arguments, ""))
+        if not path:
+            raise ValueError("--flagfile needs the name of a file.")
+        if path in within:
+            raise ValueError(f"--flagfile={path} includes itself.")
+        yield from _expanded(_lines(path), (*within, path))
+
+
+def _lines(path: str) -> list[str]:
+    """The lines of a flagfile that are no comments."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except OSError as error:
+        raise ValueError(f"--flagfile={path} cannot be read: {error.strerror}.") from error
+    marked = content.startswith((b"\xff\xfe", b"\xfe\xff"))
+    # Comments may be in any encoding, and names of files are bytes.
+    text = content.decode("utf-16" if marked else "utf-8-sig", "replace" if marked else "surrogateescape")
+    if "\0" in text:
+        raise ValueError(f"--flagfile={path} is no text in UTF-8: it has NUL characters.")
+    lines = (line.strip() for line in text.replace("\r", "\n").split("\n"))
+    return [line for line in lines if line and not line.startswith(("#", "//"))]

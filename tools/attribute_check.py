@@ -18,6 +18,7 @@ from glow_tf.latent.agreement import AttributeClassifier, agreement
 from glow_tf.latent.attributes import Directions
 from glow_tf.latent.codec import Codec
 from glow_tf.models.storage import whole
+from glow_tf.runtime import text
 from tools import common
 
 FLAGS = flags.FLAGS
@@ -33,7 +34,7 @@ def main() -> None:
     flow = common.load_flow(many=True)
     directions = Directions.load(FLAGS.attributes or "attributes.npz", flow.config.dimensions)
     if FLAGS.names:
-        directions = directions.only(FLAGS.names)
+        directions = directions.only(common.attribute_names())
     source = common.load_data(flow)
     real, test = (
         _known(source, split, directions.names, count)
@@ -61,7 +62,7 @@ def main() -> None:
     print("\n".join(lines))
     if FLAGS.output:
         with whole(FLAGS.output) as temporary:
-            temporary.write_text("\n".join(lines) + "\n")
+            text.write(temporary, "\n".join(lines) + "\n")
         print(FLAGS.output)
 
 

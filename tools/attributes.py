@@ -14,6 +14,7 @@ from absl import flags
 from glow_tf.data import attributed_batches, load_attributes
 from glow_tf.latent.attributes import attribute_directions
 from glow_tf.latent.codec import Codec
+from glow_tf.training.evaluation import count_of
 from tools import common
 
 FLAGS = flags.FLAGS
@@ -27,7 +28,7 @@ def main() -> None:
     source = common.load_data(flow)
     attributes = load_attributes(source, "train", FLAGS.table)
     if FLAGS.names:
-        attributes = attributes.only(FLAGS.names)
+        attributes = attributes.only(common.attribute_names())
     codec = Codec(flow, FLAGS.batch_size)
     batches = attributed_batches(source, "train", codec.batch_size, attributes, common.limit())
     count = min(source.sizes["train"], common.limit() or source.sizes["train"])
@@ -36,7 +37,7 @@ def main() -> None:
     output = FLAGS.output or "attributes.npz"
     directions.save(output)
     for name, with_it, without in zip(directions.names, directions.positives, directions.negatives, strict=True):
-        print(f"{name}: {with_it:,} images with, {without:,} without")
+        print(f"{name}: {count_of(with_it, 'image')} with, {without:,} without")
     print(output)
 
 

@@ -33,6 +33,7 @@ from absl import flags
 from glow_tf.config import NETWORK_PRECISIONS, one_of
 from glow_tf.models import cost, presets
 from glow_tf.models.storage import whole
+from glow_tf.runtime import text
 from glow_tf.shared_flags import define_path
 from glow_tf.training.benchmark import (
     Precise,
@@ -121,7 +122,7 @@ def main() -> None:
         print(f"\nInput pipeline by itself, a folder of JPEG files: {rate_text(rate)} images/s")
     if FLAGS.output:
         with whole(FLAGS.output) as temporary:
-            temporary.write_text(json.dumps(content, indent=2) + "\n")
+            text.write(temporary, json.dumps(content, indent=2) + "\n")
         print(pathlib.Path(FLAGS.output))
     if FLAGS.plot:
         benchmark_tables.draw(content, FLAGS.plot)

@@ -17,7 +17,8 @@ from glow_tf.latent.codec import default_batch_size
 from glow_tf.models import storage
 from glow_tf.models.flow import Flow
 from glow_tf.models.parts import leave_each_operation_one_core
-from glow_tf.shared_flags import define_max_megapixels, define_path, define_paths
+from glow_tf.runtime.text import printable
+from glow_tf.shared_flags import define_max_megapixels, define_path, define_paths, parse_command_line
 from glow_tf.training import directory as model_directory
 from glow_tf.training.config import TrainingConfig
 
@@ -116,7 +117,7 @@ def define(*names: str) -> None:
 
 def run(main: Callable[[], None]) -> None:
     """Runs a tool's `main`; what is wrong with its input is one line on stderr and the exit code 1."""
-    app.run(lambda argv: call(main, argv))
+    app.run(lambda argv: call(main, argv), flags_parser=parse_command_line)
 
 
 def call(main: Callable[[], None], argv: list[str]) -> None:
@@ -204,7 +205,7 @@ def experiment_data() -> Source:
 def data_name(source: Source) -> str:
     """What to call a data set in a figure: a folder or file of one's own by its name."""
     own = source.name in ("folder", "arrays")
-    return pathlib.Path(source.arguments["data_dir"]).stem if own else source.name
+    return printable(pathlib.Path(source.arguments["data_dir"]).stem) if own else source.name
 
 
 def experiment_training(source: Source, seed: int) -> TrainingConfig:
@@ -243,6 +244,11 @@ def numbers(flag: str) -> list[float]:
         raise ValueError(f"--{flag}={','.join(FLAGS[flag].value)} must be numbers.") from None
 
 
+def attribute_names() -> list[str]:
+    """The value of --names, [] if it is not set, as `load_attributes` spells them."""
+    return [printable(name) for name in FLAGS.names or ()]
+
+
 def sample_labels(flow: Flow, count: int) -> np.ndarray | None:
     """Labels [count] of samples: --label, or for a conditional model the classes in turn; None for other models."""
     label = label_of_flags(flow)
@@ -271,7 +277,7 @@ def images_of_flags(flow: Flow, default_num: int) -> tuple[np.ndarray, np.ndarra
         if flow.config.conditional and label is None:
             raise ValueError("This model is conditional: --images need their --label.")
         labels = None if label is None else np.full([len(images)], label, np.int32)
-        return images, labels, [pathlib.Path(path).name for path in FLAGS.images]
+        return images, labels, [printable(pathlib.Path(path).name) for path in FLAGS.images]
     source = load_data(flow)
     wanted = [_index(text) for text in FLAGS.indices] if FLAGS.indices else range(FLAGS.num or default_num)
     found = {}
@@ -307,7 +313,7 @@ def label_of_flags(flow: Flow) -> int | None:
 def _leave_each_operation_one_core(config: ModelConfig) -> None:
     # As in training, not for RealNVP.
     if config.name == "glow":
-        width = max(layer.width for layer in config.layers if isinstance(layer, Steps))
+        width = max((layer.width for layer in config.layers if isinstance(layer, Steps)), default=1)
         leave_each_operation_one_core(FLAGS.batch_size or default_batch_size(config), width)
 
 

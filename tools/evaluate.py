@@ -19,7 +19,9 @@ from glow_tf.data import batches_with_rows, split_batches
 from glow_tf.latent.codec import default_batch_size
 from glow_tf.latent.likelihood import Scorer, Scores, round_trips
 from glow_tf.models.storage import whole
+from glow_tf.runtime import text
 from glow_tf.shared_flags import define_path
+from glow_tf.training.evaluation import count_of, with_error
 from tools import common
 
 FLAGS = flags.FLAGS
@@ -41,7 +43,7 @@ def main() -> None:
     rows: list[int] = []
     with tqdm.tqdm(batches, total=-(-count // batch_size), unit="batch", disable=None) as progress:
         scores = Scorer(flow)(_noting_rows(progress, rows), draws=FLAGS.samples, seed=FLAGS.seed)
-    print(f"bits/dim: {mean_and_error(scores.bits_per_dim)} ({scores.bits_per_dim.size:,} images)")
+    print(f"bits/dim: {mean_and_error(scores.bits_per_dim)} ({count_of(scores.bits_per_dim.size, 'image')})")
     if FLAGS.samples > 1:
         bound = mean_and_error(scores.importance_weighted)
         print(f"bits/dim, importance-weighted over {FLAGS.samples} draws: {bound}")
@@ -50,20 +52,22 @@ def main() -> None:
         few = split_batches(source, FLAGS.split, batch_size, FLAGS.round_trip).as_numpy_iterator()
         errors = round_trips(flow, few)
         exact = (errors < 0.5 * 2.0**-flow.config.n_bits).sum()
+        come = "comes" if errors.size == 1 else "come"
         print(
             f"round trip of pixels in 0 .. 1: largest error {errors.max():.2g}, mean of the images' largest "
-            f"{errors.mean():.2g}; {exact:,} of {errors.size:,} images come back exactly at {flow.config.n_bits} bits"
+            f"{errors.mean():.2g}; {exact:,} of {count_of(errors.size, 'image')} {come} back exactly at "
+            f"{flow.config.n_bits} bits"
         )
     if FLAGS.csv:
         names = source.row_names(FLAGS.split)
-        _write_csv(scores, [names[row] for row in rows], FLAGS.csv)
+        _write_csv(scores, [text.printable(names[row]) for row in rows], FLAGS.csv)
         print(FLAGS.csv)
 
 
 def mean_and_error(values: np.ndarray) -> str:
     """A mean with its standard error, as text."""
     error = values.std(ddof=1) / np.sqrt(values.size) if values.size > 1 else np.nan
-    return f"{values.mean():.4f} +- {error:.4f}"
+    return with_error(values.mean(), error, digits=4)
 
 
 def _parts_table(scores: Scores, n_bits: int) -> str:
@@ -89,7 +93,7 @@ def _write_csv(scores: Scores, names: list[str], path: str) -> None:
         "latent_nats_per_dim": scores.latent_nats,
         **scores.parts,
     }
-    with whole(path) as temporary, temporary.open("w", newline="") as file:
+    with whole(path) as temporary, text.open_to_write(temporary, newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["image", *columns])
         for name, row in zip(names, zip(*columns.values(), strict=True), strict=True):

@@ -1,7 +1,6 @@
 """Several training runs side by side: how long they will take, what is missing, and what came out."""
 
 import dataclasses
-import json
 import math
 import pathlib
 import signal
@@ -13,10 +12,13 @@ import tensorflow as tf
 
 from glow_tf.config import ModelConfig
 from glow_tf.data import Source
+from glow_tf.runtime.text import write
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.devices import make_strategy
+from glow_tf.training.evaluation import with_error
 from glow_tf.training.guard import DivergenceError
 from glow_tf.training.loop import Trainer
+from glow_tf.training.metrics import read_metrics
 from glow_tf.training.signals import TrainingStopped
 from glow_tf.training.timing import time_steps
 
@@ -58,7 +60,7 @@ class Curve:
 def read_curve(directory: pathlib.Path) -> Curve:
     """The evaluations of a run so far; empty if it has not begun."""
     # A run that is finished and started again evaluates its last step again.
-    tests = {line["step"]: line for line in _lines(directory) if line["kind"] == "test"}
+    tests = {line["step"]: line for line in read_metrics(directory) if line["kind"] == "test"}
     rows = [[math.nan if tests[step][name] is None else tests[step][name] for name in _COLUMNS] for step in tests]
     columns = np.array(rows, np.float64).reshape(-1, len(_COLUMNS)).T
     return Curve(np.array(list(tests), np.int64), *columns)
@@ -106,14 +108,14 @@ def last(curves: Sequence[Curve]) -> str:
     """Bits/dim after the last step: the mean over runs and its standard deviation, of one its standard error."""
     values = np.array([curve.bits_per_dim[-1] for curve in curves])
     spread = values.std(ddof=1) if values.size > 1 else curves[0].standard_error[-1]
-    return f"{values.mean():.3f} +- {spread:.3f}"
+    return with_error(values.mean(), spread)
 
 
 def write_table(path: pathlib.Path, title: str, lines: Sequence[str]) -> None:
     """Writes a table in Markdown under its title, and prints it."""
     text = "\n".join([title, "", *lines])
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{text}\n")
+    write(path, f"{text}\n")
     print(f"\n{text}\n\n{path}")
 
 
@@ -133,13 +135,8 @@ def _time(missing: Sequence[Run], strategy: tf.distribute.Strategy) -> None:
 
 def _seconds_per_step(run: Run) -> float:
     """As the run logged it, after its first line, which is of the tracing too."""
-    rates = [line["images_per_second"] for line in _lines(run.directory) if line["kind"] == "train"]
+    rates = [line["images_per_second"] for line in read_metrics(run.directory) if line["kind"] == "train"]
     return run.training.batch_size / float(np.median(rates[1:] or rates))
-
-
-def _lines(directory: pathlib.Path) -> list[dict]:
-    file = directory / "metrics.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 def _say(line: str) -> None:

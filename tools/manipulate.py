@@ -35,7 +35,7 @@ def main() -> None:
         amounts = [0.0, 1.0]
         columns = ["reconstruction", "moved"]
     else:
-        moves = {name: directions[name] for name in FLAGS.names or directions.names}
+        moves = {name: directions[name] for name in common.attribute_names() or directions.names}
         amounts = common.numbers("amounts")
         columns = [f"{amount:+g}" if amount else "0" for amount in amounts]
     by_move = [

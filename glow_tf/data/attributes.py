@@ -13,6 +13,7 @@ from glow_tf.data.indexed import IndexedSource
 from glow_tf.data.pipeline import split_batches
 from glow_tf.data.source import DataError, Source
 from glow_tf.runtime import paths
+from glow_tf.runtime.text import printable
 
 _HAS = frozenset(("1", "1.0", "true", "yes"))
 _HAS_NOT = frozenset(("0", "0.0", "-1", "-1.0", "false", "no"))
@@ -56,9 +57,10 @@ def load_attributes(source: Source, split: str, table: str | None = None) -> Att
     Args:
         source: the data.
         split: "train" or "test".
-        table: a file of values separated by commas or blanks, a line an image: its name, and for each
-            attribute 1, or 0 or -1, or nothing. Names are those of the files in a folder, or in the data
-            set; else numbers from 0. The first line names the attributes, as in `list_attr_celeba.txt`.
+        table: a file of values separated by commas or blanks, in UTF-8, a line an image: its name, and
+            for each attribute 1, or 0 or -1, or nothing. Names are those of the files in a folder, or in
+            the data set; else numbers from 0. The first line names the attributes, as in
+            `list_attr_celeba.txt`.
 
     Raises:
         DataError: if there are no attributes, or the table does not fit.
@@ -72,7 +74,7 @@ def load_attributes(source: Source, split: str, table: str | None = None) -> Att
         return Attributes(tuple(found), np.stack(list(found.values()), axis=1).astype(np.int8))
     if source.num_classes < 2:
         raise DataError(f"{source.name} has neither attributes nor labels; give a table of them (--table).")
-    return Attributes(source.class_names, _one_hot(source.row_labels(split), source.num_classes))
+    return Attributes(tuple(map(printable, source.class_names)), _one_hot(source.row_labels(split), source.num_classes))
 
 
 def attributed_batches(
@@ -125,12 +127,14 @@ def _of_table(path: str, row_names: Sequence[str]) -> Attributes:
     path = paths.local(path, "--table")
     if not os.path.isfile(path):
         raise DataError(f"--table={path} is not a file.")
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        lines = [line for line in file if line.strip()]
+    lines = _lines(path)
     if lines and re.fullmatch(r"\d+", lines[0].strip()):
         # CelebA's files begin with the number of images.
         lines = lines[1:]
-    rows = list(csv.reader(lines)) if lines and "," in lines[0] else [line.split() for line in lines]
+    try:
+        rows = list(csv.reader(lines)) if lines and "," in lines[0] else [line.split() for line in lines]
+    except csv.Error as error:
+        raise DataError(f"--table={path} is no table of values separated by commas: {error}.") from error
     if len(rows) < 2 or len(rows[1]) < 2:
         raise DataError(f"--table={path} needs a line of names and a line for each image: its name, then 1, 0 or -1.")
     names = tuple(name.strip() for name in rows[0][-(len(rows[1]) - 1) :])
@@ -141,13 +145,28 @@ def _of_table(path: str, row_names: Sequence[str]) -> Attributes:
         values[row[0].strip()] = [_value(path, row[0], cell) for cell in row[1:]]
     unknown = [-1] * len(names)
     # The name in full, or without its folders.
-    found = [values.get(name) or values.get(name.rpartition("/")[2]) for name in row_names]
+    found = [values.get(name) or values.get(name.rpartition("/")[2]) for name in map(printable, row_names)]
     if not any(found):
         example = next(iter(row_names), "")
         raise DataError(
             f"--table={path} names none of the images: it begins with {rows[1][0]!r}, the images with {example!r}."
         )
     return Attributes(names, np.array([row or unknown for row in found], np.int8))
+
+
+def _lines(path: str) -> list[str]:
+    """The lines of a text file that are not blank."""
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            lines = [line for line in file if line.strip()]
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"--table={path} is not UTF-8: byte {error.object[error.start]:#04x} is no character. Convert it, by "
+            "`iconv -f latin1 -t utf-8` if it is Latin-1."
+        ) from error
+    if any("\0" in line for line in lines):
+        raise DataError(f"--table={path} is no text in UTF-8: it has NUL characters. Export it as CSV in UTF-8.")
+    return lines
 
 
 def _value(path: str, name: str, cell: str) -> int:

@@ -40,7 +40,7 @@ def export_saved_model(flow: Flow, path: str | os.PathLike, directions: Directio
         with errors_of_the_system(path), tempfile.TemporaryDirectory() as folder:
             # As an asset it stays with the SavedModel when that is loaded, trained and saved again.
             config = pathlib.Path(folder) / CONFIG_FILE
-            config.write_text(flow.config.to_json())
+            config.write_text(flow.config.to_json(), encoding="utf-8")
             served.config = tf.saved_model.Asset(str(config))
             tf.saved_model.save(served, str(temporary), signatures=served.signatures())
             keep_outer_gradients(temporary / "saved_model.pb")

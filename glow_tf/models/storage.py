@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import math
 import os
 import pathlib
 import re
@@ -10,16 +11,22 @@ import tempfile
 from collections.abc import Iterator
 
 import tensorflow as tf
+from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from glow_tf.config import ModelConfig
-from glow_tf.models import layers
+from glow_tf.models import layers, shapes
 from glow_tf.models.flow import Flow
-from glow_tf.runtime import paths
+from glow_tf.runtime import json_files, paths, text
 
 PRETRAINED = pathlib.Path(__file__).parent.parent / "pretrained"
 CONFIG_FILE = "config.json"
 CHECKPOINTS = "checkpoints"
 _INDEX = re.compile(r"ckpt-(\d+)\.index")
+_DATA = re.compile(r"ckpt-(\d+)\.data-\d+-of-\d+")
+_OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_LISTED = re.compile(rb'ckpt-(\d+)"')
+# A layer has some 300 bytes.
+_MOST_BYTES_OF_CONFIG = 2**20
 
 
 def load(path: str | os.PathLike, *, weights: str = "ema") -> Flow:
@@ -39,29 +46,101 @@ def load(path: str | os.PathLike, *, weights: str = "ema") -> Flow:
     if weights not in ("ema", "raw"):
         raise ValueError(f"weights={weights!r} is not 'ema' or 'raw'.")
     directory = _directory(path)
+    config = load_config(directory)
     if is_saved_model(directory):
-        return _load_saved_model(directory)
-    flow = Flow(load_config(directory))
-    checkpoints = checkpoint_paths(directory)
-    if not checkpoints:
-        raise FileNotFoundError(f"{directory / CHECKPOINTS} holds no checkpoint: has the training begun?")
-    checkpoint = checkpoints[max(checkpoints)]
-    try:
+        checkpoint = str(directory / "variables" / "variables")
+        with _errors_of_reading(f"The weights of the SavedModel {directory} cannot be read"):
+            # The object that was saved has the flow as its attribute `flow`.
+            return _read_flow(config, checkpoint)
+    checkpoint = _newest_checkpoint(directory)
+    with _errors_of_reading(f"Checkpoint {checkpoint} cannot be read into the model of {directory}"):
+        flow = _read_flow(config, checkpoint)
         names = tf.train.load_checkpoint(checkpoint).get_variable_to_shape_map()
-        restore(tf.train.Checkpoint(flow=flow), checkpoint).assert_existing_objects_matched().expect_partial()
-        # Variables the model lacks are as much a sign of another configuration as missing ones.
-        known = {f"flow/{path}" for path in (*flow.named_variables(), "initialized")}
-        unknown = {name.partition("/.ATTRIBUTES/")[0] for name in names if name.startswith("flow/")} - known
-        if unknown:
-            raise ValueError(f"it also holds {', '.join(sorted(unknown))}")
         if weights == "ema" and any(name.startswith("ema/") for name in names):
-            status = tf.train.Checkpoint(ema=flow.named_variables(trainable=True)).restore(checkpoint)
-            status.assert_existing_objects_matched().expect_partial()
+            averages = tf.train.Checkpoint(ema=flow.named_variables(trainable=True))
+            restore(averages, checkpoint).assert_existing_objects_matched()
+    return flow
+
+
+def _newest_checkpoint(directory: pathlib.Path) -> str:
+    found, gone = checkpoint_paths(directory), paths_without_index(directory)
+    if gone:
+        path = gone[max(gone)]
+        raise ValueError(
+            f"The checkpoint {path} has lost its index, {path}.index: without it its data cannot be read. Restore it "
+            "from a backup; or rename the data, and the checkpoint before it is read, if there is one."
+        )
+    if not found:
+        raise FileNotFoundError(f"{directory / CHECKPOINTS} holds no checkpoint: has the training begun?")
+    return found[max(found)]
+
+
+def _read_flow(config: ModelConfig, checkpoint: str) -> Flow:
+    """The flow of a checkpoint that has it as `flow`."""
+    check_fits(config, checkpoint)
+    flow = Flow(config)
+    restore(tf.train.Checkpoint(flow=flow), checkpoint).assert_existing_objects_matched()
+    return flow
+
+
+@contextlib.contextmanager
+def _errors_of_reading(what: str) -> Iterator[None]:
+    try:
+        yield
     except (AssertionError, ValueError, IndexError, tf.errors.OpError) as error:
         # TensorFlow lists every variable with its value.
         reason = str(error).splitlines()[0][:300]
-        raise ValueError(f"Checkpoint {checkpoint} cannot be read into the model of {directory}: {reason}") from error
-    return flow
+        raise ValueError(f"{what}: {reason}") from error
+
+
+def check_fits(config: ModelConfig, checkpoint: str, dtype: tf.DType = tf.float32) -> None:
+    """Checks that a checkpoint has the variables of a model as its `flow`, before they take any memory.
+
+    Raises:
+      ValueError: if it has not, or has others too; the message names one.
+      tf.errors.OpError: if it cannot be read.
+    """
+    reader = tf.train.load_checkpoint(checkpoint)
+    found, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
+    if _OBJECTS not in found:
+        raise ValueError("it is not one that this package has written")
+    keys = _keys_of_flow(reader.get_tensor(_OBJECTS))
+    unknown = keys.keys() - {"initialized"}
+    for path, shape in shapes.variable_shapes(config):
+        key = keys.get(path)
+        if key not in found:
+            raise ValueError(f"it has no {path}, of shape {list(shape)}")
+        if tuple(found[key]) != shape:
+            raise ValueError(f"{path} has the shape {found[key]} in it, and {list(shape)} by {CONFIG_FILE}")
+        fixed = path.rpartition("/")[2] in layers.FIXED
+        if not fixed and dtypes[key] != dtype:
+            raise ValueError(f"{path} is {dtypes[key].name} in it, and {dtype.name} is read")
+        unknown.discard(path)
+    if unknown:
+        # As much a sign of another configuration as those that are missing.
+        raise ValueError(f"it also holds {min(unknown)}")
+
+
+def _keys_of_flow(serialized: bytes) -> dict[str, str]:
+    """The names in a checkpoint of the variables of its `flow`, by their paths, from TensorFlow's graph of objects.
+
+    In a SavedModel, which has variables in lists of its own too, they are named after these.
+    """
+    nodes = trackable_object_graph_pb2.TrackableObjectGraph.FromString(serialized).nodes
+    keys: dict[str, str] = {}
+
+    def walk(node, path: str, above: tuple[int, ...]) -> None:
+        for attribute in node.attributes:
+            keys[path] = attribute.checkpoint_key
+        for child in node.children:
+            if child.node_id not in above:
+                below = f"{path}/{child.local_name}" if path else child.local_name
+                walk(nodes[child.node_id], below, (*above, child.node_id))
+
+    for child in nodes[0].children:
+        if child.local_name == "flow":
+            walk(nodes[child.node_id], "", (0, child.node_id))
+    return keys
 
 
 def is_saved_model(directory: str | os.PathLike) -> bool:
@@ -69,29 +148,18 @@ def is_saved_model(directory: str | os.PathLike) -> bool:
     return (pathlib.Path(directory) / "saved_model.pb").is_file()
 
 
-def _load_saved_model(directory: pathlib.Path) -> Flow:
-    flow = Flow(load_config(directory))
-    try:
-        # The object that was saved has the flow as its attribute `flow`.
-        status = restore(tf.train.Checkpoint(flow=flow), str(directory / "variables" / "variables"))
-        status.assert_existing_objects_matched().expect_partial()
-    except (AssertionError, ValueError, IndexError, tf.errors.OpError) as error:
-        reason = str(error).splitlines()[0][:300]
-        raise ValueError(f"The weights of the SavedModel {directory} cannot be read: {reason}") from error
-    return flow
-
-
 def restore(checkpoint: tf.train.Checkpoint, path: str):
     """Restores a checkpoint and returns its status, as `checkpoint.restore(path)` does, also of version 0.1.0.
 
-    There the indices of permutations are int32, as which TensorFlow would not restore them.
+    There the indices of permutations are int32, as which TensorFlow would not restore them. Of what else is in the
+    checkpoint TensorFlow does not warn: a line a variable.
     """
     reader = tf.train.load_checkpoint(path)
     dtypes = reader.get_variable_to_dtype_map()
     fixed = {name for name in dtypes if name.partition("/.ATTRIBUTES/")[0].rpartition("/")[2] in layers.FIXED}
     old = {name for name in fixed if dtypes[name] == tf.int32}
     if not old:
-        return checkpoint.restore(path)
+        return checkpoint.restore(path).expect_partial()
     tensors = {name: tf.constant(reader.get_tensor(name)) for name in dtypes}
     tensors.update({name: tf.cast(tensors[name], tf.int64) for name in old})
     with tempfile.TemporaryDirectory() as folder:
@@ -102,7 +170,7 @@ def restore(checkpoint: tf.train.Checkpoint, path: str):
             shape_and_slices=[""] * len(tensors),
             tensors=list(tensors.values()),
         )
-        return checkpoint.restore(converted)
+        return checkpoint.restore(converted).expect_partial()
 
 
 def checkpoint_paths(directory: str | os.PathLike) -> dict[int, str]:
@@ -110,9 +178,28 @@ def checkpoint_paths(directory: str | os.PathLike) -> dict[int, str]:
 
     They are found by their files: TensorFlow's list of them is a file of its own, which a crash can leave behind.
     """
+    return _paths_of(directory, _INDEX)
+
+
+def paths_without_index(directory: str | os.PathLike) -> dict[int, str]:
+    """The checkpoints, newer than all of `checkpoint_paths`, whose index is gone, though their data is there.
+
+    A write that did not end leaves data without its index too: what it did not end is not in TensorFlow's list.
+    """
+    newest = max(checkpoint_paths(directory), default=-1)
+    found = {step: path for step, path in _paths_of(directory, _DATA).items() if step > newest}
+    listed = pathlib.Path(directory) / CHECKPOINTS / "checkpoint"
+    if not found or not listed.is_file():
+        return {}
+    # Not by TensorFlow, which writes four lines about a list that it cannot parse.
+    steps = {int(number) for number in _LISTED.findall(listed.read_bytes())}
+    return {step: path for step, path in found.items() if step in steps}
+
+
+def _paths_of(directory: str | os.PathLike, pattern: re.Pattern) -> dict[int, str]:
     folder = pathlib.Path(directory) / CHECKPOINTS
     names = [file.name for file in folder.iterdir()] if folder.is_dir() else []
-    steps = sorted(int(match[1]) for match in map(_INDEX.fullmatch, names) if match)
+    steps = sorted({int(match[1]) for match in map(pattern.fullmatch, names) if match})
     return {step: str(folder / f"ckpt-{step}") for step in steps}
 
 
@@ -132,10 +219,24 @@ def load_config(path: str | os.PathLike) -> ModelConfig:
         file = directory / CONFIG_FILE
     if not file.is_file():
         raise FileNotFoundError(f"{directory} is no model directory: it has no {CONFIG_FILE}.")
+    fields = json_files.read_object(file, _MOST_BYTES_OF_CONFIG)
     try:
-        return ModelConfig.from_json(file.read_text())
+        config = ModelConfig.from_fields(fields)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
+    _check_image_fits(config, file)
+    return config
+
+
+def _check_image_fits(config: ModelConfig, file: pathlib.Path) -> None:
+    """No checkpoint tells of the image's size where all layers are convolutions."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
+    image = 4 * config.dimensions
+    if image > memory:
+        raise ValueError(
+            f"{file}: an image of image_shape={config.image_shape} has {image / 1e9:,.0f} GB as float32, more than the "
+            f"{memory / 1e9:,.0f} GB of memory here."
+        )
 
 
 def _directory(path: str | os.PathLike) -> pathlib.Path:
@@ -145,7 +246,7 @@ def _directory(path: str | os.PathLike) -> pathlib.Path:
 def save_config(config: ModelConfig, directory: str | os.PathLike) -> None:
     """Writes `config.json`, whole or not at all."""
     with whole(pathlib.Path(directory) / CONFIG_FILE) as temporary:
-        temporary.write_text(config.to_json() + "\n")
+        text.write(temporary, config.to_json() + "\n")
 
 
 def save(flow: Flow, path: str | os.PathLike, *, step: int = 1) -> None:

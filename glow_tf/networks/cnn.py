@@ -33,6 +33,17 @@ def initial_parameters(
     }
 
 
+def parameter_shapes(depth: int, inputs: int, outputs: int, width: int, blocks: int = 2) -> p.Shapes:
+    """The paths and shapes of what `initial_parameters` gives, one after the other."""
+    del blocks
+    yield "conv1/kernel", (depth, 3, 3, inputs + 1, width)
+    yield from p.actnorm_shapes("actnorm1", depth, width)
+    yield "conv2/kernel", (depth, 1, 1, width, width)
+    yield from p.actnorm_shapes("actnorm2", depth, width)
+    yield "conv3/kernel", (depth, 3, 3, width + 1, outputs)
+    yield from p.actnorm_shapes("conv3", depth, outputs)
+
+
 def tensors(parameters: dict[str, Any]) -> dict[str, Any]:
     """What `apply` reads, stacked like `parameters`."""
     return {name: p.scaled(layer) if "logs" in layer else dict(layer) for name, layer in parameters.items()}

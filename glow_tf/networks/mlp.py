@@ -25,6 +25,15 @@ def initial_parameters(
     return network
 
 
+def parameter_shapes(depth: int, inputs: int, outputs: int, width: int, blocks: int) -> p.Shapes:
+    """The paths and shapes of what `initial_parameters` gives, one after the other."""
+    for i in range(blocks):
+        yield f"dense{i}/kernel", (depth, width if i else inputs, width)
+        yield f"dense{i}/bias", (depth, width)
+    yield "leave/kernel", (depth, width, outputs)
+    yield "leave/bias", (depth, outputs)
+
+
 def tensors(parameters: dict[str, Any]) -> dict[str, Any]:
     """What `apply` reads: the parameters themselves."""
     return {name: dict(layer) for name, layer in parameters.items()}

@@ -3,6 +3,7 @@
 A network is a module of pure functions:
 
   initial_parameters(rng, depth, inputs, outputs, width, ...) -> nest of arrays, stacked along a leading axis of `depth`
+  parameter_shapes(depth, inputs, outputs, width, ...)        -> their paths and shapes, one after the other
   tensors(parameters)                                         -> nest of tensors, what `apply` reads, stacked alike
   apply(tensors, x, normalize=actnorm, precision="float32")   -> h
 
@@ -11,7 +12,7 @@ with the tensors {bias, log_scale} of every actnorm; the data-dependent initiali
 `precision` is that of matrix products and convolutions, see `glow_tf.runtime.products`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +20,7 @@ import tensorflow as tf
 # The official code learns logarithms of scales at a third of their size.
 LOG_SCALE_FACTOR = 3.0
 
+Shapes = Iterator[tuple[str, tuple[int, ...]]]
 Normalize = Callable[[dict[str, tf.Tensor], tf.Tensor], tf.Tensor]
 
 
@@ -32,6 +34,12 @@ def normal(rng: np.random.Generator, stddev: float, shape: list[int]) -> np.ndar
 def actnorm_parameters(depth: int, channels: int) -> dict[str, np.ndarray]:
     """Bias and log-scale of an actnorm, both zero: [depth, channels]."""
     return {"bias": np.zeros([depth, channels]), "logs": np.zeros([depth, channels])}
+
+
+def actnorm_shapes(path: str, depth: int, channels: int) -> Shapes:
+    """The paths and shapes of what `actnorm_parameters` gives, at `path`."""
+    yield f"{path}/bias", (depth, channels)
+    yield f"{path}/logs", (depth, channels)
 
 
 def scaled(layer: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

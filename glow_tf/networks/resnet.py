@@ -40,6 +40,24 @@ def initial_parameters(
     return network
 
 
+def parameter_shapes(depth: int, inputs: int, outputs: int, width: int, blocks: int) -> p.Shapes:
+    """The paths and shapes of what `initial_parameters` gives, one after the other."""
+
+    def convolution(path: str, size: int, n_in: int, n_out: int) -> p.Shapes:
+        yield f"{path}/direction", (depth, size, size, n_in, n_out)
+        yield f"{path}/magnitude", (depth, n_out)
+        yield f"{path}/bias", (depth, n_out)
+
+    yield from convolution("enter", 3, inputs, width)
+    for i in range(blocks):
+        yield from convolution(f"block{i}/conv1", 3, width, width)
+        yield from p.actnorm_shapes(f"block{i}/actnorm", depth, width)
+        yield from convolution(f"block{i}/conv2", 3, width, width)
+    yield from p.actnorm_shapes("actnorm", depth, width)
+    yield from convolution("leave", 1, width, outputs)
+    yield "tanh_factor", (depth, outputs // 2)
+
+
 def tensors(parameters: dict[str, Any]) -> dict[str, Any]:
     """What `apply` reads, stacked like `parameters`: the kernels normalised."""
 

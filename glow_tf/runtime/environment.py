@@ -1,15 +1,17 @@
-"""The environment that programs give TensorFlow before they import it."""
+"""What programs set up before they import TensorFlow: its environment, and the screen."""
 
 import os
 import pathlib
 import sys
 from types import ModuleType
 
-from glow_tf.runtime import quiet
+from glow_tf.runtime import quiet, text
 
 
 def prepare() -> None:
     """Sets what TensorFlow reads from the environment when it is imported, and has it start without noise.
+
+    Names of files are printed in every locale, see `glow_tf.runtime.text`.
 
     For programs, to be called before anything imports TensorFlow. Processes they start inherit the variables. What the
     user has set stays:
@@ -18,6 +20,7 @@ def prepare() -> None:
       all of them are shown.
     - TF_FORCE_GPU_ALLOW_GROWTH: of a GPU's memory, what is needed is taken, and not all there is.
     """
+    text.print_everything()
     level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     if level not in ("0", "1"):

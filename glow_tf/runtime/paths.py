@@ -3,6 +3,8 @@
 import os
 import re
 
+from glow_tf.runtime.text import printable
+
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _PATTERN = re.compile(r"[][*?\\]")
 
@@ -33,10 +35,11 @@ def local(path: str | os.PathLike, name: str = "The path") -> str:
 def for_tensorflow(path: str | os.PathLike, name: str = "The path") -> str:
     r"""As `local`, for what TensorFlow reads and writes itself: checkpoints and SavedModels.
 
-    TensorFlow takes a name with `[`, `]`, `*`, `?` or `\` for a pattern, and does not find the file that has it.
+    TensorFlow takes a name with `[`, `]`, `*`, `?` or `\` for a pattern, and does not find the file that has it. All
+    names are UTF-8 to it, whatever they are in the locale: Python would look for another file.
 
     Raises:
-      ValueError: as `local`, or if such a character is in it.
+      ValueError: as `local`, or if such a character is in it, or the name is not UTF-8.
     """
     text = local(path, name)
     found = _PATTERN.search(text)
@@ -44,4 +47,17 @@ def for_tensorflow(path: str | os.PathLike, name: str = "The path") -> str:
         raise ValueError(
             f"{name}={text} has a {found[0]!r}, by which TensorFlow would look for several names; choose another name."
         )
+    if not _is_utf8(text):
+        raise ValueError(
+            f"{name}={printable(text)} is no name in UTF-8, as which TensorFlow takes all names; choose another name, "
+            "or set PYTHONUTF8=1 if it is the locale that is not UTF-8."
+        )
     return text
+
+
+def _is_utf8(path: str) -> bool:
+    """Whether the name that the operating system is given for `path` is UTF-8."""
+    try:
+        return os.fsencode(path) == path.encode()
+    except UnicodeEncodeError:
+        return False

@@ -52,6 +52,7 @@ class Checkpoints:
         training: TrainingConfig,
     ):
         self._directory = directory / storage.CHECKPOINTS
+        self._flow = flow
         ema = optimizer.averages
         # Named after the kind of optimizer, as those of Adam would fit Adamax, and the other way round.
         kind = type(optimizer).__name__.lower()
@@ -74,9 +75,13 @@ class Checkpoints:
         Raises:
           ValueError: if every checkpoint is damaged, or the newest was made with other settings.
         """
-        damaged = {}
+        damaged = {
+            step: f"{path} is damaged: its index, {path}.index, is gone"
+            for step, path in reversed(storage.paths_without_index(self._directory.parent).items())
+        }
         for step, path in reversed(storage.checkpoint_paths(self._directory.parent).items()):
             try:
+                storage.check_fits(self._flow.config, path, self._flow.dtype)
                 storage.restore(self._checkpoint, path).assert_existing_objects_matched()
             except (AssertionError, ValueError, tf.errors.OpError, *_DAMAGE) as error:
                 # What reads the index raises the base class itself, whatever is wrong.

@@ -1,7 +1,9 @@
 """The devices a run uses."""
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 
 import tensorflow as tf
 
@@ -52,7 +54,8 @@ def make_strategy(
     if name == "one_device":
         return tf.distribute.OneDeviceStrategy(devices[0])
     if name == "mirrored":
-        return tf.distribute.MirroredStrategy(devices)
+        with _without_tf_config():
+            return tf.distribute.MirroredStrategy(devices)
     check_tf_config(os.environ.get("TF_CONFIG"))
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
@@ -71,12 +74,25 @@ def check_tf_config(text: str | None) -> None:
         config = json.loads(text or "{}")
         addresses = config["cluster"][config["task"]["type"]]
         range(len(addresses)).index(int(config["task"]["index"]))
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        state = "is not set" if not text else f"is {text!r}, which does not name this worker ({error!r})"
+        if not isinstance(addresses, list) or not all(isinstance(address, str) for address in addresses):
+            raise ValueError("addresses must be a list of texts")
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        state = "is not set" if not text else f"is {text[:200]!r}, which does not name this worker ({error!r})"
         raise ValueError(
             f"--strategy=multi_worker needs the environment variable TF_CONFIG, the same on every machine but for the "
             f"index; it {state}. On the first of two machines: TF_CONFIG='{example}'"
         ) from error
+
+
+@contextlib.contextmanager
+def _without_tf_config() -> Iterator[None]:
+    """Hides TF_CONFIG: MirroredStrategy does not use it, and yet fails where it cannot be parsed."""
+    text = os.environ.pop("TF_CONFIG", None)
+    try:
+        yield
+    finally:
+        if text is not None:
+            os.environ["TF_CONFIG"] = text
 
 
 def _devices(num_replicas: int | None, *, splits_cpu: bool) -> list[str]:

@@ -1,16 +1,20 @@
 """The model directory: whose it is, with which settings it was last trained, and on what."""
 
 import dataclasses
+import inspect
 import json
 import pathlib
 import re
 
 from glow_tf.config import ModelConfig
-from glow_tf.data import Source
+from glow_tf.data import Source, load_source
 from glow_tf.models import storage
+from glow_tf.runtime import json_files, text
 from glow_tf.training.config import TrainingConfig
 
 TRAINING_FILE = "training.json"
+# It has the names of all classes.
+_MOST_BYTES = 2**26
 _IN_NO_NAME = re.compile(r"[^\w.-]+")
 # How the model is computed, not what it is: a run may go on with another value.
 _COMPUTATION = ("gradient",)
@@ -88,12 +92,14 @@ def claim(directory: pathlib.Path, config: ModelConfig, training: TrainingConfig
     storage.save_config(config, directory)
     fields = _fields(training, source)
     with storage.whole(directory / TRAINING_FILE) as temporary:
-        temporary.write_text(json.dumps(fields, indent=2) + "\n")
+        text.write(temporary, json.dumps(fields, indent=2) + "\n")
 
 
 def source_arguments(directory: pathlib.Path) -> dict:
     """The arguments of `glow_tf.data.load_source` for the data a model was last trained on; {} if that is not known."""
-    return (_load(directory / TRAINING_FILE) or {}).get("source", {})
+    found = (_load(directory / TRAINING_FILE) or {}).get("source", {})
+    names = isinstance(found.get("name"), str) and isinstance(found.get("data_dir"), str | None)
+    return found if names and found.keys() <= inspect.signature(load_source).parameters.keys() else {}
 
 
 def class_names(directory: pathlib.Path) -> list[str]:
@@ -134,11 +140,14 @@ def _shown(value: object) -> str:
 
 def _load(file: pathlib.Path) -> dict | None:
     try:
-        fields = json.loads(file.read_text())
-        return fields if {"optimizer", "ema_decay"} <= fields.keys() else None
-    except (FileNotFoundError, ValueError, AttributeError):
+        fields = json_files.read_object(file, _MOST_BYTES)
+    except (FileNotFoundError, ValueError):
         # It is a record; what must fit is checked again when a checkpoint is read.
         return None
+    kinds = {"optimizer": str, "ema_decay": int | float, "source": dict, "identity": dict | None}
+    # Older versions wrote neither of the last two.
+    found = {"source": {}, "identity": None, **fields}
+    return fields if all(name in found and isinstance(found[name], kind) for name, kind in kinds.items()) else None
 
 
 def _other(directory: pathlib.Path, what: str, lines: list[str]) -> str:

@@ -20,7 +20,7 @@ class Evaluation:
 
     Attributes:
       mean: their mean.
-      standard_error: the standard deviation of the images' values over the square root of their number.
+      standard_error: the standard deviation of the images' values over the square root of their number; NaN for one.
       images: their number.
       label_error: the share of wrong guesses of the classifier, or None.
       parts: what the mean is made of, in bits/dim: `log_det/level_1`, `prior/level_1` and so on, whose sum with n_bits
@@ -34,7 +34,18 @@ class Evaluation:
     parts: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
-        return f"{self.mean:.3f} +- {self.standard_error:.3f} ({self.images:,} images)"
+        return f"{with_error(self.mean, self.standard_error)} ({count_of(self.images, 'image')})"
+
+
+def with_error(mean: float, error: float, digits: int = 3) -> str:
+    """A mean and its standard error for people; the mean alone where the error is not known."""
+    text = f"{mean:.{digits}f}"
+    return f"{text} +- {error:.{digits}f}" if math.isfinite(error) else text
+
+
+def count_of(number: int, noun: str) -> str:
+    """A number of things for people: `1 image`, `2,000 images`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 class Evaluator:

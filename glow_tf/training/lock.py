@@ -10,6 +10,8 @@ from collections.abc import Iterator
 
 import filelock
 
+from glow_tf.runtime import text
+
 _LOCK, _HOLDER = ".lock", ".lock.json"
 
 
@@ -49,7 +51,7 @@ def held(directory: pathlib.Path) -> Iterator[None]:
             "host": socket.gethostname(),
             "since": time.strftime("%Y-%m-%d %H:%M:%S"),
         }
-        (directory / _HOLDER).write_text(json.dumps(found))
+        text.write(directory / _HOLDER, json.dumps(found))
         yield
     finally:
         (directory / _HOLDER).unlink(missing_ok=True)

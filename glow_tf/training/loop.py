@@ -203,7 +203,7 @@ class Trainer:
         progress.begin(self.step)
         if self._workers.is_chief:
             model_directory.claim(self._directory, self._config, self._training, self._source)
-        self.reports.begin(self.step)
+        self.reports.begin(self.step, progress.say)
         self.rates["input pipeline"] = rate = pipeline_rate(
             self._batches.dequantized(self.step), _SECONDS_TO_TIME_THE_PIPELINE
         )
@@ -237,7 +237,7 @@ class Trainer:
                 if self._guard.after(step, bad, progress.say):
                     iterator = None
                     progress.begin(self.step)
-                    self.reports.begin(self.step)
+                    self.reports.begin(self.step, progress.say)
                     continue
             if step % training.log_every == 0 or step == training.steps:
                 self._log(clock)

@@ -1,16 +1,20 @@
 """Metrics as JSON lines and TensorBoard events."""
 
+import contextlib
 import json
 import math
 import pathlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
 from glow_tf.models.storage import whole
+from glow_tf.runtime.text import open_to_write, printable
+
+METRICS_FILE = "metrics.jsonl"
 
 
 class MetricsWriter:
@@ -18,31 +22,50 @@ class MetricsWriter:
 
     Each line of `metrics.jsonl` is an object with `step`, `time` (seconds since the epoch), `kind` (`train`, `test` or
     `pipeline`) and the metrics; a name with a slash stands in TensorBoard as it is, others after their kind. Lines of
-    steps after `start_step`, written by a run that was stopped, are dropped.
+    steps after `start_step`, written by a run that was stopped, are dropped, and so is a last one that is cut short.
+    Other lines that cannot be read are moved to `metrics.jsonl.damaged`.
 
     Args:
       directory: the model directory.
       start_step: the step the run begins at.
+      say: is told of lines that are moved.
       evaluates_again: whether that step will be evaluated once more: the last one is, whenever a run is started.
     """
 
-    def __init__(self, directory: pathlib.Path, start_step: int = 0, *, evaluates_again: bool = False):
-        self._path = directory / "metrics.jsonl"
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        start_step: int = 0,
+        say: Callable[[str], None] = lambda line: None,
+        *,
+        evaluates_again: bool = False,
+    ):
+        self._path = directory / METRICS_FILE
         if self._path.exists():
-            lines = self._path.read_text().splitlines()
-            again = (start_step, "test") if evaluates_again else None
-            places = [_place_of(line) for line in lines]
-            kept = [line for line, p in zip(lines, places, strict=True) if p[0] <= start_step and p != again]
-            if len(kept) < len(lines):
-                with whole(self._path) as temporary:
-                    temporary.write_text("".join(f"{line}\n" for line in kept))
+            self._drop_lines(start_step, (start_step, "test") if evaluates_again else None, say)
         self._events = tf.summary.create_file_writer(str(directory / "tensorboard"))
+
+    def _drop_lines(self, start_step: int, again: tuple[float, str] | None, say: Callable[[str], None]) -> None:
+        before = self._path.read_bytes()
+        lines = before.splitlines(keepends=True)
+        placed = [(line, _place_of(line)) for line in lines]
+        kept = [line.strip() + b"\n" for line, place in placed if place and place[0] <= start_step and place != again]
+        damaged = [line for line, place in placed if place is None and line.strip() and line.endswith(b"\n")]
+        if damaged:
+            rest = self._path.with_name(f"{METRICS_FILE}.damaged")
+            with rest.open("ab") as file:
+                file.writelines(damaged)
+            say(f"{self._path} has lines that cannot be read ({len(damaged)}); they are in {rest.name} now.")
+        after = b"".join(kept)
+        if after != before:
+            with whole(self._path) as temporary:
+                temporary.write_bytes(after)
 
     def write(self, kind: str, step: int, metrics: Mapping[str, float]) -> None:
         """Writes `metrics` of `kind` at `step`; what is not finite is null in JSON, which knows no NaN."""
         numbers = {name: float(value) for name, value in metrics.items()}
         finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
-        with self._path.open("a") as file:
+        with open_to_write(self._path, "a") as file:
             file.write(json.dumps({"step": step, "time": round(time.time(), 3), "kind": kind, **finite}) + "\n")
         with self._events.as_default(step=step):
             for name, value in numbers.items():
@@ -55,7 +78,7 @@ class MetricsWriter:
 
     def write_hyperparameters(self, values: Mapping[str, object]) -> None:
         """Writes what the run was started with, for TensorBoard's page of hyperparameters."""
-        allowed = {name: v if isinstance(v, bool | int | float | str) else str(v) for name, v in values.items()}
+        allowed = {n: v if isinstance(v, bool | int | float) else printable(str(v)) for n, v in values.items()}
         with self._events.as_default(step=0):
             hparams.hparams(allowed)
 
@@ -64,10 +87,18 @@ class MetricsWriter:
         self._events.flush()
 
 
-def _place_of(line: str) -> tuple[float, str]:
-    """Step and kind of a line; a step that never comes for one that is not whole."""
+def read_metrics(directory: pathlib.Path) -> Iterator[dict]:
+    """The lines of the `metrics.jsonl` of a model directory that can be read; none without such a file."""
+    with contextlib.suppress(FileNotFoundError), (directory / METRICS_FILE).open("rb") as file:
+        for line in file:
+            if _place_of(line):
+                yield json.loads(line)
+
+
+def _place_of(line: bytes) -> tuple[float, str] | None:
+    """Step and kind of a line, None for one that is not whole."""
     try:
         values = json.loads(line)
         return float(values["step"]), str(values.get("kind"))
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return math.inf, ""
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
+        return None

@@ -70,10 +70,10 @@ class Reports:
         self._metrics: MetricsWriter | None = None
         self.samples_path: pathlib.Path | None = None
 
-    def begin(self, step: int) -> None:
-        """Opens the files, from which lines after `step` are dropped."""
+    def begin(self, step: int, say: Callable[[str], None] = lambda line: None) -> None:
+        """Opens the files, from which lines after `step` are dropped; `say` is told of those that cannot be read."""
         if self._write:
-            self._metrics = MetricsWriter(self._directory, step, evaluates_again=step >= self._training.steps)
+            self._metrics = MetricsWriter(self._directory, step, say, evaluates_again=step >= self._training.steps)
             config = self._flow.config
             model = {"model": config.name, "n_bits": config.n_bits, "data": self._source.describe()}
             self._metrics.write_hyperparameters({**model, **dataclasses.asdict(self._training)})

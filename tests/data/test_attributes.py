@@ -1,5 +1,7 @@
 """Attributes of images: of a table, of labels, of the data set itself."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -113,6 +115,50 @@ def test_what_is_not_in_the_table_is_unknown(tmp_path, folder):
 def test_tables_that_do_not_fit(tmp_path, folder, text, message):
     with pytest.raises(DataError, match=message):
         load_attributes(source_of(folder), "train", table(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("name,schön\n03.png,1\n".encode("latin-1"), "table.csv is not UTF-8: byte 0xf6"),
+        ("name,a\n03.png,1\n".encode("utf-16"), "table.csv is not UTF-8"),
+        ("name,a\n03.png,1\n".encode("utf-16-le"), "table.csv .* NUL characters"),
+        (b"name,a\n03.png,1\n\0\0\0\0", "table.csv .* NUL characters"),
+        (b"name,a\n03.png,%b\n" % (b"1" * 200_000), "table.csv is no table"),
+    ],
+    ids=["latin-1", "utf-16", "utf-16-le", "nul", "field"],
+)
+def test_tables_that_are_no_text_in_utf8(tmp_path, folder, content, message):
+    path = tmp_path / "table.csv"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        load_attributes(source_of(folder), "train", str(path))
+
+
+def test_a_table_may_begin_with_a_byte_order_mark(tmp_path, folder):
+    path = tmp_path / "table.csv"
+    path.write_text("name,schön\n03.png,1\n", encoding="utf-8-sig")
+    assert load_attributes(source_of(folder), "train", str(path)).names == ("schön",)
+    # As Excel writes it.
+    path.write_text("40\r\nschön\r\n03.png 1\r\n", encoding="utf-8-sig")
+    assert load_attributes(source_of(folder), "train", str(path)).names == ("schön",)
+
+
+def test_names_in_another_encoding(tmp_path):
+    """Sub-folders and files that were named where the encoding is Latin-1."""
+    for i in range(40):
+        path = tmp_path / "photos" / os.fsdecode((b"caf\xe9", b"th\xe9")[i % 2]) / os.fsdecode(b"\xe9%02d.png" % i)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (i, i, i)).save(path)
+    source = source_of(tmp_path / "photos")
+    attributes = load_attributes(source, "train")
+    assert attributes.names == (r"caf\xe9", r"th\xe9")
+    found = by_number(source, "train", attributes)
+    assert found == {i: ([1 - i % 2, i % 2], i % 2) for i in found}
+    # A table spells them as `tools.evaluate --csv` does.
+    lines = "".join(rf"th\xe9/\xe9{i:02d}.png,1" + "\n" for i in range(1, 40, 2))
+    found = by_number(source, "train", load_attributes(source, "train", table(tmp_path, f"name,tea\n{lines}")))
+    assert found == {i: ([1 if i % 2 else -1], i % 2) for i in found}
 
 
 def test_images_of_an_array_go_by_their_numbers(tmp_path):

@@ -1,6 +1,8 @@
 """Model directories: what is saved comes back, and what is wrong with one is said."""
 
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import tensorflow as tf
 
 import glow_tf
 from glow_tf.models import storage
+from tests import saved_models
 from tests.models.flows import moved_flow
 
 CONFIGS = {
@@ -179,6 +182,101 @@ def test_an_invalid_config_is_told_with_its_file(tmp_path, edit, message):
 def test_a_config_that_is_none(tmp_path, content):
     (tmp_path / storage.CONFIG_FILE).write_text(content)
     with pytest.raises(ValueError, match=storage.CONFIG_FILE):
+        storage.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "edit", "message"),
+    [
+        ("glow", lambda fields: fields["layers"][1].update(depth=10**9), r"actnorm/bias has the shape \[2, 12\] in it"),
+        ("glow", lambda fields: fields["layers"][1].update(width=10**9), "conv1/kernel has the shape"),
+        ("glow", lambda fields: fields.update(image_shape=[10**6, 10**6, 3]), r"image_shape=\(1000000, 1000000, 3\)"),
+        ("conditional", lambda fields: fields.update(num_classes=10**9), "label/kernel has the shape"),
+        ("glow", lambda fields: fields["layers"].extend([fields["layers"][1]] * 2000), "has no layers/06_steps"),
+        ("glow", lambda fields: fields["layers"].pop(), "it also holds layers/05_topprior/"),
+    ],
+)
+@pytest.mark.parametrize("exported", [False, True])
+def test_a_config_of_another_size_is_told_before_any_memory_is_taken(tmp_path, name, edit, message, exported):
+    if exported:
+        shutil.copytree(saved_models.saved(name), tmp_path, dirs_exist_ok=True)
+    else:
+        storage.save(saved_models.flow(name), tmp_path)
+    edit_config(tmp_path / "assets" if exported else tmp_path, edit)
+    with pytest.raises(ValueError, match=message) as error:
+        storage.load(tmp_path)
+    assert str(tmp_path) in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\xe9", "byte 0xe9 at position 0 is no UTF-8"),
+        (b'{"name": "caf\xe9"}', "byte 0xe9 at position 13"),
+        (b"\0" * 100, "no JSON"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b'{"n_bits": 5, "n_bits": 8}', "'n_bits' stands in one object twice"),
+        (b'{"n_bits": NaN}', "NaN is no number"),
+        (b'{"n_bits": 1e400}', "1e400 is no number"),
+        (b'{"n_bits": %b}' % (b"9" * 5000), "no JSON"),
+        (b"[1]", "must hold an object"),
+        (b" " * (2**20 + 1), "1,048,577 bytes"),
+    ],
+    ids=range(10),
+)
+def test_a_config_that_was_spoilt(tmp_path, content, message):
+    (tmp_path / storage.CONFIG_FILE).write_bytes(content)
+    with pytest.raises(ValueError, match=message) as error:
+        storage.load(tmp_path)
+    assert str(tmp_path / storage.CONFIG_FILE) in str(error.value) and len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize("name", saved_models.CONFIGS)
+def test_saved_models_of_every_kind_are_read(name):
+    flow, loaded = saved_models.flow(name), storage.load(saved_models.saved(name))
+    for path, variable in flow.named_variables().items():
+        np.testing.assert_array_equal(variable, loaded.named_variables()[path], err_msg=path)
+
+
+def test_a_config_too_large_is_not_read(tmp_path):
+    with (tmp_path / storage.CONFIG_FILE).open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(ValueError, match=r"config\.json has 1,099,511,627,776 bytes"):
+        storage.load(tmp_path)
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_a_config_that_is_no_file(tmp_path, make):
+    make(tmp_path / storage.CONFIG_FILE)
+    with pytest.raises(OSError, match=r"it has no config\.json"):
+        storage.load(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_an_editor_may_have_marked_the_encoding(tmp_path, encoding):
+    (tmp_path / storage.CONFIG_FILE).write_text(CONFIGS["nice"].to_json(), encoding=encoding)
+    assert storage.load_config(tmp_path) == CONFIGS["nice"]
+
+
+def test_a_checkpoint_that_has_lost_its_index_is_named(tmp_path):
+    flow = moved_flow(CONFIGS["nice"])
+    storage.save(flow, tmp_path, step=3)
+    folder = tmp_path / storage.CHECKPOINTS
+    (folder / "ckpt-3.index").unlink()
+    with pytest.raises(ValueError, match=r"ckpt-3\.index"):
+        storage.load(tmp_path)
+    for file in ("ckpt-2.index", "ckpt-2.data-00000-of-00001"):
+        (folder / file).write_bytes(b"older")
+    with pytest.raises(ValueError, match=r"ckpt-3\.index"):
+        storage.load(tmp_path)
+    # Not one that is older than what there is, of which TensorFlow was deleting the files.
+    (folder / "ckpt-3.data-00000-of-00001").rename(folder / "ckpt-1.data-00000-of-00001")
+    assert storage.paths_without_index(tmp_path) == {}
+
+
+def test_weights_of_another_precision(tmp_path):
+    storage.save(glow_tf.Flow(CONFIGS["nice"], dtype=tf.float64), tmp_path)
+    with pytest.raises(ValueError, match="is float64 in it, and float32 is read"):
         storage.load(tmp_path)
 
 

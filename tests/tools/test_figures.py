@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 import re
 
 import numpy as np
@@ -17,6 +18,9 @@ from tests.tools.driver import run_commands
 DATA = ["--dataset=arrays", "--data_dir=images.npz"]
 GREY = ["--model_dir=grey", *DATA]
 LABELLED = ["--model_dir=conditional", *DATA]
+# Named where the encoding is Latin-1.
+PHOTOS = os.fsdecode(b"ph\xf6tos")
+NAMED = ["--model_dir=plain", "--dataset=folder", f"--data_dir={PHOTOS}"]
 COMMANDS = {
     "temperature": ["temperature", "--model_dir=plain", "--num=2", "--temperatures=0,1", "--output=temperature.png"],
     "temperature again": ["temperature", "--model_dir=plain", "--num=2", "--temperatures=0,1", "--output=again.png"],
@@ -44,6 +48,17 @@ COMMANDS = {
         *("outliers", *LABELLED, "--outliers=arrays", "--outliers_dir=images.npz", "--output=labels_outliers.png"),
     ],
     "evaluate": ["evaluate", "--model_dir=plain", *DATA, "--samples=3", "--csv=scores.csv"],
+    "evaluate, names": ["evaluate", *NAMED, "--split=train", "--round_trip=0", "--csv=names.csv"],
+    "outliers, names": [
+        *("outliers", *NAMED, "--outliers=folder", f"--outliers_dir={PHOTOS}", "--split=train", "--output=names.png"),
+    ],
+    "attributes, names": ["attributes", *NAMED, "--output=names.npz"],
+    "manipulate, names": [
+        *("manipulate", "--model_dir=plain", "--attributes=names.npz", os.fsdecode(b"--names=caf\xe9")),
+        *(f"--images={PHOTOS}/a/{os.fsdecode(b'b' + bytes([0xE9]))}0.png", "--output=names_moved.png"),
+    ],
+    "export, names": ["export", "--model_dir=plain", "--attributes=names.npz", "--output=served/names"],
+    "evaluate, one image": ["evaluate", "--model_dir=plain", *DATA, "--limit=1", "--round_trip=1", "--csv=one.csv"],
     "evaluate, raw": ["evaluate", "--model_dir=plain", *DATA, "--weights=raw", "--round_trip=0"],
     "evaluate, grey": ["evaluate", *GREY, "--split=train", "--limit=5"],
     "evaluate, labels": ["evaluate", *LABELLED, "--round_trip=2"],
@@ -148,6 +163,10 @@ def work(tmp_path_factory):
     np.savez(directory / "images.npz", images=models.images(40), labels=np.arange(40) % 3)
     for name, picture in zip("ab", models.images(2, seed=1), strict=True):
         Image.fromarray(picture).save(directory / f"{name}.png")
+    for folder in (os.fsdecode(b"caf\xe9"), "a"):
+        (directory / PHOTOS / folder).mkdir(parents=True)
+        for i, picture in enumerate(models.images(4)):
+            Image.fromarray(picture).save(directory / PHOTOS / folder / os.fsdecode(b"b\xe9%d.png" % i))
     Image.new("RGB", (4, 4)).save(directory / "tiny.png")
     rows = "".join(f"{i},{i % 2},{(i // 2) % 2 * 2 - 1}\n" for i in range(36))
     (directory / "table.csv").write_text(f"image,odd,pair\n{rows}")
@@ -235,6 +254,19 @@ def test_the_scores_of_a_file_have_the_mean_that_is_printed(work):
     assert "4 of 4 images come back exactly at 5 bits" in text
     assert "round trip" not in results["evaluate, raw"][1]
     assert "(5 images)" in results["evaluate, grey"][1]
+
+
+def test_one_image_has_no_error(work):
+    out = work[1]["evaluate, one image"][1]
+    assert re.search(r"^bits/dim: \d+\.\d{4} \(1 image\)$", out, re.MULTILINE)
+    assert "1 of 1 image comes back exactly" in out
+    assert "nan" not in out + (work[0] / "one.csv").read_text()
+
+
+def test_a_file_of_scores_is_utf8_whatever_the_images_are_called(work):
+    with (work[0] / "names.csv").open(encoding="utf-8", newline="") as file:
+        names = {row["image"] for row in csv.DictReader(file)}
+    assert 0 < len(names) and names <= {rf"{folder}/b\xe9{i}.png" for folder in ("a", r"caf\xe9") for i in range(4)}
 
 
 def test_directions_are_of_the_training_images(work):

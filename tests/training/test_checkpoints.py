@@ -1,5 +1,7 @@
 """What a training run stores, what it reads again, and what it does about damaged files."""
 
+import gc
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -164,6 +166,28 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(tmp_path, kind):
     assert path.endswith("ckpt-1") and "ckpt-2 is damaged" in line
 
 
+def test_one_that_has_lost_its_index_is_named_and_the_one_before_taken(tmp_path):
+    parts = Parts(tmp_path)
+    first = parts.save(1)
+    parts.save(2)
+    file_of(tmp_path, 2, "index").unlink()
+    again = Parts(tmp_path, seed=2)
+    path, (line,) = again.checkpoints.restore()
+    assert path.endswith("ckpt-1")
+    assert "ckpt-2.index, is gone" in line and "\n" not in line
+    assert_same(again.values(), first)
+    again.save(3)
+    assert file_of(tmp_path, 2, "data-00000-of-00001.damaged").exists()
+
+
+def test_the_only_one_that_has_lost_its_index_is_not_begun_anew(tmp_path):
+    Parts(tmp_path).save(1)
+    file_of(tmp_path, 1, "index").unlink()
+    with pytest.raises(ValueError, match=r"No checkpoint .* can be read(.|\n)*ckpt-1\.index, is gone"):
+        Parts(tmp_path).checkpoints.restore()
+    assert file_of(tmp_path, 1, "data-00000-of-00001").exists()
+
+
 def test_all_damaged(tmp_path):
     parts = Parts(tmp_path)
     for step in (1, 2):
@@ -205,13 +229,22 @@ def test_what_an_unfinished_write_leaves_is_removed(tmp_path):
         ({"optimizer": "adam"}, {}),
         ({"ema_decay": 0.0}, {}),
         ({}, {"config": glow_tf.nice((4, 4, 3), K=2, width=9, blocks=1, n_bits=5)}),
+        ({}, {"config": glow_tf.nice((4, 4, 3), K=3, width=8, blocks=1, n_bits=5)}),
+        ({}, {"config": helpers.CONFIG}),
+        ({"config": glow_tf.nice((4, 4, 3), K=2, width=8, blocks=2, n_bits=5)}, {}),
     ],
 )
-def test_what_does_not_fit_is_refused_and_not_taken_for_damage(tmp_path, saved, other):
+def test_what_does_not_fit_is_refused_and_not_taken_for_damage(tmp_path, saved, other, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(tf.get_logger(), "handle", warnings.append)
     Parts(tmp_path, **saved).save(1)
     with pytest.raises(ValueError, match="ckpt-1 does not fit.*with other settings") as error:
         Parts(tmp_path, **other).checkpoints.restore()
     assert len(str(error.value)) < 1000
+    # TensorFlow warns of each variable, when the last of what it knows of the checkpoint is gone.
+    del error
+    gc.collect()
+    assert warnings == []
     assert stems(tmp_path) == {"ckpt-1"}
 
 

@@ -1,6 +1,7 @@
 """Strategies by name, and one clear line where the devices are not there."""
 
 import json
+import os
 import pathlib
 
 import pytest
@@ -75,6 +76,11 @@ WRONG = {
     "an index too large": (json.dumps({**TWO, "task": {"type": "worker", "index": 2}}), "2 is not in range"),
     "a negative index": (json.dumps({**TWO, "task": {"type": "worker", "index": -1}}), "-1 is not in range"),
     "another type": (json.dumps({**TWO, "task": {"type": "chief", "index": 0}}), "KeyError"),
+    "one address": (json.dumps({**TWO, "cluster": {"worker": "a:1"}}), "must be a list"),
+    "an address that is no text": (json.dumps({**TWO, "cluster": {"worker": [1, 2]}}), "must be a list"),
+    "a cluster that is a list": (json.dumps({**TWO, "cluster": ["a:1"]}), "TypeError"),
+    "an infinite index": (json.dumps({**TWO, "task": {"type": "worker", "index": 1e400}}), "OverflowError"),
+    "too deep": ("[" * 100_000, "RecursionError"),
     "an index that is no number": (json.dumps({**TWO, "task": {"type": "worker", "index": "b"}}), "ValueError"),
 }
 
@@ -89,8 +95,19 @@ def test_a_wrong_tf_config_is_shown_a_right_one(no_gpu, monkeypatch, name):
     with pytest.raises(ValueError, match=message) as error:
         make_strategy("multi_worker")
     line = str(error.value)
-    assert "\n" not in line and "--strategy=multi_worker" in line
+    assert "\n" not in line and len(line) < 800 and "--strategy=multi_worker" in line
     devices.check_tf_config(line.partition("TF_CONFIG='")[2].rpartition("'")[0])
+
+
+@pytest.mark.parametrize("config", ["no JSON", "a list", "one address", "right"])
+@pytest.mark.parametrize("name", ["mirrored", "one_device"])
+def test_one_machine_does_not_read_tf_config(no_gpu, monkeypatch, name, config):
+    text = json.dumps(TWO) if config == "right" else WRONG[config][0]
+    monkeypatch.setenv("TF_CONFIG", text)
+    strategy = make_strategy(name)
+    batches = strategy.experimental_distribute_dataset(tf.data.Dataset.range(4).batch(2))
+    assert [int(tf.reduce_sum(batch)) for batch in batches] == [1, 5]
+    assert os.environ["TF_CONFIG"] == text
 
 
 @pytest.mark.parametrize("index", [0, 1, "1"])

@@ -218,6 +218,24 @@ def test_a_damaged_record_is_no_obstacle(claimed, text):
     assert check(claimed, optimizer="adam") == []
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [{"ema_decay": "0.9"}, {"optimizer": None}, {"source": 3}, {"identity": "people"}, {"ema_decay": [1]}],
+)
+def test_a_record_of_other_types_is_none(claimed, fields):
+    file = claimed / "training.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **fields}))
+    assert check(claimed) == []
+    assert model_directory.source_arguments(claimed) == {}
+
+
+@pytest.mark.parametrize("source", [{"nme": "people"}, {"name": 5}, {"name": "folder", "data_dir": 5}, {}])
+def test_data_that_no_source_takes_is_not_known(claimed, source):
+    file = claimed / "training.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "source": source}))
+    assert model_directory.source_arguments(claimed) == {}
+
+
 def test_a_record_of_an_older_version_lacks_fields(claimed):
     file = claimed / "training.json"
     fields = json.loads(file.read_text())

@@ -125,3 +125,4 @@ def test_no_images():
 
 def test_as_text():
     assert str(Evaluation(mean=3.35149, standard_error=0.0127, images=10000)) == "3.351 +- 0.013 (10,000 images)"
+    assert str(Evaluation(mean=3.35149, standard_error=math.nan, images=1)) == "3.351 (1 image)"

@@ -2,13 +2,14 @@
 
 import json
 import math
+import os
 import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from glow_tf.training.metrics import MetricsWriter
+from glow_tf.training.metrics import MetricsWriter, read_metrics
 
 
 def lines(directory):
@@ -66,6 +67,51 @@ def test_foreign_lines_are_dropped(tmp_path, junk):
     (tmp_path / "metrics.jsonl").write_text(f'{{"step": 1}}\n{junk}\n')
     MetricsWriter(tmp_path, 20)
     assert lines(tmp_path) == [{"step": 1}]
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b'{"step": 2, "kind": "tr\xe9in"}',
+        b"\0" * 1000,
+        b"\xff\xfe{\0",
+        b"[" * 100_000,
+        b'{"step": 1' + b"0" * 5000 + b"}",
+    ],
+    ids=["latin-1", "nul", "utf-16", "deep", "number"],
+)
+def test_lines_that_cannot_be_read_are_moved_and_told(tmp_path, junk):
+    first, last = b'{"step": 1, "kind": "train"}\n', b'{"step": 3, "kind": "train"}\n'
+    (tmp_path / "metrics.jsonl").write_bytes(first + junk + b"\n" + last)
+    assert [line["step"] for line in read_metrics(tmp_path)] == [1, 3]
+    said = []
+    MetricsWriter(tmp_path, 20, said.append)
+    assert (tmp_path / "metrics.jsonl").read_bytes() == first + last
+    assert (tmp_path / "metrics.jsonl.damaged").read_bytes() == junk + b"\n"
+    assert len(said) == 1 and "metrics.jsonl" in said[0]
+    MetricsWriter(tmp_path, 20, said.append)
+    assert len(said) == 1
+
+
+def test_a_last_line_that_a_crash_cut_short_is_dropped_without_a_word(tmp_path):
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1, "kind": "train"}\n{"step": 2, "ki')
+    MetricsWriter(tmp_path, 20, pytest.fail)
+    assert lines(tmp_path) == [{"step": 1, "kind": "train"}]
+    assert not (tmp_path / "metrics.jsonl.damaged").exists()
+
+
+def test_a_last_line_without_its_end_is_ended(tmp_path):
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"step": 1, "kind": "train"}')
+    MetricsWriter(tmp_path, 20).write("train", 21, {})
+    assert [line["step"] for line in lines(tmp_path)] == [1, 21]
+
+
+def test_no_file_has_no_lines(tmp_path):
+    assert list(read_metrics(tmp_path)) == []
+
+
+def test_hyperparameters_may_hold_names_of_files(tmp_path):
+    MetricsWriter(tmp_path).write_hyperparameters({"init_from": os.fsdecode(b"caf\xe9"), "data": "été"})
 
 
 def test_a_new_run_starts_with_an_empty_file(tmp_path):

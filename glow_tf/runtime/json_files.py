@@ -1,0 +1,62 @@
+"""JSON that people, crashes and other programs may have had their hands in."""
+
+import json
+import os
+import pathlib
+from typing import Any, NoReturn
+
+
+def parse(content: str | bytes) -> Any:
+    """What `content` describes; bytes are UTF-8, or UTF-16 or UTF-32, with a byte-order mark or without.
+
+    Raises:
+      ValueError: if it is no JSON, names a field of an object twice, is nested too deeply, or has a number that is not
+        finite, which JSON does not know.
+    """
+    try:
+        return json.loads(content, object_pairs_hook=_object, parse_constant=_not_finite, parse_float=_finite)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"byte {error.object[error.start]:#04x} at position {error.start} is no UTF-8") from error
+
+
+def read_object(path: str | os.PathLike, most_bytes: int) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+      FileNotFoundError: if there is no such file.
+      OSError: if it cannot be read.
+      ValueError: if it is none, larger than `most_bytes`, or no JSON of an object; the message names it.
+    """
+    path = pathlib.Path(path)
+    size = path.stat().st_size
+    if not path.is_file():
+        raise ValueError(f"{path} is no file.")
+    if size > most_bytes:
+        raise ValueError(f"{path} has {size:,} bytes, where {most_bytes:,} would be many: it must be another file.")
+    try:
+        found = parse(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}.") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} must hold an object, {{...}}, and not {str(found)[:40]!r}.")
+    return found
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        raise ValueError(f"{twice!r} stands in one object twice")
+    return found
+
+
+def _not_finite(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number in JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if abs(number) < float("inf") else _not_finite(text)
