@@ -224,6 +224,9 @@ class Adapter(Bijector):
 
 def reference(parameter: Any) -> Any:
     """`parameter` as a tensor, but what can change, a variable or a deferred tensor, as it is, for a later reading."""
+    # A variable of Keras holds one of TensorFlow.
+    held = getattr(parameter, "value", None)
+    parameter = held if isinstance(held, tf.Variable) else parameter
     return parameter if _can_change(parameter) else tf.convert_to_tensor(parameter)
 
 

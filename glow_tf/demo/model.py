@@ -13,6 +13,10 @@ _NUMBERS_AT_ONCE = 64 * 64 * 64 * 3
 _MOST_IMAGES = 64
 
 
+class UndrawableError(Exception):
+    """Raised where the model gives no pictures for what is asked: latents so far out that it gives no numbers."""
+
+
 class DemoModel:
     """A SavedModel of pictures that this package exported.
 
@@ -126,4 +130,8 @@ class DemoModel:
             if labels is None:
                 raise ValueError("This model is conditional: images need labels.")
             inputs["labels"] = tf.constant(np.asarray(labels), tf.int32)
-        return {key: value.numpy() for key, value in self._signatures[name](**inputs).items()}
+        try:
+            found = self._signatures[name](**inputs)
+        except tf.errors.InvalidArgumentError as error:
+            raise UndrawableError from error
+        return {key: value.numpy() for key, value in found.items()}

@@ -1,5 +1,6 @@
 """The four parts of the page; each draws at once what it shows, and again with every movement."""
 
+import functools
 import math
 import random
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ import numpy as np
 from glow_tf.demo import html
 from glow_tf.demo.events import LIVE, within
 from glow_tf.demo.examples import Example
-from glow_tf.demo.model import DemoModel
+from glow_tf.demo.model import DemoModel, UndrawableError
 from glow_tf.demo.picker import Picker
 from glow_tf.latent.attributes import SCALE
 
@@ -38,6 +39,7 @@ _NICE_NAMES = {
 def sample_tab(model: DemoModel) -> None:
     """Draws pictures: the temperature, how many, the seed, and the class of a conditional model."""
 
+    @_or_note
     def draw(temperature, count, seed, label):
         wanted = None if label == _ALL_CLASSES or not model.num_classes else label
         images = model.sample(int(count), float(temperature), int(seed or 0) % _SEEDS, wanted)
@@ -77,6 +79,7 @@ def sample_tab(model: DemoModel) -> None:
 def reconstruct_tab(model: DemoModel, examples: Sequence[Example]) -> None:
     """Encodes a picture and decodes it again, and says how likely the model finds it."""
 
+    @_or_note
     def show(chosen):
         image, labels = chosen.image[np.newaxis], _labels(chosen)
         again = model.reconstruct(image, labels)
@@ -101,14 +104,19 @@ def interpolate_tab(model: DemoModel, examples: Sequence[Example]) -> None:
         latents = [model.encode(one.image[np.newaxis], _labels(one))[0] for one in (start, end)]
         return (*latents, (start.label, end.label))
 
+    @_or_note
     def move(ends, fraction):
         (image,) = model.blend(*ends[:2], np.array([float(fraction)]), ends[2])
         return html.figures([image], [f"{fraction:.0%} of the way"], 288)
 
+    @_or_note
+    def walk(ends):
+        way = model.blend(*ends[:2], np.arange(_STEPS + 1) / _STEPS, ends[2])
+        return html.grid(way, _STEPS + 1, 600, "On the way", kind="strip")
+
     def show(start, end, fraction):
         ends = encode(start, end)
-        way = model.blend(*ends[:2], np.arange(_STEPS + 1) / _STEPS, ends[2])
-        return ends, move(ends, fraction), html.grid(way, _STEPS + 1, 600, "On the way", kind="strip")
+        return ends, move(ends, fraction), walk(ends)
 
     with gr.Row():
         with gr.Column(scale=4, min_width=340, elem_classes="card"):
@@ -144,6 +152,7 @@ def attributes_tab(model: DemoModel, examples: Sequence[Example]) -> None:
     def encode(chosen):
         return model.encode(chosen.image[np.newaxis], _labels(chosen))[0]
 
+    @_or_note
     def move(chosen, latents, *amounts):
         moved = latents + SCALE * np.asarray(amounts, np.float32) @ directions
         (image,) = model.decode(moved[np.newaxis], _labels(chosen))
@@ -179,6 +188,19 @@ def nice_name(name: str) -> str:
     """What to call an attribute in the page: `Wearing_Hat` is `Wearing Hat`."""
     words = _NICE_NAMES.get(name, name.replace("_", " ").strip())
     return words[:1].upper() + words[1:]
+
+
+def _or_note(draw):
+    """Has a function that draws a part of the page give a note where the model has no pictures."""
+
+    @functools.wraps(draw)
+    def drawn(*values):
+        try:
+            return draw(*values)
+        except UndrawableError:
+            return html.hint("Too wild for this model: it has no picture of that. Lower the temperature, or move less.")
+
+    return drawn
 
 
 def _labels(example):

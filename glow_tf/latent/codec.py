@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from glow_tf.config import ModelConfig
-from glow_tf.models.checks import check_finite, check_labels
+from glow_tf.models.checks import check_finite, check_labels, warn_if_not_finite
 from glow_tf.models.flow import Flow
 from glow_tf.models.inverses import InverseCache
 from glow_tf.models.parts import in_parts
@@ -46,11 +46,15 @@ class Codec:
     def decode(self, z: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
         """Images [N, H, W, C] uint8 of latents [N, D]; with `labels` [N] for a conditional model.
 
+        Images that are not finite, as of latents far out, are logged.
+
         Raises:
-          ValueError: if an image is not finite, as with latents that are not, or are far too large.
+          ValueError: if a latent is not finite.
         """
-        images, finite = self._in_batches(self._decode, np.asarray(z, self.flow.dtype.as_numpy_dtype), labels)
-        check_finite(finite)
+        z = np.asarray(z, self.flow.dtype.as_numpy_dtype)
+        check_finite(np.isfinite(z).all(axis=tuple(range(1, z.ndim))))
+        images, finite = self._in_batches(self._decode, z, labels)
+        warn_if_not_finite(finite)
         return images
 
     def _encode_batch(self, images, labels):

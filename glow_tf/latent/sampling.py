@@ -1,18 +1,15 @@
 """Samples in batches, for more images than fit at once."""
 
 import functools
-import logging
 
 import numpy as np
 import tensorflow as tf
 
-from glow_tf.models.checks import NOT_FINITE, check_labels
+from glow_tf.models.checks import check_labels, warn_if_not_finite
 from glow_tf.models.flow import Flow
 from glow_tf.models.inverses import InverseCache
 from glow_tf.models.parts import in_parts
 from glow_tf.models.seeds import stateless_seed
-
-_log = logging.getLogger(__name__)
 
 
 class Sampler:
@@ -62,8 +59,7 @@ class Sampler:
             temperature = tf.constant(self._temperature, self._flow.dtype)
             batches.append([values.numpy() for values in self._draw(temperature, labels, seed)])
         images, finite = (np.concatenate(parts)[: self._count] for parts in zip(*batches, strict=True))
-        if not finite.all():
-            _log.warning("%d of %d samples are not finite numbers. %s", np.sum(~finite), self._count, NOT_FINITE)
+        warn_if_not_finite(finite)
         return images
 
     def _sample(self, temperature, labels, seed):

@@ -1,10 +1,14 @@
 """Checks of images and labels, made before anything is computed."""
 
+import logging
+
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
 from glow_tf.config import ModelConfig
+
+_log = logging.getLogger(__name__)
 
 # What leads to images that are not finite, and the way out.
 NOT_FINITE = "Latents must be finite, and not far larger than those of the model: lower the temperature or the factor."
@@ -111,11 +115,23 @@ def check_latents(config: ModelConfig, z: tf.Tensor) -> tf.Tensor:
 
 
 def check_finite(finite: np.ndarray | tf.Tensor) -> None:
-    """Checks that images are finite, [B] bool.
+    """Checks that images, or the latents of them, are finite: [B] bool.
 
     Raises:
       ValueError: if some are not, with their number.
     """
+    reason = _not_finite(finite)
+    if reason:
+        raise ValueError(reason)
+
+
+def warn_if_not_finite(finite: np.ndarray) -> None:
+    """As `check_finite`, with a line in the log in place of the error: for batches whose other images are worth it."""
+    reason = _not_finite(finite)
+    if reason:
+        _log.warning("%s", reason)
+
+
+def _not_finite(finite):
     missing = int(np.sum(~np.asarray(finite)))
-    if missing:
-        raise ValueError(f"{missing} of {len(finite)} images are not finite numbers. {NOT_FINITE}")
+    return "" if not missing else f"{missing} of {len(finite)} images are not finite numbers. {NOT_FINITE}"

@@ -48,6 +48,17 @@ def test_images_that_are_no_numbers_are_refused():
         Codec(flow, 2).decode(z)
 
 
+def test_images_that_are_no_numbers_are_told_of(caplog):
+    flow = models.flow()
+    z = draw_latents(flow, 5)
+    z[3] = 1e30
+    images = Codec(flow, 2).decode(z)
+    (record,) = caplog.records
+    assert "1 of 5 images are not finite numbers" in record.getMessage()
+    z[3] = 0
+    np.testing.assert_array_equal(np.delete(images, 3, axis=0), np.delete(Codec(flow, 2).decode(z), 3, axis=0))
+
+
 def test_the_default_batch_fits_the_size():
     assert default_batch_size(models.flow().config) == 64
 

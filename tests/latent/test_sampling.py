@@ -39,7 +39,7 @@ def test_samples_that_are_no_numbers_are_told_of(caplog):
     with caplog.at_level("WARNING"):
         assert Sampler(models.flow(), 3, temperature=1e30, batch_size=2)().shape == (3, 8, 8, 3)
     (record,) = caplog.records
-    assert "3 of 3 samples are not finite numbers" in record.getMessage()
+    assert "3 of 3 images are not finite numbers" in record.getMessage()
 
 
 def brightness(images):

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
+from absl import flags
+from tensorflow_probability.python.internal import test_util
 
-from glow_tf import Flow, glow, real_nvp
+from glow_tf import Flow, glow, nice, real_nvp
 from tests.models.flows import random_flow, random_images, random_inputs
 from tests.tolerances import LOG_DET, assert_close
 
@@ -187,6 +189,30 @@ def test_distributions_of_tfp_hold_it(conditional):
         conditional.distribution(1), tfp.bijectors.Shift(tf.constant(2.0, tf.float64))
     )
     assert_close(shifted.log_prob(x + 2), conditional.distribution(1).log_prob(x), LOG_DET)
+
+
+@pytest.fixture
+def parsed_flags():
+    """TFP's helper reads flags of its own."""
+    parsed = flags.FLAGS.is_parsed()
+    flags.FLAGS.mark_as_parsed()
+    yield
+    if not parsed:
+        flags.FLAGS.unparse_flags()
+
+
+def test_density_integrates_as_tfp_tests_it(parsed_flags):
+    """The mean of 1 / p(x) over the samples in a ball is the ball's volume."""
+    flow = random_flow(nice((2,), K=2, width=4, blocks=1))
+
+    class Helper(test_util.VectorDistributionTestHelpers, test_util.TestCase):
+        def check(self):
+            center = flow.bijector().inverse(tf.zeros([1, 2], tf.float64))[0]
+            self.run_test_sample_consistent_log_prob(
+                self.evaluate, flow.distribution(), num_samples=100_000, radius=0.5, center=center, rtol=0.05, seed=4
+            )
+
+    Helper("check").check()
 
 
 @pytest.mark.parametrize(
