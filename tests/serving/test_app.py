@@ -118,13 +118,15 @@ def test_status_and_metadata(client, model):
         assert client("GET", f"{url}/metadata").json() == model.metadata()
 
 
-def test_numbers_that_are_none_pass_both_ways(client):
+def test_numbers_that_are_none_reach_the_graph(client):
+    """Which refuses them, as its images would be black."""
     latents = LATENTS[0].tolist()
     latents[0] = float("nan")
     found = client.predict({"signature_name": "decode", "inputs": [latents]})
-    assert found.status_code == 200
+    assert found.status_code == 400 and "Latents must be finite" in found.json()["error"]
     body = json.dumps({"signature_name": "sample", "inputs": {"num": 1, "temperature": 1}}).replace("1}", "Infinity}")
-    assert client.predict(body).status_code == 200
+    found = client.predict(body)
+    assert found.status_code == 400 and "temperature must not be negative, and finite" in found.json()["error"]
 
 
 @pytest.mark.parametrize(
