@@ -36,7 +36,7 @@ class Logit(base.Bijector):
         return y, -self._inverse_log_det(y)
 
     def in_domain(self, x: tf.Tensor) -> tf.Tensor:
-        """Whether 0 < p < 1 at every pixel of `x`: [..., *event], so that y is finite: [...] bool; true of NaN."""
+        """Returns whether every pixel of `x`: [..., *event] has 0 < p < 1, as bool [...]; NaN counts as inside."""
         p = self._probability(x)
         return ~tf.reduce_any((p <= 0) | (p >= 1), axis=list(range(-self.forward_min_event_ndims, 0)))
 

@@ -8,7 +8,49 @@ import tensorflow as tf
 from glow_tf.bijectors import base, split
 
 
-class MultiScale(base.Bijector):
+class ToLatents(base.Bijector):
+    """Base class of bijectors from images to flat latents, in levels. Subclasses define `forward_through_levels`.
+
+    Args:
+      shapes: event shapes, as for `MultiScale`.
+    """
+
+    def __init__(self, shapes: list[tuple[int, ...]], **kwargs):
+        self._shapes = [tuple(shape) for shape in shapes]
+        super().__init__(event_ndims=len(shapes[0]), inverse_event_ndims=1, **kwargs)
+
+    def forward_and_log_det(self, x):
+        z, log_dets = self.forward_and_log_dets(x)
+        return z, base.sum_log_dets(log_dets, z)
+
+    def forward_and_log_dets(self, x: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Like `forward_and_log_det`, with the log-det of each layer, [B], in place of their sum."""
+        z, log_dets, _ = self.forward_through_levels(x)
+        return z, log_dets
+
+    def forward_through_levels(self, x: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor], list[tf.Tensor]]:
+        """Like `forward_and_log_dets`, and what is there at the end of each level, [B, h, w, c].
+
+        Of all levels but the last that is what enters the split: the half that leaves and the half that goes on. Of the
+        last it is the top of the latent.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines no forward_through_levels.")
+
+    def _forward_event_shape(self, shape):
+        return shape[: shape.rank - len(self._shapes[0])].concatenate([math.prod(self._shapes[0])])
+
+    def _inverse_event_shape(self, shape):
+        return shape[:-1].concatenate(self._shapes[0])
+
+    def _forward_event_shape_tensor(self, shape):
+        leading = tf.size(shape) - len(self._shapes[0])
+        return tf.concat([shape[:leading], [math.prod(self._shapes[0])]], axis=0)
+
+    def _inverse_event_shape_tensor(self, shape):
+        return tf.concat([shape[:-1], self._shapes[0]], axis=0)
+
+
+class MultiScale(ToLatents):
     """Layers in sequence; after each `Split` the second half of the channels leaves and joins the latent.
 
       forward:          x: [H, W, C]  ->  z: [D], D = H * W * C
@@ -36,8 +78,7 @@ class MultiScale(base.Bijector):
         if len(shapes) != len(layers) + 1:
             raise ValueError(f"{len(layers)} layers need {len(layers) + 1} shapes, not {len(shapes)}.")
         self._layers = list(layers)
-        self._shapes = [tuple(shape) for shape in shapes]
-        super().__init__(event_ndims=len(shapes[0]), inverse_event_ndims=1, validate_args=validate_args, name=name)
+        super().__init__(shapes, validate_args=validate_args, name=name)
 
     @property
     def latent_shapes(self) -> list[tuple[int, ...]]:
@@ -45,21 +86,7 @@ class MultiScale(base.Bijector):
         parts = [s for layer, s in zip(self._layers, self._shapes[1:], strict=True) if isinstance(layer, split.Split)]
         return [*parts, self._shapes[-1]]
 
-    def forward_and_log_det(self, x):
-        z, log_dets = self.forward_and_log_dets(x)
-        return z, base.sum_log_dets(log_dets, z)
-
-    def forward_and_log_dets(self, x: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """Like `forward_and_log_det`, with the log-det of each layer, [B], in place of their sum."""
-        z, log_dets, _ = self.forward_through_levels(x)
-        return z, log_dets
-
-    def forward_through_levels(self, x: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor], list[tf.Tensor]]:
-        """Like `forward_and_log_dets`, and what is there at the end of each level, [B, h, w, c].
-
-        Of all levels but the last that is what enters the split: the half that leaves and the half that goes on. Of the
-        last it is the top of the latent.
-        """
+    def forward_through_levels(self, x):
         log_dets, parts, levels = [], [], []
         for layer in self._layers:
             if isinstance(layer, split.Split):
@@ -93,16 +120,3 @@ class MultiScale(base.Bijector):
     def _batch_shape_tensor(self, x_event_ndims):
         shapes = [layer.experimental_batch_shape_tensor() for layer in self._layers]
         return functools.reduce(tf.broadcast_dynamic_shape, shapes, tf.zeros([0], tf.int32))
-
-    def _forward_event_shape(self, shape):
-        return shape[: shape.rank - len(self._shapes[0])].concatenate([math.prod(self._shapes[0])])
-
-    def _inverse_event_shape(self, shape):
-        return shape[:-1].concatenate(self._shapes[0])
-
-    def _forward_event_shape_tensor(self, shape):
-        leading = tf.size(shape) - len(self._shapes[0])
-        return tf.concat([shape[:leading], [math.prod(self._shapes[0])]], axis=0)
-
-    def _inverse_event_shape_tensor(self, shape):
-        return tf.concat([shape[:-1], self._shapes[0]], axis=0)

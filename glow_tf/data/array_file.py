@@ -133,7 +133,7 @@ def open_arrays(path: str, names: Collection[str] | None = None) -> dict[str, np
 
 
 def in_memory(array: np.ndarray | Rows) -> np.ndarray:
-    """What `open_arrays` gives, read into memory. Raises DataError if it is larger than 2 GiB."""
+    """Reads an array of `open_arrays` into memory. Raises DataError if it is larger than 2 GiB."""
     return array.whole() if isinstance(array, Rows) else array
 
 
@@ -177,7 +177,7 @@ def _archive(path: str) -> Iterator[zipfile.ZipFile | None]:
 
 
 def _members(path: str, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """What is in an archive, by the names NumPy gives it."""
+    """Returns the members of an archive by array name, as NumPy names them."""
     infos = [info for info in archive.infolist() if not info.is_dir()]
     names = [info.filename.removesuffix(".npy") for info in infos]
     twice = [name for name, count in collections.Counter(names).items() if count > 1]
@@ -233,7 +233,7 @@ def _read_to_the_end(member: io.BufferedIOBase) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Header:
-    """What stands before an array in .npy format: of which size it is itself, and what it says of the array."""
+    """Header of an array in .npy format, with its own size in bytes."""
 
     size: int
     shape: tuple[int, ...]
@@ -270,7 +270,7 @@ class _Header:
 
     @property
     def in_order(self) -> bool:
-        """Whether the rows follow each other."""
+        """True if the rows are contiguous."""
         return bool(self.shape) and not (self.fortran_order and len(self.shape) > 1)
 
     def rows(self, file: io.FileIO, start: int) -> Rows:

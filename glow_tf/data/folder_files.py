@@ -27,7 +27,7 @@ _PICTURES = frozenset(
 
 @dataclasses.dataclass(frozen=True)
 class Files:
-    """What is in a folder.
+    """Files under a folder.
 
     Attributes:
         images: relative names, with forward slashes, of all image files, sorted.

@@ -8,14 +8,14 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from glow_tf import bijectors
-from glow_tf.bijectors import base
+from glow_tf.bijectors.multiscale import ToLatents
 from glow_tf.models.parts import padded
 
 tfb = tfp.bijectors
 tfd = tfp.distributions
 
 
-class FlowBijector(bijectors.Bijector):
+class FlowBijector(ToLatents):
     """From preprocessed images [H, W, C] to latents [D], by the layers that the variables define when it is evaluated.
 
     Args:
@@ -37,16 +37,9 @@ class FlowBijector(bijectors.Bijector):
     ):
         parameters = dict(locals())
         self._make_layers = make_layers
-        self._shapes = [tuple(shape) for shape in shapes]
         self._tracked = self._no_dependency(tracked)
         self._labels = labels
-        super().__init__(
-            event_ndims=len(self._shapes[0]),
-            inverse_event_ndims=1,
-            validate_args=validate_args,
-            parameters=parameters,
-            name=name,
-        )
+        super().__init__(shapes, validate_args=validate_args, parameters=parameters, name=name)
 
     @classmethod
     def _parameter_properties(cls, dtype):
@@ -62,17 +55,7 @@ class FlowBijector(bijectors.Bijector):
         """The layers that the variables define now, from image to latents."""
         return self._make_layers(None if self._labels is None else tf.reshape(self._labels, [-1]))
 
-    def forward_and_log_det(self, x):
-        z, log_dets = self.forward_and_log_dets(x)
-        return z, base.sum_log_dets(log_dets, z)
-
-    def forward_and_log_dets(self, x: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """As that of `bijectors.MultiScale`."""
-        z, log_dets, _ = self.forward_through_levels(x)
-        return z, log_dets
-
-    def forward_through_levels(self, x: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor], list[tf.Tensor]]:
-        """As that of `bijectors.MultiScale`."""
+    def forward_through_levels(self, x):
         return self._evaluate("forward_through_levels", x, self._shapes[0])
 
     def inverse_and_log_det(self, y):
@@ -99,19 +82,6 @@ class FlowBijector(bijectors.Bijector):
             return self
         labels = tf.ensure_shape(tf.reshape(tf.broadcast_to(self._labels, batch), [-1]), [static.num_elements()])
         return FlowBijector(self._make_layers, self._shapes, self._tracked, labels, name=self.name)
-
-    def _forward_event_shape(self, shape):
-        return shape[: shape.rank - self.forward_min_event_ndims].concatenate([math.prod(self._shapes[0])])
-
-    def _inverse_event_shape(self, shape):
-        return shape[:-1].concatenate(self._shapes[0])
-
-    def _forward_event_shape_tensor(self, shape):
-        leading = tf.size(shape) - self.forward_min_event_ndims
-        return tf.concat([shape[:leading], [math.prod(self._shapes[0])]], axis=0)
-
-    def _inverse_event_shape_tensor(self, shape):
-        return tf.concat([shape[:-1], self._shapes[0]], axis=0)
 
 
 class FlowDistribution(tfd.TransformedDistribution):
