@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import math
 import pathlib
-import re
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from absl.testing import flagsaver
 import glow_tf
 from glow_tf import config as c
 from glow_tf import options
+from tests.marks import mostly_slow
 
 FOLDER = pathlib.Path(__file__).parent.parent / "flags"
 FILES = {file.stem: file for file in sorted(FOLDER.glob("*.flags"))}
@@ -22,30 +22,30 @@ FILES = {file.stem: file for file in sorted(FOLDER.glob("*.flags"))}
 OWN = ("people_pretrained", "quickstart")
 LABELS = {"cifar10": 10, "mnist": 10, "imagenet_resized/32x32": 1000, "people": 6}
 
-# Kingma & Dhariwal 2018, tables 2 to 5, and the commands in the README of the official code: bits/dim, side, K, L,
-# bits, coupling, batch, GPUs. Models without a figure of their own have that of the nearest one.
+# Kingma & Dhariwal 2018, tables 2 to 5, and the commands in the README of the official code: side, K, L, bits,
+# coupling, batch, GPUs.
 GLOW = {
-    "cifar10": (3.35, 32, 32, 3, 8, "affine", 512, 8),
-    "imagenet32": (4.09, 32, 48, 3, 8, "affine", 512, 8),
-    "imagenet64": (3.81, 64, 48, 4, 8, "affine", 128, 8),
-    "lsun_bedroom": (2.38, 64, 48, 4, 8, "affine", 128, 8),
-    "lsun_tower": (2.46, 64, 48, 4, 8, "affine", 128, 8),
-    "lsun_church": (2.67, 64, 48, 4, 8, "affine", 128, 8),
-    "celeba_hq_256": (1.03, 256, 32, 6, 5, "additive", 40, 40),
-    "celeba_hq_256_affine": (1.03, 256, 32, 6, 5, "affine", 40, 40),
-    "cifar10_conditional": (1.67, 32, 32, 3, 5, "additive", 512, 8),
-    "imagenet32_conditional": (1.99, 32, 48, 3, 5, "additive", 512, 8),
-    "mnist": (1.05, 32, 32, 3, 8, "affine", 64, 1),
+    "cifar10": (32, 32, 3, 8, "affine", 512, 8),
+    "imagenet32": (32, 48, 3, 8, "affine", 512, 8),
+    "imagenet64": (64, 48, 4, 8, "affine", 128, 8),
+    "lsun_bedroom": (64, 48, 4, 8, "affine", 128, 8),
+    "lsun_tower": (64, 48, 4, 8, "affine", 128, 8),
+    "lsun_church": (64, 48, 4, 8, "affine", 128, 8),
+    "celeba_hq_256": (256, 32, 6, 5, "additive", 40, 40),
+    "celeba_hq_256_affine": (256, 32, 6, 5, "affine", 40, 40),
+    "cifar10_conditional": (32, 32, 3, 5, "additive", 512, 8),
+    "imagenet32_conditional": (32, 48, 3, 5, "additive", 512, 8),
+    "mnist": (32, 32, 3, 8, "affine", 64, 1),
 }
-# Dinh et al. 2017, table 1 and section 4.1: bits/dim, side, halvings, features, blocks, whether mirrored.
+# Dinh et al. 2017, table 1 and section 4.1: side, halvings, features, blocks, whether mirrored.
 REAL_NVP = {
-    "real_nvp_cifar10": (3.49, 32, 1, 64, 8, True),
-    "real_nvp_imagenet32": (4.28, 32, 3, 32, 4, False),
-    "real_nvp_imagenet64": (3.98, 64, 4, 32, 2, False),
-    "real_nvp_lsun_bedroom": (2.72, 64, 4, 32, 2, True),
-    "real_nvp_lsun_tower": (2.81, 64, 4, 32, 2, True),
-    "real_nvp_lsun_church": (3.08, 64, 4, 32, 2, True),
-    "real_nvp_celeba": (3.02, 64, 4, 32, 2, True),
+    "real_nvp_cifar10": (32, 1, 64, 8, True),
+    "real_nvp_imagenet32": (32, 3, 32, 4, False),
+    "real_nvp_imagenet64": (64, 4, 32, 2, False),
+    "real_nvp_lsun_bedroom": (64, 4, 32, 2, True),
+    "real_nvp_lsun_tower": (64, 4, 32, 2, True),
+    "real_nvp_lsun_church": (64, 4, 32, 2, True),
+    "real_nvp_celeba": (64, 4, 32, 2, True),
 }
 
 every_file = pytest.mark.parametrize("stem", FILES)
@@ -65,11 +65,6 @@ def described():
 
     yield described
     flagsaver.restore_flag_values(saved)
-
-
-def comment(stem):
-    lines = [line for line in FILES[stem].read_text().splitlines() if line.startswith("#")]
-    return " ".join(line[1:].strip() for line in lines)
 
 
 def steps_of(model):
@@ -122,39 +117,15 @@ def test_every_file_is_known():
 
 
 @every_file
-def test_the_comment_says_what_to_run_and_what_to_expect(stem):
-    text = comment(stem)
-    assert re.search(rf"python -m glow_tf\.main --flagfile=flags/{stem}\.flags\b", text)
-    assert re.search(r"Expect (about )?\d\.\d+ (\+- \d\.\d+ )?bits/dim", text)
-    assert re.search(r"Source: .*\b(table \d|this program)", text)
-    assert "Data: " in text
-    if stem not in OWN:
-        assert "Original: " in text
-        assert "Differences" in text
-    referred = re.findall(r"flags/(\w+)\.flags", text)
-    assert set(referred) <= set(FILES)
-    assert max(len(line) for line in FILES[stem].read_text().splitlines()) <= 120
-
-
-@every_file
 def test_no_flag_is_given_twice(stem):
     names = [line.split("=")[0] for line in FILES[stem].read_text().splitlines() if line.startswith("--")]
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("stem", [stem for stem in FILES if "imagenet" in stem])
-def test_the_two_versions_of_small_imagenet_are_told_apart(stem):
-    text = comment(stem)
-    assert "another downsampling" in text
-    assert "do not compare" in text
-    assert "2016" in text
-
-
 @pytest.mark.parametrize("stem", GLOW)
 def test_glow_as_published(described, stem):
-    figure, side, K, L, n_bits, coupling, batch_size, gpus = GLOW[stem]
+    side, K, L, n_bits, coupling, batch_size, gpus = GLOW[stem]
     model, training = described(stem)
-    assert f"{figure} bits/dim" in comment(stem)
     assert model.name == "glow"
     assert model.image_shape[:2] == (side, side)
     assert model.n_bits == n_bits
@@ -176,9 +147,8 @@ def test_glow_as_published(described, stem):
 
 @pytest.mark.parametrize("stem", REAL_NVP)
 def test_real_nvp_as_published(described, stem):
-    figure, side, L, width, blocks, flip = REAL_NVP[stem]
+    side, L, width, blocks, flip = REAL_NVP[stem]
     model, training = described(stem)
-    assert f"{figure} bits/dim" in comment(stem)
     assert model.name == "real_nvp"
     assert (model.image_shape, model.n_bits) == ((side, side, 3), 8)
     assert {s.blocks for s in steps_of(model)} == {blocks}
@@ -262,7 +232,10 @@ def untrained_bits_per_dim(model):
     return flow.bits_per_dim(images, labels).numpy()
 
 
-@every_file
+@pytest.mark.parametrize(
+    "stem",
+    mostly_slow(FILES, ["cifar10_conditional", "mnist", "people_pretrained", "quickstart", "real_nvp_imagenet32"]),
+)
 def test_it_builds_at_its_own_depth(described, stem):
     model, _ = described(stem)
     bits = untrained_bits_per_dim(narrow(model))

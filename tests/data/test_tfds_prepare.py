@@ -7,6 +7,7 @@ import subprocess
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from PIL import Image
 
 from glow_tf.data import DataError, load_source, tfds_prepare
@@ -80,9 +81,19 @@ def test_lsun_says_what_its_package_needs(tmp_path):
     assert "--dataset=folder with image_size 64 and crop_from 96" in message
 
 
-def test_a_package_that_only_the_builder_knows_of_is_found_out():
-    assert tfds_prepare._missing_package(chained_import_error()) == "no_such_package"
-    assert tfds_prepare._missing_package(OSError("disk full")) is None
+def test_a_package_that_only_the_builder_knows_of_is_found_out(tmp_path, monkeypatch):
+    def fail(error):
+        def prepare(*_, **__):
+            raise error
+
+        monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", prepare)
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [])
+
+    fail(chained_import_error())
+    assert "pip install no_such_package" in refusal("cifar10", tmp_path)
+    fail(OSError("disk full"))
+    message = refusal("cifar10", tmp_path)
+    assert "disk full" in message and "pip install" not in message
 
 
 def chained_import_error():

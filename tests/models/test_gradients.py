@@ -1,12 +1,11 @@
 """The reversible gradient is the stored one: for every model, eagerly, in graphs, on two replicas."""
 
-import collections
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from glow_tf import Flow, glow
+from tests.marks import mostly_slow, slow
 from tests.models.flows import CONFIGS, GLOW, random_flow, random_inputs, random_labels, randomise, with_gradient
 from tests.tolerances import EXCEPTIONS, GRADIENT, assert_gradient_close
 
@@ -27,7 +26,10 @@ def assert_equal_gradients(actual, expected, tolerance=GRADIENT):
         assert_gradient_close(actual[name], value, tolerance, name)
 
 
-@pytest.mark.parametrize("name", NAMES)
+QUICK = ("glow-conv1x1-affine", "glow-shuffle-additive", "glow-labels", "real_nvp", "nice-flat")
+
+
+@pytest.mark.parametrize("name", mostly_slow(NAMES, QUICK))
 def test_reversible_gradient_is_the_stored_one(name):
     config = CONFIGS[name]
     x, labels = random_inputs(config), random_labels(config)
@@ -42,10 +44,10 @@ def test_reversible_gradient_is_the_stored_one(name):
 @pytest.mark.parametrize(
     "name,gradient",
     [
-        ("glow-conv1x1-affine", "reversible"),
-        ("glow-conv1x1-affine", "stored"),
+        slow(("glow-conv1x1-affine", "reversible")),
+        slow(("glow-conv1x1-affine", "stored")),
         ("glow-labels", "reversible"),
-        ("real_nvp", "reversible"),
+        slow(("real_nvp", "reversible")),
         ("nice", "reversible"),
     ],
 )
@@ -71,21 +73,18 @@ def test_two_replicas_add_up_to_one(name, gradient):
     assert_equal_gradients({**summed, "x": together}, expected)
 
 
-def graph_operations(K, gradient):
-    """How often each operation stands in the traced gradient, functions included."""
-    flow = Flow(glow((8, 8, 3), K=K, L=2, width=4, gradient=gradient))
-    traced = tf.function(lambda x: gradients(flow, x)).get_concrete_function(tf.TensorSpec([2, 8, 8, 3]))
+def graph_size(K, gradient):
+    """The number of operations of the traced gradient, functions included."""
+    flow = Flow(glow((4, 4, 3), K=K, L=1, width=4, gradient=gradient))
+    traced = tf.function(lambda x: gradients(flow, x)).get_concrete_function(tf.TensorSpec([2, 4, 4, 3]))
     graph = traced.graph.as_graph_def()
-    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
-    operations = collections.Counter(node.op for node in nodes)
-    # tf.zeros writes one constant where it is small and two nodes that fill a tensor where it is large.
-    del operations["Const"], operations["Fill"]
-    return operations
+    return len(graph.node) + sum(len(function.node_def) for function in graph.library.function)
 
 
-@pytest.mark.parametrize("gradient", ["reversible", "stored"])
+@pytest.mark.parametrize("gradient", ["reversible", slow("stored")])
 def test_the_graph_does_not_grow_with_depth(gradient):
-    assert graph_operations(4, gradient) == graph_operations(64, gradient)
+    """Nor does the time to trace and compile it."""
+    assert graph_size(64, gradient) < 1.02 * graph_size(4, gradient)
 
 
 def test_reversible_gradient_holds_in_float32_through_32_steps():

@@ -1,8 +1,9 @@
 """Many requests at once: batches give what single requests give, and keep their faults apart."""
 
+import os
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 
 import numpy as np
 import pytest
@@ -112,6 +113,7 @@ def test_a_bad_request_does_not_fail_those_it_is_batched_with(model):
     assert str(results[3]).endswith("8 wide; the one of this number, from 0, has] [0] [4 8]")
 
 
+@pytest.mark.slow
 def test_outputs_of_all_kinds_are_taken_apart(model):
     runner = Runner(model, max_batch_size=4, batch_wait_ms=10_000)
     for name in ("features", "decode_bytes", "manipulate"):
@@ -126,6 +128,7 @@ def test_outputs_of_all_kinds_are_taken_apart(model):
                     np.testing.assert_array_equal(found[key], value)
 
 
+@pytest.mark.slow
 def test_two_models_in_a_process_keep_their_batches_apart(model, conditional):
     # Their queues would have the same name.
     runners = [(served, Runner(served, max_batch_size=4)) for served in (model, conditional)]
@@ -136,13 +139,30 @@ def test_two_models_in_a_process_keep_their_batches_apart(model, conditional):
 
 
 def test_what_cannot_begin_in_time_does_not_begin(model):
-    runner = Runner(model)
+    """Of more requests than run at once, some are refused while the others are held up."""
+    go = threading.Event()
+
+    class Held:
+        signatures = model.signatures
+        functions = {**model.functions, "sample": lambda **_: go.wait(60) and {}}
+
+    runner = Runner(Held)
     request = request_of(model, "sample", {"num": np.array(1, np.int32)})
-    while runner._turns.acquire(blocking=False):
-        pass
-    with pytest.raises(RequestError, match="too busy") as late:
-        runner.run(request, time.monotonic())
-    assert late.value.status == 504
+
+    def run(deadline):
+        try:
+            return runner.run(request, deadline)
+        except RequestError as error:
+            return error
+
+    count = (os.cpu_count() or 1) + 3
+    with ThreadPoolExecutor(count) as threads:
+        futures = [threads.submit(run, time.monotonic() + 0.5) for _ in range(count)]
+        late = next(as_completed(futures)).result()
+        go.set()
+        begun = [future.result() for future in futures if isinstance(future.result(), dict)]
+    assert late.status == 504 and "too busy" in str(late)
+    assert begun
 
 
 @pytest.mark.parametrize(
