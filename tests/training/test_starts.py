@@ -15,6 +15,7 @@ _SECONDS_A_START = 60
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2 * STARTS * _SECONDS_A_START)
 def test_many_starts_in_one_process(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "tests.training.starts", str(tmp_path), str(STARTS)],
@@ -29,6 +30,7 @@ def test_many_starts_in_one_process(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(2 * COMMANDS * _SECONDS_A_START)
 def test_many_commands_in_a_row(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONFAULTHANDLER", "1")
     ends, last_words = collections.Counter(), ""
