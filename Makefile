@@ -26,13 +26,15 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --diff .
 
-# A file of tests stays in one process: its tests share what they set up. Files with few tests are not left for the end:
-# some of them take longest.
-test: lint  ## Runs the linter and the tests, on all cores.
-	$(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder
+ALL_CORES := -n auto --dist loadfile --no-loadscope-reorder
 
-slow-test: $(INSTALLED)  ## Runs the tests that take minutes each.
-	$(BIN)/python -m pytest -q -m slow
+# A file of tests stays in one process: its tests share what they set up. Files with few tests are not left for the end:
+# some of them take longest. A hang outside Python, which no signal interrupts, ends the run.
+test: lint  ## Runs the linter and the tests, on all cores, in eight minutes on two.
+	$(BIN)/python -m pytest -q $(ALL_CORES) -o faulthandler_timeout=360 -o faulthandler_exit_on_timeout=true
+
+slow-test: $(INSTALLED)  ## Runs the tests marked slow, on all cores, in some hours.
+	$(BIN)/python -m pytest -q -m slow $(ALL_CORES)
 
 # So many processes share the GPU, and with them the time to trace and compile; a small one may have memory for fewer.
 GPU_PROCESSES ?= 6

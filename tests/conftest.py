@@ -20,10 +20,23 @@ GPUS = tf.config.list_physical_devices("GPU")
 for gpu in GPUS:
     # Otherwise TensorFlow takes all of its memory, and the processes that tests start have none. Not later either.
     tf.config.experimental.set_memory_growth(gpu, True)
+# In place of the time limit in pyproject.toml.
+SLOW_TIMEOUT_S = 3600
 GPU_FOLDER = pathlib.Path(__file__).parent / "gpu"
 
 hypothesis.settings.register_profile("glow_tf", derandomize=True, deadline=None, max_examples=10)
 hypothesis.settings.load_profile("glow_tf")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def graphs_as_they_are(request):
+    """Tests run graphs as they are traced, as to make them faster takes longer than to run them once.
+
+    With the slow tests, and on a GPU, they are optimised, as users have them.
+    """
+    config = request.config
+    if not (config.getoption("--run-slow") or config.getoption("markexpr") or config.getoption("--gpu")):
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -53,6 +66,8 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker("gpu")
         if config.getoption("--gpu") and not GPUS:
             item.add_marker(pytest.mark.skip(reason="no GPU: TensorFlow sees none"))
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT_S))
     left_out = set() if config.getoption("--gpu") else {"gpu"}
     if not (config.getoption("--run-slow") or config.getoption("markexpr")):
         left_out.add("slow")

@@ -11,7 +11,10 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 LAST_LINE = re.compile(r"test bits/dim: \d+\.\d{3} \+- \d+\.\d{3} \(\d+ images\)")
-SMALL = ["--image_size=8", "--K=1", "--L=1", "--width=4", "--batch_size=8", "--samples=4", "--warmup_steps=1"]
+SMALL = [
+    *("--model=nice", "--image_size=8", "--K=2", "--blocks=1", "--width=4"),
+    *("--batch_size=8", "--samples=4", "--warmup_steps=1"),
+]
 
 
 def main(*arguments, module="glow_tf.main", cwd=None):
@@ -22,9 +25,9 @@ def main(*arguments, module="glow_tf.main", cwd=None):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Two runs in one directory: two steps, and two more with labels nowhere involved."""
+    """Two runs in one directory: two steps and an export, and two more without."""
     cwd = tmp_path_factory.mktemp("work")
-    return cwd, [main(*SMALL, f"--steps={steps}", cwd=cwd) for steps in (2, 4)]
+    return cwd, [main(*SMALL, *more, cwd=cwd) for more in (["--steps=2"], ["--steps=4", "--noexport"])]
 
 
 def test_the_last_line_is_the_result(run):
@@ -44,7 +47,7 @@ def test_a_second_run_continues(run):
 def test_everything_is_written_to_the_model_directory(run):
     cwd, (first, _) = run
     assert [path.name for path in cwd.iterdir()] == ["runs"]
-    directory = cwd / "runs" / "people_glow"
+    directory = cwd / "runs" / "people_nice"
     for name in ("config.json", "metrics.jsonl", "tensorboard", "checkpoints", "saved_model/saved_model.pb"):
         assert (directory / name).exists(), name
     assert sorted(file.name for file in (directory / "samples").iterdir()) == ["step_0000002.png", "step_0000004.png"]
@@ -58,19 +61,22 @@ def test_what_was_done_is_summed_up_before_the_result(run):
         summary = dict(line.split(": ", 1) for line in done.stdout.splitlines()[2:-1])
         assert re.match(rf"{steps} \(0 skipped\)", summary["steps"])
         assert re.match(r"\d+\.\d{3} test bits/dim at step \d", summary["best"])
-        assert summary["checkpoints"] == "runs/people_glow/checkpoints"
-        assert summary["samples"] == f"runs/people_glow/samples/step_000000{steps}.png"
-        assert summary["SavedModel"] == "runs/people_glow/saved_model"
-        assert summary["in the browser"] == "python -m tools.demo --saved_model=runs/people_glow/saved_model"
-        assert summary["metrics"].startswith("runs/people_glow/metrics.jsonl")
-        assert "--logdir=runs/people_glow" in summary["metrics"]
+        assert summary["checkpoints"] == "runs/people_nice/checkpoints"
+        assert summary["samples"] == f"runs/people_nice/samples/step_000000{steps}.png"
+        assert ("SavedModel" in summary) == (steps == 2)
+        assert summary.get("SavedModel", "runs/people_nice/saved_model") == "runs/people_nice/saved_model"
+        command = "python -m tools.demo --saved_model=runs/people_nice/saved_model"
+        assert summary.get("in the browser", command) == command
+        assert summary["metrics"].startswith("runs/people_nice/metrics.jsonl")
+        assert "--logdir=runs/people_nice" in summary["metrics"]
         assert LAST_LINE.fullmatch(result)
 
 
+@pytest.mark.slow
 def test_a_trained_model_is_evaluated_to_the_same_figure(run):
     """On the data it was trained on, which its directory names, and with the same noise."""
     cwd, (_, last) = run
-    done = main("--model_dir=runs/people_glow", module="tools.evaluate", cwd=cwd)
+    done = main("--model_dir=runs/people_nice", module="tools.evaluate", cwd=cwd)
     assert done.returncode == 0, done.stderr[-3000:]
     trained = float(re.search(r"test bits/dim: (\S+)", last.stdout)[1])
     evaluated = float(re.search(r"^bits/dim: (\S+) .*\(114 images\)", done.stdout, re.MULTILINE)[1])
@@ -87,14 +93,6 @@ def test_output_that_is_no_terminal_has_no_control_characters(run):
 def test_stderr_has_no_messages_of_tensorflow(run):
     for done in run[1]:
         assert not re.search(r"\.(cc|h|py):\d+|InitializeLog|WARNING", done.stderr), done.stderr
-
-
-def test_another_model_in_the_same_directory_is_refused(run):
-    cwd, _ = run
-    done = main(*SMALL, "--width=5", "--steps=6", cwd=cwd)
-    assert done.returncode == 1
-    assert "layers[1].width: 4 here, 5 there" in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 # Run in one process, as each start of TensorFlow takes seconds.
@@ -117,31 +115,46 @@ IN_PROCESS = {
 }
 
 
-@pytest.mark.parametrize("name", IN_PROCESS)
-def test_wrong_flags_give_one_line(tmp_path, capsys, monkeypatch, name):
+@pytest.fixture
+def refused(capsys, monkeypatch):
+    """Runs the program in this process, in a folder; returns the line with which it ends."""
     from absl import flags
     from absl.testing import flagsaver
 
     from glow_tf import main as program
 
-    monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TF_CONFIG", raising=False)
     monkeypatch.delenv("TPU_NAME", raising=False)
+
+    def refused(folder, *arguments):
+        monkeypatch.chdir(folder)
+        saved = flagsaver.save_flag_values()
+        try:
+            flags.FLAGS(["main", *arguments])
+            with pytest.raises(SystemExit) as stop:
+                program.main(["main"])
+        finally:
+            flagsaver.restore_flag_values(saved)
+        assert stop.value.code == 1
+        return capsys.readouterr().err
+
+    return refused
+
+
+@pytest.mark.parametrize("name", IN_PROCESS)
+def test_wrong_flags_give_one_line(tmp_path, refused, name):
     np.savez(tmp_path / "arrays.npz", images=np.zeros([8, 8, 8, 3], np.uint8))
     arguments, message = IN_PROCESS[name]
-    saved = flagsaver.save_flag_values()
-    try:
-        flags.FLAGS(["main", *(a.format(arrays=tmp_path / "arrays.npz") for a in arguments)])
-        with pytest.raises(SystemExit) as stop:
-            program.main(["main"])
-    finally:
-        flagsaver.restore_flag_values(saved)
-    captured = capsys.readouterr()
-    assert stop.value.code == 1
-    assert captured.err.startswith("error: ")
-    assert message in captured.err
-    assert captured.err.count("\n") == 1
+    error = refused(tmp_path, *(a.format(arrays=tmp_path / "arrays.npz") for a in arguments))
+    assert error.startswith("error: ")
+    assert message in error
+    assert error.count("\n") == 1
     assert not (tmp_path / "runs").exists()
+
+
+def test_another_model_in_the_same_directory_is_refused(run, refused):
+    error = refused(run[0], *SMALL, "--width=5", "--steps=6", "--strategy=one_device")
+    assert re.search(r"^error: .*width: 4 here, 5 there", error, re.MULTILINE), error
 
 
 def test_a_wrong_flag_from_outside(tmp_path):
@@ -153,6 +166,7 @@ def test_a_wrong_flag_from_outside(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_helpfull_lists_every_flag():
     done = main("--helpfull")
     assert "Trains a normalizing flow" in done.stdout
@@ -164,6 +178,7 @@ def test_helpfull_lists_every_flag():
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_stray_arguments_and_unknown_flags(tmp_path):
     done = main("--unheard_of=3", cwd=tmp_path)
     assert done.returncode != 0

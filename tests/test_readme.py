@@ -4,6 +4,7 @@ import pathlib
 import re
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 import glow_tf
@@ -14,23 +15,32 @@ from glow_tf.latent.attributes import Directions
 README = pathlib.Path(__file__).parents[1] / "README.md"
 
 
+FIRST, IN_KERAS, REUSE = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+
+
 def test_the_python_examples_run_and_give_the_shapes_they_state(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    first, in_keras, reuse = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     names = {}
-    exec(compile(first, str(README), "exec"), names)
-    stated = re.findall(r"^(\w+) = .*# \[([\d, ]+)\]", first, re.MULTILINE)
+    exec(compile(FIRST, str(README), "exec"), names)
+    stated = re.findall(r"^(\w+) = .*# \[([\d, ]+)\]", FIRST, re.MULTILINE)
     assert len(stated) >= 5
     for name, shape in stated:
         assert names[name].shape == [int(n) for n in shape.split(",")], name
-    # What the others take for granted.
+    # What the other takes for granted.
     small = glow_tf.Flow(glow_tf.glow((4, 4, 3), K=1, L=1, width=4))
     photos = np.random.default_rng(0).integers(0, 256, [64, 4, 4, 3], np.uint8)
-    exec(compile(in_keras, str(README), "exec"), {"glow_tf": glow_tf, "flow": small, "photos": photos})
+    exec(compile(IN_KERAS, str(README), "exec"), {"glow_tf": glow_tf, "flow": small, "photos": photos})
     assert small.initialized.numpy() and (tmp_path / "model.keras").is_file()
+
+
+@pytest.mark.slow
+def test_the_example_with_a_savedmodel_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(compile(FIRST, str(README), "exec"), names)
     export_saved_model(names["flow"], tmp_path / "models" / "glow" / "1")
     (tmp_path / "anna.png").write_bytes(tf.io.encode_png(names["images"][0]).numpy())
-    exec(compile(reuse, str(README), "exec"), names)
+    exec(compile(REUSE, str(README), "exec"), names)
     assert set(names["model"].signatures) >= {"log_prob", "encode_bytes"}
 
 
@@ -38,7 +48,7 @@ def test_the_table_of_functions_is_that_of_the_savedmodel():
     rows = re.findall(r"^\| (`\w+\(.*?) \| .* \|$", README.read_text(), re.MULTILINE)
     described = dict(re.findall(r"`(\w+)\(([^)]*)\)`", " ".join(rows)))
     counts = np.ones(1, int)
-    flow = glow_tf.load("pretrained")
+    flow = glow_tf.Flow(glow_tf.glow((4, 4, 3), K=1, L=1, width=4))
     directions = Directions(("smile",), np.zeros([1, flow.config.dimensions], np.float32), counts, counts)
     functions = ServedFlow(flow, directions).signatures()
     assert set(described) == {name for name in functions if not name.endswith("_bytes")}

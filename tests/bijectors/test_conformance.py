@@ -8,12 +8,21 @@ import tensorflow_probability as tfp
 from glow_tf import bijectors
 from tests import bijector_checks as checks
 from tests.bijectors import registry
+from tests.marks import mostly_slow
 from tests.tolerances import assert_close
 
 tfb = tfp.bijectors
 tfd = tfp.distributions
 
-every_case = pytest.mark.parametrize("case", registry.CASES, ids=lambda case: case.name)
+
+def cases(having=lambda case: True):
+    """Every case that has something: of two couplings with the same pairs of options, one runs with the slow tests."""
+    found = [case for case in registry.CASES if having(case)]
+    quick = [case for case in found if not case.slow]
+    return pytest.mark.parametrize("case", mostly_slow(found, quick), ids=lambda case: case.name)
+
+
+every_case = cases()
 
 
 def test_every_public_bijector_is_registered():
@@ -57,7 +66,7 @@ def test_tape_jacobian(name):
     checks.check_jacobian_of_pfor_free_tape(case.build(case.parameters()), case.points()[0])
 
 
-@pytest.mark.parametrize("case", [c for c in registry.CASES if not c.labels], ids=lambda case: case.name)
+@cases(lambda case: not case.labels)
 def test_batch_shapes(case):
     checks.check_batch_shapes(case.build(case.parameters()), case.points()[0])
 
@@ -95,7 +104,7 @@ def test_stands_alone_in_tfp(case):
     checks.check_in_tfp(case.build(case.parameters()), x)
 
 
-@pytest.mark.parametrize("case", [c for c in registry.CASES if c.network_calls], ids=lambda case: case.name)
+@cases(lambda case: case.network_calls)
 def test_network_is_evaluated_once(case):
     calls = []
 
@@ -126,7 +135,7 @@ def test_network_is_evaluated_once(case):
     assert not calls, "log_prob of a sample, which the cache answers"
 
 
-@pytest.mark.parametrize("case", [c for c in registry.CASES if c.shapes], ids=lambda case: case.name)
+@cases(lambda case: case.shapes)
 def test_variables_are_read_when_it_is_used(case):
     """Built once of variables, it gives what one built anew gives, and gradients, also where results are kept."""
     made_outside = () if case.covers is bijectors.InvertibleConv1x1 else case.derived

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tests.marks import slow
+
 ROOT = pathlib.Path(__file__).parent.parent.parent
 OPEN = "stream = iter(train_batches(load_source('people', image_size=8), 8, 0, flip=True))\n{indent}next(stream)\n"
 SCRIPTS = {
@@ -15,7 +17,7 @@ SCRIPTS = {
 }
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("name", [slow("at the end"), "by an error"])
 def test_a_process_ends_with_its_stream_open(name):
     """Without waiting for the pipeline's threads, most such processes hang."""
     script, code = SCRIPTS[name]

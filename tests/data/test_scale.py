@@ -32,6 +32,7 @@ def write_bitmaps(folder, count):
         (part / f"{i:05d}.bmp").write_bytes(header + i.to_bytes(3, "big") * 64)
 
 
+@pytest.mark.slow
 def test_an_uncompressed_archive_of_150_mb_is_not_held_in_memory(tmp_path):
     np.savez(tmp_path / "x.npz", images=np.zeros((50_000, 32, 32, 3), np.uint8), labels=np.arange(50_000) % 10)
     _, mebibytes = stream("arrays", tmp_path / "x.npz", 32, 50_000)

@@ -13,6 +13,7 @@ from PIL import Image
 from glow_tf.demo import server
 from tests import saved_models
 from tests.demo.models import saved
+from tests.marks import slow
 from tests.tools.driver import ROOT, run_commands
 
 MISTAKES = {
@@ -29,34 +30,40 @@ MISTAKES = {
 }
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory):
+# The others load a model.
+QUICK = ("no saved model", "flat vectors")
+OTHERS = tuple(name for name in MISTAKES if name not in QUICK)
+
+
+@pytest.fixture(scope="module", params=[QUICK, slow((OTHERS,))], ids=["quick", "with a model"])
+def results(request, tmp_path_factory):
     pytest.importorskip("gradio", reason="Gradio is not installed")
     directory = tmp_path_factory.mktemp("commands")
     shutil.copytree(saved_models.saved("flat"), directory / "flat")
     Image.fromarray(np.zeros([9, 9, 3], np.uint8)).save(directory / "one.png")
     (directory / "notes.png").write_text("milk, eggs")
+    model = directory / "flat" if request.param == QUICK else saved("plain")
     with server.listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         commands = {
-            name: ["demo", f"--saved_model={saved('plain')}", "--port=0", "--nobrowser", *flags]
-            for name, (flags, _) in MISTAKES.items()
+            name: ["demo", f"--saved_model={model}", "--port=0", "--nobrowser", *MISTAKES[name][0]]
+            for name in request.param
         }
         commands = {name: [flag.format(port=port) for flag in flags] for name, flags in commands.items()}
         found = run_commands(directory, commands)
     return port, found
 
 
-@pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_one_line(results, name):
+def test_a_mistake_is_one_line(results):
     port, found = results
-    code, out, err = found[name]
-    assert code == 1
-    assert err.startswith(MISTAKES[name][1].format(port=port))
-    assert err.count("\n") == 1
-    assert "The page is at" not in out
+    for name, (code, out, err) in found.items():
+        assert code == 1, name
+        assert err.startswith(MISTAKES[name][1].format(port=port)), name
+        assert err.count("\n") == 1, name
+        assert "The page is at" not in out, name
 
 
+@pytest.mark.slow
 def test_without_gradio():
     code = "import sys; sys.modules['gradio'] = None; from tools import common, demo; common.run(demo.main)"
     done = subprocess.run(

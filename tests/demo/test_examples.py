@@ -7,6 +7,7 @@ from PIL import Image
 from glow_tf.data import DataError
 from glow_tf.demo import examples
 from tests.demo.models import loaded
+from tests.marks import slow
 
 
 def saved_picture(path, pixels):
@@ -66,7 +67,7 @@ def test_files_that_will_not_do(tmp_path):
             examples.of_files(names, loaded("plain"))
 
 
-@pytest.mark.parametrize("name", ["plain", "grey", "conditional"])
+@pytest.mark.parametrize("name", [slow("plain"), slow("grey"), "conditional"])
 def test_a_model_draws_its_own_examples(name):
     found, model = examples.of_model(loaded(name)), loaded(name)
     assert len(found) == examples.COUNT

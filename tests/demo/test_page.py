@@ -1,6 +1,7 @@
 """The page in a real browser: `python -m tools.demo` as people run it, every control of it, and what they then see."""
 
 import contextlib
+import functools
 import io
 import os
 import pathlib
@@ -38,12 +39,17 @@ AGREE = f"([selector, before]) => {ARE_THERE} && String(({PICTURES})([selector])
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory):
-    """The addresses of the page of a small conditional model, and of the page that comes without any flag."""
-    folder = tmp_path_factory.mktemp("served")
-    commands = {"conditional": [f"--saved_model={saved('conditional')}"], "pretrained": []}
-    processes = {name: _start(flags, folder / name) for name, flags in commands.items()}
+    """The address of the page of a small conditional model, or of the page that comes without any flag, by name."""
+    folder, processes = tmp_path_factory.mktemp("served"), {}
+
+    @functools.cache
+    def address(name):
+        flags = [] if name == "pretrained" else [f"--saved_model={saved(name)}"]
+        processes[name] = _start(flags, folder / name)
+        return _address(processes[name])
+
     try:
-        yield {name: _address(process) for name, process in processes.items()}
+        yield address
         for name, process in processes.items():
             _assert_it_ends(process, signal.SIGINT, folder / name)
     finally:
@@ -106,7 +112,7 @@ def visit(chromium, servers, request, tmp_path):
     page.on("pageerror", lambda what: troubles.append(f"error: {what}"))
 
     def go(server, tab):
-        page.goto(servers[server])
+        page.goto(servers(server))
         page.get_by_role("tab", name=tab).click()
         return page
 
@@ -170,6 +176,7 @@ def png(seed=0, size=(40, 60)):
     return file.getvalue()
 
 
+@pytest.mark.slow
 def test_sample(visit):
     page = visit("conditional", "Sample")
     shown = "#samples"
@@ -203,6 +210,7 @@ def test_sample(visit):
     expect(page.locator(f"{shown} img")).to_have_count(64)
 
 
+@pytest.mark.slow
 def test_small_pictures_are_enlarged_sharply(visit):
     page = visit("conditional", "Sample")
     first = page.locator("#samples img").first
@@ -212,6 +220,7 @@ def test_small_pictures_are_enlarged_sharply(visit):
     assert width % 8 == 0 and width >= 64
 
 
+@pytest.mark.slow
 def test_reconstruct(visit):
     page = visit("conditional", "Reconstruct")
     shown = "#reconstruction"
@@ -239,6 +248,7 @@ def test_reconstruct(visit):
     expect(page.locator("#original-note")).to_have_text("")
 
 
+@pytest.mark.slow
 def test_interpolate(visit):
     page = visit("conditional", "Interpolate")
     between, way, fraction = "#between", "#way", page.locator("#fraction input[type=range]")
@@ -263,6 +273,7 @@ def test_interpolate(visit):
         expect(page.locator(f"#{end}-note")).to_contain_text("cannot be read")
 
 
+@pytest.mark.slow
 def test_attributes(visit):
     page = visit("conditional", "Attributes")
     shown = "#changed"
@@ -310,6 +321,7 @@ def test_without_flags_it_shows_the_pretrained_model(visit, tab):
             pass
 
 
+@pytest.mark.slow
 def test_a_grey_model_without_attributes(chromium, tmp_path):
     process = _start([f"--saved_model={saved('grey')}"], tmp_path / "served")
     try:

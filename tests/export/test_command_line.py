@@ -35,6 +35,7 @@ def run(directory, *arguments, check=True):
     return done
 
 
+@pytest.mark.slow
 def test_show_tells_inputs_and_outputs(directory):
     shown = run(directory, "show", "--signature_def", "interpolate").stdout
     for name, dtype, shape in [
@@ -54,6 +55,7 @@ def test_run_finds_what_the_flow_finds_and_takes_defaults(directory, flow):
     np.testing.assert_allclose(bits, flow.bits_per_dim(IMAGES, seed=0), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_run_says_what_is_wrong_with_a_file(directory):
     done = run(
         directory, "run", "--signature_def", "encode_bytes", "--input_exprs", 'image_bytes=[b"text"]', check=False

@@ -12,6 +12,7 @@ import tensorflow_probability as tfp
 import glow_tf
 from glow_tf.export.saved_model import export_saved_model
 from tests import gradients, saved_models
+from tests.marks import mostly_slow, slow
 from tests.models.flows import moved_flow
 
 # TF Hub works with the Keras of before, as TensorFlow Probability does.
@@ -38,6 +39,11 @@ def path():
     return str(saved_models.saved("glow"))
 
 
+def images_of(name):
+    shape = saved_models.CONFIGS[name].image_shape
+    return np.random.default_rng(0).integers(0, 256, [6, *shape], np.uint8)
+
+
 def weights_of(loaded):
     """The trainable weights of a loaded SavedModel by their paths in the flow."""
 
@@ -49,8 +55,8 @@ def weights_of(loaded):
     return leaves(loaded.flow.layers, "layers")
 
 
-@pytest.mark.parametrize("load", [tf.saved_model.load, pytest.param(hub.load, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("gradient", ["reversible", "stored"])
+@pytest.mark.parametrize("load", [tf.saved_model.load, slow(hub.load)])
+@pytest.mark.parametrize("gradient", ["reversible", slow("stored")])
 def test_the_gradient_of_the_likelihood_is_that_of_the_flow(path, tmp_path, load, gradient):
     flow = moved_flow(dataclasses.replace(saved_models.CONFIGS["glow"], gradient=gradient))
     if gradient == "stored":
@@ -70,6 +76,7 @@ def test_the_gradient_of_the_likelihood_is_that_of_the_flow(path, tmp_path, load
         np.testing.assert_allclose(found, expected[name], atol=1e-5 * scale, err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_tuned_copy_is_exported_again(path, tmp_path):
     loaded = tf.saved_model.load(path)
     before = loaded.log_prob(IMAGES)["bits_per_dim"].numpy().mean()
@@ -101,6 +108,7 @@ def test_a_tuned_copy_is_exported_again(path, tmp_path):
     np.testing.assert_allclose(glow_tf.load(tmp_path / "elsewhere").bits_per_dim(IMAGES, seed=0), tuned, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_keras_layer_of_tf_hub(path, flow, tmp_path):
     layer = hub.KerasLayer(path, trainable=True)
     np.testing.assert_allclose(layer(IMAGES), flow.encode(IMAGES), atol=1e-4)
@@ -119,28 +127,40 @@ def test_a_keras_layer_of_tf_hub(path, flow, tmp_path):
     np.testing.assert_array_equal(tuned.reconstruct(IMAGES)["images"], IMAGES // 8 * 8)
 
 
-def test_a_keras_layer_of_tf_hub_that_is_not_trained(path):
+@pytest.mark.parametrize("name", ["flat", slow("glow")])
+def test_a_keras_layer_of_tf_hub_that_is_not_trained(name):
+    path, images = str(saved_models.saved(name)), images_of(name)
     layer = hub.KerasLayer(path)
     assert not layer.trainable_weights
     frozen = hub.KerasLayer(path, signature="log_prob", output_key="bits_per_dim")
-    of = {"images": tf.constant(IMAGES), "seed": tf.constant(0)}
-    loaded = tf.saved_model.load(path)
-    np.testing.assert_allclose(frozen(of), loaded.log_prob(IMAGES)["bits_per_dim"], rtol=1e-6)
+    found = frozen({"images": tf.constant(images), "seed": tf.constant(0)})
+    np.testing.assert_allclose(found, saved_models.flow(name).bits_per_dim(images, seed=0), rtol=1e-5)
 
 
-@pytest.mark.parametrize("endpoint", ["serving_default", "encode", "features", "__call__"])
-def test_a_layer_of_keras_3(path, endpoint):
+ENDPOINTS = ("serving_default", "encode", "features", "__call__")
+
+
+@pytest.mark.parametrize(
+    ("name", "endpoint"),
+    mostly_slow(
+        [(name, endpoint) for name in ("glow", "flat") for endpoint in ENDPOINTS],
+        [("flat", "serving_default"), ("flat", "__call__")],
+    ),
+)
+def test_a_layer_of_keras_3(name, endpoint):
+    path, images = str(saved_models.saved(name)), images_of(name)
     layer = keras.layers.TFSMLayer(path, call_endpoint=endpoint)
-    inputs = keras.Input((8, 8, 3), dtype="uint8")
+    inputs = keras.Input(images.shape[1:], dtype="uint8")
     model = keras.Model(inputs, layer(inputs))
-    found = model.predict(IMAGES, batch_size=4, verbose=0)
+    found = model.predict(images, batch_size=4, verbose=0)
     loaded = tf.saved_model.load(path)
     functions = {"serving_default": loaded.log_prob, "__call__": loaded}
-    expected = functions.get(endpoint, getattr(loaded, endpoint, None))(IMAGES)
+    expected = functions.get(endpoint, getattr(loaded, endpoint, None))(images)
     for value, wanted in zip(tf.nest.flatten(found), tf.nest.flatten(expected), strict=True):
         np.testing.assert_allclose(value, wanted, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_conditional_model_is_called_with_its_labels():
     flow = saved_models.flow("conditional")
     layer = hub.KerasLayer(str(saved_models.saved("conditional")))

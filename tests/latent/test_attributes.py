@@ -9,6 +9,7 @@ from glow_tf.data import DataError
 from glow_tf.latent.attributes import Directions, attribute_directions, manipulate
 from glow_tf.latent.codec import Codec
 from tests.latent import models
+from tests.marks import mostly_slow
 
 NAMES = ("bright", "striped")
 ATTRIBUTES = np.array([[1, 0], [0, 1], [1, -1], [0, 0], [1, 1], [0, -1]], np.int8)
@@ -26,8 +27,13 @@ def directions():
     return attribute_directions(Codec(models.flow()), batches(6), NAMES)
 
 
-@pytest.mark.parametrize("name", models.CONFIGS)
-@pytest.mark.parametrize("size", [1, 4, 6])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    mostly_slow(
+        [(name, size) for size in (1, 4, 6) for name in models.CONFIGS],
+        [("plain", 4), ("grey", 6), ("conditional", 4)],
+    ),
+)
 def test_a_direction_is_the_difference_of_means(name, size):
     codec = Codec(models.flow(name))
     found = attribute_directions(codec, batches(size, name), NAMES)
@@ -123,7 +129,7 @@ def test_several_at_once(directions):
     np.testing.assert_allclose(moved, 0.5 * directions.vectors[0] - 2 * directions.vectors[1], rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", models.CONFIGS)
+@pytest.mark.parametrize("name", mostly_slow(models.CONFIGS, ["conditional"]))
 def test_moving_by_hand(name):
     codec, labels = Codec(models.flow(name)), models.labels(2, name)
     pictures = models.images(2, name)

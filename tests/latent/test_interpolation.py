@@ -6,6 +6,7 @@ import pytest
 from glow_tf.latent.codec import Codec
 from glow_tf.latent.interpolation import KINDS, interpolate, interpolate_images
 from tests.latent import models
+from tests.marks import mostly_slow
 
 A, B = np.array([2.0, 0.0, 0.0]), np.array([0.0, 2.0, 0.0])
 
@@ -25,8 +26,12 @@ def test_where_there_is_no_plane_to_turn_in_the_path_is_straight(end):
     np.testing.assert_allclose(interpolate(A, end, [0.5], "spherical"), [(A + end) / 2], atol=1e-9)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", models.CONFIGS)
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    mostly_slow(
+        [(name, kind) for name in models.CONFIGS for kind in KINDS], [("grey", "linear"), ("conditional", "spherical")]
+    ),
+)
 def test_the_ends_are_the_images_themselves(name, kind):
     flow, pictures = models.flow(name), models.images(3, name)
     path = interpolate_images(Codec(flow), pictures, 4, kind, labels=models.labels(3, name))
@@ -34,7 +39,7 @@ def test_the_ends_are_the_images_themselves(name, kind):
     np.testing.assert_array_equal(path[::4], models.quantized(pictures, flow.config.n_bits))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", mostly_slow(KINDS, ["spherical"]))
 def test_in_between_is_what_the_latents_in_between_decode_to(kind):
     flow, pictures = models.flow(), models.images(2)
     codec = Codec(flow)

@@ -11,6 +11,7 @@ from glow_tf.models import quantization
 from glow_tf.training.batches import dequantized_for_evaluation
 from glow_tf.training.evaluation import Evaluator
 from tests.latent import models
+from tests.marks import mostly_slow, slow
 
 
 def batches(count, size, name="plain"):
@@ -25,8 +26,13 @@ def log_density(flow, batch, seed):
     return flow.distribution(labels).log_prob(x).numpy().astype(np.float64)
 
 
-@pytest.mark.parametrize("at_once", [1, 2], ids=["whole", "in two parts"])
-@pytest.mark.parametrize("name", models.CONFIGS)
+@pytest.mark.parametrize(
+    ("name", "at_once"),
+    [
+        *(("plain", 1), ("conditional", 2)),
+        *(slow(case) for case in (("plain", 2), ("grey", 1), ("grey", 2), ("conditional", 1))),
+    ],
+)
 def test_the_bound_by_hand(monkeypatch, name, at_once):
     monkeypatch.setattr("glow_tf.models.parts.parts_at_once", lambda: at_once)
     flow, data = models.flow(name), batches(5, 3, name)
@@ -95,7 +101,7 @@ def test_nothing_to_score():
         Scorer(models.flow())(batches(1, 1), draws=0)
 
 
-@pytest.mark.parametrize("name", models.CONFIGS)
+@pytest.mark.parametrize("name", mostly_slow(models.CONFIGS, ["grey"]))
 def test_round_trips_are_one_for_each_image(name):
     errors = round_trips(models.flow(name), batches(5, 2, name))
     assert errors.shape == (5,)

@@ -6,6 +6,7 @@ import pytest
 from glow_tf.latent.codec import Codec
 from glow_tf.latent.reconstruction import level_sizes, reconstructions, resample_finest
 from tests.latent import models
+from tests.marks import mostly_slow
 
 
 def test_sizes_by_hand():
@@ -30,7 +31,7 @@ def test_so_many_levels_there_are_not(levels):
         resample_finest(models.flow(), np.zeros([1, 192]), levels)
 
 
-@pytest.mark.parametrize("name", models.CONFIGS)
+@pytest.mark.parametrize("name", mostly_slow(models.CONFIGS, ["conditional"]))
 def test_original_reconstruction_and_one_column_for_each_level_but_the_top(name):
     flow, pictures, labels = models.flow(name), models.images(2, name), models.labels(2, name)
     columns = reconstructions(Codec(flow), pictures, labels=labels)

@@ -7,6 +7,7 @@ import tensorflow as tf
 import glow_tf
 from glow_tf.latent.sampling import Sampler
 from tests.latent import models
+from tests.marks import slow
 
 CONDITIONAL = glow_tf.glow((8, 8, 3), K=1, L=1, width=4, num_classes=3)
 
@@ -46,7 +47,7 @@ def brightness(images):
     return images.reshape(len(images), -1).mean(axis=1)
 
 
-@pytest.mark.parametrize(("count", "batch_size"), [(5, 64), (5, 5), (5, 2), (1, 1), (6, 3)])
+@pytest.mark.parametrize(("count", "batch_size"), [slow((5, 64)), slow((5, 5)), (5, 2), (1, 1), slow((6, 3))])
 def test_as_many_as_asked_for(flow, count, batch_size):
     images = Sampler(flow, count, batch_size=batch_size)()
     assert images.shape == (count, 8, 8, 3)
@@ -61,8 +62,14 @@ def test_draws_are_repeated(flow):
     assert np.any(sampler() != Sampler(flow, 3, seed=2, batch_size=2)())
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 3])
-@pytest.mark.parametrize("config", [models.CONFIGS["plain"], CONDITIONAL], ids=["plain", "conditional"])
+@pytest.mark.parametrize(
+    ("config", "at_once"),
+    [
+        *((models.CONFIGS["plain"], 1), (CONDITIONAL, 3)),
+        *(slow((models.CONFIGS["plain"], at_once)) for at_once in (2, 3)),
+        *(slow((CONDITIONAL, at_once)) for at_once in (1, 2)),
+    ],
+)
 def test_one_batch_is_what_the_flow_samples(monkeypatch, config, at_once):
     monkeypatch.setattr("glow_tf.models.parts.parts_at_once", lambda: at_once)
     # In double precision, in which the order of additions does not show in a picture.

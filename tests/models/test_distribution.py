@@ -8,12 +8,13 @@ from absl import flags
 from tensorflow_probability.python.internal import test_util
 
 from glow_tf import Flow, glow, nice, real_nvp
+from tests.marks import slow
 from tests.models.flows import random_flow, random_images, random_inputs
 from tests.tolerances import LOG_DET, assert_close
 
 tfd = tfp.distributions
 
-CONFIG = glow((4, 4, 1), K=2, L=2, width=4)
+CONFIG = glow((4, 4, 1), K=1, L=2, width=4)
 CONDITIONAL = glow((4, 4, 1), K=1, L=1, width=4, num_classes=3, conditional=True)
 
 
@@ -35,7 +36,7 @@ def changes(flow, tmp_path):
     }
 
 
-@pytest.mark.parametrize("mode", ["eager", "in a function"])
+@pytest.mark.parametrize("mode", ["eager", slow("in a function")])
 def test_a_kept_distribution_follows_its_variables(mode, tmp_path):
     flow = random_flow(CONFIG)
     x, z = random_inputs(CONFIG), tf.constant(np.random.default_rng(1).standard_normal([3, 16]))
@@ -64,7 +65,7 @@ def test_a_kept_distribution_follows_its_variables(mode, tmp_path):
         before = after
 
 
-@pytest.mark.parametrize("mode", ["eager", "in a function"])
+@pytest.mark.parametrize("mode", [slow("eager"), "in a function"])
 def test_a_kept_distribution_trains(mode):
     flow = random_flow(CONFIG)
     x = random_inputs(CONFIG, 8)
@@ -216,7 +217,7 @@ def test_density_integrates_as_tfp_tests_it(parsed_flags):
 
 
 @pytest.mark.parametrize(
-    "config", [CONFIG, glow((8, 4, 3), K=1, L=2, width=600), real_nvp((4, 4, 1))], ids=lambda c: c.name
+    "config", [CONFIG, slow(glow((8, 4, 3), K=1, L=2, width=600)), slow(real_nvp((4, 4, 1)))], ids=lambda c: c.name
 )
 def test_no_images(config):
     flow = Flow(config)
@@ -270,7 +271,7 @@ def test_unknown_static_sizes():
 
 def test_outside_the_support():
     """Pixels beyond black and white are impossible under RealNVP, whose logit is not defined there."""
-    flow = random_flow(real_nvp((4, 4, 1)))
+    flow = random_flow(real_nvp((4, 4, 1), L=1, width=4, blocks=1))
     x = random_inputs(flow.config, 4).numpy()
     x[1, 0, 0], x[2, 3, 1], x[3] = 0.6, -np.inf, np.nan
     distribution = flow.distribution()
@@ -294,6 +295,7 @@ def test_tensors_of_another_size(conditional):
         distribution.log_prob(tf.zeros([2, 16], tf.float64))
 
 
+@pytest.mark.slow
 def test_samples_without_a_seed_differ():
     flow = random_flow(CONFIG, tf.float32)
     draw = tf.function(lambda: flow.sample(2, seed=None), autograph=False)
@@ -326,7 +328,7 @@ def test_images_that_are_no_numbers_are_refused():
         flow.sample(2, temperature=1e30)
 
 
-@pytest.mark.parametrize("gradient", ["stored", "reversible"])
+@pytest.mark.parametrize("gradient", [slow("stored"), "reversible"])
 def test_forward_mode(gradient):
     """Jacobian-vector products equal differences; eager ones through `reversible` say what to do."""
     flow = random_flow(glow((4, 4, 1), K=2, L=1, width=4, gradient=gradient))

@@ -16,12 +16,14 @@ from glow_tf.latent.likelihood import Scorer, round_trips
 from glow_tf.latent.sampling import Sampler
 from glow_tf.runtime import devices
 from glow_tf.training.evaluation import Evaluator
+from tests.marks import mostly_slow, slow
 from tests.runtime import virtual_gpu
 from tests.training import helpers
 
 GLOW = functools.partial(glow_tf.glow, (8, 8, 3), K=2, L=2, width=8, n_bits=5)
 MODELS = {
     "glow": GLOW(),
+    "one level": GLOW(L=1),
     "stored": GLOW(gradient="stored"),
     "dense": GLOW(permutation="conv1x1_dense"),
     "shuffle": GLOW(permutation="shuffle", coupling="additive"),
@@ -30,7 +32,6 @@ MODELS = {
     "real_nvp stored": glow_tf.real_nvp((8, 8, 3), L=1, width=4, blocks=1, gradient="stored"),
     "nice": glow_tf.nice((4, 4, 3), K=2, width=8, blocks=1),
 }
-SLOW = ("dense", "shuffle", "labels", "real_nvp stored")
 TRAINING = {
     "plain": {},
     "in parts": {"accumulate_steps": 2},
@@ -90,10 +91,12 @@ def check(graphs, *, convolves=True):
 @pytest.mark.parametrize(
     ("model", "kind", "strategy"),
     [
-        *((model, "plain", "one_device") for model in ("glow", "stored", "real_nvp", "nice")),
-        *((model, "in parts", "mirrored") for model in ("glow", "stored")),
-        *(pytest.param(model, "plain", "one_device", marks=pytest.mark.slow) for model in SLOW),
-        *(pytest.param("glow", kind, "one_device", marks=pytest.mark.slow) for kind in TRAINING if kind != "plain"),
+        *mostly_slow(
+            [(model, "plain", "one_device") for model in MODELS],
+            [("glow", "plain", "one_device"), ("nice", "plain", "one_device")],
+        ),
+        *(slow((model, "in parts", "mirrored")) for model in ("glow", "stored")),
+        *(slow(("glow", kind, "one_device")) for kind in TRAINING if kind != "plain"),
     ],
 )
 def test_training(model, kind, strategy):
@@ -104,9 +107,7 @@ def test_training(model, kind, strategy):
     check(graphs, convolves=model != "nice" and (kind, strategy) != ("in parts", "one_device"))
 
 
-@pytest.mark.parametrize(
-    "model", ["glow", *(pytest.param(model, marks=pytest.mark.slow) for model in ("stored", "labels", "real_nvp"))]
-)
+@pytest.mark.parametrize("model", mostly_slow(["one level", "glow", "stored", "labels", "real_nvp"], ["one level"]))
 def test_training_ends_on_two_devices(model):
     """The graph for a GPU runs to its end, and gives what it gives without one."""
     train, arguments = train_step(MODELS[model], helpers.one_device())
@@ -125,7 +126,7 @@ def test_training_ends_on_two_devices(model):
     assert all(np.all(np.isfinite(value)) for value in found if value.dtype.is_floating)
 
 
-@pytest.mark.parametrize("model", ["glow", "labels", "real_nvp"])
+@pytest.mark.parametrize("model", mostly_slow(["one level", "glow", "labels", "real_nvp"], ["one level"]))
 def test_likelihoods_latents_and_samples(model):
     with devices.made_for("GPU"):
         for function in functions(MODELS[model]).values():

@@ -90,6 +90,7 @@ def test_the_api_knows_the_home_folder(home):
     assert sorted(path.name for path in home.parent.iterdir()) == ["home"]
 
 
+@pytest.mark.slow
 def test_every_tool_knows_it_too(home):
     Image.new("RGB", (80, 80), "red").save(home / "a,b.png")
     results = run_commands(

@@ -19,6 +19,7 @@ from glow_tf.runtime import devices
 from glow_tf.training.evaluation import Evaluator
 from glow_tf.training.optimizer import make_optimizer
 from glow_tf.training.step import make_train_function
+from tests.marks import mostly_slow
 from tests.runtime import test_layout, virtual_gpu
 from tests.training import helpers
 
@@ -123,15 +124,10 @@ def assert_stays(run, *dtypes):
     assert set().union(*map(misplaced, graphs)) == set()
 
 
-def others_slow(quick, others):
-    """Parameters of a test, of which most are marked as slow: each takes seconds to trace."""
-    rest = [values if isinstance(values, tuple) else (values,) for values in others if values not in quick]
-    return [*quick, *(pytest.param(*values, marks=pytest.mark.slow) for values in rest)]
-
-
-TRAINING = others_slow(
-    [("conv1x1", "float32"), ("nice", "bfloat16")],
+# Most are slow: each takes seconds to trace.
+TRAINING = mostly_slow(
     [(model, precision) for model in MODELS for precision in ("float32", "bfloat16", "tf32")],
+    [("conv1x1", "float32"), ("nice", "bfloat16")],
 )
 
 
@@ -144,7 +140,7 @@ def test_training_stays_on_the_gpu(model, precision):
     assert_stays(lambda: train(*arguments), *dtypes)
 
 
-@pytest.mark.parametrize("model", others_slow(["conv1x1"], MODELS))
+@pytest.mark.parametrize("model", mostly_slow(MODELS, ["conv1x1"]))
 def test_likelihoods_latents_and_samples_stay_on_the_gpu(model):
     with devices.made_for("GPU"):
         functions = test_layout.functions(MODELS[model])
@@ -191,7 +187,7 @@ def dtypes_of_variables(functions):
 
 
 # XLA cannot read a variable of int32 on a GPU, where TensorFlow keeps it in the host's memory.
-@pytest.mark.parametrize("model", others_slow(["conv1x1", "shuffle", "nice"], MODELS))
+@pytest.mark.parametrize("model", mostly_slow(MODELS, ["conv1x1", "nice"]))
 def test_training_compiled_by_xla_has_no_variables_of_int32(compiled, model):
     config, training = MODELS[model], helpers.training(batch_size=4, xla=True)
     with devices.made_for("GPU"):
@@ -221,7 +217,7 @@ def of_images(config):
     ]
 
 
-@pytest.mark.parametrize("model", others_slow(["shuffle"], MODELS))
+@pytest.mark.parametrize("model", mostly_slow(MODELS, ["shuffle"]))
 def test_what_else_xla_compiles_has_no_variables_of_int32(compiled, model):
     with devices.made_for("GPU"):
         functions = of_images(MODELS[model])

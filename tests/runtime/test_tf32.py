@@ -8,10 +8,12 @@ import glow_tf
 from glow_tf.export import export_saved_model
 from glow_tf.models import quantization
 from glow_tf.runtime import devices
+from tests.marks import slow
 from tests.models.flows import random_images, randomise
 from tests.runtime import tf32
 
 CONFIGS = {
+    "shallow glow": glow_tf.glow((8, 8, 3), K=2, L=1, width=8),
     "glow": glow_tf.glow((16, 16, 3), K=8, L=2, width=24),
     "real_nvp": glow_tf.real_nvp((8, 8, 3), L=1, width=8, blocks=1),
     "nice": glow_tf.nice((8, 8, 1), width=16, blocks=2),
@@ -29,7 +31,7 @@ def distance(gradients, others):
     )
 
 
-@pytest.fixture(scope="module", params=["glow", pytest.param("real_nvp", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=[slow("glow"), slow("real_nvp")])
 def exported(request, tmp_path_factory):
     """A flow, images, its SavedModel, and the same on a GPU."""
     flow = randomise(glow_tf.Flow(CONFIGS[request.param]), scale=0.02)
@@ -70,9 +72,9 @@ def test_a_saved_model_has_the_same_gradients(exported):
 @pytest.mark.parametrize(
     ("name", "precision"),
     [
-        *(("glow", "float32"), ("nice", "float32"), ("nice", "tf32")),
-        pytest.param("glow", "tf32", marks=pytest.mark.slow),
-        *(pytest.param("real_nvp", precision, marks=pytest.mark.slow) for precision in ("float32", "tf32")),
+        *(("shallow glow", "float32"), ("nice", "tf32")),
+        *(slow((name, precision)) for name in ("glow", "real_nvp") for precision in ("float32", "tf32")),
+        slow(("nice", "float32")),
     ],
 )
 def test_what_is_made_for_a_gpu_is_exact_there(tmp_path, name, precision):
@@ -102,6 +104,7 @@ def test_what_is_made_for_a_gpu_is_exact_there(tmp_path, name, precision):
     assert distance(gradients, expected_gradients) < (5e-3 if precision == "float32" else 5e-2)
 
 
+@pytest.mark.slow
 def test_without_care_a_gpu_loses_images(tmp_path):
     """So that the tests above show something: what is made for a CPU does not give images back in TF32."""
     flow = randomise(glow_tf.Flow(CONFIGS["glow"]), scale=0.02)

@@ -3,7 +3,6 @@
 import pytest
 
 from glow_tf.serving.model import Model
-from tests.graphs import graphs_as_they_are  # noqa: F401
 from tests.saved_models import saved
 from tests.serving import processes
 

@@ -11,6 +11,7 @@ import pytest
 
 from glow_tf.serving.app import Limits, create_app
 from glow_tf.serving.batching import Runner
+from tests.marks import slow
 from tests.serving.examples import (
     FILES,
     IMAGES,
@@ -70,7 +71,7 @@ def conditional_client(conditional):
     return Client(create_app(conditional, Runner(conditional, max_batch_size=1)))
 
 
-@pytest.mark.parametrize("name", ["model", "conditional"])
+@pytest.mark.parametrize("name", [slow("model"), "conditional"])
 def test_every_signature_gives_what_tensorflow_gives(name, request):
     model = request.getfixturevalue(name)
     # Without batches, which have tests of their own: TensorFlow takes a second for the first one of each signature.

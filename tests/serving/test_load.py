@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from tests.serving.examples import FILES, as_json, assert_same, by_rows, direct
 from tests.serving.load import figures, send
@@ -45,6 +46,7 @@ def good(model):
     return [(json.dumps(body).encode(), expected) for body, expected in examples]
 
 
+@pytest.mark.slow
 def test_no_request_is_lost_or_mistaken_for_another(running, model, capsys):
     clients = 32
     examples = good(model)

@@ -100,6 +100,7 @@ def test_what_cannot_be_served_is_one_line(tmp_path):
     assert results["limits"][0] == "IllegalFlagValueError"
 
 
+@pytest.mark.slow
 def test_without_a_web_server_the_way_out_is_said(tmp_path):
     (tmp_path / "uvicorn.py").write_text("raise ModuleNotFoundError(name='uvicorn')")
     results = run_commands(tmp_path, {"serve": ["serve", "--saved_model=x"]})
@@ -140,6 +141,7 @@ def test_an_address_that_is_not_here_is_said(host):
         serving.bind(host, 0)
 
 
+@pytest.mark.slow
 def test_an_address_may_be_a_name_or_of_ipv6():
     for host in ("localhost", "::1"):
         try:

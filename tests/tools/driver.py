@@ -42,10 +42,14 @@ def main() -> None:
     """Runs commands.json and writes results.json."""
     # One that hangs says where.
     faulthandler.dump_traceback_later(TIMEOUT_S, exit=True)
+    import tensorflow as tf
     from absl import flags
     from absl.testing import flagsaver
 
     from tools import common
+
+    # Graphs run once: to make them faster takes longer.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
     results = {}
     for name, (tool, *arguments) in json.loads(pathlib.Path("commands.json").read_text()).items():

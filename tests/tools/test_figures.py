@@ -13,6 +13,7 @@ import glow_tf
 from glow_tf.latent.attributes import Directions
 from glow_tf.latent.codec import Codec, draw_latents
 from tests.latent import models
+from tests.marks import mostly_slow, slow
 from tests.tools.driver import run_commands
 
 DATA = ["--dataset=arrays", "--data_dir=images.npz"]
@@ -84,6 +85,7 @@ COMMANDS = {
     "export": ["export", "--model_dir=plain", "--attributes=directions.npz", "--output=served/plain/1"],
     "export again": ["export", "--model_dir=grey", "--output=served/grey"],
     "export over it": ["export", "--model_dir=grey", "--output=served/grey"],
+    "export, vectors": ["export", "--model_dir=flat", "--output=served/flat"],
     "export, labels": ["export", "--model_dir=conditional", "--output=served/conditional"],
     "a sample of the exported": ["sample", "--model_dir=served/plain/1", "--num=2", "--output=served.png"],
     "the same sample": ["sample", "--model_dir=plain", "--num=2", "--output=not_served.png"],
@@ -103,6 +105,11 @@ COMMANDS = {
         *("--names=0,1", "--output=check.md"),
     ],
 }
+# Each tool once; the others run with the slow tests.
+QUICK = (
+    *("temperature", "interpolation", "reconstruct", "nearest", "outliers", "evaluate", "attributes", "manipulate"),
+    *("probe", "export, vectors"),
+)
 ERRORS = {
     "a probe of a conditional model": (["probe", *LABELLED], "is given the labels"),
     "an export over something else": (["export", "--model_dir=plain", "--output=plain"], "is no SavedModel"),
@@ -155,8 +162,17 @@ ERRORS = {
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
-    """The directory the commands ran in, and for each of them its exit code, stdout and stderr."""
-    directory = tmp_path_factory.mktemp("work")
+    """The directory the quick commands ran in, and for each of them its exit code, stdout and stderr."""
+    return run(tmp_path_factory.mktemp("work"), QUICK)
+
+
+@pytest.fixture(scope="module")
+def all_work(tmp_path_factory):
+    """As `work`, for all commands."""
+    return run(tmp_path_factory.mktemp("all_work"), COMMANDS)
+
+
+def run(directory, names):
     for name in models.CONFIGS:
         glow_tf.save(models.flow(name), directory / name)
     glow_tf.save(glow_tf.Flow(glow_tf.nice((16,), K=2, width=4, blocks=1)), directory / "flat")
@@ -171,13 +187,14 @@ def work(tmp_path_factory):
     rows = "".join(f"{i},{i % 2},{(i // 2) % 2 * 2 - 1}\n" for i in range(36))
     (directory / "table.csv").write_text(f"image,odd,pair\n{rows}")
     (directory / "other.csv").write_text("image,odd\nx.jpg,1\ny.jpg,0\n")
-    commands = COMMANDS | {name: arguments for name, (arguments, _) in ERRORS.items()}
+    commands = {name: arguments for name, arguments in COMMANDS.items() if name in names}
+    commands |= {name: arguments for name, (arguments, _) in ERRORS.items()}
     return directory, run_commands(directory, commands)
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_it_does_what_it_is_asked(work, name):
-    directory, results = work
+@pytest.mark.parametrize("name", mostly_slow(COMMANDS, QUICK))
+def test_it_does_what_it_is_asked(request, name):
+    directory, results = request.getfixturevalue("work" if name in QUICK else "all_work")
     code, out, err = results[name]
     assert (code, "error:" in err) == (0, False), err
     for argument in COMMANDS[name]:
@@ -205,8 +222,9 @@ def shows(directory, file, pictures, scale=12):
     return all((found == np.broadcast_to(p, (8, 8, 3)).transpose(2, 0, 1)).all(axis=(2, 3, 4)).any() for p in pictures)
 
 
-def test_the_seed_determines_the_figure(work):
-    assert (work[0] / "temperature.png").read_bytes() == (work[0] / "again.png").read_bytes()
+@pytest.mark.slow
+def test_the_seed_determines_the_figure(all_work):
+    assert (all_work[0] / "temperature.png").read_bytes() == (all_work[0] / "again.png").read_bytes()
 
 
 def test_a_path_begins_and_ends_with_the_images(work):
@@ -217,9 +235,10 @@ def test_a_path_begins_and_ends_with_the_images(work):
         assert file.n_frames == 4 + 2
 
 
-def test_a_chain_goes_through_the_images_in_the_order_asked_for(work):
+@pytest.mark.slow
+def test_a_chain_goes_through_the_images_in_the_order_asked_for(all_work):
     """The split holds out the last four of forty images; grey ones are their mean colour."""
-    with Image.open(work[0] / "chain.png") as file:
+    with Image.open(all_work[0] / "chain.png") as file:
         width = file.width
     # Five images of 96 pixels.
     assert 5 * 96 < width < 6 * 96 + 60
@@ -252,19 +271,26 @@ def test_the_scores_of_a_file_have_the_mean_that_is_printed(work):
         assert float(mean) == pytest.approx(values.mean(), abs=1e-4)
         assert float(error) == pytest.approx(values.std(ddof=1) / 2, abs=1e-4)
     assert "4 of 4 images come back exactly at 5 bits" in text
+
+
+@pytest.mark.slow
+def test_an_evaluation_may_leave_out_round_trips_and_be_of_some_images(all_work):
+    _, results = all_work
     assert "round trip" not in results["evaluate, raw"][1]
     assert "(5 images)" in results["evaluate, grey"][1]
 
 
-def test_one_image_has_no_error(work):
-    out = work[1]["evaluate, one image"][1]
+@pytest.mark.slow
+def test_one_image_has_no_error(all_work):
+    out = all_work[1]["evaluate, one image"][1]
     assert re.search(r"^bits/dim: \d+\.\d{4} \(1 image\)$", out, re.MULTILINE)
     assert "1 of 1 image comes back exactly" in out
-    assert "nan" not in out + (work[0] / "one.csv").read_text()
+    assert "nan" not in out + (all_work[0] / "one.csv").read_text()
 
 
-def test_a_file_of_scores_is_utf8_whatever_the_images_are_called(work):
-    with (work[0] / "names.csv").open(encoding="utf-8", newline="") as file:
+@pytest.mark.slow
+def test_a_file_of_scores_is_utf8_whatever_the_images_are_called(all_work):
+    with (all_work[0] / "names.csv").open(encoding="utf-8", newline="") as file:
         names = {row["image"] for row in csv.DictReader(file)}
     assert 0 < len(names) and names <= {rf"{folder}/b\xe9{i}.png" for folder in ("a", r"caf\xe9") for i in range(4)}
 
@@ -275,6 +301,11 @@ def test_directions_are_of_the_training_images(work):
     assert found.names == ("0", "1", "2")
     assert found.positives.tolist() == [12, 12, 12]
     assert "1: 12 images with, 24 without" in results["attributes"][1]
+
+
+@pytest.mark.slow
+def test_directions_of_a_table(all_work):
+    directory, _ = all_work
     table = Directions.load(directory / "table.npz")
     assert (table.names, table.positives.tolist()) == (("odd", "pair"), [18, 18])
 
@@ -284,23 +315,25 @@ def test_the_manipulated_image_is_there_unmoved(work):
     assert shows(work[0], "manipulate.png", [*image, *models.quantized(image, 5)])
 
 
-def test_the_judgement_is_a_table(work):
-    lines = (work[0] / "check.md").read_text().splitlines()
+@pytest.mark.slow
+def test_the_judgement_is_a_table(all_work):
+    lines = (all_work[0] / "check.md").read_text().splitlines()
     assert len(lines) == 2 + 2 and lines[2].startswith("| 0 |")
-    assert work[1]["check"][1].startswith(lines[0])
+    assert all_work[1]["check"][1].startswith(lines[0])
 
 
-def test_a_probe_compares_all_levels_with_pixels(work):
-    _, results = work
-    for name, dimensions in (("probe", 192), ("probe, grey", 64)):
-        rows = re.findall(r"^\| (.+) \| ([\d,]+) \| ([\d.]+)% \|$", results[name][1], re.MULTILINE)
-        assert [row[0] for row in rows] == ["pixels", "level 1", "level 2", "latents"]
-        assert [int(row[1]) for row in rows] == [dimensions, dimensions, dimensions // 2, dimensions]
-        assert all(0 <= float(row[2]) <= 100 for row in rows)
+@pytest.mark.parametrize(("name", "dimensions"), [("probe", 192), slow(("probe, grey", 64))])
+def test_a_probe_compares_all_levels_with_pixels(request, name, dimensions):
+    _, results = request.getfixturevalue("work" if name in QUICK else "all_work")
+    rows = re.findall(r"^\| (.+) \| ([\d,]+) \| ([\d.]+)% \|$", results[name][1], re.MULTILINE)
+    assert [row[0] for row in rows] == ["pixels", "level 1", "level 2", "latents"]
+    assert [int(row[1]) for row in rows] == [dimensions, dimensions, dimensions // 2, dimensions]
+    assert all(0 <= float(row[2]) <= 100 for row in rows)
 
 
-def test_an_exported_model_is_a_model_like_any_other(work):
-    directory, results = work
+@pytest.mark.slow
+def test_an_exported_model_is_a_model_like_any_other(all_work):
+    directory, results = all_work
     assert (directory / "served.png").read_bytes() == (directory / "not_served.png").read_bytes()
     for name in ("export", "export over it", "export, labels"):
         signatures, size, where = results[name][1].splitlines()

@@ -25,6 +25,12 @@ COMMANDS = {
 
 
 @pytest.fixture(scope="module")
+def refused(tmp_path_factory):
+    names = ("no GPU", "unknown rows")
+    return run_commands(tmp_path_factory.mktemp("refused"), {name: COMMANDS[name] for name in names})
+
+
+@pytest.fixture(scope="module")
 def work(tmp_path_factory):
     directory = tmp_path_factory.mktemp("work")
     return directory, run_commands(directory, COMMANDS)
@@ -36,22 +42,24 @@ def table(out):
     return [[cell.strip() for cell in row] for row in rows]
 
 
-def test_without_a_gpu_it_says_so(work):
-    code, _, err = work[1]["no GPU"]
+def test_without_a_gpu_it_says_so(refused):
+    code, _, err = refused["no GPU"]
     assert code == 1 and err.startswith("error: TensorFlow sees no GPU here") and err.count("\n") == 1
 
 
-def test_unknown_rows(work):
-    code, _, err = work[1]["unknown rows"]
+def test_unknown_rows(refused):
+    code, _, err = refused["unknown rows"]
     assert code == 1 and "'produkt' is neither a group (throughput, large, options, memory) nor part" in err
 
 
+@pytest.mark.slow
 def test_when_the_time_is_up_rows_say_so(work):
     code, out, err = work[1]["no time"]
     assert code == 1 and "No row could be measured" in err
     assert [row[2] for row in table(out)[1:]] == ["not measured: the time was up"] * 2
 
 
+@pytest.mark.slow
 def test_a_row_is_in_table_and_json(work):
     directory, (code, out, err) = work[0], work[1]["smoke"]
     assert code == 0, err
@@ -69,12 +77,14 @@ def test_a_row_is_in_table_and_json(work):
     assert trained["compile_seconds"] > trained["seconds"]
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_kept(work):
     _, results = work
     assert results["again"][0] == 0, results["again"][2]
     assert table(results["again"][1]) == table(results["smoke"][1])
 
 
+@pytest.mark.slow
 def test_a_row_that_fails_spoils_no_other():
     rows = gpu_rows.rows(smoke=True)
     (good,), (bad,) = gpu_rows.chosen(rows, ["product"]), gpu_rows.chosen(rows, ["layout"])

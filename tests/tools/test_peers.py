@@ -161,6 +161,7 @@ def test_what_cannot_be_is_refused(change, error):
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", peers.PACKAGES)
 def test_a_peer_trains_evaluates_and_samples(name):
     with peers.start(**SIZES, names=[name]) as (functions, missing):

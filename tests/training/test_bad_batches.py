@@ -51,6 +51,7 @@ def test_a_bad_batch_is_skipped_and_training_goes_on(tmp_path, tiny_source, monk
     assert all(line.startswith("step 3: ") and "the batch itself" in line for line in skipped)
 
 
+@pytest.mark.slow
 def test_compiled_by_xla_too(tmp_path, tiny_source, monkeypatch, poison, capsys):
     """Where nothing waits for a device, the steps of a call after a bad one are void, and made again."""
     poison([2])
@@ -66,6 +67,7 @@ def test_compiled_by_xla_too(tmp_path, tiny_source, monkeypatch, poison, capsys)
     assert said.count("XLA compiles the training step.") == 1
 
 
+@pytest.mark.slow
 def test_bad_batches_in_a_row_lead_back_to_a_checkpoint(tmp_path, tiny_source, monkeypatch, poison, capsys):
     """With a checkpoint every step: none is written in a streak. Here what was wrong is gone the second time."""
     trainers = []

@@ -34,6 +34,7 @@ def test_the_bound_is_the_sum_of_the_products():
     assert bound(collections.Counter({small: 3, large: 2}), {small: 0.5, large: 10.0}) == 21.5
 
 
+@pytest.mark.slow
 def test_products_are_computed_and_not_left_out():
     # 64 times the operations: a loop whose product TensorFlow left out would take the same time for both.
     small, large, peak = Product(256, 256, 256), Product(1024, 1024, 1024), peak_product()

@@ -248,6 +248,7 @@ def test_what_does_not_fit_is_refused_and_not_taken_for_damage(tmp_path, saved, 
     assert stems(tmp_path) == {"ckpt-1"}
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_two_replicas_is_continued_by_one(tmp_path):
     training = helpers.training()
     two = helpers.Run(training, helpers.TINY, strategy=helpers.two_replicas())

@@ -102,6 +102,7 @@ def test_the_best_evaluation_is_known_after_a_kill(tmp_path, tiny_source, monkey
     assert storage.load(tmp_path / "best").initialized
 
 
+@pytest.mark.slow
 def test_changed_settings_are_told(tmp_path, tiny_source, monkeypatch, capsys):
     stop_at(monkeypatch, tmp_path, tiny_source, 1)
     stop_at(monkeypatch, tmp_path, tiny_source, 2, learning_rate=5e-3, log_every=2)

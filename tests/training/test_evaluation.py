@@ -10,6 +10,7 @@ import glow_tf
 from glow_tf.training.batches import dequantized_for_evaluation
 from glow_tf.training.evaluation import Evaluation, Evaluator
 from glow_tf.training.loss import losses
+from tests.marks import slow
 from tests.training import helpers
 
 
@@ -33,8 +34,14 @@ def partial_batches(config, count, size):
     return whole, dataset.with_options(options)
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 3], ids=["whole", "in two parts", "in three parts"])
-@pytest.mark.parametrize("config", [helpers.CONFIG, helpers.LABELLED])
+@pytest.mark.parametrize(
+    ("config", "at_once"),
+    [
+        (helpers.CONFIG, 1),
+        (helpers.LABELLED, 3),
+        *(slow(case) for case in ((helpers.CONFIG, 2), (helpers.CONFIG, 3), (helpers.LABELLED, 1))),
+    ],
+)
 def test_mean_and_standard_error_by_hand(monkeypatch, config, at_once):
     monkeypatch.setattr("glow_tf.models.parts.parts_at_once", lambda: at_once)
     flow, evaluator = make(config)
@@ -58,8 +65,10 @@ def test_mean_and_standard_error_by_hand(monkeypatch, config, at_once):
         assert result.label_error is None
 
 
-@pytest.mark.parametrize(("count", "size"), [(11, 4), (9, 4), (6, 6)])
-@pytest.mark.parametrize("at_once", [1, 2])
+@pytest.mark.parametrize(
+    ("count", "size", "at_once"),
+    [(9, 4, 1), *(slow(case) for case in ((11, 4, 1), (6, 6, 1), (11, 4, 2), (9, 4, 2), (6, 6, 2)))],
+)
 def test_two_replicas_find_what_one_finds(monkeypatch, count, size, at_once):
     """Of 9 images in batches of 4 the last batch holds one, and leaves a replica with none."""
     monkeypatch.setattr("glow_tf.models.parts.parts_at_once", lambda: at_once)

@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 from tests.training.processes import (
+    QUICK,
     SHORT,
     Process,
     assert_same_run,
@@ -89,6 +90,16 @@ def finish(directory: pathlib.Path, arguments: tuple[str, ...]) -> str:
         return process.stderr
 
 
+def test_the_first_checkpoint_does_not_fit(tmp_path):
+    def limit_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (32768, 32768))
+
+    with Process(tmp_path / "run", QUICK, preexec_fn=limit_files) as process:
+        assert_one_clear_error(process, "File too large")
+    assert checkpoint_steps(tmp_path / "run") == []
+
+
+@pytest.mark.slow
 def test_a_checkpoint_that_does_not_fit(tmp_path):
     begin_uninterrupted(*SHORT)
     directory = tmp_path / "run"

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from tests.training.processes import (
+    QUICK,
     SHORT,
     TINY,
     Process,
@@ -108,6 +109,7 @@ def truncate_newest(directory: pathlib.Path) -> int:
     return step
 
 
+@pytest.mark.slow
 def test_a_run_killed_three_times_and_damaged_once_ends_as_one_that_was_not(tmp_path):
     begin_uninterrupted(*SHORT)
     killer = Killer(tmp_path / "run", SHORT)
@@ -158,7 +160,27 @@ def command_to_go_on(process: Process, number: signal.Signals) -> list[str]:
     return [sys.executable, *rest]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+def test_a_run_that_is_stopped_and_then_killed_ends_as_one_that_was_not(tmp_path):
+    begin_uninterrupted(*QUICK)
+    # What a shell would take for two words is quoted.
+    directory = tmp_path / "a run"
+    with Process(directory, QUICK) as process:
+        assert process.wait_for_steps(1), process.stderr
+        process.send(signal.SIGTERM)
+        command = command_to_go_on(process, signal.SIGTERM)
+    stopped = last_step(directory)
+    assert 0 < stopped < 40
+    with Process(directory, command=command) as process:
+        assert process.wait_for_steps(2), process.stderr
+        process.kill()
+        assert f"Continuing at step {stopped} from" in process.stderr
+    assert stopped < last_step(directory) < 40
+    finish(directory, QUICK)
+    assert_same_run(directory, uninterrupted(*QUICK))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_told_to_stop_says_how_to_go_on_and_does(tmp_path, number):
     begin_uninterrupted(*SHORT)
     # What a shell would take for two words is quoted.

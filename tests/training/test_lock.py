@@ -59,6 +59,7 @@ def test_it_can_be_had_again_and_again(tmp_path):
         pass
 
 
+@pytest.mark.slow
 def test_a_second_run_is_refused_and_spoils_nothing(tmp_path, holder):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
     flags = [

@@ -77,6 +77,7 @@ def kill_at_the_end():
         process.wait()
 
 
+@pytest.mark.slow
 def test_one_of_two_workers_dies_and_the_run_goes_on(tmp_path, kill_at_the_end):
     both, one = tmp_path / "both", tmp_path / "one"
     workers = start_both(both, "--steps=100000")

@@ -51,6 +51,7 @@ def replicas(count: int) -> tuple[str, ...]:
     return ("--strategy=mirrored", f"--num_replicas={count}")
 
 
+@pytest.mark.slow
 def test_two_replicas_follow_the_curve_of_one():
     assert_same_curve(replicas(2), replicas(1))
 

@@ -8,6 +8,7 @@ import glow_tf
 from glow_tf.training.loss import losses
 from glow_tf.training.step import make_train_function
 from glow_tf.training.timing import training_step
+from tests.marks import slow
 from tests.training import helpers
 
 
@@ -34,7 +35,7 @@ def test_another_number_of_steps_is_not_compiled_anew():
 
 
 def test_the_loss_falls():
-    run = helpers.Run(helpers.training(), steps=40)
+    run = helpers.Run(helpers.training(), helpers.TINY, steps=40)
     first = run(1)["loss"]
     run(38)
     assert run(1)["loss"] < first - 0.1
@@ -59,6 +60,7 @@ def test_networks_in_bfloat16_learn_too():
     assert {weight.dtype for weight in mixed.weights()} == {np.dtype(np.float32)}
 
 
+@pytest.mark.slow
 def test_compiled_by_xla_a_step_is_the_same():
     compiled, plain = (helpers.Run(helpers.training(xla=xla), helpers.TINY, steps=4) for xla in (True, False))
     values, expected = compiled(3), plain(3)
@@ -120,6 +122,7 @@ def test_clipping_scales_the_whole_gradient():
     assert_equal(loose, gradients)
 
 
+@pytest.mark.slow
 def test_clipping_changes_what_adamax_does_only_by_its_epsilon():
     """Adamax does not depend on the gradient's scale: the direction of an update is the same however tight the clip."""
     updates = []
@@ -152,7 +155,7 @@ def not_accumulated():
 
 @pytest.mark.parametrize(
     ("count", "at_once"),
-    [(2, 1), (4, 1), (1, 2), (2, 2), (1, 3)],
+    [(2, 1), slow((4, 1)), (1, 2), slow((2, 2)), slow((1, 3))],
     ids=["2 parts", "4 parts", "2 at once", "2 of 4 at once", "3 of 8 images at once"],
 )
 def test_a_batch_in_parts_gives_the_same_updates(not_accumulated, monkeypatch, count, at_once):
@@ -165,6 +168,7 @@ def test_a_batch_in_parts_gives_the_same_updates(not_accumulated, monkeypatch, c
     assert_same_updates(run, expected, 1e-9)
 
 
+@pytest.mark.slow
 def test_a_large_model_in_parts():
     """TensorFlow's graph optimizer rewrites sums of what is large by its measure: 256 MB."""
     config = glow_tf.glow((8, 8, 3), K=4, L=1, width=1024)
@@ -181,7 +185,7 @@ def run_of_noise(config, **fields):
 @pytest.mark.parametrize(
     ("model", "fields"),
     [
-        (helpers.LABELLED, {"ema_decay": 0.0, "label_loss_weight": 0.5}),
+        slow((helpers.LABELLED, {"ema_decay": 0.0, "label_loss_weight": 0.5})),
         (helpers.TINY, {"clip_norm": 0.5, "ema_decay": 0.5, "accumulate_steps": 2}),
     ],
 )
@@ -215,7 +219,7 @@ def poison(run, training, bad, config=helpers.TINY):
     run.iterator = iter(run.strategy.experimental_distribute_dataset(data))
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["one replica", "two replicas"])
+@pytest.fixture(scope="module", params=[1, slow(2)], ids=["one replica", "two replicas"])
 def run_and_training(request):
     training = helpers.training(clip_norm=0.5, ema_decay=0.5)
     strategy = helpers.two_replicas() if request.param == 2 else None

@@ -6,10 +6,11 @@ import tensorflow as tf
 
 from glow_tf.training import timing
 from glow_tf.training.timing import peak_memory, time_steps, training_step
+from tests.marks import slow
 from tests.training import helpers
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("replicas", [1, slow(2)])
 def test_the_first_step_holds_the_tracing(replicas):
     strategy = helpers.two_replicas() if replicas == 2 else helpers.one_device()
     found = time_steps(helpers.TINY, helpers.training(batch_size=8), strategy, steps=2)
@@ -34,7 +35,7 @@ def test_no_step_is_timed_after_the_limit(monkeypatch):
     assert len(calls) == 3 and found.step == 10.0
 
 
-@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("replicas", [1, slow(2)])
 def test_a_batch_that_stays_on_the_devices_is_the_first_one_of_the_pipeline(replicas):
     strategy = helpers.two_replicas() if replicas == 2 else helpers.one_device()
     weights = []

@@ -10,6 +10,7 @@ from glow_tf.latent.likelihood import Scorer, round_trips
 from glow_tf.latent.sampling import Sampler
 from glow_tf.training.evaluation import Evaluator
 from glow_tf.training.loss import losses
+from tests.marks import slow
 from tests.models.flows import moved_flow
 from tests.training import helpers
 
@@ -43,7 +44,7 @@ def state_of(run):
     return [v.numpy() for v in (*run.variables, *(v.value for v in run.optimizer.variables))]
 
 
-@pytest.mark.parametrize("fields", [{}, {"optimizer": "adam", "clip_norm": 0.5, "ema_decay": 0.0}])
+@pytest.mark.parametrize("fields", [{}, slow({"optimizer": "adam", "clip_norm": 0.5, "ema_decay": 0.0})])
 def test_steps_leave_the_same_state(fields):
     """Weights, moving averages, the optimizer's moments and counter."""
     compiled, plain = (helpers.Run(helpers.training(xla=xla, **fields), helpers.TINY, steps=4) for xla in (True, False))
@@ -52,6 +53,7 @@ def test_steps_leave_the_same_state(fields):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_call_that_only_compiles_changes_nothing():
     run = helpers.Run(helpers.training(xla=True), helpers.TINY, steps=4)
     before = state_of(run)
@@ -61,6 +63,7 @@ def test_a_call_that_only_compiles_changes_nothing():
     assert np.isfinite(run(1)["loss"])
 
 
+@pytest.mark.slow
 def test_two_replicas_do_what_one_does():
     one = helpers.Run(helpers.training(xla=True), helpers.TINY, steps=4)
     two = helpers.Run(helpers.training(xla=True), helpers.TINY, steps=4, strategy=helpers.two_replicas())
@@ -76,8 +79,8 @@ def test_two_replicas_do_what_one_does():
     "config",
     [
         helpers.TINY,
-        pytest.param(helpers.LABELLED, marks=pytest.mark.slow),
-        pytest.param(glow_tf.real_nvp((8, 8, 3), L=1, width=4, blocks=1), marks=pytest.mark.slow),
+        slow(helpers.LABELLED),
+        slow(glow_tf.real_nvp((8, 8, 3), L=1, width=4, blocks=1)),
     ],
 )
 def test_likelihoods_latents_and_samples_are_the_same(config):
@@ -123,7 +126,7 @@ def test_labels_out_of_range_are_refused():
             function()
 
 
-@pytest.mark.parametrize("gradient", ["reversible", "stored"])
+@pytest.mark.parametrize("gradient", ["reversible", slow("stored")])
 def test_xla_knows_how_often_loops_run(gradient):
     """A loop that XLA cannot count asks the GPU after every turn whether to go on."""
     config = glow_tf.glow((4, 4, 3), K=5, L=1, width=4, gradient=gradient, permutation="reverse")

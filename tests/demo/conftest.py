@@ -1,1 +1,0 @@
-from tests.graphs import graphs_as_they_are  # noqa: F401
