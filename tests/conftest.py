@@ -44,6 +44,8 @@ def forget_custom_gradients():
     """Leaves the memory of a file of tests to the next one."""
     with gradients.forgotten():
         yield
+    # What is still there stays, such as models that several files share: Python need not look through it again.
+    gc.freeze()
 
 
 def pytest_addoption(parser):

@@ -154,7 +154,8 @@ def test_wrong_flags_give_one_line(tmp_path, refused, name):
 
 def test_another_model_in_the_same_directory_is_refused(run, refused):
     error = refused(run[0], *SMALL, "--width=5", "--steps=6", "--strategy=one_device")
-    assert re.search(r"^error: .*width: 4 here, 5 there", error, re.MULTILINE), error
+    assert error.startswith("error: runs/people_nice holds another model")
+    assert "layers[1].width: 4 here, 5 there" in error
 
 
 def test_a_wrong_flag_from_outside(tmp_path):

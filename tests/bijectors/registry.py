@@ -44,7 +44,7 @@ class Case:
       network_calls: how often an eager log_prob evaluates a network.
       bounded: whether x lies in [-1/2, 1/2].
       scales: factors under which inputs must stay finite and invertible.
-      slow: whether the checks of this case run with the slow tests, as others cover each of its options.
+      slow: whether its checks run with the slow tests, as other cases cover what it is made of.
     """
 
     name: str
@@ -270,6 +270,7 @@ CASES = [
             event=STEP_EVENT,
             derived=("weight",),
             network_calls=DEPTH,
+            slow=gradient == "stored",
         )
         for gradient in ("reversible", "stored")
     ),
@@ -292,6 +293,7 @@ CASES = [
         name="MultiScale-stack",
         covers=bijectors.MultiScale,
         build=multi_scale_of_stack,
+        slow=True,
         shapes={name: (DEPTH, *shape) for name, shape in STEP_SHAPES.items()},
         event=(4, 4, 1),
         latent=(16,),

@@ -8,7 +8,7 @@ import tensorflow_probability as tfp
 from glow_tf import bijectors
 from tests import bijector_checks as checks
 from tests.bijectors import registry
-from tests.marks import mostly_slow
+from tests.marks import mostly_slow, slow
 from tests.tolerances import assert_close
 
 tfb = tfp.bijectors
@@ -60,7 +60,7 @@ def test_forward_log_det_is_minus_the_inverse_one(case):
     checks.check_log_dets_agree(case.build(case.parameters()), *case.points())
 
 
-@pytest.mark.parametrize("name", ["Coupling-affine-channel-swap0-3d", "Stack-reversible", "Stack-stored"])
+@pytest.mark.parametrize("name", ["Coupling-affine-channel-swap0-3d", "Stack-reversible", slow("Stack-stored")])
 def test_tape_jacobian(name):
     case = next(case for case in registry.CASES if case.name == name)
     checks.check_jacobian_of_pfor_free_tape(case.build(case.parameters()), case.points()[0])

@@ -52,7 +52,12 @@ def test_files_and_folders(tmp_path):
     found = examples.of_files([str(tmp_path / "a.png"), str(tmp_path / "more")], loaded("plain"))
     assert [int(example.image.max()) for example in found] == [0, 1, 2]
     assert {example.label for example in found} == {None}
-    assert examples.of_files([str(tmp_path / "more")], loaded("conditional"))[0].label == 0
+
+
+def test_files_for_a_conditional_model(tmp_path):
+    for name in ("a.png", "b.png"):
+        saved_picture(tmp_path / name, np.zeros([9, 9, 3]))
+    assert examples.of_files([str(tmp_path)], loaded("conditional"))[0].label == 0
 
 
 def test_files_that_will_not_do(tmp_path):

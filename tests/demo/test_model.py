@@ -68,7 +68,8 @@ def test_samples_of_one_class():
     assert loaded("plain").sample_labels(5) is None
 
 
-@pytest.mark.parametrize("name", mostly_slow(ATTRIBUTES, ["conditional"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ATTRIBUTES)
 def test_the_way_is_that_of_the_saved_model(name):
     model, (start, end) = loaded(name), images(2, name)
     ends = (0, 2) if model.num_classes else None

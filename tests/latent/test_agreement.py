@@ -69,6 +69,7 @@ def test_no_move_changes_nothing(classifier):
         )
 
 
+@pytest.mark.slow
 def test_an_attribute_that_no_image_has_is_not_judged(classifier):
     images, attributes = pictures(10, seed=7)
     attributes[:, 1] = 0

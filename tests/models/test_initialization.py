@@ -11,6 +11,7 @@ from tests.models.flows import CONFIGS, random_images, random_inputs, random_lab
 from tests.tolerances import assert_close
 
 NAMES = ["glow-conv1x1-affine", "glow-colour", "glow-labels", "glow-shuffle-additive", "real_nvp", "real_nvp-colour"]
+QUICK = ["glow-colour", "real_nvp"]
 
 
 def with_random_weights(config, dtype=tf.float64):
@@ -47,7 +48,7 @@ def outputs(monkeypatch):
     return seen
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", mostly_slow(NAMES, QUICK))
 def test_every_actnorm_normalises_the_batch(name, request):
     config = CONFIGS[name]
     flow, x = with_random_weights(config), random_inputs(config, 16)

@@ -110,7 +110,7 @@ def parts_of_a_process(script, *arguments):
         (None, 8, 64, False, 2),
         *(slow((None, images, 64, False, 1)) for images in (7, None)),
         slow((None, 64, 512, False, 2)),
-        (None, 64, 513, False, 1),
+        slow((None, 64, 513, False, 1)),
         slow((2, 64, 64, False, 1)),
         slow((None, 64, 64, True, 1)),
     ],
@@ -123,7 +123,7 @@ def test_training_takes_parts_where_that_pays(replicas, images, width, begun, pa
 @two_cores
 @pytest.mark.parametrize(
     ("arguments", "parts"),
-    [(["many"], 2), slow((["few"], 1)), slow((["many", "--batch_size=7"], 1))],
+    [slow((["many"], 2)), slow((["few"], 1)), slow((["many", "--batch_size=7"], 1))],
     ids=["many images", "few images", "a small batch"],
 )
 def test_tools_take_parts_where_that_pays(arguments, parts):

@@ -217,7 +217,8 @@ def of_images(config):
     ]
 
 
-@pytest.mark.parametrize("model", mostly_slow(MODELS, ["shuffle"]))
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
 def test_what_else_xla_compiles_has_no_variables_of_int32(compiled, model):
     with devices.made_for("GPU"):
         functions = of_images(MODELS[model])

@@ -268,6 +268,7 @@ def test_more_requests_than_the_server_takes_are_told_to_come_again(model):
     assert client.predict({"instances": [IMAGE]}).status_code == 200
 
 
+@pytest.mark.slow
 def test_what_takes_too_long_is_given_up_on(model):
     held = Held(model)
     client = Client(create_app(model, held, Limits(timeout_s=0.2)))

@@ -11,7 +11,6 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from glow_tf.serving.model import Model, find
 from glow_tf.serving.signature import Spec
-from tests.marks import slow
 from tests.serving.examples import direct, inputs_of, some_signatures, value_dtype
 
 
@@ -80,7 +79,8 @@ def test_documents_parse_as_the_messages_of_tensorflow_serving(model):
         }
 
 
-@pytest.mark.parametrize("name", [slow("model"), "conditional"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["model", "conditional"])
 def test_predict_requests_of_tensorflow_serving_run(name, request):
     model = request.getfixturevalue(name)
     expected = {name: direct(model, name, inputs_of(model, name)) for name in some_signatures(model)}

@@ -12,7 +12,7 @@ from tests.tools.driver import run_commands
 SIZES = ["--K=1", "--L=2", "--width=4", "--image_size=8", "--train_batch_size=2", "--repeats=1"]
 COMMANDS = {
     "benchmark": ["benchmark", *SIZES, "--output=benchmark.json"],
-    "bfloat16": ["benchmark", *SIZES, "--nostart", "--network_precision=bfloat16", "--output=bfloat16.json"],
+    "bfloat16": ["benchmark", *SIZES, "--L=1", "--nostart", "--network_precision=bfloat16", "--output=bfloat16.json"],
     "a precision nobody knows": ["benchmark", *SIZES, "--nostart", "--network_precision=float8"],
     "a peer nobody knows": ["benchmark", *SIZES, "--nostart", "--compare", "--peers=flowww"],
     "a size that cannot be halved": ["benchmark", *SIZES[:3], "--image_size=9"],

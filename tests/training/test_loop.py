@@ -95,6 +95,7 @@ def test_two_replicas_a_classifier_and_partial_batches(tmp_path, source):
     assert lines(tmp_path, "test")[-1]["label_error"] == result.label_error
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_run(tmp_path, tiny_source, monkeypatch):
     for seed in (0, 1):
         stop_at(monkeypatch, tmp_path / str(seed), tiny_source, 1, seed=seed)

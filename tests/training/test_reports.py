@@ -189,7 +189,6 @@ def assert_best(reported, step, shift):
     ]
 
 
-@pytest.mark.slow
 def test_the_best_weights_are_kept(tiny):
     assert best_line(tiny.parts.state) == "no evaluation yet"
     first = tiny.evaluate(10, shift=0.5)

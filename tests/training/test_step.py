@@ -86,6 +86,7 @@ def test_metrics_are_those_of_the_batch_before_its_update():
     np.testing.assert_allclose(values["gradient_norm"], norm, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_classifier_learns_only_with_a_weight():
     for weight in (0.0, 1.0):
         run = helpers.Run(helpers.training(label_loss_weight=weight), helpers.LABELLED)
@@ -155,7 +156,7 @@ def not_accumulated():
 
 @pytest.mark.parametrize(
     ("count", "at_once"),
-    [(2, 1), slow((4, 1)), (1, 2), slow((2, 2)), slow((1, 3))],
+    [(2, 1), slow((4, 1)), slow((1, 2)), slow((2, 2)), slow((1, 3))],
     ids=["2 parts", "4 parts", "2 at once", "2 of 4 at once", "3 of 8 images at once"],
 )
 def test_a_batch_in_parts_gives_the_same_updates(not_accumulated, monkeypatch, count, at_once):

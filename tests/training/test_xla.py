@@ -126,7 +126,8 @@ def test_labels_out_of_range_are_refused():
             function()
 
 
-@pytest.mark.parametrize("gradient", ["reversible", slow("stored")])
+@pytest.mark.slow
+@pytest.mark.parametrize("gradient", ["reversible", "stored"])
 def test_xla_knows_how_often_loops_run(gradient):
     """A loop that XLA cannot count asks the GPU after every turn whether to go on."""
     config = glow_tf.glow((4, 4, 3), K=5, L=1, width=4, gradient=gradient, permutation="reverse")
