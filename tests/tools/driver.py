@@ -14,6 +14,8 @@ import pathlib
 import subprocess
 import sys
 
+import tensorflow as tf
+
 TIMEOUT_S = 600
 ROOT = pathlib.Path(__file__).parent.parent.parent
 Result = tuple[int | str, str, str]
@@ -27,7 +29,7 @@ def run_commands(directory: pathlib.Path, commands: dict[str, list[str]]) -> dic
     """
     (directory / "commands.json").write_text(json.dumps(commands))
     done = subprocess.run(
-        [sys.executable, "-m", "tests.tools.driver"],
+        [sys.executable, "-m", "tests.tools.driver", json.dumps(tf.config.optimizer.get_experimental_options())],
         cwd=directory,
         env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
         timeout=TIMEOUT_S + 60,
@@ -42,14 +44,13 @@ def main() -> None:
     """Runs commands.json and writes results.json."""
     # One that hangs says where.
     faulthandler.dump_traceback_later(TIMEOUT_S, exit=True)
-    import tensorflow as tf
     from absl import flags
     from absl.testing import flagsaver
 
     from tools import common
 
-    # Graphs run once: to make them faster takes longer.
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    # As in the process that tests.
+    tf.config.optimizer.set_experimental_options(json.loads(sys.argv[1]))
 
     results = {}
     for name, (tool, *arguments) in json.loads(pathlib.Path("commands.json").read_text()).items():
