@@ -220,7 +220,6 @@ def test_small_pictures_are_enlarged_sharply(visit):
     assert width % 8 == 0 and width >= 64
 
 
-@pytest.mark.slow
 def test_reconstruct(visit):
     page = visit("conditional", "Reconstruct")
     shown = "#reconstruction"
@@ -307,6 +306,7 @@ def test_attributes(visit):
     assert together != pictures(page, shown)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tab", ["Sample", "Reconstruct", "Interpolate", "Attributes"])
 def test_without_flags_it_shows_the_pretrained_model(visit, tab):
     page = visit("pretrained", tab)
