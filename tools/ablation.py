@@ -12,8 +12,8 @@ import pathlib
 import numpy as np
 from absl import flags
 
+from glow_tf.analysis import plots
 from glow_tf.data import Source, recipe
-from glow_tf.latent import plots
 from glow_tf.models import presets
 from tools import common, experiments
 

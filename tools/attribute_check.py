@@ -13,10 +13,10 @@ import dataclasses
 import numpy as np
 from absl import flags
 
+from glow_tf.analysis.agreement import AttributeClassifier, agreement
+from glow_tf.analysis.attributes import Directions
+from glow_tf.analysis.codec import Codec
 from glow_tf.data import attributed_batches, load_attributes
-from glow_tf.latent.agreement import AttributeClassifier, agreement
-from glow_tf.latent.attributes import Directions
-from glow_tf.latent.codec import Codec
 from glow_tf.models.storage import whole
 from glow_tf.runtime import text
 from tools import common

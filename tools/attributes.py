@@ -11,9 +11,9 @@ python -m tools.manipulate moves images along the directions.
 import tqdm
 from absl import flags
 
+from glow_tf.analysis.attributes import attribute_directions
+from glow_tf.analysis.codec import Codec
 from glow_tf.data import attributed_batches, load_attributes
-from glow_tf.latent.attributes import attribute_directions
-from glow_tf.latent.codec import Codec
 from glow_tf.training.evaluation import count_of
 from tools import common
 

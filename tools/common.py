@@ -9,11 +9,11 @@ import absl.logging
 import numpy as np
 from absl import app, flags
 
+from glow_tf.analysis.attributes import SCALE
+from glow_tf.analysis.codec import default_batch_size
 from glow_tf.config import ModelConfig, Steps
 from glow_tf.data import Source, load_images, load_source, picture_files, recipe, split_batches
 from glow_tf.data.indexed import IndexedSource
-from glow_tf.latent.attributes import SCALE
-from glow_tf.latent.codec import default_batch_size
 from glow_tf.models import storage
 from glow_tf.models.flow import Flow
 from glow_tf.models.parts import leave_each_operation_one_core

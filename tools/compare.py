@@ -13,9 +13,9 @@ from collections.abc import Callable
 import numpy as np
 from absl import flags
 
+from glow_tf.analysis import plots
 from glow_tf.config import ModelConfig
 from glow_tf.data import Source, recipe
-from glow_tf.latent import plots
 from glow_tf.models import presets
 from glow_tf.models.flow import Flow
 from tools import common, experiments

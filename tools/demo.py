@@ -19,10 +19,10 @@ import tempfile
 
 from absl import flags
 
+from glow_tf.analysis.attributes import attribute_directions
+from glow_tf.analysis.codec import Codec
 from glow_tf.data import attributed_batches, load_attributes, load_source
 from glow_tf.export.saved_model import export_saved_model
-from glow_tf.latent.attributes import attribute_directions
-from glow_tf.latent.codec import Codec
 from glow_tf.models import storage
 from glow_tf.shared_flags import define_path
 from tools import common

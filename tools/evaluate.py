@@ -15,9 +15,9 @@ import numpy as np
 import tqdm
 from absl import flags
 
+from glow_tf.analysis.codec import default_batch_size
+from glow_tf.analysis.likelihood import Scorer, Scores, round_trips
 from glow_tf.data import batches_with_rows, split_batches
-from glow_tf.latent.codec import default_batch_size
-from glow_tf.latent.likelihood import Scorer, Scores, round_trips
 from glow_tf.models.storage import whole
 from glow_tf.runtime import text
 from glow_tf.shared_flags import define_path

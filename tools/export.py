@@ -14,8 +14,8 @@ import pathlib
 
 from absl import flags
 
+from glow_tf.analysis.attributes import Directions
 from glow_tf.export.saved_model import export_saved_model
-from glow_tf.latent.attributes import Directions
 from glow_tf.models import storage
 from glow_tf.runtime import paths
 from tools import common

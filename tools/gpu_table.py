@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from glow_tf.latent import plots
+from glow_tf.analysis import plots
 from glow_tf.training.progress import rate_text
 from tools.benchmark_tables import bytes_text
 

@@ -11,9 +11,9 @@ import pathlib
 import numpy as np
 from absl import flags
 
-from glow_tf.latent.codec import Codec
-from glow_tf.latent.grid import labelled_grid, save_gif, save_png
-from glow_tf.latent.interpolation import KINDS, interpolate_images
+from glow_tf.analysis.codec import Codec
+from glow_tf.analysis.grid import labelled_grid, save_gif, save_png
+from glow_tf.analysis.interpolation import KINDS, interpolate_images
 from tools import common
 
 FLAGS = flags.FLAGS

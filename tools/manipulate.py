@@ -11,9 +11,9 @@ official demo.
 import numpy as np
 from absl import flags
 
-from glow_tf.latent.attributes import Directions, manipulate
-from glow_tf.latent.codec import Codec
-from glow_tf.latent.grid import labelled_grid, save_png
+from glow_tf.analysis.attributes import Directions, manipulate
+from glow_tf.analysis.codec import Codec
+from glow_tf.analysis.grid import labelled_grid, save_png
 from tools import common
 
 FLAGS = flags.FLAGS

@@ -10,10 +10,10 @@ import numpy as np
 import tqdm
 from absl import flags
 
+from glow_tf.analysis.codec import Codec, draw_latents
+from glow_tf.analysis.grid import labelled_grid, save_png
+from glow_tf.analysis.neighbours import NearestNeighbours
 from glow_tf.data import Source, split_batches
-from glow_tf.latent.codec import Codec, draw_latents
-from glow_tf.latent.grid import labelled_grid, save_png
-from glow_tf.latent.neighbours import NearestNeighbours
 from tools import common
 
 FLAGS = flags.FLAGS

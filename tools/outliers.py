@@ -8,11 +8,11 @@ The AUROC is the probability that an image of --outliers has a higher score than
 
 from absl import flags
 
+from glow_tf.analysis import plots
+from glow_tf.analysis.codec import default_batch_size
+from glow_tf.analysis.likelihood import Scorer, Scores
+from glow_tf.analysis.outliers import auroc, outlier_scores
 from glow_tf.data import Source, split_batches
-from glow_tf.latent import plots
-from glow_tf.latent.codec import default_batch_size
-from glow_tf.latent.likelihood import Scorer, Scores
-from glow_tf.latent.outliers import auroc, outlier_scores
 from glow_tf.shared_flags import define_path
 from tools import common
 

@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
+from glow_tf.analysis.codec import default_batch_size
+from glow_tf.analysis.probe import linear_probe
 from glow_tf.data import split_batches
-from glow_tf.latent.codec import default_batch_size
-from glow_tf.latent.probe import linear_probe
 from glow_tf.models import quantization
 from glow_tf.models.flow import Flow
 from glow_tf.models.parts import in_parts

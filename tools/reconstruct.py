@@ -5,9 +5,9 @@ python -m tools.reconstruct --model_dir=runs/celeb_a_hq_glow --num=4 --output=re
 
 from absl import flags
 
-from glow_tf.latent.codec import Codec
-from glow_tf.latent.grid import labelled_grid, save_png
-from glow_tf.latent.reconstruction import reconstructions
+from glow_tf.analysis.codec import Codec
+from glow_tf.analysis.grid import labelled_grid, save_png
+from glow_tf.analysis.reconstruction import reconstructions
 from tools import common
 
 FLAGS = flags.FLAGS

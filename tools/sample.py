@@ -5,9 +5,9 @@ python -m tools.sample --model_dir=pretrained --temperature=0.7 --num=64 --outpu
 
 from absl import flags
 
-from glow_tf.latent.codec import default_batch_size
-from glow_tf.latent.grid import image_grid, readable_scale, save_png
-from glow_tf.latent.sampling import Sampler
+from glow_tf.analysis.codec import default_batch_size
+from glow_tf.analysis.grid import image_grid, readable_scale, save_png
+from glow_tf.analysis.sampling import Sampler
 from tools import common
 
 FLAGS = flags.FLAGS

@@ -6,9 +6,9 @@ python -m tools.temperature --model_dir=runs/celeb_a_hq_glow --num=6 --output=te
 import numpy as np
 from absl import flags
 
-from glow_tf.latent.codec import Codec
-from glow_tf.latent.grid import labelled_grid, save_png
-from glow_tf.latent.temperature import TEMPERATURES, temperature_grid
+from glow_tf.analysis.codec import Codec
+from glow_tf.analysis.grid import labelled_grid, save_png
+from glow_tf.analysis.temperature import TEMPERATURES, temperature_grid
 from tools import common
 
 FLAGS = flags.FLAGS

@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import gradio as gr
 import numpy as np
 
+from glow_tf.analysis.attributes import SCALE
 from glow_tf.demo import html
 from glow_tf.demo.events import LIVE, within
 from glow_tf.demo.examples import Example
 from glow_tf.demo.model import DemoModel, UndrawableError
 from glow_tf.demo.picker import Picker
-from glow_tf.latent.attributes import SCALE
 
 MOST_ATTRIBUTES = 12
 _STEPS = 8

@@ -7,9 +7,9 @@ import tempfile
 
 import tensorflow as tf
 
+from glow_tf.analysis.attributes import Directions
 from glow_tf.export.pruning import keep_outer_gradients
 from glow_tf.export.served_flow import ServedFlow
-from glow_tf.latent.attributes import Directions
 from glow_tf.models.flow import Flow
 from glow_tf.models.storage import CONFIG_FILE, errors_of_the_system, unfinished
 from glow_tf.runtime import paths

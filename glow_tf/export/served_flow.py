@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
+from glow_tf.analysis.attributes import Directions
 from glow_tf.bijectors import base
 from glow_tf.export import pictures
 from glow_tf.export.endpoints import Tensors, endpoint, of_any_shape, require
-from glow_tf.latent.attributes import Directions
 from glow_tf.models import checks, quantization
 from glow_tf.models.flow import Flow
 from glow_tf.models.inverses import InverseCache

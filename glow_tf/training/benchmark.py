@@ -13,10 +13,10 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 import numpy as np
 import tensorflow as tf
 
+from glow_tf.analysis.likelihood import Scorer
+from glow_tf.analysis.sampling import Sampler
 from glow_tf.config import NETWORK_PRECISIONS, ModelConfig, one_of
 from glow_tf.data import load_source, pipeline_rate, train_batches
-from glow_tf.latent.likelihood import Scorer
-from glow_tf.latent.sampling import Sampler
 from glow_tf.models.cost import Product
 from glow_tf.models.flow import Flow
 from glow_tf.training.batches import dequantized

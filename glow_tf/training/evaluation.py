@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
-from glow_tf.latent.likelihood import likelihood_parts
+from glow_tf.analysis.likelihood import likelihood_parts
 from glow_tf.models.flow import Flow
 from glow_tf.models.parts import in_parts, padded
 from glow_tf.training.loss import label_losses

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from glow_tf.analysis.grid import image_grid, readable_scale, save_png
+from glow_tf.analysis.sampling import Sampler
 from glow_tf.data import Source, test_batches
-from glow_tf.latent.grid import image_grid, readable_scale, save_png
-from glow_tf.latent.sampling import Sampler
 from glow_tf.models import health, quantization, storage
 from glow_tf.models.flow import Flow
 from glow_tf.training.batches import dequantized_for_evaluation

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from glow_tf.analysis.codec import Codec
 from glow_tf.data import DataError
 from glow_tf.data.array_file import in_memory, open_arrays, texts
-from glow_tf.latent.codec import Codec
 from glow_tf.models.storage import whole
 from glow_tf.runtime import paths
 

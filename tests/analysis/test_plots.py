@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from glow_tf.latent.plots import COLOURS, save_histograms, save_lines
+from glow_tf.analysis.plots import COLOURS, save_histograms, save_lines
 
 X = np.arange(4)
 

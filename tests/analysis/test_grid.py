@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glow_tf.latent.grid import image_grid, labelled_grid, readable_scale, save_gif, save_png
+from glow_tf.analysis.grid import image_grid, labelled_grid, readable_scale, save_gif, save_png
 
 
 def images(count, height=2, width=3, channels=3):

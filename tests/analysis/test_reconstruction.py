@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from glow_tf.latent.codec import Codec
-from glow_tf.latent.reconstruction import level_sizes, reconstructions, resample_finest
-from tests.latent import models
+from glow_tf.analysis.codec import Codec
+from glow_tf.analysis.reconstruction import level_sizes, reconstructions, resample_finest
+from tests.analysis import models
 
 
 def test_sizes_by_hand():

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from glow_tf.latent.codec import Codec
-from glow_tf.latent.interpolation import KINDS, interpolate, interpolate_images
-from tests.latent import models
+from glow_tf.analysis.codec import Codec
+from glow_tf.analysis.interpolation import KINDS, interpolate, interpolate_images
+from tests.analysis import models
 
 A, B = np.array([2.0, 0.0, 0.0]), np.array([0.0, 2.0, 0.0])
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from glow_tf.latent.neighbours import NearestNeighbours, nearest
+from glow_tf.analysis.neighbours import NearestNeighbours, nearest
 
 RNG = np.random.default_rng(0)
 QUERIES, POINTS = RNG.normal(size=[5, 2, 3]), RNG.normal(size=[23, 2, 3])

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glow_tf.latent.likelihood import Scorer, round_trips
+from glow_tf.analysis.likelihood import Scorer, round_trips
 from glow_tf.models import quantization
 from glow_tf.training.batches import dequantized_for_evaluation
 from glow_tf.training.evaluation import Evaluator
-from tests.latent import models
+from tests.analysis import models
 
 
 def batches(count, size, name="plain"):

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from glow_tf.latent.agreement import AttributeClassifier, agreement
-from glow_tf.latent.attributes import Directions, attribute_directions
-from glow_tf.latent.codec import Codec
-from tests.latent import models
+from glow_tf.analysis.agreement import AttributeClassifier, agreement
+from glow_tf.analysis.attributes import Directions, attribute_directions
+from glow_tf.analysis.codec import Codec
+from tests.analysis import models
 
 
 def pictures(count, seed):

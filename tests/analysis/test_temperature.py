@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from glow_tf.latent.codec import Codec, draw_latents
-from glow_tf.latent.temperature import TEMPERATURES, temperature_grid
-from tests.latent import models
+from glow_tf.analysis.codec import Codec, draw_latents
+from glow_tf.analysis.temperature import TEMPERATURES, temperature_grid
+from tests.analysis import models
 
 
 @pytest.mark.parametrize("name", models.CONFIGS)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from glow_tf.latent.probe import linear_probe
+from glow_tf.analysis.probe import linear_probe
 
 
 def two_blobs(rng, n, dimensions, distance):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from glow_tf.latent.likelihood import Scores
+from glow_tf.analysis.likelihood import Scores
 from glow_tf.models.flow import Flow
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from glow_tf.latent.attributes import SCALE, Directions, manipulate
-from glow_tf.latent.codec import Codec
+from glow_tf.analysis.attributes import SCALE, Directions, manipulate
+from glow_tf.analysis.codec import Codec
 
 
 class AttributeClassifier:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from glow_tf.latent.codec import Codec, draw_latents
+from glow_tf.analysis.codec import Codec, draw_latents
 
 TEMPERATURES = (0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 

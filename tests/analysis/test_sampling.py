@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 import glow_tf
-from glow_tf.latent.sampling import Sampler
-from tests.latent import models
+from glow_tf.analysis.sampling import Sampler
+from tests.analysis import models
 
 CONDITIONAL = glow_tf.glow((8, 8, 3), K=1, L=1, width=4, num_classes=3)
 

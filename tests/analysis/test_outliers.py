@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from glow_tf.latent.likelihood import Scores
-from glow_tf.latent.outliers import auroc, outlier_scores
-from tests.latent import models
+from glow_tf.analysis.likelihood import Scores
+from glow_tf.analysis.outliers import auroc, outlier_scores
+from tests.analysis import models
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from glow_tf.latent.codec import Codec, draw_latents
+from glow_tf.analysis.codec import Codec, draw_latents
 from glow_tf.models.flow import Flow
 
 

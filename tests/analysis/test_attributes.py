@@ -5,10 +5,10 @@ import os
 import numpy as np
 import pytest
 
+from glow_tf.analysis.attributes import Directions, attribute_directions, manipulate
+from glow_tf.analysis.codec import Codec
 from glow_tf.data import DataError
-from glow_tf.latent.attributes import Directions, attribute_directions, manipulate
-from glow_tf.latent.codec import Codec
-from tests.latent import models
+from tests.analysis import models
 
 NAMES = ("bright", "striped")
 ATTRIBUTES = np.array([[1, 0], [0, 1], [1, -1], [0, 0], [1, 1], [0, -1]], np.int8)

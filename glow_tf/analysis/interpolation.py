@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from glow_tf.latent.codec import Codec
+from glow_tf.analysis.codec import Codec
 
 KINDS = ("linear", "spherical")
 

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 import glow_tf
-from glow_tf.latent.codec import Codec, default_batch_size, draw_latents
-from tests.latent import models
+from glow_tf.analysis.codec import Codec, default_batch_size, draw_latents
+from tests.analysis import models
 
 
 @pytest.mark.parametrize("name", models.CONFIGS)
