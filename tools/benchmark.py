@@ -8,7 +8,7 @@ at its own shape on the whole device, in the precision of the coupling networks,
 that is reached; `of peak` is beside a large product. More than 1 can be reached where products are small: on CPUs cores
 take a part of the batch each, and TensorFlow starts a single product more slowly than a GPU computes it. And a float32
 product may be three in TF32 on a GPU, which are faster than one in float32. Floating-point operations are those of
-glow_tf/models/cost.py. All is timed in turn, products too, and shown are medians: nothing else should run.
+tools/cost.py. All is timed in turn, products too, and shown are medians: nothing else should run.
 
 `compile` is what the first call takes more than later ones; XLA's cache is not used. `memory`, where TensorFlow tells
 it, is the most a call takes besides what is there all the time: weights, optimizer, moving average, the batch.
@@ -31,11 +31,14 @@ from typing import Any
 from absl import flags
 
 from glow_tf.config import NETWORK_PRECISIONS, one_of
-from glow_tf.models import cost, presets
+from glow_tf.models import presets
 from glow_tf.models.storage import whole
 from glow_tf.runtime import text
 from glow_tf.shared_flags import define_path
-from glow_tf.training.benchmark import (
+from glow_tf.training.devices import has_gpu, make_strategy
+from glow_tf.training.progress import rate_text
+from tools import benchmark_tables, common, cost, hardware, peers, startup
+from tools.throughput import (
     Precise,
     Timing,
     alternate_with_products,
@@ -43,9 +46,6 @@ from glow_tf.training.benchmark import (
     folder_rate,
     peak_product,
 )
-from glow_tf.training.devices import has_gpu, make_strategy
-from glow_tf.training.progress import rate_text
-from tools import benchmark_tables, common, fresh, hardware, peers
 from tools.workloads import training_names
 
 FLAGS = flags.FLAGS
@@ -83,7 +83,7 @@ def main() -> None:
     trained = training_names(precisions)
     # Before this process holds memory and threads.
     starts = {
-        name.removeprefix("train, "): fresh.measure(
+        name.removeprefix("train, "): startup.measure(
             **sizes, batch_size=batch, gradient=gradient, network_precision=precision
         )
         for name, (gradient, precision) in (trained.items() if FLAGS.start else ())
@@ -111,7 +111,7 @@ def main() -> None:
         **machine,
         "results": results,
         "peers": compared,
-        "start": {name: {**vars(start), "above": start.above} for name, start in starts.items()},
+        "start": {name: vars(start) for name, start in starts.items()},
     }
     benchmark_tables.print_results(results)
     if compared:

@@ -16,7 +16,7 @@ from glow_tf.data import Source, load_images, load_source, picture_files, recipe
 from glow_tf.data.indexed import IndexedSource
 from glow_tf.models import storage
 from glow_tf.models.flow import Flow
-from glow_tf.models.parts import leave_each_operation_one_core
+from glow_tf.runtime.sharding import enable_cpu_sharding
 from glow_tf.runtime.text import printable
 from glow_tf.shared_flags import define_max_megapixels, define_path, define_paths, parse_command_line
 from glow_tf.training import directory as model_directory
@@ -139,13 +139,13 @@ def load_flow(*, many: bool = False) -> Flow:
 
     Args:
       many: whether the tool works on whole batches, of which cores take a part each where that pays; see
-        `glow_tf.models.parts`.
+        `glow_tf.runtime.sharding`.
 
     Raises:
       ValueError: if it is one of flat vectors, which have no picture.
     """
     if many:
-        _leave_each_operation_one_core(storage.load_config(FLAGS.model_dir))
+        _enable_cpu_sharding(storage.load_config(FLAGS.model_dir))
     flow = storage.load(FLAGS.model_dir, weights=FLAGS.weights)
     if FLAGS.xla is not None:
         flow.xla = FLAGS.xla
@@ -310,11 +310,11 @@ def label_of_flags(flow: Flow) -> int | None:
     return FLAGS.label
 
 
-def _leave_each_operation_one_core(config: ModelConfig) -> None:
+def _enable_cpu_sharding(config: ModelConfig) -> None:
     # As in training, not for RealNVP.
     if config.name == "glow":
         width = max((layer.width for layer in config.layers if isinstance(layer, Steps)), default=1)
-        leave_each_operation_one_core(FLAGS.batch_size or default_batch_size(config), width)
+        enable_cpu_sharding(FLAGS.batch_size or default_batch_size(config), width)
 
 
 def _examples(source: Source):

@@ -18,6 +18,7 @@ from absl import flags
 from glow_tf.analysis.codec import default_batch_size
 from glow_tf.analysis.likelihood import Scorer, Scores, round_trips
 from glow_tf.data import batches_with_rows, split_batches
+from glow_tf.models import quantization
 from glow_tf.models.storage import whole
 from glow_tf.runtime import text
 from glow_tf.shared_flags import define_path
@@ -51,7 +52,7 @@ def main() -> None:
     if FLAGS.round_trip:
         few = split_batches(source, FLAGS.split, batch_size, FLAGS.round_trip).as_numpy_iterator()
         errors = round_trips(flow, few)
-        exact = (errors < 0.5 * 2.0**-flow.config.n_bits).sum()
+        exact = (errors < quantization.half_bin(flow.config.n_bits)).sum()
         come = "comes" if errors.size == 1 else "come"
         print(
             f"round trip of pixels in 0 .. 1: largest error {errors.max():.2g}, mean of the images' largest "

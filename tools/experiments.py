@@ -20,7 +20,7 @@ from glow_tf.training.guard import DivergenceError
 from glow_tf.training.loop import Trainer
 from glow_tf.training.metrics import read_metrics
 from glow_tf.training.signals import TrainingStopped
-from glow_tf.training.timing import time_steps
+from tools.timing import time_steps
 
 _COLUMNS = ("bits_per_dim", "standard_error", "images")
 

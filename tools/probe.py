@@ -17,7 +17,7 @@ from glow_tf.analysis.probe import linear_probe
 from glow_tf.data import split_batches
 from glow_tf.models import quantization
 from glow_tf.models.flow import Flow
-from glow_tf.models.parts import in_parts
+from glow_tf.runtime.sharding import map_shards
 from tools import common
 
 FLAGS = flags.FLAGS
@@ -51,7 +51,7 @@ def _features(flow: Flow, source, split: str) -> dict[str, np.ndarray]:
         return {"pixels": images, **levels, "latents": latents}
 
     represent = tf.function(
-        lambda images: in_parts(representations, images, xla=flow.xla), autograph=False, reduce_retracing=True
+        lambda images: map_shards(representations, images, xla=flow.xla), autograph=False, reduce_retracing=True
     )
     found: dict[str, list[np.ndarray]] = {}
     count = 0

@@ -12,11 +12,11 @@ import numpy as np
 
 from glow_tf.config import GRADIENTS
 from glow_tf.models import presets
-from glow_tf.training.benchmark import passes
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.devices import has_gpu, make_strategy
-from glow_tf.training.timing import peak_memory, training_step
 from tools.peers.worker import serve
+from tools.throughput import passes
+from tools.timing import peak_memory, training_step
 
 
 def build(

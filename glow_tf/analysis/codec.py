@@ -11,7 +11,7 @@ from glow_tf.config import ModelConfig
 from glow_tf.models.checks import check_finite, check_labels, warn_if_not_finite
 from glow_tf.models.flow import Flow
 from glow_tf.models.inverses import InverseCache
-from glow_tf.models.parts import in_parts
+from glow_tf.runtime.sharding import map_shards
 
 # Numbers of an image times images: what a batch holds by default. 64 images at 64x64x3, 4 at 256x256x3.
 _BATCH_NUMBERS = 4 * 256 * 256 * 3
@@ -58,11 +58,11 @@ class Codec:
         return images
 
     def _encode_batch(self, images, labels):
-        return in_parts(lambda *batch: (self.flow.encode(*batch),), images, labels, xla=self.flow.xla)
+        return map_shards(lambda *batch: (self.flow.encode(*batch),), images, labels, xla=self.flow.xla)
 
     def _decode_batch(self, z, labels):
         decode = functools.partial(self.flow.decode_and_check, inverses=self._inverses())
-        return in_parts(decode, z, labels, xla=self.flow.xla)
+        return map_shards(decode, z, labels, xla=self.flow.xla)
 
     def _in_batches(self, function: Callable, values: np.ndarray, labels: np.ndarray | None) -> list[np.ndarray]:
         values, count = np.asarray(values), len(values)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from glow_tf.models import health, quantization
 from glow_tf.models.checks import check_labels
 from glow_tf.models.flow import Flow
-from glow_tf.models.parts import equal_batches, in_parts
+from glow_tf.runtime.sharding import equal_batches, map_shards
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,8 +47,7 @@ def likelihood_parts(
       is; and the latents [B, D].
     """
     nats, z = flow.log_prob_parts(x, labels if flow.config.conditional else None)
-    scale = flow.config.dimensions * math.log(2)
-    parts = {name: -part / scale for name, part in nats.items()}
+    parts = {name: quantization.nats_to_bits_per_dim(-part, flow.config.dimensions) for name, part in nats.items()}
     # Not `tf.add_n`, whose order, and hence last digit, depends on which part is there first.
     parts["bits_per_dim"] = flow.bits_per_dim_of(tf.reduce_sum(tf.stack(list(nats.values())), axis=0))
     return parts, z
@@ -87,7 +86,7 @@ class Scorer:
         """
         if draws < 1:
             raise ValueError(f"draws={draws} must be at least 1.")
-        config = self.flow.config
+        dimensions = self.flow.config.dimensions
         found: dict[str, list[np.ndarray]] = {}
         for batch, count in _batches(self.flow, batches):
             images, labels = tf.convert_to_tensor(batch["images"]), tf.cast(batch["labels"], tf.int32)
@@ -97,13 +96,12 @@ class Scorer:
                     name: value.numpy()[:count].astype(np.float64)
                     for name, value in self._score(images, labels, tf.constant([0, seed + draw])).items()
                 }
-                nats = -scores["bits_per_dim"] * config.dimensions * math.log(2)
-                bound = nats if bound is None else np.logaddexp(bound, nats)
+                log2_prob = -scores["bits_per_dim"] * dimensions
+                bound = log2_prob if bound is None else np.logaddexp2(bound, log2_prob)
                 if draw == 0:
                     for name, value in scores.items():
                         found.setdefault(name, []).append(value)
-            nats = bound - math.log(draws)
-            found.setdefault("bound", []).append(-nats / (config.dimensions * math.log(2)))
+            found.setdefault("bound", []).append((math.log2(draws) - bound) / dimensions)
         if not found:
             raise ValueError("There are no images to score.")
         values = {name: np.concatenate(parts) for name, parts in found.items()}
@@ -112,7 +110,7 @@ class Scorer:
 
     def _score_batch(self, images, labels, seed):
         x = quantization.dequantize_each(images, self.flow.config.n_bits, seed, self.flow.dtype)
-        return in_parts(self._scores, x, labels, xla=self.flow.xla)
+        return map_shards(self._scores, x, labels, xla=self.flow.xla)
 
     def _scores(self, x, labels):
         scores, z = likelihood_parts(self.flow, x, labels)
@@ -128,7 +126,7 @@ def round_trips(flow: Flow, batches: Iterable[Mapping[str, np.ndarray]]) -> np.n
 
     def errors_of(images, labels):
         x = quantization.bin_centers(images, flow.config.n_bits, flow.dtype)
-        return in_parts(functools.partial(health.round_trip_errors, flow), x, labels, xla=flow.xla)
+        return map_shards(functools.partial(health.round_trip_errors, flow), x, labels, xla=flow.xla)
 
     errors = tf.function(errors_of, autograph=False, reduce_retracing=True)
     return np.concatenate(

@@ -8,8 +8,8 @@ import tensorflow as tf
 from glow_tf.models.checks import check_labels, warn_if_not_finite
 from glow_tf.models.flow import Flow
 from glow_tf.models.inverses import InverseCache
-from glow_tf.models.parts import in_parts
 from glow_tf.models.seeds import stateless_seed
+from glow_tf.runtime.sharding import map_shards
 
 
 class Sampler:
@@ -65,4 +65,4 @@ class Sampler:
     def _sample(self, temperature, labels, seed):
         z = self._flow.sample_latents(self._batch_size, temperature, labels, seed)
         decode = functools.partial(self._flow.decode_and_check, inverses=self._inverses())
-        return in_parts(decode, z, labels, xla=self._flow.xla)
+        return map_shards(decode, z, labels, xla=self._flow.xla)

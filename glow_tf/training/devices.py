@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from glow_tf.models.parts import leave_each_operation_one_core
 from glow_tf.runtime.devices import has_gpu
+from glow_tf.runtime.sharding import enable_cpu_sharding
 
 __all__ = ["STRATEGIES", "check_tf_config", "has_gpu", "make_strategy"]
 
@@ -25,7 +25,7 @@ def make_strategy(
 ) -> tf.distribute.Strategy:
     """The strategy that distributes batches.
 
-    With one CPU, each operation is left one core where that pays, see `glow_tf.models.parts`.
+    With one CPU, batches are sharded over its cores where that pays, see `glow_tf.runtime.sharding`.
 
     Args:
       name: `mirrored`, all GPUs of this machine, or its CPU where there is none; `multi_worker`, those of all machines
@@ -50,7 +50,7 @@ def make_strategy(
         return _tpu()
     devices = _devices(num_replicas, splits_cpu=name == "mirrored")
     if name != "multi_worker" and len(devices) == 1 and images and width:
-        leave_each_operation_one_core(images, width)
+        enable_cpu_sharding(images, width)
     if name == "one_device":
         return tf.distribute.OneDeviceStrategy(devices[0])
     if name == "mirrored":

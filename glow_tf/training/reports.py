@@ -134,8 +134,7 @@ class Reports:
         images, labels = self._held_out()
         x = quantization.bin_centers(images, self._flow.config.n_bits, self._flow.dtype)
         error = float(tf.reduce_max(self._round_trip(x, labels)))
-        # The centre of a bin is half its width from the next one.
-        if not error < 0.5 * 2.0**-self._flow.config.n_bits:
+        if not error < quantization.half_bin(self._flow.config.n_bits):
             worst = (
                 f", the largest condition number of a 1x1 convolution {max(numbers.values()):.3g}" if numbers else ""
             )

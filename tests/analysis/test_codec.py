@@ -14,7 +14,7 @@ from tests.analysis import models
     ("count", "batch_size", "at_once"), [(5, 2, 1), (4, 4, 1), (3, 64, 1), (1, None, 1), (4, 4, 3), (1, None, 2)]
 )
 def test_images_come_back_whatever_the_batch(monkeypatch, name, count, batch_size, at_once):
-    monkeypatch.setattr("glow_tf.models.parts.parts_at_once", lambda: at_once)
+    monkeypatch.setattr("glow_tf.runtime.sharding.num_shards", lambda: at_once)
     flow, pictures, labels = models.flow(name), models.images(count, name), models.labels(count, name)
     codec = Codec(flow, batch_size)
     z = codec.encode(pictures, labels)

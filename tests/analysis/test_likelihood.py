@@ -28,7 +28,7 @@ def log_density(flow, batch, seed):
 @pytest.mark.parametrize("at_once", [1, 2], ids=["whole", "in two parts"])
 @pytest.mark.parametrize("name", models.CONFIGS)
 def test_the_bound_by_hand(monkeypatch, name, at_once):
-    monkeypatch.setattr("glow_tf.models.parts.parts_at_once", lambda: at_once)
+    monkeypatch.setattr("glow_tf.runtime.sharding.num_shards", lambda: at_once)
     flow, data = models.flow(name), batches(5, 3, name)
     scores = Scorer(flow)(data, draws=4, seed=10)
     dimensions, n_bits = flow.config.dimensions, flow.config.n_bits

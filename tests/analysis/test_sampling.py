@@ -64,7 +64,7 @@ def test_draws_are_repeated(flow):
 @pytest.mark.parametrize("at_once", [1, 2, 3])
 @pytest.mark.parametrize("config", [models.CONFIGS["plain"], CONDITIONAL], ids=["plain", "conditional"])
 def test_one_batch_is_what_the_flow_samples(monkeypatch, config, at_once):
-    monkeypatch.setattr("glow_tf.models.parts.parts_at_once", lambda: at_once)
+    monkeypatch.setattr("glow_tf.runtime.sharding.num_shards", lambda: at_once)
     # In double precision, in which the order of additions does not show in a picture.
     flow = glow_tf.Flow(config, dtype=tf.float64)
     np.testing.assert_array_equal(Sampler(flow, 4, temperature=0.5, seed=3)(), flow.sample(4, 0.5, seed=3))

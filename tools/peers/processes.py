@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 from typing import Any
 
-from glow_tf.models.cores import cores
+from glow_tf.runtime.cores import cores
 from tools.peers.model import Model
 
 # For each peer the packages it needs, its own first.

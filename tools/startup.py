@@ -1,4 +1,4 @@
-"""Training steps in a process of its own, from the first import on: `python -m tools.fresh <sizes as JSON>`."""
+"""Start-up of training, in a process of its own from the first import on: `python -m tools.startup <sizes as JSON>`."""
 
 import dataclasses
 import json
@@ -10,7 +10,7 @@ import time
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """What a new process takes to train a Glow, in seconds and bytes.
+    """Seconds and bytes that a new process takes to train a Glow.
 
     Attributes:
       import_libraries: TensorFlow and TensorFlow Probability.
@@ -22,6 +22,7 @@ class Start:
       first_peak: the most that TensorFlow's allocator had handed out by the end of the first step, in which XLA tries
         out ways to compute. On a CPU it counts blocks of 256 KB and more. None where TensorFlow does not tell.
       peak: the most in later steps.
+      peak_excluding_weights: bytes of `peak` that are gradients and activations.
       process: the most the whole process had.
     """
 
@@ -33,6 +34,7 @@ class Start:
     weights: int
     first_peak: int | None
     peak: int | None
+    peak_excluding_weights: int | None
     process: int
 
     @property
@@ -44,14 +46,6 @@ class Start:
     def before_first_step(self) -> float:
         """Seconds from nothing to the first update, besides the update itself."""
         return self.import_libraries + self.import_package + self.build + self.trace
-
-    @property
-    def above(self) -> int | None:
-        """Bytes of `peak` that are not weights, the two slots of Adamax, or the moving average: four times the weights.
-
-        Gradients are in it, and activations.
-        """
-        return None if self.peak is None else self.peak - 4 * self.weights
 
 
 def measure(
@@ -73,7 +67,7 @@ def measure(
       ValueError: if that fails.
     """
     arguments = json.dumps(dict(locals()))
-    done = subprocess.run([sys.executable, "-m", "tools.fresh", arguments], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "tools.startup", arguments], capture_output=True, text=True)
     if done.returncode:
         raise ValueError(f"K={K}, {gradient}, could not be measured: {(done.stderr.splitlines() or ['?'])[-1]}")
     return Start(**json.loads(done.stdout.splitlines()[-1]))
@@ -99,7 +93,7 @@ def _measure_here(
     from glow_tf.models import presets
     from glow_tf.training.config import TrainingConfig
     from glow_tf.training.devices import has_gpu, make_strategy
-    from glow_tf.training.timing import time_steps
+    from tools.timing import time_steps
 
     package = time.monotonic()
     config = presets.glow((image_size, image_size, 3), K, L, width, gradient=gradient)
@@ -110,7 +104,11 @@ def _measure_here(
     unit = 1 if sys.platform == "darwin" else 1024
     process = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return Start(
-        import_libraries=libraries - begun, import_package=package - libraries, process=process, **vars(timing)
+        import_libraries=libraries - begun,
+        import_package=package - libraries,
+        peak_excluding_weights=timing.peak_excluding_weights,
+        process=process,
+        **vars(timing),
     )
 
 

@@ -1,4 +1,4 @@
-"""How long a training step takes and how much memory, measured."""
+"""Time and memory of a training step."""
 
 import dataclasses
 import time
@@ -18,7 +18,7 @@ from glow_tf.training.step import make_train_function
 
 @dataclasses.dataclass(frozen=True)
 class StepTiming:
-    """What it takes to train a model.
+    """Time and memory that a training step takes.
 
     Attributes:
       build: seconds to make variables and optimizer.
@@ -36,6 +36,14 @@ class StepTiming:
     first_peak: int | None
     peak: int | None
     weights: int
+
+    @property
+    def peak_excluding_weights(self) -> int | None:
+        """Bytes of `peak` besides weights, the two slots of Adamax, and the moving average: four times the weights.
+
+        Gradients are in it, and activations.
+        """
+        return None if self.peak is None else self.peak - 4 * self.weights
 
 
 def time_steps(

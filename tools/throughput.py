@@ -1,4 +1,4 @@
-"""What a flow does a second, beside what the matrix products in it would do."""
+"""Throughput of a flow, and of the matrix products in it."""
 
 import collections
 import contextlib
@@ -17,10 +17,10 @@ from glow_tf.analysis.likelihood import Scorer
 from glow_tf.analysis.sampling import Sampler
 from glow_tf.config import NETWORK_PRECISIONS, ModelConfig, one_of
 from glow_tf.data import load_source, pipeline_rate, train_batches
-from glow_tf.models.cost import Product
 from glow_tf.models.flow import Flow
 from glow_tf.training.batches import dequantized
 from glow_tf.training.devices import has_gpu
+from tools.cost import Product
 
 # A product, and the precision it is computed in, one of `NETWORK_PRECISIONS`.
 Precise = tuple[Product, str]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glow_tf.training import timing
-from glow_tf.training.timing import peak_memory, time_steps, training_step
 from tests.training import helpers
+from tools import timing
+from tools.timing import peak_memory, time_steps, training_step
 
 
 @pytest.mark.parametrize("replicas", [1, 2])

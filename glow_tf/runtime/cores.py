@@ -1,8 +1,8 @@
-"""The processor's cores; to be read without TensorFlow."""
+"""The number of CPU cores; imports no TensorFlow."""
 
 import os
 
 
 def cores() -> int:
-    """The number of cores that this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Batches in parts."""
+"""Sharding of batches over cores."""
 
 import json
 import os
@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glow_tf.models.cores import cores
-from glow_tf.models.parts import in_parts
+from glow_tf.runtime.cores import cores
+from glow_tf.runtime.sharding import map_shards
 
 ROOT = pathlib.Path(__file__).parents[2]
 two_cores = pytest.mark.skipif(
@@ -20,8 +20,8 @@ two_cores = pytest.mark.skipif(
 )
 
 
-def set_parts(monkeypatch, count):
-    monkeypatch.setattr("glow_tf.models.parts.parts_at_once", lambda: count)
+def set_shards(monkeypatch, count):
+    monkeypatch.setattr("glow_tf.runtime.sharding.num_shards", lambda: count)
 
 
 def work(x, labels, y):
@@ -34,26 +34,26 @@ def work(x, labels, y):
 @pytest.mark.parametrize("size", [1, 4, 5])
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_the_results_are_those_of_the_whole(monkeypatch, count, size, known):
-    set_parts(monkeypatch, count)
+    set_shards(monkeypatch, count)
     rng = np.random.default_rng(0)
     x, y = rng.random([size, 3, 2], np.float32), np.arange(size, dtype=np.int32)
     signature = [tf.TensorSpec([size if known else None, *t.shape[1:]], t.dtype) for t in (x, y)]
-    found = tf.function(lambda x, y: in_parts(work, x, None, y), input_signature=signature, autograph=False)(x, y)
+    found = tf.function(lambda x, y: map_shards(work, x, None, y), input_signature=signature, autograph=False)(x, y)
     np.testing.assert_allclose(found["sum"], x.sum(axis=(1, 2)), rtol=1e-6)
     image, number = found["all"]
     np.testing.assert_array_equal(image, (255 * x).astype(np.uint8))
     np.testing.assert_array_equal(number, y[:, np.newaxis] + 1)
 
 
-def test_each_part_sees_its_images_alone(monkeypatch):
-    set_parts(monkeypatch, 3)
-    seen = tf.function(lambda x: in_parts(lambda x: tf.fill(tf.shape(x), tf.reduce_sum(x)), x), autograph=False)
+def test_each_shard_sees_its_images_alone(monkeypatch):
+    set_shards(monkeypatch, 3)
+    seen = tf.function(lambda x: map_shards(lambda x: tf.fill(tf.shape(x), tf.reduce_sum(x)), x), autograph=False)
     np.testing.assert_array_equal(seen(tf.range(6)), [1, 1, 5, 5, 9, 9])
 
 
 @two_cores
-def test_parts_are_computed_at_the_same_time(monkeypatch):
-    set_parts(monkeypatch, 2)
+def test_shards_are_computed_at_the_same_time(monkeypatch):
+    set_shards(monkeypatch, 2)
     barrier = threading.Barrier(2)
 
     def meet(x):
@@ -61,10 +61,10 @@ def test_parts_are_computed_at_the_same_time(monkeypatch):
         barrier.wait(timeout=60)
         return x
 
-    def of_part(x):
+    def of_shard(x):
         return tf.ensure_shape(tf.numpy_function(meet, [x], x.dtype, stateful=False), x.shape)
 
-    met = tf.function(lambda x: in_parts(of_part, x), autograph=False)
+    met = tf.function(lambda x: map_shards(of_shard, x), autograph=False)
     np.testing.assert_array_equal(met(tf.range(4)), [0, 1, 2, 3])
 
 
@@ -72,29 +72,29 @@ def test_parts_are_computed_at_the_same_time(monkeypatch):
 STRATEGY = """
 import json, os, sys
 import tensorflow as tf
-from glow_tf.models.parts import parts_at_once
+from glow_tf.runtime.sharding import num_shards
 from glow_tf.training.devices import make_strategy
 replicas, images, width, begun = json.loads(sys.argv[1])
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
 if begun:
     tf.zeros([])
 make_strategy("mirrored", replicas, images=images, width=width)
-print(parts_at_once())
+print(num_shards())
 """
 TOOL = """
 import os, sys
 from absl import flags
-from glow_tf.models.parts import parts_at_once
+from glow_tf.runtime.sharding import num_shards
 from tools import common
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
 common.define(*common.MODEL_FLAGS)
 flags.FLAGS(sys.argv[:1] + sys.argv[2:])
 common.load_flow(many=sys.argv[1] == "many")
-print(parts_at_once())
+print(num_shards())
 """
 
 
-def parts_of_a_process(script, *arguments):
+def shards_of_a_process(script, *arguments):
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-c", script, *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
@@ -104,7 +104,7 @@ def parts_of_a_process(script, *arguments):
 
 @two_cores
 @pytest.mark.parametrize(
-    ("replicas", "images", "width", "begun", "parts"),
+    ("replicas", "images", "width", "begun", "shards"),
     [
         (None, 8, 64, False, 2),
         (None, 7, 64, False, 1),
@@ -116,15 +116,15 @@ def parts_of_a_process(script, *arguments):
     ],
     ids=["narrow", "few images", "images not known", "wide", "too wide", "replicas", "too late"],
 )
-def test_training_takes_parts_where_that_pays(replicas, images, width, begun, parts):
-    assert parts_of_a_process(STRATEGY, json.dumps([replicas, images, width, begun])) == parts
+def test_training_shards_where_that_pays(replicas, images, width, begun, shards):
+    assert shards_of_a_process(STRATEGY, json.dumps([replicas, images, width, begun])) == shards
 
 
 @two_cores
 @pytest.mark.parametrize(
-    ("arguments", "parts"),
+    ("arguments", "shards"),
     [(["many"], 2), (["few"], 1), (["many", "--batch_size=7"], 1)],
     ids=["many images", "few images", "a small batch"],
 )
-def test_tools_take_parts_where_that_pays(arguments, parts):
-    assert parts_of_a_process(TOOL, *arguments) == parts
+def test_tools_shard_where_that_pays(arguments, shards):
+    assert shards_of_a_process(TOOL, *arguments) == shards

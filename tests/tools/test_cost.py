@@ -3,7 +3,7 @@
 import pytest
 
 import glow_tf
-from glow_tf.models.cost import Product, flops, products
+from tools.cost import Product, flops, products
 
 
 def test_a_product_by_hand():

@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 
 import glow_tf
-from glow_tf.models.cost import Product
-from glow_tf.training.benchmark import Timing, alternate, alternate_with_products, bound, passes, peak_product
+from tools.cost import Product
+from tools.throughput import Timing, alternate, alternate_with_products, bound, passes, peak_product
 
 
 def test_functions_take_turns_after_a_first_call_that_does_not_count(monkeypatch):
