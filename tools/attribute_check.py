@@ -17,8 +17,8 @@ from glow_tf.analysis.agreement import AttributeClassifier, agreement
 from glow_tf.analysis.attributes import Directions
 from glow_tf.analysis.codec import Codec
 from glow_tf.data import attributed_batches, load_attributes
-from glow_tf.models.storage import whole
 from glow_tf.runtime import text
+from glow_tf.runtime.files import atomic_write
 from tools import common
 
 FLAGS = flags.FLAGS
@@ -61,7 +61,7 @@ def main() -> None:
         lines.append(f"| {name} | {' | '.join(cells)} |")
     print("\n".join(lines))
     if FLAGS.output:
-        with whole(FLAGS.output) as temporary:
+        with atomic_write(FLAGS.output) as temporary:
             text.write(temporary, "\n".join(lines) + "\n")
         print(FLAGS.output)
 

@@ -32,8 +32,8 @@ from absl import flags
 
 from glow_tf.config import NETWORK_PRECISIONS, one_of
 from glow_tf.models import presets
-from glow_tf.models.storage import whole
 from glow_tf.runtime import text
+from glow_tf.runtime.files import atomic_write
 from glow_tf.shared_flags import define_path
 from glow_tf.training.devices import has_gpu, make_strategy
 from glow_tf.training.progress import rate_text
@@ -104,7 +104,7 @@ def main() -> None:
         }
         for name, row in rows.items()
     }
-    compared = {name: _beside_ours(name, batch, measured, trained) for name in measured.peers}
+    compared = {name: _beside_ours(name, batch, measured, trained) for name in measured.notes}
     content = {
         **sizes,
         "train_batch_size": batch,
@@ -121,7 +121,7 @@ def main() -> None:
         content["pipeline_images_per_second"] = rate = folder_rate(size, batch)
         print(f"\nInput pipeline by itself, a folder of JPEG files: {rate_text(rate)} images/s")
     if FLAGS.output:
-        with whole(FLAGS.output) as temporary:
+        with atomic_write(FLAGS.output) as temporary:
             text.write(temporary, json.dumps(content, indent=2) + "\n")
         print(pathlib.Path(FLAGS.output))
     if FLAGS.plot:
@@ -137,13 +137,13 @@ class _Measured:
       timings: of each workload.
       alone: seconds of each product.
       memory: bytes a workload takes besides what is there all the time, where that is known.
-      peers: for each peer what it notes, or ''.
+      notes: for each peer what it notes, or ''.
     """
 
     timings: Mapping[tuple[str, str], Timing]
     alone: Mapping[Precise, float]
     memory: Mapping[tuple[str, str], int]
-    peers: Mapping[str, str]
+    notes: Mapping[str, str]
 
 
 def _network_precisions() -> list[str]:
@@ -217,7 +217,7 @@ def _beside_ours(name: str, batch: int, measured: _Measured, trained: Mapping[st
     Training is beside the rows of the package's own precision.
     """
     precision = name.partition(", ")[2] or ("tf32" if has_gpu() else "float32")
-    row: dict[str, Any] = {"version": peers.version(name), "note": measured.peers[name]}
+    row: dict[str, Any] = {"version": peers.version(name), "note": measured.notes[name]}
     for workload in benchmark_tables.BESIDE:
         if (name, workload) not in measured.timings:
             continue

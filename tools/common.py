@@ -19,7 +19,7 @@ from glow_tf.models.flow import Flow
 from glow_tf.runtime.sharding import enable_cpu_sharding
 from glow_tf.runtime.text import printable
 from glow_tf.shared_flags import define_max_megapixels, define_path, define_paths, parse_command_line
-from glow_tf.training import directory as model_directory
+from glow_tf.training import model_directory
 from glow_tf.training.config import TrainingConfig
 
 FLAGS = flags.FLAGS

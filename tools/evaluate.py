@@ -19,8 +19,8 @@ from glow_tf.analysis.codec import default_batch_size
 from glow_tf.analysis.likelihood import Scorer, Scores, round_trips
 from glow_tf.data import batches_with_rows, split_batches
 from glow_tf.models import quantization
-from glow_tf.models.storage import whole
 from glow_tf.runtime import text
+from glow_tf.runtime.files import atomic_write
 from glow_tf.shared_flags import define_path
 from glow_tf.training.evaluation import count_of, with_error
 from tools import common
@@ -94,7 +94,7 @@ def _write_csv(scores: Scores, names: list[str], path: str) -> None:
         "latent_nats_per_dim": scores.latent_nats,
         **scores.parts,
     }
-    with whole(path) as temporary, text.open_to_write(temporary, newline="") as file:
+    with atomic_write(path) as temporary, text.open_to_write(temporary, newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["image", *columns])
         for name, row in zip(names, zip(*columns.values(), strict=True), strict=True):

@@ -25,8 +25,8 @@ from typing import Any
 
 from absl import flags
 
-from glow_tf.models.storage import whole
 from glow_tf.runtime import text
+from glow_tf.runtime.files import atomic_write
 from glow_tf.training.devices import has_gpu
 from tools import common, gpu_rows, gpu_table, hardware
 from tools.gpu_processes import Processes
@@ -61,7 +61,7 @@ def main() -> None:
                 end = min(deadline, time.monotonic() + 60 * FLAGS.row_minutes)
                 records[row.name] = processes.measure(row, end)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with whole(path) as temporary:
+                with atomic_write(path) as temporary:
                     text.write(temporary, json.dumps({"machine": machine, "rows": records}, indent=2) + "\n")
             print("\n".join(gpu_table.lines(row.name, records)), flush=True)
     if not any("found" in record for record in records.values()):

@@ -9,8 +9,8 @@ import numpy as np
 from glow_tf.analysis.codec import Codec
 from glow_tf.data import DataError
 from glow_tf.data.array_file import in_memory, open_arrays, texts
-from glow_tf.models.storage import whole
 from glow_tf.runtime import paths
+from glow_tf.runtime.files import atomic_write
 
 # The official demo moves by up to so many times the difference of the means, in either direction.
 SCALE = 1.6
@@ -78,7 +78,7 @@ class Directions:
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes all of it to one `.npz` file, whole or not at all."""
-        with whole(path) as temporary, temporary.open("wb") as file:
+        with atomic_write(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **{**dataclasses.asdict(self), "names": np.array(self.names)})
 
     @classmethod

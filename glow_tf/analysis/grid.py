@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
-from glow_tf.models.storage import whole
+from glow_tf.runtime.files import atomic_write
 
 
 def image_grid(images: np.ndarray, columns: int | None = None, *, border: int = 1, scale: int = 1) -> np.ndarray:
@@ -47,7 +47,7 @@ def readable_scale(height: int) -> int:
 
 def save_png(image: np.ndarray, path: str | os.PathLike) -> None:
     """Writes [H, W, C] uint8 as a PNG, whole or not at all."""
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(tf.io.encode_png(image).numpy())
 
 
@@ -113,7 +113,7 @@ def save_gif(frames: np.ndarray, path: str | os.PathLike, *, seconds: float = 0.
     colours = Image.fromarray(np.concatenate([np.asarray(picture.convert("RGB")) for picture in pictures]))
     palette = colours.quantize(256, Image.Quantize.MEDIANCUT)
     first, *others = [picture.convert("RGB").quantize(palette=palette) for picture in pictures]
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         first.save(
             temporary,
             "GIF",

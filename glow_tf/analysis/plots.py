@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from glow_tf.models.storage import whole
+from glow_tf.runtime.files import atomic_write
 
 # Okabe & Ito's palette, which people with any colour vision can tell apart.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -117,6 +117,6 @@ def _figure(panels: int, title: str, share_y: bool):
 
 
 def _save(figure, path: str | os.PathLike) -> None:
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         # Matplotlib names its version in the file.
         figure.savefig(temporary, format="png", metadata={"Software": None})

@@ -11,7 +11,7 @@ _SPLITS = {
     "validation": "val valid validation valset validset dev devset eval evaluation holdout heldout",
     "unlabeled": "unlabeled unlabelled unsup unsupervised extra",
 }
-_SPLIT_OF_WORD = {word: split for split, words in _SPLITS.items() for word in words.split()}
+_SPLIT_OF_WORD = {word: split for split, synonyms in _SPLITS.items() for word in synonyms.split()}
 _RUN = re.compile(r"[^\W\d_]+|\d+")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from glow_tf.models import storage
+from glow_tf.runtime.errors import first_line
 
 # Numbers of an image times images: what is drawn at once, so that the page stays quick.
 _NUMBERS_AT_ONCE = 64 * 64 * 64 * 3
@@ -53,9 +54,7 @@ class DemoModel:
             self._signatures = tf.saved_model.load(str(directory)).signatures
         # What TensorFlow raises on damaged files is of many kinds.
         except Exception as error:
-            raise ValueError(
-                f"The SavedModel {directory} cannot be read: {str(error).splitlines()[0][:300]}"
-            ) from error
+            raise ValueError(f"The SavedModel {directory} cannot be read: {first_line(error)}") from error
         missing = {"log_prob", "encode", "decode", "sample", "reconstruct"} - set(self._signatures)
         if missing:
             raise ValueError(f"The SavedModel {directory} lacks {', '.join(sorted(missing))}; export the model again.")

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from glow_tf.runtime.devices import has_gpu
+from glow_tf.runtime.errors import first_line
 from glow_tf.runtime.sharding import enable_cpu_sharding
 
 __all__ = ["STRATEGIES", "check_tf_config", "has_gpu", "make_strategy"]
@@ -137,7 +138,7 @@ def _tpu() -> tf.distribute.Strategy:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
     except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
         raise ValueError(
-            f"--strategy=tpu finds no TPU ({str(error).splitlines()[0][:200]}). On a TPU VM it needs the TPU build of "
+            f"--strategy=tpu finds no TPU ({first_line(error)}). On a TPU VM it needs the TPU build of "
             "TensorFlow; elsewhere the environment variable TPU_NAME. --strategy=mirrored uses GPUs or the CPU."
         ) from error
     return tf.distribute.TPUStrategy(resolver)

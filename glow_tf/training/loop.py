@@ -12,8 +12,7 @@ import tensorflow as tf
 from glow_tf.config import ModelConfig
 from glow_tf.data import Source, pipeline_rate
 from glow_tf.models.flow import Flow
-from glow_tf.training import directory as model_directory
-from glow_tf.training import lock
+from glow_tf.training import lock, model_directory
 from glow_tf.training.batches import TrainingBatches
 from glow_tf.training.checkpoints import CheckpointError, Checkpoints
 from glow_tf.training.config import TrainingConfig
@@ -202,7 +201,7 @@ class Trainer:
             raise ValueError(f"The workers see other checkpoints: --model_dir={self._directory} must be shared.")
         progress.begin(self.step)
         if self._workers.is_chief:
-            model_directory.claim(self._directory, self._config, self._training, self._source)
+            model_directory.write_metadata(self._directory, self._config, self._training, self._source)
         self.reports.begin(self.step, progress.say)
         self.rates["input pipeline"] = rate = pipeline_rate(
             self._batches.dequantized(self.step), _SECONDS_TO_TIME_THE_PIPELINE

@@ -1,4 +1,4 @@
-"""The model directory: whose it is, with which settings it was last trained, and on what."""
+"""Metadata of a model directory: its model, the settings of its last training, and the data."""
 
 import dataclasses
 import inspect
@@ -10,6 +10,7 @@ from glow_tf.config import ModelConfig
 from glow_tf.data import Source, load_source
 from glow_tf.models import storage
 from glow_tf.runtime import json_files, text
+from glow_tf.runtime.files import atomic_write
 from glow_tf.training.config import TrainingConfig
 
 TRAINING_FILE = "training.json"
@@ -87,11 +88,11 @@ def differences(config: ModelConfig, other: ModelConfig) -> list[str]:
     return [line for line in config.differences(other) if line.partition(":")[0] not in _COMPUTATION]
 
 
-def claim(directory: pathlib.Path, config: ModelConfig, training: TrainingConfig, source: Source) -> None:
-    """Writes `config.json` and `training.json`, each whole or not at all."""
+def write_metadata(directory: pathlib.Path, config: ModelConfig, training: TrainingConfig, source: Source) -> None:
+    """Writes `config.json` and `training.json`, each atomically."""
     storage.save_config(config, directory)
     fields = _fields(training, source)
-    with storage.whole(directory / TRAINING_FILE) as temporary:
+    with atomic_write(directory / TRAINING_FILE) as temporary:
         text.write(temporary, json.dumps(fields, indent=2) + "\n")
 
 

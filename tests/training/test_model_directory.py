@@ -9,7 +9,7 @@ from PIL import Image
 
 from glow_tf.data import Source, load_source
 from glow_tf.models import storage
-from glow_tf.training import directory as model_directory
+from glow_tf.training import model_directory
 from glow_tf.training.config import TrainingConfig
 from tests.training import helpers
 
@@ -33,7 +33,7 @@ def source(name="people"):
 def claimed(tmp_path):
     """A directory of a run with the default settings."""
     directory = tmp_path / "runs" / "model"
-    model_directory.claim(directory, helpers.CONFIG, TrainingConfig(), source())
+    model_directory.write_metadata(directory, helpers.CONFIG, TrainingConfig(), source())
     return directory
 
 
@@ -51,7 +51,7 @@ def test_the_same_run_goes_on_without_a_word(claimed):
     assert storage.load_config(claimed) == helpers.CONFIG
     written = json.loads((claimed / "training.json").read_text())
     assert (written["batch_size"], written["optimizer"], written["data"]) == (64, "adamax", DATA)
-    model_directory.claim(claimed, helpers.CONFIG, TrainingConfig(), source())
+    model_directory.write_metadata(claimed, helpers.CONFIG, TrainingConfig(), source())
     assert {file.name for file in claimed.iterdir()} == {"config.json", "training.json"}
 
 
@@ -63,7 +63,7 @@ def test_it_tells_how_to_load_the_data_again(claimed, tmp_path):
 def test_it_tells_what_the_labels_were(claimed, tmp_path):
     assert model_directory.class_names(claimed) == model_directory.class_names(tmp_path / "nowhere") == []
     labelled = dataclasses.replace(source(), num_classes=2, class_names=("cat", "dog"))
-    model_directory.claim(tmp_path / "labelled", helpers.CONFIG, TrainingConfig(), labelled)
+    model_directory.write_metadata(tmp_path / "labelled", helpers.CONFIG, TrainingConfig(), labelled)
     assert model_directory.class_names(tmp_path / "labelled") == ["cat", "dog"]
 
 
@@ -97,7 +97,7 @@ def test_how_the_gradient_is_computed_may_change(claimed):
     ],
 )
 def test_an_optimizer_with_other_state_is_refused(tmp_path, before, fields, line):
-    model_directory.claim(tmp_path, helpers.CONFIG, TrainingConfig(**before), source())
+    model_directory.write_metadata(tmp_path, helpers.CONFIG, TrainingConfig(**before), source())
     with pytest.raises(ValueError, match="a run with another optimizer") as error:
         check(tmp_path, **fields)
     assert [listed.strip() for listed in str(error.value).splitlines()[1:]] == [line]
@@ -141,7 +141,7 @@ def test_other_data_is_refused_unless_it_is_meant(claimed, name):
     notices = model_directory.check(claimed, helpers.CONFIG, TrainingConfig(), other, other_data=True)
     assert notices == [f"data: {DATA} before, {other.describe()} now"]
     # From then on it is the run's own.
-    model_directory.claim(claimed, helpers.CONFIG, TrainingConfig(), other)
+    model_directory.write_metadata(claimed, helpers.CONFIG, TrainingConfig(), other)
     assert model_directory.check(claimed, helpers.CONFIG, TrainingConfig(), other) == []
 
 
@@ -155,7 +155,7 @@ def folder_of_images(path, values, names="{}.png"):
 def test_another_folder_of_as_many_images_is_other_data(tmp_path):
     cats = folder_of_images(tmp_path / "cats", range(20))
     dogs = folder_of_images(tmp_path / "dogs", range(20), "dog_{}.png")
-    model_directory.claim(tmp_path / "run", helpers.CONFIG, TrainingConfig(), cats)
+    model_directory.write_metadata(tmp_path / "run", helpers.CONFIG, TrainingConfig(), cats)
     with pytest.raises(ValueError) as error:
         model_directory.check(tmp_path / "run", helpers.CONFIG, TrainingConfig(), dogs)
     assert f"data_dir: {tmp_path / 'cats'} here, {tmp_path / 'dogs'} there" in str(error.value)
@@ -173,7 +173,7 @@ def test_another_array_of_as_many_images_is_other_data(tmp_path):
         np.save(tmp_path / f"{name}.npy", images)
         sources.append(load_source("arrays", data_dir=str(tmp_path / f"{name}.npy")))
     cats, dogs, again = sources
-    model_directory.claim(tmp_path / "run", helpers.CONFIG, TrainingConfig(), cats)
+    model_directory.write_metadata(tmp_path / "run", helpers.CONFIG, TrainingConfig(), cats)
     with pytest.raises(ValueError, match="images: others"):
         model_directory.check(tmp_path / "run", helpers.CONFIG, TrainingConfig(), dogs)
     assert model_directory.check(tmp_path / "run", helpers.CONFIG, TrainingConfig(), again) == []
@@ -214,7 +214,7 @@ def test_a_damaged_record_is_no_obstacle(claimed, text):
     file = claimed / "training.json"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     assert check(claimed, optimizer="adam") == []
-    model_directory.claim(claimed, helpers.CONFIG, TrainingConfig(optimizer="adam"), source())
+    model_directory.write_metadata(claimed, helpers.CONFIG, TrainingConfig(optimizer="adam"), source())
     assert check(claimed, optimizer="adam") == []
 
 
