@@ -53,8 +53,10 @@ def main() -> None:
         from glow_tf.demo import examples, look, page, server
         from glow_tf.demo.model import DemoModel
         from glow_tf.serving.hosts import Hosts
+        from glow_tf.serving.sockets import bind
 
-        listening = stack.enter_context(server.listen(FLAGS.host, FLAGS.port))
+        listening = stack.enter_context(bind(FLAGS.host, FLAGS.port))
+        listening.listen()
         if FLAGS.saved_model is None:
             print("Getting the pretrained model ready ...", flush=True)
             _export_pretrained(folder / "model")

@@ -18,6 +18,7 @@ from glow_tf.analysis.sampling import Sampler
 from glow_tf.config import NETWORK_PRECISIONS, ModelConfig, one_of
 from glow_tf.data import load_source, pipeline_rate, train_batches
 from glow_tf.models.flow import Flow
+from glow_tf.models.labels import cycle_labels
 from glow_tf.training.batches import dequantized
 from glow_tf.training.devices import has_gpu
 from tools.cost import Product
@@ -60,8 +61,7 @@ def passes(config: ModelConfig, batch_size: int) -> dict[str, Callable[[], np.nd
     """
     flow = Flow(config)
     images = np.random.default_rng(0).integers(0, 256, [batch_size, *config.image_shape], np.uint8)
-    labels = np.arange(batch_size) % max(1, config.num_classes)
-    batch = {"images": tf.constant(images), "labels": tf.constant(labels, tf.int32)}
+    batch = {"images": tf.constant(images), "labels": cycle_labels(batch_size, max(1, config.num_classes))}
     scorer, sampler = Scorer(flow), Sampler(flow, batch_size, temperature=0.7, batch_size=batch_size)
     return {"likelihood": lambda: scorer([batch]).bits_per_dim, "sample": sampler}
 

@@ -7,6 +7,16 @@ from glow_tf.analysis.codec import Codec
 KINDS = ("linear", "spherical")
 
 
+def lerp(a, b, t):
+    """Returns (1 - t) a + t b, of arrays or of tensors."""
+    return (1 - t) * a + t * b
+
+
+def starts_nearer(t):
+    """Returns whether points of a path, at fractions t of it, have the label of its start: t <= 1/2."""
+    return t <= 0.5
+
+
 def interpolate(start: np.ndarray, end: np.ndarray, fractions: np.ndarray, kind: str = "linear") -> np.ndarray:
     """Points on the way from one latent to another.
 
@@ -36,7 +46,7 @@ def interpolate(start: np.ndarray, end: np.ndarray, fractions: np.ndarray, kind:
     angle = np.arccos(np.clip(a @ b / lengths, -1, 1)) if lengths else 0.0
     # Parallel or opposite latents span no plane to turn in.
     if kind == "linear" or np.sin(angle) < 1e-6:
-        path = (1 - t) * a + t * b
+        path = lerp(a, b, t)
     else:
         path = (np.sin((1 - t) * angle) * a + np.sin(t * angle) * b) / np.sin(angle)
     return path.astype(np.asarray(start).dtype)
@@ -52,7 +62,8 @@ def interpolate_images(
       images: [N, H, W, C] uint8, N at least 2.
       steps: images from one to the next, the latter included.
       kind: `linear` or `spherical`.
-      labels: [N] int for a conditional model: in-between images have the label of the nearer end.
+      labels: [N] int for a conditional model: in-between images have the label of the nearer end, the one in the middle
+        that of the start.
 
     Returns:
       [(N - 1) * steps + 1, H, W, C] uint8; number i * steps is image i, exactly, but for bits that the model drops.
@@ -69,5 +80,6 @@ def interpolate_images(
     path[::steps] = z
     if labels is None:
         return codec.decode(path)
-    nearer = np.round(np.arange(len(path)) / steps).astype(int)
+    piece, step = np.divmod(np.arange(len(path)), steps)
+    nearer = np.where(starts_nearer(step / steps), piece, piece + 1)
     return codec.decode(path, np.asarray(labels)[nearer])

@@ -5,9 +5,11 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from glow_tf.analysis.codec import default_batch_size
 from glow_tf.models.checks import check_labels, warn_if_not_finite
 from glow_tf.models.flow import Flow
 from glow_tf.models.inverses import InverseCache
+from glow_tf.models.labels import sample_labels
 from glow_tf.models.seeds import stateless_seed
 from glow_tf.runtime.sharding import map_shards
 
@@ -21,7 +23,7 @@ class Sampler:
       temperature: factor on the latents' standard deviation.
       labels: [count] int, or None: for a conditional model the classes in turn.
       seed: of the latents.
-      batch_size: images decoded at once.
+      batch_size: images decoded at once; by default as many as fit well for their size.
     """
 
     def __init__(
@@ -32,10 +34,10 @@ class Sampler:
         temperature: float = 1.0,
         labels: np.ndarray | None = None,
         seed: int = 0,
-        batch_size: int = 64,
+        batch_size: int | None = None,
     ):
         if labels is None and flow.config.conditional:
-            labels = np.arange(count) % flow.config.num_classes
+            labels = sample_labels(count, flow.config.num_classes)
         if flow.config.conditional:
             check_labels(flow.config, labels)
         self._flow = flow
@@ -43,7 +45,7 @@ class Sampler:
         self._temperature = temperature
         self._labels = None if labels is None else np.asarray(labels, np.int32)
         self._seed = seed
-        self._batch_size = min(batch_size, count)
+        self._batch_size = min(batch_size or default_batch_size(flow.config), count)
         self._inverses = InverseCache(flow)
         self._draw = tf.function(self._sample, autograph=False)
 

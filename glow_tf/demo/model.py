@@ -6,12 +6,11 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
+from glow_tf.analysis.codec import default_batch_size
+from glow_tf.analysis.interpolation import interpolate, starts_nearer
 from glow_tf.models import storage
+from glow_tf.models.labels import sample_labels
 from glow_tf.runtime.errors import first_line
-
-# Numbers of an image times images: what is drawn at once, so that the page stays quick.
-_NUMBERS_AT_ONCE = 64 * 64 * 64 * 3
-_MOST_IMAGES = 64
 
 
 class UndrawableError(Exception):
@@ -62,7 +61,7 @@ class DemoModel:
         self.dimensions = config.dimensions
         self.n_bits = config.n_bits
         self.num_classes = config.num_classes if config.conditional else 0
-        self.most_images = max(4, min(_MOST_IMAGES, _NUMBERS_AT_ONCE // self.dimensions))
+        self.most_images = max(4, default_batch_size(config))
         self.names: tuple[str, ...] = ()
         self.directions = np.zeros([0, self.dimensions], np.float32)
         if "attributes" in self._signatures:
@@ -85,9 +84,7 @@ class DemoModel:
 
     def sample_labels(self, count: int, label: int | None = None) -> np.ndarray | None:
         """Labels [count] of `sample`; None for a model that is not conditional."""
-        if not self.num_classes:
-            return None
-        return np.arange(count) % self.num_classes if label is None else np.full([count], label)
+        return sample_labels(count, self.num_classes, label)
 
     def encode(self, images: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
         """Latents [N, D] float32 of images [N, H, W, C] uint8; with `labels` [N] for a conditional model."""
@@ -113,11 +110,12 @@ class DemoModel:
         Args:
           start, end: latents [D].
           fractions: [N] of the way, 0 being the start.
-          labels: of the start and of the end for a conditional model; an image has that of the nearer end.
+          labels: of the start and of the end for a conditional model; an image has that of the nearer end, in the
+            middle that of the start.
         """
-        t = np.asarray(fractions, np.float32)
-        of_row = np.where(t <= 0.5, *labels) if self.num_classes else None
-        return self.decode((1 - t[:, np.newaxis]) * start + t[:, np.newaxis] * end, of_row)
+        t = np.asarray(fractions)
+        of_row = np.where(starts_nearer(t), *labels) if self.num_classes else None
+        return self.decode(interpolate(start, end, t), of_row)
 
     def strongest(self, most: int) -> list[int]:
         """The rows of at most so many attributes, those whose directions are longest, in rising order."""

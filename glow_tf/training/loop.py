@@ -17,7 +17,7 @@ from glow_tf.training.batches import TrainingBatches
 from glow_tf.training.checkpoints import CheckpointError, Checkpoints
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.evaluation import Evaluation
-from glow_tf.training.guard import DivergenceError, Guard
+from glow_tf.training.guard import DivergenceError, Guard, has_singular_convolution
 from glow_tf.training.init_from import copy_weights
 from glow_tf.training.optimizer import make_optimizer
 from glow_tf.training.progress import Clock, Progress, rate_text
@@ -149,7 +149,7 @@ class Trainer:
                 raise
             raise self.no_room(error) from error
         except tf.errors.InvalidArgumentError as error:
-            if "not invertible" not in str(error):
+            if not has_singular_convolution(self.flow):
                 raise
             raise DivergenceError(
                 f"At step {self.step:,} the matrix of a 1x1 convolution is singular. --permutation=conv1x1, whose PLU "

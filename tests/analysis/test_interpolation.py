@@ -54,3 +54,18 @@ def test_a_path_needs_two_images_and_a_step():
             interpolate_images(codec, models.images(count), steps)
     with pytest.raises(ValueError, match="kind='cubic'"):
         interpolate(A, B, [0.5], "cubic")
+
+
+def test_images_on_the_way_have_the_label_of_the_nearer_end():
+    """In the middle that of the start, between all images alike."""
+
+    class Told(Codec):
+        def decode(self, z, labels=None):
+            self.labels = labels
+            return super().decode(z, labels)
+
+    codec = Told(models.flow("conditional"))
+    interpolate_images(codec, models.images(3, "conditional"), 2, labels=[1, 2, 0])
+    np.testing.assert_array_equal(codec.labels, [1, 1, 2, 2, 0])
+    interpolate_images(codec, models.images(2, "conditional"), 3, labels=[1, 2])
+    np.testing.assert_array_equal(codec.labels, [1, 1, 2, 2])
