@@ -37,7 +37,7 @@ from glow_tf.runtime.files import atomic_write
 from glow_tf.shared_flags import define_path
 from glow_tf.training.devices import has_gpu, make_strategy
 from glow_tf.training.progress import rate_text
-from tools import benchmark_tables, common, cost, hardware, peers, startup
+from tools import benchmark_tables, command, common_flags, cost, hardware, peers, startup
 from tools.throughput import (
     Precise,
     Timing,
@@ -50,7 +50,7 @@ from tools.workloads import training_names
 
 FLAGS = flags.FLAGS
 
-common.define("K", "L", "width", "image_size", "train_batch_size", "output")
+common_flags.define("K", "L", "width", "image_size", "train_batch_size", "output")
 flags.DEFINE_list(
     "network_precision",
     None,
@@ -163,8 +163,8 @@ def _measure(sizes: Mapping[str, int], precisions: Sequence[str], products: Iter
             for reason in missing.values():
                 print(f"{reason}\n")
         # What main does with cores and GPUs, it does to the whole process.
-        command = [sys.executable, "-m", "tools.workloads", json.dumps({**sizes, "network_precisions": precisions})]
-        packages["glow_tf"] = stack.enter_context(peers.Worker("glow_tf", command, gpus=True)).functions()
+        arguments = [sys.executable, "-m", "tools.workloads", json.dumps({**sizes, "network_precisions": precisions})]
+        packages["glow_tf"] = stack.enter_context(peers.Worker("glow_tf", arguments, gpus=True)).functions()
         # So that this process leaves the others some of a GPU's memory.
         make_strategy("one_device")
         workloads = {
@@ -235,4 +235,4 @@ def _beside_ours(name: str, batch: int, measured: _Measured, trained: Mapping[st
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

@@ -25,11 +25,11 @@ from glow_tf.data import attributed_batches, load_attributes, load_source
 from glow_tf.export.saved_model import export_saved_model
 from glow_tf.models import storage
 from glow_tf.shared_flags import define_path
-from tools import common
+from tools import command, common_flags
 
 FLAGS = flags.FLAGS
 
-common.define("images", "max_megapixels")
+common_flags.define("images", "max_megapixels")
 define_path(
     "saved_model",
     None,
@@ -78,4 +78,4 @@ def _export_pretrained(path: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

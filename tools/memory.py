@@ -14,11 +14,11 @@ from absl import flags
 
 from glow_tf.analysis import plots
 from glow_tf.config import GRADIENTS
-from tools import common, startup
+from tools import command, common_flags, startup
 
 FLAGS = flags.FLAGS
 
-common.define("L", "width", "image_size", "train_batch_size", "output")
+common_flags.define("L", "width", "image_size", "train_batch_size", "output")
 flags.DEFINE_list("depths", ["4", "8", "16", "32"], "Values of K to measure.")
 flags.DEFINE_multi_enum("gradient", GRADIENTS, GRADIENTS, "Gradients to measure.")
 flags.DEFINE_integer("timed_steps", 3, "Steps that are timed after the first.", lower_bound=1)
@@ -26,7 +26,7 @@ flags.DEFINE_integer("timed_steps", 3, "Steps that are timed after the first.", 
 
 def main() -> None:
     """Measures, prints a table in Markdown, and draws the plot."""
-    depths = [int(depth) for depth in common.numbers("depths")]
+    depths = [int(depth) for depth in common_flags.numbers("depths")]
     gradients = list(dict.fromkeys(FLAGS.gradient))
     size = FLAGS.image_size or 32
     same = {"L": FLAGS.L, "width": FLAGS.width, "image_size": size, "batch_size": FLAGS.train_batch_size}
@@ -62,4 +62,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

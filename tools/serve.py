@@ -27,7 +27,7 @@ pip install 'glow_tf[serve]'.
 from absl import flags
 
 from glow_tf.shared_flags import define_path
-from tools import common
+from tools import command
 
 FLAGS = flags.FLAGS
 
@@ -104,4 +104,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

@@ -58,7 +58,7 @@ def test_a_mistake_is_one_line(results, name):
 
 
 def test_without_gradio():
-    code = "import sys; sys.modules['gradio'] = None; from tools import common, demo; common.run(demo.main)"
+    code = "import sys; sys.modules['gradio'] = None; from tools import command, demo; command.run(demo.main)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env={**os.environ}, timeout=120
     )

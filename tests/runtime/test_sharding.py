@@ -85,11 +85,11 @@ TOOL = """
 import os, sys
 from absl import flags
 from glow_tf.runtime.sharding import num_shards
-from tools import common
+from tools import common_flags, model_flags
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
-common.define(*common.MODEL_FLAGS)
+common_flags.define(*model_flags.NAMES)
 flags.FLAGS(sys.argv[:1] + sys.argv[2:])
-common.load_flow(many=sys.argv[1] == "many")
+model_flags.load_flow(many=sys.argv[1] == "many")
 print(num_shards())
 """
 
