@@ -266,7 +266,7 @@ def model_config(image_shape: tuple[int, int, int], num_classes: int) -> ModelCo
 
 
 def training_config(image_shape: tuple[int, int, int], replicas: int) -> TrainingConfig:
-    """How the flags say to train.
+    """Returns the training that the flags describe.
 
     Args:
       image_shape: (H, W, C) of the images.

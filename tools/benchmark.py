@@ -131,7 +131,7 @@ def main() -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Measured:
-    """What came of the rounds; a workload is (package, name).
+    """Measurements of the rounds; a workload is (package, name).
 
     Attributes:
       timings: of each workload.

@@ -1,4 +1,4 @@
-"""How the benchmark shows what it measured: tables in Markdown, and a plot."""
+"""Tables in Markdown and plot of the benchmark."""
 
 import os
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from glow_tf.config import GRADIENTS
 from glow_tf.training.progress import rate_text
 from tools import startup
 
-# By the workload of a peer, which of glow_tf's it is beside.
+# The baseline workloads of glow_tf for each workload of a peer.
 BESIDE = {
     "train": tuple(f"train, {gradient}" for gradient in GRADIENTS),
     "likelihood": ("likelihood",),

@@ -19,7 +19,7 @@ _STEPS, _LIMIT_S = 5, 12.0
 
 
 def products(*, smoke: bool) -> Found:
-    """How fast a large matrix product is in each precision."""
+    """Measures a large matrix product in each precision."""
     from glow_tf.config import NETWORK_PRECISIONS
     from glow_tf.training.devices import make_strategy
     from tools.cost import Product
@@ -47,7 +47,7 @@ def train(
     layout_optimizer: bool = True,
     deterministic: bool = False,
 ) -> Found:
-    """A training step.
+    """Measures a training step.
 
     Args:
       K, L, width, image_size, batch_size, gradient, network_precision: of the model and its training.
@@ -86,7 +86,7 @@ def train(
 
 
 def passes(*, K: int, L: int, width: int, image_size: int, batch_size: int) -> Found:
-    """Likelihoods and samples, in float32."""
+    """Measures likelihoods and samples, in float32."""
     from glow_tf.models import presets
     from glow_tf.training.devices import make_strategy
     from tools import throughput

@@ -1,4 +1,4 @@
-"""How the GPU benchmark shows its records: lines of a table in Markdown, and a plot."""
+"""Table in Markdown and plot of the GPU benchmark."""
 
 import os
 import re
@@ -98,7 +98,7 @@ def _cells(record: Mapping[str, Any], workload: str, found: Mapping[str, Any], r
 
 
 def _ratios(record: Mapping[str, Any], workload: str, found: Mapping[str, Any], records: Records) -> str:
-    """How many times as fast glow_tf is: training in the same precision, the rest in its float32."""
+    """Returns how many times as fast glow_tf is: training in the same precision, the rest in its float32."""
     if workload != "train":
         ours = {
             r["found"][workload]["network_precision"]: r["found"][workload]

@@ -33,7 +33,7 @@ _FILES = 64
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """How long a function takes.
+    """Time that a function takes.
 
     Attributes:
       first: seconds of the first call.
@@ -50,7 +50,7 @@ class Timing:
 
 
 def passes(config: ModelConfig, batch_size: int) -> dict[str, Callable[[], np.ndarray]]:
-    """What a model does without being trained, on the first device; each function returns its result when done.
+    """Returns the passes of a model besides training, on the first device; each returns its result when done.
 
     Args:
       config: the model, whose weights are random.
@@ -101,7 +101,7 @@ def alternate_with_products(
 
 
 def peak_product() -> Product:
-    """As fast as products get: large enough to keep the device busy, on a CPU small enough for the caches."""
+    """Returns the fastest product: large enough to keep the device busy, on a CPU small enough for the caches."""
     side = 8192 if has_gpu() else 2048
     return Product(side, side, side)
 

@@ -1,4 +1,4 @@
-"""What the benchmark times of glow_tf, in a process of its own: it uses its device as `python -m glow_tf.main` does.
+"""Workloads of glow_tf for the benchmark, in a process of its own that uses its device as `glow_tf.main` does.
 
 `python -m tools.workloads <arguments of build as JSON>` is a worker, see `tools.peers.worker`.
 """

@@ -1,4 +1,4 @@
-"""Whether moves along a direction change its attribute, and what else, as a classifier of real images sees it."""
+"""Evaluation of attribute directions by a classifier of real images: do moves change the attribute, and what else?"""
 
 import dataclasses
 from collections.abc import Mapping
@@ -54,13 +54,13 @@ class AttributeClassifier:
                 self._network.train_on_batch(images[rows].astype(np.float32), targets[rows])
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Which attributes images [N, H, W, C] have: bool [N, A]."""
+        """Predicts the attributes of images [N, H, W, C]: bool [N, A]."""
         return self._network.predict(np.asarray(images, np.float32), batch_size=64, verbose=0) > 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-    """What a classifier says of one attribute, as shares from 0 to 1; nan where there was nothing to judge.
+    """Verdict of a classifier on one attribute, as shares from 0 to 1; nan where there was nothing to judge.
 
     Attributes:
       accuracy: of the classifier on real images it was not trained on: the mean of that on images with and without.

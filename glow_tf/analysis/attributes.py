@@ -61,7 +61,7 @@ class Directions:
         return self.vectors[self._row(name)]
 
     def only(self, names: Sequence[str]) -> "Directions":
-        """Those of some attributes. Raises ValueError if one is not there."""
+        """Returns the directions of some attributes. Raises ValueError if one is not there."""
         rows = [self._row(name) for name in names]
         return Directions(tuple(names), self.vectors[rows], self.positives[rows], self.negatives[rows])
 
@@ -113,7 +113,7 @@ class Directions:
 
     @classmethod
     def _of(cls, names: np.ndarray, vectors: np.ndarray, positives: np.ndarray, negatives: np.ndarray) -> "Directions":
-        """Those of arrays in a file, of which nothing is known."""
+        """Returns the directions in arrays of a file, of which nothing is known."""
         if names.ndim != 1 or names.dtype.kind != "U":
             raise ValueError(f"its names are {names.dtype} {names.shape}, not a list of texts.")
         if vectors.dtype.kind == "f":

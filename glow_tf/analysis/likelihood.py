@@ -16,7 +16,7 @@ from glow_tf.runtime.sharding import equal_batches, map_shards
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scores:
-    """What a flow says of N images.
+    """Likelihoods of N images.
 
     Attributes:
       bits_per_dim: [N], under one draw of uniform dequantization noise.
@@ -35,7 +35,7 @@ class Scores:
 def likelihood_parts(
     flow: Flow, x: tf.Tensor, labels: tf.Tensor | None = None
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """The bits/dim of images, what they are made of, and the latents.
+    """Computes the bits/dim of images, their parts, and the latents.
 
     Args:
       flow: the model.

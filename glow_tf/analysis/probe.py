@@ -1,4 +1,4 @@
-"""How much a linear classifier can read off a representation (Alain & Bengio 2016, "linear classifier probes")."""
+"""Linear classifier probes of a representation (Alain & Bengio 2016, "linear classifier probes")."""
 
 from collections.abc import Sequence
 
@@ -56,7 +56,7 @@ def linear_probe(
 
 
 def _scores(x: np.ndarray, y: np.ndarray, other: np.ndarray, penalties: Sequence[float]) -> list[np.ndarray]:
-    """What the classifier fitted to rows `x` and targets `y` says of the rows `other`, for each penalty."""
+    """Predicts the rows `other` by the classifier fitted to rows `x` and targets `y`, for each penalty."""
     offset = y.mean(axis=0)
     # Of X'X and XX', which give the same, the smaller one is decomposed, once for all penalties.
     wide = x.shape[1] > x.shape[0]

@@ -1,4 +1,4 @@
-"""What each level of the latents holds: reconstructions with some of them drawn anew."""
+"""Reconstructions with some levels of the latents drawn anew, which show what each level holds."""
 
 import math
 
@@ -9,7 +9,7 @@ from glow_tf.models.flow import Flow
 
 
 def level_sizes(flow: Flow) -> list[int]:
-    """How many dimensions of the latent belong to each level, from the finest to the top."""
+    """Returns the number of dimensions of each level of the latent, from the finest to the top."""
     return [math.prod(shape) for shape in flow.config.latent_shapes]
 
 

@@ -173,7 +173,7 @@ def _files(builder):
 
 
 def _unreachable(builder):
-    """Why nothing can be downloaded; None if it can be tried. TFDS itself tries for ten minutes before it says so."""
+    """Returns why nothing can be downloaded, or None. TFDS itself would try for ten minutes before it says so."""
     files = _files(builder)
     downloads = os.path.join(_root(builder), "downloads")
     begun = os.path.isdir(os.path.join(downloads, builder.name)) or any(

@@ -186,13 +186,13 @@ def attributes_tab(model: DemoModel, examples: Sequence[Example]) -> None:
 
 
 def nice_name(name: str) -> str:
-    """What to call an attribute in the page: `Wearing_Hat` is `Wearing Hat`."""
+    """Returns the name of an attribute in the page: `Wearing Hat` for `Wearing_Hat`."""
     words = _NICE_NAMES.get(name, name.replace("_", " ").strip())
     return words[:1].upper() + words[1:]
 
 
 def _or_note(draw):
-    """Has a function that draws a part of the page give a note where the model has no pictures."""
+    """Decorates a function that draws a part of the page: a note takes its place where the model has no pictures."""
 
     @functools.wraps(draw)
     def drawn(*values):

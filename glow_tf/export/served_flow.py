@@ -1,4 +1,4 @@
-"""What a SavedModel can do: the functions of the object it loads as, and its signatures."""
+"""Functions and signatures of an exported SavedModel."""
 
 from collections.abc import Callable, Mapping
 

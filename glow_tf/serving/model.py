@@ -95,7 +95,7 @@ def _is_number(name: str) -> bool:
 
 
 def _graph(path: pathlib.Path) -> meta_graph_pb2.MetaGraphDef:
-    """What the file says of the graph that is for serving; `tf.saved_model.load` does not give defaults away."""
+    """Reads the graph for serving off the file; `tf.saved_model.load` does not tell the defaults."""
     content = saved_model_pb2.SavedModel.FromString((path / _FILE).read_bytes())
     for graph in content.meta_graphs:
         if list(graph.meta_info_def.tags) == [_TAG]:

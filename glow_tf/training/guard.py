@@ -1,4 +1,4 @@
-"""What happens when a loss or a gradient is not finite."""
+"""Guard against losses and gradients that are not finite."""
 
 import math
 from collections.abc import Callable

@@ -102,12 +102,12 @@ class Trainer:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process, of all that train together, is the one that writes files."""
+        """True for the one process, of all that train together, that writes files."""
         return self._workers.is_chief
 
     @property
     def state(self) -> RunState:
-        """How far the run is."""
+        """The progress of the run."""
         return self._state
 
     @property

@@ -1,4 +1,4 @@
-"""What one sees of a run: metrics, evaluations, samples, reconstructions, and signs of trouble to come."""
+"""Evaluation, sampling and metric reporting, and warnings of trouble to come."""
 
 import dataclasses
 import math
@@ -163,6 +163,6 @@ class Reports:
 
 
 def best_line(state: RunState) -> str:
-    """What the best evaluation so far was, for people."""
+    """Describes the best evaluation so far, for people."""
     best = float(state.best_bits_per_dim.read_value())
     return f"{best:.3f} test bits/dim at step {int(state.best_step):,}" if math.isfinite(best) else "no evaluation yet"

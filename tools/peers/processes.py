@@ -89,12 +89,12 @@ def launch(name: str, model: Model) -> "Worker":
 
 
 def version(title: str) -> str:
-    """What an installed peer consists of, by its title: "normflows 1.7.3, torch 2.13.0"."""
+    """Returns the packages of an installed peer with their versions: "normflows 1.7.3, torch 2.13.0"."""
     return ", ".join(f"{package} {metadata.version(package)}" for package in _known(title.split(", ")[0]))
 
 
 def missing(name: str) -> str:
-    """Why a peer cannot be started, '' if it can.
+    """Returns why a peer cannot be started, '' if it can.
 
     Raises:
       ValueError: for a peer that cannot be.
