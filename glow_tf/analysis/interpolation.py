@@ -12,7 +12,7 @@ def lerp(a, b, t):
     return (1 - t) * a + t * b
 
 
-def starts_nearer(t):
+def nearer_to_start(t):
     """Returns whether points of a path, at fractions t of it, have the label of its start: t <= 1/2."""
     return t <= 0.5
 
@@ -81,5 +81,5 @@ def interpolate_images(
     if labels is None:
         return codec.decode(path)
     piece, step = np.divmod(np.arange(len(path)), steps)
-    nearer = np.where(starts_nearer(step / steps), piece, piece + 1)
+    nearer = np.where(nearer_to_start(step / steps), piece, piece + 1)
     return codec.decode(path, np.asarray(labels)[nearer])

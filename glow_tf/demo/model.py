@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from glow_tf.analysis.codec import default_batch_size
-from glow_tf.analysis.interpolation import interpolate, starts_nearer
+from glow_tf.analysis.interpolation import interpolate, nearer_to_start
 from glow_tf.models import storage
 from glow_tf.models.labels import sample_labels
 from glow_tf.runtime.errors import first_line
@@ -114,7 +114,7 @@ class DemoModel:
             middle that of the start.
         """
         t = np.asarray(fractions)
-        of_row = np.where(starts_nearer(t), *labels) if self.num_classes else None
+        of_row = np.where(nearer_to_start(t), *labels) if self.num_classes else None
         return self.decode(interpolate(start, end, t), of_row)
 
     def strongest(self, most: int) -> list[int]:

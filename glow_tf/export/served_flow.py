@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import tensorflow as tf
 
 from glow_tf.analysis.attributes import Directions
-from glow_tf.analysis.interpolation import lerp, starts_nearer
+from glow_tf.analysis.interpolation import lerp, nearer_to_start
 from glow_tf.bijectors import base
 from glow_tf.export import pictures
 from glow_tf.export.endpoints import Tensors, endpoint, of_any_shape, require
@@ -228,7 +228,7 @@ class ServedFlow(tf.train.Checkpoint):
         t = fractions[tf.newaxis, :, tf.newaxis]
         path = tf.reshape(lerp(a, b, t), [-1, config.dimensions])
         if labels is not None:
-            labels = tf.where(starts_nearer(fractions), labels[:, tf.newaxis], end_labels[:, tf.newaxis])
+            labels = tf.where(nearer_to_start(fractions), labels[:, tf.newaxis], end_labels[:, tf.newaxis])
             labels = tf.reshape(labels, [-1])
         images = self._decode(path, labels)["images"]
         return {"images": tf.reshape(images, [-1, steps + 1, *config.image_shape])}

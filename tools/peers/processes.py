@@ -141,7 +141,7 @@ class Worker:
             self._process.kill()
 
     def functions(self, timeout: float | None = None) -> Functions:
-        """Waits until it is ready; its workloads. Call it once; `timeout` is as for `run`."""
+        """Waits until it is ready, and returns its workloads. Call it once; `timeout` is as for `run`."""
         return {workload: functools.partial(self.run, workload) for workload in self._answer("its start", timeout)}
 
     def run(self, workload: str, timeout: float | None = None) -> Any:

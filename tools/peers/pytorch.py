@@ -29,7 +29,7 @@ _DECAY = 0.999
 
 
 def build(model: Model) -> dict[str, Callable[[], float]]:
-    """Its workloads."""
+    """Builds the workloads."""
     flow = Glow(model).to(model.device, memory_format=torch.channels_last)
     parameters = list(flow.parameters())
     averages = [parameter.detach().clone() for parameter in parameters]

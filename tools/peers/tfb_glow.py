@@ -21,7 +21,7 @@ tfb, tfd = tfp.bijectors, tfp.distributions
 
 
 def build(model: Model) -> dict[str, Callable[[], float]]:
-    """Its workloads."""
+    """Builds the workloads."""
     tf.config.threading.set_intra_op_parallelism_threads(model.threads)
     tf.config.threading.set_inter_op_parallelism_threads(model.threads)
     tf.config.experimental.enable_tensor_float_32_execution(model.precision != "float32")
