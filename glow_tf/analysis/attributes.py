@@ -77,7 +77,7 @@ class Directions:
         return sum(np.float32(amount) * self[name] for name, amount in amounts.items())
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes all of it to one `.npz` file, whole or not at all."""
+        """Writes all of it to one `.npz` file, atomically."""
         with atomic_write(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **{**dataclasses.asdict(self), "names": np.array(self.names)})
 

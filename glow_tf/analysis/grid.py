@@ -46,7 +46,7 @@ def readable_scale(height: int) -> int:
 
 
 def save_png(image: np.ndarray, path: str | os.PathLike) -> None:
-    """Writes [H, W, C] uint8 as a PNG, whole or not at all."""
+    """Writes [H, W, C] uint8 as a PNG, atomically."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(tf.io.encode_png(image).numpy())
 
@@ -107,7 +107,7 @@ def labelled_grid(
 
 
 def save_gif(frames: np.ndarray, path: str | os.PathLike, *, seconds: float = 0.08) -> None:
-    """Writes [N, H, W, C] uint8 as an animated GIF that repeats, whole or not at all."""
+    """Writes [N, H, W, C] uint8 as an animated GIF that repeats, atomically."""
     pictures = [Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame) for frame in frames]
     # One palette for all: with one for each frame, flat colours flicker.
     colours = Image.fromarray(np.concatenate([np.asarray(picture.convert("RGB")) for picture in pictures]))

@@ -18,7 +18,7 @@ from glow_tf.runtime.files import temporary_path
 
 
 def export_saved_model(flow: Flow, path: str | os.PathLike, directions: Directions | None = None) -> list[str]:
-    """Writes `flow` as a SavedModel at `path`, in place of one that is there, whole or not at all.
+    """Writes `flow` as a SavedModel at `path`, in place of one that is there, atomically.
 
     What it can do is described at `ServedFlow`; `glow_tf.load` reads it back.
 

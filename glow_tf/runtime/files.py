@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all, whatever happens while they are written."""
+"""Files that are written atomically: as a whole or not at all."""
 
 import contextlib
 import os
