@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from glow_tf import bijectors, data, latent
+    from glow_tf import analysis, bijectors, data
     from glow_tf.config import ModelConfig
     from glow_tf.models.flow import Flow
     from glow_tf.models.keras_layer import keras_layer
@@ -17,12 +17,12 @@ __version__ = "0.1.0"
 __all__ = [
     "Flow",
     "ModelConfig",
+    "analysis",
     "bijectors",
     "data",
     "glow",
     "import_openai_checkpoint",
     "keras_layer",
-    "latent",
     "load",
     "nice",
     "real_nvp",
@@ -45,7 +45,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("bijectors", "data", "latent"):
+    if name in ("analysis", "bijectors", "data"):
         return importlib.import_module(f"{__name__}.{name}")
     if name in _MODULES:
         return getattr(importlib.import_module(_MODULES[name]), name)

@@ -10,7 +10,7 @@ from glow_tf.config import NETWORK_PRECISIONS, ModelConfig
 from glow_tf.data import recipe
 from glow_tf.models import presets
 from glow_tf.shared_flags import define_max_megapixels, define_path
-from glow_tf.training import directory
+from glow_tf.training import model_directory
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.devices import STRATEGIES, has_gpu
 
@@ -266,7 +266,7 @@ def model_config(image_shape: tuple[int, int, int], num_classes: int) -> ModelCo
 
 
 def training_config(image_shape: tuple[int, int, int], replicas: int) -> TrainingConfig:
-    """How the flags say to train.
+    """Returns the training that the flags describe.
 
     Args:
       image_shape: (H, W, C) of the images.
@@ -312,7 +312,7 @@ def strategy_arguments() -> dict:
 
 def model_dir() -> pathlib.Path:
     """The value of --model_dir, or its default, which is named after the data and the model."""
-    return pathlib.Path(FLAGS.model_dir or directory.default_path(FLAGS.dataset, FLAGS.data_dir, FLAGS.model))
+    return pathlib.Path(FLAGS.model_dir or model_directory.default_path(FLAGS.dataset, FLAGS.data_dir, FLAGS.model))
 
 
 def _network_precision() -> str:

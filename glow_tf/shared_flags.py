@@ -1,4 +1,4 @@
-"""What the command lines of the training program and of the tools have in common: paths, and files of flags."""
+"""Flags that the training program and the tools share: paths, and flagfiles."""
 
 import csv
 import os

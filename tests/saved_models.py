@@ -10,8 +10,8 @@ import filelock
 import numpy as np
 
 import glow_tf
+from glow_tf.analysis.attributes import Directions
 from glow_tf.export.saved_model import export_saved_model
-from glow_tf.latent.attributes import Directions
 from tests.models.flows import moved_flow
 
 CONFIGS = {

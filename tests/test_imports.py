@@ -24,7 +24,7 @@ LEVELS = {
     "glow_tf.shared_flags": 5,
     "glow_tf.demo": 5,
     "glow_tf.training": 4,
-    "glow_tf.latent": 4,
+    "glow_tf.analysis": 4,
     "glow_tf.export": 4,
     "glow_tf.serving": 4,
     "glow_tf.models": 3,
@@ -119,8 +119,8 @@ def test_importing_the_package_is_light(code, absent):
 
 def test_everything_public_is_there():
     import glow_tf
-    from glow_tf import bijectors, latent, networks
+    from glow_tf import analysis, bijectors, networks
 
-    for package in (glow_tf, bijectors, latent, networks):
+    for package in (glow_tf, analysis, bijectors, networks):
         for name in package.__all__:
             assert getattr(package, name) is not None

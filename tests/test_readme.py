@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 import glow_tf
+from glow_tf.analysis.attributes import Directions
 from glow_tf.export import export_saved_model
 from glow_tf.export.served_flow import ServedFlow
-from glow_tf.latent.attributes import Directions
 
 README = pathlib.Path(__file__).parents[1] / "README.md"
 

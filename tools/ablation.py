@@ -12,27 +12,27 @@ import pathlib
 import numpy as np
 from absl import flags
 
+from glow_tf.analysis import plots
 from glow_tf.data import Source, recipe
-from glow_tf.latent import plots
 from glow_tf.models import presets
-from tools import common, experiments
+from tools import command, common_flags, data_flags, experiment_flags, experiments
 
 FLAGS = flags.FLAGS
 PERMUTATIONS = ("reverse", "shuffle", "conv1x1")
 COUPLINGS = ("additive", "affine")
 
-common.define(*common.EXPERIMENT_FLAGS, "width")
+common_flags.define(*experiment_flags.NAMES, "width")
 flags.DEFINE_multi_enum("permutation", PERMUTATIONS, PERMUTATIONS, "Permutations to compare.")
 flags.DEFINE_multi_enum("coupling", COUPLINGS, COUPLINGS, "Couplings to compare.")
 
 
 def main() -> None:
     """Trains what is missing, draws the curves and writes the table."""
-    source = common.experiment_data()
+    source = experiment_flags.load_data()
     directory = pathlib.Path(FLAGS.output or "runs/ablation")
     runs = _runs(source, directory)
     curves, _ = experiments.results(runs, source)
-    title = f"{common.data_name(source)}: Glow, K={FLAGS.K}, L={FLAGS.L}, width {FLAGS.width}, {FLAGS.seeds} seeds"
+    title = f"{data_flags.data_name(source)}: Glow, K={FLAGS.K}, L={FLAGS.L}, width {FLAGS.width}, {FLAGS.seeds} seeds"
     couplings, permutations = dict.fromkeys(FLAGS.coupling), dict.fromkeys(FLAGS.permutation)
     panels = {}
     for coupling in couplings:
@@ -72,10 +72,10 @@ def _runs(source: Source, directory: pathlib.Path) -> list[experiments.Run]:
                     FLAGS.n_bits or usual.n_bits,
                 )
                 group = f"{permutation}_{coupling}"
-                training = common.experiment_training(source, seed)
+                training = experiment_flags.training(source, seed)
                 runs.append(experiments.Run(group, config, training, directory / f"{group}_seed{seed}"))
     return runs
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

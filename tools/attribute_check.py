@@ -13,17 +13,17 @@ import dataclasses
 import numpy as np
 from absl import flags
 
+from glow_tf.analysis.agreement import AttributeClassifier, agreement
+from glow_tf.analysis.attributes import Directions
+from glow_tf.analysis.codec import Codec
 from glow_tf.data import attributed_batches, load_attributes
-from glow_tf.latent.agreement import AttributeClassifier, agreement
-from glow_tf.latent.attributes import Directions
-from glow_tf.latent.codec import Codec
-from glow_tf.models.storage import whole
 from glow_tf.runtime import text
-from tools import common
+from glow_tf.runtime.files import atomic_write
+from tools import command, common_flags, data_flags, model_flags
 
 FLAGS = flags.FLAGS
 
-common.define(*common.MODEL_FLAGS, *common.DATA_FLAGS, "attributes", "table", "names", "strength", "seed", "output")
+common_flags.define(*model_flags.NAMES, *data_flags.NAMES, "attributes", "table", "names", "strength", "seed", "output")
 flags.DEFINE_integer("train_images", 5000, "First training images, from which the classifier learns.", lower_bound=1)
 flags.DEFINE_integer("test_images", 500, "First held-out images, which are moved.", lower_bound=1)
 flags.DEFINE_integer("epochs", 30, "Passes of the classifier over its images.", lower_bound=1)
@@ -31,11 +31,11 @@ flags.DEFINE_integer("epochs", 30, "Passes of the classifier over its images.", 
 
 def main() -> None:
     """Trains the classifier, moves the images, and prints the table."""
-    flow = common.load_flow(many=True)
+    flow = model_flags.load_flow(many=True)
     directions = Directions.load(FLAGS.attributes or "attributes.npz", flow.config.dimensions)
     if FLAGS.names:
-        directions = directions.only(common.attribute_names())
-    source = common.load_data(flow)
+        directions = directions.only(common_flags.attribute_names())
+    source = data_flags.load_data(flow)
     real, test = (
         _known(source, split, directions.names, count)
         for split, count in (("train", FLAGS.train_images), ("test", FLAGS.test_images))
@@ -61,7 +61,7 @@ def main() -> None:
         lines.append(f"| {name} | {' | '.join(cells)} |")
     print("\n".join(lines))
     if FLAGS.output:
-        with whole(FLAGS.output) as temporary:
+        with atomic_write(FLAGS.output) as temporary:
             text.write(temporary, "\n".join(lines) + "\n")
         print(FLAGS.output)
 
@@ -73,4 +73,4 @@ def _known(source, split, names, count) -> dict[str, np.ndarray]:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

@@ -11,27 +11,27 @@ python -m tools.manipulate moves images along the directions.
 import tqdm
 from absl import flags
 
+from glow_tf.analysis.attributes import attribute_directions
+from glow_tf.analysis.codec import Codec
 from glow_tf.data import attributed_batches, load_attributes
-from glow_tf.latent.attributes import attribute_directions
-from glow_tf.latent.codec import Codec
 from glow_tf.training.evaluation import count_of
-from tools import common
+from tools import command, common_flags, data_flags, model_flags
 
 FLAGS = flags.FLAGS
 
-common.define(*common.MODEL_FLAGS, *common.DATA_FLAGS, "table", "names", "limit", "output")
+common_flags.define(*model_flags.NAMES, *data_flags.NAMES, "table", "names", "limit", "output")
 
 
 def main() -> None:
     """Writes the directions and prints how many images each is from."""
-    flow = common.load_flow(many=True)
-    source = common.load_data(flow)
+    flow = model_flags.load_flow(many=True)
+    source = data_flags.load_data(flow)
     attributes = load_attributes(source, "train", FLAGS.table)
     if FLAGS.names:
-        attributes = attributes.only(common.attribute_names())
+        attributes = attributes.only(common_flags.attribute_names())
     codec = Codec(flow, FLAGS.batch_size)
-    batches = attributed_batches(source, "train", codec.batch_size, attributes, common.limit())
-    count = min(source.sizes["train"], common.limit() or source.sizes["train"])
+    batches = attributed_batches(source, "train", codec.batch_size, attributes, data_flags.limit())
+    count = min(source.sizes["train"], data_flags.limit() or source.sizes["train"])
     with tqdm.tqdm(batches, total=-(-count // codec.batch_size), unit="batch", disable=None) as progress:
         directions = attribute_directions(codec, progress, attributes.names)
     output = FLAGS.output or "attributes.npz"
@@ -42,4 +42,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

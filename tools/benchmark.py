@@ -8,7 +8,7 @@ at its own shape on the whole device, in the precision of the coupling networks,
 that is reached; `of peak` is beside a large product. More than 1 can be reached where products are small: on CPUs cores
 take a part of the batch each, and TensorFlow starts a single product more slowly than a GPU computes it. And a float32
 product may be three in TF32 on a GPU, which are faster than one in float32. Floating-point operations are those of
-glow_tf/models/cost.py. All is timed in turn, products too, and shown are medians: nothing else should run.
+tools/cost.py. All is timed in turn, products too, and shown are medians: nothing else should run.
 
 `compile` is what the first call takes more than later ones; XLA's cache is not used. `memory`, where TensorFlow tells
 it, is the most a call takes besides what is there all the time: weights, optimizer, moving average, the batch.
@@ -31,11 +31,14 @@ from typing import Any
 from absl import flags
 
 from glow_tf.config import NETWORK_PRECISIONS, one_of
-from glow_tf.models import cost, presets
-from glow_tf.models.storage import whole
+from glow_tf.models import presets
 from glow_tf.runtime import text
+from glow_tf.runtime.files import atomic_write
 from glow_tf.shared_flags import define_path
-from glow_tf.training.benchmark import (
+from glow_tf.training.devices import has_gpu, make_strategy
+from glow_tf.training.progress import rate_text
+from tools import benchmark_tables, command, common_flags, cost, hardware, peers, startup
+from tools.throughput import (
     Precise,
     Timing,
     alternate_with_products,
@@ -43,14 +46,11 @@ from glow_tf.training.benchmark import (
     folder_rate,
     peak_product,
 )
-from glow_tf.training.devices import has_gpu, make_strategy
-from glow_tf.training.progress import rate_text
-from tools import benchmark_tables, common, fresh, hardware, peers
 from tools.workloads import training_names
 
 FLAGS = flags.FLAGS
 
-common.define("K", "L", "width", "image_size", "train_batch_size", "output")
+common_flags.define("K", "L", "width", "image_size", "train_batch_size", "output")
 flags.DEFINE_list(
     "network_precision",
     None,
@@ -83,7 +83,7 @@ def main() -> None:
     trained = training_names(precisions)
     # Before this process holds memory and threads.
     starts = {
-        name.removeprefix("train, "): fresh.measure(
+        name.removeprefix("train, "): startup.measure(
             **sizes, batch_size=batch, gradient=gradient, network_precision=precision
         )
         for name, (gradient, precision) in (trained.items() if FLAGS.start else ())
@@ -104,14 +104,14 @@ def main() -> None:
         }
         for name, row in rows.items()
     }
-    compared = {name: _beside_ours(name, batch, measured, trained) for name in measured.peers}
+    compared = {name: _beside_ours(name, batch, measured, trained) for name in measured.notes}
     content = {
         **sizes,
         "train_batch_size": batch,
         **machine,
         "results": results,
         "peers": compared,
-        "start": {name: {**vars(start), "above": start.above} for name, start in starts.items()},
+        "start": {name: vars(start) for name, start in starts.items()},
     }
     benchmark_tables.print_results(results)
     if compared:
@@ -121,7 +121,7 @@ def main() -> None:
         content["pipeline_images_per_second"] = rate = folder_rate(size, batch)
         print(f"\nInput pipeline by itself, a folder of JPEG files: {rate_text(rate)} images/s")
     if FLAGS.output:
-        with whole(FLAGS.output) as temporary:
+        with atomic_write(FLAGS.output) as temporary:
             text.write(temporary, json.dumps(content, indent=2) + "\n")
         print(pathlib.Path(FLAGS.output))
     if FLAGS.plot:
@@ -131,19 +131,19 @@ def main() -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Measured:
-    """What came of the rounds; a workload is (package, name).
+    """Measurements of the rounds; a workload is (package, name).
 
     Attributes:
       timings: of each workload.
       alone: seconds of each product.
       memory: bytes a workload takes besides what is there all the time, where that is known.
-      peers: for each peer what it notes, or ''.
+      notes: for each peer what it notes, or ''.
     """
 
     timings: Mapping[tuple[str, str], Timing]
     alone: Mapping[Precise, float]
     memory: Mapping[tuple[str, str], int]
-    peers: Mapping[str, str]
+    notes: Mapping[str, str]
 
 
 def _network_precisions() -> list[str]:
@@ -163,8 +163,8 @@ def _measure(sizes: Mapping[str, int], precisions: Sequence[str], products: Iter
             for reason in missing.values():
                 print(f"{reason}\n")
         # What main does with cores and GPUs, it does to the whole process.
-        command = [sys.executable, "-m", "tools.workloads", json.dumps({**sizes, "network_precisions": precisions})]
-        packages["glow_tf"] = stack.enter_context(peers.Worker("glow_tf", command, gpus=True)).functions()
+        arguments = [sys.executable, "-m", "tools.workloads", json.dumps({**sizes, "network_precisions": precisions})]
+        packages["glow_tf"] = stack.enter_context(peers.Worker("glow_tf", arguments, gpus=True)).functions()
         # So that this process leaves the others some of a GPU's memory.
         make_strategy("one_device")
         workloads = {
@@ -217,7 +217,7 @@ def _beside_ours(name: str, batch: int, measured: _Measured, trained: Mapping[st
     Training is beside the rows of the package's own precision.
     """
     precision = name.partition(", ")[2] or ("tf32" if has_gpu() else "float32")
-    row: dict[str, Any] = {"version": peers.version(name), "note": measured.peers[name]}
+    row: dict[str, Any] = {"version": peers.version(name), "note": measured.notes[name]}
     for workload in benchmark_tables.BESIDE:
         if (name, workload) not in measured.timings:
             continue
@@ -235,4 +235,4 @@ def _beside_ours(name: str, batch: int, measured: _Measured, trained: Mapping[st
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

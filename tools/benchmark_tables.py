@@ -1,15 +1,15 @@
-"""How the benchmark shows what it measured: tables in Markdown, and a plot."""
+"""Tables in Markdown and plot of the benchmark."""
 
 import os
 from collections.abc import Mapping
 from typing import Any
 
+from glow_tf.analysis import plots
 from glow_tf.config import GRADIENTS
-from glow_tf.latent import plots
 from glow_tf.training.progress import rate_text
-from tools import fresh
+from tools import startup
 
-# By the workload of a peer, which of glow_tf's it is beside.
+# The baseline workloads of glow_tf for each workload of a peer.
 BESIDE = {
     "train": tuple(f"train, {gradient}" for gradient in GRADIENTS),
     "likelihood": ("likelihood",),
@@ -58,7 +58,7 @@ def print_compared(rows: Mapping[str, Mapping[str, Any]]) -> None:
             print(f"\n{name}: {row['note']}.")
 
 
-def print_starts(starts: Mapping[str, fresh.Start]) -> None:
+def print_starts(starts: Mapping[str, startup.Start]) -> None:
     """Prints a row for each process that began to train."""
     print(
         "\n| gradient | import TensorFlow, TFP | import glow_tf | build | trace, compile | before the first step |"
@@ -67,7 +67,7 @@ def print_starts(starts: Mapping[str, fresh.Start]) -> None:
     for name, start in starts.items():
         times = (start.import_libraries, start.import_package, start.build, start.trace, start.before_first_step)
         numbers = [f"{t:.1f} s" for t in times]
-        numbers += [bytes_text(n) for n in (start.weights, start.peak, start.above)]
+        numbers += [bytes_text(n) for n in (start.weights, start.peak, start.peak_excluding_weights)]
         print(f"| {name} | {' | '.join(numbers)} |")
 
 

@@ -13,12 +13,12 @@ from collections.abc import Callable
 import numpy as np
 from absl import flags
 
+from glow_tf.analysis import plots
 from glow_tf.config import ModelConfig
 from glow_tf.data import Source, recipe
-from glow_tf.latent import plots
 from glow_tf.models import presets
 from glow_tf.models.flow import Flow
-from tools import common, experiments
+from tools import command, common_flags, data_flags, experiment_flags, experiments
 
 FLAGS = flags.FLAGS
 
@@ -29,23 +29,23 @@ PUBLISHED = {
     "glow": "3.35 (Kingma & Dhariwal 2018, table 2)",
 }
 
-common.define(*common.EXPERIMENT_FLAGS)
+common_flags.define(*experiment_flags.NAMES)
 flags.DEFINE_integer("parameters", 1_000_000, "Trainable parameters that each model comes near to.", lower_bound=1000)
 flags.DEFINE_integer("blocks", 2, "Residual blocks of RealNVP's networks.", lower_bound=1)
 
 
 def main() -> None:
     """Trains what is missing, draws the curves and writes the table."""
-    source = common.experiment_data()
+    source = experiment_flags.load_data()
     directory = pathlib.Path(FLAGS.output or "runs/compare")
     configs = matched(source)
     runs = [
-        experiments.Run(name, config, common.experiment_training(source, seed), directory / f"{name}_seed{seed}")
+        experiments.Run(name, config, experiment_flags.training(source, seed), directory / f"{name}_seed{seed}")
         for seed in range(FLAGS.seeds)
         for name, config in configs.items()
     ]
     curves, seconds = experiments.results(runs, source)
-    title = f"{common.data_name(source)}: models of {parameters(configs['real_nvp']):,} parameters"
+    title = f"{data_flags.data_name(source)}: models of {parameters(configs['real_nvp']):,} parameters"
     lines = {
         name: (of_seeds[0].steps, np.stack([curve.bits_per_dim for curve in of_seeds]))
         for name, of_seeds in curves.items()
@@ -112,4 +112,4 @@ def matched(source: Source) -> dict[str, ModelConfig]:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

@@ -19,17 +19,17 @@ import tempfile
 
 from absl import flags
 
+from glow_tf.analysis.attributes import attribute_directions
+from glow_tf.analysis.codec import Codec
 from glow_tf.data import attributed_batches, load_attributes, load_source
 from glow_tf.export.saved_model import export_saved_model
-from glow_tf.latent.attributes import attribute_directions
-from glow_tf.latent.codec import Codec
 from glow_tf.models import storage
 from glow_tf.shared_flags import define_path
-from tools import common
+from tools import command, common_flags
 
 FLAGS = flags.FLAGS
 
-common.define("images", "max_megapixels")
+common_flags.define("images", "max_megapixels")
 define_path(
     "saved_model",
     None,
@@ -53,8 +53,10 @@ def main() -> None:
         from glow_tf.demo import examples, look, page, server
         from glow_tf.demo.model import DemoModel
         from glow_tf.serving.hosts import Hosts
+        from glow_tf.serving.sockets import bind
 
-        listening = stack.enter_context(server.listen(FLAGS.host, FLAGS.port))
+        listening = stack.enter_context(bind(FLAGS.host, FLAGS.port))
+        listening.listen()
         if FLAGS.saved_model is None:
             print("Getting the pretrained model ready ...", flush=True)
             _export_pretrained(folder / "model")
@@ -76,4 +78,4 @@ def _export_pretrained(path: pathlib.Path) -> None:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

@@ -15,18 +15,18 @@ import numpy as np
 import tqdm
 from absl import flags
 
+from glow_tf.analysis.likelihood import Scorer, Scores, round_trips
 from glow_tf.data import batches_with_rows, split_batches
-from glow_tf.latent.codec import default_batch_size
-from glow_tf.latent.likelihood import Scorer, Scores, round_trips
-from glow_tf.models.storage import whole
+from glow_tf.models import quantization
 from glow_tf.runtime import text
+from glow_tf.runtime.files import atomic_write
 from glow_tf.shared_flags import define_path
 from glow_tf.training.evaluation import count_of, with_error
-from tools import common
+from tools import command, common_flags, data_flags, model_flags
 
 FLAGS = flags.FLAGS
 
-common.define(*common.MODEL_FLAGS, *common.DATA_FLAGS, "split", "limit", "seed")
+common_flags.define(*model_flags.NAMES, *data_flags.NAMES, "split", "limit", "seed")
 flags.DEFINE_integer("samples", 1, "Draws of the noise for the importance-weighted bound; 1: none.", lower_bound=1)
 define_path("csv", None, "File for the bits/dim of every image and their parts.")
 flags.DEFINE_integer("round_trip", 100, "First images that are encoded and decoded; 0: none.", lower_bound=0)
@@ -34,12 +34,12 @@ flags.DEFINE_integer("round_trip", 100, "First images that are encoded and decod
 
 def main() -> None:
     """Prints the figures and writes the CSV."""
-    flow = common.load_flow(many=True)
-    source = common.load_data(flow)
-    batch_size = FLAGS.batch_size or default_batch_size(flow.config)
+    flow = model_flags.load_flow(many=True)
+    source = data_flags.load_data(flow)
+    batch_size = model_flags.batch_size(flow.config)
     print(f"{source.describe()}\n{FLAGS.split} split, {FLAGS.weights} weights", flush=True)
-    batches = batches_with_rows(source, FLAGS.split, batch_size, common.limit())
-    count = min(source.sizes[FLAGS.split], common.limit() or source.sizes[FLAGS.split])
+    batches = batches_with_rows(source, FLAGS.split, batch_size, data_flags.limit())
+    count = min(source.sizes[FLAGS.split], data_flags.limit() or source.sizes[FLAGS.split])
     rows: list[int] = []
     with tqdm.tqdm(batches, total=-(-count // batch_size), unit="batch", disable=None) as progress:
         scores = Scorer(flow)(_noting_rows(progress, rows), draws=FLAGS.samples, seed=FLAGS.seed)
@@ -51,7 +51,7 @@ def main() -> None:
     if FLAGS.round_trip:
         few = split_batches(source, FLAGS.split, batch_size, FLAGS.round_trip).as_numpy_iterator()
         errors = round_trips(flow, few)
-        exact = (errors < 0.5 * 2.0**-flow.config.n_bits).sum()
+        exact = (errors < quantization.half_bin(flow.config.n_bits)).sum()
         come = "comes" if errors.size == 1 else "come"
         print(
             f"round trip of pixels in 0 .. 1: largest error {errors.max():.2g}, mean of the images' largest "
@@ -93,7 +93,7 @@ def _write_csv(scores: Scores, names: list[str], path: str) -> None:
         "latent_nats_per_dim": scores.latent_nats,
         **scores.parts,
     }
-    with whole(path) as temporary, text.open_to_write(temporary, newline="") as file:
+    with atomic_write(path) as temporary, text.open_to_write(temporary, newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["image", *columns])
         for name, row in zip(names, zip(*columns.values(), strict=True), strict=True):
@@ -101,4 +101,4 @@ def _write_csv(scores: Scores, names: list[str], path: str) -> None:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

@@ -20,7 +20,7 @@ from glow_tf.training.guard import DivergenceError
 from glow_tf.training.loop import Trainer
 from glow_tf.training.metrics import read_metrics
 from glow_tf.training.signals import TrainingStopped
-from glow_tf.training.timing import time_steps
+from tools.timing import time_steps
 
 _COLUMNS = ("bits_per_dim", "standard_error", "images")
 
@@ -67,7 +67,7 @@ def read_curve(directory: pathlib.Path) -> Curve:
 
 
 def is_finished(run: Run, source: Source) -> bool:
-    """Whether a run has been evaluated on all held-out images after its last step."""
+    """Returns whether a run has been evaluated on all held-out images after its last step."""
     curve = read_curve(run.directory)
     return curve.reached == run.training.steps and curve.images[-1] == source.sizes["test"]
 
@@ -134,7 +134,7 @@ def _time(missing: Sequence[Run], strategy: tf.distribute.Strategy) -> None:
 
 
 def _seconds_per_step(run: Run) -> float:
-    """As the run logged it, after its first line, which is of the tracing too."""
+    """Returns the median that the run logged, without its first line, which is of the tracing too."""
     rates = [line["images_per_second"] for line in read_metrics(run.directory) if line["kind"] == "train"]
     return run.training.batch_size / float(np.median(rates[1:] or rates))
 

@@ -14,15 +14,15 @@ import pathlib
 
 from absl import flags
 
+from glow_tf.analysis.attributes import Directions
 from glow_tf.export.saved_model import export_saved_model
-from glow_tf.latent.attributes import Directions
 from glow_tf.models import storage
 from glow_tf.runtime import paths
-from tools import common
+from tools import command, common_flags
 
 FLAGS = flags.FLAGS
 
-common.define("model_dir", "weights", "attributes", "output")
+common_flags.define("model_dir", "weights", "attributes", "output")
 
 
 def main() -> None:
@@ -42,4 +42,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

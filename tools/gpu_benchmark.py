@@ -25,15 +25,15 @@ from typing import Any
 
 from absl import flags
 
-from glow_tf.models.storage import whole
 from glow_tf.runtime import text
+from glow_tf.runtime.files import atomic_write
 from glow_tf.training.devices import has_gpu
-from tools import common, gpu_rows, gpu_table, hardware
+from tools import command, common_flags, gpu_rows, gpu_table, hardware
 from tools.gpu_processes import Processes
 
 FLAGS = flags.FLAGS
 
-common.define("output")
+common_flags.define("output")
 flags.DEFINE_list("rows", list(gpu_rows.GROUPS), "Groups of rows, or words in the names of rows; by default all.")
 flags.DEFINE_float("minutes", 7.5, "After so many, no other row is begun, and the last one is broken off.", 0.0)
 flags.DEFINE_float("row_minutes", 2.5, "The most that a row may take.", 0.0)
@@ -61,7 +61,7 @@ def main() -> None:
                 end = min(deadline, time.monotonic() + 60 * FLAGS.row_minutes)
                 records[row.name] = processes.measure(row, end)
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with whole(path) as temporary:
+                with atomic_write(path) as temporary:
                     text.write(temporary, json.dumps({"machine": machine, "rows": records}, indent=2) + "\n")
             print("\n".join(gpu_table.lines(row.name, records)), flush=True)
     if not any("found" in record for record in records.values()):
@@ -82,4 +82,4 @@ def _kept(path: pathlib.Path, machine: dict[str, str]) -> dict[str, dict[str, An
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

@@ -19,11 +19,11 @@ _STEPS, _LIMIT_S = 5, 12.0
 
 
 def products(*, smoke: bool) -> Found:
-    """How fast a large matrix product is in each precision."""
+    """Measures a large matrix product in each precision."""
     from glow_tf.config import NETWORK_PRECISIONS
-    from glow_tf.models.cost import Product
-    from glow_tf.training.benchmark import alternate_with_products, peak_product
     from glow_tf.training.devices import make_strategy
+    from tools.cost import Product
+    from tools.throughput import alternate_with_products, peak_product
 
     make_strategy("one_device")
     product = Product(64, 64, 64) if smoke else peak_product()
@@ -47,7 +47,7 @@ def train(
     layout_optimizer: bool = True,
     deterministic: bool = False,
 ) -> Found:
-    """A training step.
+    """Measures a training step.
 
     Args:
       K, L, width, image_size, batch_size, gradient, network_precision: of the model and its training.
@@ -60,7 +60,7 @@ def train(
     from glow_tf.models import presets
     from glow_tf.training.config import TrainingConfig
     from glow_tf.training.devices import has_gpu, make_strategy
-    from glow_tf.training.timing import time_steps
+    from tools.timing import time_steps
 
     strategy = make_strategy("mirrored", 1, images=batch_size, width=width, deterministic=deterministic)
     if deterministic:
@@ -72,15 +72,13 @@ def train(
         batch_size=batch_size, network_precision=network_precision, xla=has_gpu() if xla is None else xla
     )
     timing = time_steps(config, training, strategy, steps=_STEPS, limit_s=_LIMIT_S)
-    # Weights, the two slots of Adamax, and the moving average.
-    kept = 4 * timing.weights
     found = {
         "seconds": timing.step,
         "compile_seconds": timing.first_step - timing.step,
         "build_seconds": timing.build,
         "peak": timing.peak,
         "first_peak": timing.first_peak,
-        "above": None if timing.peak is None else timing.peak - kept,
+        "peak_excluding_weights": timing.peak_excluding_weights,
         **_speed(config, batch_size, gradient, timing.step),
         "network_precision": network_precision,
     }
@@ -88,14 +86,14 @@ def train(
 
 
 def passes(*, K: int, L: int, width: int, image_size: int, batch_size: int) -> Found:
-    """Likelihoods and samples, in float32."""
+    """Measures likelihoods and samples, in float32."""
     from glow_tf.models import presets
-    from glow_tf.training import benchmark
     from glow_tf.training.devices import make_strategy
+    from tools import throughput
 
     make_strategy("one_device")
     config = presets.glow((image_size, image_size, 3), K, L, width)
-    timings = benchmark.alternate(benchmark.passes(config, batch_size), _STEPS)
+    timings = throughput.alternate(throughput.passes(config, batch_size), _STEPS)
     return {
         name: {
             "seconds": timing.seconds,
@@ -108,7 +106,7 @@ def passes(*, K: int, L: int, width: int, image_size: int, batch_size: int) -> F
 
 
 def _speed(config: Any, batch_size: int, kind: str, seconds: float) -> dict[str, float]:
-    from glow_tf.models import cost
+    from tools import cost
 
     return {
         "images_per_second": batch_size / seconds,
@@ -120,8 +118,8 @@ def _worker(kind: str, arguments: dict[str, Any]) -> dict[str, Callable[[], Foun
     import tensorflow  # noqa: F401
     import tensorflow_probability  # noqa: F401
 
-    import glow_tf.training.benchmark
-    import glow_tf.training.timing  # noqa: F401
+    import tools.throughput
+    import tools.timing  # noqa: F401
 
     measure = {"products": products, "train": train, "passes": passes}[kind]
     return {"measure": lambda: measure(**arguments)}

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from glow_tf.models.cores import cores
-from glow_tf.training.benchmark import alternate
+from glow_tf.runtime.cores import cores
 from glow_tf.training.devices import has_gpu
 from tools import gpu_table, peers
 from tools.gpu_rows import FASTEST, Row
+from tools.throughput import alternate
 
 _REPEATS = 5
 # With less time left, a row is not begun.

@@ -10,7 +10,7 @@ FASTEST = "fastest"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Row:
-    """What one process measures.
+    """A row of the table, measured by one process.
 
     Attributes:
       name: what the row is called.

@@ -1,11 +1,11 @@
-"""How the GPU benchmark shows its records: lines of a table in Markdown, and a plot."""
+"""Table in Markdown and plot of the GPU benchmark."""
 
 import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from glow_tf.latent import plots
+from glow_tf.analysis import plots
 from glow_tf.training.progress import rate_text
 from tools.benchmark_tables import bytes_text
 
@@ -67,10 +67,10 @@ def draw(records: Records, machine: Mapping[str, str], path: str | os.PathLike) 
             bar = f"{kind}, {found['network_precision']}"
             panels.setdefault(panel, {})[bar] = found["images_per_second"]
             ours |= {bar} if record["kind"] == "train" else set()
-        elif record["group"] in ("large", "memory") and found.get("above") is not None:
+        elif record["group"] in ("large", "memory") and found.get("peak_excluding_weights") is not None:
             images = record["sizes"]["batch_size"]
             bar = f"K={record['sizes']['K']}, {images} image{'s' if images > 1 else ''}"
-            panels.setdefault(f"{_size(record)}, GB above weights", {})[bar] = found["above"] / 1e9
+            panels.setdefault(f"{_size(record)}, GB above weights", {})[bar] = found["peak_excluding_weights"] / 1e9
             ours.add(bar)
     if panels:
         title = f"Training a Glow on {machine.get('gpu', machine['processor'])}"
@@ -92,13 +92,13 @@ def _cells(record: Mapping[str, Any], workload: str, found: Mapping[str, Any], r
     yield "-" if per_second is None else f"{per_second / 1e12:.3g}"
     yield f"{per_second / product[0]:.0%}" if per_second is not None and product else "-"
     yield bytes_text(found.get("peak"))
-    yield bytes_text(found.get("above"))
+    yield bytes_text(found.get("peak_excluding_weights"))
     yield f"{found['compile_seconds']:.1f} s" if "compile_seconds" in found else "-"
     yield _ratios(record, workload, found, records) if record["kind"] == "pytorch" else "-"
 
 
 def _ratios(record: Mapping[str, Any], workload: str, found: Mapping[str, Any], records: Records) -> str:
-    """How many times as fast glow_tf is: training in the same precision, the rest in its float32."""
+    """Returns how many times as fast glow_tf is: training in the same precision, the rest in its float32."""
     if workload != "train":
         ours = {
             r["found"][workload]["network_precision"]: r["found"][workload]

@@ -1,4 +1,4 @@
-"""What this machine computes with: the graphics card or the processor, and the versions of the software."""
+"""Description of this machine: the graphics card or the processor, and the versions of the software."""
 
 import platform
 from importlib import metadata
@@ -7,8 +7,11 @@ import tensorflow as tf
 
 
 def describe() -> dict[str, str]:
-    """By name, as far as they are known: `gpu`, the first one, its `compute_capability` and the versions `cuda` and
-    `cudnn` that TensorFlow was built with; `processor`, `tensorflow`, and `torch`, if that is installed."""
+    """Returns hardware and versions by name, as far as they are known.
+
+    They are `gpu`, the first one, its `compute_capability`, the versions `cuda` and `cudnn` that TensorFlow was built
+    with, `processor`, `tensorflow`, and `torch`, if that is installed.
+    """
     found = {}
     gpus = tf.config.list_physical_devices("GPU")
     if gpus:
@@ -28,7 +31,7 @@ def describe() -> dict[str, str]:
 
 
 def sentence(found: dict[str, str]) -> str:
-    """What `describe` returns, in a line: "NVIDIA H100 (compute capability 9.0), TensorFlow 2.21.0, CUDA 12.5.1"."""
+    """Formats a description in a line: "NVIDIA H100 (compute capability 9.0), TensorFlow 2.21.0, CUDA 12.5.1"."""
     titles = {"tensorflow": "TensorFlow", "torch": "PyTorch", "cuda": "CUDA", "cudnn": "cuDNN"}
     capability = f" (compute capability {found['compute_capability']})" if "compute_capability" in found else ""
     device = f"{found['gpu']}{capability}" if "gpu" in found else found["processor"]

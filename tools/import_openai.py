@@ -14,13 +14,13 @@ from absl import flags
 from glow_tf.models import storage
 from glow_tf.models.openai_checkpoint import import_openai_checkpoint, openai_config
 from glow_tf.shared_flags import define_path
-from tools import common
+from tools import command, common_flags
 
 FLAGS = flags.FLAGS
 
 define_path("checkpoint", None, "The checkpoint's prefix, such as logs/model_best_loss.ckpt.", for_tensorflow=True)
 flags.DEFINE_bool("dense", False, "Keeps 1x1 convolutions as matrices, as in the official code, and not in PLU form.")
-common.define("model_dir", "image_size", "n_bits")
+common_flags.define("model_dir", "image_size", "n_bits")
 
 
 def main() -> None:
@@ -41,4 +41,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

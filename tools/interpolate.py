@@ -11,14 +11,14 @@ import pathlib
 import numpy as np
 from absl import flags
 
-from glow_tf.latent.codec import Codec
-from glow_tf.latent.grid import labelled_grid, save_gif, save_png
-from glow_tf.latent.interpolation import KINDS, interpolate_images
-from tools import common
+from glow_tf.analysis.codec import Codec
+from glow_tf.analysis.grid import labelled_grid, save_gif, save_png
+from glow_tf.analysis.interpolation import KINDS, interpolate_images
+from tools import command, common_flags, data_flags, model_flags, picture_flags
 
 FLAGS = flags.FLAGS
 
-common.define(*common.MODEL_FLAGS, *common.DATA_FLAGS, *common.IMAGE_FLAGS, "scale", "output")
+common_flags.define(*model_flags.NAMES, *data_flags.NAMES, *picture_flags.NAMES, "scale", "output")
 flags.DEFINE_enum("kind", "both", [*KINDS, "both"], "Path through the latents: straight, or along a sphere.")
 flags.DEFINE_integer("steps", 8, "Images from one to the next in the strip.", lower_bound=1)
 flags.DEFINE_integer("frames", 24, "Frames from one to the next in the animation; 0: no animation.", lower_bound=0)
@@ -26,8 +26,8 @@ flags.DEFINE_integer("frames", 24, "Frames from one to the next in the animation
 
 def main() -> None:
     """Writes the strip, a row for each kind of path, and the animation."""
-    flow = common.load_flow()
-    images, labels, names = common.images_of_flags(flow, 2)
+    flow = model_flags.load_flow()
+    images, labels, names = picture_flags.load_pictures(flow, 2)
     if len(images) < 2:
         raise ValueError("An interpolation needs at least two images; name them by --images or --indices.")
     codec = Codec(flow, FLAGS.batch_size)
@@ -47,4 +47,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

@@ -11,32 +11,32 @@ official demo.
 import numpy as np
 from absl import flags
 
-from glow_tf.latent.attributes import Directions, manipulate
-from glow_tf.latent.codec import Codec
-from glow_tf.latent.grid import labelled_grid, save_png
-from tools import common
+from glow_tf.analysis.attributes import Directions, manipulate
+from glow_tf.analysis.codec import Codec
+from glow_tf.analysis.grid import labelled_grid, save_png
+from tools import command, common_flags, data_flags, model_flags, picture_flags
 
 FLAGS = flags.FLAGS
 
-common.define(*common.MODEL_FLAGS, *common.DATA_FLAGS, *common.IMAGE_FLAGS, "attributes", "names", "strength")
-common.define("scale", "output")
+common_flags.define(*model_flags.NAMES, *data_flags.NAMES, *picture_flags.NAMES, "attributes", "names", "strength")
+common_flags.define("scale", "output")
 flags.DEFINE_list("amounts", ["-1", "-0.5", "0", "0.5", "1"], "Amounts of a strip; negative ones move away.")
 flags.DEFINE_list("set", None, "Several attributes at once, as name:amount, in place of a strip for each.")
 
 
 def main() -> None:
     """Writes the PNG: for each image a row for each attribute, or one for all that are set at once."""
-    flow = common.load_flow()
+    flow = model_flags.load_flow()
     directions = Directions.load(FLAGS.attributes or "attributes.npz", flow.config.dimensions)
-    images, labels, names = common.images_of_flags(flow, 1)
+    images, labels, names = picture_flags.load_pictures(flow, 1)
     codec = Codec(flow, FLAGS.batch_size)
     if FLAGS.set:
         moves = {", ".join(FLAGS.set): directions.combined(_amounts(FLAGS.set))}
         amounts = [0.0, 1.0]
         columns = ["reconstruction", "moved"]
     else:
-        moves = {name: directions[name] for name in common.attribute_names() or directions.names}
-        amounts = common.numbers("amounts")
+        moves = {name: directions[name] for name in common_flags.attribute_names() or directions.names}
+        amounts = common_flags.numbers("amounts")
         columns = [f"{amount:+g}" if amount else "0" for amount in amounts]
     by_move = [
         manipulate(codec, images, direction, amounts, scale=FLAGS.strength, labels=labels)
@@ -65,4 +65,4 @@ def _amounts(pairs: list[str]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

@@ -12,13 +12,13 @@ import numpy as np
 import tqdm
 from absl import flags
 
+from glow_tf.analysis import plots
 from glow_tf.config import GRADIENTS
-from glow_tf.latent import plots
-from tools import common, fresh
+from tools import command, common_flags, startup
 
 FLAGS = flags.FLAGS
 
-common.define("L", "width", "image_size", "train_batch_size", "output")
+common_flags.define("L", "width", "image_size", "train_batch_size", "output")
 flags.DEFINE_list("depths", ["4", "8", "16", "32"], "Values of K to measure.")
 flags.DEFINE_multi_enum("gradient", GRADIENTS, GRADIENTS, "Gradients to measure.")
 flags.DEFINE_integer("timed_steps", 3, "Steps that are timed after the first.", lower_bound=1)
@@ -26,20 +26,20 @@ flags.DEFINE_integer("timed_steps", 3, "Steps that are timed after the first.", 
 
 def main() -> None:
     """Measures, prints a table in Markdown, and draws the plot."""
-    depths = [int(depth) for depth in common.numbers("depths")]
+    depths = [int(depth) for depth in common_flags.numbers("depths")]
     gradients = list(dict.fromkeys(FLAGS.gradient))
     size = FLAGS.image_size or 32
     same = {"L": FLAGS.L, "width": FLAGS.width, "image_size": size, "batch_size": FLAGS.train_batch_size}
-    found: dict[tuple[int, str], fresh.Start] = {}
+    found: dict[tuple[int, str], startup.Start] = {}
     pairs = [(depth, gradient) for gradient in gradients for depth in depths]
     for depth, gradient in tqdm.tqdm(pairs, unit="measurement", disable=None):
-        found[depth, gradient] = fresh.measure(K=depth, gradient=gradient, steps=FLAGS.timed_steps, **same)
+        found[depth, gradient] = startup.measure(K=depth, gradient=gradient, steps=FLAGS.timed_steps, **same)
         if found[depth, gradient].peak is None:
             raise ValueError("TensorFlow does not tell the memory of this device.")
     print("| K | gradient | weights | peak | of it gradients and activations | process | seconds a step |")
     print("|---:|---|---:|---:|---:|---:|---:|")
     for (depth, gradient), start in found.items():
-        sizes = [f"{n / 1e6:,.1f} MB" for n in (start.weights, start.peak, start.above, start.process)]
+        sizes = [f"{n / 1e6:,.1f} MB" for n in (start.weights, start.peak, start.peak_excluding_weights, start.process)]
         print(f"| {depth} | {gradient} | {' | '.join(sizes)} | {start.step:.3f} |")
     units = {"peak memory": ("peak", 1e6, "MB"), "time": ("step", 1, "seconds a step")}
     panels = {
@@ -62,4 +62,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

@@ -10,27 +10,27 @@ import numpy as np
 import tqdm
 from absl import flags
 
+from glow_tf.analysis.codec import Codec, draw_latents
+from glow_tf.analysis.grid import labelled_grid, save_png
+from glow_tf.analysis.neighbours import NearestNeighbours
 from glow_tf.data import Source, split_batches
-from glow_tf.latent.codec import Codec, draw_latents
-from glow_tf.latent.grid import labelled_grid, save_png
-from glow_tf.latent.neighbours import NearestNeighbours
-from tools import common
+from tools import command, common_flags, data_flags, model_flags
 
 FLAGS = flags.FLAGS
 
-common.define(
-    *common.MODEL_FLAGS, *common.DATA_FLAGS, "num", "label", "limit", "temperature", "seed", "scale", "output"
+common_flags.define(
+    *model_flags.NAMES, *data_flags.NAMES, "num", "label", "limit", "temperature", "seed", "scale", "output"
 )
 flags.DEFINE_integer("neighbours", 3, "Training images shown for each sample and distance.", lower_bound=1)
 
 
 def main() -> None:
     """Writes the PNG and prints the distances."""
-    flow = common.load_flow(many=True)
-    source = common.load_data(flow)
+    flow = model_flags.load_flow(many=True)
+    source = data_flags.load_data(flow)
     codec = Codec(flow, FLAGS.batch_size)
     count = FLAGS.num or 8
-    labels = common.sample_labels(flow, count)
+    labels = model_flags.sample_labels(flow, count)
     z = FLAGS.temperature * draw_latents(flow, count, seed=FLAGS.seed)
     samples = codec.decode(z, labels)
     held_out = next(split_batches(source, "test", count, count).as_numpy_iterator())
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def _training_batches(source: Source, codec: Codec):
-    batches = split_batches(source, "train", codec.batch_size, common.limit()).as_numpy_iterator()
+    batches = split_batches(source, "train", codec.batch_size, data_flags.limit()).as_numpy_iterator()
     return tqdm.tqdm(batches, unit="batch", disable=None)
 
 
@@ -78,4 +78,4 @@ def _pictures(source: Source, codec: Codec, numbers: set[int]) -> dict[int, np.n
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

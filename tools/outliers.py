@@ -8,17 +8,16 @@ The AUROC is the probability that an image of --outliers has a higher score than
 
 from absl import flags
 
+from glow_tf.analysis import plots
+from glow_tf.analysis.likelihood import Scorer, Scores
+from glow_tf.analysis.outliers import auroc, outlier_scores
 from glow_tf.data import Source, split_batches
-from glow_tf.latent import plots
-from glow_tf.latent.codec import default_batch_size
-from glow_tf.latent.likelihood import Scorer, Scores
-from glow_tf.latent.outliers import auroc, outlier_scores
 from glow_tf.shared_flags import define_path
-from tools import common
+from tools import command, common_flags, data_flags, model_flags
 
 FLAGS = flags.FLAGS
 
-common.define(*common.MODEL_FLAGS, *common.DATA_FLAGS, "split", "limit", "seed", "output")
+common_flags.define(*model_flags.NAMES, *data_flags.NAMES, "split", "limit", "seed", "output")
 flags.DEFINE_string("outliers", None, "The other data set, as --dataset.")
 define_path("outliers_dir", None, "Its folder or file, as --data_dir.")
 
@@ -27,18 +26,18 @@ def main() -> None:
     """Scores both data sets, draws the histograms and prints the AUROC."""
     if not FLAGS.outliers:
         raise ValueError("--outliers names the data set to tell from the model's own, such as svhn_cropped.")
-    flow = common.load_flow(many=True)
+    flow = model_flags.load_flow(many=True)
     if flow.config.conditional:
         print("This model is conditional: images of the other data set are scored with the labels they have there.")
-    own = common.load_data(flow)
-    other = common.load_data(flow, name=FLAGS.outliers, data_dir=FLAGS.outliers_dir)
+    own = data_flags.load_data(flow)
+    other = data_flags.load_data(flow, name=FLAGS.outliers, data_dir=FLAGS.outliers_dir)
     if flow.config.conditional and not 0 < other.num_classes <= flow.config.num_classes:
         raise ValueError(
             f"This model is conditional, and {other.name} has no labels from 0 to {flow.config.num_classes - 1}."
         )
     scorer = Scorer(flow)
     inside, outside = (outlier_scores(flow, _scores(scorer, source)) for source in (own, other))
-    names = common.data_name(own), common.data_name(other)
+    names = data_flags.data_name(own), data_flags.data_name(other)
     if names[0] == names[1]:
         names = names[0], f"{names[1]} (outliers)"
     panels, axes = {}, {}
@@ -55,9 +54,10 @@ def main() -> None:
 
 
 def _scores(scorer: Scorer, source: Source) -> Scores:
-    batch_size = FLAGS.batch_size or default_batch_size(scorer.flow.config)
-    return scorer(split_batches(source, FLAGS.split, batch_size, common.limit()).as_numpy_iterator(), seed=FLAGS.seed)
+    batch_size = model_flags.batch_size(scorer.flow.config)
+    batches = split_batches(source, FLAGS.split, batch_size, data_flags.limit())
+    return scorer(batches.as_numpy_iterator(), seed=FLAGS.seed)
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

@@ -12,25 +12,24 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
+from glow_tf.analysis.probe import linear_probe
 from glow_tf.data import split_batches
-from glow_tf.latent.codec import default_batch_size
-from glow_tf.latent.probe import linear_probe
 from glow_tf.models import quantization
 from glow_tf.models.flow import Flow
-from glow_tf.models.parts import in_parts
-from tools import common
+from glow_tf.runtime.sharding import map_shards
+from tools import command, common_flags, data_flags, model_flags
 
 FLAGS = flags.FLAGS
 
-common.define(*common.MODEL_FLAGS, *common.DATA_FLAGS, "limit")
+common_flags.define(*model_flags.NAMES, *data_flags.NAMES, "limit")
 
 
 def main() -> None:
     """Prints the table."""
-    flow = common.load_flow()
+    flow = model_flags.load_flow()
     if flow.config.conditional:
         raise ValueError("A conditional model is given the labels; probe a model without.")
-    source = common.load_data(flow)
+    source = data_flags.load_data(flow)
     train, test = (_features(flow, source, split) for split in ("train", "test"))
     labels, test_labels = train.pop("labels"), test.pop("labels")
     print(f"{len(labels):,} training and {len(test_labels):,} test images, {len(np.unique(labels))} classes\n")
@@ -51,11 +50,11 @@ def _features(flow: Flow, source, split: str) -> dict[str, np.ndarray]:
         return {"pixels": images, **levels, "latents": latents}
 
     represent = tf.function(
-        lambda images: in_parts(representations, images, xla=flow.xla), autograph=False, reduce_retracing=True
+        lambda images: map_shards(representations, images, xla=flow.xla), autograph=False, reduce_retracing=True
     )
     found: dict[str, list[np.ndarray]] = {}
     count = 0
-    for batch in split_batches(source, split, FLAGS.batch_size or default_batch_size(flow.config)).as_numpy_iterator():
+    for batch in split_batches(source, split, model_flags.batch_size(flow.config)).as_numpy_iterator():
         rows = {
             "labels": batch["labels"],
             **{name: value.numpy() for name, value in represent(batch["images"]).items()},
@@ -63,10 +62,10 @@ def _features(flow: Flow, source, split: str) -> dict[str, np.ndarray]:
         for name, value in rows.items():
             found.setdefault(name, []).append(value)
         count += len(batch["labels"])
-        if common.limit() and count >= common.limit():
+        if data_flags.limit() and count >= data_flags.limit():
             break
-    return {name: np.concatenate(parts)[: common.limit()] for name, parts in found.items()}
+    return {name: np.concatenate(parts)[: data_flags.limit()] for name, parts in found.items()}
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

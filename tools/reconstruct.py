@@ -5,20 +5,21 @@ python -m tools.reconstruct --model_dir=runs/celeb_a_hq_glow --num=4 --output=re
 
 from absl import flags
 
-from glow_tf.latent.codec import Codec
-from glow_tf.latent.grid import labelled_grid, save_png
-from glow_tf.latent.reconstruction import reconstructions
-from tools import common
+from glow_tf.analysis.codec import Codec
+from glow_tf.analysis.grid import labelled_grid, save_png
+from glow_tf.analysis.reconstruction import reconstructions
+from tools import command, common_flags, data_flags, model_flags, picture_flags
 
 FLAGS = flags.FLAGS
 
-common.define(*common.MODEL_FLAGS, *common.DATA_FLAGS, *common.IMAGE_FLAGS, "temperature", "seed", "scale", "output")
+common_flags.define(*model_flags.NAMES, *data_flags.NAMES, *picture_flags.NAMES)
+common_flags.define("temperature", "seed", "scale", "output")
 
 
 def main() -> None:
     """Writes the PNG, a row for each image."""
-    flow = common.load_flow()
-    images, labels, names = common.images_of_flags(flow, 4)
+    flow = model_flags.load_flow()
+    images, labels, names = picture_flags.load_pictures(flow, 4)
     codec = Codec(flow, FLAGS.batch_size)
     rows = reconstructions(codec, images, labels=labels, temperature=FLAGS.temperature, seed=FLAGS.seed)
     drawn = [f"level{'s 1-' if n > 1 else ' '}{n} new" for n in range(1, rows.shape[1] - 1)]
@@ -29,4 +30,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

@@ -5,28 +5,27 @@ python -m tools.sample --model_dir=pretrained --temperature=0.7 --num=64 --outpu
 
 from absl import flags
 
-from glow_tf.latent.codec import default_batch_size
-from glow_tf.latent.grid import image_grid, readable_scale, save_png
-from glow_tf.latent.sampling import Sampler
-from tools import common
+from glow_tf.analysis.grid import image_grid, readable_scale, save_png
+from glow_tf.analysis.sampling import Sampler
+from tools import command, common_flags, model_flags
 
 FLAGS = flags.FLAGS
 
-common.define(*common.MODEL_FLAGS, "temperature", "num", "label", "seed", "scale", "output")
+common_flags.define(*model_flags.NAMES, "temperature", "num", "label", "seed", "scale", "output")
 flags.DEFINE_integer("columns", None, "Columns of the grid; by default about as many as rows.", lower_bound=1)
 
 
 def main() -> None:
     """Draws the images and writes the PNG."""
-    flow = common.load_flow(many=True)
+    flow = model_flags.load_flow(many=True)
     count = FLAGS.num or 64
     sampler = Sampler(
         flow,
         count,
         temperature=FLAGS.temperature,
-        labels=common.sample_labels(flow, count),
+        labels=model_flags.sample_labels(flow, count),
         seed=FLAGS.seed,
-        batch_size=FLAGS.batch_size or default_batch_size(flow.config),
+        batch_size=FLAGS.batch_size,
     )
     images = sampler()
     output = FLAGS.output or "samples.png"
@@ -35,4 +34,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

@@ -27,7 +27,7 @@ pip install 'glow_tf[serve]'.
 from absl import flags
 
 from glow_tf.shared_flags import define_path
-from tools import common
+from tools import command
 
 FLAGS = flags.FLAGS
 
@@ -70,7 +70,7 @@ flags.DEFINE_float("timeout_s", 60.0, "Seconds that a request may take.", 0.001)
 def main() -> None:
     """Loads the SavedModel, prints where it is served, and serves it."""
     try:
-        from glow_tf.serving import app, server
+        from glow_tf.serving import app, server, sockets
         from glow_tf.serving.connections import Connections
         from glow_tf.serving.hosts import Hosts
     except ModuleNotFoundError as error:
@@ -82,7 +82,7 @@ def main() -> None:
 
     if not FLAGS.saved_model:
         raise ValueError("--saved_model must name a SavedModel; python -m tools.export writes one.")
-    bound = server.bind(FLAGS.host, FLAGS.port)
+    bound = sockets.bind(FLAGS.host, FLAGS.port)
     model = Model(FLAGS.saved_model, FLAGS.name)
     most = FLAGS.max_images or app.most_images(model)
     limits = app.Limits(FLAGS.max_request_mb, most, FLAGS.max_pending, FLAGS.timeout_s)
@@ -90,8 +90,7 @@ def main() -> None:
     hosts = Hosts(FLAGS.host, FLAGS.allowed_hosts)
     application = app.create_app(model, runner, limits, hosts, FLAGS.cors_origin)
     connections = Connections(FLAGS.max_connections, FLAGS.header_timeout_s, FLAGS.timeout_s)
-    host = f"[{FLAGS.host}]" if ":" in FLAGS.host else FLAGS.host
-    url = f"http://{host}:{bound.getsockname()[1]}/v1/models/{model.name}"
+    url = f"{sockets.url(bound, FLAGS.host)}/v1/models/{model.name}"
 
     def ready() -> None:
         example = f"curl {url}/metadata"
@@ -105,4 +104,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

@@ -6,23 +6,23 @@ python -m tools.temperature --model_dir=runs/celeb_a_hq_glow --num=6 --output=te
 import numpy as np
 from absl import flags
 
-from glow_tf.latent.codec import Codec
-from glow_tf.latent.grid import labelled_grid, save_png
-from glow_tf.latent.temperature import TEMPERATURES, temperature_grid
-from tools import common
+from glow_tf.analysis.codec import Codec
+from glow_tf.analysis.grid import labelled_grid, save_png
+from glow_tf.analysis.temperature import TEMPERATURES, temperature_grid
+from tools import command, common_flags, model_flags
 
 FLAGS = flags.FLAGS
 
-common.define(*common.MODEL_FLAGS, "num", "label", "seed", "scale", "output")
+common_flags.define(*model_flags.NAMES, "num", "label", "seed", "scale", "output")
 flags.DEFINE_list("temperatures", [str(t) for t in TEMPERATURES], "Factors on the standard deviation of the latents.")
 
 
 def main() -> None:
     """Draws the grid and writes the PNG."""
-    flow = common.load_flow(many=True)
-    temperatures = common.numbers("temperatures")
+    flow = model_flags.load_flow(many=True)
+    temperatures = common_flags.numbers("temperatures")
     count = FLAGS.num or 6
-    labels = common.sample_labels(flow, count)
+    labels = model_flags.sample_labels(flow, count)
     images = temperature_grid(Codec(flow, FLAGS.batch_size), count, temperatures, labels=labels, seed=FLAGS.seed)
     rows = [] if labels is None else [f"label {label}" for label in np.asarray(labels)]
     grid = labelled_grid(images, rows=rows, columns=[f"T = {t:g}" for t in temperatures], scale=FLAGS.scale)
@@ -32,4 +32,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    common.run(main)
+    command.run(main)

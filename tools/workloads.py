@@ -1,4 +1,4 @@
-"""What the benchmark times of glow_tf, in a process of its own: it uses its device as `python -m glow_tf.main` does.
+"""Workloads of glow_tf for the benchmark, in a process of its own that uses its device as `glow_tf.main` does.
 
 `python -m tools.workloads <arguments of build as JSON>` is a worker, see `tools.peers.worker`.
 """
@@ -12,11 +12,11 @@ import numpy as np
 
 from glow_tf.config import GRADIENTS
 from glow_tf.models import presets
-from glow_tf.training.benchmark import passes
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.devices import has_gpu, make_strategy
-from glow_tf.training.timing import peak_memory, training_step
 from tools.peers.worker import serve
+from tools.throughput import passes
+from tools.timing import peak_memory, training_step
 
 
 def build(

@@ -1,4 +1,4 @@
-"""What every bijector of the flow shares.
+"""Base class of the flow's bijectors.
 
 A layer states each direction once, as `forward_and_log_det` and `inverse_and_log_det` on a batch; this module derives
 the methods of `tfp.bijectors.Bijector` from the two, and the gradient that needs the output alone.

@@ -1,4 +1,4 @@
-"""What is known of the images of a data set beside their label: attributes that each has or has not."""
+"""Binary attributes of the images of a data set, besides their label."""
 
 import csv
 import dataclasses
@@ -40,7 +40,7 @@ class Attributes:
             raise DataError(f"the attribute {twice[0]!r} is named twice; name each once.")
 
     def only(self, names: Sequence[str]) -> "Attributes":
-        """Those of some names. Raises DataError if one is not there."""
+        """Returns the attributes of some names. Raises DataError if one is not there."""
         missing = [name for name in names if name not in self.names]
         if missing:
             raise DataError(f"there is no attribute {missing[0]!r}; there are {', '.join(self.names)}.")

@@ -56,7 +56,7 @@ def people_source(
 
 
 def people_attributes(split: str | None = None) -> dict[str, np.ndarray]:
-    """What is known of each bundled picture.
+    """Returns the metadata of each bundled picture.
 
     Args:
         split: "train" or "test" for the pictures of that split, in the order of

@@ -43,7 +43,7 @@ class Files:
 
 
 def list_files(root: str) -> Files:
-    """What is in a folder and those below it, but for hidden files and what systems keep there for themselves.
+    """Lists a folder and those below it, except for hidden files and what systems keep there for themselves.
 
     Raises:
         DataError: if one of them cannot be listed.

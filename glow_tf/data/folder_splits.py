@@ -1,4 +1,4 @@
-"""Which images of a folder are to be learned from and which to be tested on, as far as its sub-folders say so."""
+"""Training and test split of a folder of images, as far as its sub-folders name them."""
 
 import collections
 import dataclasses
@@ -17,7 +17,7 @@ _NEUTRAL = frozenset("set split data dataset image images img imgs picture pictu
 
 @dataclasses.dataclass(frozen=True)
 class Splits:
-    """How the files of a folder are split.
+    """The split of the files of a folder.
 
     Attributes:
         train: those to learn from.
@@ -91,7 +91,7 @@ class _Level:
         return None
 
     def _of_family(self, family: Mapping[str, Sequence[str]]) -> Splits:
-        """Those of folders for both training and testing."""
+        """Returns the splits of folders for both training and testing."""
         splits = [name for names in family.values() for name in names]
         others = [name for name in self.folders if name not in splits and _split(name) != "unlabeled"]
         if others:
@@ -122,7 +122,7 @@ class _Level:
         return {_part(file, self.depth + 1) for file in self.folders[name]}
 
     def _of_train(self, trains: Sequence[str]) -> Splits | None:
-        """That of a folder to train on, with none to test on."""
+        """Returns the split of a folder to train on, with none to test on."""
         others = [name for name in self.folders if name not in trains and _split(name) != "unlabeled"]
         if len(trains) == 1 and not others:
             self._say_passed_over(f"training on {trains[0]}", set(trains))

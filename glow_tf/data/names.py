@@ -1,4 +1,4 @@
-"""What the names of folders, arrays and classes say: which split they are of, and in which order classes stand."""
+"""Meaning of the names of folders, arrays and classes: their split, and the order of classes."""
 
 import decimal
 import re
@@ -11,7 +11,7 @@ _SPLITS = {
     "validation": "val valid validation valset validset dev devset eval evaluation holdout heldout",
     "unlabeled": "unlabeled unlabelled unsup unsupervised extra",
 }
-_SPLIT_OF_WORD = {word: split for split, words in _SPLITS.items() for word in words.split()}
+_SPLIT_OF_WORD = {word: split for split, synonyms in _SPLITS.items() for word in synonyms.split()}
 _RUN = re.compile(r"[^\W\d_]+|\d+")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
@@ -24,7 +24,7 @@ def words(name: str) -> list[str]:
 
 
 def split_of(name: str) -> tuple[str | None, tuple[str, ...]]:
-    """Which split a name stands for, and what else it says.
+    """Splits a name into the split that it stands for and its other words.
 
     Returns:
         "train", "test", "validation" or "unlabeled", or None if no word of it, or more than one, stands for a split;

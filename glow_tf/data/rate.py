@@ -1,4 +1,4 @@
-"""How fast batches come, without anything being done with them."""
+"""Throughput of an input pipeline by itself."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""How the papers and their code treat each data set: size, crops, augmentation, bits.
+"""Preprocessing of each data set in the papers and their code: size, crops, augmentation, bits.
 
 Every entry names its source. "Glow's code" is github.com/openai/glow; its commands are in its README. Where it and the
 paper differ, the code is followed, because the published figures are the code's. Shifts there are uniform in +-10% of
@@ -10,7 +10,7 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What is done to the images of a data set. The defaults leave them as they are.
+    """Preprocessing of a data set's images. The defaults leave them as they are.
 
     Attributes:
         image_size: side of the model's images, or (H, W); None for the data's own.

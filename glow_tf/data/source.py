@@ -1,4 +1,4 @@
-"""What a data set is to the rest of the program."""
+"""Interface of a data set to the rest of the program."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -104,7 +104,7 @@ class Source:
         return next(self.batches("train", count).as_numpy_iterator())[0]
 
     def row_names(self, split: str) -> Sequence[str]:
-        """What the images of a split are called where they come from: their numbers, where they have no names."""
+        """Returns the names of the images of a split at their source; their numbers where they have no names."""
         return [str(row) for row in range(self.sizes[split])]
 
     def row_labels(self, split: str) -> np.ndarray:
@@ -146,7 +146,7 @@ class Source:
 
 
 def held_out_count(count: int, test_fraction: float | None, test_size: int | None, default: float, name: str) -> int:
-    """How many of `count` examples to hold out for the test split: at least 1, never all.
+    """Returns how many of `count` examples to hold out for the test split: at least 1, never all.
 
     Args:
         count: number of examples in all.

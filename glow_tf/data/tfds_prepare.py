@@ -17,6 +17,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from glow_tf.data.source import DataError
+from glow_tf.runtime.errors import first_line
 
 # A config for data sets that have several, where one name in the literature means one config.
 SHORT_NAMES = {"celeb_a_hq": "celeb_a_hq/256"}
@@ -67,7 +68,7 @@ def get_builder(name: str, data_dir: str | None) -> Any:
         if config and config not in configs:
             raise DataError(f"{base_name} has no config {config!r}; it has: {_some(configs)}.") from error
         raise DataError(
-            f"dataset={name} cannot be loaded from TensorFlow Datasets: {_first_line(error)}. "
+            f"dataset={name} cannot be loaded from TensorFlow Datasets: {_with_type(error)}. "
             "Check the name, its config and --data_dir."
         ) from error
 
@@ -100,7 +101,7 @@ def prepare(builder: Any) -> None:
     try:
         builder.download_and_prepare()
     except Exception as error:  # Network, disk, checksums, missing manual files: any kind.
-        raise _failure(builder, _first_line(error), _missing_package(error)) from error
+        raise _failure(builder, _with_type(error), _missing_package(error)) from error
 
 
 def _failure(builder, reason, package=None):
@@ -172,7 +173,7 @@ def _files(builder):
 
 
 def _unreachable(builder):
-    """Why nothing can be downloaded; None if it can be tried. TFDS itself tries for ten minutes before it says so."""
+    """Returns why nothing can be downloaded, or None. TFDS itself would try for ten minutes before it says so."""
     files = _files(builder)
     downloads = os.path.join(_root(builder), "downloads")
     begun = os.path.isdir(os.path.join(downloads, builder.name)) or any(
@@ -203,6 +204,6 @@ def _some(names, limit=40):
     return (", ".join(names[:limit]) or "none") + more
 
 
-def _first_line(error):
-    first, *_ = [*str(error).strip().splitlines(), ""]
-    return f"{type(error).__name__}: {first}".rstrip(".: ")
+def _with_type(error):
+    name, line = type(error).__name__, first_line(error)
+    return name if line == name else f"{name}: {line}".rstrip(".: ")

@@ -219,7 +219,7 @@ def _splits(name, builder, labelled, test_fraction, test_size, usual_size):
 
 
 def _withheld(builder, split):
-    """Whether the labels of a split are withheld, as they are in some competitions' test sets."""
+    """Returns whether the labels of a split are withheld, as they are in some competitions' test sets."""
     dataset = builder.as_dataset(split=f"{split}[:1]", decoders=tfds.decode.PartialDecoding({"label": True}))
     return any(int(example["label"]) < 0 for example in dataset)
 

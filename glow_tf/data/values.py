@@ -1,4 +1,4 @@
-"""Whether the values of images are what they should be: 0 for black to 255 for white."""
+"""Checks of pixel values, which go from 0 for black to 255 for white."""
 
 import logging
 
@@ -32,7 +32,7 @@ def warn_if_dark(source: Source) -> None:
 
 
 def conversion(images: np.ndarray | Rows, name: str) -> str:
-    """How to bring images to uint8, for people: the range of a few of them, and what to write in NumPy.
+    """Describes how to bring images to uint8: the range of a few of them, and what to write in NumPy.
 
     Args:
         images: [N, ...] of another type, N being at least 1.

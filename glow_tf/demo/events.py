@@ -1,4 +1,4 @@
-"""How the page answers what people do: at once, and with the newest picture last."""
+"""Event handling of the page: answers at once, and with the newest picture last."""
 
 import json
 from collections.abc import Sequence

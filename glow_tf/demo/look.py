@@ -1,4 +1,4 @@
-"""How the page looks. Its fonts are those of the reader's system, so that none is fetched."""
+"""Theme and style sheet of the page. Its fonts are those of the reader's system, so that none is fetched."""
 
 import gradio as gr
 
@@ -87,7 +87,7 @@ _CSS = """
 
 
 def look() -> dict[str, object]:
-    """What `serve` hands to Gradio: the theme and the style sheet."""
+    """Returns what `serve` hands to Gradio: the theme and the style sheet."""
     theme = gr.themes.Soft(
         primary_hue="violet", secondary_hue="fuchsia", neutral_hue="slate", font=_FONTS, font_mono=["monospace"]
     ).set(

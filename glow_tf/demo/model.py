@@ -6,11 +6,11 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
+from glow_tf.analysis.codec import default_batch_size
+from glow_tf.analysis.interpolation import interpolate, nearer_to_start
 from glow_tf.models import storage
-
-# Numbers of an image times images: what is drawn at once, so that the page stays quick.
-_NUMBERS_AT_ONCE = 64 * 64 * 64 * 3
-_MOST_IMAGES = 64
+from glow_tf.models.labels import sample_labels
+from glow_tf.runtime.errors import first_line
 
 
 class UndrawableError(Exception):
@@ -53,9 +53,7 @@ class DemoModel:
             self._signatures = tf.saved_model.load(str(directory)).signatures
         # What TensorFlow raises on damaged files is of many kinds.
         except Exception as error:
-            raise ValueError(
-                f"The SavedModel {directory} cannot be read: {str(error).splitlines()[0][:300]}"
-            ) from error
+            raise ValueError(f"The SavedModel {directory} cannot be read: {first_line(error)}") from error
         missing = {"log_prob", "encode", "decode", "sample", "reconstruct"} - set(self._signatures)
         if missing:
             raise ValueError(f"The SavedModel {directory} lacks {', '.join(sorted(missing))}; export the model again.")
@@ -63,7 +61,7 @@ class DemoModel:
         self.dimensions = config.dimensions
         self.n_bits = config.n_bits
         self.num_classes = config.num_classes if config.conditional else 0
-        self.most_images = max(4, min(_MOST_IMAGES, _NUMBERS_AT_ONCE // self.dimensions))
+        self.most_images = max(4, default_batch_size(config))
         self.names: tuple[str, ...] = ()
         self.directions = np.zeros([0, self.dimensions], np.float32)
         if "attributes" in self._signatures:
@@ -86,9 +84,7 @@ class DemoModel:
 
     def sample_labels(self, count: int, label: int | None = None) -> np.ndarray | None:
         """Labels [count] of `sample`; None for a model that is not conditional."""
-        if not self.num_classes:
-            return None
-        return np.arange(count) % self.num_classes if label is None else np.full([count], label)
+        return sample_labels(count, self.num_classes, label)
 
     def encode(self, images: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
         """Latents [N, D] float32 of images [N, H, W, C] uint8; with `labels` [N] for a conditional model."""
@@ -114,11 +110,12 @@ class DemoModel:
         Args:
           start, end: latents [D].
           fractions: [N] of the way, 0 being the start.
-          labels: of the start and of the end for a conditional model; an image has that of the nearer end.
+          labels: of the start and of the end for a conditional model; an image has that of the nearer end, in the
+            middle that of the start.
         """
-        t = np.asarray(fractions, np.float32)
-        of_row = np.where(t <= 0.5, *labels) if self.num_classes else None
-        return self.decode((1 - t[:, np.newaxis]) * start + t[:, np.newaxis] * end, of_row)
+        t = np.asarray(fractions)
+        of_row = np.where(nearer_to_start(t), *labels) if self.num_classes else None
+        return self.decode(interpolate(start, end, t), of_row)
 
     def strongest(self, most: int) -> list[int]:
         """The rows of at most so many attributes, those whose directions are longest, in rising order."""

@@ -57,7 +57,7 @@ class Picker:
         self.chosen = gr.State(self.first)
 
     def when_chosen(self, function: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
-        """Has `function` called on the values of `inputs` whenever another picture, or class, is chosen."""
+        """Calls `function` on the values of `inputs` whenever another picture, or class, is chosen."""
         parts = [self._choices, self._note, self._label, self.chosen]
         for event in (
             self._choices.select(self._pick, None, parts, **LIVE),

@@ -1,6 +1,5 @@
 """Serves a page from this machine alone: nothing is fetched from elsewhere, and nothing is reported."""
 
-import os
 import pathlib
 import signal
 import socket
@@ -12,29 +11,11 @@ from typing import Any
 from glow_tf.demo.gate import Gate
 from glow_tf.serving.connections import Connections
 from glow_tf.serving.hosts import CheckHosts, Hosts
+from glow_tf.serving.sockets import url
 
 _MOST_CONNECTIONS = 512
 _HEADER_TIMEOUT_S = 10.0
 _STALL_TIMEOUT_S = 60.0
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; port 0 finds one that is free.
-
-    Raises:
-      OSError: if the port is taken or the host is none of this machine's.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        found = socket.socket(family, kind, protocol)
-        if os.name == "posix":
-            # A port whose last server has just ended is free, though its connections linger.
-            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind(address)
-        found.listen(128)
-    except OSError as error:
-        raise OSError(f"--host={host} --port={port} cannot be served: {error.strerror}. Try --port=0.") from error
-    return found
 
 
 def serve(
@@ -51,7 +32,7 @@ def serve(
     Args:
       page: Gradio Blocks.
       look: what Gradio takes with it: `theme`, `css` and so on.
-      listening: from `listen`.
+      listening: a socket that listens.
       hosts: the names that the page may be asked by.
       uploads: the folder in which Gradio keeps what people upload.
       browser: whether to open it in the browser.
@@ -68,8 +49,7 @@ def serve(
         timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
-    host, port = listening.getsockname()[:2]
-    address = f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+    address = f"{url(listening)}/"
     print(f"The page is at {address} (Ctrl-C ends it).", flush=True)
     if browser:
         # It listens already: what the browser asks for waits until the server takes it.

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 import gradio as gr
 import numpy as np
 
+from glow_tf.analysis.attributes import SCALE
 from glow_tf.demo import html
 from glow_tf.demo.events import LIVE, within
 from glow_tf.demo.examples import Example
 from glow_tf.demo.model import DemoModel, UndrawableError
 from glow_tf.demo.picker import Picker
-from glow_tf.latent.attributes import SCALE
+from glow_tf.models import quantization
 
 MOST_ATTRIBUTES = 12
 _STEPS = 8
@@ -185,13 +186,13 @@ def attributes_tab(model: DemoModel, examples: Sequence[Example]) -> None:
 
 
 def nice_name(name: str) -> str:
-    """What to call an attribute in the page: `Wearing_Hat` is `Wearing Hat`."""
+    """Returns the name of an attribute in the page: `Wearing Hat` for `Wearing_Hat`."""
     words = _NICE_NAMES.get(name, name.replace("_", " ").strip())
     return words[:1].upper() + words[1:]
 
 
 def _or_note(draw):
-    """Has a function that draws a part of the page give a note where the model has no pictures."""
+    """Decorates a function that draws a part of the page: a note takes its place where the model has no pictures."""
 
     @functools.wraps(draw)
     def drawn(*values):
@@ -210,6 +211,6 @@ def _labels(example):
 def _verdict(difference, n_bits):
     if not difference:
         return "Pixel for pixel the same: a flow loses nothing."
-    if n_bits < 8 and difference < 2 ** (8 - n_bits):
+    if n_bits < 8 and difference < quantization.values_per_bin(n_bits):
         return f"As near as can be: the model knows the first {n_bits} of a colour's 8 bits."
     return "Not quite the same: this picture is so unusual for the model that its arithmetic runs out of digits."

@@ -7,16 +7,18 @@ import tempfile
 
 import tensorflow as tf
 
+from glow_tf.analysis.attributes import Directions
 from glow_tf.export.pruning import keep_outer_gradients
 from glow_tf.export.served_flow import ServedFlow
-from glow_tf.latent.attributes import Directions
 from glow_tf.models.flow import Flow
-from glow_tf.models.storage import CONFIG_FILE, errors_of_the_system, unfinished
+from glow_tf.models.storage import CONFIG_FILE
 from glow_tf.runtime import paths
+from glow_tf.runtime.errors import reraise_as_oserror
+from glow_tf.runtime.files import temporary_path
 
 
 def export_saved_model(flow: Flow, path: str | os.PathLike, directions: Directions | None = None) -> list[str]:
-    """Writes `flow` as a SavedModel at `path`, in place of one that is there, whole or not at all.
+    """Writes `flow` as a SavedModel at `path`, in place of one that is there, atomically.
 
     What it can do is described at `ServedFlow`; `glow_tf.load` reads it back.
 
@@ -33,11 +35,11 @@ def export_saved_model(flow: Flow, path: str | os.PathLike, directions: Directio
       ValueError: if TensorFlow cannot write to such a path.
     """
     path = pathlib.Path(paths.for_tensorflow(path, "The SavedModel"))
-    temporary = unfinished(path)
+    temporary = temporary_path(path)
     served = ServedFlow(flow, directions)
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        with errors_of_the_system(path), tempfile.TemporaryDirectory() as folder:
+        with reraise_as_oserror(path), tempfile.TemporaryDirectory() as folder:
             # As an asset it stays with the SavedModel when that is loaded, trained and saved again.
             config = pathlib.Path(folder) / CONFIG_FILE
             config.write_text(flow.config.to_json(), encoding="utf-8")

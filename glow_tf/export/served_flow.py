@@ -1,16 +1,18 @@
-"""What a SavedModel can do: the functions of the object it loads as, and its signatures."""
+"""Functions and signatures of an exported SavedModel."""
 
 from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
+from glow_tf.analysis.attributes import Directions
+from glow_tf.analysis.interpolation import lerp, nearer_to_start
 from glow_tf.bijectors import base
 from glow_tf.export import pictures
 from glow_tf.export.endpoints import Tensors, endpoint, of_any_shape, require
-from glow_tf.latent.attributes import Directions
 from glow_tf.models import checks, quantization
 from glow_tf.models.flow import Flow
 from glow_tf.models.inverses import InverseCache
+from glow_tf.models.labels import cycle_labels
 from glow_tf.runtime import devices
 
 # Inputs and outputs that are images, and what takes their place where they come as files.
@@ -207,7 +209,7 @@ class ServedFlow(tf.train.Checkpoint):
         with tf.control_dependencies(required):
             num = tf.identity(num)
         if labels is not None:
-            labels = tf.cond(tf.size(labels) > 0, lambda: labels, lambda: tf.range(num) % flow.config.num_classes)
+            labels = tf.cond(tf.size(labels) > 0, lambda: labels, lambda: cycle_labels(num, flow.config.num_classes))
         of_labels = self._labels(labels, num)
         latents = flow.sample_latents(num, temperature, *(of_labels or [None]), seed=tf.stack([0, seed]))
         return self._images(tf.ensure_shape(latents, [None, flow.config.dimensions]), of_labels)
@@ -224,9 +226,9 @@ class ServedFlow(tf.train.Checkpoint):
         a = self._encode(start, labels)["latents"][:, tf.newaxis]
         b = self._encode(end, end_labels)["latents"][:, tf.newaxis]
         t = fractions[tf.newaxis, :, tf.newaxis]
-        path = tf.reshape((1 - t) * a + t * b, [-1, config.dimensions])
+        path = tf.reshape(lerp(a, b, t), [-1, config.dimensions])
         if labels is not None:
-            labels = tf.where(fractions <= 0.5, labels[:, tf.newaxis], end_labels[:, tf.newaxis])
+            labels = tf.where(nearer_to_start(fractions), labels[:, tf.newaxis], end_labels[:, tf.newaxis])
             labels = tf.reshape(labels, [-1])
         images = self._decode(path, labels)["images"]
         return {"images": tf.reshape(images, [-1, steps + 1, *config.image_shape])}

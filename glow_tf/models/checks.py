@@ -126,7 +126,7 @@ def check_finite(finite: np.ndarray | tf.Tensor) -> None:
 
 
 def warn_if_not_finite(finite: np.ndarray) -> None:
-    """As `check_finite`, with a line in the log in place of the error: for batches whose other images are worth it."""
+    """Logs what `check_finite` would raise, for batches whose other images are of use."""
     reason = _not_finite(finite)
     if reason:
         _log.warning("%s", reason)

@@ -102,7 +102,7 @@ def _backwards(flow, parts, stored, x, latents) -> str | None:
 
 def _parts(flow: Flow, labels: tf.Tensor | None, network_precision: str) -> Iterator[_Part]:
     level = stack = 1
-    for layer, shape, parameters in flow.described_layers():
+    for layer, shape, parameters in flow.iter_layers():
         where = f"level {level}"
         if isinstance(layer, config.Steps):
             tensors, constants = layers.step_tensors(layer, parameters)

@@ -9,7 +9,7 @@ import tensorflow_probability as tfp
 
 from glow_tf import bijectors
 from glow_tf.bijectors.multiscale import ToLatents
-from glow_tf.models.parts import padded
+from glow_tf.runtime.sharding import pad_batch
 
 tfb = tfp.bijectors
 tfd = tfp.distributions
@@ -73,9 +73,9 @@ class FlowBijector(ToLatents):
         missing = tf.cast(count == 0, tf.int32)
         labels = None if self._labels is None else tf.reshape(self._labels, [-1])
         if labels is not None:
-            labels = padded(labels, tf.cast(tf.size(labels) == 0, tf.int32))
+            labels = pad_batch(labels, tf.cast(tf.size(labels) == 0, tf.int32))
         multi_scale = bijectors.MultiScale(self._make_layers(labels), self._shapes)
-        return tf.nest.map_structure(lambda t: t[:count], getattr(multi_scale, direction)(padded(x, missing)))
+        return tf.nest.map_structure(lambda t: t[:count], getattr(multi_scale, direction)(pad_batch(x, missing)))
 
     def _with_flat_batch(self, static, batch):
         if self._labels is None or self._labels.shape.rank == 0 or (static.rank == 1 and self._labels.shape == static):

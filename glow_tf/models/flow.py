@@ -92,7 +92,7 @@ class Flow(tf.Module):
         def make_layers(labels):
             return [
                 layers.bijector(layer, shape, nest, labels=labels, inverse_weight=(inverses or {}).get(i), **options)
-                for i, (layer, shape, nest) in enumerate(self.described_layers())
+                for i, (layer, shape, nest) in enumerate(self.iter_layers())
             ]
 
         return FlowBijector(make_layers, self._shapes, self.layers, checks.check_labels(self.config, labels))
@@ -125,7 +125,7 @@ class Flow(tf.Module):
         """
         latent = self.latent_distribution(labels, temperature)
         bijector = self.bijector(labels, network_precision=network_precision)
-        first, shape, _ = next(self.described_layers())
+        first, shape, _ = next(self.iter_layers())
         support = bijectors.Logit(first.alpha, event_ndims=len(shape)).in_domain if isinstance(first, Logit) else None
         return FlowDistribution(latent, tfb.Invert(bijector), support)
 
@@ -277,7 +277,7 @@ class Flow(tf.Module):
             raise ValueError("This model has no classifier: build it with classifier=True.")
         shape = self._shapes[-1]
         top = tf.reshape(z[..., -int(np.prod(shape)) :], [-1, *shape])
-        last, shape, parameters = list(self.described_layers())[-1]
+        last, shape, parameters = list(self.iter_layers())[-1]
         if isinstance(last, TopPrior):
             labels = checks.check_labels(self.config, labels)
             labels = labels if labels is None else tf.reshape(labels, [-1])
@@ -306,7 +306,7 @@ class Flow(tf.Module):
 
     def initialize_from(self, x: tf.Tensor) -> None:
         """`initialize` with preprocessed images [B, H, W, C] in place of uint8."""
-        for layer, shape, parameters in self.described_layers():
+        for layer, shape, parameters in self.iter_layers():
             if isinstance(layer, TopPrior):
                 continue
             values, x = layers.initialized(layer, shape, parameters, x)
@@ -315,7 +315,7 @@ class Flow(tf.Module):
                 variable_of[path].assign(value)
         self.initialized.assign(True)
 
-    def described_layers(self) -> Iterator[tuple[Layer, tuple[int, ...], dict]]:
+    def iter_layers(self) -> Iterator[tuple[Layer, tuple[int, ...], dict]]:
         """Each layer's description, input shape and nest of parameters, from the image to the latents."""
         for i, (layer, shape) in enumerate(zip(self.config.layers, self._shapes[:-1], strict=True)):
             yield layer, shape, self.layers.get(layers.layer_name(i, layer), {})

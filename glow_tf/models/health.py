@@ -17,7 +17,7 @@ def condition_numbers(flow: Flow) -> dict[str, float]:
     """
     numbers: dict[str, float] = {}
     level = 1
-    for layer, _, parameters in flow.described_layers():
+    for layer, _, parameters in flow.iter_layers():
         level += isinstance(layer, config.Split)
         if isinstance(layer, config.Steps) and "conv1x1" in parameters:
             tensors, _ = layers.step_tensors(layer, parameters)

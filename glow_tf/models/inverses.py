@@ -26,14 +26,14 @@ class InverseCache(tf.Module):
         self._flow = flow
         self._cached = {
             layers.layer_name(i, layer): _Cached(layer, parameters)
-            for i, (layer, _, parameters) in enumerate(flow.described_layers())
+            for i, (layer, _, parameters) in enumerate(flow.iter_layers())
             if layers.has_conv1x1(layer)
         }
 
     def __call__(self) -> dict[int, tf.Tensor]:
         """The inverses [K, C, C] by the number of their layer in the flow: what `Flow.bijector` takes."""
         found = {}
-        for i, (layer, _, parameters) in enumerate(self._flow.described_layers()):
+        for i, (layer, _, parameters) in enumerate(self._flow.iter_layers()):
             cached = self._cached.get(layers.layer_name(i, layer))
             if cached is not None:
                 found[i] = cached(layer, parameters)
@@ -46,18 +46,20 @@ class _Cached(tf.Module):
     def __init__(self, layer: Steps, parameters: Mapping[str, Any]):
         super().__init__()
         weights = {name: v for name, v in parameters["conv1x1"].items() if v.trainable}
-        self.made_of = {name: tf.Variable(v, trainable=False, name=f"made_of/{name}") for name, v in weights.items()}
+        self.cached_weights = {
+            name: tf.Variable(v, trainable=False, name=f"cached_weights/{name}") for name, v in weights.items()
+        }
         self.inverse = tf.Variable(layers.conv1x1_matrices(layer, parameters)[1], trainable=False, name="inverse")
 
     def __call__(self, layer: Steps, parameters: Mapping[str, Any]) -> tf.Tensor:
-        present = {name: tf.convert_to_tensor(parameters["conv1x1"][name]) for name in self.made_of}
-        same = tf.reduce_all([tf.reduce_all(value == self.made_of[name]) for name, value in present.items()])
+        present = {name: tf.convert_to_tensor(parameters["conv1x1"][name]) for name in self.cached_weights}
+        same = tf.reduce_all([tf.reduce_all(value == self.cached_weights[name]) for name, value in present.items()])
 
         def compute():
             _, inverse, _ = layers.conv1x1_matrices(layer, parameters)
             # The copy comes last: who finds it equal to the weights finds their inverses, also while this goes on.
             with tf.control_dependencies([self.inverse.assign(inverse)]):
-                copies = [self.made_of[name].assign(value) for name, value in present.items()]
+                copies = [self.cached_weights[name].assign(value) for name, value in present.items()]
             with tf.control_dependencies(copies):
                 return tf.identity(inverse)
 

@@ -16,7 +16,7 @@ def quantize(images: tf.Tensor, n_bits: int, dtype: tf.DType = tf.float32) -> tf
     """The lower edge of each pixel's bin: uint8 [..., H, W, C] to floats in [-1/2, 1/2), as in the official code."""
     images = tf.cast(images, dtype)
     if n_bits < 8:
-        images = tf.floor(images / 2 ** (8 - n_bits))
+        images = tf.floor(images / values_per_bin(n_bits))
     return images / 2**n_bits - 0.5
 
 
@@ -56,18 +56,33 @@ def _with_noise(images: tf.Tensor, n_bits: int, noise: tf.Tensor) -> tf.Tensor:
 
 def bin_centers(images: tf.Tensor, n_bits: int, dtype: tf.DType = tf.float32) -> tf.Tensor:
     """The middle of each pixel's bin, the point farthest from being rounded to another level."""
-    return quantize(images, n_bits, dtype) + 0.5 / 2**n_bits
+    return quantize(images, n_bits, dtype) + half_bin(n_bits)
+
+
+def half_bin(n_bits: int) -> float:
+    """Half the width of a bin, 2^-(n_bits + 1): a bin's center moved by less stays in the bin."""
+    return 0.5 / 2**n_bits
+
+
+def values_per_bin(n_bits: int) -> int:
+    """The number of uint8 values in a bin, 2^(8 - n_bits)."""
+    return 2 ** (8 - n_bits)
 
 
 def to_images(x: tf.Tensor, n_bits: int) -> tf.Tensor:
     """Floats to uint8: floor((x + 1/2) * 2^n_bits) * 2^(8 - n_bits), clipped to [0, 255], as in the official code."""
     levels = tf.floor((x + 0.5) * 2**n_bits)
-    return tf.cast(tf.clip_by_value(levels * 2 ** (8 - n_bits), 0, 255), tf.uint8)
+    return tf.cast(tf.clip_by_value(levels * values_per_bin(n_bits), 0, 255), tf.uint8)
 
 
 def bits_per_dim(log_prob: tf.Tensor, dimensions: int, n_bits: int) -> tf.Tensor:
     """Bits per dimension of the discrete image, from the log-density, in nats, of the dequantized one."""
-    return (log_levels(dimensions, n_bits) - log_prob) / (dimensions * math.log(2))
+    return nats_to_bits_per_dim(log_levels(dimensions, n_bits) - log_prob, dimensions)
+
+
+def nats_to_bits_per_dim(nats: tf.Tensor, dimensions: int) -> tf.Tensor:
+    """A number of nats of a whole image in bits per dimension."""
+    return nats / (dimensions * math.log(2))
 
 
 def log_levels(dimensions: int, n_bits: int) -> float:

@@ -1,7 +1,6 @@
 """Model directories: `config.json` beside `checkpoints/`; and SavedModels, which hold both."""
 
 import contextlib
-import errno
 import math
 import os
 import pathlib
@@ -17,6 +16,8 @@ from glow_tf.config import ModelConfig
 from glow_tf.models import layers, shapes
 from glow_tf.models.flow import Flow
 from glow_tf.runtime import json_files, paths, text
+from glow_tf.runtime.errors import first_line, reraise_as_oserror
+from glow_tf.runtime.files import atomic_write
 
 PRETRAINED = pathlib.Path(__file__).parent.parent / "pretrained"
 CONFIG_FILE = "config.json"
@@ -88,9 +89,7 @@ def _errors_of_reading(what: str) -> Iterator[None]:
     try:
         yield
     except (AssertionError, ValueError, IndexError, tf.errors.OpError) as error:
-        # TensorFlow lists every variable with its value.
-        reason = str(error).splitlines()[0][:300]
-        raise ValueError(f"{what}: {reason}") from error
+        raise ValueError(f"{what}: {first_line(error)}") from error
 
 
 def check_fits(config: ModelConfig, checkpoint: str, dtype: tf.DType = tf.float32) -> None:
@@ -245,7 +244,7 @@ def _directory(path: str | os.PathLike) -> pathlib.Path:
 
 def save_config(config: ModelConfig, directory: str | os.PathLike) -> None:
     """Writes `config.json`, whole or not at all."""
-    with whole(pathlib.Path(directory) / CONFIG_FILE) as temporary:
+    with atomic_write(pathlib.Path(directory) / CONFIG_FILE) as temporary:
         text.write(temporary, config.to_json() + "\n")
 
 
@@ -261,7 +260,7 @@ def save(flow: Flow, path: str | os.PathLike, *, step: int = 1) -> None:
     remove_unfinished(directory)
     checkpoint = tf.train.Checkpoint(flow=flow)
     manager = tf.train.CheckpointManager(checkpoint, str(directory / CHECKPOINTS), max_to_keep=1)
-    with errors_of_the_system(directory):
+    with reraise_as_oserror(directory):
         manager.save(checkpoint_number=step)
 
 
@@ -273,35 +272,3 @@ def remove_unfinished(directory: str | os.PathLike) -> None:
     for data in folder.glob("ckpt-*.data-*"):
         if not data.name.endswith(".damaged") and int(data.name[5:].partition(".")[0]) not in steps:
             data.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-    """A name to write a file to, which takes the place of `path` once that is done; nothing is left if it fails.
-
-    It is the same name every time, so that what a killed process left is written over.
-    """
-    path = pathlib.Path(paths.local(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = unfinished(path)
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def unfinished(path: pathlib.Path) -> pathlib.Path:
-    """What is not to be taken for `path` while it is being written."""
-    return path.with_name(f".{path.name}.unfinished")
-
-
-@contextlib.contextmanager
-def errors_of_the_system(path: str | os.PathLike) -> Iterator[None]:
-    """Turns what TensorFlow raises when it cannot write into the OSError it stands for."""
-    try:
-        yield
-    except tf.errors.OpError as error:
-        number = errno.ENOSPC if isinstance(error, tf.errors.ResourceExhaustedError) else errno.EIO
-        reason = str(error).splitlines()[0].rpartition("}} ")[2].partition(" [Op:")[0]
-        raise OSError(number, f"{path} cannot be written: {reason}") from error

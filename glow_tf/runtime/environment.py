@@ -1,4 +1,4 @@
-"""What programs set up before they import TensorFlow: its environment, and the screen."""
+"""Set-up of a program before it imports TensorFlow: environment variables, and the screen."""
 
 import os
 import pathlib

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 
 
 def parse(content: str | bytes) -> Any:
-    """What `content` describes; bytes are UTF-8, or UTF-16 or UTF-32, with a byte-order mark or without.
+    """Parses JSON; bytes are UTF-8, or UTF-16 or UTF-32, with a byte-order mark or without.
 
     Raises:
       ValueError: if it is no JSON, names a field of an object twice, is nested too deeply, or has a number that is not
@@ -22,7 +22,7 @@ def parse(content: str | bytes) -> Any:
 
 
 def read_object(path: str | os.PathLike, most_bytes: int) -> dict[str, Any]:
-    """The object in a JSON file.
+    """Reads the object in a JSON file.
 
     Raises:
       FileNotFoundError: if there is no such file.

@@ -10,7 +10,7 @@ _PATTERN = re.compile(r"[][*?\\]")
 
 
 def local(path: str | os.PathLike, name: str = "The path") -> str:
-    """A path of this machine, with `~` and `~user` expanded.
+    """Returns a path of this machine, with `~` and `~user` expanded.
 
     Args:
       path: as it was written.
@@ -33,7 +33,7 @@ def local(path: str | os.PathLike, name: str = "The path") -> str:
 
 
 def for_tensorflow(path: str | os.PathLike, name: str = "The path") -> str:
-    r"""As `local`, for what TensorFlow reads and writes itself: checkpoints and SavedModels.
+    r"""Returns the path as `local` does, for what TensorFlow reads and writes itself: checkpoints and SavedModels.
 
     TensorFlow takes a name with `[`, `]`, `*`, `?` or `\` for a pattern, and does not find the file that has it. All
     names are UTF-8 to it, whatever they are in the locale: Python would look for another file.
@@ -56,7 +56,7 @@ def for_tensorflow(path: str | os.PathLike, name: str = "The path") -> str:
 
 
 def _is_utf8(path: str) -> bool:
-    """Whether the name that the operating system is given for `path` is UTF-8."""
+    """Returns whether the name that the operating system is given for `path` is UTF-8."""
     try:
         return os.fsencode(path) == path.encode()
     except UnicodeEncodeError:

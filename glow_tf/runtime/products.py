@@ -159,7 +159,7 @@ def _multiplied(multiply: Multiply, a: tf.Tensor, b: tf.Tensor, axes: tuple[int,
 
 
 def _is_plain(dtype: tf.DType, precision: str) -> bool:
-    """Whether the product of two tensors is what TensorFlow computes by itself."""
+    """Returns whether the product of two tensors is what TensorFlow computes by itself."""
     one_of("precision", precision, NETWORK_PRECISIONS)
     if dtype != tf.float32 or precision == "bfloat16":
         return True

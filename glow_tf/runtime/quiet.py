@@ -27,7 +27,7 @@ _END = b"\0"
 
 
 def quiet_import(name: str, then: Callable[[ModuleType], None]) -> None:
-    """Has the first import of a package, whoever makes it, go through `without_noise`.
+    """Makes the first import of a package, whoever makes it, go through `without_noise`.
 
     Args:
       name: of the package; if it is imported already, nothing changes.

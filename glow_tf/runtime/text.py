@@ -34,7 +34,7 @@ def write(path: str | os.PathLike, text: str) -> None:
 
 
 def print_everything() -> None:
-    """Has stdout and stderr show an escape for what their encoding lacks, where `print` would raise an error."""
+    """Makes stdout and stderr show an escape for what their encoding lacks, where `print` would raise an error."""
     for stream in (sys.stdout, sys.stderr):
         # None without a console; tests and notebooks put other objects there.
         if hasattr(stream, "reconfigure"):

@@ -34,7 +34,7 @@ _MOST_NUMBERS = 1 << 24
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What the server takes on.
+    """Limits of the server.
 
     Args:
       max_request_mb: size of a request's body, in 10^6 bytes.
@@ -185,7 +185,7 @@ class _Predictor:
         return b"".join(chunks)
 
     def _work(self, body: bytes, gzipped: bool, deadline: float) -> bytes:
-        """What a thread does: JSON too, which takes long for large requests."""
+        """Answers a request in a thread: JSON too, which takes long for large requests."""
         try:
             request = self._json.parse(body, deadline, gzipped=gzipped)
             if request.images > self._limits.max_images:
@@ -207,7 +207,7 @@ class _Memory:
 
 
 class _Share:
-    """What one body has taken of it."""
+    """The share of the memory that one body has taken."""
 
     def __init__(self, memory: _Memory):
         self._memory = memory
@@ -232,7 +232,7 @@ class _Share:
 
 
 def _is_gzipped(request: Request) -> bool:
-    """Whether the body is compressed.
+    """Returns whether the body is compressed.
 
     Raises:
       RequestError: if it is no JSON, or compressed in another way.

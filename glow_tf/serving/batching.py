@@ -84,7 +84,7 @@ class Runner:
 
 
 def reason(message: str) -> str:
-    """What an error of a graph says, without where in the graph it came up."""
+    """Returns the message of a graph's error, without the place in the graph."""
     asserted = re.search(r"assertion failed: .*?(?=\s*\[\[\{\{node|\s*\[Op:|$)", message, re.DOTALL)
     if asserted:
         return asserted.group()

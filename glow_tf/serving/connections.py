@@ -163,7 +163,7 @@ class _Protocol(H11Protocol):
 
 
 def _files() -> int | None:
-    """How many files the process may open, where there is such a limit."""
+    """Returns the number of files that the process may open, None without such a limit."""
     try:
         import resource
     except ImportError:

@@ -39,12 +39,12 @@ class Hosts:
             self._names.add(socket.gethostname().lower())
 
     def allow(self, host: str) -> bool:
-        """Whether `host`, as a request's `Host` has it, is one of the names; the port does not matter."""
+        """Returns whether `host`, as in a request's `Host`, is one of the names; the port does not matter."""
         name = _name_of(host)
         return name in self._names or (self._any_address and _address(name) is not None)
 
     def allow_origin(self, origin: str, host: str) -> bool:
-        """Whether a page of `origin` may ask what is its own `host`, or has one of the names given."""
+        """Returns whether a page of `origin` may ask: it is of `host` itself, or has one of the names given."""
         parts = urlsplit(origin)
         return parts.scheme in ("http", "https") and (
             parts.netloc.lower() == host.lower() or _name_of(parts.netloc) in self._others

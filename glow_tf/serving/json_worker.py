@@ -144,7 +144,7 @@ class _Worker:
 
 
 def main() -> None:
-    """What a worker does: one call after the other, each a frame on stdin, whose result is a frame on stdout."""
+    """Runs a worker: one call after the other, each a frame on stdin, whose result is a frame on stdout."""
     stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
     signatures, memory = pickle.loads(_read(stdin))
     _limit_memory(memory)

@@ -10,6 +10,7 @@ import tensorflow as tf
 from google.protobuf import json_format
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
+from glow_tf.runtime.errors import first_line
 from glow_tf.serving.signature import Signature, Spec
 
 _FILE = "saved_model.pb"
@@ -46,8 +47,7 @@ class Model:
             self._loaded = tf.saved_model.load(str(self.path), tags=[_TAG])
         except Exception as error:
             # A damaged file makes TensorFlow raise all sorts of things.
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise ValueError(f"{self.path} cannot be loaded as a SavedModel: {reason}") from error
+            raise ValueError(f"{self.path} cannot be loaded as a SavedModel: {first_line(error)}") from error
         self.functions = dict(self._loaded.signatures)
         self.signatures = {name: _signature(name, self._definitions[name]) for name in sorted(self.functions)}
         if not self.signatures:
@@ -95,7 +95,7 @@ def _is_number(name: str) -> bool:
 
 
 def _graph(path: pathlib.Path) -> meta_graph_pb2.MetaGraphDef:
-    """What the file says of the graph that is for serving; `tf.saved_model.load` does not give defaults away."""
+    """Reads the graph for serving off the file; `tf.saved_model.load` does not tell the defaults."""
     content = saved_model_pb2.SavedModel.FromString((path / _FILE).read_bytes())
     for graph in content.meta_graphs:
         if list(graph.meta_info_def.tags) == [_TAG]:

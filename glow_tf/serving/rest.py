@@ -47,13 +47,13 @@ class Request:
 
     @property
     def images(self) -> int:
-        """How many images it is about: rows, and what is to be made of each."""
+        """The number of images: rows, times what is to be made of each."""
         counts = [self.inputs[name] for name in _COUNTS if name in self.inputs]
         return max(1, self.rows) * math.prod(max(1, int(count)) for count in counts if count.dtype.kind in "iu")
 
     @property
     def can_be_batched(self) -> bool:
-        """Whether its rows can be run along with those of other requests."""
+        """True if its rows can be run along with those of other requests."""
         return self.signature.has_rows and {len(value) for value in self.inputs.values()} == {self.rows}
 
 

@@ -11,31 +11,6 @@ import uvicorn
 from glow_tf.serving.connections import Connections
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A socket for an address, on which nobody listens yet.
-
-    Args:
-      host: a name or a number, of IPv4 or IPv6.
-      port: 0 for one that is free.
-
-    Raises:
-      OSError: if there is no such address here, or it is in use; the message names it.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        bound = socket.socket(family, kind, protocol)
-        try:
-            # A server that has just stopped leaves its port in a state that would be taken for use.
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            bound.bind(address)
-        except OSError:
-            bound.close()
-            raise
-    except OSError as error:
-        raise OSError(f"The server cannot have {host}, port {port}: {error.strerror or error}.") from error
-    return bound
-
-
 def serve(
     app: Callable,
     bound: socket.socket,
@@ -47,7 +22,7 @@ def serve(
 
     Args:
       app: what is served, an ASGI application.
-      bound: a socket, which is closed at the end.
+      bound: from `sockets.bind`; it is closed at the end.
       ready: called once connections are accepted.
       timeout_s: seconds for requests under way to finish.
       connections: how many there may be, and what of them is waited for; by default 1024, and 10 s for a request.

@@ -1,4 +1,4 @@
-"""What goes into a function of a SavedModel, and what comes out."""
+"""Inputs and outputs of a SavedModel's function."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ import numpy as np
 
 
 class RequestError(ValueError):
-    """What is wrong with a request, in words for the one who made it.
+    """An error of a request, in words for the one who made it.
 
     Args:
       message: the words.
@@ -34,7 +34,7 @@ class Spec:
     shape: tuple[int | None, ...] | None
 
     def fits(self, shape: tuple[int, ...]) -> bool:
-        """Whether an array of this shape will do."""
+        """Returns whether an array of this shape fits."""
         if self.shape is None:
             return True
         return len(shape) == len(self.shape) and all(
@@ -43,7 +43,7 @@ class Spec:
 
     @property
     def has_rows(self) -> bool:
-        """Whether there may be any number of it along the first dimension."""
+        """True if the first dimension is of any size."""
         return self.shape is not None and self.shape[:1] == (None,)
 
     def __str__(self) -> str:
@@ -77,6 +77,6 @@ class Signature:
 
     @property
     def has_rows(self) -> bool:
-        """Whether it works row by row, as far as shapes tell: requests can then be run as one."""
+        """True if it works row by row, as far as shapes tell: requests can then be run as one."""
         specs = [*self.inputs.values(), *self.outputs.values()]
         return bool(self.inputs) and all(spec.has_rows for spec in specs)

@@ -22,7 +22,7 @@ _KINDS = {bool: "a boolean", int: "a whole number", float: "a number", str: "a s
 
 
 def is_bytes(value: Any) -> bool:
-    """Whether a JSON value stands for bytes: {"b64": "..."}."""
+    """Returns whether a JSON value stands for bytes: {"b64": "..."}."""
     return isinstance(value, dict) and list(value) == ["b64"] and isinstance(value["b64"], str)
 
 

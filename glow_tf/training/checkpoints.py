@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from glow_tf.models import storage
 from glow_tf.models.flow import Flow
+from glow_tf.runtime.errors import first_line
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.optimizer import Adam, Adamax
 from glow_tf.training.state import RunState
@@ -86,11 +87,11 @@ class Checkpoints:
             except (AssertionError, ValueError, tf.errors.OpError, *_DAMAGE) as error:
                 # What reads the index raises the base class itself, whatever is wrong.
                 if isinstance(error, _DAMAGE) or type(error) is tf.errors.OpError:
-                    damaged[step] = f"{path} is damaged: {_first_line(error)}"
+                    damaged[step] = f"{path} is damaged: {first_line(error)}"
                     continue
                 raise ValueError(
                     f"Checkpoint {path} does not fit: it was made by another version or with other settings. Continue "
-                    f"with those, or choose another --model_dir. ({_first_line(error)})"
+                    f"with those, or choose another --model_dir. ({first_line(error)})"
                 ) from error
             for newer in damaged:
                 self._rename_damaged(newer)
@@ -138,7 +139,7 @@ class Checkpoints:
         )
         return (
             f"{what} cannot be written to {self._directory.parent}, where {free / 1e6:,.0f} MB are free: "
-            f"{_first_line(error)}. {rest}. Make room and run the same command again."
+            f"{first_line(error)}. {rest}. Make room and run the same command again."
         )
 
     def _make_manager(self) -> tf.train.CheckpointManager:
@@ -183,12 +184,6 @@ class Checkpoints:
         for file in self._directory.glob(f"ckpt-{step}.*"):
             if not file.name.endswith(".damaged"):
                 file.replace(file.with_name(f"{file.name}.damaged"))
-
-
-def _first_line(error: Exception) -> str:
-    # TensorFlow lists every variable with its value, and names the operation before and after the message.
-    first, *_ = [*str(error).splitlines(), ""]
-    return first.rpartition("}} ")[2].partition(" [Op:")[0][:300] or type(error).__name__
 
 
 def _flush_to_disk(directory: pathlib.Path, prefix: str) -> None:

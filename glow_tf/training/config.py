@@ -1,4 +1,4 @@
-"""How to train: a frozen dataclass, validated on construction."""
+"""Settings of training: a frozen dataclass, validated on construction."""
 
 import dataclasses
 

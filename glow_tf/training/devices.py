@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
-from glow_tf.models.parts import leave_each_operation_one_core
 from glow_tf.runtime.devices import has_gpu
+from glow_tf.runtime.errors import first_line
+from glow_tf.runtime.sharding import enable_cpu_sharding
 
 __all__ = ["STRATEGIES", "check_tf_config", "has_gpu", "make_strategy"]
 
@@ -25,7 +26,7 @@ def make_strategy(
 ) -> tf.distribute.Strategy:
     """The strategy that distributes batches.
 
-    With one CPU, each operation is left one core where that pays, see `glow_tf.models.parts`.
+    With one CPU, batches are sharded over its cores where that pays, see `glow_tf.runtime.sharding`.
 
     Args:
       name: `mirrored`, all GPUs of this machine, or its CPU where there is none; `multi_worker`, those of all machines
@@ -50,7 +51,7 @@ def make_strategy(
         return _tpu()
     devices = _devices(num_replicas, splits_cpu=name == "mirrored")
     if name != "multi_worker" and len(devices) == 1 and images and width:
-        leave_each_operation_one_core(images, width)
+        enable_cpu_sharding(images, width)
     if name == "one_device":
         return tf.distribute.OneDeviceStrategy(devices[0])
     if name == "mirrored":
@@ -137,7 +138,7 @@ def _tpu() -> tf.distribute.Strategy:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
     except (ValueError, RuntimeError, OSError, tf.errors.OpError) as error:
         raise ValueError(
-            f"--strategy=tpu finds no TPU ({str(error).splitlines()[0][:200]}). On a TPU VM it needs the TPU build of "
+            f"--strategy=tpu finds no TPU ({first_line(error)}). On a TPU VM it needs the TPU build of "
             "TensorFlow; elsewhere the environment variable TPU_NAME. --strategy=mirrored uses GPUs or the CPU."
         ) from error
     return tf.distribute.TPUStrategy(resolver)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
-from glow_tf.latent.likelihood import likelihood_parts
+from glow_tf.analysis.likelihood import likelihood_parts
 from glow_tf.models.flow import Flow
-from glow_tf.models.parts import in_parts, padded
+from glow_tf.runtime.sharding import map_shards, pad_batch
 from glow_tf.training.loss import label_losses
 from glow_tf.training.workers import Workers
 
@@ -103,8 +103,8 @@ class Evaluator:
             count = tf.shape(batch["x"])[0]
             # XLA compiles for one size alone.
             least = self._images_of_replica if self._flow.xla else 1
-            x, labels = (padded(t, tf.maximum(0, least - count)) for t in (batch["x"], batch["labels"]))
-            parts = in_parts(self._of_images, x, labels, xla=self._flow.xla)
+            x, labels = (pad_batch(t, tf.maximum(0, least - count)) for t in (batch["x"], batch["labels"]))
+            parts = map_shards(self._of_images, x, labels, xla=self._flow.xla)
             return {name: part[:count] for name, part in parts.items()}
 
         parts = self._strategy.run(on_replica, args=(batch,))

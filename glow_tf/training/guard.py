@@ -1,8 +1,9 @@
-"""What happens when a loss or a gradient is not finite."""
+"""Guard against losses and gradients that are not finite."""
 
 import math
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from glow_tf.models.diagnosis import first_nonfinite
@@ -102,3 +103,10 @@ class Guard:
         if math.isfinite(values["loss"]):
             return "no layer by itself; the norm of the whole gradient exceeds what a float can hold"
         return "no layer of the flow; the density of its latents, or the loss of the classifier"
+
+
+def has_singular_convolution(flow: Flow) -> bool:
+    """Returns whether the matrix of a 1x1 convolution is singular in floating point."""
+    weights = [v for path, v in flow.named_variables().items() if path.endswith("conv1x1/weight")]
+    ranks = [np.linalg.matrix_rank(np.nan_to_num(tf.convert_to_tensor(weight).numpy())) for weight in weights]
+    return any((rank < weight.shape[-1]).any() for rank, weight in zip(ranks, weights, strict=True))

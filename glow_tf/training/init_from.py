@@ -2,7 +2,7 @@
 
 from glow_tf.models import storage
 from glow_tf.models.flow import Flow
-from glow_tf.training.directory import differences
+from glow_tf.training.model_directory import differences
 
 
 def copy_weights(path: str, flow: Flow) -> None:

@@ -12,13 +12,12 @@ import tensorflow as tf
 from glow_tf.config import ModelConfig
 from glow_tf.data import Source, pipeline_rate
 from glow_tf.models.flow import Flow
-from glow_tf.training import directory as model_directory
-from glow_tf.training import lock
+from glow_tf.training import lock, model_directory
 from glow_tf.training.batches import TrainingBatches
 from glow_tf.training.checkpoints import CheckpointError, Checkpoints
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.evaluation import Evaluation
-from glow_tf.training.guard import DivergenceError, Guard
+from glow_tf.training.guard import DivergenceError, Guard, has_singular_convolution
 from glow_tf.training.init_from import copy_weights
 from glow_tf.training.optimizer import make_optimizer
 from glow_tf.training.progress import Clock, Progress, rate_text
@@ -103,12 +102,12 @@ class Trainer:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process, of all that train together, is the one that writes files."""
+        """True for the one process, of all that train together, that writes files."""
         return self._workers.is_chief
 
     @property
     def state(self) -> RunState:
-        """How far the run is."""
+        """The progress of the run."""
         return self._state
 
     @property
@@ -150,7 +149,7 @@ class Trainer:
                 raise
             raise self.no_room(error) from error
         except tf.errors.InvalidArgumentError as error:
-            if "not invertible" not in str(error):
+            if not has_singular_convolution(self.flow):
                 raise
             raise DivergenceError(
                 f"At step {self.step:,} the matrix of a 1x1 convolution is singular. --permutation=conv1x1, whose PLU "
@@ -202,7 +201,7 @@ class Trainer:
             raise ValueError(f"The workers see other checkpoints: --model_dir={self._directory} must be shared.")
         progress.begin(self.step)
         if self._workers.is_chief:
-            model_directory.claim(self._directory, self._config, self._training, self._source)
+            model_directory.write_metadata(self._directory, self._config, self._training, self._source)
         self.reports.begin(self.step, progress.say)
         self.rates["input pipeline"] = rate = pipeline_rate(
             self._batches.dequantized(self.step), _SECONDS_TO_TIME_THE_PIPELINE

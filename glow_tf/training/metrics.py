@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
-from glow_tf.models.storage import whole
+from glow_tf.runtime.files import atomic_write
 from glow_tf.runtime.text import open_to_write, printable
 
 METRICS_FILE = "metrics.jsonl"
@@ -58,7 +58,7 @@ class MetricsWriter:
             say(f"{self._path} has lines that cannot be read ({len(damaged)}); they are in {rest.name} now.")
         after = b"".join(kept)
         if after != before:
-            with whole(self._path) as temporary:
+            with atomic_write(self._path) as temporary:
                 temporary.write_bytes(after)
 
     def write(self, kind: str, step: int, metrics: Mapping[str, float]) -> None:

@@ -63,7 +63,7 @@ class _Averaging:
 
     @property
     def schedule(self) -> LinearWarmup:
-        """What sets the learning rate."""
+        """The schedule of the learning rate."""
         return self._learning_rate
 
     def _all_reduce_sum_gradients(self, grads_and_vars):
@@ -111,7 +111,7 @@ class _Averaging:
                 self._last_update = [weight.op]
 
     def _factors_of(self, dtype, learning_rate) -> dict[str, tf.Tensor]:
-        """What the updates of all variables of a dtype have in common, computed once."""
+        """Computes once the factors that the updates of all variables of a dtype share."""
         if dtype not in self._factors:
             step, beta1, beta2, epsilon, decay, rate = (
                 tf.cast(value, dtype)

@@ -1,4 +1,4 @@
-"""What one sees of a run: metrics, evaluations, samples, reconstructions, and signs of trouble to come."""
+"""Evaluation, sampling and metric reporting, and warnings of trouble to come."""
 
 import dataclasses
 import math
@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from glow_tf.analysis.grid import image_grid, readable_scale, save_png
+from glow_tf.analysis.sampling import Sampler
 from glow_tf.data import Source, test_batches
-from glow_tf.latent.grid import image_grid, readable_scale, save_png
-from glow_tf.latent.sampling import Sampler
 from glow_tf.models import health, quantization, storage
 from glow_tf.models.flow import Flow
 from glow_tf.training.batches import dequantized_for_evaluation
@@ -134,8 +134,7 @@ class Reports:
         images, labels = self._held_out()
         x = quantization.bin_centers(images, self._flow.config.n_bits, self._flow.dtype)
         error = float(tf.reduce_max(self._round_trip(x, labels)))
-        # The centre of a bin is half its width from the next one.
-        if not error < 0.5 * 2.0**-self._flow.config.n_bits:
+        if not error < quantization.half_bin(self._flow.config.n_bits):
             worst = (
                 f", the largest condition number of a 1x1 convolution {max(numbers.values()):.3g}" if numbers else ""
             )
@@ -164,6 +163,6 @@ class Reports:
 
 
 def best_line(state: RunState) -> str:
-    """What the best evaluation so far was, for people."""
+    """Describes the best evaluation so far, for people."""
     best = float(state.best_bits_per_dim.read_value())
     return f"{best:.3f} test bits/dim at step {int(state.best_step):,}" if math.isfinite(best) else "no evaluation yet"

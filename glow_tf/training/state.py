@@ -1,4 +1,4 @@
-"""How far a run has come, beyond weights and optimizer."""
+"""Progress of a run, beyond weights and optimizer."""
 
 import math
 from collections.abc import Iterable

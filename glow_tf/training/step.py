@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from glow_tf.config import ModelConfig
 from glow_tf.models.flow import Flow
-from glow_tf.models.parts import parts_at_once
+from glow_tf.runtime.sharding import num_shards
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.loss import losses
 from glow_tf.training.optimizer import Adam, Adamax
@@ -29,7 +29,7 @@ def make_train_function(
     made than asked for, the iterator may be further than they are. With a third argument of False nothing is changed,
     but all is compiled.
 
-    A batch is taken in parts: `config.accumulate_steps` one after the other, or where `parts_at_once` says so, more, of
+    A batch is taken in parts: `config.accumulate_steps` one after the other, or where `num_shards` says so, more, of
     which so many are computed at the same time, each with a gradient of its own.
 
     With `config.xla`, XLA compiles loss and gradients to one program and the update to another, and nothing in between
@@ -135,7 +135,7 @@ def _gradients_function(
         return tape.gradient(parts["loss"], variables, unconnected_gradients="zero"), parts
 
     images = config.batch_size // replicas
-    at_once = 1 if config.xla else min(parts_at_once(), images // config.accumulate_steps)
+    at_once = 1 if config.xla else min(num_shards(), images // config.accumulate_steps)
     count = config.accumulate_steps * at_once
 
     def part_of(t, i):

@@ -5,10 +5,10 @@ import pathlib
 
 import numpy as np
 
+from glow_tf.analysis.attributes import Directions
 from glow_tf.demo.model import DemoModel
 from glow_tf.export.saved_model import export_saved_model
-from glow_tf.latent.attributes import Directions
-from tests.latent.models import flow
+from tests.analysis.models import flow
 from tests.saved_models import shared
 
 NAMES = ("Smiling", "Wearing_Hat", "dark", "Young")
@@ -30,7 +30,7 @@ def directions(name: str) -> Directions | None:
 
 @functools.cache
 def saved(name: str) -> pathlib.Path:
-    """The directory of the SavedModel of one of the flows of `tests.latent.models`."""
+    """The directory of the SavedModel of one of the flows of `tests.analysis.models`."""
     return shared(f"demo_{name}", lambda path: export_saved_model(flow(name), path, directions(name)))
 
 

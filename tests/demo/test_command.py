@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from glow_tf.demo import server
+from glow_tf.serving.sockets import bind
 from tests import saved_models
 from tests.demo.models import saved
 from tests.marks import slow
@@ -43,7 +42,8 @@ def results(request, tmp_path_factory):
     Image.fromarray(np.zeros([9, 9, 3], np.uint8)).save(directory / "one.png")
     (directory / "notes.png").write_text("milk, eggs")
     model = directory / "flat" if request.param == QUICK else saved("plain")
-    with server.listen("127.0.0.1", 0) as taken:
+    with bind("127.0.0.1", 0) as taken:
+        taken.listen()
         port = taken.getsockname()[1]
         commands = {
             name: ["demo", f"--saved_model={model}", "--port=0", "--nobrowser", *MISTAKES[name][0]]
@@ -65,19 +65,9 @@ def test_a_mistake_is_one_line(results):
 
 @pytest.mark.slow
 def test_without_gradio():
-    code = "import sys; sys.modules['gradio'] = None; from tools import common, demo; common.run(demo.main)"
+    code = "import sys; sys.modules['gradio'] = None; from tools import command, demo; command.run(demo.main)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env={**os.environ}, timeout=120
     )
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "error: The page needs Gradio: pip install 'glow_tf[demo]'."
-
-
-def test_a_port_that_is_free_again():
-    with server.listen("127.0.0.1", 0) as first:
-        port = first.getsockname()[1]
-        with pytest.raises(OSError, match="already in use"):
-            server.listen("127.0.0.1", port)
-        with socket.create_connection(("127.0.0.1", port)):
-            first.accept()[0].close()
-    server.listen("127.0.0.1", port).close()

@@ -43,9 +43,11 @@ def client(built, folder):
 
     from glow_tf.demo import look, server
     from glow_tf.serving.hosts import Hosts
+    from glow_tf.serving.sockets import bind
 
     app = server.guarded(built, look.look(), Hosts("127.0.0.1"), folder / "uploads")
-    listening = server.listen("127.0.0.1", 0)
+    listening = bind("127.0.0.1", 0)
+    listening.listen()
     served = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
     served.install_signal_handlers = lambda: None
     thread = threading.Thread(target=served.run, kwargs={"sockets": [listening]})

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from glow_tf.demo.model import DemoModel
 from tests import saved_models
+from tests.analysis.models import flow, images, labels
 from tests.demo.models import ATTRIBUTES, directions, loaded, saved
-from tests.latent.models import flow, images, labels
 from tests.marks import mostly_slow
 
 every_model = pytest.mark.parametrize("name", mostly_slow(ATTRIBUTES, ["plain", "conditional"]))

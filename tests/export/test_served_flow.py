@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from glow_tf.analysis.attributes import Directions
 from glow_tf.export.served_flow import ServedFlow
-from glow_tf.latent.attributes import Directions
 from tests.marks import slow
 from tests.saved_models import CONFIGS, DIRECTIONS, NAMES, flow, saved
 

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 import glow_tf
-from glow_tf.latent.codec import Codec
-from glow_tf.latent.likelihood import Scorer, round_trips
+from glow_tf.analysis.codec import Codec
+from glow_tf.analysis.likelihood import Scorer, round_trips
 from glow_tf.runtime import devices
 from tests.gpu import sizes
 from tests.gpu.patience import within

@@ -21,7 +21,7 @@ CONFIGS = {
 
 def weights_of(flow, i):
     """The 1x1 weights [K, C, C] of layer `i`."""
-    _, _, parameters = list(flow.described_layers())[i]
+    _, _, parameters = list(flow.iter_layers())[i]
     return layers.conv1x1_matrices(flow.config.layers[i], parameters)[0].numpy()
 
 

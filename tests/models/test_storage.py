@@ -287,24 +287,6 @@ def test_configs_are_written_whole(tmp_path):
     assert storage.load_config(tmp_path) == CONFIGS["nice"]
 
 
-def test_a_file_is_there_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "new" / "file.txt"
-    with storage.whole(path) as temporary:
-        temporary.write_text("first")
-        assert not path.exists()
-    assert path.read_text() == "first"
-    with pytest.raises(OSError, match="disk full"), storage.whole(path) as temporary:
-        temporary.write_text("sec")
-        raise OSError("disk full")
-    assert path.read_text() == "first"
-    # What a killed process left.
-    storage.unfinished(path).write_text("thi")
-    with storage.whole(path) as temporary:
-        temporary.write_text("fourth")
-    assert path.read_text() == "fourth"
-    assert [file.name for file in path.parent.iterdir()] == ["file.txt"]
-
-
 def test_what_an_unfinished_write_left_is_removed(tmp_path):
     flow = moved_flow(CONFIGS["nice"])
     glow_tf.save(flow, tmp_path / "model")

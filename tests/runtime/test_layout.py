@@ -11,9 +11,9 @@ import pytest
 import tensorflow as tf
 
 import glow_tf
-from glow_tf.latent.codec import Codec
-from glow_tf.latent.likelihood import Scorer, round_trips
-from glow_tf.latent.sampling import Sampler
+from glow_tf.analysis.codec import Codec
+from glow_tf.analysis.likelihood import Scorer, round_trips
+from glow_tf.analysis.sampling import Sampler
 from glow_tf.runtime import devices
 from glow_tf.training.evaluation import Evaluator
 from tests.marks import mostly_slow, slow

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 import glow_tf
+from glow_tf.analysis.attributes import Directions
 from glow_tf.data import load_source
 from glow_tf.export import export_saved_model
-from glow_tf.latent.attributes import Directions
 from glow_tf.runtime import paths
 from tests import saved_models
 from tests.tools.driver import run_commands

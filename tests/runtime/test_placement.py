@@ -12,9 +12,9 @@ from tensorflow.python.framework import kernels, op_def_registry
 from tensorflow.python.ops import handle_data_util
 
 import glow_tf
-from glow_tf.latent.codec import Codec
-from glow_tf.latent.likelihood import Scorer, round_trips
-from glow_tf.latent.sampling import Sampler
+from glow_tf.analysis.codec import Codec
+from glow_tf.analysis.likelihood import Scorer, round_trips
+from glow_tf.analysis.sampling import Sampler
 from glow_tf.runtime import devices
 from glow_tf.training.evaluation import Evaluator
 from glow_tf.training.optimizer import make_optimizer

@@ -47,7 +47,7 @@ def main() -> None:
     from absl import flags
     from absl.testing import flagsaver
 
-    from tools import common
+    from tools import command
 
     # As in the process that tests.
     tf.config.optimizer.set_experimental_options(json.loads(sys.argv[1]))
@@ -59,7 +59,7 @@ def main() -> None:
         out, err, code = io.StringIO(), io.StringIO(), 0
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
-                common.call(module.main, flags.FLAGS([tool, *arguments]))
+                command.call(module.main, flags.FLAGS([tool, *arguments]))
             except SystemExit as stop:
                 code = stop.code
             except flags.Error as error:

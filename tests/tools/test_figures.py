@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 import glow_tf
-from glow_tf.latent.attributes import Directions
-from glow_tf.latent.codec import Codec, draw_latents
-from tests.latent import models
+from glow_tf.analysis.attributes import Directions
+from glow_tf.analysis.codec import Codec, draw_latents
+from tests.analysis import models
 from tests.marks import mostly_slow, slow
 from tests.tools.driver import run_commands
 

@@ -43,7 +43,7 @@ def partial_batches(config, count, size):
     ],
 )
 def test_mean_and_standard_error_by_hand(monkeypatch, config, at_once):
-    monkeypatch.setattr("glow_tf.models.parts.parts_at_once", lambda: at_once)
+    monkeypatch.setattr("glow_tf.runtime.sharding.num_shards", lambda: at_once)
     flow, evaluator = make(config)
     whole, dataset = partial_batches(config, 11, 4)
     result = evaluator(dataset)
@@ -71,7 +71,7 @@ def test_mean_and_standard_error_by_hand(monkeypatch, config, at_once):
 )
 def test_two_replicas_find_what_one_finds(monkeypatch, count, size, at_once):
     """Of 9 images in batches of 4 the last batch holds one, and leaves a replica with none."""
-    monkeypatch.setattr("glow_tf.models.parts.parts_at_once", lambda: at_once)
+    monkeypatch.setattr("glow_tf.runtime.sharding.num_shards", lambda: at_once)
     _, one = make(helpers.TINY)
     _, two = make(helpers.TINY, helpers.two_replicas())
     _, dataset = partial_batches(helpers.TINY, count, size)

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import glow_tf
-from glow_tf.training.guard import DivergenceError, Guard
+from glow_tf.training.guard import DivergenceError, Guard, has_singular_convolution
 from tests.training import helpers
 
 TWO_LEVELS = glow_tf.glow((8, 8, 3), K=2, L=2, width=4, n_bits=5)
@@ -175,3 +175,24 @@ def test_no_checkpoint_to_go_back_to(tmp_path):
     assert guarded.after(1) is False
     with pytest.raises(DivergenceError, match="At step 2 .* 2 times in a row, and there is no checkpoint to go back"):
         guarded.after(2)
+
+
+@pytest.mark.parametrize(
+    ("permutation", "row", "singular"),
+    [
+        ("conv1x1_dense", None, False),
+        ("conv1x1_dense", 0.0, True),
+        ("conv1x1", None, False),
+    ],
+)
+def test_a_singular_convolution_is_found(permutation, row, singular):
+    flow = glow_tf.Flow(glow_tf.glow((4, 4, 3), K=2, L=1, width=4, permutation=permutation))
+    if row is not None:
+        (weight,) = (v for path, v in flow.named_variables().items() if path.endswith("conv1x1/weight"))
+        numbers = weight.numpy()
+        numbers[1, 3] = row
+        weight.assign(numbers)
+        # What the question is asked after.
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            flow.bits_per_dim(np.zeros([1, 4, 4, 3], np.uint8))
+    assert has_singular_convolution(flow) == singular

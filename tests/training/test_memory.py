@@ -2,13 +2,13 @@
 
 import pytest
 
-from glow_tf.models.cores import cores
-from tools import fresh
+from glow_tf.runtime.cores import cores
+from tools import startup
 
 
 def weights_and_peak(depth, gradient, batch_size=16):
     """Bytes, of a step with Adamax and a moving average; of a fresh allocator."""
-    start = fresh.measure(K=depth, L=3, width=128, image_size=64, batch_size=batch_size, gradient=gradient, steps=1)
+    start = startup.measure(K=depth, L=3, width=128, image_size=64, batch_size=batch_size, gradient=gradient, steps=1)
     return start.weights, start.peak
 
 

@@ -7,9 +7,9 @@ import tensorflow as tf
 import glow_tf
 from glow_tf.training.loss import losses
 from glow_tf.training.step import make_train_function
-from glow_tf.training.timing import training_step
 from tests.marks import slow
 from tests.training import helpers
+from tools.timing import training_step
 
 
 def assert_equal(a, b):
@@ -161,7 +161,7 @@ def not_accumulated():
 )
 def test_a_batch_in_parts_gives_the_same_updates(not_accumulated, monkeypatch, count, at_once):
     expected, values = not_accumulated
-    monkeypatch.setattr("glow_tf.training.step.parts_at_once", lambda: at_once)
+    monkeypatch.setattr("glow_tf.training.step.num_shards", lambda: at_once)
     config = helpers.training(label_loss_weight=0.5, accumulate_steps=count)
     run = helpers.Run(config, helpers.LABELLED, dtype=tf.float64)
     for name, value in run(3).items():

@@ -16,7 +16,7 @@ from tools.peers.torch_workloads import coupling_network, log_normal, workloads
 
 
 def build(model: Model) -> dict[str, Callable[[], float]]:
-    """Its workloads."""
+    """Builds the workloads."""
     flow = make_flow(model)
 
     def log_prob(x: torch.Tensor) -> torch.Tensor:

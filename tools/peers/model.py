@@ -1,4 +1,4 @@
-"""What all peers build."""
+"""The model that all peers build."""
 
 import dataclasses
 

@@ -27,7 +27,7 @@ from tools.peers.torch_workloads import coupling_network, workloads
 
 
 def build(model: Model) -> dict[str, Callable[[], float]]:
-    """Its workloads."""
+    """Builds the workloads."""
     transform = make_transform(model)
     flow = Flow(transform, StandardNormal([model.dimensions]))
 

@@ -13,7 +13,7 @@ from tools.peers.torch_workloads import workloads
 
 
 def build(model: Model) -> dict[str, Callable[[], float]]:
-    """Its workloads."""
+    """Builds the workloads."""
     flow = make_flow(model)
     return workloads(
         flow,

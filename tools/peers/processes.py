@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 from typing import Any
 
-from glow_tf.models.cores import cores
+from glow_tf.runtime.cores import cores
 from tools.peers.model import Model
 
 # For each peer the packages it needs, its own first.
@@ -89,12 +89,12 @@ def launch(name: str, model: Model) -> "Worker":
 
 
 def version(title: str) -> str:
-    """What an installed peer consists of, by its title: "normflows 1.7.3, torch 2.13.0"."""
+    """Returns the packages of an installed peer with their versions: "normflows 1.7.3, torch 2.13.0"."""
     return ", ".join(f"{package} {metadata.version(package)}" for package in _known(title.split(", ")[0]))
 
 
 def missing(name: str) -> str:
-    """Why a peer cannot be started, '' if it can.
+    """Returns why a peer cannot be started, '' if it can.
 
     Raises:
       ValueError: for a peer that cannot be.
@@ -141,7 +141,7 @@ class Worker:
             self._process.kill()
 
     def functions(self, timeout: float | None = None) -> Functions:
-        """Waits until it is ready; its workloads. Call it once; `timeout` is as for `run`."""
+        """Waits until it is ready, and returns its workloads. Call it once; `timeout` is as for `run`."""
         return {workload: functools.partial(self.run, workload) for workload in self._answer("its start", timeout)}
 
     def run(self, workload: str, timeout: float | None = None) -> Any:

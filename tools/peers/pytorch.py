@@ -29,7 +29,7 @@ _DECAY = 0.999
 
 
 def build(model: Model) -> dict[str, Callable[[], float]]:
-    """Its workloads."""
+    """Builds the workloads."""
     flow = Glow(model).to(model.device, memory_format=torch.channels_last)
     parameters = list(flow.parameters())
     averages = [parameter.detach().clone() for parameter in parameters]
@@ -75,7 +75,7 @@ class Glow(nn.Module):
         self.top_log_stddev = nn.Parameter(torch.zeros(channels, 1, 1))
 
     def set_compiled(self, compiled: bool) -> None:
-        """Whether `encode` and `decode` use steps that torch.compile has compiled."""
+        """True if `encode` and `decode` use steps that torch.compile has compiled."""
         self._step_forward = _compiled(Step.forward) if compiled else Step.forward
         self._step_inverse = _compiled(Step.inverse) if compiled else Step.inverse
 
@@ -143,7 +143,7 @@ class Step(nn.Module):
         return torch.cat([x1, (x2 + shift) * log_scale.exp()], 1), log_det
 
     def inverse(self, y: torch.Tensor) -> torch.Tensor:
-        """What `forward` maps to y: [B, C, H, W]."""
+        """Inverts `forward`: the input that it maps to y, [B, C, H, W]."""
         y1, y2 = y.chunk(2, 1)
         shift, s = self._shift_and_scale(y1)
         y = torch.cat([y1, y2 * torch.exp(-F.logsigmoid(s + 2)) - shift], 1)

@@ -14,14 +14,14 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras
 
-from glow_tf.training.timing import peak_memory
 from tools.peers.model import LEARNING_RATE, TEMPERATURE, Model
+from tools.timing import peak_memory
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 
 
 def build(model: Model) -> dict[str, Callable[[], float]]:
-    """Its workloads."""
+    """Builds the workloads."""
     tf.config.threading.set_intra_op_parallelism_threads(model.threads)
     tf.config.threading.set_inter_op_parallelism_threads(model.threads)
     tf.config.experimental.enable_tensor_float_32_execution(model.precision != "float32")

@@ -1,4 +1,4 @@
-"""What the peers in PyTorch share: device, batch, update, the measure of likelihood, the coupling network."""
+"""Code shared by the peers in PyTorch: device, batch, update, the measure of likelihood, the coupling network."""
 
 import math
 from collections.abc import Callable
@@ -105,7 +105,7 @@ def coupling_network(inputs: int, outputs: int, width: int) -> nn.Sequential:
 
 
 def _set_precision(precision: str) -> None:
-    """Has a GPU multiply float32 in TF32, or not, and choose the fastest way for each convolution."""
+    """Makes a GPU multiply float32 in TF32, or not, and choose the fastest way for each convolution."""
     tf32 = precision != "float32"
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32

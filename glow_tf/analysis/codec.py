@@ -1,0 +1,89 @@
+"""Images to latents and back, for arrays of any length."""
+
+import functools
+import math
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from glow_tf.config import ModelConfig
+from glow_tf.models.checks import check_finite, check_labels, warn_if_not_finite
+from glow_tf.models.flow import Flow
+from glow_tf.models.inverses import InverseCache
+from glow_tf.runtime.sharding import map_shards
+
+# Numbers of an image times images: what a batch holds by default. 64 images at 64x64x3, 4 at 256x256x3.
+_BATCH_NUMBERS = 4 * 256 * 256 * 3
+_LARGEST_BATCH = 64
+
+
+def default_batch_size(config: ModelConfig) -> int:
+    """Images at once that use a machine well and fit its memory."""
+    return max(1, min(_LARGEST_BATCH, _BATCH_NUMBERS // config.dimensions))
+
+
+class Codec:
+    """Encodes and decodes in batches of one size, compiled once; 1x1 convolutions are inverted when weights change.
+
+    Args:
+      flow: the model.
+      batch_size: images at once; by default as many as fit well for their size.
+    """
+
+    def __init__(self, flow: Flow, batch_size: int | None = None):
+        self.flow = flow
+        self.batch_size = batch_size or default_batch_size(flow.config)
+        self._inverses = InverseCache(flow)
+        self._encode = tf.function(self._encode_batch, autograph=False)
+        self._decode = tf.function(self._decode_batch, autograph=False)
+
+    def encode(self, images: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
+        """Latents [N, D] float32 of images [N, H, W, C] uint8; with `labels` [N] for a conditional model."""
+        (latents,) = self._in_batches(self._encode, images, labels)
+        return latents
+
+    def decode(self, z: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
+        """Images [N, H, W, C] uint8 of latents [N, D]; with `labels` [N] for a conditional model.
+
+        Images that are not finite, as of latents far out, are logged.
+
+        Raises:
+          ValueError: if a latent is not finite.
+        """
+        z = np.asarray(z, self.flow.dtype.as_numpy_dtype)
+        check_finite(np.isfinite(z).all(axis=tuple(range(1, z.ndim))))
+        images, finite = self._in_batches(self._decode, z, labels)
+        warn_if_not_finite(finite)
+        return images
+
+    def _encode_batch(self, images, labels):
+        return map_shards(lambda *batch: (self.flow.encode(*batch),), images, labels, xla=self.flow.xla)
+
+    def _decode_batch(self, z, labels):
+        decode = functools.partial(self.flow.decode_and_check, inverses=self._inverses())
+        return map_shards(decode, z, labels, xla=self.flow.xla)
+
+    def _in_batches(self, function: Callable, values: np.ndarray, labels: np.ndarray | None) -> list[np.ndarray]:
+        values, count = np.asarray(values), len(values)
+        if not count:
+            raise ValueError("There is nothing to encode or decode.")
+        if labels is not None and len(labels) != count:
+            raise ValueError(f"{count} images or latents need as many labels; there are {len(labels)}.")
+        if self.flow.config.conditional:
+            check_labels(self.flow.config, labels)
+        # Every batch has one size, so that the function is traced once; what is too much is cut off.
+        size = min(self.batch_size, 2 ** math.ceil(math.log2(count)))
+        done = []
+        for start in range(0, count, size):
+            rows = np.minimum(np.arange(start, start + size), count - 1)
+            of_rows = None if labels is None else tf.constant(np.asarray(labels)[rows], tf.int32)
+            done.append([results.numpy() for results in function(tf.constant(values[rows]), of_rows)])
+        return [np.concatenate(results)[:count] for results in zip(*done, strict=True)]
+
+
+def draw_latents(flow: Flow, count: int, *, seed: int = 0) -> np.ndarray:
+    """Latents of the model's base distribution, [count, D]; row i is the same whatever `count`."""
+    uniform = np.stack([np.random.default_rng([seed, i]).random(flow.config.dimensions) for i in range(count)])
+    # Neither 0 nor 1, whose quantiles are infinite.
+    return flow.base(0.0, 1.0).quantile(np.clip(uniform, 2**-32, 1 - 2**-32).astype(np.float32)).numpy()

@@ -1,0 +1,129 @@
+"""Image grids, labelled and plain, and animations."""
+
+import math
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageDraw, ImageFont
+
+from glow_tf.runtime.files import atomic_write
+
+
+def image_grid(images: np.ndarray, columns: int | None = None, *, border: int = 1, scale: int = 1) -> np.ndarray:
+    """Images side by side on white.
+
+    Args:
+      images: [N, H, W, C] uint8, C 1 or 3.
+      columns: of the grid; by default about as many as rows.
+      border: pixels between images, before enlargement.
+      scale: factor by which each pixel is enlarged.
+
+    Returns:
+      [H', W', C] uint8.
+
+    Raises:
+      ValueError: if there are no images.
+    """
+    images = np.asarray(images)
+    if images.ndim != 4 or not len(images):
+        raise ValueError(f"A grid needs images of shape [N, H, W, C]; these have {images.shape}.")
+    count, height, width, channels = images.shape
+    columns = min(count, columns or math.ceil(math.sqrt(count)))
+    rows = math.ceil(count / columns)
+    cell_height, cell_width = height + border, width + border
+    grid = np.full([rows * cell_height + border, columns * cell_width + border, channels], 255, np.uint8)
+    for i, image in enumerate(images):
+        top, left = border + i // columns * cell_height, border + i % columns * cell_width
+        grid[top : top + height, left : left + width] = image
+    return grid.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def readable_scale(height: int) -> int:
+    """The enlargement at which an image of `height` pixels is comfortable to look at."""
+    return max(1, 64 // height)
+
+
+def save_png(image: np.ndarray, path: str | os.PathLike) -> None:
+    """Writes [H, W, C] uint8 as a PNG, atomically."""
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(tf.io.encode_png(image).numpy())
+
+
+def labelled_grid(
+    images: np.ndarray,
+    *,
+    rows: Sequence[str] = (),
+    columns: Sequence[str] = (),
+    title: str = "",
+    scale: int | None = None,
+) -> np.ndarray:
+    """Images in a table with names beside its rows and above its columns, readable on a slide.
+
+    Args:
+      images: [R, C, H, W, channels] uint8, channels 1 or 3.
+      rows: R names, or none.
+      columns: C names, or none.
+      title: a line above all, or "".
+      scale: factor by which each pixel is enlarged; by default so that a small image is about 96 pixels wide.
+
+    Returns:
+      [H', W', 3] uint8, black on white.
+
+    Raises:
+      ValueError: if the names do not fit the images.
+    """
+    images = np.asarray(images)
+    if images.ndim != 5 or 0 in images.shape:
+        raise ValueError(f"A labelled grid needs images of shape [R, C, H, W, channels]; these have {images.shape}.")
+    for what, names, count in (("rows", rows, images.shape[0]), ("columns", columns, images.shape[1])):
+        if len(names) not in (0, count):
+            raise ValueError(f"{count} {what} have {len(names)} names.")
+    scale = scale or max(1, 96 // images.shape[2])
+    images = images.repeat(scale, axis=2).repeat(scale, axis=3)
+    height, width = images.shape[2:4]
+    font = ImageFont.load_default(size=min(28, max(13, height // 6)))
+    line = round(1.5 * font.size)
+    gap = max(2, height // 32)
+    # Names wider than an image widen their columns.
+    step = max([width, *(_text_width(font, name) + line // 2 for name in columns)]) + gap
+    left = max([0, *(_text_width(font, name) + line for name in rows)])
+    top = line * (bool(title) + bool(columns)) + gap
+    total = max(left + images.shape[1] * step + gap, _text_width(font, title) + line)
+    canvas = Image.new("RGB", (total, top + images.shape[0] * (height + gap)), "white")
+    draw = ImageDraw.Draw(canvas)
+    draw.text((gap + line // 3, line // 2), title, "black", font, anchor="lm")
+    for column, name in enumerate(columns):
+        draw.text((left + gap + column * step + width // 2, top - line // 2), name, "black", font, anchor="mm")
+    for row, of_row in enumerate(images):
+        y = top + row * (height + gap)
+        if rows:
+            draw.text((left - line // 2, y + height // 2), rows[row], "black", font, anchor="rm")
+        for column, image in enumerate(of_row):
+            mode = image[..., 0] if image.shape[-1] == 1 else image
+            canvas.paste(Image.fromarray(mode), (left + gap + column * step, y))
+    return np.asarray(canvas)
+
+
+def save_gif(frames: np.ndarray, path: str | os.PathLike, *, seconds: float = 0.08) -> None:
+    """Writes [N, H, W, C] uint8 as an animated GIF that repeats, atomically."""
+    pictures = [Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame) for frame in frames]
+    # One palette for all: with one for each frame, flat colours flicker.
+    colours = Image.fromarray(np.concatenate([np.asarray(picture.convert("RGB")) for picture in pictures]))
+    palette = colours.quantize(256, Image.Quantize.MEDIANCUT)
+    first, *others = [picture.convert("RGB").quantize(palette=palette) for picture in pictures]
+    with atomic_write(path) as temporary:
+        first.save(
+            temporary,
+            "GIF",
+            save_all=True,
+            append_images=others,
+            duration=round(1000 * seconds),
+            loop=0,
+            optimize=False,
+        )
+
+
+def _text_width(font: ImageFont.FreeTypeFont, text: str) -> int:
+    return math.ceil(font.getlength(text))

@@ -1,0 +1,66 @@
+"""Linear classifier probes of a representation (Alain & Bengio 2016, "linear classifier probes")."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+# Ridge penalties to choose from, as shares of the mean variance of a standardised feature.
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
+
+
+def linear_probe(
+    features: np.ndarray,
+    labels: np.ndarray,
+    test_features: np.ndarray,
+    test_labels: np.ndarray,
+    penalties: Sequence[float] = PENALTIES,
+) -> float:
+    """The accuracy of a least-squares classifier with a ridge penalty, on images it has not seen.
+
+      W = argmin |X W - Y|^2 / N + penalty |W|^2,  Y the labels as one-hot rows,  class = argmax x W
+
+    Features are standardised first. The penalty is the one of `penalties` that does best on the last fifth of the
+    training rows when the classifier is fitted to the others. The solution is exact, so that what is compared are
+    representations and not optimizers.
+
+    Args:
+      features: [N, ...] of the training images; all but the first axis are flattened.
+      labels: [N] int.
+      test_features: [M, ...].
+      test_labels: [M] int.
+      penalties: to choose from.
+
+    Returns:
+      The share of the M images whose label is found.
+
+    Raises:
+      ValueError: if there are fewer than five training images or less than two classes.
+    """
+    labels, test_labels = np.asarray(labels), np.asarray(test_labels)
+    classes, targets = np.unique(labels, return_inverse=True)
+    if len(labels) < 5 or len(classes) < 2 or not len(test_labels):
+        raise ValueError(
+            f"A probe needs five training images of two classes and a test image; there are {len(labels)} training "
+            f"images of {len(classes)} classes and {len(test_labels)} test images."
+        )
+    train, test = (np.reshape(f, [len(f), -1]).astype(np.float64) for f in (features, test_features))
+    mean, deviation = train.mean(axis=0), train.std(axis=0)
+    train, test = ((rows - mean) / np.maximum(deviation, 1e-6) for rows in (train, test))
+    one_hot = np.eye(len(classes))[targets]
+    fitted = len(train) - len(train) // 5
+    scores = _scores(train[:fitted], one_hot[:fitted], train[fitted:], penalties)
+    found = [np.mean(score.argmax(axis=1) == targets[fitted:]) for score in scores]
+    best = penalties[int(np.argmax(found))]
+    (scores,) = _scores(train, one_hot, test, [best])
+    return float(np.mean(classes[scores.argmax(axis=1)] == test_labels))
+
+
+def _scores(x: np.ndarray, y: np.ndarray, other: np.ndarray, penalties: Sequence[float]) -> list[np.ndarray]:
+    """Predicts the rows `other` by the classifier fitted to rows `x` and targets `y`, for each penalty."""
+    offset = y.mean(axis=0)
+    # Of X'X and XX', which give the same, the smaller one is decomposed, once for all penalties.
+    wide = x.shape[1] > x.shape[0]
+    values, vectors = np.linalg.eigh((x @ x.T if wide else x.T @ x) / len(x))
+    projected = vectors.T @ (y - offset if wide else x.T @ (y - offset)) / len(x)
+    rows = (other @ x.T if wide else other) @ vectors
+    return [rows @ (projected / (values + penalty)[:, np.newaxis]) + offset for penalty in penalties]

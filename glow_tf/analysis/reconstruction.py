@@ -1,0 +1,58 @@
+"""Reconstructions with some levels of the latents drawn anew, which show what each level holds."""
+
+import math
+
+import numpy as np
+
+from glow_tf.analysis.codec import Codec, draw_latents
+from glow_tf.models.flow import Flow
+
+
+def level_sizes(flow: Flow) -> list[int]:
+    """Returns the number of dimensions of each level of the latent, from the finest to the top."""
+    return [math.prod(shape) for shape in flow.config.latent_shapes]
+
+
+def resample_finest(flow: Flow, z: np.ndarray, levels: int, *, temperature: float = 0.7, seed: int = 0) -> np.ndarray:
+    """Draws the `levels` finest levels of latents anew, and leaves the others.
+
+    Args:
+      flow: the model.
+      z: [N, D].
+      levels: how many, from 0 to all.
+      temperature: of what is drawn.
+      seed: of what is drawn.
+
+    Returns:
+      [N, D].
+
+    Raises:
+      ValueError: if there are not so many levels.
+    """
+    sizes = level_sizes(flow)
+    if not 0 <= levels <= len(sizes):
+        raise ValueError(f"levels={levels} must be from 0 to {len(sizes)}.")
+    drawn = sum(sizes[:levels])
+    noise = temperature * draw_latents(flow, len(z), seed=seed)
+    return np.concatenate([noise[:, :drawn], z[:, drawn:]], axis=1).astype(z.dtype)
+
+
+def reconstructions(
+    codec: Codec, images: np.ndarray, *, labels: np.ndarray | None = None, temperature: float = 0.7, seed: int = 0
+) -> np.ndarray:
+    """Each image, its exact reconstruction, and those with the finest 1, 2, ... L-1 levels drawn anew.
+
+    Args:
+      codec: of the model.
+      images: [N, H, W, C] uint8.
+      labels: [N] int for a conditional model.
+      temperature, seed: of what is drawn.
+
+    Returns:
+      [N, 1 + L, H, W, C] uint8.
+    """
+    z = codec.encode(images, labels)
+    columns = [np.asarray(images)]
+    for levels in range(len(level_sizes(codec.flow))):
+        columns.append(codec.decode(resample_finest(codec.flow, z, levels, temperature=temperature, seed=seed), labels))
+    return np.stack(columns, axis=1)

@@ -1,0 +1,70 @@
+"""Samples in batches, for more images than fit at once."""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from glow_tf.analysis.codec import default_batch_size
+from glow_tf.models.checks import check_labels, warn_if_not_finite
+from glow_tf.models.flow import Flow
+from glow_tf.models.inverses import InverseCache
+from glow_tf.models.labels import sample_labels
+from glow_tf.models.seeds import stateless_seed
+from glow_tf.runtime.sharding import map_shards
+
+
+class Sampler:
+    """Draws the same latents' images again and again, compiled once: to see a model change, or many samples of one.
+
+    Args:
+      flow: the model.
+      count: number of images.
+      temperature: factor on the latents' standard deviation.
+      labels: [count] int, or None: for a conditional model the classes in turn.
+      seed: of the latents.
+      batch_size: images decoded at once; by default as many as fit well for their size.
+    """
+
+    def __init__(
+        self,
+        flow: Flow,
+        count: int,
+        *,
+        temperature: float = 1.0,
+        labels: np.ndarray | None = None,
+        seed: int = 0,
+        batch_size: int | None = None,
+    ):
+        if labels is None and flow.config.conditional:
+            labels = sample_labels(count, flow.config.num_classes)
+        if flow.config.conditional:
+            check_labels(flow.config, labels)
+        self._flow = flow
+        self._count = count
+        self._temperature = temperature
+        self._labels = None if labels is None else np.asarray(labels, np.int32)
+        self._seed = seed
+        self._batch_size = min(batch_size or default_batch_size(flow.config), count)
+        self._inverses = InverseCache(flow)
+        self._draw = tf.function(self._sample, autograph=False)
+
+    def __call__(self) -> np.ndarray:
+        """The images under the flow's present weights, [count, H, W, C] uint8."""
+        # Every batch has one size, so that the function is traced once; what is too much is cut off.
+        batches = []
+        for start in range(0, self._count, self._batch_size):
+            labels = None
+            if self._labels is not None:
+                labels = tf.constant(np.resize(self._labels[start:], self._batch_size))
+            seed = stateless_seed(self._seed) + [start, 0]
+            temperature = tf.constant(self._temperature, self._flow.dtype)
+            batches.append([values.numpy() for values in self._draw(temperature, labels, seed)])
+        images, finite = (np.concatenate(parts)[: self._count] for parts in zip(*batches, strict=True))
+        warn_if_not_finite(finite)
+        return images
+
+    def _sample(self, temperature, labels, seed):
+        z = self._flow.sample_latents(self._batch_size, temperature, labels, seed)
+        decode = functools.partial(self._flow.decode_and_check, inverses=self._inverses())
+        return map_shards(decode, z, labels, xla=self._flow.xla)

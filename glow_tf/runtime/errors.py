@@ -1,0 +1,30 @@
+"""Errors of TensorFlow and of the operating system."""
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+_LONGEST = 300
+
+
+def first_line(error: BaseException) -> str:
+    """Returns the first line of an error's message, or the name of its type if it has none.
+
+    TensorFlow's messages go on with every variable and its value, and name the operation before and after the text;
+    both are left out.
+    """
+    first, *_ = [*str(error).strip().splitlines(), ""]
+    return first.rpartition("}} ")[2].partition(" [Op:")[0][:_LONGEST] or type(error).__name__
+
+
+@contextlib.contextmanager
+def reraise_as_oserror(path: str | os.PathLike) -> Iterator[None]:
+    """Raises TensorFlow's errors of writing to `path` as the OSError they stand for."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        number = errno.ENOSPC if isinstance(error, tf.errors.ResourceExhaustedError) else errno.EIO
+        raise OSError(number, f"{path} cannot be written: {first_line(error)}") from error

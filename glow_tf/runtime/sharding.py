@@ -1,0 +1,95 @@
+"""Sharding of a batch over the cores of a CPU: each core computes the whole function on a part of the images."""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from glow_tf.runtime.cores import cores
+
+# A batch is sharded if each shard has so many images, and cores times width is at most this: the wider the networks,
+# the longer their operations, and the better cores share one.
+_IMAGES_PER_SHARD = 4
+_MOST_CORES_TIMES_WIDTH = 1024
+
+
+def enable_cpu_sharding(images: int, width: int) -> None:
+    """Limits each TensorFlow operation to one core, if cores get more done with a shard of the batch each.
+
+    On a CPU, many operations of a flow are too short to be shared by cores. The setting holds for the whole process.
+    It has no effect once TensorFlow has begun to work, or with a GPU.
+
+    Args:
+      images: the number of images computed at once.
+      width: hidden channels of the coupling networks.
+    """
+    if images < _IMAGES_PER_SHARD * cores() or width * cores() > _MOST_CORES_TIMES_WIDTH:
+        return
+    if tf.config.list_physical_devices("GPU"):
+        return
+    with contextlib.suppress(RuntimeError):
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+
+
+def num_shards() -> int:
+    """Returns the number of shards of a batch: one per core after `enable_cpu_sharding`, else 1."""
+    return cores() if tf.config.threading.get_intra_op_parallelism_threads() == 1 else 1
+
+
+def map_shards(function: Callable, *tensors: tf.Tensor | None, xla: bool = False):
+    """Applies a function to `num_shards` shards of a batch in parallel; for use in a `tf.function`.
+
+    Args:
+      function: takes as many arguments as there are `tensors`, and returns a nest of tensors [B, ...], in which an
+        image's values do not depend on the other images.
+      *tensors: [B, ...], of the same B; or None, which is passed on. At least one is not None.
+      xla: whether to compile the function by XLA, once for each shape of the tensors, instead of sharding.
+
+    Returns:
+      The nest that `function` returns of the whole batch.
+    """
+    given = [tensor for tensor in tensors if tensor is not None]
+
+    def of_given(*given):
+        left = iter(given)
+        return function(*(None if tensor is None else next(left) for tensor in tensors))
+
+    if xla:
+        return tf.function(of_given, jit_compile=True, autograph=False)(*given)
+    count = num_shards()
+    if count == 1:
+        return function(*tensors)
+    size = tf.shape(given[0])[0]
+    # The last shards may be padded; the results of the padding are cut off.
+    missing = -size % count
+    shards = [tf.reshape(pad_batch(t, missing), [count, -1, *t.shape[1:]]) for t in given]
+
+    # Traced before the loop is, which has to know the results' types.
+    traced = tf.function(of_given, autograph=False).get_concrete_function(
+        *(tf.TensorSpec(s.shape[1:], s.dtype) for s in shards)
+    )
+    signature = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), traced.structured_outputs)
+    results = tf.map_fn(lambda shard: traced(*shard), shards, fn_output_signature=signature, parallel_iterations=count)
+    return tf.nest.map_structure(lambda t: tf.reshape(t, [-1, *t.shape[2:]])[:size], results)
+
+
+def equal_batches(
+    batches: Iterable[Mapping[str, np.ndarray]],
+) -> Iterator[tuple[dict[str, np.ndarray], int]]:
+    """Pads batches with zeros to the size of the first; yields each with its number of images.
+
+    XLA would compile a function once more for the last batch, which takes far longer than to compute the zeros.
+    """
+    size = None
+    for batch in batches:
+        batch = {name: np.asarray(values) for name, values in batch.items()}
+        count = len(batch["images"])
+        size = max(size or 0, count)
+        missing = size - count
+        yield {n: np.pad(v, [(0, missing), *[(0, 0)] * (v.ndim - 1)]) for n, v in batch.items()}, count
+
+
+def pad_batch(t: tf.Tensor, missing: tf.Tensor) -> tf.Tensor:
+    """Appends `missing` images of zeros: [B, ...] to [B + missing, ...]."""
+    return tf.pad(t, [[0, missing], *[[0, 0]] * (t.shape.rank - 1)])

@@ -1,0 +1,44 @@
+"""Sockets for servers."""
+
+import errno
+import os
+import socket
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Returns a socket bound to an address, which does not listen yet.
+
+    Args:
+      host: a name or a number, of IPv4 or IPv6.
+      port: 0 for one that is free.
+
+    Raises:
+      OSError: if there is no such address here, or it is in use; the message names it.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, protocol)
+        try:
+            if os.name == "posix":
+                # A server that has just stopped leaves its port in a state that would be taken for use.
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+        except OSError:
+            bound.close()
+            raise
+    except OSError as error:
+        way_out = " Try --port=0." if error.errno in (errno.EADDRINUSE, errno.EACCES) else ""
+        raise OSError(f"--host={host} --port={port} cannot be served: {error.strerror or error}.{way_out}") from error
+    return bound
+
+
+def url(bound: socket.socket, host: str | None = None) -> str:
+    """Returns the URL of a socket: `http://127.0.0.1:8501`.
+
+    Args:
+      bound: from `bind`.
+      host: its name; by default its number.
+    """
+    number, port = bound.getsockname()[:2]
+    host = host or number
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

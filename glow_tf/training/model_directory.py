@@ -1,0 +1,159 @@
+"""Metadata of a model directory: its model, the settings of its last training, and the data."""
+
+import dataclasses
+import inspect
+import json
+import pathlib
+import re
+
+from glow_tf.config import ModelConfig
+from glow_tf.data import Source, load_source
+from glow_tf.models import storage
+from glow_tf.runtime import json_files, text
+from glow_tf.runtime.files import atomic_write
+from glow_tf.training.config import TrainingConfig
+
+TRAINING_FILE = "training.json"
+# It has the names of all classes.
+_MOST_BYTES = 2**26
+_IN_NO_NAME = re.compile(r"[^\w.-]+")
+# How the model is computed, not what it is: a run may go on with another value.
+_COMPUTATION = ("gradient",)
+# Settings that have no influence on the weights, or none once the run has begun.
+_REPORTING = frozenset(
+    {
+        *("steps", "steps_per_call", "log_every", "eval_every", "eval_images", "sample_every", "samples"),
+        *("temperature", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints", "keep_every_hours"),
+        *("init_from", "identity", "source"),
+    }
+)
+
+
+def default_path(dataset: str, data_dir: str | None, model: str) -> pathlib.Path:
+    """The model directory where none is named: after the data, one's own folder or file by its name, and the model."""
+    if dataset in ("folder", "arrays") and data_dir:
+        dataset = pathlib.Path(data_dir).resolve().stem
+    return pathlib.Path("runs") / f"{_IN_NO_NAME.sub('_', dataset)}_{model}"
+
+
+def check(
+    directory: pathlib.Path,
+    config: ModelConfig,
+    training: TrainingConfig,
+    source: Source,
+    *,
+    other_data: bool = False,
+) -> list[str]:
+    """Checks that a directory is new or holds this model, trained with settings it can go on with.
+
+    Args:
+      directory: the model directory.
+      config: the model.
+      training: how to train it.
+      source: the data.
+      other_data: whether the run may go on with other data than it had.
+
+    Returns:
+      A line for each setting that differs from the run that is continued.
+
+    Raises:
+      ValueError: if the directory belongs to another model, to an optimizer with other state, or to other data; the
+        message names what differs.
+    """
+    if (directory / storage.CONFIG_FILE).exists():
+        other = differences(storage.load_config(directory), config)
+        if other:
+            raise ValueError(_other(directory, "another model", other))
+    before = _load(directory / TRAINING_FILE)
+    if before is None:
+        return []
+    now = _fields(training, source)
+    averages = [{**fields, "ema_decay": fields["ema_decay"] > 0} for fields in (before, now)]
+    if any(averages[0][name] != averages[1][name] for name in ("optimizer", "ema_decay")):
+        names = [name for name in ("optimizer", "ema_decay") if averages[0][name] != averages[1][name]]
+        lines = [f"{name}: {before[name]} here, {now[name]} there" for name in names]
+        raise ValueError(_other(directory, "a run with another optimizer", lines))
+    identities = before.get("identity"), now["identity"]
+    if identities[0] is not None and identities[0] != identities[1] and not other_data:
+        raise ValueError(
+            _other(directory, "a run on other data", _differing_data(before, now))
+            + "\nIf the run shall go on with this data all the same, say --other_data."
+        )
+    changed = [name for name in now if name not in _REPORTING and before.get(name) != now[name]]
+    return [f"{name}: {before.get(name)} before, {now[name]} now" for name in changed]
+
+
+def differences(config: ModelConfig, other: ModelConfig) -> list[str]:
+    """`ModelConfig.differences` in what the models are, not in how they are computed."""
+    return [line for line in config.differences(other) if line.partition(":")[0] not in _COMPUTATION]
+
+
+def write_metadata(directory: pathlib.Path, config: ModelConfig, training: TrainingConfig, source: Source) -> None:
+    """Writes `config.json` and `training.json`, each atomically."""
+    storage.save_config(config, directory)
+    fields = _fields(training, source)
+    with atomic_write(directory / TRAINING_FILE) as temporary:
+        text.write(temporary, json.dumps(fields, indent=2) + "\n")
+
+
+def source_arguments(directory: pathlib.Path) -> dict:
+    """The arguments of `glow_tf.data.load_source` for the data a model was last trained on; {} if that is not known."""
+    found = (_load(directory / TRAINING_FILE) or {}).get("source", {})
+    names = isinstance(found.get("name"), str) and isinstance(found.get("data_dir"), str | None)
+    return found if names and found.keys() <= inspect.signature(load_source).parameters.keys() else {}
+
+
+def class_names(directory: pathlib.Path) -> list[str]:
+    """The names of the labels a model was last trained on; [] if there were none, or that is not known."""
+    classes = ((_load(directory / TRAINING_FILE) or {}).get("identity") or {}).get("classes")
+    return classes if isinstance(classes, list) else []
+
+
+def _fields(training: TrainingConfig, source: Source) -> dict:
+    return {
+        "data": source.describe(),
+        **dataclasses.asdict(training),
+        "source": dict(source.arguments),
+        "identity": source.identity(),
+    }
+
+
+def _differing_data(before: dict, now: dict) -> list[str]:
+    """A line for each thing in which two data sets differ, and for where they lie if that does."""
+    places = [fields.get("source", {}).get("data_dir") for fields in (before, now)]
+    lines = [] if places[0] == places[1] else [f"data_dir: {places[0]} here, {places[1]} there"]
+    here, there = before["identity"], now["identity"]
+    for name in {**here, **there}:
+        if here.get(name) == there.get(name):
+            continue
+        if name == "images":
+            lines.append("images: others, or other names or labels")
+        else:
+            lines.append(f"{name}: {_shown(here.get(name))} here, {_shown(there.get(name))} there")
+    return lines
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return f"{len(value)}: {', '.join(map(str, value[:5]))}{', ...' if len(value) > 5 else ''}"
+    return str(value)
+
+
+def _load(file: pathlib.Path) -> dict | None:
+    try:
+        fields = json_files.read_object(file, _MOST_BYTES)
+    except (FileNotFoundError, ValueError):
+        # It is a record; what must fit is checked again when a checkpoint is read.
+        return None
+    kinds = {"optimizer": str, "ema_decay": int | float, "source": dict, "identity": dict | None}
+    # Older versions wrote neither of the last two.
+    found = {"source": {}, "identity": None, **fields}
+    return fields if all(name in found and isinstance(found[name], kind) for name, kind in kinds.items()) else None
+
+
+def _other(directory: pathlib.Path, what: str, lines: list[str]) -> str:
+    listed = "\n  ".join(lines[:20])
+    return (
+        f"{directory} holds {what}. Choose another --model_dir, or the flags it was made with. In the directory (here) "
+        f"and by your flags (there):\n  {listed}"
+    )

@@ -1,0 +1,108 @@
+"""Scores of single images."""
+
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from glow_tf.analysis.likelihood import Scorer, round_trips
+from glow_tf.models import quantization
+from glow_tf.training.batches import dequantized_for_evaluation
+from glow_tf.training.evaluation import Evaluator
+from tests.analysis import models
+from tests.marks import mostly_slow, slow
+
+
+def batches(count, size, name="plain"):
+    pictures, labels = models.images(count, name), np.arange(count, dtype=np.int32) % 3
+    return [{"images": pictures[i : i + size], "labels": labels[i : i + size]} for i in range(0, count, size)]
+
+
+def log_density(flow, batch, seed):
+    """log p(x + u) in nats, with the noise of the draw `seed`."""
+    x = quantization.dequantize_each(tf.constant(batch["images"]), flow.config.n_bits, tf.constant([0, seed]))
+    labels = batch["labels"] if flow.config.conditional else None
+    return flow.distribution(labels).log_prob(x).numpy().astype(np.float64)
+
+
+@pytest.mark.parametrize(
+    ("name", "at_once"),
+    [
+        *(("plain", 1), ("conditional", 2)),
+        *(slow(case) for case in (("plain", 2), ("grey", 1), ("grey", 2), ("conditional", 1))),
+    ],
+)
+def test_the_bound_by_hand(monkeypatch, name, at_once):
+    monkeypatch.setattr("glow_tf.runtime.sharding.num_shards", lambda: at_once)
+    flow, data = models.flow(name), batches(5, 3, name)
+    scores = Scorer(flow)(data, draws=4, seed=10)
+    dimensions, n_bits = flow.config.dimensions, flow.config.n_bits
+    for draws, found in ((1, scores.bits_per_dim), (4, scores.importance_weighted)):
+        expected = []
+        for batch in data:
+            nats = np.stack([log_density(flow, batch, 10 + draw) for draw in range(draws)])
+            bound = np.log(np.exp(nats - nats.max(0)).mean(0)) + nats.max(0)
+            expected.append((dimensions * n_bits * math.log(2) - bound) / (dimensions * math.log(2)))
+        np.testing.assert_allclose(found, np.concatenate(expected), rtol=1e-5)
+
+
+def test_scores_do_not_depend_on_the_batches():
+    flow = models.flow()
+    scores = Scorer(flow)(batches(6, 6), draws=2)
+    for size in (1, 4):
+        others = Scorer(flow)(batches(6, size), draws=2)
+        np.testing.assert_allclose(others.bits_per_dim, scores.bits_per_dim, rtol=1e-5)
+        np.testing.assert_allclose(others.importance_weighted, scores.importance_weighted, rtol=1e-5)
+    np.testing.assert_allclose(flow.bits_per_dim(models.images(6), seed=0), scores.bits_per_dim, rtol=1e-5)
+
+
+def test_one_draw_has_the_plain_figure_for_bound():
+    scores = Scorer(models.flow())(batches(4, 2))
+    np.testing.assert_allclose(scores.importance_weighted, scores.bits_per_dim, rtol=1e-12)
+
+
+def test_parts_add_up_to_the_whole():
+    flow = models.flow()
+    scores = Scorer(flow)(batches(4, 4))
+    assert set(scores.parts) == {f"{kind}/level_{level}" for kind in ("log_det", "prior") for level in (1, 2)}
+    np.testing.assert_allclose(sum(scores.parts.values()) + flow.config.n_bits, scores.bits_per_dim, rtol=1e-5)
+
+
+def test_the_figure_is_that_of_an_evaluation_in_training():
+    flow, data = models.flow(), batches(7, 3)
+    dataset = tf.data.Dataset.from_generator(
+        lambda: iter(data),
+        output_signature={
+            "images": tf.TensorSpec([None, 8, 8, 3], tf.uint8),
+            "labels": tf.TensorSpec([None], tf.int32),
+        },
+    )
+    evaluation = Evaluator(flow, tf.distribute.OneDeviceStrategy("CPU:0"))(dequantized_for_evaluation(dataset, 5))
+    assert Scorer(flow)(data).bits_per_dim.mean() == pytest.approx(evaluation.mean, abs=1e-6)
+
+
+@pytest.mark.parametrize(("name", "log_density"), [("plain", "normal"), ("logistic", "logistic")])
+def test_the_density_of_the_latent_by_hand(name, log_density):
+    flow, data = models.flow(name), batches(3, 3, name)
+    x = quantization.dequantize_each(tf.constant(data[0]["images"]), flow.config.n_bits, tf.constant([0, 0]))
+    z = flow.bijector().forward(x).numpy().astype(np.float64)
+    expected = {
+        "normal": -0.5 * z**2 - 0.5 * math.log(2 * math.pi),
+        "logistic": -z - 2 * np.log1p(np.exp(-z)),
+    }[log_density]
+    np.testing.assert_allclose(Scorer(flow)(data).latent_nats, expected.mean(axis=1), rtol=1e-4)
+
+
+def test_nothing_to_score():
+    with pytest.raises(ValueError, match="no images"):
+        Scorer(models.flow())([])
+    with pytest.raises(ValueError, match="draws=0"):
+        Scorer(models.flow())(batches(1, 1), draws=0)
+
+
+@pytest.mark.parametrize("name", mostly_slow(models.CONFIGS, ["grey"]))
+def test_round_trips_are_one_for_each_image(name):
+    errors = round_trips(models.flow(name), batches(5, 2, name))
+    assert errors.shape == (5,)
+    assert 0 < errors.max() < 1e-3

@@ -1,0 +1,23 @@
+"""Files written as a whole."""
+
+import pytest
+
+from glow_tf.runtime.files import atomic_write, temporary_path
+
+
+def test_a_file_is_there_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new" / "file.txt"
+    with atomic_write(path) as temporary:
+        temporary.write_text("first")
+        assert not path.exists()
+    assert path.read_text() == "first"
+    with pytest.raises(OSError, match="disk full"), atomic_write(path) as temporary:
+        temporary.write_text("sec")
+        raise OSError("disk full")
+    assert path.read_text() == "first"
+    # What a killed process left.
+    temporary_path(path).write_text("thi")
+    with atomic_write(path) as temporary:
+        temporary.write_text("fourth")
+    assert path.read_text() == "fourth"
+    assert [file.name for file in path.parent.iterdir()] == ["file.txt"]

@@ -1,0 +1,250 @@
+"""Whose a model directory is, and what may change between two runs in it."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from glow_tf.data import Source, load_source
+from glow_tf.models import storage
+from glow_tf.training import model_directory
+from glow_tf.training.config import TrainingConfig
+from tests.training import helpers
+
+ARGUMENTS = {"name": "people", "image_size": 8}
+DATA = "people: 8x8x3, no labels, 40 train + 10 test images"
+
+
+def source(name="people"):
+    return Source(
+        name=name,
+        image_shape=(8, 8, 3),
+        stored_shape=(8, 8, 3),
+        num_classes=0,
+        class_names=(),
+        sizes={"train": 40, "test": 10},
+        arguments=ARGUMENTS,
+    )
+
+
+@pytest.fixture
+def claimed(tmp_path):
+    """A directory of a run with the default settings."""
+    directory = tmp_path / "runs" / "model"
+    model_directory.write_metadata(directory, helpers.CONFIG, TrainingConfig(), source())
+    return directory
+
+
+def check(directory, config=helpers.CONFIG, data="people", **fields):
+    return model_directory.check(directory, config, TrainingConfig(**fields), source(data))
+
+
+def test_a_new_directory_is_free_and_not_made(tmp_path):
+    assert check(tmp_path / "new") == []
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_same_run_goes_on_without_a_word(claimed):
+    assert check(claimed) == []
+    assert storage.load_config(claimed) == helpers.CONFIG
+    written = json.loads((claimed / "training.json").read_text())
+    assert (written["batch_size"], written["optimizer"], written["data"]) == (64, "adamax", DATA)
+    model_directory.write_metadata(claimed, helpers.CONFIG, TrainingConfig(), source())
+    assert {file.name for file in claimed.iterdir()} == {"config.json", "training.json"}
+
+
+def test_it_tells_how_to_load_the_data_again(claimed, tmp_path):
+    assert model_directory.source_arguments(claimed) == ARGUMENTS
+    assert model_directory.source_arguments(tmp_path) == {}
+
+
+def test_it_tells_what_the_labels_were(claimed, tmp_path):
+    assert model_directory.class_names(claimed) == model_directory.class_names(tmp_path / "nowhere") == []
+    labelled = dataclasses.replace(source(), num_classes=2, class_names=("cat", "dog"))
+    model_directory.write_metadata(tmp_path / "labelled", helpers.CONFIG, TrainingConfig(), labelled)
+    assert model_directory.class_names(tmp_path / "labelled") == ["cat", "dog"]
+
+
+def test_it_belongs_to_one_model(claimed):
+    layers = list(helpers.CONFIG.layers)
+    layers[1] = dataclasses.replace(layers[1], width=64)
+    with pytest.raises(ValueError) as error:
+        check(claimed, dataclasses.replace(helpers.CONFIG, layers=tuple(layers), n_bits=8))
+    message = str(error.value)
+    assert "another model" in message and "--model_dir" in message
+    assert "n_bits: 5 here, 8 there" in message
+    assert "layers[1].width: 4 here, 64 there" in message
+    assert "gradient:" not in message
+    assert storage.load_config(claimed) == helpers.CONFIG
+
+
+def test_how_the_gradient_is_computed_may_change(claimed):
+    stored = dataclasses.replace(helpers.CONFIG, gradient="stored")
+    assert check(claimed, stored) == []
+    with pytest.raises(ValueError) as error:
+        check(claimed, dataclasses.replace(stored, n_bits=8))
+    assert "gradient:" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("before", "fields", "line"),
+    [
+        ({}, {"optimizer": "adam"}, "optimizer: adamax here, adam there"),
+        ({}, {"ema_decay": 0.0}, "ema_decay: 0.999 here, 0.0 there"),
+        ({"ema_decay": 0.0}, {"ema_decay": 0.5}, "ema_decay: 0.0 here, 0.5 there"),
+    ],
+)
+def test_an_optimizer_with_other_state_is_refused(tmp_path, before, fields, line):
+    model_directory.write_metadata(tmp_path, helpers.CONFIG, TrainingConfig(**before), source())
+    with pytest.raises(ValueError, match="a run with another optimizer") as error:
+        check(tmp_path, **fields)
+    assert [listed.strip() for listed in str(error.value).splitlines()[1:]] == [line]
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({"learning_rate": 5e-4}, "learning_rate: 0.001 before, 0.0005 now"),
+        ({"ema_decay": 0.5}, "ema_decay: 0.999 before, 0.5 now"),
+        ({"batch_size": 32}, "batch_size: 64 before, 32 now"),
+        ({"seed": 3}, "seed: 0 before, 3 now"),
+        ({"network_precision": "tf32"}, "network_precision: float32 before, tf32 now"),
+        ({"xla": True}, "xla: False before, True now"),
+        ({"max_skipped": 9}, "max_skipped: 5 before, 9 now"),
+    ],
+)
+def test_what_changes_the_weights_to_come_gives_a_notice(claimed, fields, line):
+    assert check(claimed, **fields) == [line]
+
+
+OTHERS = {
+    "another name": ({"name": "others"}, ["data set: people here, others there"]),
+    "more images": ({"sizes": {"train": 41, "test": 10}}, ["train images: 40 here, 41 there"]),
+    "labels": (
+        {"num_classes": 2, "class_names": ("cat", "dog")},
+        ["classes: no labels here, 2: cat, dog there"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_data_is_refused_unless_it_is_meant(claimed, name):
+    changes, lines = OTHERS[name]
+    other = dataclasses.replace(source(), **changes)
+    with pytest.raises(ValueError, match="holds a run on other data.*") as error:
+        model_directory.check(claimed, helpers.CONFIG, TrainingConfig(), other)
+    _, *listed, way_out = str(error.value).splitlines()
+    assert [line.strip() for line in listed] == lines
+    assert "--other_data" in way_out
+    notices = model_directory.check(claimed, helpers.CONFIG, TrainingConfig(), other, other_data=True)
+    assert notices == [f"data: {DATA} before, {other.describe()} now"]
+    # From then on it is the run's own.
+    model_directory.write_metadata(claimed, helpers.CONFIG, TrainingConfig(), other)
+    assert model_directory.check(claimed, helpers.CONFIG, TrainingConfig(), other) == []
+
+
+def folder_of_images(path, values, names="{}.png"):
+    path.mkdir()
+    for number, value in enumerate(values):
+        Image.fromarray(np.full([8, 8, 3], value, np.uint8)).save(path / names.format(number))
+    return load_source("folder", data_dir=str(path), image_size=8)
+
+
+def test_another_folder_of_as_many_images_is_other_data(tmp_path):
+    cats = folder_of_images(tmp_path / "cats", range(20))
+    dogs = folder_of_images(tmp_path / "dogs", range(20), "dog_{}.png")
+    model_directory.write_metadata(tmp_path / "run", helpers.CONFIG, TrainingConfig(), cats)
+    with pytest.raises(ValueError) as error:
+        model_directory.check(tmp_path / "run", helpers.CONFIG, TrainingConfig(), dogs)
+    assert f"data_dir: {tmp_path / 'cats'} here, {tmp_path / 'dogs'} there" in str(error.value)
+    assert "images: others" in str(error.value)
+    # The same images may have moved.
+    moved = load_source("folder", data_dir=str((tmp_path / "cats").rename(tmp_path / "elsewhere")), image_size=8)
+    assert model_directory.check(tmp_path / "run", helpers.CONFIG, TrainingConfig(), moved) == []
+
+
+def test_another_array_of_as_many_images_is_other_data(tmp_path):
+    rng = np.random.default_rng(0)
+    sources = []
+    for name in ("cats", "dogs", "cats again"):
+        images = np.zeros([40, 8, 8, 3], np.uint8) if "cats" in name else rng.integers(0, 256, [40, 8, 8, 3], np.uint8)
+        np.save(tmp_path / f"{name}.npy", images)
+        sources.append(load_source("arrays", data_dir=str(tmp_path / f"{name}.npy")))
+    cats, dogs, again = sources
+    model_directory.write_metadata(tmp_path / "run", helpers.CONFIG, TrainingConfig(), cats)
+    with pytest.raises(ValueError, match="images: others"):
+        model_directory.check(tmp_path / "run", helpers.CONFIG, TrainingConfig(), dogs)
+    assert model_directory.check(tmp_path / "run", helpers.CONFIG, TrainingConfig(), again) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "path"),
+    [
+        (("people", None, "glow"), "runs/people_glow"),
+        (("imagenet_resized/32x32", None, "glow"), "runs/imagenet_resized_32x32_glow"),
+        (("folder", "photos/cats", "glow"), "runs/cats_glow"),
+        (("folder", "photos/cats [2]/", "nice"), "runs/cats_2__nice"),
+        (("arrays", "my cats.npz", "glow"), "runs/my_cats_glow"),
+        (("folder", None, "glow"), "runs/folder_glow"),
+    ],
+)
+def test_the_default_is_named_after_the_data(arguments, path):
+    assert str(model_directory.default_path(*arguments)) == path
+
+
+def test_several_notices(claimed):
+    assert len(check(claimed, learning_rate=1.0, flip=True, shift=2, steps=7)) == 3
+
+
+def test_reporting_may_change_without_a_word(claimed):
+    reporting = {
+        **{"steps": 7, "steps_per_call": 3, "log_every": 3, "eval_every": 3, "eval_images": 3, "sample_every": 3},
+        **{"samples": 3, "temperature": 0.3, "checkpoint_every": 3, "checkpoint_minutes": 3.0},
+        **{"keep_checkpoints": 2, "keep_every_hours": 3.0},
+    }
+    assert check(claimed, **reporting) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", "3", "{}", '{"optimizer": "adam"}', '{"optimizer": "ad', b"\xff\xfe\x00"]
+)
+def test_a_damaged_record_is_no_obstacle(claimed, text):
+    file = claimed / "training.json"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert check(claimed, optimizer="adam") == []
+    model_directory.write_metadata(claimed, helpers.CONFIG, TrainingConfig(optimizer="adam"), source())
+    assert check(claimed, optimizer="adam") == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"ema_decay": "0.9"}, {"optimizer": None}, {"source": 3}, {"identity": "people"}, {"ema_decay": [1]}],
+)
+def test_a_record_of_other_types_is_none(claimed, fields):
+    file = claimed / "training.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **fields}))
+    assert check(claimed) == []
+    assert model_directory.source_arguments(claimed) == {}
+
+
+@pytest.mark.parametrize("source", [{"nme": "people"}, {"name": 5}, {"name": "folder", "data_dir": 5}, {}])
+def test_data_that_no_source_takes_is_not_known(claimed, source):
+    file = claimed / "training.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "source": source}))
+    assert model_directory.source_arguments(claimed) == {}
+
+
+def test_a_record_of_an_older_version_lacks_fields(claimed):
+    file = claimed / "training.json"
+    fields = json.loads(file.read_text())
+    del fields["shift"]
+    file.write_text(json.dumps(fields))
+    assert check(claimed) == ["shift: None before, 0 now"]
+
+
+def test_a_damaged_config_is_named(claimed):
+    (claimed / "config.json").write_text("{")
+    with pytest.raises(ValueError, match="config.json"):
+        check(claimed)

@@ -1,0 +1,31 @@
+"""Entry of a tool: parses its flags, and prints errors in one line."""
+
+import sys
+from collections.abc import Callable
+
+import absl.logging
+from absl import app, flags
+
+from glow_tf.data import picture_files
+from glow_tf.shared_flags import parse_command_line
+
+FLAGS = flags.FLAGS
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a tool's `main`; bad input is one line on stderr, and exit code 1."""
+    app.run(lambda argv: call(main, argv), flags_parser=parse_command_line)
+
+
+def call(main: Callable[[], None], argv: list[str]) -> None:
+    """Calls a tool's `main` once its flags are parsed; `argv` is the rest of the command line."""
+    if len(argv) > 1:
+        raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
+    absl.logging.set_verbosity(absl.logging.WARNING)
+    try:
+        if "max_megapixels" in FLAGS:
+            picture_files.limit(FLAGS.max_megapixels)
+        main()
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(1) from error

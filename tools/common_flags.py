@@ -1,0 +1,108 @@
+"""Flags that several tools share."""
+
+from collections.abc import Callable
+
+from absl import flags
+
+from glow_tf.analysis.attributes import SCALE
+from glow_tf.runtime.text import printable
+from glow_tf.shared_flags import define_max_megapixels, define_path, define_paths
+
+FLAGS = flags.FLAGS
+
+# Flags are key flags of the tool that asks for them: its --help lists those alone.
+flags.disclaim_key_flags()
+
+_FLAGS: dict[str, Callable[[], object]] = {
+    "model_dir": lambda: define_path(
+        "model_dir",
+        "pretrained",
+        "Model directory, or 'pretrained' for the model that comes along.",
+        for_tensorflow=True,
+    ),
+    "weights": lambda: flags.DEFINE_enum(
+        "weights", "ema", ["ema", "raw"], "The moving average of the weights, or the weights themselves."
+    ),
+    "dataset": lambda: flags.DEFINE_string(
+        "dataset", None, "Data set, as for training; by default the one the model was trained on."
+    ),
+    "data_dir": lambda: define_path("data_dir", None, "Folder or file of the data set, as for training."),
+    "test_fraction": lambda: flags.DEFINE_float("test_fraction", None, "Share held out, as for training.", 0.0, 1.0),
+    "test_size": lambda: flags.DEFINE_integer("test_size", None, "Images held out, as for training.", 1),
+    "max_megapixels": define_max_megapixels,
+    "split": lambda: flags.DEFINE_enum("split", "test", ["train", "test"], "Split of the data set."),
+    "limit": lambda: flags.DEFINE_integer("limit", 0, "First images of the split to use; 0: all.", 0),
+    "batch_size": lambda: flags.DEFINE_integer(
+        "batch_size", None, "Images at once; by default as many as fit well for their size.", lower_bound=1
+    ),
+    "xla": lambda: flags.DEFINE_bool(
+        "xla", None, "Compiles what is computed of whole batches by XLA; by default where there is a GPU."
+    ),
+    "num": lambda: flags.DEFINE_integer(
+        "num", None, "Number of images; by default as many as make a good figure.", lower_bound=1
+    ),
+    "images": lambda: define_paths("images", "Picture files to work on, in place of images of the data set."),
+    "indices": lambda: flags.DEFINE_list(
+        "indices", None, "Numbers of images of the split to work on; by default the first ones."
+    ),
+    "label": lambda: flags.DEFINE_integer(
+        "label", None, "Label of what is drawn, or of --images, for a conditional model.", lower_bound=0
+    ),
+    "temperature": lambda: flags.DEFINE_float(
+        "temperature", 0.7, "Factor on the standard deviation of the latents that are drawn.", lower_bound=0.0
+    ),
+    "seed": lambda: flags.DEFINE_integer("seed", 0, "Of all that is drawn at random."),
+    "scale": lambda: flags.DEFINE_integer(
+        "scale", None, "Enlargement of each pixel; by default small images are enlarged.", lower_bound=1
+    ),
+    "seeds": lambda: flags.DEFINE_integer("seeds", 3, "Runs of each kind, with the seeds 0, 1, ...", lower_bound=1),
+    "K": lambda: flags.DEFINE_integer("K", 8, "Steps of flow per level of Glow.", lower_bound=1),
+    "width": lambda: flags.DEFINE_integer("width", 64, "Hidden channels of the coupling networks.", lower_bound=1),
+    "L": lambda: flags.DEFINE_integer("L", 3, "Levels of the flow.", lower_bound=1),
+    "steps": lambda: flags.DEFINE_integer("steps", 500, "Updates of each run.", lower_bound=1),
+    "train_batch_size": lambda: flags.DEFINE_integer("train_batch_size", 32, "Images per update.", lower_bound=1),
+    "learning_rate": lambda: flags.DEFINE_float("learning_rate", 1e-3, "Learning rate after the warm-up.", 0.0),
+    "warmup_steps": lambda: flags.DEFINE_integer("warmup_steps", 50, "Updates of linear warm-up.", lower_bound=0),
+    "clip_norm": lambda: flags.DEFINE_float(
+        "clip_norm", 50.0, "Largest norm of the gradient: a single bad batch would spoil a short run; 0: none.", 0.0
+    ),
+    "eval_every": lambda: flags.DEFINE_integer("eval_every", 100, "Updates between two evaluations.", lower_bound=1),
+    "n_bits": lambda: flags.DEFINE_integer(
+        "n_bits", None, "Bits per channel; by default as the papers do with the data set, else 8.", 1, 8
+    ),
+    "image_size": lambda: flags.DEFINE_integer("image_size", None, "Side of the images; by default their own.", 1),
+    "table": lambda: define_path(
+        "table", None, "File of attributes: a line an image, its name and for each attribute 1, 0 or -1."
+    ),
+    "names": lambda: flags.DEFINE_list("names", None, "Attributes to use; by default all."),
+    "attributes": lambda: define_path("attributes", None, "File of directions that tools.attributes wrote."),
+    "strength": lambda: flags.DEFINE_float(
+        "strength", SCALE, "Factor on the difference of the means; 1.6 is that of the official demo."
+    ),
+    "output": lambda: define_path("output", None, "What to write; by default named after the tool."),
+}
+
+
+def define(*names: str) -> None:
+    """Defines flags by their names; the meaning of a default of None is up to the tool."""
+    for name in names:
+        if name not in FLAGS:
+            _FLAGS[name]()
+        flags.declare_key_flag(name)
+
+
+def numbers(flag: str) -> list[float]:
+    """The value of a flag that lists numbers.
+
+    Raises:
+      ValueError: if one of them is none.
+    """
+    try:
+        return [float(text) for text in FLAGS[flag].value]
+    except ValueError:
+        raise ValueError(f"--{flag}={','.join(FLAGS[flag].value)} must be numbers.") from None
+
+
+def attribute_names() -> list[str]:
+    """The value of --names, [] if it is not set, as `load_attributes` spells them."""
+    return [printable(name) for name in FLAGS.names or ()]

@@ -1,0 +1,62 @@
+"""The data set that flags name."""
+
+import pathlib
+from typing import Any
+
+from absl import flags
+
+from glow_tf.data import Source, load_source
+from glow_tf.data.indexed import IndexedSource
+from glow_tf.models.flow import Flow
+from glow_tf.runtime.text import printable
+from glow_tf.training import model_directory
+
+FLAGS = flags.FLAGS
+
+NAMES = ("dataset", "data_dir", "test_fraction", "test_size", "max_megapixels")
+
+
+def load_data(flow: Flow, **other: Any) -> Source:
+    """The data set of the flags, brought to the size of the model's images.
+
+    Args:
+      flow: the model.
+      **other: `name` and `data_dir` of another data set than that of the flags.
+
+    Raises:
+      ValueError: if there is no such data, or it is not known what the model was trained on.
+    """
+    height, width, channels = flow.config.image_shape
+    size = {"image_size": (height, width), "channels": channels}
+    if other:
+        return load_source(**{**other, **size})
+    names = {"name": "dataset", "data_dir": "data_dir", "test_fraction": "test_fraction", "test_size": "test_size"}
+    given = {argument: FLAGS[flag].value for argument, flag in names.items() if FLAGS[flag].value is not None}
+    if "name" not in given:
+        recorded = model_directory.source_arguments(pathlib.Path(FLAGS.model_dir))
+        if FLAGS.model_dir == "pretrained":
+            recorded = {"name": "people"}
+        if not recorded:
+            raise ValueError(f"{FLAGS.model_dir} does not say what the model was trained on; set --dataset.")
+        given = {**recorded, **given}
+    return _with_labels_of(flow, load_source(**{**given, **size}))
+
+
+def limit() -> int | None:
+    """The value of --limit, None for all images."""
+    return FLAGS.limit or None
+
+
+def data_name(source: Source) -> str:
+    """The name of a data set in figures: that of the folder or file for one's own data."""
+    own = source.name in ("folder", "arrays")
+    return printable(pathlib.Path(source.arguments["data_dir"]).stem) if own else source.name
+
+
+def _with_labels_of(flow: Flow, source: Source) -> Source:
+    """Data with some of the classes a conditional model was trained on, with the labels they had there."""
+    trained = model_directory.class_names(pathlib.Path(FLAGS.model_dir))
+    own = source.class_names
+    if not flow.config.conditional or not own or not set(own) <= set(trained) or not isinstance(source, IndexedSource):
+        return source
+    return source.with_classes(trained)

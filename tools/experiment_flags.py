@@ -1,0 +1,50 @@
+"""The data and the training of an experiment, by flags."""
+
+from absl import flags
+
+from glow_tf.data import Source, load_source, recipe
+from glow_tf.training.config import TrainingConfig
+
+FLAGS = flags.FLAGS
+
+NAMES = (
+    *("dataset", "max_megapixels", "K", "L", "seeds"),
+    *("data_dir", "test_fraction", "test_size", "image_size", "n_bits"),
+    *("steps", "train_batch_size", "learning_rate", "warmup_steps", "clip_norm", "eval_every"),
+    "output",
+)
+
+
+def load_data() -> Source:
+    """The data set of an experiment, which has no model yet."""
+    return load_source(
+        FLAGS.dataset or "people",
+        data_dir=FLAGS.data_dir,
+        image_size=FLAGS.image_size,
+        test_fraction=FLAGS.test_fraction,
+        test_size=FLAGS.test_size,
+    )
+
+
+def training(source: Source, seed: int) -> TrainingConfig:
+    """The training of one run, with the data set's usual augmentation."""
+    usual = recipe(source.name)
+    return TrainingConfig(
+        batch_size=FLAGS.train_batch_size,
+        steps=FLAGS.steps,
+        optimizer="adam",
+        learning_rate=FLAGS.learning_rate,
+        warmup_steps=FLAGS.warmup_steps,
+        clip_norm=FLAGS.clip_norm,
+        flip=usual.flip,
+        shift=usual.shift,
+        seed=seed,
+        init_images=max(FLAGS.train_batch_size, 64),
+        eval_every=FLAGS.eval_every,
+        eval_images=0,
+        sample_every=0,
+        samples=16,
+        checkpoint_every=FLAGS.eval_every,
+        keep_checkpoints=1,
+        keep_every_hours=0.0,
+    )

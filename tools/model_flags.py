@@ -1,0 +1,71 @@
+"""The model that flags name, and labels for its samples."""
+
+import sys
+
+import numpy as np
+from absl import flags
+
+from glow_tf.analysis.codec import default_batch_size
+from glow_tf.config import ModelConfig, Steps
+from glow_tf.models import labels, storage
+from glow_tf.models.flow import Flow
+from glow_tf.runtime.sharding import enable_cpu_sharding
+
+FLAGS = flags.FLAGS
+
+NAMES = ("model_dir", "weights", "batch_size", "xla")
+
+
+def load_flow(*, many: bool = False) -> Flow:
+    """The model of --model_dir.
+
+    Args:
+      many: whether the tool works on whole batches, which are sharded over cores where that pays; see
+        `glow_tf.runtime.sharding`.
+
+    Raises:
+      ValueError: if it is one of flat vectors, which have no picture.
+    """
+    if many:
+        _enable_cpu_sharding(storage.load_config(FLAGS.model_dir))
+    flow = storage.load(FLAGS.model_dir, weights=FLAGS.weights)
+    if FLAGS.xla is not None:
+        flow.xla = FLAGS.xla
+    if flow.xla:
+        print("XLA compiles each kind of computation when it is first needed.", file=sys.stderr)
+    if len(flow.config.image_shape) != 3:
+        raise ValueError("This is a model of flat vectors, which have no picture; use glow_tf.load(...) in Python.")
+    return flow
+
+
+def batch_size(config: ModelConfig) -> int:
+    """The value of --batch_size, or the default of the model."""
+    return FLAGS.batch_size or default_batch_size(config)
+
+
+def label(flow: Flow) -> int | None:
+    """The value of --label.
+
+    Raises:
+      ValueError: if the model takes none, or not this one.
+    """
+    if FLAGS.label is None:
+        return None
+    if not flow.config.conditional:
+        raise ValueError("--label is for conditional models; this one is not.")
+    if FLAGS.label >= flow.config.num_classes:
+        raise ValueError(f"--label={FLAGS.label} must be less than {flow.config.num_classes}.")
+    return FLAGS.label
+
+
+def sample_labels(flow: Flow, count: int) -> np.ndarray | None:
+    """Labels [count] of samples: --label, or for a conditional model the classes in turn; None for other models."""
+    num_classes = flow.config.num_classes if flow.config.conditional else 0
+    return labels.sample_labels(count, num_classes, label(flow))
+
+
+def _enable_cpu_sharding(config: ModelConfig) -> None:
+    # As in training, not for RealNVP.
+    if config.name == "glow":
+        width = max((layer.width for layer in config.layers if isinstance(layer, Steps)), default=1)
+        enable_cpu_sharding(batch_size(config), width)

@@ -1,0 +1,116 @@
+"""Start-up of training, in a process of its own from the first import on: `python -m tools.startup <sizes as JSON>`."""
+
+import dataclasses
+import json
+import resource
+import subprocess
+import sys
+import time
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+    """Seconds and bytes that a new process takes to train a Glow.
+
+    Attributes:
+      import_libraries: TensorFlow and TensorFlow Probability.
+      import_package: everything of glow_tf that training needs, on top of them.
+      build: variables and optimizer.
+      first_step: the first update, tracing and compiling included.
+      step: a later one, the median.
+      weights: the trainable weights.
+      first_peak: the most that TensorFlow's allocator had handed out by the end of the first step, in which XLA tries
+        out ways to compute. On a CPU it counts blocks of 256 KB and more. None where TensorFlow does not tell.
+      peak: the most in later steps.
+      peak_excluding_weights: bytes of `peak` that are gradients and activations.
+      process: the most the whole process had.
+    """
+
+    import_libraries: float
+    import_package: float
+    build: float
+    first_step: float
+    step: float
+    weights: int
+    first_peak: int | None
+    peak: int | None
+    peak_excluding_weights: int | None
+    process: int
+
+    @property
+    def trace(self) -> float:
+        """Seconds that the first update takes more than later ones: to trace, optimize and compile the graph."""
+        return self.first_step - self.step
+
+    @property
+    def before_first_step(self) -> float:
+        """Seconds from nothing to the first update, besides the update itself."""
+        return self.import_libraries + self.import_package + self.build + self.trace
+
+
+def measure(
+    *,
+    K: int,
+    L: int,
+    width: int,
+    image_size: int,
+    batch_size: int,
+    gradient: str = "reversible",
+    network_precision: str = "float32",
+    steps: int = 3,
+) -> Start:
+    """Trains a new Glow on noise for 1 + `steps` steps, in a process that nothing was allocated in before.
+
+    It uses the first GPU, or the CPU.
+
+    Raises:
+      ValueError: if that fails.
+    """
+    arguments = json.dumps(dict(locals()))
+    done = subprocess.run([sys.executable, "-m", "tools.startup", arguments], capture_output=True, text=True)
+    if done.returncode:
+        raise ValueError(f"K={K}, {gradient}, could not be measured: {(done.stderr.splitlines() or ['?'])[-1]}")
+    return Start(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def _measure_here(
+    *,
+    K: int,
+    L: int,
+    width: int,
+    image_size: int,
+    batch_size: int,
+    gradient: str,
+    network_precision: str,
+    steps: int,
+) -> Start:
+    begun = time.monotonic()
+    import tensorflow  # noqa: F401
+    import tensorflow_probability  # noqa: F401
+
+    libraries = time.monotonic()
+    import glow_tf.main  # noqa: F401
+    from glow_tf.models import presets
+    from glow_tf.training.config import TrainingConfig
+    from glow_tf.training.devices import has_gpu, make_strategy
+    from tools.timing import time_steps
+
+    package = time.monotonic()
+    config = presets.glow((image_size, image_size, 3), K, L, width, gradient=gradient)
+    strategy = make_strategy("mirrored", 1, images=batch_size, width=width)
+    training = TrainingConfig(batch_size=batch_size, network_precision=network_precision, xla=has_gpu())
+    timing = time_steps(config, training, strategy, steps=steps)
+    # Linux counts in kilobytes, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    process = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return Start(
+        import_libraries=libraries - begun,
+        import_package=package - libraries,
+        peak_excluding_weights=timing.peak_excluding_weights,
+        process=process,
+        **vars(timing),
+    )
+
+
+if __name__ == "__main__":
+    print(json.dumps(vars(_measure_here(**json.loads(sys.argv[1])))))

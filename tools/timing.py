@@ -1,0 +1,166 @@
+"""Time and memory of a training step."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from glow_tf.config import ModelConfig
+from glow_tf.models.flow import Flow
+from glow_tf.training.batches import dequantized
+from glow_tf.training.config import TrainingConfig
+from glow_tf.training.devices import has_gpu
+from glow_tf.training.optimizer import make_optimizer
+from glow_tf.training.step import make_train_function
+
+
+@dataclasses.dataclass(frozen=True)
+class StepTiming:
+    """Time and memory that a training step takes.
+
+    Attributes:
+      build: seconds to make variables and optimizer.
+      first_step: seconds of the first step, tracing and compiling included.
+      step: seconds of a later one, the median.
+      first_peak: the most bytes that TensorFlow's allocator had handed out until the end of the first step, in which
+        XLA tries out ways to compute; None where it does not tell.
+      peak: the most in later steps.
+      weights: bytes of the trainable variables.
+    """
+
+    build: float
+    first_step: float
+    step: float
+    first_peak: int | None
+    peak: int | None
+    weights: int
+
+    @property
+    def peak_excluding_weights(self) -> int | None:
+        """Bytes of `peak` besides weights, the two slots of Adamax, and the moving average: four times the weights.
+
+        Gradients are in it, and activations.
+        """
+        return None if self.peak is None else self.peak - 4 * self.weights
+
+
+def time_steps(
+    config: ModelConfig,
+    training: TrainingConfig,
+    strategy: tf.distribute.Strategy,
+    *,
+    steps: int = 3,
+    limit_s: float = float("inf"),
+) -> StepTiming:
+    """Trains a new model on noise for a few steps, and forgets it.
+
+    Args:
+      config: the model.
+      training: how to train it.
+      strategy: the devices.
+      steps: number of steps that are timed after the first.
+      limit_s: seconds after which no other step is timed.
+    """
+    begun = time.monotonic()
+    flow, step = training_step(config, training, strategy)
+    built = time.monotonic()
+
+    def seconds() -> float:
+        begun = time.monotonic()
+        step()
+        return time.monotonic() - begun
+
+    first = seconds()
+    device = strategy.extended.worker_devices[0]
+    first_peak = peak_memory(device)
+    later = [seconds()]
+    while len(later) < steps and sum(later) < limit_s:
+        later.append(seconds())
+    return StepTiming(
+        build=built - begun,
+        first_step=first,
+        step=float(np.median(later)),
+        first_peak=first_peak,
+        peak=peak_memory(device),
+        weights=sum(v.shape.num_elements() * v.dtype.size for v in flow.trainable_variables),
+    )
+
+
+def training_step(
+    config: ModelConfig,
+    training: TrainingConfig,
+    strategy: tf.distribute.Strategy,
+    *,
+    resident: bool | None = None,
+) -> tuple[Flow, Callable[[], None]]:
+    """A new model, and a function that makes one update of it on a batch of noise, and returns when it is made.
+
+    Args:
+      config: the model.
+      training: how to train it.
+      strategy: the devices.
+      resident: whether one batch, dequantized once, stays on the devices; otherwise an input pipeline dequantizes one
+        for each step, on the CPU. By default on GPUs: there the pipeline works beside the step, on a CPU it takes cores
+        away from it, which is part of what a step costs.
+    """
+    with strategy.scope():
+        flow = Flow(config)
+        optimizer = make_optimizer(training, list(flow.named_variables(trainable=True).values()))
+    train = make_train_function(flow, optimizer, strategy, training)
+    rng = np.random.default_rng(0)
+    noise = {
+        "images": rng.integers(0, 256, [training.batch_size, *config.image_shape], np.uint8),
+        "labels": np.zeros([training.batch_size], np.int32),
+    }
+    batches = dequantized(tf.data.Dataset.from_tensors(noise).repeat(), config.n_bits, seed=0)
+    if has_gpu() if resident is None else resident:
+        iterator = _SameBatch(next(iter(batches)), strategy)
+    else:
+        options = tf.data.Options()
+        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+        iterator = iter(strategy.experimental_distribute_dataset(batches.with_options(options)))
+
+    def step() -> None:
+        # The value comes to the host when the device has computed it.
+        train(iterator, tf.constant(1))["loss"].numpy()
+
+    return flow, step
+
+
+def peak_memory(device: str) -> int | None:
+    """The most bytes that TensorFlow's allocator had handed out on a device since this was last asked.
+
+    Right after another call it is what is in use.
+
+    Args:
+      device: its name, short ("GPU:0") or long.
+
+    Returns:
+      Bytes, or None where TensorFlow does not tell. On a CPU it counts blocks of 256 KB and more, and needs oneDNN.
+    """
+    name = ":".join(device.split(":")[-2:])
+    try:
+        peak = tf.config.experimental.get_memory_info(name)["peak"]
+        tf.config.experimental.reset_memory_stats(name)
+    except ValueError:
+        return None
+    return peak
+
+
+class _SameBatch(Iterator):
+    """One batch, again and again, each replica's part on its device."""
+
+    def __init__(self, batch: dict[str, tf.Tensor], strategy: tf.distribute.Strategy):
+        devices = strategy.extended.worker_devices
+
+        def part(context: tf.distribute.experimental.ValueContext) -> dict[str, tf.Tensor]:
+            i, count = context.replica_id_in_sync_group, context.num_replicas_in_sync
+            with tf.device(devices[i]):
+                return {name: tf.identity(tf.split(value, count)[i]) for name, value in batch.items()}
+
+        self._batch = strategy.experimental_distribute_values_from_function(part)
+
+    def __next__(self) -> dict[str, tf.Tensor]:
+        return self._batch
