@@ -93,7 +93,7 @@ def test_another_model_in_the_same_directory_is_refused(run):
     cwd, _ = run
     done = main(*SMALL, "--width=5", "--steps=6", cwd=cwd)
     assert done.returncode == 1
-    assert "layers[1].width: 4 here, 5 there" in done.stderr
+    assert "layers[1].network.width: 4 here, 5 there" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -9,7 +9,7 @@ import absl.logging
 import numpy as np
 from absl import app, flags
 
-from glow_tf.config import ModelConfig, Steps
+from glow_tf.config import ModelConfig
 from glow_tf.data import Source, load_images, load_source, picture_files, recipe, split_batches
 from glow_tf.data.indexed import IndexedSource
 from glow_tf.latent.attributes import SCALE
@@ -313,8 +313,7 @@ def label_of_flags(flow: Flow) -> int | None:
 def _leave_each_operation_one_core(config: ModelConfig) -> None:
     # As in training, not for RealNVP.
     if config.name == "glow":
-        width = max((layer.width for layer in config.layers if isinstance(layer, Steps)), default=1)
-        leave_each_operation_one_core(FLAGS.batch_size or default_batch_size(config), width)
+        leave_each_operation_one_core(FLAGS.batch_size or default_batch_size(config), config.network_width)
 
 
 def _examples(source: Source):

@@ -20,8 +20,8 @@ _STEPS, _LIMIT_S = 5, 12.0
 
 def products(*, smoke: bool) -> Found:
     """How fast a large matrix product is in each precision."""
-    from glow_tf.config import NETWORK_PRECISIONS
-    from glow_tf.models.cost import Product
+    from glow_tf.flops import Product
+    from glow_tf.mode import NETWORK_PRECISIONS
     from glow_tf.training.benchmark import alternate_with_products, peak_product
     from glow_tf.training.devices import make_strategy
 

@@ -12,8 +12,8 @@ import numpy as np
 import tqdm
 from absl import flags
 
-from glow_tf.config import GRADIENTS
 from glow_tf.latent import plots
+from glow_tf.mode import GRADIENTS
 from tools import common, fresh
 
 FLAGS = flags.FLAGS

@@ -6,8 +6,8 @@ import numpy as np
 import tensorflow as tf
 
 from glow_tf.models.checks import check_labels, warn_if_not_finite
+from glow_tf.models.derived import DerivedCache
 from glow_tf.models.flow import Flow
-from glow_tf.models.inverses import InverseCache
 from glow_tf.models.parts import in_parts
 from glow_tf.models.seeds import stateless_seed
 
@@ -44,7 +44,7 @@ class Sampler:
         self._labels = None if labels is None else np.asarray(labels, np.int32)
         self._seed = seed
         self._batch_size = min(batch_size, count)
-        self._inverses = InverseCache(flow)
+        self._derived = DerivedCache(flow)
         self._draw = tf.function(self._sample, autograph=False)
 
     def __call__(self) -> np.ndarray:
@@ -64,5 +64,5 @@ class Sampler:
 
     def _sample(self, temperature, labels, seed):
         z = self._flow.sample_latents(self._batch_size, temperature, labels, seed)
-        decode = functools.partial(self._flow.decode_and_check, inverses=self._inverses())
+        decode = functools.partial(self._flow.decode_and_check, derived=self._derived())
         return in_parts(decode, z, labels, xla=self._flow.xla)

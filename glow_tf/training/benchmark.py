@@ -13,11 +13,13 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 import numpy as np
 import tensorflow as tf
 
-from glow_tf.config import NETWORK_PRECISIONS, ModelConfig, one_of
+from glow_tf.arguments import one_of
+from glow_tf.config import ModelConfig
 from glow_tf.data import load_source, pipeline_rate, train_batches
+from glow_tf.flops import Product
 from glow_tf.latent.likelihood import Scorer
 from glow_tf.latent.sampling import Sampler
-from glow_tf.models.cost import Product
+from glow_tf.mode import NETWORK_PRECISIONS
 from glow_tf.models.flow import Flow
 from glow_tf.training.batches import dequantized
 from glow_tf.training.devices import has_gpu

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import glow_tf
-from glow_tf.models.cost import Product
+from glow_tf.flops import Product
 from glow_tf.training.benchmark import Timing, alternate, alternate_with_products, bound, passes, peak_product
 
 
