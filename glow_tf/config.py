@@ -1,120 +1,26 @@
-"""The description of a flow: frozen dataclasses, validated on construction.
+"""The description of a flow.
 
 A `ModelConfig` is data: the image it models and the sequence of layers from the image to its latents. The presets in
 `glow_tf.models.presets` write it; `glow_tf.Flow` builds it; `config.json` stores it. This module imports neither absl
-nor TensorFlow.
+nor TensorFlow; the layers do.
 """
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-PERMUTATIONS = ("conv1x1", "conv1x1_dense", "shuffle", "reverse", "none")
-COUPLINGS = ("additive", "affine", "affine_exp")
-MASKS = ("channel", "checkerboard")
-NETWORKS = ("cnn", "resnet", "mlp")
-GRADIENTS = ("reversible", "stored")
+from glow_tf import description
+from glow_tf.arguments import at_least, one_of
+from glow_tf.mode import GRADIENTS
+from glow_tf.shapes import leaving_shape
+
+if TYPE_CHECKING:
+    from glow_tf.layers import Layer
+
 BASES = ("normal", "logistic")
-NETWORK_PRECISIONS = ("float32", "tf32", "bfloat16")
 _NOT_THE_JSON = "This is not the JSON of a glow_tf model config"
-
-
-def one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, choices))}.")
-
-
-def at_least(name: str, value: Any, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name}={value!r} must be an integer of at least {least}.")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Logit:
-    """logit(alpha + (1 - 2 alpha)(x + 1/2)): the unit interval to the real line (RealNVP, section 4.1)."""
-
-    alpha: float = 0.05
-
-    def __post_init__(self):
-        if not 0 < self.alpha < 0.5:
-            raise ValueError(f"alpha={self.alpha!r} must lie strictly between 0 and 0.5.")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Flatten:
-    """[H, W, C] to [H * W * C]."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Squeeze:
-    """[H, W, C] to [H/2, W/2, 4C]."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Steps:
-    """`depth` flow steps of one structure: actnorm, then permutation, then coupling.
-
-    Attributes:
-      depth: K, the number of steps.
-      actnorm: whether a step begins with an activation normalisation.
-      permutation: how channels are mixed: `conv1x1` (PLU), `conv1x1_dense`, `shuffle`, `reverse` or `none`.
-      coupling: `additive`, `affine` (Glow: a sigmoid scale) or `affine_exp` (RealNVP: the exponential of a tanh).
-      mask: which half conditions: the first `channel`s, or the white squares of a `checkerboard`.
-      alternate: whether every second step exchanges the two halves.
-      network: the coupling network: `cnn` (Glow), `resnet` (RealNVP) or `mlp` (NICE).
-      width: hidden channels of the network.
-      blocks: residual blocks of a `resnet`, hidden layers of an `mlp`; a `cnn` always has two hidden layers.
-    """
-
-    depth: int
-    width: int
-    actnorm: bool = True
-    permutation: str = "conv1x1"
-    coupling: str = "affine"
-    mask: str = "channel"
-    alternate: bool = False
-    network: str = "cnn"
-    blocks: int = 2
-
-    def __post_init__(self):
-        at_least("depth", self.depth, 1)
-        at_least("width", self.width, 1)
-        at_least("blocks", self.blocks, 1)
-        one_of("permutation", self.permutation, PERMUTATIONS)
-        one_of("coupling", self.coupling, COUPLINGS)
-        one_of("mask", self.mask, MASKS)
-        one_of("network", self.network, NETWORKS)
-        if self.network == "cnn" and self.blocks != 2:
-            raise ValueError(f"blocks={self.blocks!r}: the 'cnn' network has two hidden layers; use 'resnet' or 'mlp'.")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Split:
-    """Factors out the second half of the channels; `learned` whitens it by a prior conditioned on the first half."""
-
-    learned: bool = True
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Scale:
-    """One learned positive factor a dimension (NICE, section 3.3), data-dependently initialised."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TopPrior:
-    """Whitens what remains at the top by a diagonal Gaussian: learned, conditioned on the label, or both."""
-
-    learned: bool = True
-    conditional: bool = False
-
-    def __post_init__(self):
-        if not (self.learned or self.conditional):
-            raise ValueError("A TopPrior is learned, conditional or both; leave it out for a standard normal prior.")
-
-
-LAYERS = {cls.__name__: cls for cls in (Logit, Flatten, Squeeze, Steps, Split, Scale, TopPrior)}
-Layer = Logit | Flatten | Squeeze | Steps | Split | Scale | TopPrior
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -124,7 +30,7 @@ class ModelConfig:
     Attributes:
       name: the preset it came from: `glow`, `real_nvp`, `nice`, or a name of your own.
       image_shape: (H, W, C) of the images, or (D,) for flat vectors.
-      layers: the layers in the order from image to latent.
+      layers: the layers in the order from image to latent: objects of `glow_tf.layers`, or of classes of your own.
       n_bits: bits of each colour channel that are modelled, 1 to 8.
       base: the distribution of the latents, `normal` or `logistic`.
       num_classes: number of labels, 0 for none.
@@ -135,7 +41,7 @@ class ModelConfig:
 
     name: str
     image_shape: tuple[int, ...]
-    layers: tuple[Layer, ...]
+    layers: tuple["Layer", ...]
     n_bits: int = 8
     base: str = "normal"
     num_classes: int = 0
@@ -155,25 +61,32 @@ class ModelConfig:
         one_of("base", self.base, BASES)
         one_of("gradient", self.gradient, GRADIENTS)
         at_least("num_classes", self.num_classes, 0)
-        if (self.conditional or self.classifier) and self.num_classes < 1:
-            raise ValueError("A label-conditional prior or a classifier needs num_classes of at least 1.")
-        for layer in self.layers:
-            if type(layer).__name__ not in LAYERS:
-                raise ValueError(f"{layer!r} is not a layer; the layers are {', '.join(LAYERS)}.")
+        for i, layer in enumerate(self.layers):
+            description.check(f"layers[{i}]", layer, _layer_class())
+            needed = layer.num_classes_needed()
+            if needed not in (0, self.num_classes):
+                raise ValueError(
+                    f"layers[{i}] ({type(layer).__name__}) is conditioned on {needed} labels, and the model has "
+                    f"num_classes={self.num_classes}."
+                )
+        if self.classifier and self.num_classes < 1:
+            raise ValueError("A classifier needs num_classes of at least 1.")
         self.shapes()
 
     @property
     def conditional(self) -> bool:
         """Whether the likelihood depends on a label."""
-        return any(isinstance(layer, TopPrior) and layer.conditional for layer in self.layers)
+        return any(layer.num_classes_needed() for layer in self.layers)
 
     @property
     def dimensions(self) -> int:
         """D, the number of dimensions of an image and of its latent."""
-        size = 1
-        for n in self.image_shape:
-            size *= n
-        return size
+        return math.prod(self.image_shape)
+
+    @property
+    def network_width(self) -> int:
+        """The largest number of hidden channels of a coupling network."""
+        return max((layer.network_width() for layer in self.layers), default=1)
 
     def shapes(self) -> list[tuple[int, ...]]:
         """The event shape that enters each layer, and after them the one that leaves the last.
@@ -183,20 +96,23 @@ class ModelConfig:
         """
         shapes = [self.image_shape]
         for i, layer in enumerate(self.layers):
-            shapes.append(_output_shape(layer, shapes[-1], f"layers[{i}] ({type(layer).__name__})"))
+            try:
+                shapes.append(tuple(layer.output_shape(shapes[-1])))
+            except ValueError as error:
+                raise ValueError(f"layers[{i}] ({type(layer).__name__}) {error}") from error
         return shapes
 
     @property
     def latent_shapes(self) -> list[tuple[int, ...]]:
         """The shapes of the parts of the latent in their order: factored out level by level, the top last."""
         shapes = self.shapes()
-        parts = [after for layer, after in zip(self.layers, shapes[1:], strict=True) if isinstance(layer, Split)]
-        return [*parts, shapes[-1]]
+        left = map(leaving_shape, shapes[:-1], shapes[1:])
+        return [*(shape for shape in left if shape), shapes[-1]]
 
     def to_json(self) -> str:
         """The config as indented JSON, which `from_json` reads back to an equal one."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        fields["layers"] = [{"layer": type(layer).__name__, **dataclasses.asdict(layer)} for layer in self.layers]
+        fields["layers"] = [description.to_fields(layer) for layer in self.layers]
         return json.dumps(fields, indent=2)
 
     @classmethod
@@ -224,8 +140,11 @@ class ModelConfig:
                 raise ValueError(f"{_NOT_THE_JSON}: it has no list {name}.")
         for n in fields["image_shape"]:
             at_least("image_shape", n, 1)
-        layers = tuple(_layer(f"layers[{i}]", layer) for i, layer in enumerate(fields["layers"]))
-        return _made(cls, "", {**fields, "layers": layers, "image_shape": tuple(fields["image_shape"])})
+        layers = tuple(
+            description.from_fields(f"layers[{i}]", layer, _layer_class(), fields)
+            for i, layer in enumerate(fields["layers"])
+        )
+        return description.construct(cls, "", {**fields, "layers": layers})
 
     def differences(self, other: "ModelConfig") -> list[str]:
         """The fields in which `other` differs, one readable line each (`layers[1].width: 512 here, 64 there`)."""
@@ -237,34 +156,11 @@ class ModelConfig:
         ]
 
 
-def _layer(where: str, fields: Any) -> Layer:
-    if not isinstance(fields, Mapping):
-        raise ValueError(f"{where} must be a dictionary, and not {fields!r}.")
-    fields = dict(fields)
-    kind = fields.pop("layer", None)
-    if not isinstance(kind, str) or kind not in LAYERS:
-        raise ValueError(f"{where}.layer={kind!r} is not one of {', '.join(LAYERS)}.")
-    return _made(LAYERS[kind], f"{where}.", fields)
+def _layer_class() -> type["Layer"]:
+    # The layers import TensorFlow.
+    from glow_tf import layers
 
-
-def _made(cls: type, where: str, fields: Mapping[str, Any]) -> Any:
-    """An instance of a dataclass from what JSON held, where a number can stand for a word, and a word for a number."""
-    known = {field.name: field for field in dataclasses.fields(cls)}
-    for name, value in fields.items():
-        if name not in known:
-            raise ValueError(f"{where}{name} is no field of a {cls.__name__}; they are {', '.join(known)}.")
-        kind = known[name].type
-        # True is an int to Python.
-        right = {float: (float, int), int: int, str: str, bool: bool}.get(kind, object)
-        if not isinstance(value, right) or (kind is not bool and isinstance(value, bool)):
-            raise ValueError(f"{where}{name}={value!r} must be of type {kind.__name__}.")
-    missing = [name for name, field in known.items() if name not in fields and field.default is dataclasses.MISSING]
-    if missing:
-        raise ValueError(f"{where}{missing[0]} is missing.")
-    try:
-        return cls(**fields)
-    except ValueError as error:
-        raise ValueError(f"{where}{error}") from error
+    return layers.Layer
 
 
 def _flatten_fields(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -275,32 +171,6 @@ def _flatten_fields(value: Any, prefix: str = "") -> dict[str, Any]:
     else:
         return {prefix: value}
     return {key: leaf for name, item in items for key, leaf in _flatten_fields(item, name).items()}
-
-
-def _output_shape(layer: Layer, shape: tuple[int, ...], where: str) -> tuple[int, ...]:
-    if isinstance(layer, Flatten):
-        size = 1
-        for n in shape:
-            size *= n
-        return (size,)
-    if isinstance(layer, Squeeze):
-        if len(shape) != 3 or shape[0] % 2 or shape[1] % 2:
-            raise ValueError(f"{where} needs an image with even sides; it gets {shape}.")
-        return shape[0] // 2, shape[1] // 2, 4 * shape[2]
-    if isinstance(layer, Split):
-        if shape[-1] % 2:
-            raise ValueError(f"{where} needs an even number of channels; it gets {shape}.")
-        return *shape[:-1], shape[-1] // 2
-    if isinstance(layer, Steps):
-        if layer.network != "mlp" and len(shape) != 3:
-            raise ValueError(f"{where} has a convolutional network and needs (H, W, C); it gets {shape}.")
-        if layer.mask == "channel" and shape[-1] % 2:
-            raise ValueError(f"{where} halves the channels and needs an even number of them; it gets {shape}.")
-        if layer.mask == "checkerboard" and max(shape[:2] if len(shape) == 3 else shape) < 2:
-            raise ValueError(f"{where} has a checkerboard mask and needs more than one position; it gets {shape}.")
-    if isinstance(layer, TopPrior) and len(shape) != 3:
-        raise ValueError(f"{where} needs (H, W, C); it gets {shape}.")
-    return shape
 
 
 def check_divisible(image_shape: tuple[int, ...], levels: int) -> None:

@@ -6,8 +6,9 @@ import pathlib
 
 from absl import flags
 
-from glow_tf.config import NETWORK_PRECISIONS, ModelConfig
+from glow_tf.config import ModelConfig
 from glow_tf.data import recipe
+from glow_tf.mode import NETWORK_PRECISIONS
 from glow_tf.models import presets
 from glow_tf.shared_flags import define_max_megapixels, define_path
 from glow_tf.training import model_directory
@@ -92,6 +93,11 @@ flags.DEFINE_enum(
     "Rebuilds activations backwards, so that memory does not grow with K (reversible, the default), or stores them.",
 )
 flags.DEFINE_bool("conditional", False, "Conditions the top prior on the labels of the data (glow).")
+flags.DEFINE_bool(
+    "conditional_couplings",
+    False,
+    "Conditions the coupling networks on the labels too: each has biases a label (glow).",
+)
 flags.DEFINE_float(
     "label_loss_weight",
     _DEFAULTS.label_loss_weight,
@@ -252,10 +258,18 @@ def model_config(image_shape: tuple[int, int, int], num_classes: int) -> ModelCo
     names = ("K", "L", "width", "blocks", "coupling", "permutation", "learn_top", "base", "n_bits", "gradient")
     given = {name: FLAGS[name].value for name in names if FLAGS[name].value is not None}
     given.setdefault("n_bits", recipe(FLAGS.dataset).n_bits)
-    uses_labels = {"conditional": FLAGS.conditional, "classifier": FLAGS.label_loss_weight > 0}
+    uses_labels = {
+        "conditional": FLAGS.conditional,
+        "conditional_couplings": FLAGS.conditional_couplings,
+        "classifier": FLAGS.label_loss_weight > 0,
+    }
     if any(uses_labels.values()):
         if not num_classes:
-            raise ValueError(f"--conditional and --label_loss_weight need labels; {FLAGS.dataset} has none.")
+            asking = [
+                name for name in ("conditional", "conditional_couplings", "label_loss_weight") if FLAGS[name].value
+            ]
+            listed = " and ".join(f"--{name}" for name in asking)
+            raise ValueError(f"{listed} {'needs' if len(asking) == 1 else 'need'} labels; {FLAGS.dataset} has none.")
         given.update(num_classes=num_classes, **uses_labels)
     foreign = [name for name in given if name not in inspect.signature(preset).parameters]
     if foreign:

@@ -12,8 +12,8 @@ from absl import flags
 from absl.testing import flagsaver
 
 import glow_tf
-from glow_tf import config as c
-from glow_tf import options
+from glow_tf import layers as c
+from glow_tf import networks, options, partitions, transforms
 from tests.marks import mostly_slow
 
 FOLDER = pathlib.Path(__file__).parent.parent / "flags"
@@ -84,29 +84,31 @@ def parameters(model):
         elif isinstance(layer, c.TopPrior):
             # A mean and a log-deviation a channel, each with bias and log-scale.
             total += layer.learned * (9 + 2) * 2 * channels
-            total += layer.conditional * (model.num_classes + 2) * 2 * channels
+            total += bool(layer.num_classes) * (layer.num_classes + 2) * 2 * channels
     return total + model.classifier * (channels + 2) * model.num_classes
 
 
 def _step_parameters(layer, channels):
-    w = layer.width
-    inputs = channels if layer.mask == "checkerboard" else channels // 2
-    outputs = inputs if layer.coupling == "additive" else 2 * inputs
+    w = layer.network.width
+    inputs = channels if layer.partition == partitions.Checkerboard() else channels // 2
+    outputs = inputs if layer.coupling == transforms.Additive() else 2 * inputs
     # Actnorm: bias and log-scale. PLU: two triangles, kept as full matrices, and the diagonal.
     mixing = 2 * channels + (2 * channels**2 + channels if layer.permutation == "conv1x1" else 0)
-    if layer.network == "cnn":
+    if isinstance(layer.network, networks.Cnn):
         # Both 3x3 convolutions see the border's indicator; each of the three has two numbers an output channel.
         return mixing + 9 * (inputs + 1) * w + 2 * w + w**2 + 2 * w + 9 * (w + 1) * outputs + 2 * outputs
     # Weight normalisation: a direction, a magnitude and a bias; an actnorm a block and one before the last layer.
     block = 2 * (9 * w**2 + 2 * w) + 2 * w
     leave = w * outputs + 2 * outputs + outputs // 2
-    return mixing + 9 * inputs * w + 2 * w + layer.blocks * block + 2 * w + leave
+    return mixing + 9 * inputs * w + 2 * w + layer.network.blocks * block + 2 * w + leave
 
 
 def narrow(model):
     """The same flow, of the same depth, with coupling networks of a few channels."""
     layers = [
-        dataclasses.replace(layer, width=max(2, layer.width // 128)) if isinstance(layer, c.Steps) else layer
+        dataclasses.replace(layer, network=dataclasses.replace(layer.network, width=max(2, layer.network.width // 128)))
+        if isinstance(layer, c.Steps)
+        else layer
         for layer in model.layers
     ]
     return dataclasses.replace(model, layers=tuple(layers))
@@ -129,12 +131,12 @@ def test_glow_as_published(described, stem):
     assert model.name == "glow"
     assert model.image_shape[:2] == (side, side)
     assert model.n_bits == n_bits
-    assert [(s.depth, s.width, s.coupling, s.permutation) for s in steps_of(model)] == [
-        (K, 512, coupling, "conv1x1")
+    assert [(s.depth, s.network, s.coupling, s.permutation) for s in steps_of(model)] == [
+        (K, networks.Cnn(width=512), transforms.NAMED[coupling], "conv1x1")
     ] * L
     assert sum(isinstance(layer, c.Squeeze) for layer in model.layers) == L
     labelled = stem.endswith("conditional")
-    assert model.layers[-1] == c.TopPrior(learned=True, conditional=labelled)
+    assert model.layers[-1] == c.TopPrior(num_classes=model.num_classes if labelled else 0)
     assert model.classifier == labelled
     # The official code counts images in units of 32x32: 64 of them a GPU and update, 50,000 an epoch.
     assert training.batch_size == batch_size == gpus * max(1, 64 * 32 * 32 // side**2)
@@ -151,8 +153,8 @@ def test_real_nvp_as_published(described, stem):
     model, training = described(stem)
     assert model.name == "real_nvp"
     assert (model.image_shape, model.n_bits) == ((side, side, 3), 8)
-    assert {s.blocks for s in steps_of(model)} == {blocks}
-    assert [s.width for s in steps_of(model)][0::2] == [width * 2**level for level in range(L + 1)]
+    assert {s.network.blocks for s in steps_of(model)} == {blocks}
+    assert [s.network.width for s in steps_of(model)][0::2] == [width * 2**level for level in range(L + 1)]
     assert model.shapes()[-1][0] == (4 if L > 1 else 16)
     assert (training.batch_size, training.optimizer, training.learning_rate) == (64, "adam", 1e-3)
     assert (training.flip, training.warmup_steps, training.ema_decay) == (flip, 0, 0)

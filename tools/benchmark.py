@@ -30,7 +30,8 @@ from typing import Any
 
 from absl import flags
 
-from glow_tf.config import NETWORK_PRECISIONS, one_of
+from glow_tf.arguments import one_of
+from glow_tf.mode import NETWORK_PRECISIONS
 from glow_tf.models import presets
 from glow_tf.runtime import text
 from glow_tf.runtime.files import atomic_write

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from glow_tf.analysis import plots
-from glow_tf.config import GRADIENTS
+from glow_tf.mode import GRADIENTS
 from glow_tf.training.progress import rate_text
 from tools import startup
 

@@ -20,9 +20,9 @@ _STEPS, _LIMIT_S = 5, 12.0
 
 def products(*, smoke: bool) -> Found:
     """Measures a large matrix product in each precision."""
-    from glow_tf.config import NETWORK_PRECISIONS
+    from glow_tf.flops import Product
+    from glow_tf.mode import NETWORK_PRECISIONS
     from glow_tf.training.devices import make_strategy
-    from tools.cost import Product
     from tools.throughput import alternate_with_products, peak_product
 
     make_strategy("one_device")

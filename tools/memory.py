@@ -13,7 +13,7 @@ import tqdm
 from absl import flags
 
 from glow_tf.analysis import plots
-from glow_tf.config import GRADIENTS
+from glow_tf.mode import GRADIENTS
 from tools import command, common_flags, startup
 
 FLAGS = flags.FLAGS

@@ -6,7 +6,7 @@ import numpy as np
 from absl import flags
 
 from glow_tf.analysis.codec import default_batch_size
-from glow_tf.config import ModelConfig, Steps
+from glow_tf.config import ModelConfig
 from glow_tf.models import labels, storage
 from glow_tf.models.flow import Flow
 from glow_tf.runtime.sharding import enable_cpu_sharding
@@ -67,5 +67,4 @@ def sample_labels(flow: Flow, count: int) -> np.ndarray | None:
 def _enable_cpu_sharding(config: ModelConfig) -> None:
     # As in training, not for RealNVP.
     if config.name == "glow":
-        width = max((layer.width for layer in config.layers if isinstance(layer, Steps)), default=1)
-        enable_cpu_sharding(batch_size(config), width)
+        enable_cpu_sharding(batch_size(config), config.network_width)

@@ -15,13 +15,15 @@ import tensorflow as tf
 
 from glow_tf.analysis.likelihood import Scorer
 from glow_tf.analysis.sampling import Sampler
-from glow_tf.config import NETWORK_PRECISIONS, ModelConfig, one_of
+from glow_tf.arguments import one_of
+from glow_tf.config import ModelConfig
 from glow_tf.data import load_source, pipeline_rate, train_batches
+from glow_tf.flops import Product
+from glow_tf.mode import NETWORK_PRECISIONS
 from glow_tf.models.flow import Flow
 from glow_tf.models.labels import cycle_labels
 from glow_tf.training.batches import dequantized
 from glow_tf.training.devices import has_gpu
-from tools.cost import Product
 
 # A product, and the precision it is computed in, one of `NETWORK_PRECISIONS`.
 Precise = tuple[Product, str]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from glow_tf.config import GRADIENTS
+from glow_tf.mode import GRADIENTS
 from glow_tf.models import presets
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.devices import has_gpu, make_strategy

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from glow_tf.config import ModelConfig
 from glow_tf.models.checks import check_finite, check_labels, warn_if_not_finite
+from glow_tf.models.derived import DerivedCache
 from glow_tf.models.flow import Flow
-from glow_tf.models.inverses import InverseCache
 from glow_tf.runtime.sharding import map_shards
 
 # Numbers of an image times images: what a batch holds by default. 64 images at 64x64x3, 4 at 256x256x3.
@@ -34,7 +34,7 @@ class Codec:
     def __init__(self, flow: Flow, batch_size: int | None = None):
         self.flow = flow
         self.batch_size = batch_size or default_batch_size(flow.config)
-        self._inverses = InverseCache(flow)
+        self._derived = DerivedCache(flow)
         self._encode = tf.function(self._encode_batch, autograph=False)
         self._decode = tf.function(self._decode_batch, autograph=False)
 
@@ -61,7 +61,7 @@ class Codec:
         return map_shards(lambda *batch: (self.flow.encode(*batch),), images, labels, xla=self.flow.xla)
 
     def _decode_batch(self, z, labels):
-        decode = functools.partial(self.flow.decode_and_check, inverses=self._inverses())
+        decode = functools.partial(self.flow.decode_and_check, derived=self._derived())
         return map_shards(decode, z, labels, xla=self.flow.xla)
 
     def _in_batches(self, function: Callable, values: np.ndarray, labels: np.ndarray | None) -> list[np.ndarray]:

@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from glow_tf.analysis.codec import default_batch_size
 from glow_tf.models.checks import check_labels, warn_if_not_finite
+from glow_tf.models.derived import DerivedCache
 from glow_tf.models.flow import Flow
-from glow_tf.models.inverses import InverseCache
 from glow_tf.models.labels import sample_labels
 from glow_tf.models.seeds import stateless_seed
 from glow_tf.runtime.sharding import map_shards
@@ -46,7 +46,7 @@ class Sampler:
         self._labels = None if labels is None else np.asarray(labels, np.int32)
         self._seed = seed
         self._batch_size = min(batch_size or default_batch_size(flow.config), count)
-        self._inverses = InverseCache(flow)
+        self._derived = DerivedCache(flow)
         self._draw = tf.function(self._sample, autograph=False)
 
     def __call__(self) -> np.ndarray:
@@ -66,5 +66,5 @@ class Sampler:
 
     def _sample(self, temperature, labels, seed):
         z = self._flow.sample_latents(self._batch_size, temperature, labels, seed)
-        decode = functools.partial(self._flow.decode_and_check, inverses=self._inverses())
+        decode = functools.partial(self._flow.decode_and_check, derived=self._derived())
         return map_shards(decode, z, labels, xla=self._flow.xla)

@@ -6,6 +6,8 @@ import tensorflow as tf
 from glow_tf.bijectors import base
 from glow_tf.runtime import products
 
+PLU_PARAMETERS = ("permutation", "sign", "lower", "upper", "log_diagonal")
+
 
 class InvertibleConv1x1(base.Bijector):
     """A learned mixing of the channels, the same at every position.

@@ -1,11 +1,13 @@
 """The multi-scale flow from images to flat latents."""
 
 import functools
+import itertools
 import math
 
 import tensorflow as tf
 
-from glow_tf.bijectors import base, split
+from glow_tf.bijectors import base
+from glow_tf.shapes import leaving_shape
 
 
 class ToLatents(base.Bijector):
@@ -31,8 +33,8 @@ class ToLatents(base.Bijector):
     def forward_through_levels(self, x: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor], list[tf.Tensor]]:
         """Like `forward_and_log_dets`, and what is there at the end of each level, [B, h, w, c].
 
-        Of all levels but the last that is what enters the split: the half that leaves and the half that goes on. Of the
-        last it is the top of the latent.
+        Of all levels but the last that is what enters the layer that ends it: what leaves there, and what goes on. Of
+        the last it is the top of the latent.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no forward_through_levels.")
 
@@ -51,7 +53,7 @@ class ToLatents(base.Bijector):
 
 
 class MultiScale(ToLatents):
-    """Layers in sequence; after each `Split` the second half of the channels leaves and joins the latent.
+    """Layers in sequence; where a shape says so, the last channels leave and join the latent.
 
       forward:          x: [H, W, C]  ->  z: [D], D = H * W * C
       forward log-det:  the sum of the layers'
@@ -61,8 +63,8 @@ class MultiScale(ToLatents):
 
     Args:
       layers: bijectors of this package, in the order from image to latent.
-      shapes: the event shape that enters each layer, and last the one that leaves the last (after a split: the half
-        that stays), as `ModelConfig.shapes` gives them.
+      shapes: the event shape that enters each layer, and last the one that leaves the last, as `ModelConfig.shapes`
+        gives them. Where one has fewer elements than the one before, as after a `Split`, the rest leaves there.
 
     Kingma & Dhariwal 2018, figure 2b; Dinh et al. 2017, section 3.6.
     """
@@ -78,23 +80,23 @@ class MultiScale(ToLatents):
         if len(shapes) != len(layers) + 1:
             raise ValueError(f"{len(layers)} layers need {len(layers) + 1} shapes, not {len(shapes)}.")
         self._layers = list(layers)
+        self._leaving = [leaving_shape(before, after) for before, after in itertools.pairwise(map(tuple, shapes))]
         super().__init__(shapes, validate_args=validate_args, name=name)
 
     @property
     def latent_shapes(self) -> list[tuple[int, ...]]:
         """The shapes of the parts of the latent in their order: factored out level by level, the top last."""
-        parts = [s for layer, s in zip(self._layers, self._shapes[1:], strict=True) if isinstance(layer, split.Split)]
-        return [*parts, self._shapes[-1]]
+        return [*(shape for shape in self._leaving if shape), self._shapes[-1]]
 
     def forward_through_levels(self, x):
         log_dets, parts, levels = [], [], []
-        for layer in self._layers:
-            if isinstance(layer, split.Split):
+        for layer, shape, leaving in zip(self._layers, self._shapes[1:], self._leaving, strict=True):
+            if leaving:
                 levels.append(x)
             x, log_det = layer.forward_and_log_det(x)
             log_dets.append(log_det)
-            if isinstance(layer, split.Split):
-                x, factored = tf.split(x, 2, axis=-1)
+            if leaving:
+                x, factored = tf.split(x, [shape[-1], leaving[-1]], axis=-1)
                 parts.append(factored)
         parts.append(x)
         z = tf.concat([tf.reshape(p, [-1, math.prod(p.shape[1:])]) for p in parts], axis=-1)
@@ -106,8 +108,8 @@ class MultiScale(ToLatents):
         parts = [tf.reshape(part, [-1, *shape]) for part, shape in zip(parts, shapes, strict=True)]
         log_dets = []
         x = parts.pop()
-        for layer in reversed(self._layers):
-            if isinstance(layer, split.Split):
+        for layer, leaving in zip(reversed(self._layers), reversed(self._leaving), strict=True):
+            if leaving:
                 x = tf.concat([x, parts.pop()], axis=-1)
             x, log_det = layer.inverse_and_log_det(x)
             log_dets.append(log_det)

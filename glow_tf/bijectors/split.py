@@ -5,7 +5,7 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from glow_tf.bijectors import base
-from glow_tf.networks.parameters import even_and_odd
+from glow_tf.networks.channels import even_and_odd
 
 
 class Split(base.Bijector):

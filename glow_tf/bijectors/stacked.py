@@ -21,9 +21,11 @@ class Stack(base.Bijector):
     nobody differentiates, and reads parameters in the fastest way; their gradient would add up K whole stacks.
 
     Args:
-      make_step: builds step k, a bijector of this package, from slice k of `tensors` and `constants`.
+      make_step: builds step k, a bijector of this package, from slice k of `tensors` and `constants`, and from the
+        context, where there is one.
       tensors: a nest of float tensors [K, ...] the forward direction is differentiated by.
       constants: a nest of tensors [K, ...] it does not depend on, or not differentiably: indices, inverse matrices.
+      context: a nest of tensors that every step is conditioned on, whose floats it is differentiated by; or None.
       depth: K.
       gradient: `reversible`, `stored` or `none`.
       event_ndims: rank of an event.
@@ -31,10 +33,11 @@ class Stack(base.Bijector):
 
     def __init__(
         self,
-        make_step: Callable[[Any, Any], base.Bijector],
+        make_step: Callable[..., base.Bijector],
         tensors: Any,
         constants: Any = (),
         *,
+        context: Any = None,
         depth: int,
         gradient: str = "reversible",
         event_ndims: int = 3,
@@ -51,6 +54,7 @@ class Stack(base.Bijector):
         self._make_step = make_step
         self._tensors = self._no_dependency(tensors)
         self._constants = self._no_dependency(constants)
+        self._context = _Context(context)
         self._depth = depth
         self._gradient = gradient
         super().__init__(event_ndims=event_ndims, validate_args=validate_args, name=name)
@@ -59,17 +63,18 @@ class Stack(base.Bijector):
         steps = range(self._depth)
         if self._gradient != "reversible":
             return self._scan("forward_and_log_det", steps, x, self._own_reader())
-        flat, constants = _read(self._tensors), _read(self._constants)
-        shapes = [t.shape for t in flat]
+        flat, constants, context = _read(self._tensors), _read(self._constants), self._context.floats()
+        shapes = [t.shape for t in [*flat, *context]]
 
         @tf.custom_gradient
-        def forward(x, *flat):
-            flat = [tf.ensure_shape(t, shape) for t, shape in zip(flat, shapes, strict=True)]
-            read = _slices(flat, constants)
-            y, log_det = self._scan("forward_and_log_det", steps, x, read)
-            return (y, log_det), lambda dy, dlog_det: self._walk_back(y, dy, dlog_det, flat, read)
+        def forward(x, *sources):
+            sources = [tf.ensure_shape(t, shape) for t, shape in zip(sources, shapes, strict=True)]
+            tensors, context = sources[: len(flat)], sources[len(flat) :]
+            read = _slices(tensors, constants)
+            y, log_det = self._scan("forward_and_log_det", steps, x, read, context)
+            return (y, log_det), lambda dy, dlog_det: self._walk_back(y, dy, dlog_det, tensors, read, context)
 
-        return forward(x, *(_without_static_shape(t) for t in flat))
+        return forward(x, *(_without_static_shape(t) for t in [*flat, *context]))
 
     def inverse_and_log_det(self, y):
         steps = range(self._depth)[::-1]
@@ -91,42 +96,74 @@ class Stack(base.Bijector):
         )
         return lambda k: ([a.read(k) for a in tensors], [a.read(k) for a in constants])
 
-    def _step(self, flat, constants) -> base.Bijector:
+    def _step(self, flat, constants, context) -> base.Bijector:
         tensors = tf.nest.pack_sequence_as(self._tensors, flat)
-        return self._make_step(tensors, tf.nest.pack_sequence_as(self._constants, constants))
+        return self._make_step(
+            tensors, tf.nest.pack_sequence_as(self._constants, constants), *self._context.arguments(context)
+        )
 
-    def _scan(self, direction: str, steps: range, x, read):
+    def _scan(self, direction: str, steps: range, x, read, context=None):
         flatten, unflatten = _flattening(x)
+        context = self._context.floats() if context is None else context
 
         def body(i, x, total):
             k = steps.start + steps.step * i
-            y, log_det = getattr(self._step(*read(k)), direction)(unflatten(x))
+            y, log_det = getattr(self._step(*read(k), context), direction)(unflatten(x))
             return i + 1, flatten(y), total + log_det
 
         total = tf.zeros(tf.shape(x)[:1], x.dtype)
         _, y, total = self._loop(body, (0, flatten(x), total))
         return unflatten(y), total
 
-    def _walk_back(self, y, dy, dlog_det, flat, read):
+    def _walk_back(self, y, dy, dlog_det, flat, read, context):
         _check_forward_mode()
         grads = tuple(tf.TensorArray(t.dtype, size=self._depth, element_shape=t.shape[1:]) for t in flat)
         flatten, unflatten = _flattening(y)
 
-        def body(k, y, dy, grads):
+        def body(k, y, dy, grads, of_context):
             slices, constants = read(k)
-            x, dx, dslices = self._step(slices, constants).inverse_and_vjp(
-                unflatten(y), unflatten(dy), dlog_det, slices
+            sources = [*slices, *context]
+            x, dx, found = self._step(slices, constants, context).inverse_and_vjp(
+                unflatten(y), unflatten(dy), dlog_det, sources
             )
-            dslices = [tf.zeros_like(s) if d is None else d for s, d in zip(slices, dslices, strict=True)]
-            grads = tuple(a.write(k, d) for a, d in zip(grads, dslices, strict=True))
-            return k - 1, flatten(x), flatten(dx), grads
+            found = [tf.zeros_like(s) if d is None else d for s, d in zip(sources, found, strict=True)]
+            grads = tuple(a.write(k, d) for a, d in zip(grads, found, strict=False))
+            added = found[len(slices) :]
+            of_context = tuple(total + tf.reshape(d, [-1]) for total, d in zip(of_context, added, strict=True))
+            return k - 1, flatten(x), flatten(dx), grads, of_context
 
-        _, _, dx, grads = self._loop(body, (self._depth - 1, flatten(y), flatten(dy), grads))
-        return unflatten(dx), *(a.stack() for a in grads)
+        # Flat, as what else is carried.
+        of_context = tuple(tf.zeros([tf.size(t)], t.dtype) for t in context)
+        carried = (self._depth - 1, flatten(y), flatten(dy), grads, of_context)
+        _, _, dx, grads, of_context = self._loop(body, carried)
+        of_context = [tf.reshape(total, tf.shape(t)) for total, t in zip(of_context, context, strict=True)]
+        return unflatten(dx), *(a.stack() for a in grads), *of_context
 
     def _loop(self, body, carried):
         # The number of iterations alone ends it: XLA then knows it, and need not ask the GPU after each one.
         return tf.while_loop(lambda *_: True, body, carried, maximum_iterations=self._depth, parallel_iterations=1)
+
+
+class _Context:
+    """A nest of tensors, of which some, the floats, may stand for others in a gradient."""
+
+    def __init__(self, nest: Any):
+        self._nest = None if nest is None else tf.nest.map_structure(tf.convert_to_tensor, nest)
+
+    def floats(self) -> list[tf.Tensor]:
+        """Returns the leaves that hold floats."""
+        return [t for t in self._leaves() if t.dtype.is_floating]
+
+    def arguments(self, floats: list[tf.Tensor]) -> tuple:
+        """Returns the nest, with these leaves in place of its own floats, as an argument; none without a nest."""
+        if self._nest is None:
+            return ()
+        left = iter(floats)
+        leaves = [next(left) if t.dtype.is_floating else t for t in self._leaves()]
+        return (tf.nest.pack_sequence_as(self._nest, leaves),)
+
+    def _leaves(self) -> list[tf.Tensor]:
+        return [] if self._nest is None else tf.nest.flatten(self._nest)
 
 
 def _read(nest: Any) -> list[tf.Tensor]:

@@ -10,8 +10,8 @@ from glow_tf.bijectors import base
 from glow_tf.export import pictures
 from glow_tf.export.endpoints import Tensors, endpoint, of_any_shape, require
 from glow_tf.models import checks, quantization
+from glow_tf.models.derived import DerivedCache
 from glow_tf.models.flow import Flow
-from glow_tf.models.inverses import InverseCache
 from glow_tf.models.labels import cycle_labels
 from glow_tf.runtime import devices
 
@@ -59,7 +59,7 @@ class ServedFlow(tf.train.Checkpoint):
     def __init__(self, flow: Flow, directions: Directions | None = None):
         super().__init__()
         self.flow = flow
-        self.inverses = InverseCache(flow)
+        self.derived = DerivedCache(flow)
         self._directions = None
         if directions is not None:
             directions.check_dimensions(flow.config.dimensions)
@@ -136,7 +136,7 @@ class ServedFlow(tf.train.Checkpoint):
 
     def _forward_pass(self, x, labels=None):
         def forward(x, gradient):
-            bijector = self.flow.bijector(labels, inverses=self.inverses(), gradient=gradient)
+            bijector = self.flow.bijector(labels, derived=self.derived(), gradient=gradient)
             latents, log_dets, levels = bijector.forward_through_levels(x)
             return latents, base.sum_log_dets(log_dets, latents), *levels
 
@@ -160,7 +160,7 @@ class ServedFlow(tf.train.Checkpoint):
         return {"latents": latents, "log_det": log_det, "levels": levels}
 
     def _inverse_pass(self, latents, labels=None):
-        return devices.portable(lambda: self.flow.decode_and_check(latents, labels, self.inverses()))
+        return devices.portable(lambda: self.flow.decode_and_check(latents, labels, self.derived()))
 
     def _call(self, inputs):
         (output,) = self.encode(**inputs if self.flow.config.conditional else {"images": inputs}).values()

@@ -1,6 +1,7 @@
 """Checks of images and labels, made before anything is computed."""
 
 import logging
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -74,6 +75,32 @@ def check_labels(config: ModelConfig, labels: tf.Tensor | None) -> tf.Tensor | N
         with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(in_range), [message + ":", labels])]):
             labels = tf.identity(labels)
     return labels
+
+
+def check_context(context: Any, dtype: tf.DType, n: int | tf.Tensor | None = None) -> Any:
+    """Checks what a flow is conditioned on, and returns it as a nest of tensors, floats of `dtype`.
+
+    Args:
+      context: a nest of tensors [B, ...], or of [1, ...] for all examples; or None.
+      dtype: of the flow.
+      n: the number of examples, where there is to be a context for all of them, or for each.
+
+    Raises:
+      ValueError: if a tensor has no batch axis, or another number of examples.
+    """
+    if context is None:
+        return None
+
+    def checked(leaf):
+        leaf = tf.convert_to_tensor(leaf)
+        leaf = tf.cast(leaf, dtype) if leaf.dtype.is_floating else leaf
+        expected = None if n is None else tf.get_static_value(n)
+        if leaf.shape.rank == 0 or (expected is not None and leaf.shape[0] not in (None, 1, int(expected))):
+            count = "B" if expected is None else expected
+            raise ValueError(f"A context must have shape [{count}, ...] or [1, ...]; this one has {leaf.shape}.")
+        return leaf
+
+    return tf.nest.map_structure(checked, context)
 
 
 def check_temperature(

@@ -5,18 +5,18 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from glow_tf import bijectors, config
-from glow_tf.models import layers, variables
+from glow_tf.layers.base import Part
+from glow_tf.mode import Mode
 from glow_tf.models.flow import Flow
+from glow_tf.shapes import leaving_shape
 
 
-class _Part(NamedTuple):
-    """A bijector of the flow that cannot be taken apart further."""
+class _Located(NamedTuple):
+    """A part of a layer, its name in the flow, and how many channels go on after it where the others leave."""
 
     name: str
-    bijector: bijectors.Bijector
-    tensors: dict[str, tf.Tensor]
-    splits: bool
+    part: Part
+    channels_after_split: int | None
 
 
 def first_nonfinite(
@@ -42,14 +42,14 @@ def first_nonfinite(
     image = x
     parts = list(_parts(flow, labels, network_precision))
     stored, latents = [], []
-    for part in parts:
+    for name, part, channels in parts:
         y, log_det = part.bijector.forward_and_log_det(x)
         if not (_finite(y) and _finite(log_det)):
-            return f"{part.name}: its {'log-det' if _finite(y) else 'output'}"
+            return f"{name}: its {'log-det' if _finite(y) else 'output'}"
         stored.append(x if flow.config.gradient == "stored" else None)
         x = y
-        if part.splits:
-            x, factored = tf.split(y, 2, axis=-1)
+        if channels is not None:
+            x, factored = y[..., :channels], y[..., channels:]
             latents.append(factored)
     return _backwards(flow, parts, stored, x, latents) or _gradient_of_variable(flow, image, labels, network_precision)
 
@@ -77,8 +77,8 @@ def _backwards(flow, parts, stored, x, latents) -> str | None:
         return tape.gradient(loss, z)
 
     dx = gradient_of_base(x)
-    for part, before in zip(reversed(parts), reversed(stored), strict=True):
-        if part.splits:
+    for (name, part, channels), before in zip(reversed(parts), reversed(stored), strict=True):
+        if channels is not None:
             factored = latents.pop()
             x, dx = tf.concat([x, factored], -1), tf.concat([dx, gradient_of_base(factored)], -1)
         sources = list(part.tensors.values())
@@ -91,34 +91,28 @@ def _backwards(flow, parts, stored, x, latents) -> str | None:
             dx, *grads = tape.gradient(outputs, [before, *sources], output_gradients=[dx, dlog_det])
             x = before
         if not _finite(x):
-            return f"{part.name}: its input, rebuilt from its output"
-        for name, grad in zip(part.tensors, grads, strict=True):
+            return f"{name}: its input, rebuilt from its output"
+        for path, grad in zip(part.tensors, grads, strict=True):
             if grad is not None and not _finite(grad):
-                return f"{part.name}: the gradient of {name}"
+                return f"{name}: the gradient of {path}"
         if not _finite(dx):
-            return f"{part.name}: the gradient of its input"
+            return f"{name}: the gradient of its input"
     return None
 
 
-def _parts(flow: Flow, labels: tf.Tensor | None, network_precision: str) -> Iterator[_Part]:
+def _parts(flow: Flow, labels: tf.Tensor | None, network_precision: str) -> Iterator[_Located]:
+    mode, context = Mode(network_precision=network_precision), None if labels is None else {"labels": labels}
     level = stack = 1
-    for layer, shape, parameters in flow.iter_layers():
-        where = f"level {level}"
-        if isinstance(layer, config.Steps):
-            tensors, constants = layers.step_tensors(layer, parameters)
-            for k in range(layer.depth):
-                of_step, fixed = (tf.nest.map_structure(lambda t, k=k: t[k], nest) for nest in (tensors, constants))
-                step = layers.step(layer, shape, of_step, fixed, network_precision=network_precision)
-                named = variables.by_path(of_step, "")
-                for bijector in step.layers:
-                    # RealNVP has several stacks of steps in a level.
-                    of = where if stack == 1 else f"{where}, stack {stack}"
-                    yield _Part(f"{of}, step {k + 1} of {layer.depth}, {bijector.name}", bijector, named, False)
-            stack += 1
-            continue
-        bijector = layers.bijector(layer, shape, parameters, labels=labels)
-        splits = isinstance(layer, config.Split)
-        yield _Part(f"{where}, {bijector.name}", bijector, {}, splits)
+    for layer, shape, tensors in flow.iter_layers():
+        output_shape = layer.output_shape(shape)
+        splits = leaving_shape(shape, output_shape) is not None
+        parts = list(layer.parts(mode, shape, tensors, context))
+        # RealNVP has several stacks of steps in a level.
+        where = f"level {level}" if stack == 1 or len(parts) == 1 else f"level {level}, stack {stack}"
+        for part in parts:
+            channels = output_shape[-1] if splits and part is parts[-1] else None
+            yield _Located(f"{where}, {part.name}", part, channels)
+        stack += layer.is_recomputed
         if splits:
             level, stack = level + 1, 1
 

@@ -19,24 +19,29 @@ class FlowBijector(ToLatents):
     """From preprocessed images [H, W, C] to latents [D], by the layers that the variables define when it is evaluated.
 
     Args:
-      make_layers: builds the layers for one label an example, [B] int32, or [1] for all, or None.
+      make_layers: builds the layers for one label an example, [B] int32, or [1] for all, or None; and for the context,
+        of the same B, or 1, or None.
       shapes: as for `bijectors.MultiScale`.
       tracked: a nest of the variables that `make_layers` reads: those of this bijector.
       labels: int32 of any shape, which is the batch shape; None for a model without.
+      context: a nest of tensors [B, ...] that the flow is conditioned on; the batch shape is [B], or [] where B is 1.
+        None for a model without.
     """
 
     def __init__(
         self,
-        make_layers: Callable[[tf.Tensor | None], list[bijectors.Bijector]],
+        make_layers: Callable[[tf.Tensor | None, Any], list[bijectors.Bijector]],
         shapes: list[tuple[int, ...]],
         tracked: Mapping[str, Any],
         labels: tf.Tensor | None = None,
+        context: Any = None,
         *,
         validate_args: bool = False,
         name: str = "flow",
     ):
         parameters = dict(locals())
         self._make_layers = make_layers
+        self._context = self._no_dependency(context)
         self._tracked = self._no_dependency(tracked)
         self._labels = labels
         super().__init__(shapes, validate_args=validate_args, parameters=parameters, name=name)
@@ -53,7 +58,7 @@ class FlowBijector(ToLatents):
     @property
     def layers(self) -> list[bijectors.Bijector]:
         """The layers that the variables define now, from image to latents."""
-        return self._make_layers(None if self._labels is None else tf.reshape(self._labels, [-1]))
+        return self._make_layers(None if self._labels is None else tf.reshape(self._labels, [-1]), self._context)
 
     def forward_through_levels(self, x):
         return self._evaluate("forward_through_levels", x, self._shapes[0])
@@ -67,21 +72,60 @@ class FlowBijector(ToLatents):
             expected = ", ".join(map(str, event))
             raise ValueError(f"{self.name} takes tensors of shape [..., {expected}]; it gets {x.shape}.")
         x = tf.ensure_shape(x, [None, *event])
-        if x.shape[0]:
-            return getattr(bijectors.MultiScale(self.layers, self._shapes), direction)(x)
         count = tf.shape(x)[0]
-        missing = tf.cast(count == 0, tf.int32)
-        labels = None if self._labels is None else tf.reshape(self._labels, [-1])
-        if labels is not None:
-            labels = pad_batch(labels, tf.cast(tf.size(labels) == 0, tf.int32))
-        multi_scale = bijectors.MultiScale(self._make_layers(labels), self._shapes)
-        return tf.nest.map_structure(lambda t: t[:count], getattr(multi_scale, direction)(pad_batch(x, missing)))
+        x = x if x.shape[0] else _not_empty(x)
+        labels = None if self._labels is None else _not_empty(tf.reshape(self._labels, [-1]))
+        context = self._context
+        if context is not None:
+            context = tf.nest.map_structure(lambda leaf: _one_each(_not_empty(leaf), x), context)
+        multi_scale = bijectors.MultiScale(self._make_layers(labels, context), self._shapes)
+        results = getattr(multi_scale, direction)(x)
+        return results if x.shape[0] else tf.nest.map_structure(lambda t: t[:count], results)
 
     def _with_flat_batch(self, static, batch):
-        if self._labels is None or self._labels.shape.rank == 0 or (static.rank == 1 and self._labels.shape == static):
+        own = self.experimental_batch_shape()
+        if own.rank == 0 or (static.rank == 1 and own == static):
             return self
-        labels = tf.ensure_shape(tf.reshape(tf.broadcast_to(self._labels, batch), [-1]), [static.num_elements()])
-        return FlowBijector(self._make_layers, self._shapes, self._tracked, labels, name=self.name)
+
+        def flat(leaf, ndims):
+            event = tf.shape(leaf)[ndims:]
+            leaf = tf.reshape(tf.broadcast_to(leaf, tf.concat([batch, event], 0)), tf.concat([[-1], event], 0))
+            return tf.ensure_shape(leaf, [static.num_elements(), *leaf.shape[1:]])
+
+        labels, context = self._labels, self._context
+        if labels is not None and labels.shape.rank:
+            labels = flat(labels, labels.shape.rank)
+        if context is not None:
+            context = tf.nest.map_structure(lambda leaf: flat(leaf, 1), context)
+        return FlowBijector(self._make_layers, self._shapes, self._tracked, labels, context, name=self.name)
+
+    def _batch_shape(self, x_event_ndims):
+        shape = super()._batch_shape(x_event_ndims)
+        for leaf in self._context_leaves(x_event_ndims):
+            if leaf.shape[0] != 1:
+                shape = tf.broadcast_static_shape(shape, leaf.shape[:1])
+        return shape
+
+    def _batch_shape_tensor(self, x_event_ndims):
+        shape = super()._batch_shape_tensor(x_event_ndims)
+        for leaf in self._context_leaves(x_event_ndims):
+            if leaf.shape[0] != 1:
+                shape = tf.broadcast_dynamic_shape(shape, tf.shape(leaf)[:1])
+        return shape
+
+    def _context_leaves(self, x_event_ndims):
+        is_one_event = x_event_ndims == self.forward_min_event_ndims
+        return [] if self._context is None or not is_one_event else tf.nest.flatten(self._context)
+
+
+def _not_empty(t):
+    """Returns `t`: [B, ...], or one example of zeros where B is 0."""
+    return t if t.shape[0] else pad_batch(t, tf.cast(tf.shape(t)[0] == 0, tf.int32))
+
+
+def _one_each(t, x):
+    """Returns `t`: [1, ...] once for each example of `x`: [B, ...]; others as they are."""
+    return tf.repeat(t, tf.shape(x)[0], axis=0) if t.shape[0] == 1 and x.shape[0] != 1 else t
 
 
 class FlowDistribution(tfd.TransformedDistribution):
@@ -92,7 +136,8 @@ class FlowDistribution(tfd.TransformedDistribution):
     Args:
       distribution: of the latents [D].
       bijector: from latents to images, the `tfb.Invert` of a `FlowBijector`.
-      support: tells of images [..., H, W, C] whether their density can be other than 0, [...] bool; None if everywhere.
+      support: tells of images [..., H, W, C] whether their density can be other than 0, [...] bool,
+        or gives None if everywhere; None likewise.
     """
 
     def __init__(

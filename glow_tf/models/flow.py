@@ -1,19 +1,27 @@
 """The model: variables, and the distribution they define."""
 
+import dataclasses
+import functools
+import inspect
 import math
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from glow_tf import bijectors
-from glow_tf.config import Layer, Logit, ModelConfig, Split, TopPrior
-from glow_tf.models import checks, layers, quantization, variables
+from glow_tf import parameters
+from glow_tf.config import ModelConfig
+from glow_tf.layers import Layer
+from glow_tf.mode import Mode
+from glow_tf.models import checks, quantization, variables
 from glow_tf.models.distribution import FlowBijector, FlowDistribution
+from glow_tf.models.labels import cycle_labels
 from glow_tf.models.seeds import stateless_seed
-from glow_tf.networks import parameters as network_parameters
+from glow_tf.networks import zero_layer
 from glow_tf.runtime import devices, products
+from glow_tf.shapes import leaving_shape
 
 tfb = tfp.bijectors
 tfd = tfp.distributions
@@ -53,56 +61,67 @@ class Flow(tf.Module):
         self.dtype = tf.as_dtype(dtype)
         self._seed = int(seed)
         self._shapes = config.shapes()
-        rng = np.random.default_rng(self._seed)
-        self.layers = {}
-        for i, (layer, shape) in enumerate(zip(config.layers, self._shapes[:-1], strict=True)):
-            arrays = layers.initial_parameters(layer, shape, config.num_classes, rng)
-            if arrays:
-                key = layers.layer_name(i, layer)
-                self.layers[key] = variables.create(arrays, f"layers/{key}", self.dtype)
-        self.classifier = {}
-        if config.classifier:
-            inputs, outputs = self._shapes[-1][-1], config.num_classes
-            arrays = {"kernel": np.zeros([inputs, outputs]), "bias": np.zeros([outputs]), "logs": np.zeros([outputs])}
-            self.classifier = variables.create(arrays, "classifier", self.dtype)
+        self.layers, self.classifier = {}, {}
+        for attribute, name, nest in variables.model_parameters(config, self._seed):
+            if attribute == "layers":
+                self.layers[name] = variables.create(nest, f"layers/{name}", self.dtype)
+            else:
+                self.classifier = variables.create(nest, "classifier", self.dtype)
         self.initialized = tf.Variable(False, trainable=False, name="initialized")
 
     def named_variables(self, *, trainable: bool = False) -> dict[str, tf.Variable]:
         """Every variable, or every trainable one, by its path, such as `layers/01_steps/network/conv1/kernel`."""
-        found = {**variables.by_path(self.layers, "layers"), **variables.by_path(self.classifier, "classifier")}
-        return {path: v for path, v in found.items() if v.trainable or not trainable}
+        found = parameters.by_path({"layers": self.layers, "classifier": self.classifier})
+        return {path: v for path, v in found if v.trainable or not trainable}
 
     def bijector(
         self,
         labels: tf.Tensor | None = None,
         *,
+        context: Any = None,
         network_precision: str = "float32",
-        inverses: Mapping[int, tf.Tensor] | None = None,
+        training: bool = False,
+        seed: tf.Tensor | None = None,
+        derived: Mapping[int, parameters.Nest] | None = None,
         gradient: str | None = None,
     ) -> FlowBijector:
         """The bijector from preprocessed images [H, W, C] to latents [D], by the weights as they are when it is used.
 
         Args:
-          labels, network_precision: as for `distribution`.
-          inverses: those of the 1x1 convolutions, as an `InverseCache` has them; computed where they are not given.
+          labels, context, network_precision, training, seed: as for `distribution`.
+          derived: tensors derived from the weights, as a `DerivedCache` has them; computed where they are not given.
           gradient: `reversible` or `stored` in place of the config's, or `none` for results nobody differentiates.
         """
-        options = {"gradient": gradient or self.config.gradient, "network_precision": network_precision}
+        mode = Mode(
+            gradient=gradient or self.config.gradient,
+            network_precision=network_precision,
+            training=training,
+        )
+        labels = checks.check_labels(self.config, labels)
+        context = checks.check_context(context, self.dtype)
+        if labels is not None and not isinstance(context, Mapping | None):
+            raise ValueError("The context of a label-conditional model must be a dictionary, which labels join.")
 
-        def make_layers(labels):
+        def make_layers(labels, context):
+            nest = context if labels is None else {**(context or {}), "labels": labels}
             return [
-                layers.bijector(layer, shape, nest, labels=labels, inverse_weight=(inverses or {}).get(i), **options)
-                for i, (layer, shape, nest) in enumerate(self.iter_layers())
+                layer.bijector_in(
+                    _of_layer(mode, seed, i), shape, variables.merged(tensors, (derived or {}).get(i, {})), nest
+                )
+                for i, (layer, shape, tensors) in enumerate(self.iter_layers())
             ]
 
-        return FlowBijector(make_layers, self._shapes, self.layers, checks.check_labels(self.config, labels))
+        return FlowBijector(make_layers, self._shapes, self.layers, labels, context)
 
     def distribution(
         self,
         labels: tf.Tensor | None = None,
         temperature: float | tf.Tensor = 1.0,
         *,
+        context: Any = None,
         network_precision: str = "float32",
+        training: bool = False,
+        seed: int | tf.Tensor | None = None,
     ) -> FlowDistribution:
         """The distribution of preprocessed images.
 
@@ -111,49 +130,58 @@ class Flow(tf.Module):
         Args:
           labels: int of any shape, for a label-conditional model, else None.
           temperature: the factor on the standard deviation of the latents, of any shape; 1 is the model itself.
+          context: nest of tensors [B, ...], or [1, ...] for all, that every layer and network is given, and by whose
+            floats what is computed can be differentiated; None without. With labels, a dictionary, which they join as
+            `labels`.
           network_precision: of the coupling networks: `float32` (the flow's dtype), `tf32` or `bfloat16`. All else,
             log-dets and likelihood among it, always has the flow's dtype, on GPUs too; see `glow_tf.runtime.products`.
+          training: whether the flow is being trained, for networks with dropout and the like.
+          seed: of such networks: an int, or a stateless seed of shape [2].
 
         Returns:
           A `tfd.TransformedDistribution` with event shape [H, W, C], values in [-0.5, 0.5) (see
           `glow_tf.models.quantization`) and log_prob in nats. Its bijector maps latents [D] to images. Its batch shape
-          is that of labels and temperature, broadcast.
+          is that of labels, context and temperature, broadcast.
 
         Raises:
-          ValueError: if labels are missing for a conditional model, given to one without any, or out of range, or the
-            temperature is negative.
+          ValueError: if labels are missing for a conditional model, given to one without any, or out of range, the
+            context has no batch axis, or the temperature is negative.
         """
-        latent = self.latent_distribution(labels, temperature)
-        bijector = self.bijector(labels, network_precision=network_precision)
-        first, shape, _ = next(self.iter_layers())
-        support = bijectors.Logit(first.alpha, event_ndims=len(shape)).in_domain if isinstance(first, Logit) else None
+        bijector = self.bijector(
+            labels, context=context, network_precision=network_precision, training=training, seed=seed
+        )
+        latent = self._latent_distribution(bijector, temperature)
+        support = functools.partial(self.config.layers[0].in_domain, self._shapes[0]) if self.config.layers else None
         return FlowDistribution(latent, tfb.Invert(bijector), support)
 
     def latent_distribution(
-        self, labels: tf.Tensor | None = None, temperature: float | tf.Tensor = 1.0
+        self, labels: tf.Tensor | None = None, temperature: float | tf.Tensor = 1.0, *, context: Any = None
     ) -> tfd.Distribution:
         """The distribution of latents [D], on which labels have no effect but the batch shape; see `distribution`."""
+        return self._latent_distribution(self.bijector(labels, context=context), temperature)
+
+    def _latent_distribution(self, bijector: FlowBijector, temperature: float | tf.Tensor) -> tfd.Distribution:
         temperature = checks.check_temperature(temperature, self.dtype)
-        batch_shape = tf.shape(temperature)
-        if labels is not None and self.config.conditional:
-            batch_shape = tf.broadcast_dynamic_shape(batch_shape, tf.shape(labels))
+        batch_shape = tf.broadcast_dynamic_shape(tf.shape(temperature), bijector.experimental_batch_shape_tensor())
         base = self.base(tf.zeros(batch_shape, self.dtype), temperature)
         return tfd.Sample(base, sample_shape=[self.config.dimensions])
 
-    def log_prob_parts(self, x: tf.Tensor, labels: tf.Tensor | None = None) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        """What `distribution(labels).log_prob(x)` is the sum of, and the latents.
+    def log_prob_parts(
+        self, x: tf.Tensor, labels: tf.Tensor | None = None, *, context: Any = None
+    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
+        """What `distribution(labels, context=context).log_prob(x)` is the sum of, and the latents.
 
         Args:
           x: [B, H, W, C], preprocessed.
           labels: [B] int for a conditional model.
+          context: nest of tensors [B, ...] or [1, ...].
 
         Returns:
           For each level from 1, the finest, `log_det/level_1`: the log-det of its steps, and `prior/level_1`: the
           log-density of what leaves the flow there under its prior, learned or not; [B] each, in nats. And the
           latents, [B, D].
         """
-        bijector = self.bijector(checks.check_label_count(self.config, labels, tf.shape(x)[0]))
-        z, log_dets = bijector.forward_and_log_dets(x)
+        z, log_dets = self._bijector_of(x, labels, context).forward_and_log_dets(x)
         sizes = [math.prod(shape) for shape in self.config.latent_shapes]
         latents = [self.base(tf.zeros([], x.dtype), 1.0).log_prob(part) for part in tf.split(z, sizes, axis=-1)]
         levels = range(1, len(sizes) + 1)
@@ -161,11 +189,11 @@ class Flow(tf.Module):
         for level, latent in zip(levels, latents, strict=True):
             parts[f"prior/level_{level}"] = tf.reduce_sum(latent, axis=-1)
         level = 1
-        for layer, log_det in zip(self.config.layers, log_dets, strict=True):
-            # Splits and the top prior whiten: their log-det is that of a prior.
-            kind = "prior" if isinstance(layer, Split | TopPrior) else "log_det"
-            parts[f"{kind}/level_{level}"] += log_det
-            level += isinstance(layer, Split)
+        for layer, log_det, shape, after in zip(
+            self.config.layers, log_dets, self._shapes[:-1], self._shapes[1:], strict=True
+        ):
+            parts[f"{'prior' if layer.is_prior else 'log_det'}/level_{level}"] += log_det
+            level += leaving_shape(shape, after) is not None
         return parts, z
 
     def base(self, location: tf.Tensor, scale: float | tf.Tensor) -> tfd.Distribution:
@@ -173,7 +201,12 @@ class Flow(tf.Module):
         return {"normal": tfd.Normal, "logistic": tfd.Logistic}[self.config.base](location, scale)
 
     def bits_per_dim(
-        self, images: tf.Tensor, labels: tf.Tensor | None = None, seed: int | tf.Tensor | None = 0
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor | None = None,
+        seed: int | tf.Tensor | None = 0,
+        *,
+        context: Any = None,
     ) -> tf.Tensor:
         """Bits per dimension of images, under one draw of the dequantization noise, the same whatever the batch.
 
@@ -181,59 +214,72 @@ class Flow(tf.Module):
           images: [B, H, W, C] uint8 ([B, D] for a flow of flat vectors).
           labels: [B] int for a conditional model.
           seed: an int, or a stateless seed of shape [2]; None for another one at each call.
+          context: nest of tensors [B, ...] or [1, ...], as for `distribution`.
 
         Returns:
           [B].
         """
         images = checks.check_images(self.config, images)
         labels = checks.check_label_count(self.config, labels, tf.shape(images)[0])
+        context = checks.check_context(context, self.dtype, tf.shape(images)[0])
         x = quantization.dequantize_each(images, self.config.n_bits, stateless_seed(seed), self.dtype)
-        return self.bits_per_dim_of(self.distribution(labels).log_prob(x))
+        return self.bits_per_dim_of(self.distribution(labels, context=context).log_prob(x))
 
     def bits_per_dim_of(self, log_prob: tf.Tensor) -> tf.Tensor:
         """Bits per dimension of the discrete images whose dequantized densities are `log_prob`, in nats."""
         return quantization.bits_per_dim(log_prob, self.config.dimensions, self.config.n_bits)
 
-    def encode(self, images: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
+    def encode(self, images: tf.Tensor, labels: tf.Tensor | None = None, *, context: Any = None) -> tf.Tensor:
         """The latents [B, D] of the centres of the pixels' bins; `decode` gives the images back.
 
         Args:
           images: [B, H, W, C] uint8. With n_bits < 8, what comes back are their leading bits.
           labels: [B] int for a conditional model.
+          context: nest of tensors [B, ...] or [1, ...], as for `distribution`.
         """
         x = quantization.bin_centers(checks.check_images(self.config, images), self.config.n_bits, self.dtype)
-        return self.bijector(checks.check_label_count(self.config, labels, tf.shape(x)[0])).forward_and_log_det(x)[0]
+        return self._bijector_of(x, labels, context).forward_and_log_det(x)[0]
 
-    def features(self, images: tf.Tensor, labels: tf.Tensor | None = None) -> list[tf.Tensor]:
+    def features(self, images: tf.Tensor, labels: tf.Tensor | None = None, *, context: Any = None) -> list[tf.Tensor]:
         """What the image has become at the end of each level, [B, h, w, c]; the arguments as for `encode`.
 
         Level l of L, of an image [H, W, C], has the shape [H / 2^l, W / 2^l, 2^(l + 1) C]: all that the levels after it
         see, and the half that leaves there.
         """
         x = quantization.bin_centers(checks.check_images(self.config, images), self.config.n_bits, self.dtype)
-        return self.bijector(checks.check_label_count(self.config, labels, tf.shape(x)[0])).forward_through_levels(x)[2]
+        return self._bijector_of(x, labels, context).forward_through_levels(x)[2]
 
     def decode(
-        self, z: tf.Tensor, labels: tf.Tensor | None = None, inverses: Mapping[int, tf.Tensor] | None = None
+        self,
+        z: tf.Tensor,
+        labels: tf.Tensor | None = None,
+        derived: Mapping[int, parameters.Nest] | None = None,
+        *,
+        context: Any = None,
     ) -> tf.Tensor:
-        """The images [B, H, W, C], uint8, of latents [B, D]; `inverses` as for `bijector`.
+        """The images [B, H, W, C], uint8, of latents [B, D]; the arguments as for `bijector`.
 
         Raises:
           ValueError: if `z` has another number of dimensions; called eagerly, if an image is not finite, as with
             latents that are not, or are far too large.
         """
-        images, finite = self.decode_and_check(z, labels, inverses)
+        images, finite = self.decode_and_check(z, labels, derived, context=context)
         if tf.executing_eagerly():
             checks.check_finite(finite)
         return images
 
     def decode_and_check(
-        self, z: tf.Tensor, labels: tf.Tensor | None = None, inverses: Mapping[int, tf.Tensor] | None = None
+        self,
+        z: tf.Tensor,
+        labels: tf.Tensor | None = None,
+        derived: Mapping[int, parameters.Nest] | None = None,
+        *,
+        context: Any = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """As `decode`, and whether each image is finite, [B] bool: a pixel that is not comes out black."""
         z = checks.check_latents(self.config, tf.cast(z, self.dtype))
-        labels = checks.check_label_count(self.config, labels, tf.shape(z)[0])
-        x, _ = self.bijector(labels, inverses=inverses, gradient="none").inverse_and_log_det(z)
+        bijector = self._bijector_of(z, labels, context, derived=derived, gradient="none")
+        x, _ = bijector.inverse_and_log_det(z)
         finite = tf.reduce_all(tf.math.is_finite(x), axis=list(range(1, x.shape.rank)))
         return quantization.to_images(x, self.config.n_bits), finite
 
@@ -243,6 +289,8 @@ class Flow(tf.Module):
         temperature: float | tf.Tensor = 1.0,
         labels: tf.Tensor | None = None,
         seed: int | tf.Tensor | None = 0,
+        *,
+        context: Any = None,
     ) -> tf.Tensor:
         """Draws images, [n, H, W, C] uint8.
 
@@ -251,10 +299,11 @@ class Flow(tf.Module):
           temperature: the factor on the latents' standard deviation, one for all or [n]; the paper's figures use 0.7.
           labels: int scalar or [n], for a conditional model; by default the classes in turn.
           seed: an int, or a stateless seed of shape [2]; None for another one at each call.
+          context: nest of tensors [n, ...] or [1, ...], as for `distribution`.
         """
         if labels is None and self.config.conditional:
-            labels = tf.range(n) % self.config.num_classes
-        return self.decode(self.sample_latents(n, temperature, labels, seed), labels)
+            labels = cycle_labels(n, self.config.num_classes)
+        return self.decode(self.sample_latents(n, temperature, labels, seed), labels, context=context)
 
     def sample_latents(
         self, n: int, temperature: float | tf.Tensor, labels: tf.Tensor | None, seed: int | tf.Tensor | None
@@ -277,24 +326,31 @@ class Flow(tf.Module):
             raise ValueError("This model has no classifier: build it with classifier=True.")
         shape = self._shapes[-1]
         top = tf.reshape(z[..., -int(np.prod(shape)) :], [-1, *shape])
-        last, shape, parameters = list(self.iter_layers())[-1]
-        if isinstance(last, TopPrior):
+        last, shape, tensors = list(self.iter_layers())[-1]
+        if last.is_prior:
             labels = checks.check_labels(self.config, labels)
-            labels = labels if labels is None else tf.reshape(labels, [-1])
-            prior = layers.bijector(last, shape, parameters, labels=labels)
-            top, _ = prior.inverse_and_log_det(top)
-        tensors = network_parameters.scaled(self.classifier)
+            context = None if labels is None else {"labels": tf.reshape(labels, [-1])}
+            top, _ = last.bijector(shape, tensors, context).inverse_and_log_det(top)
         mean = tf.reduce_mean(top, axis=list(range(1, top.shape.rank - 1)))
-        return network_parameters.actnorm(tensors, products.matmul(mean, tensors["kernel"]))
+        return zero_layer.scale(self.classifier, products.matmul(mean, self.classifier["kernel"]))
 
-    def initialize(self, images: tf.Tensor, labels: tf.Tensor | None = None) -> None:
+    def _bijector_of(self, x: tf.Tensor, labels: tf.Tensor | None, context: Any, **options: Any) -> FlowBijector:
+        """Returns the bijector for the examples of `x`: [B, ...]."""
+        labels = checks.check_label_count(self.config, labels, tf.shape(x)[0])
+        return self.bijector(labels, context=checks.check_context(context, self.dtype, tf.shape(x)[0]), **options)
+
+    def initialize(self, images: tf.Tensor, labels: tf.Tensor | None = None, *, context: Any = None) -> None:
         """Data-dependent initialisation: every actnorm, in flow and networks, is set so as to normalise this batch.
 
         The final scaling of NICE, likewise, is set so that the latents of this batch have a second moment of 1.
 
         Args:
           images: [B, H, W, C] uint8; a few dozen suffice.
-          labels: [B] int, checked; no initial value depends on them.
+          labels: [B] int, for a conditional model whose coupling networks see them; no other value depends on them.
+          context: nest of tensors [B, ...], as for `distribution`.
+
+        Raises:
+          ValueError: if there are no images, or the coupling networks see labels and there are none.
         """
         images = checks.check_images(self.config, images)
         if not images.shape[0]:
@@ -302,20 +358,32 @@ class Flow(tf.Module):
         if labels is not None:
             checks.check_labels(self.config, labels)
         seed = stateless_seed(self._seed)
-        self.initialize_from(quantization.dequantize(images, self.config.n_bits, seed, self.dtype))
+        self.initialize_from(
+            quantization.dequantize(images, self.config.n_bits, seed, self.dtype), labels, context=context
+        )
 
-    def initialize_from(self, x: tf.Tensor) -> None:
+    def initialize_from(self, x: tf.Tensor, labels: tf.Tensor | None = None, *, context: Any = None) -> None:
         """`initialize` with preprocessed images [B, H, W, C] in place of uint8."""
-        for layer, shape, parameters in self.iter_layers():
-            if isinstance(layer, TopPrior):
-                continue
-            values, x = layers.initialized(layer, shape, parameters, x)
-            variable_of = variables.by_path(parameters, "")
-            for path, value in variables.by_path(values, "").items():
+        nest = checks.check_context(context, self.dtype, x.shape[0])
+        if labels is not None and self.config.conditional:
+            nest = {**(nest or {}), "labels": checks.check_labels(self.config, labels)}
+        for layer, shape, tensors in self.iter_layers():
+            # A layer of one's own need not know of contexts.
+            knows = "context" in inspect.signature(layer.initialize).parameters
+            values, x = layer.initialize(shape, tensors, x, **({"context": nest} if knows else {}))
+            variable_of = dict(parameters.by_path(tensors))
+            for path, value in parameters.by_path(values):
                 variable_of[path].assign(value)
         self.initialized.assign(True)
 
     def iter_layers(self) -> Iterator[tuple[Layer, tuple[int, ...], dict]]:
         """Each layer's description, input shape and nest of parameters, from the image to the latents."""
         for i, (layer, shape) in enumerate(zip(self.config.layers, self._shapes[:-1], strict=True)):
-            yield layer, shape, self.layers.get(layers.layer_name(i, layer), {})
+            yield layer, shape, self.layers.get(variables.layer_name(i, layer), {})
+
+
+def _of_layer(mode: Mode, seed: int | tf.Tensor | None, index: int) -> Mode:
+    """Returns the mode of one of the layers, each of which has a seed of its own."""
+    if seed is None:
+        return mode
+    return dataclasses.replace(mode, seed=tf.random.experimental.stateless_fold_in(stateless_seed(seed), index))

@@ -4,9 +4,8 @@ import math
 
 import tensorflow as tf
 
-from glow_tf import config
-from glow_tf.models import layers
 from glow_tf.models.flow import Flow
+from glow_tf.shapes import leaving_shape
 
 
 def condition_numbers(flow: Flow) -> dict[str, float]:
@@ -17,14 +16,13 @@ def condition_numbers(flow: Flow) -> dict[str, float]:
     """
     numbers: dict[str, float] = {}
     level = 1
-    for layer, _, parameters in flow.iter_layers():
-        level += isinstance(layer, config.Split)
-        if isinstance(layer, config.Steps) and "conv1x1" in parameters:
-            tensors, _ = layers.step_tensors(layer, parameters)
-            values = tf.linalg.svd(tensors["conv1x1"]["weight"], compute_uv=False)
+    for layer, shape, tensors in flow.iter_layers():
+        for matrices in layer.matrices(tensors):
+            values = tf.linalg.svd(matrices, compute_uv=False)
             number = float(tf.reduce_max(values[..., 0] / values[..., -1]))
             name = f"level_{level}"
             numbers[name] = max(numbers.get(name, 1.0), number if math.isfinite(number) else math.inf)
+        level += leaving_shape(shape, layer.output_shape(shape)) is not None
     return numbers
 
 

@@ -4,18 +4,20 @@ The official model names its variables model/<level>/<step>/..., model/pool<leve
 model/classifier/...; here the steps of a level are one stacked variable.
 """
 
+import itertools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from glow_tf import config as c
-from glow_tf.bijectors import invertible_conv
 from glow_tf.models import presets
 from glow_tf.models.flow import Flow
-from glow_tf.models.layers import layer_name
+from glow_tf.models.variables import layer_name
+from glow_tf.official import OfficialVariable, zero_layer_variables
+from glow_tf.shapes import leaving_shape
 
 _EMA_SUFFIX = "/ExponentialMovingAverage"
 _STEP = re.compile(r"model/(\d+)/(\d+)/f1/l_1/W")
@@ -147,68 +149,29 @@ class _LazyArrays(Mapping):
 def _values(
     arrays: Mapping[str, np.ndarray], config: c.ModelConfig
 ) -> tuple[dict[str, np.ndarray | None], list[str], list[str]]:
-    """Every variable's value by its path (None where incomplete), and what is missing and misshapen."""
-    missing: list[str] = []
+    """Returns every variable's value by its path (None where incomplete), and what is missing and misshapen."""
+    missing: dict[str, None] = {}
     misshapen: list[str] = []
     values: dict[str, np.ndarray | None] = {}
-
-    def read(name: str) -> np.ndarray | None:
-        if name not in arrays:
-            missing.append(name)
-            return None
-        return np.asarray(arrays[name])
-
-    def put(path: str, names: list[str], transform: Callable[[np.ndarray], np.ndarray], stack: bool = True) -> None:
-        parts = [read(name) for name in names]
-        if any(part is None for part in parts):
-            values[path] = None
-        elif len({part.shape for part in parts}) > 1:
-            values[path] = None
+    for path, variable in _official_variables(config).items():
+        parts = [np.asarray(arrays[name]) for name in variable.names if name in arrays]
+        missing.update(dict.fromkeys(name for name in variable.names if name not in arrays))
+        values[path] = None
+        if len({part.shape for part in parts}) > 1:
             misshapen.append(f"{path}: the steps' shapes differ: {sorted({part.shape for part in parts})}")
-        else:
-            values[path] = np.stack([transform(part) for part in parts]) if stack else transform(parts[0])
+        elif len(parts) == len(variable.names):
+            values[path] = variable.convert(np.stack(parts) if variable.stacked else parts[0])
+    return values, list(missing), misshapen
 
-    def put_actnorm(path: str, names: list[str]) -> None:
-        put(f"{path}/bias", [f"{name}_center/b" for name in names], np.ravel)
-        put(f"{path}/logs", [f"{name}_scale/logs" for name in names], np.ravel)
 
-    def put_zero_layer(path: str, name: str, kernel: Callable[[np.ndarray], np.ndarray]) -> None:
-        put(f"{path}/kernel", [f"{name}/W"], kernel, stack=False)
-        put(f"{path}/bias", [f"{name}/b"], np.ravel, stack=False)
-        put(f"{path}/logs", [f"{name}/logs"], np.ravel, stack=False)
-
+def _official_variables(config: c.ModelConfig) -> dict[str, OfficialVariable]:
+    """Returns how the official code stores each variable of a flow, by its path."""
+    found: dict[str, OfficialVariable] = {}
     level = 0
-    for i, layer in enumerate(config.layers):
-        path = f"layers/{layer_name(i, layer)}"
-        if isinstance(layer, c.Steps):
-            steps = [f"model/{level}/{k}" for k in range(layer.depth)]
-            put_actnorm(f"{path}/actnorm", [f"{step}/actnorm" for step in steps])
-            if layer.permutation == "shuffle":
-                names = [f"{step}/shuffle/indices" for step in steps]
-                put(f"{path}/shuffle/indices", names, lambda a: a.astype(np.int64))
-            elif layer.permutation in ("conv1x1", "conv1x1_dense"):
-                put(f"{path}/conv1x1/weight", [f"{step}/invconv/W" for step in steps], np.asarray)
-                weight = values[f"{path}/conv1x1/weight"]
-                if layer.permutation == "conv1x1" and weight is not None:
-                    del values[f"{path}/conv1x1/weight"]
-                    factors = invertible_conv.plu_parameters(weight)
-                    values.update({f"{path}/conv1x1/{name}": factor for name, factor in factors.items()})
-            network = f"{path}/network"
-            for ours, theirs in (("conv1", "l_1"), ("conv2", "l_2"), ("conv3", "l_last")):
-                put(f"{network}/{ours}/kernel", [f"{step}/f1/{theirs}/W" for step in steps], np.asarray)
-            put_actnorm(f"{network}/actnorm1", [f"{step}/f1/l_1/actnorm" for step in steps])
-            put_actnorm(f"{network}/actnorm2", [f"{step}/f1/l_2/actnorm" for step in steps])
-            put(f"{network}/conv3/bias", [f"{step}/f1/l_last/b" for step in steps], np.ravel)
-            put(f"{network}/conv3/logs", [f"{step}/f1/l_last/logs" for step in steps], np.ravel)
-            level += 1
-        elif isinstance(layer, c.Split):
-            put_zero_layer(path, f"model/pool{level - 1}/conv", np.asarray)
-        elif isinstance(layer, c.TopPrior):
-            if layer.learned:
-                # The official kernel also covers channels of zeros, which no value of it can change.
-                put_zero_layer(f"{path}/border", "model/prior/p", lambda w: w[:, :, -1:])
-            if layer.conditional:
-                put_zero_layer(f"{path}/label", "model/prior/y_emb", np.asarray)
+    for i, (layer, (shape, after)) in enumerate(zip(config.layers, itertools.pairwise(config.shapes()), strict=True)):
+        for path, variable in layer.official_variables(shape, level).items():
+            found[f"layers/{layer_name(i, layer)}/{path}"] = variable
+        level += leaving_shape(shape, after) is not None
     if config.classifier:
-        put_zero_layer("classifier", "model/classifier", np.asarray)
-    return values, missing, misshapen
+        found |= zero_layer_variables("classifier", "model/classifier")
+    return found

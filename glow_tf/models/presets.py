@@ -1,7 +1,11 @@
 """The model families as plain functions that return a `ModelConfig`."""
 
-from glow_tf import config as c
-from glow_tf.config import ModelConfig
+from glow_tf import networks, partitions, transforms
+from glow_tf.arguments import at_least, one_of
+from glow_tf.config import ModelConfig, check_divisible
+from glow_tf.layers import Flatten, Layer, Logit, Scale, Split, Squeeze, Steps, TopPrior
+from glow_tf.networks import Network
+from glow_tf.transforms import Transform
 
 
 def glow(
@@ -9,14 +13,16 @@ def glow(
     K: int = 32,
     L: int = 3,
     width: int = 512,
-    coupling: str = "affine",
+    coupling: str | Transform = "affine",
     permutation: str = "conv1x1",
     n_bits: int = 8,
     learn_top: bool = True,
     num_classes: int = 0,
     *,
     conditional: bool | None = None,
+    conditional_couplings: bool = False,
     classifier: bool = False,
+    network: Network | None = None,
     gradient: str = "reversible",
 ) -> ModelConfig:
     """Glow: L levels of K steps of actnorm, 1x1 convolution and coupling (Kingma & Dhariwal 2018, section 3, figure 2).
@@ -25,34 +31,43 @@ def glow(
       image_shape: (H, W, C); sides are multiples of 2^L, C is 1 or 3.
       K: depth of flow, the steps of each level.
       L: number of levels.
-      width: hidden channels of the coupling networks.
-      coupling: `affine` or `additive` (section 3.3).
+      width: hidden channels of the coupling networks, where `network` is not given.
+      coupling: `affine` or `additive` (section 3.3), or a transform.
       permutation: `conv1x1` (PLU form, equation 10), `conv1x1_dense` (its weights as one matrix, as in the official
         code), `shuffle` (fixed) or `reverse` (section 3.2).
       n_bits: bits per colour channel that are modelled.
       learn_top: whether the mean and scale of the top prior are learned.
       num_classes: number of labels, 0 for none.
       conditional: whether labels condition the top prior; by default, where there are any.
+      conditional_couplings: whether labels also condition the coupling networks.
       classifier: whether a linear classifier on the top latent joins the model (section 5, conditional model).
+      network: conditioner of the couplings; by default the paper's with `width` hidden channels.
       gradient: `reversible` (memory does not grow with K) or `stored`.
 
     Raises:
       ValueError: if an argument is out of range or the image's sides are not multiples of 2^L.
     """
-    c.at_least("K", K, 1)
-    c.at_least("L", L, 1)
-    c.one_of("coupling", coupling, ("affine", "additive"))
-    c.one_of("permutation", permutation, ("conv1x1", "conv1x1_dense", "shuffle", "reverse"))
-    c.check_divisible(image_shape, L)
+    at_least("K", K, 1)
+    at_least("L", L, 1)
+    if isinstance(coupling, str):
+        one_of("coupling", coupling, ("affine", "additive"))
+        coupling = transforms.NAMED[coupling]
+    one_of("permutation", permutation, ("conv1x1", "conv1x1_dense", "shuffle", "reverse"))
+    check_divisible(image_shape, L)
     if conditional is None:
         conditional = num_classes > 0
-    layers: list[c.Layer] = []
+    if (conditional or conditional_couplings) and not num_classes:
+        raise ValueError("A label-conditional prior or coupling needs num_classes of at least 1.")
+    if network is None:
+        network = networks.Cnn(width=width, num_classes=num_classes if conditional_couplings else 0)
+    steps = Steps(depth=K, network=network, coupling=coupling, permutation=permutation)
+    layers: list[Layer] = []
     for level in range(L):
-        layers += [c.Squeeze(), c.Steps(depth=K, width=width, coupling=coupling, permutation=permutation)]
+        layers += [Squeeze(), steps]
         if level < L - 1:
-            layers.append(c.Split())
+            layers.append(Split())
     if learn_top or conditional:
-        layers.append(c.TopPrior(learned=learn_top, conditional=conditional))
+        layers.append(TopPrior(learned=learn_top, num_classes=num_classes if conditional else 0))
     return ModelConfig(
         name="glow",
         image_shape=image_shape,
@@ -96,30 +111,30 @@ def real_nvp(
     """
     if L is None:
         L = max(1, (min(image_shape[:2]) // 4).bit_length() - 1) if len(image_shape) == 3 else 1
-    c.at_least("L", L, 1)
-    c.check_divisible(image_shape, L)
+    at_least("L", L, 1)
+    check_divisible(image_shape, L)
 
-    def couplings(depth: int, mask: str, features: int) -> c.Steps:
-        return c.Steps(
+    def couplings(depth: int, partition: partitions.Partition, features: int) -> Steps:
+        return Steps(
             depth=depth,
-            width=features,
             permutation="none",
-            coupling="affine_exp",
-            mask=mask,
+            coupling=transforms.AffineExp(),
+            partition=partition,
             alternate=True,
-            network="resnet",
-            blocks=blocks,
+            network=networks.Resnet(width=features, blocks=blocks),
         )
 
-    layers: list[c.Layer] = [c.Logit()]
+    checkerboard, channels = partitions.Checkerboard(), partitions.Channels()
+
+    layers: list[Layer] = [Logit()]
     for level in range(L):
         layers += [
-            couplings(3, "checkerboard", width * 2**level),
-            c.Squeeze(),
-            couplings(3, "channel", width * 2 ** (level + 1)),
-            c.Split(learned=False),
+            couplings(3, checkerboard, width * 2**level),
+            Squeeze(),
+            couplings(3, channels, width * 2 ** (level + 1)),
+            Split(learned=False),
         ]
-    layers.append(couplings(4, "checkerboard", width * 2**L))
+    layers.append(couplings(4, checkerboard, width * 2**L))
     return ModelConfig(name="real_nvp", image_shape=image_shape, layers=tuple(layers), n_bits=n_bits, gradient=gradient)
 
 
@@ -149,25 +164,23 @@ def nice(
     Raises:
       ValueError: if an argument is out of range.
     """
-    c.at_least("K", K, 1)
+    at_least("K", K, 1)
     if len(image_shape) == 3:
-        c.check_divisible(image_shape, 0)
-    flatten = [c.Flatten()] if len(image_shape) == 3 else []
-    steps = c.Steps(
+        check_divisible(image_shape, 0)
+    flatten = [Flatten()] if len(image_shape) == 3 else []
+    steps = Steps(
         depth=K,
-        width=width,
         actnorm=False,
         permutation="none",
-        coupling="additive",
-        mask="checkerboard",
+        coupling=transforms.Additive(),
+        partition=partitions.Checkerboard(),
         alternate=True,
-        network="mlp",
-        blocks=blocks,
+        network=networks.Mlp(width=width, blocks=blocks),
     )
     return ModelConfig(
         name="nice",
         image_shape=image_shape,
-        layers=(*flatten, steps, c.Scale()),
+        layers=(*flatten, steps, Scale()),
         n_bits=n_bits,
         base=base,
         gradient=gradient,

@@ -13,7 +13,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from glow_tf.config import ModelConfig
-from glow_tf.models import layers, shapes
+from glow_tf.models import variables
 from glow_tf.models.flow import Flow
 from glow_tf.runtime import json_files, paths, text
 from glow_tf.runtime.errors import first_line, reraise_as_oserror
@@ -26,6 +26,8 @@ _INDEX = re.compile(r"ckpt-(\d+)\.index")
 _DATA = re.compile(r"ckpt-(\d+)\.data-\d+-of-\d+")
 _OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _LISTED = re.compile(rb'ckpt-(\d+)"')
+# The last parts of the paths of indices of permutations.
+_INDICES = frozenset({"indices", "permutation"})
 # A layer has some 300 bytes.
 _MOST_BYTES_OF_CONFIG = 2**20
 
@@ -105,14 +107,13 @@ def check_fits(config: ModelConfig, checkpoint: str, dtype: tf.DType = tf.float3
         raise ValueError("it is not one that this package has written")
     keys = _keys_of_flow(reader.get_tensor(_OBJECTS))
     unknown = keys.keys() - {"initialized"}
-    for path, shape in shapes.variable_shapes(config):
+    for path, shape, trainable in variables.shapes_and_kinds(config):
         key = keys.get(path)
         if key not in found:
             raise ValueError(f"it has no {path}, of shape {list(shape)}")
         if tuple(found[key]) != shape:
             raise ValueError(f"{path} has the shape {found[key]} in it, and {list(shape)} by {CONFIG_FILE}")
-        fixed = path.rpartition("/")[2] in layers.FIXED
-        if not fixed and dtypes[key] != dtype:
+        if trainable and dtypes[key] != dtype:
             raise ValueError(f"{path} is {dtypes[key].name} in it, and {dtype.name} is read")
         unknown.discard(path)
     if unknown:
@@ -155,8 +156,8 @@ def restore(checkpoint: tf.train.Checkpoint, path: str):
     """
     reader = tf.train.load_checkpoint(path)
     dtypes = reader.get_variable_to_dtype_map()
-    fixed = {name for name in dtypes if name.partition("/.ATTRIBUTES/")[0].rpartition("/")[2] in layers.FIXED}
-    old = {name for name in fixed if dtypes[name] == tf.int32}
+    indices = {name for name in dtypes if name.partition("/.ATTRIBUTES/")[0].rpartition("/")[2] in _INDICES}
+    old = {name for name in indices if dtypes[name] == tf.int32}
     if not old:
         return checkpoint.restore(path).expect_partial()
     tensors = {name: tf.constant(reader.get_tensor(name)) for name in dtypes}

@@ -1,36 +1,69 @@
-"""Nests of variables, and their paths."""
+"""The variables of a model, and their paths."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from glow_tf.models import layers
+from glow_tf import parameters
+from glow_tf.config import ModelConfig
+from glow_tf.networks import zero_layer
 
 
-def create(arrays: Mapping[str, Any], path: str, dtype: tf.DType) -> dict[str, Any]:
-    """A nest of variables like the nest `arrays`, of `dtype`, or int64 where the array is; named by their paths.
+def layer_name(index: int, layer: Any) -> str:
+    """Returns a layer's name by its place and class, such as `01_steps`: a part of its variables' paths."""
+    return f"{index:02d}_{type(layer).__name__.lower()}"
 
-    Not int32, of which TensorFlow keeps variables in the host's memory, where what XLA compiles for a GPU reads none.
+
+def model_parameters(config: ModelConfig, seed: int) -> Iterator[tuple[str, str, parameters.Nest]]:
+    """Yields the parameters of a model, in the order in which they draw from one source of random numbers.
+
+    The initial values of a layer must be made before the next one is asked for.
+
+    Returns:
+      The attribute of `Flow` that holds them, `layers` or `classifier`, the name of the layer there, and the nest.
+    """
+    rng = np.random.default_rng(seed)
+    for i, (layer, shape) in enumerate(zip(config.layers, config.shapes()[:-1], strict=True)):
+        nest = layer.parameters(shape, rng)
+        if nest:
+            yield "layers", layer_name(i, layer), nest
+    if config.classifier:
+        yield "classifier", "", zero_layer.parameters(config.shapes()[-1][-1], config.num_classes)
+
+
+def shapes_and_kinds(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...], bool]]:
+    """Yields path, shape and whether it is trained of each of `Flow(config).named_variables()`, before there is one."""
+    for attribute, name, nest in model_parameters(config, 0):
+        prefix = f"{attribute}/{name}" if name else attribute
+        for path, parameter in parameters.by_path(nest, prefix):
+            yield path, tuple(parameter.shape), parameters.is_trainable(parameter)
+
+
+def create(nest: parameters.Nest, path: str, dtype: tf.DType) -> dict[str, Any]:
+    """Returns a nest of variables like the nest of parameters, of `dtype`, or of int64, named by their paths.
+
+    TensorFlow keeps variables of int32 in the host's memory, from where what XLA compiles for a GPU reads none.
     """
     return {
         name: create(value, f"{path}/{name}", dtype)
         if isinstance(value, Mapping)
-        else tf.Variable(
-            value,
-            dtype=tf.int64 if np.issubdtype(value.dtype, np.integer) else dtype,
-            trainable=name not in layers.FIXED,
-            name=f"{path}/{name}",
-        )
-        for name, value in arrays.items()
+        else _variable(value, f"{path}/{name}", dtype)
+        for name, value in nest.items()
     }
 
 
-def by_path(nest: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """The leaves of a nest by their paths, such as `network/conv1/kernel`, after `prefix`."""
-    leaves = {}
-    for name, value in nest.items():
-        path = f"{prefix}/{name}" if prefix else name
-        leaves.update(by_path(value, path) if isinstance(value, Mapping) else {path: value})
-    return leaves
+def _variable(parameter: parameters.Parameter | np.ndarray, path: str, dtype: tf.DType) -> tf.Variable:
+    value = parameters.initial_value(parameter)
+    dtype = dtype if np.issubdtype(value.dtype, np.floating) else tf.int64
+    return tf.Variable(value, dtype=dtype, trainable=parameters.is_trainable(parameter), name=path)
+
+
+def merged(nest: parameters.Nest, other: parameters.Nest) -> dict[str, Any]:
+    """Returns the nest with the leaves of another one added to it."""
+    added = {
+        name: merged(nest.get(name, {}), value) if isinstance(value, Mapping) else value
+        for name, value in other.items()
+    }
+    return {**nest, **added}

@@ -1,20 +1,8 @@
-"""Coupling networks as pure functions of (tensors, input); see `glow_tf.networks.parameters` for their form."""
+"""Conditioners: the networks of couplings."""
 
-from types import ModuleType
+from glow_tf.networks.base import Network
+from glow_tf.networks.cnn import Cnn
+from glow_tf.networks.mlp import Mlp
+from glow_tf.networks.resnet import Resnet
 
-from glow_tf.networks import cnn, mlp, resnet
-
-
-def get(name: str) -> ModuleType:
-    """The network called `name`: `cnn`, `resnet` or `mlp`.
-
-    Raises:
-      ValueError: if there is none of that name.
-    """
-    modules = {"cnn": cnn, "mlp": mlp, "resnet": resnet}
-    if name not in modules:
-        raise ValueError(f"network={name!r} is not one of {', '.join(map(repr, modules))}.")
-    return modules[name]
-
-
-__all__ = ["cnn", "get", "mlp", "resnet"]
+__all__ = ["Cnn", "Mlp", "Network", "Resnet"]

@@ -1,77 +1,112 @@
-"""Glow's coupling network (Kingma & Dhariwal 2018, section 5 and the official code).
+"""Glow's coupling network."""
 
-3x3 convolution, actnorm, ReLU; 1x1 convolution, actnorm, ReLU; 3x3 convolution that starts at zero, with a bias and a
-learned scale. The 3x3 convolutions see an indicator of the border.
-"""
-
+import dataclasses
 import math
-from typing import Any
+from collections.abc import Mapping
 
-import numpy as np
 import tensorflow as tf
 
-from glow_tf.networks import parameters as p
+from glow_tf import flops, official
+from glow_tf import parameters as p
+from glow_tf.arguments import at_least
+from glow_tf.networks import actnorm
+from glow_tf.networks.base import BuiltIn, check_is_image
 from glow_tf.networks.convolution import convolve, positions
+from glow_tf.runtime.products import matmul
 
 _STDDEV = 0.05
 
 
-def initial_parameters(
-    rng: np.random.Generator, depth: int, inputs: int, outputs: int, width: int, blocks: int = 2
-) -> dict[str, Any]:
-    """Stacked parameters of `depth` networks from `inputs` to `outputs` channels; `blocks` is always 2."""
-    del blocks
-    return {
-        "conv1": {"kernel": p.normal(rng, _STDDEV, [depth, 3, 3, inputs + 1, width])},
-        "actnorm1": p.actnorm_parameters(depth, width),
-        "conv2": {"kernel": p.normal(rng, _STDDEV, [depth, 1, 1, width, width])},
-        "actnorm2": p.actnorm_parameters(depth, width),
-        "conv3": {
-            "kernel": np.zeros([depth, 3, 3, width + 1, outputs], np.float32),
-            **p.actnorm_parameters(depth, outputs),
-        },
-    }
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cnn(BuiltIn):
+    """A convolutional network with two hidden layers (Kingma & Dhariwal 2018, section 5 and the official code).
 
+    3x3 convolution, actnorm, ReLU; 1x1 convolution, actnorm, ReLU; 3x3 convolution that starts at zero, with a bias and
+    a learned scale. The 3x3 convolutions see an indicator of the border.
 
-def parameter_shapes(depth: int, inputs: int, outputs: int, width: int, blocks: int = 2) -> p.Shapes:
-    """The paths and shapes of what `initial_parameters` gives, one after the other."""
-    del blocks
-    yield "conv1/kernel", (depth, 3, 3, inputs + 1, width)
-    yield from p.actnorm_shapes("actnorm1", depth, width)
-    yield "conv2/kernel", (depth, 1, 1, width, width)
-    yield from p.actnorm_shapes("actnorm2", depth, width)
-    yield "conv3/kernel", (depth, 3, 3, width + 1, outputs)
-    yield from p.actnorm_shapes("conv3", depth, outputs)
+    Attributes:
+      width: hidden channels.
+      num_classes: number of labels, {"labels": [B] int32} in the context, each of which has a learned bias of its own
+        before the first ReLU, 0 at first; 0 for none.
+    """
 
+    num_classes: int = 0
 
-def tensors(parameters: dict[str, Any]) -> dict[str, Any]:
-    """What `apply` reads, stacked like `parameters`."""
-    return {name: p.scaled(layer) if "logs" in layer else dict(layer) for name, layer in parameters.items()}
+    def __post_init__(self):
+        super().__post_init__()
+        at_least("num_classes", self.num_classes, 0)
 
+    def check(self, shape):
+        check_is_image(shape)
 
-def apply(
-    tensors: dict[str, Any], x: tf.Tensor, normalize: p.Normalize = p.actnorm, *, precision: str = "float32"
-) -> tf.Tensor:
-    """[B, H, W, inputs] to [B, H, W, outputs], with the tensors of one network."""
-    h = x
-    for number in (1, 2):
-        kernel, actnorm = tensors[f"conv{number}"]["kernel"], tensors[f"actnorm{number}"]
-        if normalize is p.actnorm and _folds(kernel, h):
-            h = convolve(h, *_folded(kernel, actnorm), activation=tf.nn.relu, precision=precision)
-        else:
-            h = tf.nn.relu(normalize(actnorm, convolve(h, kernel, precision=precision)))
-    return p.actnorm(tensors["conv3"], convolve(h, tensors["conv3"]["kernel"], precision=precision))
+    def parameters(self, rng, depth, inputs, outputs, shape):
+        network = {
+            "conv1": {"kernel": p.normal(rng, _STDDEV, (depth, 3, 3, inputs + 1, self.width))},
+            "actnorm1": p.actnorm(depth, self.width),
+            "conv2": {"kernel": p.normal(rng, _STDDEV, (depth, 1, 1, self.width, self.width))},
+            "actnorm2": p.actnorm(depth, self.width),
+            "conv3": {"kernel": p.zeros(depth, 3, 3, self.width + 1, outputs), **p.actnorm(depth, outputs)},
+        }
+        if self.num_classes:
+            network["label"] = {"kernel": p.zeros(depth, self.num_classes, self.width)}
+        return network
+
+    def prepare(self, tensors):
+        return {name: actnorm.scaled(layer) if "logs" in layer else dict(layer) for name, layer in tensors.items()}
+
+    def evaluate(self, tensors, x, context, normalize, precision):
+        h = x
+        for number in (1, 2):
+            kernel, layer = tensors[f"conv{number}"]["kernel"], tensors[f"actnorm{number}"]
+            added = self._bias_of_labels(tensors, context, x.dtype) if number == 1 and self.num_classes else None
+            if normalize is actnorm.apply and _folds(kernel, h):
+                activation = tf.nn.relu if added is None else tf.identity
+                h = convolve(h, *_folded(kernel, layer), activation=activation, precision=precision)
+                h = h if added is None else tf.nn.relu(h + added)
+            else:
+                h = normalize(layer, convolve(h, kernel, precision=precision))
+                h = tf.nn.relu(h if added is None else h + added)
+        return actnorm.apply(tensors["conv3"], convolve(h, tensors["conv3"]["kernel"], precision=precision))
+
+    def _bias_of_labels(self, tensors, context, dtype):
+        if not isinstance(context, Mapping) or "labels" not in context:
+            raise ValueError(
+                f"Labels in 0 .. {self.num_classes - 1}, which condition the coupling networks, are missing."
+            )
+        one_hot = tf.one_hot(context["labels"], self.num_classes, dtype=dtype)
+        return matmul(one_hot, tensors["label"]["kernel"])[:, tf.newaxis, tf.newaxis, :]
+
+    def num_classes_needed(self):
+        return self.num_classes
+
+    def products(self, shape, batch_size, inputs, outputs):
+        return [
+            flops.convolution(shape, batch_size, 3, inputs, self.width),
+            flops.convolution(shape, batch_size, 1, self.width, self.width),
+            flops.convolution(shape, batch_size, 3, self.width, outputs),
+        ]
+
+    def official_variables(self, path, steps):
+        found = {}
+        for ours, theirs in (("conv1", "l_1"), ("conv2", "l_2"), ("conv3", "l_last")):
+            found |= official.step_variable(f"{path}/{ours}/kernel", [f"{step}/f1/{theirs}/W" for step in steps])
+        for ours, theirs in (("actnorm1", "l_1"), ("actnorm2", "l_2")):
+            found |= official.actnorm_variables(f"{path}/{ours}", [f"{step}/f1/{theirs}/actnorm" for step in steps])
+        for ours, theirs in (("bias", "b"), ("logs", "logs")):
+            names = [f"{step}/f1/l_last/{theirs}" for step in steps]
+            found |= official.step_variable(f"{path}/conv3/{ours}", names, official.raveled)
+        return found
 
 
 def _folds(kernel: tf.Tensor, x: tf.Tensor) -> bool:
-    """Whether scaling the kernel takes less than scaling what comes out of its convolution with `x`."""
+    """Returns whether scaling the kernel takes less than scaling what comes out of its convolution with `x`."""
     return positions(x) > math.prod(kernel.shape[:-1])
 
 
-def _folded(kernel: tf.Tensor, actnorm: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Kernel and bias of the convolution that does what `kernel` and then `actnorm` do.
+def _folded(kernel: tf.Tensor, layer: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns kernel and bias of the convolution that does what `kernel` and then the actnorm do.
 
     conv(x) * s + b * s = conv'(x) + b', of which one operation computes convolution, bias and ReLU.
     """
-    scale = tf.exp(actnorm["log_scale"])
-    return kernel * scale, actnorm["bias"] * scale
+    scale = tf.exp(layer["log_scale"])
+    return kernel * scale, layer["bias"] * scale

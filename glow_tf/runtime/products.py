@@ -20,7 +20,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-from glow_tf.config import NETWORK_PRECISIONS, one_of
+from glow_tf.arguments import one_of
+from glow_tf.mode import NETWORK_PRECISIONS
 from glow_tf.runtime import devices
 
 # The significant bits of a float32 that TF32 lacks.

@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from glow_tf.config import NETWORK_PRECISIONS, at_least, one_of
+from glow_tf.arguments import at_least, one_of
+from glow_tf.mode import NETWORK_PRECISIONS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

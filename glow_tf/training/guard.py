@@ -107,6 +107,9 @@ class Guard:
 
 def has_singular_convolution(flow: Flow) -> bool:
     """Returns whether the matrix of a 1x1 convolution is singular in floating point."""
-    weights = [v for path, v in flow.named_variables().items() if path.endswith("conv1x1/weight")]
-    ranks = [np.linalg.matrix_rank(np.nan_to_num(tf.convert_to_tensor(weight).numpy())) for weight in weights]
-    return any((rank < weight.shape[-1]).any() for rank, weight in zip(ranks, weights, strict=True))
+    for layer, _, tensors in flow.iter_layers():
+        for matrices in layer.matrices(tensors):
+            ranks = np.linalg.matrix_rank(np.nan_to_num(matrices))
+            if (ranks < matrices.shape[-1]).any():
+                return True
+    return False

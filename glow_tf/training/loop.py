@@ -319,5 +319,5 @@ class Trainer:
         training = self._training
         count = training.init_images or training.batch_size
         batch = next(iter(self._batches.augmented(count, 0)))
-        self.flow.initialize(batch["images"])
+        self.flow.initialize(batch["images"], batch["labels"] if self.flow.config.conditional else None)
         self._workers.make_equal(list(self.flow.named_variables(trainable=True).values()))

@@ -14,6 +14,8 @@ def losses(
     label_loss_weight: float,
     *,
     network_precision: str = "float32",
+    training: bool = False,
+    seed: tf.Tensor | None = None,
 ) -> dict[str, tf.Tensor]:
     """The objective of the official code and its parts, for each image.
 
@@ -22,13 +24,18 @@ def losses(
       x: [B, H, W, C], preprocessed and dequantized.
       labels: [B] int32, or None.
       label_loss_weight: factor on the classification loss; not 0 needs a model with a classifier.
-      network_precision: as for `Flow.distribution`.
+      network_precision, training, seed: as for `Flow.distribution`.
 
     Returns:
       `loss` = bits_per_dim + label_loss_weight * label_bits, `bits_per_dim`, and with a classifier `label_bits` (its
       cross-entropy in bits) and `label_error` (1 where its guess is wrong); each [B].
     """
-    distribution = flow.distribution(labels if flow.config.conditional else None, network_precision=network_precision)
+    distribution = flow.distribution(
+        labels if flow.config.conditional else None,
+        network_precision=network_precision,
+        training=training,
+        seed=seed,
+    )
     z, log_prob = distribution.latents_and_log_prob(x)
     bits = flow.bits_per_dim_of(log_prob)
     if not flow.config.classifier:

@@ -42,9 +42,15 @@ def make_train_function(
     names = [name for name in metric_names(flow.config) if name != "gradient_norm"]
     gradients_of = _gradients_function(flow, variables, names, config, strategy.num_replicas_in_sync)
 
+    is_random = any(layer.is_random() for layer in flow.config.layers)
+
     def reduced_gradients(batch):
-        gradients, parts = gradients_of(batch)
         replica = tf.distribute.get_replica_context()
+        seed = None
+        if is_random:
+            seed = tf.stack([tf.constant(config.seed, tf.int64), optimizer.iterations.value])
+            seed = tf.random.experimental.stateless_fold_in(seed, replica.replica_id_in_sync_group)
+        gradients, parts = gradients_of(batch, seed)
         if replica.num_replicas_in_sync > 1:
             gradients, parts = replica.all_reduce("sum", (gradients, parts))
         return gradients, parts
@@ -118,10 +124,13 @@ def make_train_function(
 
 def _gradients_function(
     flow: Flow, variables: list[tf.Variable], names: list[str], config: TrainingConfig, replicas: int
-) -> Callable[[dict[str, tf.Tensor]], tuple[list[tf.Tensor], dict[str, tf.Tensor]]]:
-    """A function of a replica's batch: gradients and parts of the loss, so scaled that those of all replicas add up."""
+) -> Callable[[dict[str, tf.Tensor], tf.Tensor | None], tuple[list[tf.Tensor], dict[str, tf.Tensor]]]:
+    """A function of a replica's batch and the seed of networks that are random, None where none is.
 
-    def gradients_of_sum(batch):
+    It gives gradients and parts of the loss, so scaled that those of all replicas add up.
+    """
+
+    def gradients_of_sum(batch, seed):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(variables)
             parts = losses(
@@ -130,6 +139,8 @@ def _gradients_function(
                 batch["labels"],
                 config.label_loss_weight,
                 network_precision=config.network_precision,
+                training=True,
+                seed=seed,
             )
             parts = {name: tf.reduce_sum(parts[name]) / config.batch_size for name in names}
         return tape.gradient(parts["loss"], variables, unconnected_gradients="zero"), parts
@@ -144,9 +155,10 @@ def _gradients_function(
         size = images // count
         return tf.slice(t, [i * size, *[0] * (t.shape.rank - 1)], [size, *t.shape[1:]])
 
-    def gradients_of_parts(batch):
+    def gradients_of_parts(batch, seed):
         def add(i, totals):
-            gradients, parts = gradients_of_sum(tf.nest.map_structure(lambda t: part_of(t, i), batch))
+            own = None if seed is None else tf.random.experimental.stateless_fold_in(seed, i)
+            gradients, parts = gradients_of_sum(tf.nest.map_structure(lambda t: part_of(t, i), batch), own)
             # In an order, for without one TensorFlow's graph optimizer joins them with other additions to sums in
             # temporary variables, which fail in a loop that is run again.
             with tf.control_dependencies([parts["loss"]]):

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from glow_tf import bijectors
+from glow_tf import bijectors, partitions, transforms
 from glow_tf.bijectors import invertible_conv
 from tests.bijectors.examples import (
     DEPTH,
@@ -89,8 +89,8 @@ class Case:
 
 def coupling_cases() -> list[Case]:
     cases = []
-    for i, coupling in enumerate(("additive", "affine", "affine_exp")):
-        for mask in ("channel", "checkerboard"):
+    for i, (coupling, transform) in enumerate(transforms.NAMED.items()):
+        for mask, partition in partitions.NAMED.items():
             for swap in (0, 1):
                 for event in ((2, 3, 4), (6,)):
                     inputs = event[-1] if mask == "checkerboard" else event[-1] // 2
@@ -99,7 +99,7 @@ def coupling_cases() -> list[Case]:
                     def build(p, watch=unwatched, *, event=event, outputs=outputs, **options):
                         return bijectors.Coupling(watch(network(p, event, outputs)), event_ndims=len(event), **options)
 
-                    options = {"coupling": coupling, "mask": mask, "swap": swap}
+                    options = {"transform": transform, "partition": partition, "swap": swap}
                     cases.append(
                         Case(
                             name=f"Coupling-{coupling}-{mask}-swap{swap}-{len(event)}d",
@@ -143,7 +143,7 @@ CASES = [
         name="Coupling-checkerboard-swap-tensor",
         covers=bijectors.Coupling,
         build=lambda p, watch=unwatched: bijectors.Coupling(
-            watch(network(p, (3, 3, 1), 2)), mask="checkerboard", swap=tf.constant(1)
+            watch(network(p, (3, 3, 1), 2)), partition=partitions.Checkerboard(), swap=tf.constant(1)
         ),
         shapes=network_shapes((3, 3, 1), 1, 2),
         event=(3, 3, 1),

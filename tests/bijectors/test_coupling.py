@@ -3,6 +3,8 @@ import pytest
 import tensorflow as tf
 
 from glow_tf.bijectors import Coupling
+from glow_tf.partitions import Channels, Checkerboard
+from glow_tf.transforms import NAMED, Additive
 from tests.tolerances import assert_close
 
 
@@ -31,7 +33,7 @@ def test_channel_mask(coupling, swap):
     rng = np.random.default_rng(0)
     x = rng.standard_normal([2, 2, 3, 4])
     mixing = rng.standard_normal([2, 2 if coupling == "additive" else 4])
-    bijector = Coupling(lambda x1: tf.sin(x1 @ mixing), coupling=coupling, swap=swap)
+    bijector = Coupling(lambda x1: tf.sin(x1 @ mixing), transform=NAMED[coupling], swap=swap)
     x1, x2 = (x[..., 2:], x[..., :2]) if swap else (x[..., :2], x[..., 2:])
     y2, log_det = by_hand(coupling, x2, np.sin(x1 @ mixing))
     expected = np.concatenate([y2, x1] if swap else [x1, y2], axis=-1)
@@ -48,7 +50,11 @@ def test_checkerboard_mask(coupling, swap, shape):
     x = rng.standard_normal([2, *shape])
     mixing = rng.standard_normal([shape[-1], shape[-1] * (1 if coupling == "additive" else 2)])
     bijector = Coupling(
-        lambda x1: tf.sin(x1 @ mixing), coupling=coupling, mask="checkerboard", swap=swap, event_ndims=len(shape)
+        lambda x1: tf.sin(x1 @ mixing),
+        transform=NAMED[coupling],
+        partition=Checkerboard(),
+        swap=swap,
+        event_ndims=len(shape),
     )
     positions = np.indices(shape[:2] if len(shape) == 3 else shape).sum(0)
     conditions = (positions + swap) % 2 == 0
@@ -69,7 +75,7 @@ def test_the_white_squares_of_a_checkerboard():
     x = tf.zeros([1, 2, 2, 1], tf.float64)
     for swap, expected in ((0, [[0, 1], [1, 0]]), (1, [[1, 0], [0, 1]])):
         network = constant_network(np.ones([2, 2, 1]))
-        y = Coupling(network, coupling="additive", mask="checkerboard", swap=swap).forward(x)
+        y = Coupling(network, transform=Additive(), partition=Checkerboard(), swap=swap).forward(x)
         assert y.numpy()[0, ..., 0].tolist() == expected
 
 
@@ -80,17 +86,19 @@ def test_the_network_sees_no_black_square():
         seen.append(x1.numpy())
         return tf.zeros_like(x1)
 
-    Coupling(network, coupling="additive", mask="checkerboard").forward(tf.ones([1, 2, 2, 1]))
+    Coupling(network, transform=Additive(), partition=Checkerboard()).forward(tf.ones([1, 2, 2, 1]))
     assert seen[0][0, ..., 0].tolist() == [[1, 0], [0, 1]]
 
 
 def test_swap_as_a_tensor_is_swap_as_an_int():
     x = tf.constant(np.random.default_rng(2).standard_normal([2, 3, 3, 2]))
-    for mask, inputs in (("channel", 1), ("checkerboard", 2)):
+    for partition, inputs in ((Channels(), 1), (Checkerboard(), 2)):
         mixing = np.random.default_rng(3).standard_normal([inputs, 2 * inputs])
         for swap in (0, 1):
             results = [
-                Coupling(lambda x1, mixing=mixing: tf.sin(x1 @ mixing), mask=mask, swap=s).forward_and_log_det(x)
+                Coupling(
+                    lambda x1, mixing=mixing: tf.sin(x1 @ mixing), partition=partition, swap=s
+                ).forward_and_log_det(x)
                 for s in (swap, tf.constant(swap))
             ]
             for a, b in zip(*results, strict=True):
@@ -99,7 +107,7 @@ def test_swap_as_a_tensor_is_swap_as_an_int():
 
 def test_additive_preserves_volume():
     x = tf.constant(np.random.default_rng(4).standard_normal([3, 2, 2, 2]))
-    bijector = Coupling(lambda x1: 100 * tf.exp(x1), coupling="additive")
+    bijector = Coupling(lambda x1: 100 * tf.exp(x1), transform=Additive())
     np.testing.assert_array_equal(bijector.forward_log_det_jacobian(x), np.zeros(3))
 
 
@@ -136,9 +144,11 @@ def test_a_network_that_ignores_its_input_has_a_gradient():
 
 
 def test_arguments_are_checked():
-    with pytest.raises(ValueError, match="coupling='multiplicative' is not 'additive', 'affine' or 'affine_exp'"):
-        Coupling(tf.identity, coupling="multiplicative")
-    with pytest.raises(ValueError, match="mask='stripes' is not 'channel' or 'checkerboard'"):
-        Coupling(tf.identity, mask="stripes")
+    with pytest.raises(ValueError, match="transform='affine' is not a Transform"):
+        Coupling(tf.identity, transform="affine")
+    with pytest.raises(ValueError, match="partition='stripes' is not a Partition"):
+        Coupling(tf.identity, partition="stripes")
+    with pytest.raises(ValueError, match="Affine takes 2 parameters for each of 2 channels: .* must give 4 .* not 2"):
+        Coupling(tf.identity).forward(tf.zeros([1, 2, 2, 4]))
     with pytest.raises(ValueError, match="even number"):
         Coupling(tf.identity).forward(tf.zeros([1, 2, 2, 3]))

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from glow_tf import Flow, bijectors, glow, networks, nice
-from glow_tf.networks import parameters
+from glow_tf.networks import actnorm
 from tests.marks import mostly_slow
 from tests.models.flows import CONFIGS, random_images, random_inputs, random_labels
 from tests.tolerances import assert_close
@@ -34,17 +34,16 @@ def outputs(monkeypatch):
         return y, log_det
 
     def normalize(layer, h):
-        h = parameters.actnorm(layer, h)
+        h = actnorm.apply(layer, h)
         seen["network"].append(h.numpy())
         return h
 
-    def recording(apply):
-        return lambda tensors, x, _, **options: apply(tensors, x, normalize, **options)
+    def recording(evaluate):
+        return lambda self, tensors, x, c, _, precision: evaluate(self, tensors, x, c, normalize, precision)
 
     monkeypatch.setattr(bijectors.ActNorm, "forward_and_log_det", recorded_forward)
-    for name in ("cnn", "resnet"):
-        network = networks.get(name)
-        monkeypatch.setattr(network, "apply", recording(network.apply))
+    for network in (networks.Cnn, networks.Resnet):
+        monkeypatch.setattr(network, "evaluate", recording(network.evaluate))
     return seen
 
 
@@ -57,8 +56,8 @@ def test_every_actnorm_normalises_the_batch(name, request):
     flow.bijector(random_labels(config, 16)).forward(x)
     steps = [layer for layer in config.layers if type(layer).__name__ == "Steps"]
     assert len(outputs["flow"]) == sum(step.depth for step in steps)
-    per_network = {"cnn": lambda step: 2, "resnet": lambda step: step.blocks + 1}
-    assert len(outputs["network"]) == sum(step.depth * per_network[step.network](step) for step in steps)
+    in_network = [getattr(step.network, "blocks", 1) + 1 for step in steps]
+    assert len(outputs["network"]) == sum(step.depth * count for step, count in zip(steps, in_network, strict=True))
     for place, values in outputs.items():
         for i, y in enumerate(values):
             assert_close(y.mean((0, 1, 2)), np.zeros(y.shape[-1]), message=f"mean, {place} {i}")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glow_tf import Flow, ModelConfig, config, glow, nice, real_nvp
+from glow_tf import Flow, ModelConfig, glow, layers, networks, nice, partitions, real_nvp, transforms
 from tests import bijector_checks as checks
 from tests.marks import mostly_slow
 from tests.models.flows import CONFIGS, random_flow, random_images, random_inputs, random_labels
@@ -73,9 +73,9 @@ def test_images_come_back(name):
 def test_glow_of_any_structure(K, L, sides, channels, coupling, permutation, seed):
     shape = (sides[0] * 2**L, sides[1] * 2**L, channels)
     description = glow(shape, K=K, L=L, width=3, coupling=coupling, permutation=permutation)
-    assert sum(isinstance(layer, config.Squeeze) for layer in description.layers) == L
-    assert sum(isinstance(layer, config.Split) for layer in description.layers) == L - 1
-    assert [layer.depth for layer in description.layers if isinstance(layer, config.Steps)] == [K] * L
+    assert sum(isinstance(layer, layers.Squeeze) for layer in description.layers) == L
+    assert sum(isinstance(layer, layers.Split) for layer in description.layers) == L - 1
+    assert [layer.depth for layer in description.layers if isinstance(layer, layers.Steps)] == [K] * L
     flow = random_flow(description, seed=seed)
     x = random_inputs(description, 2, seed)
     z = flow.bijector().forward(x)
@@ -125,14 +125,12 @@ def test_bits_per_dim_of_an_untrained_nice(base):
 
 def flat_flow(permutation, coupling, mask):
     """Steps on vectors of size 2, for which there is no preset."""
-    steps = config.Steps(
+    steps = layers.Steps(
         depth=4,
-        width=6,
-        blocks=1,
-        network="mlp",
+        network=networks.Mlp(width=6, blocks=1),
         permutation=permutation,
-        coupling=coupling,
-        mask=mask,
+        coupling=transforms.NAMED[coupling],
+        partition=partitions.NAMED[mask],
         alternate=permutation == "none",
     )
     return ModelConfig(name="flat", image_shape=(2,), layers=(steps,))
@@ -171,27 +169,25 @@ def test_structure_of_glow():
     assert "TopPrior" not in kinds(glow((8, 8, 3), L=1, learn_top=False))
     paper = glow((256, 256, 3), K=32, L=6)
     assert paper.shapes()[-1] == (4, 4, 384)
-    assert all(layer.width == 512 for layer in paper.layers if isinstance(layer, config.Steps))
+    assert all(layer.network == networks.Cnn(width=512) for layer in paper.layers if isinstance(layer, layers.Steps))
 
 
 def test_structure_of_real_nvp():
     description = real_nvp((32, 32, 3), width=16)
     assert kinds(description) == ["Logit", *["Steps", "Squeeze", "Steps", "Split"] * 3, "Steps"]
-    steps = [layer for layer in description.layers if isinstance(layer, config.Steps)]
-    checkerboard, channel = "checkerboard", "channel"
-    assert [(s.depth, s.mask) for s in steps] == [(3, checkerboard), (3, channel)] * 3 + [(4, checkerboard)]
-    assert [s.width for s in steps] == [16, 32, 32, 64, 64, 128, 128]
-    assert {(s.coupling, s.permutation, s.network, s.alternate) for s in steps} == {
-        ("affine_exp", "none", "resnet", True)
-    }
+    steps = [layer for layer in description.layers if isinstance(layer, layers.Steps)]
+    checkerboard, channel = partitions.Checkerboard(), partitions.Channels()
+    assert [(s.depth, s.partition) for s in steps] == [(3, checkerboard), (3, channel)] * 3 + [(4, checkerboard)]
+    assert [s.network for s in steps] == [networks.Resnet(width=w, blocks=4) for w in (16, 32, 32, 64, 64, 128, 128)]
+    assert {(s.coupling, s.permutation, s.alternate) for s in steps} == {(transforms.AffineExp(), "none", True)}
     assert description.shapes()[-1][:2] == (4, 4)
-    assert not any(layer.learned for layer in description.layers if isinstance(layer, config.Split))
+    assert not any(layer.learned for layer in description.layers if isinstance(layer, layers.Split))
 
 
 @pytest.mark.parametrize("side,levels", [(8, 1), (16, 2), (64, 4), (4, 1)])
 def test_real_nvp_halves_down_to_4(side, levels):
     description = real_nvp((side, side, 1), width=4)
-    assert sum(isinstance(layer, config.Squeeze) for layer in description.layers) == levels
+    assert sum(isinstance(layer, layers.Squeeze) for layer in description.layers) == levels
     assert description.shapes()[-1][0] == max(4, 2 if side == 4 else 4) or side == 4
 
 
@@ -199,10 +195,8 @@ def test_structure_of_nice():
     description = nice()
     assert kinds(description) == ["Flatten", "Steps", "Scale"]
     steps = description.layers[1]
-    assert (steps.depth, steps.width, steps.blocks, steps.coupling, steps.mask) == (
-        *(4, 1000, 5),
-        *("additive", "checkerboard"),
-    )
+    assert (steps.depth, steps.network) == (4, networks.Mlp(width=1000, blocks=5))
+    assert (steps.coupling, steps.partition) == (transforms.Additive(), partitions.Checkerboard())
     assert steps.alternate and not steps.actnorm and description.base == "logistic"
     assert kinds(nice((5,))) == ["Steps", "Scale"]
 

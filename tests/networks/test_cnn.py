@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glow_tf.networks import cnn
+from glow_tf.networks import Cnn
+from tests.networks.random_networks import initial_values, random_values, slices
 from tests.networks.test_convolution import convolve_by_hand
 from tests.tolerances import assert_close
 
@@ -10,7 +11,8 @@ from tests.tolerances import assert_close
 @pytest.mark.parametrize("height,width", [(1, 1), (2, 5), (4, 4), (5, 4)])
 def test_by_hand(height, width):
     rng = np.random.default_rng(0)
-    p = tf.nest.map_structure(lambda a: a + 0.3 * rng.standard_normal(a.shape), cnn.initial_parameters(rng, 2, 3, 4, 5))
+    network = Cnn(width=5)
+    p = random_values(network, 2, 3, 4)
     x = rng.standard_normal([2, height, width, 3])
     h = x
     for conv, norm in (("conv1", "actnorm1"), ("conv2", "actnorm2")):
@@ -18,12 +20,11 @@ def test_by_hand(height, width):
         h = np.maximum((h + p[norm]["bias"][1]) * np.exp(3 * p[norm]["logs"][1]), 0)
     h = convolve_by_hand(h, p["conv3"]["kernel"][1])
     h = (h + p["conv3"]["bias"][1]) * np.exp(3 * p["conv3"]["logs"][1])
-    tensors = tf.nest.map_structure(lambda t: t[1], cnn.tensors(tf.nest.map_structure(tf.constant, p)))
-    assert_close(cnn.apply(tensors, tf.constant(x)), h)
+    assert_close(network.apply(slices(network, p, 1), tf.constant(x)), h)
 
 
 def test_initial_weights():
-    p = cnn.initial_parameters(np.random.default_rng(0), 4, 6, 12, 64)
+    p = initial_values(Cnn(width=64).parameters(np.random.default_rng(0), 4, 6, 12, (8, 8, 12)))
     assert p["conv1"]["kernel"].shape == (4, 3, 3, 7, 64)
     assert p["conv2"]["kernel"].shape == (4, 1, 1, 64, 64)
     assert p["conv3"]["kernel"].shape == (4, 3, 3, 65, 12)

@@ -1,21 +1,26 @@
 """What all coupling networks have in common."""
 
-import types
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from glow_tf import networks
+from glow_tf.parameters import by_path, nested
+from tests.networks.random_networks import initial_values, slices
 from tests.tolerances import assert_close
 
 DEPTH, INPUTS, OUTPUTS, WIDTH = 3, 2, 4, 5
+NETWORKS = {
+    "cnn": networks.Cnn(width=WIDTH),
+    "resnet": networks.Resnet(width=WIDTH, blocks=2),
+    "mlp": networks.Mlp(width=WIDTH, blocks=2),
+}
 SHAPES = {"cnn": (3, 5, INPUTS), "resnet": (5, 3, INPUTS), "mlp": (INPUTS,)}
 
 
-def initial(name, seed=0, blocks=2):
+def initial(name, seed=0):
     rng = np.random.default_rng(seed)
-    return networks.get(name).initial_parameters(rng, DEPTH, INPUTS, OUTPUTS, WIDTH, blocks)
+    return initial_values(NETWORKS[name].parameters(rng, DEPTH, INPUTS, OUTPUTS, SHAPES[name]))
 
 
 def randomised(parameters, seed=1):
@@ -24,8 +29,8 @@ def randomised(parameters, seed=1):
 
 
 def run(name, parameters, x, k=0):
-    network = networks.get(name)
-    return network.apply(tf.nest.map_structure(lambda t: t[k], network.tensors(parameters)), x)
+    network = NETWORKS[name]
+    return network.apply(tf.nest.map_structure(lambda t: t[k], network.prepare(parameters)), x)
 
 
 def points(name, batch=2):
@@ -33,14 +38,6 @@ def points(name, batch=2):
 
 
 every_network = pytest.mark.parametrize("name", SHAPES)
-
-
-def test_get():
-    for name in networks.__all__:
-        if isinstance(getattr(networks, name), types.ModuleType):
-            assert networks.get(name) is getattr(networks, name)
-    with pytest.raises(ValueError, match="network='transformer' is not one of 'cnn', 'mlp', 'resnet'"):
-        networks.get("transformer")
 
 
 @every_network
@@ -84,15 +81,22 @@ def test_examples_do_not_influence_each_other(name):
         assert_close(run(name, parameters, x[i : i + 1])[0], h[i])
 
 
-@pytest.mark.parametrize("name,calls", [("cnn", 2), ("resnet", 3), ("mlp", 0)])
-def test_normalize_is_called_with_every_actnorm(name, calls):
-    network, seen = networks.get(name), []
-    tensors = tf.nest.map_structure(lambda t: t[0], network.tensors(randomised(initial(name))))
+@pytest.mark.parametrize("name,count", [("cnn", 2), ("resnet", 3), ("mlp", 0)])
+def test_initialisation_sets_every_actnorm_and_nothing_else(name, count):
+    network = NETWORKS[name]
+    parameters = randomised(initial(name))
+    x = tf.constant(np.random.default_rng(2).standard_normal([64, *SHAPES[name]]))
+    values, h = network.initialize(slices(network, parameters, 1), x)
+    paths = dict(by_path(values))
+    assert len(paths) == 2 * count and all("actnorm" in path for path in paths)
+    # With these values in place of its own the network gives what the initialisation gave.
+    changed = {**dict(by_path(parameters)), **{path: tf.stack([value] * DEPTH) for path, value in paths.items()}}
+    assert_close(run(name, nested(changed), x, k=1), h)
 
-    def normalize(layer, h):
-        assert set(layer) == {"bias", "log_scale"}
-        seen.append(h.shape[-1])
-        return h
 
-    network.apply(tensors, points(name), normalize)
-    assert seen == [WIDTH] * calls
+def test_networks_need_no_more_than_parameters_and_apply():
+    network = networks.Network()
+    with pytest.raises(NotImplementedError, match="Network defines no apply"):
+        network.apply({}, tf.zeros([1, 2]))
+    with pytest.raises(ValueError, match="products of a Network are not known"):
+        network.products((4, 4, 2), 1, 1, 1)

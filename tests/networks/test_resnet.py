@@ -2,25 +2,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glow_tf.networks import resnet
+from glow_tf.networks import Resnet
+from tests.networks.random_networks import random_values, slices
 from tests.networks.test_convolution import convolve_by_hand
 from tests.tolerances import assert_close
 
 
-def random_parameters(blocks=2):
-    rng = np.random.default_rng(0)
-    initial = resnet.initial_parameters(rng, 2, 3, 4, 5, blocks)
-    return tf.nest.map_structure(lambda a: a + 0.3 * rng.standard_normal(a.shape), initial)
-
-
-def tensors_of(parameters):
-    return resnet.tensors(tf.nest.map_structure(tf.constant, parameters))
-
-
 def test_weight_normalisation():
     """|kernel| of every output channel is its magnitude, whatever the length of the direction."""
-    p = random_parameters()
-    tensors = tensors_of(p)
+    network = Resnet(width=5)
+    p = random_values(network, 2, 3, 4)
+    tensors = network.prepare(tf.nest.map_structure(tf.constant, p))
     for layer, kernel in (
         (p["enter"], tensors["enter"]["kernel"]),
         (p["block1"]["conv2"], tensors["block1"]["conv2"]["kernel"]),
@@ -29,13 +21,16 @@ def test_weight_normalisation():
         norms = np.sqrt(np.sum(np.square(kernel), axis=(1, 2, 3)))
         assert_close(norms, np.abs(layer["magnitude"]))
     longer = {**p, "enter": {**p["enter"], "direction": 7 * p["enter"]["direction"]}}
-    assert_close(tensors_of(longer)["enter"]["kernel"], tensors["enter"]["kernel"])
+    assert_close(
+        network.prepare(tf.nest.map_structure(tf.constant, longer))["enter"]["kernel"], tensors["enter"]["kernel"]
+    )
 
 
 @pytest.mark.parametrize("blocks", [1, 3])
 @pytest.mark.parametrize("height,width", [(1, 3), (4, 4)])
 def test_by_hand(blocks, height, width):
-    p, k = random_parameters(blocks), 1
+    network, k = Resnet(width=5, blocks=blocks), 1
+    p = random_values(network, 2, 3, 4)
 
     def convolution(layer, x):
         v = layer["direction"][k]
@@ -54,12 +49,11 @@ def test_by_hand(blocks, height, width):
     h = convolution(p["leave"], np.maximum(norm(p["actnorm"], h), 0))
     expected = h.copy()
     expected[..., 1::2] = p["tanh_factor"][k] * np.tanh(h[..., 1::2])
-    tensors = tf.nest.map_structure(lambda t: t[k], tensors_of(p))
-    assert_close(resnet.apply(tensors, tf.constant(x)), expected)
+    assert_close(network.apply(slices(network, p, k), tf.constant(x)), expected)
 
 
 def test_log_scales_are_bounded():
-    p = random_parameters()
-    tensors = tf.nest.map_structure(lambda t: t[0], tensors_of(p))
-    h = resnet.apply(tensors, tf.constant(1e4 * np.random.default_rng(2).standard_normal([4, 3, 3, 3])))
+    network = Resnet(width=5)
+    p = random_values(network, 2, 3, 4)
+    h = network.apply(slices(network, p, 0), tf.constant(1e4 * np.random.default_rng(2).standard_normal([4, 3, 3, 3])))
     assert np.all(np.abs(h[..., 1::2]) <= np.abs(p["tanh_factor"][0]) + 1e-12)

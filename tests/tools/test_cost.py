@@ -3,7 +3,8 @@
 import pytest
 
 import glow_tf
-from tools.cost import Product, flops, products
+from glow_tf.flops import Product
+from tools.cost import flops, products
 
 
 def test_a_product_by_hand():
@@ -62,7 +63,7 @@ def test_the_published_model_of_256x256():
 
 
 def test_other_models_are_refused():
-    with pytest.raises(ValueError, match="of a nice are not known"):
+    with pytest.raises(ValueError, match="products of a Mlp are not known"):
         products(glow_tf.nice((4, 4, 1), width=4), 1)
     with pytest.raises(ValueError, match="kind='twice'"):
         products(glow_tf.glow((4, 4, 3), K=1, L=1, width=4), 1, "twice")

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import glow_tf
-from tools.cost import Product
+from glow_tf.flops import Product
 from tools.throughput import Timing, alternate, alternate_with_products, bound, passes, peak_product
 
 

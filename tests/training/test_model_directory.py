@@ -75,7 +75,7 @@ def test_it_belongs_to_one_model(claimed):
     message = str(error.value)
     assert "another model" in message and "--model_dir" in message
     assert "n_bits: 5 here, 8 there" in message
-    assert "layers[1].width: 4 here, 64 there" in message
+    assert "layers[1].network.width: 4 here, 64 there" in message
     assert "gradient:" not in message
     assert storage.load_config(claimed) == helpers.CONFIG
 

@@ -7,8 +7,7 @@ import pytest
 import tensorflow as tf
 
 import glow_tf
-from glow_tf.models import layers
-from glow_tf.models.inverses import InverseCache
+from glow_tf.models.derived import DerivedCache
 from tests.marks import mostly_slow
 from tests.models.flows import random_flow, random_images
 from tests.tolerances import assert_close, assert_gradient_close
@@ -21,15 +20,19 @@ CONFIGS = {
 
 def weights_of(flow, i):
     """The 1x1 weights [K, C, C] of layer `i`."""
-    _, _, parameters = list(flow.iter_layers())[i]
-    return layers.conv1x1_matrices(flow.config.layers[i], parameters)[0].numpy()
+    layer, _, tensors = list(flow.iter_layers())[i]
+    return layer.matrices(tensors)[0].numpy()
+
+
+def inverses_of(found):
+    return {i: nest["conv1x1"]["inverse"] for i, nest in found.items()}
 
 
 @pytest.mark.parametrize("permutation", ["conv1x1", "conv1x1_dense"])
 def test_they_are_those_of_the_weights_and_follow_them(permutation):
     flow = random_flow(CONFIGS[permutation])
-    cache = InverseCache(flow)
-    inverses = tf.function(cache, autograph=False)
+    cache = DerivedCache(flow)
+    inverses = tf.function(lambda: inverses_of(cache()), autograph=False)
     for _ in range(3):
         found = inverses()
         assert sorted(found) == [1, 4]
@@ -41,8 +44,8 @@ def test_they_are_those_of_the_weights_and_follow_them(permutation):
 
 def test_they_are_not_computed_while_the_weights_stay():
     flow = random_flow(CONFIGS["conv1x1"])
-    cache = InverseCache(flow)
-    inverses = tf.function(cache, autograph=False)
+    cache = DerivedCache(flow)
+    inverses = tf.function(lambda: inverses_of(cache()), autograph=False)
     expected = {i: value.numpy() for i, value in inverses().items()}
     kept = [v for v in cache.variables if v.name.startswith("inverse")]
     assert len(kept) == 2
@@ -59,7 +62,7 @@ def test_they_are_not_computed_while_the_weights_stay():
 
 
 def test_a_flow_without_1x1_convolutions_has_none():
-    assert InverseCache(random_flow(CONFIGS["shuffle"]))() == {}
+    assert DerivedCache(random_flow(CONFIGS["shuffle"]))() == {}
 
 
 @pytest.mark.parametrize(
@@ -72,13 +75,13 @@ def test_a_flow_without_1x1_convolutions_has_none():
 def test_values_and_gradients_are_the_same_with_them(permutation, gradient):
     flow = random_flow(dataclasses.replace(CONFIGS[permutation], gradient=gradient))
     x = tf.cast(random_images(flow.config), tf.float64) / 256 - 0.5
-    cache = InverseCache(flow)
+    cache = DerivedCache(flow)
     variables = flow.named_variables(trainable=True)
 
-    def there_and_back(inverses):
+    def there_and_back(derived):
         with tf.GradientTape(persistent=True) as tape:
-            z, log_det = flow.bijector(inverses=inverses).forward_and_log_det(x)
-            back, _ = flow.bijector(inverses=inverses).inverse_and_log_det(z + 0.1)
+            z, log_det = flow.bijector(derived=derived).forward_and_log_det(x)
+            back, _ = flow.bijector(derived=derived).inverse_and_log_det(z + 0.1)
             forward, inverse = tf.reduce_sum(z**2) + tf.reduce_sum(log_det), tf.reduce_sum(back**3)
         return (
             z,

@@ -1,0 +1,26 @@
+"""Checks of arguments, whose errors name the argument and what would do."""
+
+from typing import Any
+
+
+def one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Checks that a value is one of some choices.
+
+    Raises:
+      ValueError: if it is not.
+    """
+    if value not in choices:
+        raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, choices))}.")
+
+
+def at_least(name: str, value: Any, least: int, most: int | None = None) -> None:
+    """Checks that a value is an integer of at least `least`, and at most `most` where that is given.
+
+    Raises:
+      ValueError: if it is not.
+    """
+    # True is an int to Python.
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name}={value!r} must be an integer of at least {least}.")
+    if most is not None and value > most:
+        raise ValueError(f"{name}={value!r} must be at most {most}.")

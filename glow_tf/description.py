@@ -1,0 +1,146 @@
+"""Descriptions of the parts of a model: frozen dataclasses that are stored in JSON by the names of their classes.
+
+This module imports neither absl nor TensorFlow.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+_PACKAGE = __name__.partition(".")[0]
+# In modules that postpone the evaluation of annotations, types are their names.
+_TYPES = {"float": float, "int": int, "str": str, "bool": bool}
+
+
+class Description:
+    """Base class of the kinds of parts, such as `glow_tf.layers.Layer`.
+
+    A kind is a direct subclass with a `kind`. Its own subclasses register themselves by their names, which JSON stores,
+    beside the module of those that are not of this package; not those that only others derive from, with
+    `class Base(Layer, abstract=True)`.
+    """
+
+    kind: ClassVar[str]
+    classes: ClassVar[dict[str, type["Description"]]]
+    _kinds: ClassVar[dict[str, type["Description"]]] = {}
+
+    def __init_subclass__(cls, abstract: bool = False, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if Description in cls.__bases__:
+            cls.classes = {}
+            Description._kinds[cls.kind] = cls
+            return
+        if abstract:
+            return
+        known = cls.classes.get(cls.__name__)
+        if known is not None and known.__module__ != cls.__module__ and is_built_in(known):
+            raise ValueError(f"There is a {cls.kind} {cls.__name__} in {known.__module__}: choose another name.")
+        cls.classes[cls.__name__] = cls
+
+    @classmethod
+    def upgrade(cls, fields: dict[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the fields in JSON brought up to date, where an earlier version of the class had others.
+
+        Args:
+          fields: the fields.
+          model: the JSON of the whole model.
+        """
+        return fields
+
+
+def is_built_in(cls: type) -> bool:
+    """Returns whether a class is one of this package."""
+    return cls.__module__.partition(".")[0] == _PACKAGE
+
+
+def check(where: str, part: Any, kind: type[Description]) -> None:
+    """Checks that `part` is a description of a kind, as it can be stored.
+
+    Raises:
+      ValueError: if it is not.
+    """
+    if not isinstance(part, kind):
+        raise ValueError(f"{where}={part!r} is not a {kind.kind}; known are {', '.join(kind.classes)}.")
+    # Fields of an undecorated subclass would be those of its base class.
+    if "__dataclass_fields__" not in vars(type(part)):
+        name = type(part).__name__
+        raise ValueError(f"{name} must be decorated with @dataclasses.dataclass(frozen=True, kw_only=True).")
+
+
+def to_fields(part: Description) -> dict[str, Any]:
+    """Returns a description as JSON stores it, which `from_fields` reads."""
+    cls = type(part)
+    named = {part.kind: cls.__name__, **({} if is_built_in(cls) else {"module": cls.__module__})}
+    values = {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
+    return {**named, **{n: to_fields(v) if isinstance(v, Description) else v for n, v in values.items()}}
+
+
+def from_fields(where: str, fields: Any, kind: type[Description], model: Mapping[str, Any]) -> Description:
+    """Returns the description that `to_fields` made these fields of.
+
+    Args:
+      where: the place in JSON, for errors.
+      fields: what JSON has there.
+      kind: what is expected.
+      model: the JSON of the whole model.
+
+    Raises:
+      ValueError: if they are no such description; the message names the field.
+    """
+    if not isinstance(fields, Mapping):
+        raise ValueError(f"{where} must be a dictionary, and not {fields!r}.")
+    fields = dict(fields)
+    name, module = fields.pop(kind.kind, None), fields.pop("module", None)
+    if not isinstance(name, str) or name not in kind.classes:
+        raise ValueError(
+            f"{where}.{kind.kind}={name!r} is not one of {', '.join(kind.classes)}.{_advice(name, module)}"
+        )
+    cls = kind.classes[name]
+    for key, value in fields.items():
+        nested = [of for of in Description._kinds.values() if isinstance(value, Mapping) and of.kind in value]
+        if nested:
+            fields[key] = from_fields(f"{where}.{key}", value, nested[0], model)
+    try:
+        fields = cls.upgrade(fields, model)
+    except ValueError as error:
+        raise ValueError(f"{where}.{error}") from error
+    return construct(cls, f"{where}.", fields)
+
+
+def _advice(name: Any, module: Any) -> str:
+    if not isinstance(module, str):
+        return ""
+    if module == "__main__":
+        return f" {name} was defined in the program that saved the model: put it into a module, and import that first."
+    return f" It was defined in the module {module}: import {module} first."
+
+
+def construct(cls: type, where: str, fields: Mapping[str, Any]) -> Any:
+    """Returns an instance of a dataclass from what JSON held, where a number can stand for a word, or a word for one.
+
+    Raises:
+      ValueError: if the fields are not those of the class, or of other types.
+    """
+    known = {field.name: field for field in dataclasses.fields(cls)}
+    values = {}
+    for name, value in fields.items():
+        if name not in known:
+            raise ValueError(f"{where}{name} is no field of a {cls.__name__}; they are {', '.join(known)}.")
+        expected = _TYPES.get(known[name].type, known[name].type)
+        right = {float: (float, int), int: int, str: str, bool: bool}.get(expected, object)
+        # True is an int to Python.
+        if not isinstance(value, right) or (expected in (int, float) and isinstance(value, bool)):
+            raise ValueError(f"{where}{name}={value!r} must be of type {expected.__name__}.")
+        # JSON has no tuples.
+        values[name] = tuple(value) if isinstance(value, list) else value
+    missing = [
+        name
+        for name, field in known.items()
+        if name not in fields and field.default is field.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ValueError(f"{where}{missing[0]} is missing.")
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise ValueError(f"{where}{error}") from error

@@ -1,0 +1,36 @@
+"""Matrix products, and their floating-point operations.
+
+A convolution of a k x k kernel from C_in to C_out channels over N = B * H * W positions is one product: either
+[N, k^2 C_in] x [k^2 C_in, C_out], of all neighbourhoods, or [N, C_in] x [C_in, k^2 C_out], whose results are shifted
+and added. Both take 2 N k^2 C_in C_out operations, those at the border of the image included, which see zeros. Counted
+is the form that moves less memory.
+"""
+
+import dataclasses
+import math
+
+
+@dataclasses.dataclass(frozen=True)
+class Product:
+    """[rows, inner] x [inner, columns]."""
+
+    rows: int
+    inner: int
+    columns: int
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations: a multiplication and an addition for each of rows * inner * columns terms."""
+        return 2 * self.rows * self.inner * self.columns
+
+    def gradients(self) -> tuple["Product", "Product"]:
+        """Returns the products that give the gradients with respect to the two factors."""
+        return Product(self.rows, self.columns, self.inner), Product(self.inner, self.rows, self.columns)
+
+
+def convolution(shape: tuple[int, ...], batch_size: int, size: int, inputs: int, outputs: int) -> Product:
+    """Returns the product of a convolution with a kernel [size, size, inputs, outputs] of images [H, W, ...]."""
+    positions = batch_size * math.prod(shape[:-1])
+    if inputs <= outputs:
+        return Product(positions, size**2 * inputs, outputs)
+    return Product(positions, inputs, size**2 * outputs)

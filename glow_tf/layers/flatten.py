@@ -1,0 +1,21 @@
+"""Images as flat vectors."""
+
+import dataclasses
+import math
+
+import tensorflow_probability as tfp
+
+from glow_tf import bijectors
+from glow_tf.layers.base import Layer
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Flatten(Layer):
+    """[H, W, C] to [H * W * C]."""
+
+    def output_shape(self, shape):
+        return (math.prod(shape),)
+
+    def bijector(self, shape, tensors, context=None):
+        flatten = tfp.bijectors.Reshape(event_shape_in=shape, event_shape_out=[math.prod(shape)])
+        return bijectors.Adapter(flatten, event_ndims=len(shape), inverse_event_ndims=1)

@@ -1,0 +1,39 @@
+"""Factoring out half of the channels."""
+
+import dataclasses
+from typing import ClassVar
+
+from glow_tf import bijectors, flops, official
+from glow_tf.layers.base import Layer
+from glow_tf.networks import zero_layer
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Split(Layer):
+    """Factors out the second half of the channels (Kingma & Dhariwal 2018, section 3.6; Dinh et al. 2017, section 3.6).
+
+    Attributes:
+      learned: whether a prior conditioned on the first half whitens it; else its prior is standard normal.
+    """
+
+    is_prior: ClassVar[bool] = True
+
+    learned: bool = True
+
+    def output_shape(self, shape):
+        if shape[-1] % 2:
+            raise ValueError(f"needs an even number of channels; it gets {shape}.")
+        return *shape[:-1], shape[-1] // 2
+
+    def parameters(self, shape, rng):
+        return zero_layer.parameters(3, 3, shape[-1] // 2 + 1, shape[-1]) if self.learned else {}
+
+    def bijector(self, shape, tensors, context=None):
+        prior = (lambda x: zero_layer.convolve(tensors, x)) if self.learned else None
+        return bijectors.Split(prior, event_ndims=len(shape))
+
+    def products(self, shape, batch_size):
+        return [flops.convolution(shape, batch_size, 3, shape[-1] // 2, shape[-1])] if self.learned else []
+
+    def official_variables(self, shape, level):
+        return official.zero_layer_variables("", f"model/pool{level}/conv") if self.learned else {}

@@ -1,0 +1,280 @@
+"""Steps of flow."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow as tf
+
+from glow_tf import bijectors, flops, networks, official, partitions, transforms
+from glow_tf import parameters as p
+from glow_tf.arguments import at_least, one_of
+from glow_tf.bijectors import invertible_conv
+from glow_tf.description import check, construct
+from glow_tf.layers.base import Layer, Nest, Part, Shape
+from glow_tf.mode import Mode
+from glow_tf.networks import actnorm
+
+PERMUTATIONS = ("conv1x1", "conv1x1_dense", "shuffle", "reverse", "none")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Steps(Layer):
+    """`depth` flow steps of one structure: actnorm, then permutation, then coupling (Kingma & Dhariwal 2018, figure 2).
+
+    Attributes:
+      depth: K, the number of steps.
+      network: the conditioner of the couplings: `networks.Cnn` (Glow), `networks.Resnet` (RealNVP), `networks.Mlp`
+        (NICE), or one of your own.
+      actnorm: whether a step begins with an activation normalisation.
+      permutation: how channels are mixed: `conv1x1` (PLU), `conv1x1_dense`, `shuffle`, `reverse` or `none`.
+      coupling: what couplings do with the part they transform, such as `transforms.Affine()`.
+      partition: the parts of the input of a coupling, such as `partitions.Channels()`.
+      alternate: whether every second step exchanges the two parts.
+    """
+
+    is_recomputed: ClassVar[bool] = True
+
+    depth: int
+    network: networks.Network
+    actnorm: bool = True
+    permutation: str = "conv1x1"
+    coupling: transforms.Transform = transforms.Affine()
+    partition: partitions.Partition = partitions.Channels()
+    alternate: bool = False
+
+    def __post_init__(self):
+        at_least("depth", self.depth, 1)
+        one_of("permutation", self.permutation, PERMUTATIONS)
+        check("network", self.network, networks.Network)
+        check("coupling", self.coupling, transforms.Transform)
+        check("partition", self.partition, partitions.Partition)
+
+    @classmethod
+    def upgrade(cls, fields, model):
+        if not ("width" in fields or isinstance(fields.get("network"), str)):
+            return fields
+        # Version 0.1.0 had names in place of objects, and the network's fields among those of the steps.
+        rest = {name: value for name, value in fields.items() if name not in ("network", "width", "blocks", "mask")}
+        return rest | _named_parts(fields)
+
+    def output_shape(self, shape):
+        self.network.check(shape)
+        self.partition.check(shape)
+        return shape
+
+    def parameters(self, shape, rng):
+        depth, channels = self.depth, shape[-1]
+        parts = {}
+        if self.actnorm:
+            parts["actnorm"] = p.actnorm(depth, channels)
+        if self.permutation.startswith("conv1x1"):
+            parts["conv1x1"] = self._conv1x1_parameters(channels, rng)
+        elif self.permutation == "shuffle":
+            parts["shuffle"] = {"indices": p.Parameter((depth, channels), self._orders(channels, rng), trainable=False)}
+        inputs, outputs = self._network_channels(shape)
+        return {**parts, "network": self.network.parameters(rng, depth, inputs, outputs, shape)}
+
+    def bijector(self, shape, tensors, context=None):
+        return self.bijector_in(Mode(), shape, tensors, context)
+
+    def bijector_in(self, mode, shape, tensors, context=None):
+        stacked, constants = self._stacked(tensors)
+        if mode.seed is not None and self.network.is_random:
+            constants["seed"] = tf.stack(tf.random.experimental.stateless_split(mode.seed, self.depth))
+        return bijectors.Stack(
+            lambda tensors, constants, context=None: self._step(mode, shape, tensors, constants, context),
+            stacked,
+            constants,
+            context=context,
+            depth=self.depth,
+            gradient=mode.gradient,
+            event_ndims=len(shape),
+        )
+
+    def initialize(self, shape, tensors, x, context=None):
+        # Compiled once for all steps, which differ in k alone.
+        compiled = tf.function(lambda k, x: self._initialize_step(k, shape, tensors, x, context), autograph=False)
+        initialize_step = compiled.get_concrete_function(tf.TensorSpec([], tf.int32), tf.TensorSpec(x.shape, x.dtype))
+        steps = []
+        for k in range(self.depth):
+            values, x = initialize_step(tf.constant(k), x)
+            steps.append(values)
+        return tf.nest.map_structure(lambda *slices: tf.stack(slices), *steps), x
+
+    def is_random(self):
+        return self.network.is_random
+
+    def num_classes_needed(self):
+        return self.network.num_classes_needed()
+
+    def network_width(self):
+        return self.network.hidden_channels()
+
+    def derived(self, tensors):
+        if not self.permutation.startswith("conv1x1"):
+            return {}, {}
+        _, inverse, _ = self._conv1x1_matrices(tensors)
+        return {"conv1x1": {"inverse": inverse}}, {"conv1x1": tensors["conv1x1"]}
+
+    def matrices(self, tensors):
+        if self.permutation == "conv1x1_dense":
+            # Without the inverse, which a singular matrix does not have.
+            return [tf.convert_to_tensor(tensors["conv1x1"]["weight"])]
+        return [self._conv1x1_matrices(tensors)[0]] if self.permutation == "conv1x1" else []
+
+    def parts(self, mode, shape, tensors, context=None):
+        stacked, constants = self._stacked(tensors)
+        for k in range(self.depth):
+            of_step, fixed = (tf.nest.map_structure(lambda t, k=k: t[k], nest) for nest in (stacked, constants))
+            named = dict(p.by_path(of_step))
+            for bijector in self._step(mode, shape, of_step, fixed, context).layers:
+                yield Part(f"step {k + 1} of {self.depth}, {bijector.name}", bijector, named)
+
+    def products(self, shape, batch_size):
+        channels = shape[-1]
+        convolutions = self.permutation.startswith("conv1x1")
+        mixing = [flops.convolution(shape, batch_size, 1, channels, channels)] if convolutions else []
+        of_step = [*mixing, *self.network.products(shape, batch_size, *self._network_channels(shape))]
+        return of_step * self.depth
+
+    def official_variables(self, shape, level):
+        steps = [f"model/{level}/{k}" for k in range(self.depth)]
+        found = official.actnorm_variables("actnorm", [f"{step}/actnorm" for step in steps]) if self.actnorm else {}
+        if self.permutation == "shuffle":
+            names = [f"{step}/shuffle/indices" for step in steps]
+            found |= official.step_variable("shuffle/indices", names, lambda indices: indices.astype(np.int64))
+        weights = [f"{step}/invconv/W" for step in steps]
+        if self.permutation == "conv1x1_dense":
+            found |= official.step_variable("conv1x1/weight", weights)
+        if self.permutation == "conv1x1":
+            for name in invertible_conv.PLU_PARAMETERS:
+                found |= official.step_variable(f"conv1x1/{name}", weights, functools.partial(_plu_parameter, name))
+        return found | self.network.official_variables("network", steps)
+
+    def _network_channels(self, shape: Shape) -> tuple[int, int]:
+        inputs, transformed = self.partition.channels(shape)
+        return inputs, transformed * self.coupling.parameters_per_dim
+
+    def _orders(self, channels: int, rng: np.random.Generator) -> Callable[[], np.ndarray]:
+        return lambda: np.stack([rng.permutation(channels) for _ in range(self.depth)])
+
+    def _conv1x1_parameters(self, channels: int, rng: np.random.Generator) -> Nest:
+        matrices = self.depth, channels, channels
+        if self.permutation == "conv1x1_dense":
+            return {"weight": p.Parameter(matrices, lambda: invertible_conv.random_rotations(rng, *matrices[:2]))}
+
+        def factors() -> dict[str, np.ndarray]:
+            return invertible_conv.plu_parameters(invertible_conv.random_rotations(rng, self.depth, channels))
+
+        vectors = dict.fromkeys(("permutation", "sign", "log_diagonal"), matrices[:2])
+        shapes = {**vectors, "lower": matrices, "upper": matrices}
+        ordered = {name: shapes[name] for name in invertible_conv.PLU_PARAMETERS}
+        return p.jointly(factors, ordered, fixed=("permutation", "sign"))
+
+    def _conv1x1_matrices(self, tensors: Nest) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns the weights [K, C, C] of the 1x1 convolutions, their inverses, and log|det|: [K]."""
+        matrices = invertible_conv.plu_matrices if self.permutation == "conv1x1" else invertible_conv.dense_matrices
+        return matrices(**tensors["conv1x1"])
+
+    def _stacked(self, tensors: Nest) -> tuple[Nest, Nest]:
+        """Returns what the steps are made of, stacked: the differentiable tensors, and the constants."""
+        stacked: dict[str, Any] = {"network": self.network.prepare(tensors["network"])}
+        constants: dict[str, Any] = {}
+        if self.actnorm:
+            stacked["actnorm"] = actnorm.scaled(tensors["actnorm"])
+        if self.permutation.startswith("conv1x1"):
+            weight, inverse, log_det = self._conv1x1_matrices(tensors)
+            stacked["conv1x1"] = {"weight": weight, "log_abs_det": log_det}
+            constants["inverse_weight"] = inverse
+        elif self.permutation == "shuffle":
+            constants["indices"] = tensors["shuffle"]["indices"]
+        if self.alternate:
+            constants["swap"] = tf.range(self.depth) % 2
+        return tf.nest.map_structure(tf.convert_to_tensor, (stacked, constants))
+
+    def _step(
+        self,
+        mode: Mode,
+        shape: Shape,
+        tensors: Nest,
+        constants: Nest,
+        context: Any = None,
+        conditioner: Callable[[tf.Tensor], tf.Tensor] | None = None,
+    ) -> bijectors.FlowStep:
+        """Returns one step, from its slices of what `_stacked` returns; its conditioner is the network by default."""
+        event_ndims = len(shape)
+        parts: list[bijectors.Bijector] = []
+        if self.actnorm:
+            parts.append(bijectors.ActNorm(**tensors["actnorm"], event_ndims=event_ndims))
+        if "conv1x1" in tensors:
+            inverse = constants["inverse_weight"]
+            parts.append(
+                bijectors.InvertibleConv1x1(**tensors["conv1x1"], inverse_weight=inverse, event_ndims=event_ndims)
+            )
+        elif self.permutation == "shuffle":
+            parts.append(bijectors.Permutation(constants["indices"], event_ndims=event_ndims))
+        elif self.permutation == "reverse":
+            parts.append(bijectors.Permutation.reverse(shape[-1], event_ndims=event_ndims))
+
+        mode = dataclasses.replace(mode, seed=constants.get("seed"))
+
+        def network(x):
+            return self.network.apply_in(mode, tensors["network"], x, context)
+
+        coupling = bijectors.Coupling(
+            conditioner or network,
+            transform=self.coupling,
+            partition=self.partition,
+            swap=constants.get("swap", 0),
+            event_ndims=event_ndims,
+        )
+        return bijectors.FlowStep([*parts, coupling])
+
+    def _initialize_step(
+        self, k: tf.Tensor, shape: Shape, tensors: Nest, x: tf.Tensor, context: Any
+    ) -> tuple[Nest, tf.Tensor]:
+        """Returns what the initialisation sets of step `k`, without the leading axis, and what enters the next step."""
+        tensors = _map_leaves(lambda t: tf.gather(t, [k]), tensors)
+        values: dict[str, Any] = {}
+        if self.actnorm:
+            bias, log_scale = actnorm.normalizer(x)
+            values["actnorm"] = {"bias": bias, "logs": log_scale / actnorm.LOG_SCALE_FACTOR}
+            tensors["actnorm"] = {name: value[tf.newaxis] for name, value in values["actnorm"].items()}
+        stacked, constants = (_map_leaves(lambda t: t[0], nest) for nest in self._stacked(tensors))
+        if self.alternate:
+            constants["swap"] = k % 2
+
+        def conditioner(x):
+            values["network"], h = self.network.initialize(stacked["network"], x, context)
+            return h
+
+        y, _ = self._step(Mode(), shape, stacked, constants, conditioner=conditioner).forward_and_log_det(x)
+        return values, y
+
+
+def _named_parts(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the parts of steps that version 0.1.0 stored by names."""
+    classes = {"cnn": networks.Cnn, "resnet": networks.Resnet, "mlp": networks.Mlp}
+    network = fields.get("network", "cnn")
+    one_of("network", network, tuple(classes))
+    if "width" not in fields:
+        raise ValueError("width is missing.")
+    blocks = {} if network == "cnn" else {"blocks": fields.get("blocks", 2)}
+    found = {"network": construct(classes[network], "", {"width": fields["width"], **blocks})}
+    for ours, theirs, named in (("coupling", "coupling", transforms.NAMED), ("partition", "mask", partitions.NAMED)):
+        if theirs in fields:
+            one_of(theirs, fields[theirs], tuple(named))
+            found[ours] = named[fields[theirs]]
+    return found
+
+
+def _plu_parameter(name: str, weight: np.ndarray) -> np.ndarray:
+    return invertible_conv.plu_parameters(weight)[name]
+
+
+def _map_leaves(function: Callable, nest: Nest) -> dict[str, Any]:
+    """Applies a function to every leaf, and makes plain dictionaries of whatever mappings hold them."""
+    return {k: _map_leaves(function, v) if isinstance(v, Mapping) else function(v) for k, v in nest.items()}

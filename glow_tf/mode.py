@@ -1,0 +1,27 @@
+"""How a flow is computed, apart from what it is given. This module does not import TensorFlow."""
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+GRADIENTS = ("reversible", "stored")
+NETWORK_PRECISIONS = ("float32", "tf32", "bfloat16")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mode:
+    """How a flow is computed.
+
+    Attributes:
+      gradient: how a stack of steps is differentiated: `reversible`, `stored` or `none`, see `bijectors.Stack`.
+      network_precision: precision of the coupling networks, see `Flow.distribution`.
+      training: whether it is being trained, for networks with dropout and the like.
+      seed: [2] int32, the stateless seed of their random numbers; None without.
+    """
+
+    gradient: str = "reversible"
+    network_precision: str = "float32"
+    training: bool = False
+    seed: "tf.Tensor | None" = None

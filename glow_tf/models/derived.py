@@ -1,0 +1,71 @@
+"""Tensors derived from the weights that are computed once, and again when the weights change."""
+
+from typing import Any
+
+import tensorflow as tf
+
+from glow_tf import parameters
+from glow_tf.models import variables
+from glow_tf.models.flow import Flow
+
+
+class DerivedCache(tf.Module):
+    """What the layers of a flow derive from their weights, kept beside these: the inverses of 1x1 convolutions.
+
+    They take two triangular solves of C x C matrices a step, which a loop of calls with the same weights can spare.
+    Each use compares the weights with those that the tensors were computed from, and computes them anew where
+    something, an optimizer or a checkpoint, has changed them.
+
+    Args:
+      flow: the model.
+    """
+
+    def __init__(self, flow: Flow):
+        super().__init__(name="derived")
+        self._flow = flow
+        self._cached = {}
+        for i, (layer, _, tensors) in enumerate(flow.iter_layers()):
+            derived, sources = layer.derived(tensors)
+            if derived:
+                self._cached[variables.layer_name(i, layer)] = _Cached(derived, sources)
+
+    def __call__(self) -> dict[int, dict[str, Any]]:
+        """Returns a nest for each layer that has some, by its number in the flow: what `Flow.bijector` takes."""
+        found = {}
+        for i, (layer, _, tensors) in enumerate(self._flow.iter_layers()):
+            cached = self._cached.get(variables.layer_name(i, layer))
+            if cached is not None:
+                found[i] = cached(layer, tensors)
+        return found
+
+
+class _Cached(tf.Module):
+    """What one layer derives, and a copy of the weights that it was computed from."""
+
+    def __init__(self, derived: parameters.Nest, sources: parameters.Nest):
+        super().__init__()
+        trained = {path: v for path, v in parameters.by_path(sources) if v.trainable}
+        self.cached_weights = {
+            path: tf.Variable(v, trainable=False, name=f"cached_weights/{path}") for path, v in trained.items()
+        }
+        self.derived = {
+            path: tf.Variable(v, trainable=False, name=path.rpartition("/")[2])
+            for path, v in parameters.by_path(derived)
+        }
+
+    def __call__(self, layer: Any, tensors: parameters.Nest) -> dict[str, Any]:
+        named = dict(parameters.by_path(tensors))
+        present = {path: tf.convert_to_tensor(named[path]) for path in self.cached_weights}
+        same = tf.reduce_all([tf.reduce_all(value == self.cached_weights[path]) for path, value in present.items()])
+
+        def compute():
+            values = dict(parameters.by_path(layer.derived(tensors)[0]))
+            # The copies of the weights come last: who finds them equal to the weights finds what belongs to them, also
+            # while this goes on.
+            with tf.control_dependencies([self.derived[path].assign(value) for path, value in values.items()]):
+                copies = [self.cached_weights[path].assign(value) for path, value in present.items()]
+            with tf.control_dependencies(copies):
+                return [tf.identity(values[path]) for path in self.derived]
+
+        values = tf.cond(same, lambda: [tf.identity(v) for v in self.derived.values()], compute)
+        return parameters.nested(dict(zip(self.derived, map(tf.stop_gradient, values), strict=True)))

@@ -1,0 +1,47 @@
+"""Names of variables in checkpoints of the official code of Glow (github.com/openai/glow)."""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class OfficialVariable:
+    """How a variable is stored in a checkpoint of the official code.
+
+    Attributes:
+      names: names there; the values of the steps of a level are stacked.
+      convert: makes the value here of the value there, stacked or single.
+      stacked: whether there is one name a step.
+    """
+
+    names: tuple[str, ...]
+    convert: Callable[[np.ndarray], np.ndarray] = np.asarray
+    stacked: bool = False
+
+
+def zero_layer_variables(path: str, name: str, kernel: Callable = np.asarray) -> dict[str, OfficialVariable]:
+    """Returns the variables of a layer that starts at zero, called `name` there, with the conversion of its kernel."""
+    prefix = f"{path}/" if path else ""
+    return {
+        f"{prefix}kernel": OfficialVariable((f"{name}/W",), kernel),
+        f"{prefix}bias": OfficialVariable((f"{name}/b",), np.ravel),
+        f"{prefix}logs": OfficialVariable((f"{name}/logs",), np.ravel),
+    }
+
+
+def step_variable(path: str, names: list[str], convert: Callable = np.asarray) -> dict[str, OfficialVariable]:
+    """Returns one variable of the steps of a level, called `names` there, with its conversion."""
+    return {path: OfficialVariable(tuple(names), convert, stacked=True)}
+
+
+def actnorm_variables(path: str, names: list[str]) -> dict[str, OfficialVariable]:
+    """Returns the variables of the actnorms of the steps of a level, called `names` there."""
+    bias = step_variable(f"{path}/bias", [f"{name}_center/b" for name in names], raveled)
+    return bias | step_variable(f"{path}/logs", [f"{name}_scale/logs" for name in names], raveled)
+
+
+def raveled(values: np.ndarray) -> np.ndarray:
+    """Returns stacked values [K, ...] as [K, n]."""
+    return np.reshape(values, [len(values), -1])

@@ -1,0 +1,94 @@
+"""Parameters before they are variables: their shapes are known before their initial values take any memory."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+Nest = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Parameter:
+    """A parameter of a layer or a network.
+
+    Attributes:
+      shape: its shape.
+      initial: makes the initial value. A nest of parameters is made in its order, each once, so that random numbers are
+        drawn in that order.
+      trainable: whether it is trained; others are chosen once.
+    """
+
+    shape: tuple[int, ...]
+    initial: Callable[[], np.ndarray]
+    trainable: bool = True
+
+
+def zeros(*shape: int) -> Parameter:
+    """Returns a parameter of zeros."""
+    return Parameter(shape, lambda: np.zeros(shape))
+
+
+def ones(*shape: int) -> Parameter:
+    """Returns a parameter of ones."""
+    return Parameter(shape, lambda: np.ones(shape))
+
+
+def normal(rng: np.random.Generator, stddev: float, shape: tuple[int, ...]) -> Parameter:
+    """Returns a parameter drawn from N(0, stddev^2), as float32: flows of every dtype have the same for one seed."""
+
+    def draw() -> np.ndarray:
+        values = rng.standard_normal(shape, dtype=np.float32)
+        values *= stddev
+        return values
+
+    return Parameter(shape, draw)
+
+
+def jointly(
+    initial: Callable[[], Mapping[str, np.ndarray]], shapes: Mapping[str, tuple[int, ...]], fixed: tuple[str, ...] = ()
+) -> dict[str, Parameter]:
+    """Returns parameters whose initial values one function makes, by their names; those in `fixed` are not trained."""
+    made = functools.cache(initial)
+    return {name: Parameter(shape, lambda n=name: made()[n], name not in fixed) for name, shape in shapes.items()}
+
+
+def actnorm(*shape: int) -> dict[str, Parameter]:
+    """Returns the bias and log-scale of an actnorm, both zero: [*shape] each."""
+    return {"bias": zeros(*shape), "logs": zeros(*shape)}
+
+
+def initial_value(parameter: Parameter | np.ndarray) -> np.ndarray:
+    """Returns the initial value of a parameter; an array is its own."""
+    return parameter.initial() if isinstance(parameter, Parameter) else np.asarray(parameter)
+
+
+def is_trainable(parameter: Parameter | np.ndarray) -> bool:
+    """Returns whether a parameter is trained; an array is where it holds floats."""
+    if isinstance(parameter, Parameter):
+        return parameter.trainable
+    return np.issubdtype(np.asarray(parameter).dtype, np.floating)
+
+
+def by_path(nest: Nest, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields the leaves of a nest with their paths, such as `network/conv1/kernel`, after `prefix`."""
+    for name, value in nest.items():
+        path = f"{prefix}/{name}" if prefix else name
+        if isinstance(value, Mapping):
+            yield from by_path(value, path)
+        else:
+            yield path, value
+
+
+def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the nest whose leaves `by_path` yields."""
+    nest: dict[str, Any] = {}
+    for path, leaf in leaves.items():
+        *names, last = path.split("/")
+        below = nest
+        for name in names:
+            below = below.setdefault(name, {})
+        below[last] = leaf
+    return nest

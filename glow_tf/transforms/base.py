@@ -1,0 +1,74 @@
+"""The interface of elementwise transforms."""
+
+import dataclasses
+from typing import ClassVar
+
+import tensorflow as tf
+
+from glow_tf.description import Description
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Transform(Description):
+    """An elementwise invertible map x -> y with parameters h, increasing in x.
+
+    A subclass is a frozen dataclass that defines `forward` and `inverse`:
+
+    ```
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Sinh(glow_tf.transforms.Transform):
+        parameters_per_dim: ClassVar[int] = 1
+
+        def forward(self, x, h):
+            t = tf.asinh(x) + h[..., 0]
+            return tf.sinh(t), tf.math.log(tf.cosh(t)) - 0.5 * tf.math.log1p(x**2)
+
+        def inverse(self, y, h):
+            t = tf.asinh(y) - h[..., 0]
+            return tf.sinh(t), tf.math.log(tf.cosh(t)) - 0.5 * tf.math.log1p(y**2)
+    ```
+
+    With h = 0 it should be near the identity, since coupling networks begin with outputs of 0.
+
+    Attributes:
+      parameters_per_dim: P, the number of parameters of an element.
+    """
+
+    kind: ClassVar[str] = "transform"
+    parameters_per_dim: ClassVar[int]
+
+    def forward(self, x: tf.Tensor, h: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Returns `y` and the elementwise log(dy/dx), None where it is 0.
+
+        Args:
+          x: [B, ..., C].
+          h: [B, ..., C, P].
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines no forward.")
+
+    def inverse(self, y: tf.Tensor, h: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+        """Returns `x` and the elementwise log(dx/dy), None where it is 0; the arguments are as for `forward`."""
+        raise NotImplementedError(f"{type(self).__name__} defines no inverse.")
+
+    def vjp(
+        self, x: tf.Tensor, y: tf.Tensor, h: tf.Tensor, dy: tf.Tensor, dlog_det: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the vector-Jacobian product of `forward`; by automatic differentiation, unless a subclass knows it.
+
+        Args:
+          x: [B, ..., C].
+          y: like `x`, what `forward` gave.
+          h: [B, ..., C, P].
+          dy: like `x`, the gradient with respect to `y`.
+          dlog_det: the gradient with respect to the elementwise log-det, in a shape that broadcasts against `x`.
+
+        Returns:
+          The gradients with respect to `x` and to `h`.
+        """
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch([x, h])
+            y, log_det = self.forward(x, h)
+        if log_det is None:
+            return tape.gradient(y, [x, h], output_gradients=dy, unconnected_gradients="zero")
+        upstream = [dy, tf.broadcast_to(dlog_det, tf.shape(log_det))]
+        return tape.gradient([y, log_det], [x, h], output_gradients=upstream, unconnected_gradients="zero")

@@ -1,0 +1,110 @@
+"""A layer, a transform, a network and a partition as a user writes them, in a file of their own."""
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+import glow_tf
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ScaleAndShift(glow_tf.layers.Layer):
+    """y = (x + shift) * exp(log_scale), with both a channel; and integers, which nobody trains."""
+
+    initial: float = 1.0
+    names: tuple[str, ...] = ("scale", "shift")
+
+    def parameters(self, shape, rng):
+        return {
+            "log_scale": np.full([shape[-1]], np.log(self.initial)),
+            "shift": 0.1 * rng.standard_normal(shape[-1]),
+            "order": np.arange(shape[-1]),
+        }
+
+    def bijector(self, shape, tensors, context=None):
+        scale = tfp.bijectors.Scale(log_scale=tf.convert_to_tensor(tensors["log_scale"]))
+        chain = tfp.bijectors.Chain([scale, tfp.bijectors.Shift(tf.convert_to_tensor(tensors["shift"]))])
+        return glow_tf.bijectors.Adapter(chain, event_ndims=len(shape))
+
+    def initialize(self, shape, tensors, x):
+        values = {"shift": -tf.reduce_mean(x, axis=range(x.shape.rank - 1))}
+        y, _ = self.bijector(shape, {**tensors, **values}).forward_and_log_det(x)
+        return values, y
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DropChannels(glow_tf.layers.Layer):
+    """Lets the last `count` channels leave as they are: an early output of unequal parts."""
+
+    is_prior: ClassVar[bool] = True
+
+    count: int
+
+    def output_shape(self, shape):
+        if self.count >= shape[-1]:
+            raise ValueError(f"drops {self.count} channels; it gets {shape}.")
+        return *shape[:-1], shape[-1] - self.count
+
+    def bijector(self, shape, tensors, context=None):
+        return glow_tf.bijectors.Split(None, event_ndims=len(shape))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sinh(glow_tf.transforms.Transform):
+    """y = sinh(asinh(x) + h); without a vector-Jacobian product of its own."""
+
+    parameters_per_dim: ClassVar[int] = 1
+
+    def forward(self, x, h):
+        t = tf.asinh(x) + h[..., 0]
+        return tf.sinh(t), tf.math.log(tf.cosh(t)) - 0.5 * tf.math.log1p(x**2)
+
+    def inverse(self, y, h):
+        t = tf.asinh(y) - h[..., 0]
+        return tf.sinh(t), tf.math.log(tf.cosh(t)) - 0.5 * tf.math.log1p(y**2)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Dense(glow_tf.networks.Network):
+    """Two 1x1 convolutions, a dropout between them, and a term linear in the context, if there is one."""
+
+    width: int
+    context_channels: int = 0
+    dropout: float = 0.0
+
+    def parameters(self, rng, depth, inputs, outputs, shape):
+        nest = {
+            "enter": 0.3 * rng.standard_normal([depth, inputs, self.width]),
+            "leave": np.zeros([depth, self.width, outputs]),
+        }
+        if self.context_channels:
+            nest["context"] = 0.3 * rng.standard_normal([depth, self.context_channels, self.width])
+        return nest
+
+    def apply(self, tensors, x, context=None, training=False, seed=None):
+        h = tf.tanh(tf.einsum("bhwc,cd->bhwd", x, tensors["enter"]))
+        if self.context_channels:
+            h += (context["embedding"] @ tensors["context"])[:, tf.newaxis, tf.newaxis, :]
+        if training and self.dropout:
+            keep = tf.random.stateless_uniform(tf.shape(h), seed, dtype=h.dtype) >= self.dropout
+            h = tf.where(keep, h / (1 - self.dropout), tf.zeros([], h.dtype))
+        return tf.einsum("bhwc,cd->bhwd", h, tensors["leave"])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OddChannels(glow_tf.partitions.Partition):
+    """The even channels condition, the odd ones are transformed."""
+
+    def channels(self, shape):
+        return (shape[-1] + 1) // 2, shape[-1] // 2
+
+    def divide(self, x, swap=0):
+        return x[..., 0::2], x[..., 1::2]
+
+    def merge(self, x1, x2, swap=0):
+        channels = x1.shape[-1] + x2.shape[-1]
+        order = [i // 2 + (i % 2) * x1.shape[-1] for i in range(channels)]
+        return tf.gather(tf.concat([x1, x2], -1), order, axis=-1)

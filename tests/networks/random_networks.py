@@ -1,0 +1,22 @@
+"""Networks with random parameters."""
+
+import numpy as np
+import tensorflow as tf
+
+from glow_tf.parameters import by_path, initial_value, nested
+
+
+def initial_values(parameters):
+    return nested({path: initial_value(parameter) for path, parameter in by_path(parameters)})
+
+
+def random_values(network, depth, inputs, outputs, seed=0):
+    """Values near the initial ones."""
+    rng = np.random.default_rng(seed)
+    initial = initial_values(network.parameters(rng, depth, inputs, outputs, (4, 4, inputs)))
+    return tf.nest.map_structure(lambda a: a + 0.3 * rng.standard_normal(a.shape), initial)
+
+
+def slices(network, values, k):
+    """The tensors of network `k`."""
+    return tf.nest.map_structure(lambda t: t[k], network.prepare(tf.nest.map_structure(tf.constant, values)))
