@@ -269,7 +269,7 @@ def model_config(image_shape: tuple[int, int, int], num_classes: int) -> ModelCo
                 name for name in ("conditional", "conditional_couplings", "label_loss_weight") if FLAGS[name].value
             ]
             listed = " and ".join(f"--{name}" for name in asking)
-            raise ValueError(f"{listed} {'needs' if len(asking) == 1 else 'need'} labels; {FLAGS.dataset} has none.")
+            raise ValueError(f"{listed}: labels are needed, and {FLAGS.dataset} has none.")
         given.update(num_classes=num_classes, **uses_labels)
     foreign = [name for name in given if name not in inspect.signature(preset).parameters]
     if foreign:

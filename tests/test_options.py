@@ -122,6 +122,14 @@ def test_xla_compiles_where_there_is_a_gpu_unless_told_otherwise(parse, monkeypa
         (["--gradient=stored"], glow_tf.glow(IMAGE, gradient="stored")),
         (["--conditional"], glow_tf.glow(IMAGE, num_classes=4)),
         (
+            ["--conditional", "--conditional_couplings"],
+            glow_tf.glow(IMAGE, num_classes=4, conditional_couplings=True),
+        ),
+        (
+            ["--conditional_couplings"],
+            glow_tf.glow(IMAGE, num_classes=4, conditional=False, conditional_couplings=True),
+        ),
+        (
             ["--label_loss_weight=0.01"],
             glow_tf.glow(IMAGE, num_classes=4, conditional=False, classifier=True),
         ),
@@ -155,10 +163,10 @@ def test_flags_that_do_not_apply(parse, arguments, message):
         options.model_config(IMAGE, 4)
 
 
-@pytest.mark.parametrize("argument", ["--conditional", "--label_loss_weight=1"])
+@pytest.mark.parametrize("argument", ["--conditional", "--conditional_couplings", "--label_loss_weight=1"])
 def test_labels_that_are_not_there(parse, argument):
     parse(argument)
-    with pytest.raises(ValueError, match="need labels; people has none"):
+    with pytest.raises(ValueError, match=f"{argument.partition('=')[0]}: labels are needed, and people has none"):
         options.model_config(IMAGE, 0)
 
 

@@ -54,7 +54,8 @@ class Steps(Layer):
 
     @classmethod
     def upgrade(cls, fields, model):
-        if not ("width" in fields or isinstance(fields.get("network"), str)):
+        network = fields.get("network")
+        if isinstance(network, networks.Network) or not (isinstance(network, str) or "width" in fields):
             return fields
         # Version 0.1.0 had names in place of objects, and the network's fields among those of the steps.
         rest = {name: value for name, value in fields.items() if name not in ("network", "width", "blocks", "mask")}

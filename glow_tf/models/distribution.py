@@ -72,15 +72,15 @@ class FlowBijector(ToLatents):
             expected = ", ".join(map(str, event))
             raise ValueError(f"{self.name} takes tensors of shape [..., {expected}]; it gets {x.shape}.")
         x = tf.ensure_shape(x, [None, *event])
-        count = tf.shape(x)[0]
-        x = x if x.shape[0] else _not_empty(x)
+        count, may_be_empty = tf.shape(x)[0], not x.shape[0]
+        x = _not_empty(x)
         labels = None if self._labels is None else _not_empty(tf.reshape(self._labels, [-1]))
         context = self._context
         if context is not None:
             context = tf.nest.map_structure(lambda leaf: _one_each(_not_empty(leaf), x), context)
         multi_scale = bijectors.MultiScale(self._make_layers(labels, context), self._shapes)
         results = getattr(multi_scale, direction)(x)
-        return results if x.shape[0] else tf.nest.map_structure(lambda t: t[:count], results)
+        return tf.nest.map_structure(lambda t: t[:count], results) if may_be_empty else results
 
     def _with_flat_batch(self, static, batch):
         own = self.experimental_batch_shape()

@@ -146,7 +146,15 @@ def edit_config(directory, edit):
     file.write_text(json.dumps(fields))
 
 
-@pytest.mark.parametrize("field", [("width", 5), ("depth", 3), ("coupling", "additive"), ("permutation", "reverse")])
+@pytest.mark.parametrize(
+    "field",
+    [
+        ("network", {"network": "Cnn", "width": 5}),
+        ("depth", 3),
+        ("coupling", {"transform": "Additive"}),
+        ("permutation", "reverse"),
+    ],
+)
 def test_a_config_that_does_not_fit_the_checkpoint(tmp_path, field):
     storage.save(moved_flow(CONFIGS["glow"]), tmp_path)
     name, value = field
@@ -189,9 +197,14 @@ def test_a_config_that_is_none(tmp_path, content):
     ("name", "edit", "message"),
     [
         ("glow", lambda fields: fields["layers"][1].update(depth=10**9), r"actnorm/bias has the shape \[2, 12\] in it"),
-        ("glow", lambda fields: fields["layers"][1].update(width=10**9), "conv1/kernel has the shape"),
+        ("glow", lambda fields: fields["layers"][1]["network"].update(width=10**9), "conv1/kernel has the shape"),
         ("glow", lambda fields: fields.update(image_shape=[10**6, 10**6, 3]), r"image_shape=\(1000000, 1000000, 3\)"),
-        ("conditional", lambda fields: fields.update(num_classes=10**9), "label/kernel has the shape"),
+        (
+            "conditional",
+            lambda fields: fields.update(num_classes=10**9) or fields["layers"][-1].update(num_classes=10**9),
+            "label/kernel has the shape",
+        ),
+        ("conditional", lambda fields: fields.update(num_classes=10**9), "is conditioned on 3 labels"),
         ("glow", lambda fields: fields["layers"].extend([fields["layers"][1]] * 2000), "has no layers/06_steps"),
         ("glow", lambda fields: fields["layers"].pop(), "it also holds layers/05_topprior/"),
     ],
