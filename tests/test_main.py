@@ -99,7 +99,7 @@ def test_stderr_has_no_messages_of_tensorflow(run):
 IN_PROCESS = {
     "a flag of another model": (["--model=nice", "--L=2"], "--L does not apply to --model=nice"),
     "a size that cannot be squeezed": (["--image_size=20", "--L=3"], "24x24 would do"),
-    "no labels": (["--dataset=arrays", "--data_dir={arrays}", "--conditional"], "need labels"),
+    "no labels": (["--dataset=arrays", "--data_dir={arrays}", "--conditional"], "labels are needed"),
     "no data_dir": (["--dataset=folder", "--image_size=8"], "--data_dir"),
     "a file that is not there": (["--dataset=arrays", "--data_dir=nowhere.npz"], "nowhere.npz"),
     "a wrong image size": (["--image_size=8x8"], "--image_size=8x8"),
@@ -155,7 +155,7 @@ def test_wrong_flags_give_one_line(tmp_path, refused, name):
 def test_another_model_in_the_same_directory_is_refused(run, refused):
     error = refused(run[0], *SMALL, "--width=5", "--steps=6", "--strategy=one_device")
     assert error.startswith("error: runs/people_nice holds another model")
-    assert "layers[1].width: 4 here, 5 there" in error
+    assert "layers[1].network.width: 4 here, 5 there" in error
 
 
 def test_a_wrong_flag_from_outside(tmp_path):

@@ -11,11 +11,12 @@ import glow_tf
 from glow_tf.analysis.attributes import Directions
 from glow_tf.export import export_saved_model
 from glow_tf.export.served_flow import ServedFlow
+from tests.extending.my_parts import Dense, ScaleAndShift, Sinh
 
 README = pathlib.Path(__file__).parents[1] / "README.md"
 
 
-FIRST, IN_KERAS, REUSE = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+FIRST, IN_KERAS, REUSE, OWN_PARTS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
 
 
 def test_the_python_examples_run_and_give_the_shapes_they_state(tmp_path, monkeypatch):
@@ -31,6 +32,12 @@ def test_the_python_examples_run_and_give_the_shapes_they_state(tmp_path, monkey
     photos = np.random.default_rng(0).integers(0, 256, [64, 4, 4, 3], np.uint8)
     exec(compile(IN_KERAS, str(README), "exec"), {"glow_tf": glow_tf, "flow": small, "photos": photos})
     assert small.initialized.numpy() and (tmp_path / "model.keras").is_file()
+
+
+def test_the_example_of_parts_of_ones_own_runs():
+    names = {"MyTransform": Sinh, "MyNetwork": Dense, "MyLayer": ScaleAndShift, "glow_tf": glow_tf}
+    exec(compile(OWN_PARTS, str(README), "exec"), names)
+    assert names["config"].layers[-1] == ScaleAndShift()
 
 
 @pytest.mark.slow

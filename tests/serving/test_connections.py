@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 
 from glow_tf.serving.connections import Connections
-from glow_tf.serving.server import bind
+from glow_tf.serving.sockets import bind
 
 ASK = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LARGE = 1 << 25

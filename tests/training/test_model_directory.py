@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from glow_tf import networks
 from glow_tf.data import Source, load_source
 from glow_tf.models import storage
 from glow_tf.training import model_directory
@@ -69,7 +70,7 @@ def test_it_tells_what_the_labels_were(claimed, tmp_path):
 
 def test_it_belongs_to_one_model(claimed):
     layers = list(helpers.CONFIG.layers)
-    layers[1] = dataclasses.replace(layers[1], width=64)
+    layers[1] = dataclasses.replace(layers[1], network=networks.Cnn(width=64))
     with pytest.raises(ValueError) as error:
         check(claimed, dataclasses.replace(helpers.CONFIG, layers=tuple(layers), n_bits=8))
     message = str(error.value)
