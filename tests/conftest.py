@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 import tensorflow as tf
 
-from tests import gradients, saved_models
+from tests import gradients, memory, saved_models
 
 # MirroredStrategy can be tested without a GPU: it takes CPU:0 and CPU:1. They must exist before TensorFlow starts.
 tf.config.set_logical_device_configuration(
@@ -40,12 +40,11 @@ def graphs_as_they_are(request):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def forget_custom_gradients():
+def give_memory_back():
     """Leaves the memory of a file of tests to the next one."""
     with gradients.forgotten():
         yield
-    # What is still there stays, such as models that several files share: Python need not look through it again.
-    gc.freeze()
+    memory.give_back()
 
 
 def pytest_addoption(parser):
