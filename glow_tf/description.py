@@ -112,7 +112,7 @@ def _advice(name: Any, module: Any) -> str:
         return ""
     if module == "__main__":
         return f" {name} was defined in the program that saved the model: put it into a module, and import that first."
-    return f" It was defined in the module {module}: import {module} first."
+    return f" It was defined in the module {module}: import {module} first, by --plugins={module} in a command."
 
 
 def construct(cls: type, where: str, fields: Mapping[str, Any]) -> Any:

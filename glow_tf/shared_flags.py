@@ -1,6 +1,7 @@
 """Flags that the training program and the tools share: paths, and flagfiles."""
 
 import csv
+import importlib
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -63,6 +64,28 @@ def define_max_megapixels() -> None:
     )
 
 
+def define_plugins() -> None:
+    """Defines --plugins, which `parse_command_line` imports."""
+    flags.DEFINE_list(
+        "plugins", [], "Modules of layers, transforms, networks or partitions of your own that a model consists of."
+    )
+
+
+def import_plugins(names: Iterable[str]) -> None:
+    """Imports modules, which register what they define.
+
+    Raises:
+      ValueError: if one cannot be imported.
+    """
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise ValueError(
+                f"--plugins={name} cannot be imported: {error}. It is looked for in this folder and in PYTHONPATH."
+            ) from error
+
+
 def parse_command_line(argv: list[str]) -> list[str]:
     """Parses a command line, for `app.run`; what is wrong with it is written to stderr, and ends the program.
 
@@ -74,10 +97,12 @@ def parse_command_line(argv: list[str]) -> list[str]:
     """
     try:
         argv = [argv[0], *_expanded(argv[1:], ())]
+        rest = app.parse_flags_with_usage(argv)
+        import_plugins(flags.FLAGS.plugins if "plugins" in flags.FLAGS else ())
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from error
-    return app.parse_flags_with_usage(argv)
+    return rest
 
 
 def _expanded(arguments: Iterable[str], within: tuple[str, ...]) -> Iterator[str]:

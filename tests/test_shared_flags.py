@@ -7,6 +7,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from glow_tf import options, shared_flags
+from glow_tf.layers import Layer
 from tests.runtime.test_environment import run
 
 FLAGS = "# Größe\n--steps=7\n\n// and\n--model_dir=été\n"
@@ -92,3 +93,21 @@ def test_programs_read_flagfiles_so(tmp_path):
     (tmp_path / "a.flags").write_text("--model_dir=nowhere\n", encoding="utf-8-sig")
     done = run(tmp_path, "-m", "tools.sample", "--flagfile=a.flags")
     assert done.stderr.startswith("error: nowhere is no model directory") and done.stderr.count("\n") == 1
+
+
+def test_plugins_are_imported(tmp_path, monkeypatch):
+    (tmp_path / "parts_of_mine.py").write_text(
+        "import dataclasses\nimport glow_tf\n\n"
+        "@dataclasses.dataclass(frozen=True, kw_only=True)\n"
+        "class PartOfMine(glow_tf.layers.Layer):\n    scale: float = 1.0\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    shared_flags.import_plugins(["parts_of_mine"])
+    assert "PartOfMine" in Layer.classes
+    # Other tests go through all layers there are.
+    del Layer.classes["PartOfMine"]
+
+
+def test_a_plugin_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="--plugins=nowhere cannot be imported: No module named 'nowhere'"):
+        shared_flags.import_plugins(["nowhere"])

@@ -6,20 +6,22 @@ from absl import flags
 
 from glow_tf.analysis.attributes import SCALE
 from glow_tf.runtime.text import printable
-from glow_tf.shared_flags import define_max_megapixels, define_path, define_paths
+from glow_tf.shared_flags import define_max_megapixels, define_path, define_paths, define_plugins
 
 FLAGS = flags.FLAGS
 
 # Flags are key flags of the tool that asks for them: its --help lists those alone.
 flags.disclaim_key_flags()
 
+
+def _define_model_dir() -> None:
+    help = "Model directory, or 'pretrained' for the model that comes along."
+    define_path("model_dir", "pretrained", help, for_tensorflow=True)
+    define_plugins()
+
+
 _FLAGS: dict[str, Callable[[], object]] = {
-    "model_dir": lambda: define_path(
-        "model_dir",
-        "pretrained",
-        "Model directory, or 'pretrained' for the model that comes along.",
-        for_tensorflow=True,
-    ),
+    "model_dir": _define_model_dir,
     "weights": lambda: flags.DEFINE_enum(
         "weights", "ema", ["ema", "raw"], "The moving average of the weights, or the weights themselves."
     ),

@@ -1,0 +1,187 @@
+"""What holds of every layer, transform, network and partition there is, of this package and of users.
+
+Classes are found where they register themselves; a new one needs no line here.
+"""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import glow_tf
+from glow_tf import parameters
+from glow_tf.description import from_fields, to_fields
+from glow_tf.layers import Layer
+from glow_tf.networks import Cnn, Network
+from glow_tf.partitions import Partition
+from glow_tf.transforms import Transform
+from tests.extending import my_parts
+from tests.tolerances import assert_close, assert_gradient_close
+
+assert my_parts  # Registers those of a user.
+
+# For fields without a default, by their types.
+VALUES = {"int": 2, "float": 0.3, "str": "a", "Network": Cnn(width=3)}
+# The first one that a layer, a network or a partition takes is its.
+SHAPES = [(4, 4, 6), (6,)]
+
+
+def example(cls):
+    """An instance, with as few fields given as possible."""
+    required = [
+        field for field in dataclasses.fields(cls) if field.default is field.default_factory is dataclasses.MISSING
+    ]
+    names = {field.name: getattr(field.type, "__name__", str(field.type)).rpartition(".")[2] for field in required}
+    return cls(**{name: VALUES[kind] for name, kind in names.items()})
+
+
+def every(*kinds):
+    classes = {f"{kind.kind}-{name}": cls for kind in kinds for name, cls in kind.classes.items()}
+    return pytest.mark.parametrize("cls", classes.values(), ids=classes)
+
+
+def random(shape, seed=0):
+    return tf.constant(np.random.default_rng(seed).standard_normal(shape))
+
+
+def first_shape(takes):
+    for shape in SHAPES:
+        try:
+            takes(shape)
+        except ValueError:
+            continue
+        return shape
+    raise AssertionError(f"It takes none of {SHAPES}.")
+
+
+@every(Layer, Transform, Network, Partition)
+def test_it_is_stored_compared_and_hashed(cls):
+    part = example(cls)
+    kind = next(kind for kind in (Layer, Transform, Network, Partition) if isinstance(part, kind))
+    again = from_fields("part", to_fields(part), kind, {})
+    assert again == part and hash(again) == hash(part)
+
+
+@every(Transform)
+def test_transforms(cls):
+    transform, shape = example(cls), (5, 3, 2)
+    x, h = random(shape), 0.5 * random([*shape, transform.parameters_per_dim], 1)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y, log_det = transform.forward(x, h)
+    slope = tape.gradient(y, x)
+    assert np.all(slope > 0)
+    assert_close(tf.zeros_like(y) if log_det is None else log_det, np.log(slope))
+    back, inverse_log_det = transform.inverse(y, h)
+    assert_close(back, x)
+    assert (log_det is None) == (inverse_log_det is None)
+    if log_det is not None:
+        assert_close(inverse_log_det, -log_det)
+
+
+@every(Transform)
+@pytest.mark.parametrize("count", ["one an element", "one an example"])
+def test_products_with_the_jacobian_of_transforms(cls, count):
+    transform, shape = example(cls), (5, 3, 2)
+    x, h = random(shape), 0.5 * random([*shape, transform.parameters_per_dim], 1)
+    y, _ = transform.forward(x, h)
+    dy, dlog_det = random(shape, 2), random(shape if count == "one an element" else (5, 1, 1), 3)
+    found = transform.vjp(x, y, h, dy, dlog_det)
+    for a, b in zip(found, Transform.vjp(transform, x, y, h, dy, dlog_det), strict=True):
+        assert_close(a, b)
+
+
+@every(Partition)
+@pytest.mark.parametrize("swap", [0, 1])
+def test_partitions(cls, swap):
+    partition = example(cls)
+    shape = first_shape(partition.check)
+    x = random([3, *shape])
+    x1, x2 = partition.divide(x, swap)
+    assert (x1.shape[-1], x2.shape[-1]) == partition.channels(shape)
+    np.testing.assert_array_equal(partition.merge(x1, x2, swap), x)
+    # To change what is transformed leaves what conditions as it is.
+    mask = partition.mask(x, swap)
+    added = tf.ones_like(x2) if mask is None else tf.ones_like(x2) * mask
+    again1, again2 = partition.divide(partition.merge(x1, x2 + added, swap), swap)
+    np.testing.assert_array_equal(again1, x1)
+    assert np.any(again2 != x2)
+
+
+@every(Network)
+def test_networks(cls):
+    network, depth, inputs, outputs = example(cls), 3, 4, 6
+    shape = first_shape(network.check)
+    nest = network.parameters(np.random.default_rng(0), depth, inputs, outputs, shape)
+    leaves = dict(parameters.by_path(nest))
+    values = {path: tf.constant(parameters.initial_value(leaf), tf.float64) for path, leaf in leaves.items()}
+    for path, value in values.items():
+        assert value.shape == leaves[path].shape and value.shape[0] == depth, path
+    moved = {path: value + 0.1 * random(value.shape, 4) for path, value in values.items()}
+    x = random([2, *shape[:-1], inputs])
+    for initial, start in ((True, values), (False, moved)):
+        stacked = network.prepare(parameters.nested(start))
+        h = network.apply(tf.nest.map_structure(lambda t: t[1], stacked), x)
+        assert h.shape == (2, *shape[:-1], outputs)
+        # Most transforms are near the identity at 0.
+        assert np.all(h == 0) if initial else np.any(h != 0)
+
+
+def flow_of(layer, gradient="reversible"):
+    """A flow of one layer, with weights that have moved, and a batch."""
+    config = glow_tf.ModelConfig(
+        name="one",
+        image_shape=first_shape(layer.output_shape),
+        layers=(layer,),
+        gradient=gradient,
+        num_classes=layer.num_classes_needed(),
+    )
+    flow = glow_tf.Flow(config, dtype=tf.float64)
+    for i, variable in enumerate(flow.named_variables(trainable=True).values()):
+        variable.assign_add(0.1 * random(variable.shape, i))
+    # Within the interval that some layers take.
+    return flow, tf.tanh(random([4, *config.image_shape], 9)) / 2
+
+
+@every(Layer)
+def test_layers_are_bijective(cls):
+    flow, x = flow_of(example(cls))
+    bijector = flow.bijector()
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(x)
+        z, log_det = bijector.forward_and_log_det(x)
+    back, inverse_log_det = bijector.inverse_and_log_det(z)
+    assert_close(back, x)
+    assert_close(inverse_log_det, -log_det)
+    size = flow.config.dimensions
+    jacobian = np.reshape(tape.batch_jacobian(z, x, experimental_use_pfor=False), [4, size, size])
+    assert_close(log_det, np.linalg.slogdet(jacobian)[1])
+
+
+@every(Layer)
+def test_gradients_of_layers_are_the_same_rebuilt_and_stored(cls):
+    found = []
+    for gradient in ("reversible", "stored"):
+        flow, x = flow_of(example(cls), gradient)
+        variables = flow.named_variables(trainable=True)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(flow.distribution().log_prob(x))
+        found.append(tape.gradient(loss, [x, *variables.values()]))
+    for path, rebuilt, stored in zip(["x", *variables], *found, strict=True):
+        assert stored is not None, path
+        assert_gradient_close(rebuilt, stored, message=path)
+
+
+@every(Layer)
+def test_layers_initialise_what_they_hand_on(cls):
+    layer = example(cls)
+    flow, x = flow_of(layer)
+    shape = flow.config.image_shape
+    _, _, tensors = next(flow.iter_layers())
+    values, y = layer.initialize(shape, tensors, x)
+    assert y.shape == (4, *layer.output_shape(shape))
+    assert dict(parameters.by_path(values)).keys() <= dict(parameters.by_path(tensors)).keys()
+    flow.initialize_from(x)
+    assert np.all(np.isfinite(flow.distribution().log_prob(x)))
