@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 from glow_tf import bijectors
 from glow_tf.description import Description
@@ -48,7 +49,7 @@ class Layer(Description):
             return {"log_scale": np.full(shape, np.log(self.initial))}
 
         def bijector(self, shape, tensors, context=None):
-            return bijectors.Adapter(tfb.Scale(log_scale=tensors["log_scale"]), event_ndims=len(shape))
+            return tfp.bijectors.Scale(log_scale=tensors["log_scale"])
     ```
 
     Shapes are those of one example, without batch axes.
@@ -76,8 +77,8 @@ class Layer(Description):
         """Returns a nest of `glow_tf.parameters.Parameter`s, or of arrays: the initial values of floats are trained."""
         return {}
 
-    def bijector(self, shape: Shape, tensors: Nest, context: Any = None) -> bijectors.Bijector:
-        """Returns the bijector.
+    def bijector(self, shape: Shape, tensors: Nest, context: Any = None) -> tfp.bijectors.Bijector:
+        """Returns the bijector: one of this package, or any of TFP without batch shape.
 
         Args:
           shape: event shape that it takes.
@@ -87,8 +88,13 @@ class Layer(Description):
         raise NotImplementedError(f"{type(self).__name__} defines no bijector.")
 
     def bijector_in(self, mode: Mode, shape: Shape, tensors: Nest, context: Any = None) -> bijectors.Bijector:
-        """Returns `bijector` as it is computed in a mode, for layers that know of modes."""
-        return self.bijector(shape, tensors, context)
+        """Returns `bijector`, as one of this package, as it is computed in a mode, for layers that know of modes."""
+        bijector = self.bijector(shape, tensors, context)
+        if isinstance(bijector, bijectors.Bijector):
+            return bijector
+        event_ndims = len(shape)
+        after = bijector.forward_event_ndims(event_ndims)
+        return bijectors.Adapter(bijector, event_ndims=event_ndims, inverse_event_ndims=after)
 
     def initialize(self, shape: Shape, tensors: Nest, x: tf.Tensor, context: Any = None) -> tuple[Nest, tf.Tensor]:
         """Data-dependent initialisation (Kingma & Dhariwal 2018, section 3.1).
@@ -103,7 +109,7 @@ class Layer(Description):
           The values that it sets, a part of the nest; and [B, *output_shape(shape)], what enters the next layer. By
           default nothing is set, and the bijector is applied.
         """
-        y, _ = self.bijector(shape, tensors, context).forward_and_log_det(x)
+        y, _ = self.bijector_in(Mode(), shape, tensors, context).forward_and_log_det(x)
         return {}, y[..., : self.output_shape(shape)[-1]]
 
     def is_random(self) -> bool:

@@ -5,7 +5,6 @@ import math
 
 import tensorflow_probability as tfp
 
-from glow_tf import bijectors
 from glow_tf.layers.base import Layer
 
 
@@ -17,5 +16,4 @@ class Flatten(Layer):
         return (math.prod(shape),)
 
     def bijector(self, shape, tensors, context=None):
-        flatten = tfp.bijectors.Reshape(event_shape_in=shape, event_shape_out=[math.prod(shape)])
-        return bijectors.Adapter(flatten, event_ndims=len(shape), inverse_event_ndims=1)
+        return tfp.bijectors.Reshape(event_shape_in=shape, event_shape_out=[math.prod(shape)])

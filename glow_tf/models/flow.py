@@ -330,7 +330,7 @@ class Flow(tf.Module):
         if last.is_prior:
             labels = checks.check_labels(self.config, labels)
             context = None if labels is None else {"labels": tf.reshape(labels, [-1])}
-            top, _ = last.bijector(shape, tensors, context).inverse_and_log_det(top)
+            top, _ = last.bijector_in(Mode(), shape, tensors, context).inverse_and_log_det(top)
         mean = tf.reduce_mean(top, axis=list(range(1, top.shape.rank - 1)))
         return zero_layer.scale(self.classifier, products.matmul(mean, self.classifier["kernel"]))
 

@@ -26,13 +26,11 @@ class ScaleAndShift(glow_tf.layers.Layer):
 
     def bijector(self, shape, tensors, context=None):
         scale = tfp.bijectors.Scale(log_scale=tf.convert_to_tensor(tensors["log_scale"]))
-        chain = tfp.bijectors.Chain([scale, tfp.bijectors.Shift(tf.convert_to_tensor(tensors["shift"]))])
-        return glow_tf.bijectors.Adapter(chain, event_ndims=len(shape))
+        return tfp.bijectors.Chain([scale, tfp.bijectors.Shift(tf.convert_to_tensor(tensors["shift"]))])
 
     def initialize(self, shape, tensors, x):
         values = {"shift": -tf.reduce_mean(x, axis=range(x.shape.rank - 1))}
-        y, _ = self.bijector(shape, {**tensors, **values}).forward_and_log_det(x)
-        return values, y
+        return values, self.bijector(shape, {**tensors, **values}).forward(x)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
