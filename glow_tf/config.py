@@ -6,6 +6,7 @@ nor TensorFlow; the layers do.
 """
 
 import dataclasses
+import itertools
 import json
 import math
 from collections.abc import Mapping
@@ -103,10 +104,16 @@ class ModelConfig:
         return shapes
 
     @property
+    def levels(self) -> list[int]:
+        """The level of each layer: 1 for the finest, and one more after each layer where channels leave."""
+        left = (leaving_shape(*shapes) is not None for shapes in itertools.pairwise(self.shapes()))
+        return list(itertools.accumulate(left, initial=1))[:-1]
+
+    @property
     def latent_shapes(self) -> list[tuple[int, ...]]:
         """The shapes of the parts of the latent in their order: factored out level by level, the top last."""
         shapes = self.shapes()
-        left = map(leaving_shape, shapes[:-1], shapes[1:])
+        left = itertools.starmap(leaving_shape, itertools.pairwise(shapes))
         return [*(shape for shape in left if shape), shapes[-1]]
 
     def to_json(self) -> str:
@@ -147,7 +154,7 @@ class ModelConfig:
         return description.construct(cls, "", {**fields, "layers": layers})
 
     def differences(self, other: "ModelConfig") -> list[str]:
-        """The fields in which `other` differs, one readable line each (`layers[1].width: 512 here, 64 there`)."""
+        """The fields in which `other` differs, one readable line each (`layers[1].depth: 8 here, 16 there`)."""
         mine, theirs = (_flatten_fields(json.loads(config.to_json())) for config in (self, other))
         return [
             f"{key}: {mine.get(key, 'absent')} here, {theirs.get(key, 'absent')} there"

@@ -1,4 +1,4 @@
-"""How a flow is computed, apart from what it is given. This module does not import TensorFlow."""
+"""Computation mode of a flow: gradient, precision, training. This module does not import TensorFlow."""
 
 import dataclasses
 from typing import TYPE_CHECKING
@@ -12,10 +12,10 @@ NETWORK_PRECISIONS = ("float32", "tf32", "bfloat16")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mode:
-    """How a flow is computed.
+    """Computation mode of a flow.
 
     Attributes:
-      gradient: how a stack of steps is differentiated: `reversible`, `stored` or `none`, see `bijectors.Stack`.
+      gradient: differentiation of a stack of steps: `reversible`, `stored` or `none`, see `bijectors.Stack`.
       network_precision: precision of the coupling networks, see `Flow.distribution`.
       training: whether it is being trained, for networks with dropout and the like.
       seed: [2] int32, the stateless seed of their random numbers; None without.

@@ -2,22 +2,23 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
 class OfficialVariable:
-    """How a variable is stored in a checkpoint of the official code.
+    """Names and conversion of a variable in a checkpoint of the official code.
 
     Attributes:
       names: names there; the values of the steps of a level are stacked.
-      convert: makes the value here of the value there, stacked or single.
+      convert: maps the value there, stacked or single, to the value here, or to a nest of values.
       stacked: whether there is one name a step.
     """
 
     names: tuple[str, ...]
-    convert: Callable[[np.ndarray], np.ndarray] = np.asarray
+    convert: Callable[[np.ndarray], Any] = np.asarray
     stacked: bool = False
 
 

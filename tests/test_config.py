@@ -301,3 +301,9 @@ def test_importing_it_imports_neither_absl_nor_tensorflow():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert importlib.util.find_spec("tensorflow") is not None
+
+
+def test_levels():
+    assert glow((32, 16, 3), K=1, L=3, width=4).levels == [1, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert nice((4, 6, 1)).levels == [1, 1, 1]
+    assert ModelConfig(name="empty", image_shape=(3,), layers=()).levels == []

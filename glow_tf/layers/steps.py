@@ -1,7 +1,6 @@
 """Steps of flow."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -71,7 +70,7 @@ class Steps(Layer):
         parts = {}
         if self.actnorm:
             parts["actnorm"] = p.actnorm(depth, channels)
-        if self.permutation.startswith("conv1x1"):
+        if self._has_conv1x1:
             parts["conv1x1"] = self._conv1x1_parameters(channels, rng)
         elif self.permutation == "shuffle":
             parts["shuffle"] = {"indices": p.Parameter((depth, channels), self._orders(channels, rng), trainable=False)}
@@ -115,7 +114,7 @@ class Steps(Layer):
         return self.network.hidden_channels()
 
     def derived(self, tensors):
-        if not self.permutation.startswith("conv1x1"):
+        if not self._has_conv1x1:
             return {}, {}
         _, inverse, _ = self._conv1x1_matrices(tensors)
         return {"conv1x1": {"inverse": inverse}}, {"conv1x1": tensors["conv1x1"]}
@@ -136,8 +135,7 @@ class Steps(Layer):
 
     def products(self, shape, batch_size):
         channels = shape[-1]
-        convolutions = self.permutation.startswith("conv1x1")
-        mixing = [flops.convolution(shape, batch_size, 1, channels, channels)] if convolutions else []
+        mixing = [flops.convolution(shape, batch_size, 1, channels, channels)] if self._has_conv1x1 else []
         of_step = [*mixing, *self.network.products(shape, batch_size, *self._network_channels(shape))]
         return of_step * self.depth
 
@@ -151,9 +149,12 @@ class Steps(Layer):
         if self.permutation == "conv1x1_dense":
             found |= official.step_variable("conv1x1/weight", weights)
         if self.permutation == "conv1x1":
-            for name in invertible_conv.PLU_PARAMETERS:
-                found |= official.step_variable(f"conv1x1/{name}", weights, functools.partial(_plu_parameter, name))
+            found |= official.step_variable("conv1x1", weights, invertible_conv.plu_parameters)
         return found | self.network.official_variables("network", steps)
+
+    @property
+    def _has_conv1x1(self) -> bool:
+        return self.permutation in ("conv1x1", "conv1x1_dense")
 
     def _network_channels(self, shape: Shape) -> tuple[int, int]:
         inputs, transformed = self.partition.channels(shape)
@@ -186,7 +187,7 @@ class Steps(Layer):
         constants: dict[str, Any] = {}
         if self.actnorm:
             stacked["actnorm"] = actnorm.scaled(tensors["actnorm"])
-        if self.permutation.startswith("conv1x1"):
+        if self._has_conv1x1:
             weight, inverse, log_det = self._conv1x1_matrices(tensors)
             stacked["conv1x1"] = {"weight": weight, "log_abs_det": log_det}
             constants["inverse_weight"] = inverse
@@ -270,10 +271,6 @@ def _named_parts(fields: Mapping[str, Any]) -> dict[str, Any]:
             one_of(theirs, fields[theirs], tuple(named))
             found[ours] = named[fields[theirs]]
     return found
-
-
-def _plu_parameter(name: str, weight: np.ndarray) -> np.ndarray:
-    return invertible_conv.plu_parameters(weight)[name]
 
 
 def _map_leaves(function: Callable, nest: Nest) -> dict[str, Any]:

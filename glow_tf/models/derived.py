@@ -10,7 +10,7 @@ from glow_tf.models.flow import Flow
 
 
 class DerivedCache(tf.Module):
-    """What the layers of a flow derive from their weights, kept beside these: the inverses of 1x1 convolutions.
+    """Cache of the tensors that layers derive from their weights: the inverses of 1x1 convolutions.
 
     They take two triangular solves of C x C matrices a step, which a loop of calls with the same weights can spare.
     Each use compares the weights with those that the tensors were computed from, and computes them anew where
@@ -40,7 +40,7 @@ class DerivedCache(tf.Module):
 
 
 class _Cached(tf.Module):
-    """What one layer derives, and a copy of the weights that it was computed from."""
+    """Cache of one layer: the derived tensors, and a copy of the weights that they were computed from."""
 
     def __init__(self, derived: parameters.Nest, sources: parameters.Nest):
         super().__init__()

@@ -1,5 +1,6 @@
 """Where in a flow numbers stop being finite."""
 
+import collections
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -102,19 +103,18 @@ def _backwards(flow, parts, stored, x, latents) -> str | None:
 
 def _parts(flow: Flow, labels: tf.Tensor | None, network_precision: str) -> Iterator[_Located]:
     mode, context = Mode(network_precision=network_precision), None if labels is None else {"labels": labels}
-    level = stack = 1
-    for layer, shape, tensors in flow.iter_layers():
+    stacks = collections.Counter()
+    for level, (layer, shape, tensors) in zip(flow.config.levels, flow.iter_layers(), strict=True):
         output_shape = layer.output_shape(shape)
         splits = leaving_shape(shape, output_shape) is not None
         parts = list(layer.parts(mode, shape, tensors, context))
         # RealNVP has several stacks of steps in a level.
-        where = f"level {level}" if stack == 1 or len(parts) == 1 else f"level {level}, stack {stack}"
+        number = stacks[level] + 1
+        where = f"level {level}" if number == 1 or len(parts) == 1 else f"level {level}, stack {number}"
         for part in parts:
             channels = output_shape[-1] if splits and part is parts[-1] else None
             yield _Located(f"{where}, {part.name}", part, channels)
-        stack += layer.is_recomputed
-        if splits:
-            level, stack = level + 1, 1
+        stacks[level] += layer.is_recomputed
 
 
 def _finite(x: tf.Tensor) -> bool:

@@ -21,7 +21,6 @@ from glow_tf.models.labels import cycle_labels
 from glow_tf.models.seeds import stateless_seed
 from glow_tf.networks import zero_layer
 from glow_tf.runtime import devices, products
-from glow_tf.shapes import leaving_shape
 
 tfb = tfp.bijectors
 tfd = tfp.distributions
@@ -61,12 +60,9 @@ class Flow(tf.Module):
         self.dtype = tf.as_dtype(dtype)
         self._seed = int(seed)
         self._shapes = config.shapes()
-        self.layers, self.classifier = {}, {}
-        for attribute, name, nest in variables.model_parameters(config, self._seed):
-            if attribute == "layers":
-                self.layers[name] = variables.create(nest, f"layers/{name}", self.dtype)
-            else:
-                self.classifier = variables.create(nest, "classifier", self.dtype)
+        made = variables.model_parameters(config, self._seed)
+        nest = parameters.nested({path: variables.create(part, path, self.dtype) for path, part in made})
+        self.layers, self.classifier = nest.get("layers", {}), nest.get("classifier", {})
         self.initialized = tf.Variable(False, trainable=False, name="initialized")
 
     def named_variables(self, *, trainable: bool = False) -> dict[str, tf.Variable]:
@@ -169,7 +165,7 @@ class Flow(tf.Module):
     def log_prob_parts(
         self, x: tf.Tensor, labels: tf.Tensor | None = None, *, context: Any = None
     ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        """What `distribution(labels, context=context).log_prob(x)` is the sum of, and the latents.
+        """Computes the terms of `distribution(labels, context=context).log_prob(x)`, and the latents.
 
         Args:
           x: [B, H, W, C], preprocessed.
@@ -188,12 +184,8 @@ class Flow(tf.Module):
         parts = {f"log_det/level_{level}": tf.zeros(tf.shape(x)[:1], x.dtype) for level in levels}
         for level, latent in zip(levels, latents, strict=True):
             parts[f"prior/level_{level}"] = tf.reduce_sum(latent, axis=-1)
-        level = 1
-        for layer, log_det, shape, after in zip(
-            self.config.layers, log_dets, self._shapes[:-1], self._shapes[1:], strict=True
-        ):
+        for level, layer, log_det in zip(self.config.levels, self.config.layers, log_dets, strict=True):
             parts[f"{'prior' if layer.is_prior else 'log_det'}/level_{level}"] += log_det
-            level += leaving_shape(shape, after) is not None
         return parts, z
 
     def base(self, location: tf.Tensor, scale: float | tf.Tensor) -> tfd.Distribution:

@@ -5,7 +5,6 @@ import math
 import tensorflow as tf
 
 from glow_tf.models.flow import Flow
-from glow_tf.shapes import leaving_shape
 
 
 def condition_numbers(flow: Flow) -> dict[str, float]:
@@ -15,14 +14,12 @@ def condition_numbers(flow: Flow) -> dict[str, float]:
     rounding errors can grow on the way back. Infinite for a singular or non-finite matrix.
     """
     numbers: dict[str, float] = {}
-    level = 1
-    for layer, shape, tensors in flow.iter_layers():
+    for level, (layer, _, tensors) in zip(flow.config.levels, flow.iter_layers(), strict=True):
         for matrices in layer.matrices(tensors):
             values = tf.linalg.svd(matrices, compute_uv=False)
             number = float(tf.reduce_max(values[..., 0] / values[..., -1]))
             name = f"level_{level}"
             numbers[name] = max(numbers.get(name, 1.0), number if math.isfinite(number) else math.inf)
-        level += leaving_shape(shape, layer.output_shape(shape)) is not None
     return numbers
 
 

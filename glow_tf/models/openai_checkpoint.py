@@ -4,7 +4,6 @@ The official model names its variables model/<level>/<step>/..., model/pool<leve
 model/classifier/...; here the steps of a level are one stacked variable.
 """
 
-import itertools
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -13,11 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from glow_tf import config as c
+from glow_tf import parameters
 from glow_tf.models import presets
 from glow_tf.models.flow import Flow
 from glow_tf.models.variables import layer_name
 from glow_tf.official import OfficialVariable, zero_layer_variables
-from glow_tf.shapes import leaving_shape
 
 _EMA_SUFFIX = "/ExponentialMovingAverage"
 _STEP = re.compile(r"model/(\d+)/(\d+)/f1/l_1/W")
@@ -97,7 +96,7 @@ def flow_from_arrays(arrays: Mapping[str, np.ndarray], config: c.ModelConfig) ->
     flow = Flow(config)
     values, missing, misshapen = _values(arrays, config)
     variables = flow.named_variables()
-    if not missing and variables.keys() != values.keys():
+    if not (missing or misshapen) and variables.keys() != values.keys():
         raise ValueError(f"Only glow_tf.glow models can be imported; {config.name!r} has other layers.")
     for path, value in values.items():
         if value is not None and path in variables and tuple(variables[path].shape) != value.shape:
@@ -150,28 +149,30 @@ def _values(
     arrays: Mapping[str, np.ndarray], config: c.ModelConfig
 ) -> tuple[dict[str, np.ndarray | None], list[str], list[str]]:
     """Returns every variable's value by its path (None where incomplete), and what is missing and misshapen."""
-    missing: dict[str, None] = {}
+    missing: list[str] = []
     misshapen: list[str] = []
     values: dict[str, np.ndarray | None] = {}
     for path, variable in _official_variables(config).items():
         parts = [np.asarray(arrays[name]) for name in variable.names if name in arrays]
-        missing.update(dict.fromkeys(name for name in variable.names if name not in arrays))
-        values[path] = None
+        missing += [name for name in variable.names if name not in arrays]
         if len({part.shape for part in parts}) > 1:
+            values[path] = None
             misshapen.append(f"{path}: the steps' shapes differ: {sorted({part.shape for part in parts})}")
-        elif len(parts) == len(variable.names):
-            values[path] = variable.convert(np.stack(parts) if variable.stacked else parts[0])
-    return values, list(missing), misshapen
+        elif len(parts) < len(variable.names):
+            values[path] = None
+        else:
+            value = variable.convert(np.stack(parts) if variable.stacked else parts[0])
+            values.update(parameters.by_path({path: value}))
+    return values, missing, misshapen
 
 
 def _official_variables(config: c.ModelConfig) -> dict[str, OfficialVariable]:
-    """Returns how the official code stores each variable of a flow, by its path."""
+    """Returns how the official code stores the variables of a flow, by their paths."""
     found: dict[str, OfficialVariable] = {}
-    level = 0
-    for i, (layer, (shape, after)) in enumerate(zip(config.layers, itertools.pairwise(config.shapes()), strict=True)):
-        for path, variable in layer.official_variables(shape, level).items():
+    layers = zip(config.layers, config.shapes()[:-1], config.levels, strict=True)
+    for i, (layer, shape, level) in enumerate(layers):
+        for path, variable in layer.official_variables(shape, level - 1).items():
             found[f"layers/{layer_name(i, layer)}/{path}"] = variable
-        level += leaving_shape(shape, after) is not None
     if config.classifier:
         found |= zero_layer_variables("classifier", "model/classifier")
     return found

@@ -16,27 +16,24 @@ def layer_name(index: int, layer: Any) -> str:
     return f"{index:02d}_{type(layer).__name__.lower()}"
 
 
-def model_parameters(config: ModelConfig, seed: int) -> Iterator[tuple[str, str, parameters.Nest]]:
-    """Yields the parameters of a model, in the order in which they draw from one source of random numbers.
+def model_parameters(config: ModelConfig, seed: int) -> Iterator[tuple[str, parameters.Nest]]:
+    """Yields path and parameters of each layer, such as `layers/01_steps`, and of the classifier.
 
-    The initial values of a layer must be made before the next one is asked for.
-
-    Returns:
-      The attribute of `Flow` that holds them, `layers` or `classifier`, the name of the layer there, and the nest.
+    They draw from one source of random numbers: the initial values of a layer must be made before the next one is
+    asked for.
     """
     rng = np.random.default_rng(seed)
     for i, (layer, shape) in enumerate(zip(config.layers, config.shapes()[:-1], strict=True)):
         nest = layer.parameters(shape, rng)
         if nest:
-            yield "layers", layer_name(i, layer), nest
+            yield f"layers/{layer_name(i, layer)}", nest
     if config.classifier:
-        yield "classifier", "", zero_layer.parameters(config.shapes()[-1][-1], config.num_classes)
+        yield "classifier", zero_layer.parameters(config.shapes()[-1][-1], config.num_classes)
 
 
 def shapes_and_kinds(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...], bool]]:
     """Yields path, shape and whether it is trained of each of `Flow(config).named_variables()`, before there is one."""
-    for attribute, name, nest in model_parameters(config, 0):
-        prefix = f"{attribute}/{name}" if name else attribute
+    for prefix, nest in model_parameters(config, 0):
         for path, parameter in parameters.by_path(nest, prefix):
             yield path, tuple(parameter.shape), parameters.is_trainable(parameter)
 
