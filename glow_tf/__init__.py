@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from glow_tf import analysis, bijectors, data, layers, networks, partitions, transforms
+    from glow_tf import analysis, bijectors, data, dequantization, layers, networks, partitions, transforms
     from glow_tf.config import ModelConfig
     from glow_tf.models.flow import Flow
     from glow_tf.models.keras_layer import keras_layer
@@ -20,6 +20,7 @@ __all__ = [
     "analysis",
     "bijectors",
     "data",
+    "dequantization",
     "glow",
     "import_openai_checkpoint",
     "keras_layer",
@@ -49,7 +50,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("analysis", "bijectors", "data", "layers", "networks", "partitions", "transforms"):
+    if name in ("analysis", "bijectors", "data", "dequantization", "layers", "networks", "partitions", "transforms"):
         return importlib.import_module(f"{__name__}.{name}")
     if name in _MODULES:
         return getattr(importlib.import_module(_MODULES[name]), name)

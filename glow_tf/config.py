@@ -18,10 +18,17 @@ from glow_tf.mode import GRADIENTS
 from glow_tf.shapes import leaving_shape
 
 if TYPE_CHECKING:
+    from glow_tf.dequantization import Dequantizer
     from glow_tf.layers import Layer
 
 BASES = ("normal", "logistic")
 _NOT_THE_JSON = "This is not the JSON of a glow_tf model config"
+
+
+def _default_dequantizer() -> "Dequantizer":
+    from glow_tf import dequantization
+
+    return dequantization.Uniform()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +39,8 @@ class ModelConfig:
       name: the preset it came from: `glow`, `real_nvp`, `nice`, or a name of your own.
       image_shape: (H, W, C) of the images, or (D,) for flat vectors.
       layers: the layers in the order from image to latent: objects of `glow_tf.layers`, or of classes of your own.
-      n_bits: bits of each colour channel that are modelled, 1 to 8.
+      dequantizer: from images of uint8 to real numbers, an object of `glow_tf.dequantization`, or of a class of your
+        own; by default uniform noise in the bins of 8 bits.
       base: the distribution of the latents, `normal` or `logistic`.
       num_classes: number of labels, 0 for none.
       classifier: whether a linear classifier on the top latent is part of the model (the official code's second loss).
@@ -43,7 +51,7 @@ class ModelConfig:
     name: str
     image_shape: tuple[int, ...]
     layers: tuple["Layer", ...]
-    n_bits: int = 8
+    dequantizer: "Dequantizer" = dataclasses.field(default_factory=_default_dequantizer)
     base: str = "normal"
     num_classes: int = 0
     classifier: bool = False
@@ -56,28 +64,37 @@ class ModelConfig:
             raise ValueError(
                 f"image_shape={self.image_shape!r} must be (height, width, channels), or (size,) for flat vectors."
             )
-        at_least("n_bits", self.n_bits, 1)
-        if self.n_bits > 8:
-            raise ValueError(f"n_bits={self.n_bits!r} must be at most 8: images are uint8.")
+        description.check("dequantizer", self.dequantizer, _dequantizer_class())
         one_of("base", self.base, BASES)
         one_of("gradient", self.gradient, GRADIENTS)
         at_least("num_classes", self.num_classes, 0)
         for i, layer in enumerate(self.layers):
             description.check(f"layers[{i}]", layer, _layer_class())
-            needed = layer.num_classes_needed()
+        named = {f"layers[{i}]": layer for i, layer in enumerate(self.layers)} | {"dequantizer": self.dequantizer}
+        for name, part in named.items():
+            needed = part.num_classes_needed()
             if needed not in (0, self.num_classes):
                 raise ValueError(
-                    f"layers[{i}] ({type(layer).__name__}) is conditioned on {needed} labels, and the model has "
+                    f"{name} ({type(part).__name__}) is conditioned on {needed} labels, and the model has "
                     f"num_classes={self.num_classes}."
                 )
         if self.classifier and self.num_classes < 1:
             raise ValueError("A classifier needs num_classes of at least 1.")
         self.shapes()
+        try:
+            self.dequantizer.check(self.image_shape)
+        except ValueError as error:
+            raise ValueError(f"dequantizer ({type(self.dequantizer).__name__}) {error}") from error
+
+    @property
+    def n_bits(self) -> int | None:
+        """Number of bits of each channel that are modelled; None for data that are real numbers."""
+        return self.dequantizer.n_bits
 
     @property
     def conditional(self) -> bool:
         """Whether the likelihood depends on a label."""
-        return any(layer.num_classes_needed() for layer in self.layers)
+        return any(part.num_classes_needed() for part in (*self.layers, self.dequantizer))
 
     @property
     def dimensions(self) -> int:
@@ -120,6 +137,7 @@ class ModelConfig:
         """The config as indented JSON, which `from_json` reads back to an equal one."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         fields["layers"] = [description.to_fields(layer) for layer in self.layers]
+        fields["dequantizer"] = description.to_fields(self.dequantizer)
         return json.dumps(fields, indent=2)
 
     @classmethod
@@ -151,7 +169,13 @@ class ModelConfig:
             description.from_fields(f"layers[{i}]", layer, _layer_class(), fields)
             for i, layer in enumerate(fields["layers"])
         )
-        return description.construct(cls, "", {**fields, "layers": layers})
+        fields = dict(fields)
+        if "dequantizer" not in fields:
+            # Version 0.1.0 knew uniform noise alone.
+            bits = {"n_bits": fields.pop("n_bits")} if "n_bits" in fields else {}
+            fields["dequantizer"] = {"dequantizer": "Uniform", **bits}
+        dequantizer = description.from_fields("dequantizer", fields["dequantizer"], _dequantizer_class(), fields)
+        return description.construct(cls, "", {**fields, "layers": layers, "dequantizer": dequantizer})
 
     def differences(self, other: "ModelConfig") -> list[str]:
         """The fields in which `other` differs, one readable line each (`layers[1].depth: 8 here, 16 there`)."""
@@ -168,6 +192,12 @@ def _layer_class() -> type["Layer"]:
     from glow_tf import layers
 
     return layers.Layer
+
+
+def _dequantizer_class() -> type["Dequantizer"]:
+    from glow_tf import dequantization
+
+    return dequantization.Dequantizer
 
 
 def _flatten_fields(value: Any, prefix: str = "") -> dict[str, Any]:

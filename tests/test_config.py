@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from glow_tf import ModelConfig, config, glow, layers, networks, nice, partitions, real_nvp, transforms
+from glow_tf.dequantization import Uniform
 from glow_tf.layers.steps import PERMUTATIONS
 
 PRESETS = {
@@ -66,7 +67,7 @@ def test_json_round_trip_of_any_layers(depth, width, permutation, coupling, part
         alternate=alternate,
     )
     parts = (layers.Logit(alpha=alpha), layers.Squeeze(), steps, layers.Split(learned=learned), layers.Scale())
-    description = ModelConfig(name="mine", image_shape=(4, 4, 3), layers=parts, n_bits=n_bits)
+    description = ModelConfig(name="mine", image_shape=(4, 4, 3), layers=parts, dequantizer=Uniform(n_bits=n_bits))
     assert ModelConfig.from_json(description.to_json()) == description
 
 
@@ -85,8 +86,8 @@ OLD_STEPS = {
 }
 
 
-def old(prior=None, **fields):
-    model = {"name": "mine", "image_shape": [8, 8, 3], "num_classes": 5}
+def old(prior=None, n_bits=8, **fields):
+    model = {"name": "mine", "image_shape": [8, 8, 3], "num_classes": 5, "n_bits": n_bits}
     steps = {name: value for name, value in {**OLD_STEPS, **fields}.items() if value is not None}
     prior = prior or {"layer": "TopPrior", "learned": True, "conditional": False}
     return json.dumps({**model, "layers": [{"layer": "Squeeze"}, steps, prior]})
@@ -122,9 +123,15 @@ def test_priors_of_version_0_1_0(conditional):
     assert model.layers[-1] == layers.TopPrior(num_classes=5 if conditional else 0)
 
 
+def test_the_bits_of_version_0_1_0():
+    model = ModelConfig.from_json(old(n_bits=5))
+    assert (model.dequantizer, model.n_bits) == (Uniform(n_bits=5), 5)
+
+
 @pytest.mark.parametrize(
     "text,message",
     [
+        (old(n_bits=9), "dequantizer.n_bits=9 must be at most 8"),
         (old(width=None, network="cnn"), r"layers\[1\].width is missing"),
         (old(width="wide"), r"layers\[1\].width='wide' must be of type int"),
         (old(network="unet"), r"layers\[1\].network='unet' is not one of 'cnn', 'resnet', 'mlp'"),
@@ -172,7 +179,7 @@ def changed(**fields):
         (changed(image_shape=None), "image_shape"),
         (changed(image_shape=[7, 8, 3]), r"layers\[0\] \(Squeeze\) needs an image with even sides"),
         (changed(image_shape="wide"), "'w'"),
-        (changed(n_bits=12), "n_bits=12 must be at most 8"),
+        (changed(dequantizer__n_bits=12), "n_bits=12 must be at most 8"),
         (changed(name=None), "name"),
         (changed(name=5), "name=5 must be of type str"),
         (changed(layers__1__alternate="no"), r"layers\[1\].alternate='no' must be of type bool"),
@@ -190,7 +197,13 @@ def changed(**fields):
         (changed(image_shape=["8", 8, 3]), "image_shape='8' must be an integer"),
         (changed(image_shape=[8, 8, True]), "image_shape=True must be an integer"),
         (changed(image_shape=[8, 8, 1e400]), "image_shape=inf must be an integer"),
-        (changed(n_bits=-1), "n_bits=-1"),
+        (changed(dequantizer__n_bits=-1), "n_bits=-1"),
+        (changed(n_bits=5), "n_bits is no field of a ModelConfig"),
+        (changed(dequantizer="Uniform"), "dequantizer must be a dictionary"),
+        (
+            changed(dequantizer={"dequantizer": "Gaussian"}),
+            "dequantizer.dequantizer='Gaussian' is not one of Continuous, Uniform",
+        ),
         ("[" * 100_000, "not the JSON"),
     ],
 )
@@ -206,7 +219,7 @@ def test_differences_name_the_fields():
     assert mine.differences(theirs) == [
         "layers[1].network.width: 64 here, 512 there",
         "layers[4].network.width: 64 here, 512 there",
-        "n_bits: 8 here, 5 there",
+        "dequantizer.n_bits: 8 here, 5 there",
         "gradient: reversible here, stored there",
     ]
     deeper = mine.differences(glow((32, 32, 3), K=4, L=3, width=64))
@@ -251,8 +264,8 @@ def steps(**fields):
         ),
         (lambda: model(layers.Flatten(), layers.TopPrior()), r"\(TopPrior\) needs \(H, W, C\)"),
         (lambda: model(layers.TopPrior(num_classes=3)), "conditioned on 3 labels, and the model has num_classes=0"),
-        (lambda: model(n_bits=True), "n_bits=True must be an integer"),
-        (lambda: model(n_bits=8.0), "n_bits=8.0 must be an integer"),
+        (lambda: Uniform(n_bits=True), "n_bits=True must be an integer"),
+        (lambda: Uniform(n_bits=8.0), "n_bits=8.0 must be an integer"),
         (lambda: steps(depth=0), "depth=0"),
         (lambda: networks.Cnn(width=-1), "width=-1"),
         (lambda: networks.Resnet(width=4, blocks=0), "blocks=0"),

@@ -32,6 +32,7 @@ LEVELS = {
     "glow_tf.config": 4,
     "glow_tf.layers": 3,
     "glow_tf.bijectors": 2,
+    "glow_tf.dequantization": 1,
     "glow_tf.networks": 1,
     "glow_tf.partitions": 1,
     "glow_tf.transforms": 1,

@@ -17,7 +17,6 @@ from absl import flags
 
 from glow_tf.analysis.likelihood import Scorer, Scores, round_trips
 from glow_tf.data import batches_with_rows, split_batches
-from glow_tf.models import quantization
 from glow_tf.runtime import text
 from glow_tf.runtime.files import atomic_write
 from glow_tf.shared_flags import define_path
@@ -47,11 +46,11 @@ def main() -> None:
     if FLAGS.samples > 1:
         bound = mean_and_error(scores.importance_weighted)
         print(f"bits/dim, importance-weighted over {FLAGS.samples} draws: {bound}")
-    print(_parts_table(scores, flow.config.n_bits))
+    print(_parts_table(scores))
     if FLAGS.round_trip:
         few = split_batches(source, FLAGS.split, batch_size, FLAGS.round_trip).as_numpy_iterator()
         errors = round_trips(flow, few)
-        exact = (errors < quantization.half_bin(flow.config.n_bits)).sum()
+        exact = (errors < flow.config.dequantizer.tolerance).sum()
         come = "comes" if errors.size == 1 else "come"
         print(
             f"round trip of pixels in 0 .. 1: largest error {errors.max():.2g}, mean of the images' largest "
@@ -70,10 +69,11 @@ def mean_and_error(values: np.ndarray) -> str:
     return with_error(values.mean(), error, digits=4)
 
 
-def _parts_table(scores: Scores, n_bits: int) -> str:
+def _parts_table(scores: Scores) -> str:
     """bits/dim by level, whose total is the mean."""
-    levels = sorted({name.rpartition("_")[2] for name in scores.parts}, key=int)
-    lines = [f"{'':>8}{'log-det':>10}{'prior':>10}   bits/dim (and {n_bits} for the levels of the pixels)"]
+    levels = sorted({name.rpartition("_")[2] for name in scores.parts if "level_" in name}, key=int)
+    of_noise = f"{scores.parts['dequantization'].mean():.4f}".rstrip("0").rstrip(".")
+    lines = [f"{'':>8}{'log-det':>10}{'prior':>10}   bits/dim (and {of_noise} for the levels of the pixels)"]
     for level in levels:
         cells = [scores.parts[f"{kind}/level_{level}"].mean() for kind in ("log_det", "prior")]
         lines.append(f"level {level:>2}" + "".join(f"{cell:10.4f}" for cell in cells))

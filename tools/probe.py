@@ -14,7 +14,6 @@ from absl import flags
 
 from glow_tf.analysis.probe import linear_probe
 from glow_tf.data import split_batches
-from glow_tf.models import quantization
 from glow_tf.models.flow import Flow
 from glow_tf.runtime.sharding import map_shards
 from tools import command, common_flags, data_flags, model_flags
@@ -44,8 +43,7 @@ def _features(flow: Flow, source, split: str) -> dict[str, np.ndarray]:
 
     def representations(images):
         # One pass for both what `Flow.features` and what `Flow.encode` give.
-        x = quantization.bin_centers(images, flow.config.n_bits, flow.dtype)
-        latents, _, features = flow.bijector().forward_through_levels(x)
+        latents, _, features = flow.bijector().forward_through_levels(flow.centers(images))
         levels = {f"level {number}": level for number, level in enumerate(features, 1)}
         return {"pixels": images, **levels, "latents": latents}
 

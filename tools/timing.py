@@ -114,7 +114,7 @@ def training_step(
         "images": rng.integers(0, 256, [training.batch_size, *config.image_shape], np.uint8),
         "labels": np.zeros([training.batch_size], np.int32),
     }
-    batches = dequantized(tf.data.Dataset.from_tensors(noise).repeat(), config.n_bits, seed=0)
+    batches = dequantized(tf.data.Dataset.from_tensors(noise).repeat(), config, seed=0)
     if has_gpu() if resident is None else resident:
         iterator = _SameBatch(next(iter(batches)), strategy)
     else:

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 import tensorflow as tf
 
-from glow_tf.models import health, quantization
+from glow_tf.dequantization import random
+from glow_tf.models import health
 from glow_tf.models.checks import check_labels
 from glow_tf.models.flow import Flow
+from glow_tf.models.likelihood import batch_likelihood, with_noise
 from glow_tf.runtime.sharding import equal_batches, map_shards
 
 
@@ -19,9 +21,9 @@ class Scores:
     """Likelihoods of N images.
 
     Attributes:
-      bits_per_dim: [N], under one draw of uniform dequantization noise.
+      bits_per_dim: [N], under one draw of the dequantization noise.
       importance_weighted: [N] bits/dim of the bound over all draws; equal to `bits_per_dim` for one.
-      parts: by name, [N] bits/dim: `log_det/level_1`, `prior/level_1` and so on, whose sum with n_bits is
+      parts: by name, [N] bits/dim: `log_det/level_1`, `prior/level_1` and so on, and `dequantization`, whose sum is
         `bits_per_dim`.
       latent_nats: [N], the log-density of the latent under the base distribution, in nats per dimension.
     """
@@ -32,37 +34,16 @@ class Scores:
     latent_nats: np.ndarray
 
 
-def likelihood_parts(
-    flow: Flow, x: tf.Tensor, labels: tf.Tensor | None = None
-) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-    """Computes the bits/dim of images, their parts, and the latents.
-
-    Args:
-      flow: the model.
-      x: [B, H, W, C], preprocessed and dequantized.
-      labels: [B] int, used by a conditional model alone.
-
-    Returns:
-      [B] each: `bits_per_dim`, and its parts in bits/dim, named as by `Flow.log_prob_parts`, whose sum with n_bits it
-      is; and the latents [B, D].
-    """
-    nats, z = flow.log_prob_parts(x, labels if flow.config.conditional else None)
-    parts = {name: quantization.nats_to_bits_per_dim(-part, flow.config.dimensions) for name, part in nats.items()}
-    # Not `tf.add_n`, whose order, and hence last digit, depends on which part is there first.
-    parts["bits_per_dim"] = flow.bits_per_dim_of(tf.reduce_sum(tf.stack(list(nats.values())), axis=0))
-    return parts, z
-
-
 class Scorer:
     """Scores images, compiled once.
 
     The importance-weighted bound (Burda et al. 2016; for dequantization Ho et al. 2019, "Flow++", section 3.1) over k
     draws u_1 ... u_k of the noise is
 
-      log 1/k sum_i p(x + u_i)
+      log 1/k sum_i p(x + u_i) / q(u_i | x)
 
-    a lower bound of the log-probability of the discrete image that grows with k, and that one draw reaches only where
-    the density is the same all over the image's bin.
+    a lower bound of the log-probability of the discrete image that grows with k. One draw reaches it only where the
+    noise has the density that the flow has within the image's bin.
 
     Args:
       flow: the model.
@@ -109,13 +90,14 @@ class Scorer:
         return Scores(plain, bound, values, latent_nats)
 
     def _score_batch(self, images, labels, seed):
-        x = quantization.dequantize_each(images, self.flow.config.n_bits, seed, self.flow.dtype)
-        return map_shards(self._scores, x, labels, xla=self.flow.xla)
+        batch = {"images": images, "labels": labels}
+        batch = with_noise(batch, self.flow.config, random.seeds_of(images, seed), self.flow.dtype)
+        return map_shards(self._scores, batch, xla=self.flow.xla)
 
-    def _scores(self, x, labels):
-        scores, z = likelihood_parts(self.flow, x, labels)
-        base = self.flow.base(tf.zeros([], z.dtype), 1.0)
-        return {**scores, "latent_nats": tf.reduce_mean(base.log_prob(z), axis=-1)}
+    def _scores(self, batch):
+        found = batch_likelihood(self.flow, batch)
+        latent_nats = found.log_prob_of_latents / self.flow.config.dimensions
+        return {**found.parts, "bits_per_dim": found.bits_per_dim, "latent_nats": latent_nats}
 
 
 def round_trips(flow: Flow, batches: Iterable[Mapping[str, np.ndarray]]) -> np.ndarray:
@@ -125,8 +107,7 @@ def round_trips(flow: Flow, batches: Iterable[Mapping[str, np.ndarray]]) -> np.n
     """
 
     def errors_of(images, labels):
-        x = quantization.bin_centers(images, flow.config.n_bits, flow.dtype)
-        return map_shards(functools.partial(health.round_trip_errors, flow), x, labels, xla=flow.xla)
+        return map_shards(functools.partial(health.round_trip_errors, flow), flow.centers(images), labels, xla=flow.xla)
 
     errors = tf.function(errors_of, autograph=False, reduce_retracing=True)
     return np.concatenate(

@@ -14,7 +14,6 @@ from glow_tf.demo.events import LIVE, within
 from glow_tf.demo.examples import Example
 from glow_tf.demo.model import DemoModel, UndrawableError
 from glow_tf.demo.picker import Picker
-from glow_tf.models import quantization
 
 MOST_ATTRIBUTES = 12
 _STEPS = 8
@@ -211,6 +210,6 @@ def _labels(example):
 def _verdict(difference, n_bits):
     if not difference:
         return "Pixel for pixel the same: a flow loses nothing."
-    if n_bits < 8 and difference < quantization.values_per_bin(n_bits):
+    if n_bits < 8 and difference < 2 ** (8 - n_bits):
         return f"As near as can be: the model knows the first {n_bits} of a colour's 8 bits."
     return "Not quite the same: this picture is so unusual for the model that its arithmetic runs out of digits."

@@ -1,18 +1,21 @@
 """Functions and signatures of an exported SavedModel."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import tensorflow as tf
 
 from glow_tf.analysis.attributes import Directions
 from glow_tf.analysis.interpolation import lerp, nearer_to_start
 from glow_tf.bijectors import base
+from glow_tf.dequantization import random
 from glow_tf.export import pictures
 from glow_tf.export.endpoints import Tensors, endpoint, of_any_shape, require
-from glow_tf.models import checks, quantization
+from glow_tf.models import checks
 from glow_tf.models.derived import DerivedCache
 from glow_tf.models.flow import Flow
 from glow_tf.models.labels import cycle_labels
+from glow_tf.models.likelihood import Likelihood
 from glow_tf.runtime import devices
 
 # Inputs and outputs that are images, and what takes their place where they come as files.
@@ -66,9 +69,9 @@ class ServedFlow(tf.train.Checkpoint):
             self._names = tf.constant(directions.names)
             self._directions = tf.Variable(directions.vectors, trainable=False, dtype=flow.dtype, name="directions")
         config = flow.config
-        labels = ["labels"] if config.conditional else []
+        labels, data_dtype = ["labels"] if config.conditional else [], config.dequantizer.data_dtype(flow.dtype)
         self._specs = {
-            **{name: tf.TensorSpec([None, *config.image_shape], tf.uint8, name) for name in _FILES},
+            **{name: tf.TensorSpec([None, *config.image_shape], data_dtype, name) for name in _FILES},
             **{name: tf.TensorSpec([None, config.dimensions], flow.dtype, name) for name in ("latents", "direction")},
             **{name: tf.TensorSpec([None], tf.int32, name) for name in ("labels", "end_labels")},
             **{name: tf.TensorSpec([], tf.int32, name) for name in ("num", "steps", "seed")},
@@ -140,24 +143,18 @@ class ServedFlow(tf.train.Checkpoint):
             latents, log_dets, levels = bijector.forward_through_levels(x)
             return latents, base.sum_log_dets(log_dets, latents), *levels
 
-        # With a gradient that is made here: TensorFlow makes none of loops in a branch of a graph that was loaded.
-        @tf.custom_gradient
-        def portable(x):
-            def gradient(*upstream, variables):
-                def backward():
-                    with tf.GradientTape(watch_accessed_variables=False) as tape:
-                        tape.watch([x, *variables])
-                        outputs = forward(x, self.flow.config.gradient)
-                    sources = [x, *variables]
-                    return tape.gradient(outputs, sources, output_gradients=upstream, unconnected_gradients="zero")
-
-                dx, *dvariables = devices.portable(backward)
-                return dx, dvariables
-
-            return devices.portable(lambda: forward(x, "none")), gradient
-
-        latents, log_det, *levels = portable(x)
+        latents, log_det, *levels = _portable(forward, x, self.flow.config.gradient)
         return {"latents": latents, "log_det": log_det, "levels": levels}
+
+    def _noise(self, images, seeds, labels=None):
+        """Returns the images with noise, and its log-density, as `Flow.dequantize` does."""
+        if not self.flow.dequantizer:
+            return self.flow.dequantize(images, seeds, labels)
+
+        def noise(values, gradient):
+            return self.flow.noise(values, seeds, labels, gradient=gradient)
+
+        return tuple(_portable(noise, tf.cast(images, self.flow.dtype), self.flow.config.gradient))
 
     def _inverse_pass(self, latents, labels=None):
         return devices.portable(lambda: self.flow.decode_and_check(latents, labels, self.derived()))
@@ -167,17 +164,14 @@ class ServedFlow(tf.train.Checkpoint):
         return output
 
     def _log_prob(self, images, labels=None, seed=0):
-        flow = self.flow
-        x = quantization.dequantize_each(images, flow.config.n_bits, tf.stack([0, seed]), flow.dtype)
-        found = self._forward(x, *self._labels(labels, tf.shape(images)[0]))
-        prior = flow.base(tf.zeros([], flow.dtype), 1.0).log_prob(found["latents"])
-        density = tf.reduce_sum(prior, axis=-1) + found["log_det"]
-        discrete = density - quantization.log_levels(flow.config.dimensions, flow.config.n_bits)
-        return {"log_prob": discrete, "bits_per_dim": flow.bits_per_dim_of(density)}
+        of_labels = self._labels(labels, tf.shape(images)[0])
+        x, log_q = self._noise(images, random.seeds_of(images, tf.stack([0, seed])), *of_labels)
+        found = self._forward(x, *of_labels)
+        likelihood = Likelihood(self.flow, found["latents"], [found["log_det"]], log_q)
+        return {"log_prob": likelihood.discrete_log_prob, "bits_per_dim": likelihood.bits_per_dim}
 
     def _encoded(self, images, labels):
-        x = quantization.bin_centers(images, self.flow.config.n_bits, self.flow.dtype)
-        return self._forward(x, *self._labels(labels, tf.shape(images)[0]))
+        return self._forward(self.flow.centers(images), *self._labels(labels, tf.shape(images)[0]))
 
     def _encode(self, images, labels=None):
         return {"latents": self._encoded(images, labels)["latents"]}
@@ -259,3 +253,30 @@ class ServedFlow(tf.train.Checkpoint):
         check = require(tf.size(labels) == count, message, tf.size(labels), count)
         with tf.control_dependencies([check]):
             return [tf.identity(labels)]
+
+
+def _portable(function: Callable[[tf.Tensor, str], Sequence[tf.Tensor]], x: tf.Tensor, gradient: str) -> Any:
+    """Makes the operations of a function of `x` for each kind of device, and those of its gradient.
+
+    TensorFlow makes no gradient of loops in a branch of a graph that was loaded.
+
+    Args:
+      function: takes `x` and how steps are differentiated, as `Flow.bijector` does: `none`, or `gradient`.
+    """
+
+    @tf.custom_gradient
+    def portable(x):
+        def gradient_of(*upstream, variables):
+            def backward():
+                with tf.GradientTape(watch_accessed_variables=False) as tape:
+                    tape.watch([x, *variables])
+                    outputs = function(x, gradient)
+                sources = [x, *variables]
+                return tape.gradient(outputs, sources, output_gradients=upstream, unconnected_gradients="zero")
+
+            dx, *dvariables = devices.portable(backward)
+            return dx, dvariables
+
+        return devices.portable(lambda: function(x, "none")), gradient_of
+
+    return portable(x)

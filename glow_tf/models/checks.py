@@ -16,14 +16,16 @@ NOT_FINITE = "Latents must be finite, and not far larger than those of the model
 
 
 def check_images(config: ModelConfig, images: tf.Tensor) -> tf.Tensor:
-    """Images as a tensor, uint8 [B, H, W, C] as the model has them.
+    """Images as a tensor, [B, H, W, C] as the model has them: uint8, or floats where it models real numbers.
 
     Raises:
       ValueError: if they are not.
     """
     images = tf.convert_to_tensor(images)
     shape = config.image_shape
-    if images.dtype != tf.uint8:
+    if config.n_bits is None and not images.dtype.is_floating:
+        raise ValueError(f"This is a model of real numbers, which must be floats; these are {images.dtype.name}.")
+    if config.n_bits is not None and images.dtype != tf.uint8:
         raise ValueError(
             f"Images must be uint8 with values from 0 to 255; these are {images.dtype.name}. For preprocessed "
             "floats use distribution().log_prob(x) and bijector().forward(x)."

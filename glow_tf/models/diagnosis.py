@@ -1,6 +1,7 @@
 """Where in a flow numbers stop being finite."""
 
 import collections
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -60,7 +61,7 @@ def _gradient_of_variable(flow, x, labels, network_precision) -> str | None:
     named = flow.named_variables(trainable=True)
     with tf.GradientTape() as tape:
         log_prob = flow.distribution(labels, network_precision=network_precision).log_prob(x)
-        loss = tf.reduce_mean(flow.bits_per_dim_of(log_prob))
+        loss = -tf.reduce_mean(log_prob) / (flow.config.dimensions * math.log(2))
     for path, gradient in zip(named, tape.gradient(loss, list(named.values())), strict=True):
         if gradient is not None and not _finite(gradient):
             return f"{path}: its gradient"

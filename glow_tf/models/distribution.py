@@ -156,11 +156,7 @@ class FlowDistribution(tfd.TransformedDistribution):
     def _parameter_properties(cls, dtype, num_classes=None):
         return super()._parameter_properties(dtype, num_classes)
 
-    def latents_and_log_prob(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The latents, [..., D], of images [..., H, W, C], and their log-density in nats, [...].
-
-        Outside the support they are NaN and -inf.
-        """
+    def _log_prob(self, x):
         inside = None if self._support is None else self._support(x)
         if inside is not None:
             # So that no NaN reaches the gradients of the others.
@@ -168,13 +164,7 @@ class FlowDistribution(tfd.TransformedDistribution):
             x = tf.where(pixels, x, tf.zeros([], x.dtype))
         z, log_dets = self.bijector.bijector._augmented_forward(x)
         log_prob = self.distribution.log_prob(z) + log_dets["fldj"]
-        if inside is not None:
-            z = tf.where(inside[..., tf.newaxis], z, tf.constant(math.nan, z.dtype))
-            log_prob = tf.where(inside, log_prob, tf.constant(-math.inf, log_prob.dtype))
-        return z, log_prob
-
-    def _log_prob(self, x):
-        return self.latents_and_log_prob(x)[1]
+        return log_prob if inside is None else tf.where(inside, log_prob, tf.constant(-math.inf, log_prob.dtype))
 
     def _sample_and_log_prob(self, sample_shape, seed):
         z, log_prob = self.distribution.experimental_sample_and_log_prob(sample_shape, seed)

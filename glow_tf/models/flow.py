@@ -1,9 +1,7 @@
 """The model: variables, and the distribution they define."""
 
 import dataclasses
-import functools
 import inspect
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,11 +11,13 @@ import tensorflow_probability as tfp
 
 from glow_tf import parameters
 from glow_tf.config import ModelConfig
+from glow_tf.dequantization import random
 from glow_tf.layers import Layer
 from glow_tf.mode import Mode
-from glow_tf.models import checks, quantization, variables
+from glow_tf.models import checks, variables
 from glow_tf.models.distribution import FlowBijector, FlowDistribution
 from glow_tf.models.labels import cycle_labels
+from glow_tf.models.likelihood import Likelihood, likelihood
 from glow_tf.models.seeds import stateless_seed
 from glow_tf.networks import zero_layer
 from glow_tf.runtime import devices, products
@@ -63,11 +63,13 @@ class Flow(tf.Module):
         made = variables.model_parameters(config, self._seed)
         nest = parameters.nested({path: variables.create(part, path, self.dtype) for path, part in made})
         self.layers, self.classifier = nest.get("layers", {}), nest.get("classifier", {})
+        self.dequantizer = nest.get("dequantizer", {})
         self.initialized = tf.Variable(False, trainable=False, name="initialized")
 
     def named_variables(self, *, trainable: bool = False) -> dict[str, tf.Variable]:
         """Every variable, or every trainable one, by its path, such as `layers/01_steps/network/conv1/kernel`."""
-        found = parameters.by_path({"layers": self.layers, "classifier": self.classifier})
+        parts = {"layers": self.layers, "classifier": self.classifier, "dequantizer": self.dequantizer}
+        found = parameters.by_path(parts)
         return {path: v for path, v in found if v.trainable or not trainable}
 
     def bijector(
@@ -95,11 +97,10 @@ class Flow(tf.Module):
         )
         labels = checks.check_labels(self.config, labels)
         context = checks.check_context(context, self.dtype)
-        if labels is not None and not isinstance(context, Mapping | None):
-            raise ValueError("The context of a label-conditional model must be a dictionary, which labels join.")
+        _joined(labels, context)
 
         def make_layers(labels, context):
-            nest = context if labels is None else {**(context or {}), "labels": labels}
+            nest = _joined(labels, context)
             return [
                 layer.bijector_in(
                     _of_layer(mode, seed, i), shape, variables.merged(tensors, (derived or {}).get(i, {})), nest
@@ -147,8 +148,11 @@ class Flow(tf.Module):
             labels, context=context, network_precision=network_precision, training=training, seed=seed
         )
         latent = self._latent_distribution(bijector, temperature)
-        support = functools.partial(self.config.layers[0].in_domain, self._shapes[0]) if self.config.layers else None
-        return FlowDistribution(latent, tfb.Invert(bijector), support)
+        return FlowDistribution(latent, tfb.Invert(bijector), self.in_support)
+
+    def in_support(self, x: tf.Tensor) -> tf.Tensor | None:
+        """Whether the density of x: [..., H, W, C] can be other than 0, [...] bool; None if it can be everywhere."""
+        return self.config.layers[0].in_domain(self._shapes[0], x) if self.config.layers else None
 
     def latent_distribution(
         self, labels: tf.Tensor | None = None, temperature: float | tf.Tensor = 1.0, *, context: Any = None
@@ -162,32 +166,6 @@ class Flow(tf.Module):
         base = self.base(tf.zeros(batch_shape, self.dtype), temperature)
         return tfd.Sample(base, sample_shape=[self.config.dimensions])
 
-    def log_prob_parts(
-        self, x: tf.Tensor, labels: tf.Tensor | None = None, *, context: Any = None
-    ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
-        """Computes the terms of `distribution(labels, context=context).log_prob(x)`, and the latents.
-
-        Args:
-          x: [B, H, W, C], preprocessed.
-          labels: [B] int for a conditional model.
-          context: nest of tensors [B, ...] or [1, ...].
-
-        Returns:
-          For each level from 1, the finest, `log_det/level_1`: the log-det of its steps, and `prior/level_1`: the
-          log-density of what leaves the flow there under its prior, learned or not; [B] each, in nats. And the
-          latents, [B, D].
-        """
-        z, log_dets = self._bijector_of(x, labels, context).forward_and_log_dets(x)
-        sizes = [math.prod(shape) for shape in self.config.latent_shapes]
-        latents = [self.base(tf.zeros([], x.dtype), 1.0).log_prob(part) for part in tf.split(z, sizes, axis=-1)]
-        levels = range(1, len(sizes) + 1)
-        parts = {f"log_det/level_{level}": tf.zeros(tf.shape(x)[:1], x.dtype) for level in levels}
-        for level, latent in zip(levels, latents, strict=True):
-            parts[f"prior/level_{level}"] = tf.reduce_sum(latent, axis=-1)
-        for level, layer, log_det in zip(self.config.levels, self.config.layers, log_dets, strict=True):
-            parts[f"{'prior' if layer.is_prior else 'log_det'}/level_{level}"] += log_det
-        return parts, z
-
     def base(self, location: tf.Tensor, scale: float | tf.Tensor) -> tfd.Distribution:
         """The distribution of one dimension of a latent; of the model's own with location 0 and scale 1."""
         return {"normal": tfd.Normal, "logistic": tfd.Logistic}[self.config.base](location, scale)
@@ -200,7 +178,18 @@ class Flow(tf.Module):
         *,
         context: Any = None,
     ) -> tf.Tensor:
-        """Bits per dimension of images, under one draw of the dequantization noise, the same whatever the batch.
+        """Bits per dimension of images, [B]; see `likelihood`."""
+        return self.likelihood(images, labels, seed, context=context).bits_per_dim
+
+    def likelihood(
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor | None = None,
+        seed: int | tf.Tensor | None = 0,
+        *,
+        context: Any = None,
+    ) -> Likelihood:
+        """Likelihood of images under one draw of the dequantization noise, the same whatever the batch.
 
         Args:
           images: [B, H, W, C] uint8 ([B, D] for a flow of flat vectors).
@@ -209,17 +198,77 @@ class Flow(tf.Module):
           context: nest of tensors [B, ...] or [1, ...], as for `distribution`.
 
         Returns:
-          [B].
+          A `Likelihood`, with `bits_per_dim`, its `parts` by level, `log_prob`, `discrete_log_prob` and `latents`.
+        """
+        x, log_q = self.dequantize(images, seed, labels, context=context)
+        return likelihood(self, x, log_q, labels, context=context)
+
+    def dequantize(
+        self,
+        images: tf.Tensor,
+        seed: int | tf.Tensor | None = 0,
+        labels: tf.Tensor | None = None,
+        *,
+        context: Any = None,
+        per_image: bool = True,
+        network_precision: str = "float32",
+        training: bool = False,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Adds the noise of the model's dequantizer to images.
+
+        Args:
+          images: [B, H, W, C] uint8.
+          seed: an int, or a stateless seed of shape [2], or [B, 2], one for each image; None for another one at each
+            call.
+          labels: [B] int for a conditional model.
+          context: nest of tensors [B, ...] or [1, ...], as for `distribution`.
+          per_image: whether, with one seed, the noise of an image depends on it and on the image alone, as for
+            evaluations; otherwise one draw is made for all.
+          network_precision, training: as for `distribution`.
+
+        Returns:
+          [B, H, W, C], what the flow has a density over; and its log-density given the images, [B] in nats.
         """
         images = checks.check_images(self.config, images)
-        labels = checks.check_label_count(self.config, labels, tf.shape(images)[0])
-        context = checks.check_context(context, self.dtype, tf.shape(images)[0])
-        x = quantization.dequantize_each(images, self.config.n_bits, stateless_seed(seed), self.dtype)
-        return self.bits_per_dim_of(self.distribution(labels, context=context).log_prob(x))
+        labels = checks.check_labels(self.config, labels)
+        seed = stateless_seed(seed)
+        if per_image and seed.shape.rank == 1:
+            seed = random.seeds_of(images, seed)
+        options = {"network_precision": network_precision, "training": training}
+        return self.noise(tf.cast(images, self.dtype), seed, labels, context=context, **options)
 
-    def bits_per_dim_of(self, log_prob: tf.Tensor) -> tf.Tensor:
-        """Bits per dimension of the discrete images whose dequantized densities are `log_prob`, in nats."""
-        return quantization.bits_per_dim(log_prob, self.config.dimensions, self.config.n_bits)
+    def noise(
+        self,
+        images: tf.Tensor,
+        seed: tf.Tensor,
+        labels: tf.Tensor | None = None,
+        *,
+        context: Any = None,
+        gradient: str | None = None,
+        **options: Any,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """As `dequantize`, of images that are floats, with a stateless seed: [2] or [B, 2].
+
+        Args:
+          images: [B, H, W, C], floats of the flow's dtype with values from 0 to 255.
+          seed, labels, context: as for `dequantize`.
+          gradient: as for `bijector`.
+          **options: `network_precision` and `training`, as for `distribution`.
+        """
+        mode = Mode(gradient=gradient or self.config.gradient, **options)
+        context = self._context_of(images, labels, context)
+        x, log_q = self.config.dequantizer.noise_in(mode, images, self.dequantizer, seed, context)
+        return tf.ensure_shape(x, images.shape), tf.ensure_shape(log_q, images.shape[:1])
+
+    def _context_of(self, x: tf.Tensor, labels: tf.Tensor | None, context: Any) -> Any:
+        """Returns what the flow is conditioned on for each example of `x`: [B, ...]; labels are checked already."""
+        labels = checks.check_label_count(self.config, labels, tf.shape(x)[0])
+        nest = _joined(labels, checks.check_context(context, self.dtype, tf.shape(x)[0]))
+
+        def of_each(leaf):
+            return tf.broadcast_to(leaf, tf.concat([tf.shape(x)[:1], tf.shape(leaf)[1:]], 0))
+
+        return None if nest is None else tf.nest.map_structure(of_each, nest)
 
     def encode(self, images: tf.Tensor, labels: tf.Tensor | None = None, *, context: Any = None) -> tf.Tensor:
         """The latents [B, D] of the centres of the pixels' bins; `decode` gives the images back.
@@ -229,8 +278,13 @@ class Flow(tf.Module):
           labels: [B] int for a conditional model.
           context: nest of tensors [B, ...] or [1, ...], as for `distribution`.
         """
-        x = quantization.bin_centers(checks.check_images(self.config, images), self.config.n_bits, self.dtype)
-        return self._bijector_of(x, labels, context).forward_and_log_det(x)[0]
+        x = self.centers(images)
+        return self.bijector_of(x, labels, context).forward_and_log_det(x)[0]
+
+    def centers(self, images: tf.Tensor) -> tf.Tensor:
+        """The centres of the bins of images [B, H, W, C] uint8: real numbers that stand for them without noise."""
+        images = checks.check_images(self.config, images)
+        return self.config.dequantizer.center(tf.cast(images, self.dtype))
 
     def features(self, images: tf.Tensor, labels: tf.Tensor | None = None, *, context: Any = None) -> list[tf.Tensor]:
         """What the image has become at the end of each level, [B, h, w, c]; the arguments as for `encode`.
@@ -238,8 +292,8 @@ class Flow(tf.Module):
         Level l of L, of an image [H, W, C], has the shape [H / 2^l, W / 2^l, 2^(l + 1) C]: all that the levels after it
         see, and the half that leaves there.
         """
-        x = quantization.bin_centers(checks.check_images(self.config, images), self.config.n_bits, self.dtype)
-        return self._bijector_of(x, labels, context).forward_through_levels(x)[2]
+        x = self.centers(images)
+        return self.bijector_of(x, labels, context).forward_through_levels(x)[2]
 
     def decode(
         self,
@@ -270,10 +324,10 @@ class Flow(tf.Module):
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """As `decode`, and whether each image is finite, [B] bool: a pixel that is not comes out black."""
         z = checks.check_latents(self.config, tf.cast(z, self.dtype))
-        bijector = self._bijector_of(z, labels, context, derived=derived, gradient="none")
+        bijector = self.bijector_of(z, labels, context, derived=derived, gradient="none")
         x, _ = bijector.inverse_and_log_det(z)
         finite = tf.reduce_all(tf.math.is_finite(x), axis=list(range(1, x.shape.rank)))
-        return quantization.to_images(x, self.config.n_bits), finite
+        return self.config.dequantizer.to_images(x), finite
 
     def sample(
         self,
@@ -326,8 +380,14 @@ class Flow(tf.Module):
         mean = tf.reduce_mean(top, axis=list(range(1, top.shape.rank - 1)))
         return zero_layer.scale(self.classifier, products.matmul(mean, self.classifier["kernel"]))
 
-    def _bijector_of(self, x: tf.Tensor, labels: tf.Tensor | None, context: Any, **options: Any) -> FlowBijector:
-        """Returns the bijector for the examples of `x`: [B, ...]."""
+    def bijector_of(
+        self, x: tf.Tensor, labels: tf.Tensor | None = None, context: Any = None, **options: Any
+    ) -> FlowBijector:
+        """The bijector for the examples of `x`: [B, ...]; the other arguments are as for `bijector`.
+
+        Raises:
+          ValueError: if labels or context are of another number of examples.
+        """
         labels = checks.check_label_count(self.config, labels, tf.shape(x)[0])
         return self.bijector(labels, context=checks.check_context(context, self.dtype, tf.shape(x)[0]), **options)
 
@@ -349,24 +409,27 @@ class Flow(tf.Module):
             raise ValueError("The data-dependent initialisation needs at least one image.")
         if labels is not None:
             checks.check_labels(self.config, labels)
-        seed = stateless_seed(self._seed)
-        self.initialize_from(
-            quantization.dequantize(images, self.config.n_bits, seed, self.dtype), labels, context=context
-        )
+        values, nest = tf.cast(images, self.dtype), self._context_of_initialisation(images, labels, context)
+        dequantizer, seed = self.config.dequantizer, stateless_seed(self._seed)
+        found, (x, _) = dequantizer.initialize(values, self.dequantizer, seed, nest)
+        _assign(self.dequantizer, found)
+        self.initialize_from(x, labels, context=context)
 
     def initialize_from(self, x: tf.Tensor, labels: tf.Tensor | None = None, *, context: Any = None) -> None:
-        """`initialize` with preprocessed images [B, H, W, C] in place of uint8."""
-        nest = checks.check_context(context, self.dtype, x.shape[0])
-        if labels is not None and self.config.conditional:
-            nest = {**(nest or {}), "labels": checks.check_labels(self.config, labels)}
+        """`initialize` with dequantized images [B, H, W, C] in place of uint8; the dequantizer is left as it is."""
+        nest = self._context_of_initialisation(x, labels, context)
         for layer, shape, tensors in self.iter_layers():
             # A layer of one's own need not know of contexts.
             knows = "context" in inspect.signature(layer.initialize).parameters
             values, x = layer.initialize(shape, tensors, x, **({"context": nest} if knows else {}))
-            variable_of = dict(parameters.by_path(tensors))
-            for path, value in parameters.by_path(values):
-                variable_of[path].assign(value)
+            _assign(tensors, values)
         self.initialized.assign(True)
+
+    def _context_of_initialisation(self, x: tf.Tensor, labels: tf.Tensor | None, context: Any) -> Any:
+        """Returns the context where labels may be missing, as no value that is set need depend on them."""
+        if labels is not None and self.config.conditional:
+            labels = checks.check_labels(self.config, labels)
+        return self._context_of(x, labels if self.config.conditional else None, context)
 
     def iter_layers(self) -> Iterator[tuple[Layer, tuple[int, ...], dict]]:
         """Each layer's description, input shape and nest of parameters, from the image to the latents."""
@@ -379,3 +442,23 @@ def _of_layer(mode: Mode, seed: int | tf.Tensor | None, index: int) -> Mode:
     if seed is None:
         return mode
     return dataclasses.replace(mode, seed=tf.random.experimental.stateless_fold_in(stateless_seed(seed), index))
+
+
+def _joined(labels: tf.Tensor | None, context: Any) -> Any:
+    """Returns what layers and networks are conditioned on: the context, which labels join.
+
+    Raises:
+      ValueError: if they cannot join it.
+    """
+    if labels is None:
+        return context
+    if not isinstance(context, Mapping | None):
+        raise ValueError("The context of a label-conditional model must be a dictionary, which labels join.")
+    return {**(context or {}), "labels": tf.reshape(labels, [-1])}
+
+
+def _assign(tensors: parameters.Nest, values: parameters.Nest) -> None:
+    """Assigns values to the variables at the same paths."""
+    variable_of = dict(parameters.by_path(tensors))
+    for path, value in parameters.by_path(values):
+        variable_of[path].assign(value)

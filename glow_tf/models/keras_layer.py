@@ -8,8 +8,9 @@ import numpy as np
 import tensorflow as tf
 
 from glow_tf.config import ModelConfig
-from glow_tf.models import checks, quantization
+from glow_tf.models import checks
 from glow_tf.models.flow import Flow
+from glow_tf.models.likelihood import likelihood
 from glow_tf.models.seeds import stateless_seed
 
 OUTPUTS = ("bits_per_dim", "log_prob", "latents")
@@ -58,21 +59,18 @@ class FlowLayer(keras.layers.Layer):
 
     def call(self, inputs, training=False):
         images, labels = _images_and_labels(inputs)
-        config = self.flow.config
-        images = checks.check_images(config, _as_uint8(images))
+        images = checks.check_images(self.flow.config, _as_uint8(images))
         if training:
             seed = stateless_seed(tf.convert_to_tensor(self._noise.next()))
-            x = quantization.dequantize(images, config.n_bits, seed, self.flow.dtype)
+            x, log_q = self.flow.dequantize(images, seed, labels, per_image=False, training=True)
+            found = likelihood(self.flow, x, log_q, labels, training=True, seed=seed)
         elif self._output == "latents":
             return self.flow.encode(images, labels)
         else:
-            x = quantization.dequantize_each(images, config.n_bits, stateless_seed(0), self.flow.dtype)
-        labels = checks.check_label_count(config, labels, tf.shape(x)[0])
-        latents, log_prob = self.flow.distribution(labels).latents_and_log_prob(x)
-        bits = self.flow.bits_per_dim_of(log_prob)
+            found = self.flow.likelihood(images, labels)
         if training and self._loss_weight:
-            self.add_loss(self._loss_weight * tf.reduce_mean(bits))
-        return {"bits_per_dim": bits, "log_prob": log_prob, "latents": latents}[self._output]
+            self.add_loss(self._loss_weight * tf.reduce_mean(found.bits_per_dim))
+        return getattr(found, self._output)
 
     def get_config(self):
         return {

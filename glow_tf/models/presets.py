@@ -3,6 +3,7 @@
 from glow_tf import networks, partitions, transforms
 from glow_tf.arguments import at_least, one_of
 from glow_tf.config import ModelConfig, check_divisible
+from glow_tf.dequantization import Dequantizer, Uniform
 from glow_tf.layers import Flatten, Layer, Logit, Scale, Split, Squeeze, Steps, TopPrior
 from glow_tf.networks import Network
 from glow_tf.transforms import Transform
@@ -23,6 +24,7 @@ def glow(
     conditional_couplings: bool = False,
     classifier: bool = False,
     network: Network | None = None,
+    dequantizer: Dequantizer | None = None,
     gradient: str = "reversible",
 ) -> ModelConfig:
     """Glow: L levels of K steps of actnorm, 1x1 convolution and coupling (Kingma & Dhariwal 2018, section 3, figure 2).
@@ -35,13 +37,14 @@ def glow(
       coupling: `affine` or `additive` (section 3.3), or a transform.
       permutation: `conv1x1` (PLU form, equation 10), `conv1x1_dense` (its weights as one matrix, as in the official
         code), `shuffle` (fixed) or `reverse` (section 3.2).
-      n_bits: bits per colour channel that are modelled.
+      n_bits: bits per colour channel that are modelled, where `dequantizer` is not given.
       learn_top: whether the mean and scale of the top prior are learned.
       num_classes: number of labels, 0 for none.
       conditional: whether labels condition the top prior; by default, where there are any.
       conditional_couplings: whether labels also condition the coupling networks.
       classifier: whether a linear classifier on the top latent joins the model (section 5, conditional model).
       network: conditioner of the couplings; by default the paper's with `width` hidden channels.
+      dequantizer: from images to real numbers; by default uniform noise.
       gradient: `reversible` (memory does not grow with K) or `stored`.
 
     Raises:
@@ -72,7 +75,7 @@ def glow(
         name="glow",
         image_shape=image_shape,
         layers=tuple(layers),
-        n_bits=n_bits,
+        dequantizer=dequantizer or Uniform(n_bits=n_bits),
         num_classes=num_classes,
         classifier=classifier,
         gradient=gradient,
@@ -86,6 +89,7 @@ def real_nvp(
     blocks: int = 4,
     n_bits: int = 8,
     *,
+    dequantizer: Dequantizer | None = None,
     gradient: str = "reversible",
 ) -> ModelConfig:
     """RealNVP (Dinh, Sohl-Dickstein & Bengio 2017, sections 3.4 to 3.6 and 4.1).
@@ -103,7 +107,8 @@ def real_nvp(
       L: number of times the image is halved; by default until its shorter side is 4 (section 4.1).
       width: feature maps of the first residual networks.
       blocks: residual blocks of each network.
-      n_bits: bits per colour channel that are modelled.
+      n_bits: bits per colour channel that are modelled, where `dequantizer` is not given.
+      dequantizer: from images to real numbers; by default uniform noise.
       gradient: `reversible` or `stored`.
 
     Raises:
@@ -135,7 +140,13 @@ def real_nvp(
             Split(learned=False),
         ]
     layers.append(couplings(4, checkerboard, width * 2**L))
-    return ModelConfig(name="real_nvp", image_shape=image_shape, layers=tuple(layers), n_bits=n_bits, gradient=gradient)
+    return ModelConfig(
+        name="real_nvp",
+        image_shape=image_shape,
+        layers=tuple(layers),
+        dequantizer=dequantizer or Uniform(n_bits=n_bits),
+        gradient=gradient,
+    )
 
 
 def nice(
@@ -146,6 +157,7 @@ def nice(
     n_bits: int = 8,
     base: str = "logistic",
     *,
+    dequantizer: Dequantizer | None = None,
     gradient: str = "reversible",
 ) -> ModelConfig:
     """NICE: additive couplings with deep MLPs and a final scaling (Dinh, Krueger & Bengio 2015, sections 3 and 5.1).
@@ -157,8 +169,9 @@ def nice(
       K: number of couplings (paper: 4).
       width: units of each hidden layer (paper: 1000 on MNIST).
       blocks: hidden layers of each MLP (paper: 5 on MNIST).
-      n_bits: bits per component that are modelled.
+      n_bits: bits per component that are modelled, where `dequantizer` is not given.
       base: `logistic` (paper: MNIST) or `normal`.
+      dequantizer: from images to real numbers; by default uniform noise.
       gradient: `reversible` or `stored`.
 
     Raises:
@@ -181,7 +194,7 @@ def nice(
         name="nice",
         image_shape=image_shape,
         layers=(*flatten, steps, Scale()),
-        n_bits=n_bits,
+        dequantizer=dequantizer or Uniform(n_bits=n_bits),
         base=base,
         gradient=gradient,
     )

@@ -17,7 +17,7 @@ def layer_name(index: int, layer: Any) -> str:
 
 
 def model_parameters(config: ModelConfig, seed: int) -> Iterator[tuple[str, parameters.Nest]]:
-    """Yields path and parameters of each layer, such as `layers/01_steps`, and of the classifier.
+    """Yields path and parameters of each layer, such as `layers/01_steps`, of the classifier, and of the dequantizer.
 
     They draw from one source of random numbers: the initial values of a layer must be made before the next one is
     asked for.
@@ -29,6 +29,14 @@ def model_parameters(config: ModelConfig, seed: int) -> Iterator[tuple[str, para
             yield f"layers/{layer_name(i, layer)}", nest
     if config.classifier:
         yield "classifier", zero_layer.parameters(config.shapes()[-1][-1], config.num_classes)
+    nest = config.dequantizer.parameters(config.image_shape, rng)
+    if nest:
+        yield "dequantizer", nest
+
+
+def has_learned_dequantizer(config: ModelConfig) -> bool:
+    """Returns whether the noise of dequantization has parameters."""
+    return bool(config.dequantizer.parameters(config.image_shape, np.random.default_rng(0)))
 
 
 def shapes_and_kinds(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...], bool]]:

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -37,29 +38,31 @@ def num_shards() -> int:
     return cores() if tf.config.threading.get_intra_op_parallelism_threads() == 1 else 1
 
 
-def map_shards(function: Callable, *tensors: tf.Tensor | None, xla: bool = False):
+def map_shards(function: Callable, *nests: Any, xla: bool = False):
     """Applies a function to `num_shards` shards of a batch in parallel; for use in a `tf.function`.
 
     Args:
-      function: takes as many arguments as there are `tensors`, and returns a nest of tensors [B, ...], in which an
+      function: takes as many arguments as there are `nests`, and returns a nest of tensors [B, ...], in which an
         image's values do not depend on the other images.
-      *tensors: [B, ...], of the same B; or None, which is passed on. At least one is not None.
+      *nests: of tensors [B, ...], of the same B; or of None, which is passed on. At least one is not None.
       xla: whether to compile the function by XLA, once for each shape of the tensors, instead of sharding.
 
     Returns:
       The nest that `function` returns of the whole batch.
     """
+    tensors = tf.nest.flatten(nests)
     given = [tensor for tensor in tensors if tensor is not None]
 
     def of_given(*given):
         left = iter(given)
-        return function(*(None if tensor is None else next(left) for tensor in tensors))
+        flat = [None if tensor is None else next(left) for tensor in tensors]
+        return function(*tf.nest.pack_sequence_as(nests, flat))
 
     if xla:
         return tf.function(of_given, jit_compile=True, autograph=False)(*given)
     count = num_shards()
     if count == 1:
-        return function(*tensors)
+        return function(*nests)
     size = tf.shape(given[0])[0]
     # The last shards may be padded; the results of the padding are cut off.
     missing = -size % count

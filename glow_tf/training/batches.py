@@ -1,9 +1,11 @@
-"""From batches of uint8 images to the dequantized ones the flow is trained and evaluated on."""
+"""From batches of images to those that a flow is trained and evaluated on."""
 
 import tensorflow as tf
 
+from glow_tf.config import ModelConfig
 from glow_tf.data import Source, train_batches
-from glow_tf.models import quantization
+from glow_tf.dequantization import random
+from glow_tf.models.likelihood import with_noise
 from glow_tf.training.config import TrainingConfig
 
 
@@ -13,11 +15,11 @@ class TrainingBatches:
     Args:
       source: the images.
       training: sizes, seed and augmentation.
-      n_bits: bits per channel.
+      config: the model.
     """
 
-    def __init__(self, source: Source, training: TrainingConfig, n_bits: int):
-        self._source, self._training, self._n_bits = source, training, n_bits
+    def __init__(self, source: Source, training: TrainingConfig, config: ModelConfig):
+        self._source, self._training, self._config = source, training, config
 
     def augmented(self, batch_size: int, start_step: int) -> tf.data.Dataset:
         """Batches of `{"images": uint8 [B, H, W, C], "labels": int32 [B]}` from number `start_step` on."""
@@ -27,45 +29,44 @@ class TrainingBatches:
         )
 
     def dequantized(self, start_step: int) -> tf.data.Dataset:
-        """The dequantized batches of training from number `start_step` on."""
+        """The batches of training from number `start_step` on, as `dequantized` returns them."""
         training = self._training
         batches = self.augmented(training.batch_size, start_step)
-        batches = dequantized(batches, self._n_bits, training.seed, start_step=start_step)
+        batches = dequantized(batches, self._config, training.seed, start_step=start_step)
         return batches.prefetch(tf.data.AUTOTUNE)
 
     def one(self, step: int) -> dict[str, tf.Tensor]:
-        """The dequantized batch of a step."""
+        """The batch of a step."""
         return next(iter(self.dequantized(step)))
 
 
 def dequantized(
-    batches: tf.data.Dataset, n_bits: int, seed: int, *, start_step: int = 0, dtype: tf.DType = tf.float32
+    batches: tf.data.Dataset, config: ModelConfig, seed: int, *, start_step: int = 0, dtype: tf.DType = tf.float32
 ) -> tf.data.Dataset:
     """Adds the dequantization noise, which depends on the seed and on a batch's number alone.
 
-    It is drawn here, for the global batch, and not on the replicas, so that it does not depend on their number.
+    It is drawn here, for the global batch, and not on the replicas, so that it does not depend on their number. Noise
+    that is learned is drawn where the weights are, by a seed for each image.
 
     Args:
       batches: of `{"images": uint8 [B, H, W, C], "labels": int32 [B]}`.
-      n_bits: bits per channel.
+      config: the model.
       seed: of the noise.
       start_step: the number of the first batch.
       dtype: of the result.
 
     Returns:
-      A dataset of `{"x": [B, H, W, C] in [-0.5, 0.5), "labels": int32 [B]}`.
+      A dataset of batches as `glow_tf.models.likelihood.with_noise` returns them.
     """
 
     def add_noise(step, batch):
-        noise_seed = tf.stack([tf.constant(seed, tf.int64), step])
-        x = quantization.dequantize(batch["images"], n_bits, noise_seed, dtype)
-        return {"x": x, "labels": batch["labels"]}
+        return with_noise(batch, config, tf.stack([tf.constant(seed, tf.int64), step]), dtype)
 
     return batches.enumerate(start=start_step).map(add_noise, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
 def dequantized_for_evaluation(
-    batches: tf.data.Dataset, n_bits: int, seed: int = 0, *, dtype: tf.DType = tf.float32
+    batches: tf.data.Dataset, config: ModelConfig, seed: int = 0, *, dtype: tf.DType = tf.float32
 ) -> tf.data.Dataset:
     """Like `dequantized`, with noise that depends on the seed and on each image alone.
 
@@ -74,7 +75,6 @@ def dequantized_for_evaluation(
     """
 
     def add_noise(batch):
-        x = quantization.dequantize_each(batch["images"], n_bits, tf.constant([0, seed]), dtype)
-        return {"x": x, "labels": batch["labels"]}
+        return with_noise(batch, config, random.seeds_of(batch["images"], tf.constant([0, seed])), dtype)
 
     return batches.map(add_noise, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
-from glow_tf.analysis.likelihood import likelihood_parts
 from glow_tf.models.flow import Flow
+from glow_tf.models.likelihood import batch_likelihood
 from glow_tf.runtime.sharding import map_shards, pad_batch
 from glow_tf.training.loss import label_losses
 from glow_tf.training.workers import Workers
@@ -23,8 +23,8 @@ class Evaluation:
       standard_error: the standard deviation of the images' values over the square root of their number; NaN for one.
       images: their number.
       label_error: the share of wrong guesses of the classifier, or None.
-      parts: what the mean is made of, in bits/dim: `log_det/level_1`, `prior/level_1` and so on, whose sum with n_bits
-        it is.
+      parts: what the mean is the sum of, in bits/dim: `log_det/level_1`, `prior/level_1` and so on, and
+        `dequantization`.
     """
 
     mean: float
@@ -100,11 +100,11 @@ class Evaluator:
     def _distributed_batch(self, batch):
         def on_replica(batch):
             # The last batch may leave a replica without images, which is no input for a convolution.
-            count = tf.shape(batch["x"])[0]
+            count = tf.shape(batch["labels"])[0]
             # XLA compiles for one size alone.
             least = self._images_of_replica if self._flow.xla else 1
-            x, labels = (pad_batch(t, tf.maximum(0, least - count)) for t in (batch["x"], batch["labels"]))
-            parts = map_shards(self._of_images, x, labels, xla=self._flow.xla)
+            padded = {name: pad_batch(t, tf.maximum(0, least - count)) for name, t in batch.items()}
+            parts = map_shards(self._of_images, padded, xla=self._flow.xla)
             return {name: part[:count] for name, part in parts.items()}
 
         parts = self._strategy.run(on_replica, args=(batch,))
@@ -112,9 +112,10 @@ class Evaluator:
         local = {name: self._strategy.experimental_local_results(part) for name, part in parts.items()}
         return [dict(zip(local, values, strict=True)) for values in zip(*local.values(), strict=True)]
 
-    def _of_images(self, x, labels) -> dict[str, tf.Tensor]:
+    def _of_images(self, batch) -> dict[str, tf.Tensor]:
         """`bits_per_dim`, its parts, and `label_error` where there is a classifier, [B] each."""
-        parts, z = likelihood_parts(self._flow, x, labels)
+        found = batch_likelihood(self._flow, batch)
+        values = {**found.parts, "bits_per_dim": found.bits_per_dim}
         if self._flow.config.classifier:
-            parts["label_error"] = label_losses(self._flow, z, labels)["label_error"]
-        return parts
+            values["label_error"] = label_losses(self._flow, found.latents, batch["labels"])["label_error"]
+        return values

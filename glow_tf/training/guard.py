@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from glow_tf.models.diagnosis import first_nonfinite
 from glow_tf.models.flow import Flow
+from glow_tf.models.likelihood import dequantized_batch
 from glow_tf.training.checkpoints import Checkpoints
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.optimizer import LinearWarmup
@@ -29,7 +30,7 @@ class Guard:
       schedule: of the learning rate.
       checkpoints: the run's.
       training: the limits.
-      batch_of: the batch of a step, of `{"x", "labels"}`.
+      batch_of: the batch of a step, as of `glow_tf.training.batches.dequantized`.
     """
 
     def __init__(
@@ -88,16 +89,15 @@ class Guard:
 
     def _where(self, step: int, values: dict[str, float]) -> str:
         batch = self._batch_of(step - 1)
-        labels = batch["labels"] if self._flow.config.conditional else None
+        precision = self._training.network_precision
         size = max(1, self._training.batch_size // self._training.accumulate_steps)
         for start in range(0, self._training.batch_size, size):
-            part = slice(start, start + size)
-            where = first_nonfinite(
-                self._flow,
-                batch["x"][part],
-                None if labels is None else labels[part],
-                network_precision=self._training.network_precision,
-            )
+            part = {name: value[start : start + size] for name, value in batch.items()}
+            x, log_q = dequantized_batch(self._flow, part, network_precision=precision, training=True)
+            if not np.isfinite(log_q).all():
+                return "the density of the dequantization noise"
+            labels = part["labels"] if self._flow.config.conditional else None
+            where = first_nonfinite(self._flow, x, labels, network_precision=precision)
             if where:
                 return where
         if math.isfinite(values["loss"]):

@@ -82,7 +82,7 @@ class Trainer:
         self._state = RunState(metric_names(config))
         self._train = make_train_function(self.flow, self._optimizer, strategy, training)
         self._checkpoints = Checkpoints(directory, self.flow, self._optimizer, self._state, training)
-        self._batches = TrainingBatches(source, training, config.n_bits)
+        self._batches = TrainingBatches(source, training, config)
         self._signals = StopSignals()
         self.rates: dict[str, float] = {}
         self.reports = Reports(

@@ -1,17 +1,18 @@
 """The training objective."""
 
 import math
+from collections.abc import Mapping
 
 import tensorflow as tf
 
 from glow_tf.models.flow import Flow
+from glow_tf.models.likelihood import batch_likelihood
 
 
 def losses(
     flow: Flow,
-    x: tf.Tensor,
-    labels: tf.Tensor | None,
-    label_loss_weight: float,
+    batch: Mapping[str, tf.Tensor],
+    label_loss_weight: float = 0.0,
     *,
     network_precision: str = "float32",
     training: bool = False,
@@ -21,8 +22,7 @@ def losses(
 
     Args:
       flow: the model.
-      x: [B, H, W, C], preprocessed and dequantized.
-      labels: [B] int32, or None.
+      batch: `labels`: [B] int32, and images with noise, see `glow_tf.models.likelihood.with_noise`.
       label_loss_weight: factor on the classification loss; not 0 needs a model with a classifier.
       network_precision, training, seed: as for `Flow.distribution`.
 
@@ -30,17 +30,11 @@ def losses(
       `loss` = bits_per_dim + label_loss_weight * label_bits, `bits_per_dim`, and with a classifier `label_bits` (its
       cross-entropy in bits) and `label_error` (1 where its guess is wrong); each [B].
     """
-    distribution = flow.distribution(
-        labels if flow.config.conditional else None,
-        network_precision=network_precision,
-        training=training,
-        seed=seed,
-    )
-    z, log_prob = distribution.latents_and_log_prob(x)
-    bits = flow.bits_per_dim_of(log_prob)
+    found = batch_likelihood(flow, batch, network_precision=network_precision, training=training, seed=seed)
+    bits = found.bits_per_dim
     if not flow.config.classifier:
         return {"loss": bits, "bits_per_dim": bits}
-    parts = label_losses(flow, z, labels)
+    parts = label_losses(flow, found.latents, batch["labels"])
     return {"loss": bits + label_loss_weight * parts["label_bits"], "bits_per_dim": bits, **parts}
 
 

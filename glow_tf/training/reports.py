@@ -11,7 +11,7 @@ import tensorflow as tf
 from glow_tf.analysis.grid import image_grid, readable_scale, save_png
 from glow_tf.analysis.sampling import Sampler
 from glow_tf.data import Source, test_batches
-from glow_tf.models import health, quantization, storage
+from glow_tf.models import health, storage
 from glow_tf.models.flow import Flow
 from glow_tf.training.batches import dequantized_for_evaluation
 from glow_tf.training.config import TrainingConfig
@@ -87,7 +87,7 @@ class Reports:
         """Evaluates on the test split, or on its first `limit` images, and keeps the weights if they are the best."""
         batches = test_batches(self._source, self._training.batch_size, limit=limit)
         # The noise of evaluations is one draw, whatever the seed and the step: only the weights make a difference.
-        batches = dequantized_for_evaluation(batches, self._flow.config.n_bits)
+        batches = dequantized_for_evaluation(batches, self._flow.config)
         with averaged_weights(self._optimizer, self._variables):
             result = self._evaluator(batches)
             values = {"bits_per_dim": result.mean, "standard_error": result.standard_error, "images": result.images}
@@ -132,9 +132,8 @@ class Reports:
     def _health(self, say: Callable[[str], None]) -> dict[str, float]:
         numbers = {f"condition/{level}": n for level, n in health.condition_numbers(self._flow).items()}
         images, labels = self._held_out()
-        x = quantization.bin_centers(images, self._flow.config.n_bits, self._flow.dtype)
-        error = float(tf.reduce_max(self._round_trip(x, labels)))
-        if not error < quantization.half_bin(self._flow.config.n_bits):
+        error = float(tf.reduce_max(self._round_trip(self._flow.centers(images), labels)))
+        if not error < self._flow.config.dequantizer.tolerance:
             worst = (
                 f", the largest condition number of a 1x1 convolution {max(numbers.values()):.3g}" if numbers else ""
             )

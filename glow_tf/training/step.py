@@ -135,8 +135,7 @@ def _gradients_function(
             tape.watch(variables)
             parts = losses(
                 flow,
-                batch["x"],
-                batch["labels"],
+                batch,
                 config.label_loss_weight,
                 network_precision=config.network_precision,
                 training=True,

@@ -7,7 +7,6 @@ import pytest
 import tensorflow as tf
 
 from glow_tf.analysis.likelihood import Scorer, round_trips
-from glow_tf.models import quantization
 from glow_tf.training.batches import dequantized_for_evaluation
 from glow_tf.training.evaluation import Evaluator
 from tests.analysis import models
@@ -21,7 +20,7 @@ def batches(count, size, name="plain"):
 
 def log_density(flow, batch, seed):
     """log p(x + u) in nats, with the noise of the draw `seed`."""
-    x = quantization.dequantize_each(tf.constant(batch["images"]), flow.config.n_bits, tf.constant([0, seed]))
+    x = flow.dequantize(batch["images"], seed, batch["labels"] if flow.config.conditional else None)[0]
     labels = batch["labels"] if flow.config.conditional else None
     return flow.distribution(labels).log_prob(x).numpy().astype(np.float64)
 
@@ -65,8 +64,9 @@ def test_one_draw_has_the_plain_figure_for_bound():
 def test_parts_add_up_to_the_whole():
     flow = models.flow()
     scores = Scorer(flow)(batches(4, 4))
-    assert set(scores.parts) == {f"{kind}/level_{level}" for kind in ("log_det", "prior") for level in (1, 2)}
-    np.testing.assert_allclose(sum(scores.parts.values()) + flow.config.n_bits, scores.bits_per_dim, rtol=1e-5)
+    levels = {f"{kind}/level_{level}" for kind in ("log_det", "prior") for level in (1, 2)}
+    assert set(scores.parts) == {*levels, "dequantization"}
+    np.testing.assert_allclose(sum(scores.parts.values()), scores.bits_per_dim, rtol=1e-5)
 
 
 def test_the_figure_is_that_of_an_evaluation_in_training():
@@ -78,14 +78,16 @@ def test_the_figure_is_that_of_an_evaluation_in_training():
             "labels": tf.TensorSpec([None], tf.int32),
         },
     )
-    evaluation = Evaluator(flow, tf.distribute.OneDeviceStrategy("CPU:0"))(dequantized_for_evaluation(dataset, 5))
+    evaluation = Evaluator(flow, tf.distribute.OneDeviceStrategy("CPU:0"))(
+        dequantized_for_evaluation(dataset, flow.config)
+    )
     assert Scorer(flow)(data).bits_per_dim.mean() == pytest.approx(evaluation.mean, abs=1e-6)
 
 
 @pytest.mark.parametrize(("name", "log_density"), [("plain", "normal"), ("logistic", "logistic")])
 def test_the_density_of_the_latent_by_hand(name, log_density):
     flow, data = models.flow(name), batches(3, 3, name)
-    x = quantization.dequantize_each(tf.constant(data[0]["images"]), flow.config.n_bits, tf.constant([0, 0]))
+    x = flow.dequantize(data[0]["images"])[0]
     z = flow.bijector().forward(x).numpy().astype(np.float64)
     expected = {
         "normal": -0.5 * z**2 - 0.5 * math.log(2 * math.pi),

@@ -1,4 +1,4 @@
-"""A layer, a transform, a network and a partition as a user writes them, in a file of their own."""
+"""A layer, a transform, a network, a partition and a dequantizer as a user writes them, in a file of their own."""
 
 import dataclasses
 from typing import ClassVar
@@ -8,6 +8,7 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 import glow_tf
+from glow_tf.dequantization import random
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,3 +107,32 @@ class OddChannels(glow_tf.partitions.Partition):
         channels = x1.shape[-1] + x2.shape[-1]
         order = [i // 2 + (i % 2) * x1.shape[-1] for i in range(channels)]
         return tf.gather(tf.concat([x1, x2], -1), order, axis=-1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LogitNormal(glow_tf.dequantization.Dequantizer):
+    """u = sigmoid(shift + slope * image + exp(log_scale) * noise), each a channel; and a shift of each label."""
+
+    num_classes: int = 0
+
+    def num_classes_needed(self):
+        return self.num_classes
+
+    def parameters(self, shape, rng):
+        labels = {"of_label": 0.1 * rng.standard_normal([self.num_classes, shape[-1]])} if self.num_classes else {}
+        return {"shift": np.zeros(shape[-1]), "slope": np.zeros(shape[-1]), "log_scale": np.zeros(shape[-1]), **labels}
+
+    def noise(self, images, tensors, seed, context=None):
+        noise = random.normal_like(images, seed)
+        shift = tensors["shift"] + tensors["slope"] * self.quantize(images)
+        if self.num_classes:
+            of_label = tf.gather(tensors["of_label"], context["labels"])
+            shift += tf.reshape(of_label, [-1, *[1] * (len(images.shape) - 2), images.shape[-1]])
+        t = shift + tf.exp(tensors["log_scale"]) * noise
+        log_slope = tf.math.log_sigmoid(t) + tf.math.log_sigmoid(-t)
+        log_normal = -0.5 * noise**2 - 0.5 * np.log(2 * np.pi) - tensors["log_scale"]
+        return self.within_bins(images, tf.sigmoid(t), log_normal - log_slope)
+
+    def initialize(self, images, tensors, seed, context=None):
+        values = {"shift": -tf.reduce_mean(self.quantize(images), axis=range(images.shape.rank - 1))}
+        return values, self.noise(images, {**tensors, **values}, seed, context)

@@ -1,4 +1,4 @@
-"""What holds of every layer, transform, network and partition there is, of this package and of users.
+"""What holds of every layer, transform, network, partition and dequantizer there is, of this package and of users.
 
 Classes are found where they register themselves; a new one needs no line here.
 """
@@ -11,6 +11,7 @@ import tensorflow as tf
 
 import glow_tf
 from glow_tf import parameters
+from glow_tf.dequantization import Dequantizer
 from glow_tf.description import from_fields, to_fields
 from glow_tf.layers import Layer
 from glow_tf.networks import Cnn, Network
@@ -55,10 +56,13 @@ def first_shape(takes):
     raise AssertionError(f"It takes none of {SHAPES}.")
 
 
-@every(Layer, Transform, Network, Partition)
+KINDS = Layer, Transform, Network, Partition, Dequantizer
+
+
+@every(*KINDS)
 def test_it_is_stored_compared_and_hashed(cls):
     part = example(cls)
-    kind = next(kind for kind in (Layer, Transform, Network, Partition) if isinstance(part, kind))
+    kind = next(kind for kind in KINDS if isinstance(part, kind))
     again = from_fields("part", to_fields(part), kind, {})
     assert again == part and hash(again) == hash(part)
 
@@ -185,3 +189,46 @@ def test_layers_initialise_what_they_hand_on(cls):
     assert dict(parameters.by_path(values)).keys() <= dict(parameters.by_path(tensors)).keys()
     flow.initialize_from(x)
     assert np.all(np.isfinite(flow.distribution().log_prob(x)))
+
+
+def noise_of(dequantizer, images, seed):
+    """Noise with weights that have moved from their initial values."""
+    nest = dequantizer.parameters(images.shape[1:], np.random.default_rng(0))
+    values = {path: tf.constant(parameters.initial_value(leaf), tf.float64) for path, leaf in parameters.by_path(nest)}
+    moved = {path: value + 0.3 * random(value.shape, 3) for path, value in values.items()}
+    return dequantizer.noise(images, parameters.nested(moved), seed)
+
+
+@every(Dequantizer)
+def test_images_come_back_from_what_is_dequantized(cls):
+    dequantizer, images = example(cls), tf.constant(np.arange(256.0).reshape([4, 8, 8, 1]))
+    x, log_q = noise_of(dequantizer, images, tf.constant([1, 2]))
+    assert x.shape == images.shape and log_q.shape == (4,) and x.dtype == log_q.dtype == tf.float64
+    for real in (x, dequantizer.center(images)):
+        np.testing.assert_array_equal(dequantizer.to_images(real), images)
+
+
+@every(Dequantizer)
+def test_noise_by_one_seed_an_image_depends_on_it_alone(cls):
+    dequantizer, images = example(cls), tf.constant(np.arange(256.0).reshape([4, 8, 8, 1]))
+    seeds = tf.constant([[0, 1], [0, 2], [5, 1], [6, 6]])
+    x, log_q = noise_of(dequantizer, images, seeds)
+    for i in range(4):
+        alone, log_q_alone = noise_of(dequantizer, images[i : i + 1], seeds[i : i + 1])
+        assert_close(alone, x[i : i + 1])
+        assert_close(log_q_alone, log_q[i : i + 1])
+
+
+@every(Dequantizer)
+def test_log_q_is_the_density_that_noise_is_drawn_from(cls):
+    """The mean of 1 / q over what falls into a part of a bin is its width."""
+    dequantizer = example(cls)
+    if dequantizer.n_bits is None:
+        pytest.skip("There is no noise.")
+    images = tf.fill([200_000, 1], tf.constant(77.0, tf.float64))
+    x, log_q = noise_of(dequantizer, images, tf.constant([3, 4]))
+    u = (x - dequantizer.quantize(images)).numpy().ravel() * 2**dequantizer.n_bits
+    for low, high in ((0.2, 0.4), (0.4, 0.7)):
+        inside = (u > low) & (u < high)
+        width = np.mean(np.where(inside, np.exp(-log_q), 0)) * 2**dequantizer.n_bits
+        assert abs(width / (high - low) - 1) < 0.02

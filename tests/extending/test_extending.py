@@ -12,6 +12,7 @@ import tensorflow as tf
 import glow_tf
 from glow_tf.export.saved_model import export_saved_model
 from glow_tf.layers import Split, Squeeze, Steps
+from glow_tf.models.likelihood import likelihood
 from tests.extending.my_parts import Dense, DropChannels, OddChannels, ScaleAndShift, Sinh
 from tests.tolerances import assert_close, assert_gradient_close
 
@@ -78,9 +79,10 @@ def test_the_likelihood_is_exact_and_images_come_back():
 def test_parts_by_level_add_up():
     flow = moved(glow_tf.Flow(OWN, dtype=tf.float64))
     x = inputs(OWN)
-    parts, _ = flow.log_prob_parts(x)
-    assert sorted(parts) == ["log_det/level_1", "log_det/level_2", "prior/level_1", "prior/level_2"]
-    assert_close(sum(parts.values()), flow.distribution().log_prob(x))
+    parts = likelihood(flow, x, tf.zeros([len(x)], x.dtype)).parts
+    levels = ["log_det/level_1", "log_det/level_2", "prior/level_1", "prior/level_2"]
+    assert sorted(parts) == ["dequantization", *levels]
+    assert_close(-sum(parts.values()) * OWN.dimensions * np.log(2), flow.distribution().log_prob(x))
 
 
 def test_gradients_are_the_same_rebuilt_and_stored():

@@ -6,7 +6,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 
 from glow_tf import Flow, nice
-from glow_tf.models import quantization
+from glow_tf.dequantization import Uniform, random
+from glow_tf.models.likelihood import likelihood
 from glow_tf.models.seeds import stateless_seed
 from tests.bijector_checks import normal_log_density
 from tests.marks import mostly_slow, slow
@@ -37,9 +38,10 @@ def test_shapes_and_dtypes(flow):
 
 @pytest.mark.parametrize("n_bits", [slow(8), 5, slow(1)])
 def test_bits_per_dim_from_the_density(n_bits):
-    config = dataclasses.replace(CONFIG, n_bits=n_bits)
+    config = dataclasses.replace(CONFIG, dequantizer=Uniform(n_bits=n_bits))
     flow, images = random_flow(config), random_images(config)
-    x = quantization.dequantize_each(images, n_bits, tf.constant([0, 11]), tf.float64)
+    seeds = random.seeds_of(images, tf.constant([0, 11]))
+    x, _ = Uniform(n_bits=n_bits).noise(tf.cast(images, tf.float64), {}, seeds)
     z, log_det = flow.bijector().forward_and_log_det(x)
     log_prob = normal_log_density(z, 1) + log_det.numpy()
     assert_close(flow.distribution().log_prob(x), log_prob)
@@ -66,12 +68,19 @@ def test_the_logistic_base():
     ),
 )
 def test_decode_inverts_encode(name, n_bits):
-    config = dataclasses.replace(CONFIGS[name], n_bits=n_bits)
+    config = dataclasses.replace(CONFIGS[name], dequantizer=Uniform(n_bits=n_bits))
     flow, labels = random_flow(config, tf.float32), random_labels(config, 8)
     images = random_images(config, 8).numpy()
     images[0], images[1] = 0, 255
     again = flow.decode(flow.encode(tf.constant(images), labels), labels)
     np.testing.assert_array_equal(again, images & (0xFF << (8 - n_bits) & 0xFF))
+
+
+def log_prob_parts(flow, x, labels=None):
+    """The terms of log_prob in nats, and the latents."""
+    found = likelihood(flow, x, tf.zeros(x.shape[:1], x.dtype), labels)
+    scale = -flow.config.dimensions * np.log(2)
+    return {name: scale * part for name, part in found.parts.items() if name != "dequantization"}, found.latents
 
 
 @pytest.mark.parametrize(
@@ -86,10 +95,10 @@ def test_decode_inverts_encode(name, n_bits):
 def test_log_prob_is_the_sum_of_its_parts(name, levels):
     config = CONFIGS[name]
     flow, x, labels = random_flow(config), random_inputs(config), random_labels(config)
-    parts, z = flow.log_prob_parts(x, labels)
+    parts, z = log_prob_parts(flow, x, labels)
     assert list(parts) == [f"{kind}/level_{n + 1}" for kind in ("log_det", "prior") for n in range(levels)]
     assert {part.shape for part in parts.values()} == {(3,)}
-    assert_close(sum(part.numpy() for part in parts.values()), flow.distribution(labels).log_prob(x))
+    assert_close(sum(parts.values()), flow.distribution(labels).log_prob(x))
     assert_close(z, flow.bijector(labels).forward(tf.identity(x)))
     assert all(np.abs(part).min() > 0 for part in parts.values())
 
@@ -97,7 +106,7 @@ def test_log_prob_is_the_sum_of_its_parts(name, levels):
 def test_the_parts_of_a_prior_by_hand():
     """What leaves at level 1 under the Gaussian that the split's convolution predicts from what stays."""
     flow, x = random_flow(CONFIG), random_inputs(CONFIG)
-    parts, _ = flow.log_prob_parts(x)
+    parts, _ = log_prob_parts(flow, x)
     layers = flow.bijector().layers
     h, log_det = layers[0].forward_and_log_det(x)
     h, of_steps = layers[1].forward_and_log_det(h)
@@ -188,8 +197,9 @@ def test_float32_is_float64_to_its_precision():
     for a, b in zip(single.variables, double.variables, strict=True):
         np.testing.assert_allclose(tf.cast(a, tf.float64), tf.cast(b, tf.float64), rtol=1e-6, atol=1e-7)
     x = random_inputs(CONFIG)
-    expected = double.bits_per_dim_of(double.distribution().log_prob(x))
-    bits = single.bits_per_dim_of(single.distribution().log_prob(tf.cast(x, tf.float32)))
+    scale = -1 / (double.config.dimensions * np.log(2))
+    expected = scale * double.distribution().log_prob(x)
+    bits = scale * single.distribution().log_prob(tf.cast(x, tf.float32))
     assert_close(bits, expected, EXCEPTIONS["float32"])
 
 

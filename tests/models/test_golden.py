@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 
 import glow_tf
-from glow_tf.models import openai_checkpoint, quantization
+from glow_tf.dequantization import Uniform
+from glow_tf.models import openai_checkpoint
 from glow_tf.training.loss import losses
 from tests import reference_glow
 from tests.marks import mostly_slow
@@ -77,9 +78,14 @@ def flows():
 
 @pytest.fixture(scope="module")
 def x(golden):
-    return quantization.quantize(golden["images"], 5) + tf.reshape(
+    return Uniform(n_bits=5).quantize(golden["images"]) + tf.reshape(
         tf.cast(golden["dequantization_noise"], tf.float32), golden["images"].shape
     )
+
+
+def batch(golden, x):
+    log_q = np.full(len(x), 16 * 16 * 3 * 5 * np.log(2), np.float32)
+    return {"x": x, "log_q": log_q, "labels": tf.constant(golden["labels"], tf.int32)}
 
 
 def by_official_name(values):
@@ -105,7 +111,7 @@ def kept(name, value):
 
 @pytest.mark.parametrize("permutation", PERMUTATIONS)
 def test_losses(flows, golden, x, permutation):
-    parts = losses(flows[permutation], x, tf.constant(golden["labels"], tf.int32), 0.01)
+    parts = losses(flows[permutation], batch(golden, x), 0.01)
     means = [float(tf.reduce_mean(parts[n])) for n in ("loss", "bits_per_dim", "label_bits", "label_error")]
     np.testing.assert_allclose(means, golden["stats"].ravel(), atol=5e-6)
 
@@ -138,7 +144,7 @@ def test_gradients(golden, x, permutation, gradient):
     @tf.function
     def gradients():
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(losses(flow, x, tf.constant(golden["labels"], tf.int32), 0.01)["loss"])
+            loss = tf.reduce_mean(losses(flow, batch(golden, x), 0.01)["loss"])
         return tape.gradient(loss, variables)
 
     ours = by_official_name({path: value.numpy() for path, value in gradients().items()})
@@ -196,7 +202,7 @@ def test_data_dependent_initialisation(golden, x, permutation):
     for name in unchanged:
         np.testing.assert_array_equal(ours[name], kept(name, after[name]), err_msg=name)
 
-    parts = losses(flow, x, tf.constant(golden["labels"], tf.int32), 0.01)
+    parts = losses(flow, batch(golden, x), 0.01)
     means = [float(tf.reduce_mean(parts[n])) for n in ("loss", "bits_per_dim", "label_bits", "label_error")]
     np.testing.assert_allclose(means, golden["stats_after_init"].ravel(), atol=1e-5)
 

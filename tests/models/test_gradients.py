@@ -15,7 +15,7 @@ NAMES = [*GLOW, "glow-colour", "glow-labels", "real_nvp", "real_nvp-two-levels",
 def gradients(flow, x, labels=None):
     with tf.GradientTape() as tape:
         tape.watch(x)
-        loss = tf.reduce_sum(flow.bits_per_dim_of(flow.distribution(labels).log_prob(x)))
+        loss = -tf.reduce_sum(flow.distribution(labels).log_prob(x)) / flow.config.dimensions
     variables = {name: v for name, v in flow.named_variables().items() if v.trainable}
     return tape.gradient(loss, {**variables, "x": x})
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from glow_tf import glow
-from glow_tf.models import quantization
+from glow_tf.models.likelihood import likelihood
 from tests.models.flows import CONFIGS, random_flow, random_images, random_inputs
 from tests.tolerances import LOG_DET, assert_close
 
@@ -25,10 +25,11 @@ def conditional():
 
 def test_parts_of_a_conditional_model_need_its_labels(conditional):
     x = random_inputs(CONDITIONAL)
+    log_q = tf.zeros([3], x.dtype)
     with pytest.raises(ValueError, match="labels in"):
-        conditional.log_prob_parts(x)
+        likelihood(conditional, x, log_q)
     with pytest.raises(ValueError, match=r"Labels must have shape \[\] or \[3\]"):
-        conditional.log_prob_parts(x, [0, 1])
+        likelihood(conditional, x, log_q, [0, 1])
 
 
 def test_labels_change_the_likelihood(conditional):
@@ -122,7 +123,7 @@ def test_class_logits_do_not_depend_on_the_labels_given(conditional):
 def test_class_logits_by_hand(conditional):
     images = random_images(CONDITIONAL, 4)
     top = conditional.bijector([0] * 4).layers[:-1]
-    x = quantization.bin_centers(images, 8, tf.float64)
+    x = conditional.centers(images)
     for layer in top:
         x = layer.forward(x)
     kernel, bias, logs = (conditional.named_variables()[f"classifier/{n}"].numpy() for n in ("kernel", "bias", "logs"))

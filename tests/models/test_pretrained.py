@@ -22,7 +22,7 @@ def flow():
 
 def test_it_has_the_bits_per_dim_its_flagfile_states(flow):
     batches = data.test_batches(data.load_source("people", image_size=16), batch_size=57)
-    result = Evaluator(flow, tf.distribute.get_strategy())(dequantized_for_evaluation(batches, flow.config.n_bits))
+    result = Evaluator(flow, tf.distribute.get_strategy())(dequantized_for_evaluation(batches, flow.config))
     stated = float(FLAGFILE.read_text().split("Expect ")[1].split(" +- ")[0])
     assert result.mean == pytest.approx(stated, abs=0.0006)
 

@@ -167,7 +167,7 @@ def test_a_config_that_does_not_fit_the_checkpoint(tmp_path, field):
 @pytest.mark.parametrize(
     ("edit", "message"),
     [
-        (lambda fields: fields.update(n_bits=9), "n_bits=9"),
+        (lambda fields: fields["dequantizer"].update(n_bits=9), "dequantizer.n_bits=9"),
         (lambda fields: fields.pop("layers"), "layers"),
         (lambda fields: fields.update(unheard_of=1), "unheard_of"),
         (lambda fields: fields["layers"][0].update(layer="Stretch"), "Stretch"),

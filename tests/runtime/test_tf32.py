@@ -6,7 +6,6 @@ import tensorflow as tf
 
 import glow_tf
 from glow_tf.export import export_saved_model
-from glow_tf.models import quantization
 from glow_tf.runtime import devices
 from tests.marks import slow
 from tests.models.flows import random_images, randomise
@@ -80,7 +79,7 @@ def test_a_saved_model_has_the_same_gradients(exported):
 def test_what_is_made_for_a_gpu_is_exact_there(tmp_path, name, precision):
     """Training too, with coupling networks in float32 as in TF32: the GPU changes nothing but the order of sums."""
     flow = randomise(glow_tf.Flow(CONFIGS[name]), scale=0.02)
-    x = quantization.dequantize(random_images(flow.config, 4), flow.config.n_bits, [0, 0])
+    x = flow.dequantize(random_images(flow.config, 4), [0, 0], per_image=False)[0]
     variables = list(flow.trainable_variables)
 
     def evaluate(x):

@@ -34,7 +34,7 @@ def batches(count, size, config=CONFIG, seed=0, dtype=tf.float32):
     dataset = tf.data.Dataset.from_tensor_slices({"images": images, "labels": labels}).batch(size)
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    return dequantized(dataset, config.n_bits, seed, dtype=dtype).with_options(options)
+    return dequantized(dataset, config, seed, dtype=dtype).with_options(options)
 
 
 class Run:

@@ -17,8 +17,8 @@ def poison(monkeypatch):
     """Makes the batches of some steps not finite, while `active()`; the first batch is 0."""
 
     def poison(bad, active=lambda: True):
-        def poisoned(images, n_bits, seed, *, start_step=0, dtype=tf.float32):
-            clean = dequantized(images, n_bits, seed, start_step=start_step, dtype=dtype)
+        def poisoned(images, config, seed, *, start_step=0, dtype=tf.float32):
+            clean = dequantized(images, config, seed, start_step=start_step, dtype=dtype)
             if not active():
                 return clean
 

@@ -1,11 +1,18 @@
 """The dequantization noise depends on the seed and the batch's number alone."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from glow_tf.dequantization import Uniform
 from glow_tf.training.batches import dequantized
-from tests.training.helpers import random_images
+from tests.training.helpers import CONFIG, random_images
+
+
+def of_bits(n_bits):
+    return dataclasses.replace(CONFIG, dequantizer=Uniform(n_bits=n_bits))
 
 
 def noise(n_bits=5, seed=3, start_step=0, batch_size=4, count=3, images=None):
@@ -14,7 +21,7 @@ def noise(n_bits=5, seed=3, start_step=0, batch_size=4, count=3, images=None):
     dataset = tf.data.Dataset.from_tensor_slices({"images": images, "labels": np.arange(len(images))})
     dataset = dataset.batch(batch_size).skip(start_step).take(count)
     result = []
-    for batch in dequantized(dataset, n_bits, seed, start_step=start_step, dtype=tf.float64):
+    for batch in dequantized(dataset, of_bits(n_bits), seed, start_step=start_step, dtype=tf.float64):
         number = (start_step + len(result)) * batch_size
         edges = np.floor(images[number : number + batch_size] / 2 ** (8 - n_bits)) / 2.0**n_bits - 0.5
         np.testing.assert_array_equal(batch["labels"], np.arange(number, number + batch_size))
@@ -49,7 +56,7 @@ def test_it_resumes_at_any_step():
 def test_float32_stays_inside_the_bin_at_its_upper_edge():
     images = np.full([64, 8, 8, 3], 255, np.uint8)
     dataset = tf.data.Dataset.from_tensor_slices({"images": images, "labels": np.zeros(64)}).batch(64)
-    (batch,) = dequantized(dataset, 8, 0)
+    (batch,) = dequantized(dataset, of_bits(8), 0)
     assert batch["x"].dtype == tf.float32
     assert batch["x"].numpy().max() < 0.5
     np.testing.assert_array_equal(np.floor((batch["x"].numpy() + 0.5) * 256), 255)

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 import glow_tf
+from glow_tf.models.likelihood import likelihood
 from glow_tf.training.batches import dequantized_for_evaluation
 from glow_tf.training.evaluation import Evaluation, Evaluator
 from glow_tf.training.loss import losses
@@ -47,18 +48,18 @@ def test_mean_and_standard_error_by_hand(monkeypatch, config, at_once):
     flow, evaluator = make(config)
     whole, dataset = partial_batches(config, 11, 4)
     result = evaluator(dataset)
-    parts = losses(flow, whole["x"], whole["labels"], 0.0)
+    parts = losses(flow, whole)
     values = parts["bits_per_dim"].numpy().astype(np.float64)
     mean = values.sum() / 11
     assert result.images == 11
     np.testing.assert_allclose(result.mean, mean, rtol=1e-6)
     np.testing.assert_allclose(result.standard_error, math.sqrt(((values - mean) ** 2).sum() / 10 / 11), rtol=1e-4)
-    nats, _ = flow.log_prob_parts(whole["x"], whole["labels"] if config.conditional else None)
-    assert result.parts.keys() == nats.keys()
-    for name, part in nats.items():
-        by_hand = -np.mean(part) / (config.dimensions * math.log(2))
-        np.testing.assert_allclose(result.parts[name], by_hand, rtol=1e-5, atol=1e-6, err_msg=name)
-    np.testing.assert_allclose(sum(result.parts.values()) + config.n_bits, result.mean, rtol=1e-6)
+    by_hand = likelihood(flow, whole["x"], whole["log_q"], whole["labels"]).parts
+    assert result.parts.keys() == by_hand.keys()
+    for name, part in by_hand.items():
+        np.testing.assert_allclose(result.parts[name], np.mean(part), rtol=1e-5, atol=1e-6, err_msg=name)
+    np.testing.assert_allclose(sum(result.parts.values()), result.mean, rtol=1e-6)
+    np.testing.assert_allclose(result.parts["dequantization"], config.n_bits, rtol=1e-6)
     if config.classifier:
         np.testing.assert_allclose(result.label_error, np.mean(parts["label_error"]), rtol=1e-6)
     else:
@@ -107,7 +108,7 @@ def test_it_is_what_the_flow_says_itself():
     expected = np.mean(flow.bits_per_dim(images, seed=3))
     for size in (4, 5, 12):
         batches = tf.data.Dataset.from_tensor_slices({"images": images, "labels": np.zeros(12, np.int32)}).batch(size)
-        result = evaluator(dequantized_for_evaluation(batches, helpers.TINY.n_bits, seed=3))
+        result = evaluator(dequantized_for_evaluation(batches, helpers.TINY, seed=3))
         np.testing.assert_allclose(result.mean, expected, rtol=1e-6)
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from glow_tf import networks
 from glow_tf.data import Source, load_source
+from glow_tf.dequantization import Uniform
 from glow_tf.models import storage
 from glow_tf.training import model_directory
 from glow_tf.training.config import TrainingConfig
@@ -72,10 +73,10 @@ def test_it_belongs_to_one_model(claimed):
     layers = list(helpers.CONFIG.layers)
     layers[1] = dataclasses.replace(layers[1], network=networks.Cnn(width=64))
     with pytest.raises(ValueError) as error:
-        check(claimed, dataclasses.replace(helpers.CONFIG, layers=tuple(layers), n_bits=8))
+        check(claimed, dataclasses.replace(helpers.CONFIG, layers=tuple(layers), dequantizer=Uniform()))
     message = str(error.value)
     assert "another model" in message and "--model_dir" in message
-    assert "n_bits: 5 here, 8 there" in message
+    assert "dequantizer.n_bits: 5 here, 8 there" in message
     assert "layers[1].network.width: 4 here, 64 there" in message
     assert "gradient:" not in message
     assert storage.load_config(claimed) == helpers.CONFIG
@@ -85,7 +86,7 @@ def test_how_the_gradient_is_computed_may_change(claimed):
     stored = dataclasses.replace(helpers.CONFIG, gradient="stored")
     assert check(claimed, stored) == []
     with pytest.raises(ValueError) as error:
-        check(claimed, dataclasses.replace(stored, n_bits=8))
+        check(claimed, dataclasses.replace(stored, dequantizer=Uniform()))
     assert "gradient:" not in str(error.value)
 
 

@@ -12,6 +12,7 @@ from tensorboard.plugins.hparams import plugin_data_pb2
 
 import glow_tf
 from glow_tf.data import load_source, test_batches
+from glow_tf.dequantization import Uniform
 from glow_tf.models import storage
 from glow_tf.training.batches import dequantized_for_evaluation
 from glow_tf.training.loss import losses
@@ -19,7 +20,7 @@ from glow_tf.training.reports import Reports, best_line
 from tests.training import helpers
 
 # Images of 8 bits come back whole.
-CONFIG = dataclasses.replace(helpers.CONFIG, n_bits=8)
+CONFIG = dataclasses.replace(helpers.CONFIG, dequantizer=Uniform())
 
 
 class Reported:
@@ -92,8 +93,8 @@ def test_an_evaluation_is_of_the_averages_on_all_held_out_images(reported):
     for path, variable in flow.named_variables().items():
         if not variable.trainable:
             variable.assign(reported.parts.flow.named_variables()[path])
-    batches = dequantized_for_evaluation(test_batches(reported.source, 5), 8)
-    values = np.concatenate([losses(flow, b["x"], None, 0.0)["bits_per_dim"] for b in batches])
+    batches = dequantized_for_evaluation(test_batches(reported.source, 5), CONFIG)
+    values = np.concatenate([losses(flow, b)["bits_per_dim"] for b in batches])
     assert result.images == len(values) == 11
     assert result.mean == pytest.approx(values.mean(), rel=1e-6)
     # And the weights are as they were.
@@ -109,7 +110,7 @@ def test_the_line_of_an_evaluation(reported):
     levels = [f"{kind}/level_{level}" for kind in ("log_det", "prior") for level in (1, 2)]
     conditions = [f"condition/level_{level}" for level in (1, 2)]
     assert line.keys() == {
-        *("step", "time", "kind", "bits_per_dim", "standard_error", "images", "round_trip/error"),
+        *("step", "time", "kind", "bits_per_dim", "standard_error", "images", "round_trip/error", "dequantization"),
         *levels,
         *conditions,
     }

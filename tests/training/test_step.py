@@ -76,7 +76,7 @@ def test_metrics_are_those_of_the_batch_before_its_update():
     run = helpers.Run(helpers.training(), helpers.LABELLED)
     batch = next(iter(helpers.batches(8, 8, helpers.LABELLED)))
     with tf.GradientTape() as tape:
-        parts = losses(run.flow, batch["x"], batch["labels"], 0.0)
+        parts = losses(run.flow, batch)
         loss = tf.reduce_mean(parts["loss"])
     norm = tf.linalg.global_norm(tape.gradient(loss, run.variables, unconnected_gradients="zero"))
     values = run(1)

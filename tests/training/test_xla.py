@@ -24,12 +24,12 @@ def test_a_compiled_step_gives_the_same_gradients(permutation, network_precision
     flow.initialize(helpers.random_images(16, config))
     variables = list(flow.named_variables(trainable=True).values())
 
-    def step(x):
+    def step(batch):
         with tf.GradientTape() as tape:
-            loss = tf.reduce_mean(losses(flow, x, None, 0.0, network_precision=network_precision)["loss"])
+            loss = tf.reduce_mean(losses(flow, batch, network_precision=network_precision)["loss"])
         return loss, tape.gradient(loss, variables)
 
-    batch = next(iter(helpers.batches(1, 4, config)))["x"]
+    batch = next(iter(helpers.batches(1, 4, config)))
     plain = tf.function(step, autograph=False)(batch)
     compiled = tf.function(step, autograph=False, jit_compile=True)(batch)
     np.testing.assert_allclose(compiled[0], plain[0], rtol=1e-5)

@@ -1,0 +1,151 @@
+"""The interface of dequantizers."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow as tf
+
+from glow_tf.arguments import at_least
+from glow_tf.description import Description
+from glow_tf.mode import Mode
+
+Nest = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Dequantizer(Description):
+    """Adds noise to images of uint8, so that a flow can have a density over them, and takes it away again.
+
+    The first `n_bits` bits of a channel are its level; noise u in [0, 1) moves it within its bin:
+
+      level           q = floor(image / 2^(8 - n_bits)), one of 2^n_bits
+      dequantized     x = (q + u) / 2^n_bits - 1/2,  so that x lies in [-1/2, 1/2)
+      bits/dim        (log q(x | image) - log p(x)) / (D log 2)
+
+    The last is in expectation over u an upper bound of the code length of the discrete image (Theis et al. 2016, "A
+    note on the evaluation of generative models"), tight where q(x | image) is p(x | image) (Ho et al. 2019, "Flow++",
+    section 3.1).
+
+    A subclass is a frozen dataclass that defines `noise`, and `parameters` if it is learned with the flow:
+
+    ```
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Kumaraswamy(glow_tf.dequantization.Dequantizer):
+        def parameters(self, shape, rng):
+            return {"log_a": np.zeros(shape[-1])}
+
+        def noise(self, images, tensors, seed, context=None):
+            a = tf.exp(tensors["log_a"])
+            u = random.uniform_like(images, seed) ** (1 / a)
+            log_density = tf.math.log(a) + (a - 1) * tf.math.log(u)
+            return self.within_bins(images, u, log_density)
+    ```
+
+    Attributes:
+      n_bits: bits of each channel that are modelled, 1 to 8.
+    """
+
+    kind: ClassVar[str] = "dequantizer"
+
+    n_bits: int = 8
+
+    def __post_init__(self):
+        at_least("n_bits", self.n_bits, 1)
+        if self.n_bits > 8:
+            raise ValueError(f"n_bits={self.n_bits!r} must be at most 8: images are uint8.")
+
+    def data_dtype(self, dtype: tf.DType) -> tf.DType:
+        """Returns the dtype of the images of a flow of `dtype`."""
+        return tf.uint8
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Checks that events of a shape can be dequantized.
+
+        Raises:
+          ValueError: if they cannot; the message goes on after the name of the dequantizer.
+        """
+
+    def parameters(self, shape: tuple[int, ...], rng: np.random.Generator) -> Nest:
+        """Returns a nest of parameters, as `Layer.parameters` does; those of the noise of events of a shape."""
+        return {}
+
+    def noise(
+        self, images: tf.Tensor, tensors: Nest, seed: tf.Tensor, context: Any = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns dequantized images [B, *shape], and log q(x | image) of each, [B], in nats.
+
+        Args:
+          images: [B, *shape], floats of the flow's dtype with the values of the images, whole numbers from 0 to 255.
+          tensors: nest like that of `parameters`, of tensors or variables.
+          seed: int32 or int64, a stateless seed [2] for the batch, or [B, 2], one for each image; for draws by either
+            see `glow_tf.dequantization.random`.
+          context: nest of what the flow is conditioned on, [B, ...] each; None without.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines no noise.")
+
+    def noise_in(
+        self, mode: Mode, images: tf.Tensor, tensors: Nest, seed: tf.Tensor, context: Any = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns `noise` as it is computed in a mode, for dequantizers with networks, which know of modes."""
+        return self.noise(images, tensors, seed, context)
+
+    def initialize(
+        self, images: tf.Tensor, tensors: Nest, seed: tf.Tensor, context: Any = None
+    ) -> tuple[Nest, tuple[tf.Tensor, tf.Tensor]]:
+        """Data-dependent initialisation.
+
+        Returns:
+          The values that it sets, a part of the nest, and `noise` with them; by default nothing is set.
+        """
+        return {}, self.noise(images, tensors, seed, context)
+
+    def num_classes_needed(self) -> int:
+        """Returns the number of labels, {"labels": [B] int32} in the context, that it depends on; 0 for none."""
+        return 0
+
+    def quantize(self, images: tf.Tensor) -> tf.Tensor:
+        """Returns the lower edge of each channel's bin, q / 2^n_bits - 1/2, as in the official code."""
+        images = tf.convert_to_tensor(images)
+        images = images if images.dtype.is_floating else tf.cast(images, tf.float32)
+        if self.n_bits < 8:
+            images = tf.floor(images / self.values_per_bin)
+        return images / 2**self.n_bits - 0.5
+
+    def within_bins(
+        self, images: tf.Tensor, u: tf.Tensor, log_density: tf.Tensor | float = 0.0
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns what `noise` does, where the noise is `u`: [B, *shape] in [0, 1).
+
+        Args:
+          images: as for `noise`.
+          u: the noise. What is above 1 - 2^-10 is taken for that: it would be rounded up into the next bin.
+          log_density: log-density of each element of `u`, in nats; broadcasts against it.
+        """
+        x = self.quantize(images) + tf.minimum(u, 1 - 2.0**-10) / 2**self.n_bits
+        dimensions = np.prod(images.shape[1:], dtype=np.int64)
+        # One product, which a sum over all elements would not be exactly.
+        log_q = tf.fill(tf.shape(x)[:1], tf.constant(dimensions * self.n_bits * np.log(2), x.dtype))
+        if isinstance(log_density, tf.Tensor):
+            log_q += tf.reduce_sum(tf.broadcast_to(log_density, tf.shape(x)), axis=list(range(1, x.shape.rank)))
+        return x, log_q
+
+    def center(self, images: tf.Tensor) -> tf.Tensor:
+        """Returns the middle of each channel's bin, the point farthest from those of other levels."""
+        return self.quantize(images) + self.tolerance
+
+    def to_images(self, x: tf.Tensor) -> tf.Tensor:
+        """Returns floor((x + 1/2) * 2^n_bits) * 2^(8 - n_bits), clipped to [0, 255], as uint8; as the official code."""
+        levels = tf.floor((x + 0.5) * 2**self.n_bits)
+        return tf.cast(tf.clip_by_value(levels * self.values_per_bin, 0, 255), tf.uint8)
+
+    @property
+    def tolerance(self) -> float:
+        """The least error of `center(images)` with which `to_images` gives another level: 2^-(n_bits + 1)."""
+        return 0.5 / 2**self.n_bits
+
+    @property
+    def values_per_bin(self) -> int:
+        """Number of values of a channel in a bin, 2^(8 - n_bits)."""
+        return 2 ** (8 - self.n_bits)

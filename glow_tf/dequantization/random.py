@@ -1,0 +1,46 @@
+"""Stateless random numbers of a batch: by one seed, or by a seed for each example."""
+
+import functools
+from collections.abc import Callable
+
+import tensorflow as tf
+
+# The same numbers on every device, and compiled by XLA.
+_ALGORITHM = "philox"
+
+
+def uniform_like(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Returns random numbers that are uniform in [0, 1).
+
+    Args:
+      x: [B, ...], a tensor of the shape and dtype of the result.
+      seed: [2], a stateless seed; or [B, 2], one for each example, whose numbers then depend on it alone.
+    """
+    return _drawn(functools.partial(tf.random.stateless_uniform, minval=0, maxval=1), x, seed)
+
+
+def normal_like(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Returns random numbers of the standard normal distribution; the arguments are as for `uniform_like`."""
+    return _drawn(tf.random.stateless_normal, x, seed)
+
+
+def seeds_of(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Returns a seed for each image, [B, 2] int32, that depends on `seed`: [2] and on the image alone.
+
+    What is found of an image with it is then the same in any batch: with others that happen to be asked for at the same
+    time, or by itself. It is a sum of the pixels times random numbers modulo 2^32 (Carter & Wegman 1979, "Universal
+    classes of hash functions").
+    """
+    values = tf.bitcast(images, tf.int32) if images.dtype.is_floating else tf.cast(images, tf.int32)
+    shape = tf.shape(values)
+    values = tf.reshape(values + 1, [shape[0], -1, 1])
+    factors = tf.random.stateless_uniform([tf.reduce_prod(shape[1:]), 2], seed, None, None, tf.int32)
+    return tf.reduce_sum(values * factors, axis=1)
+
+
+def _drawn(draw: Callable[..., tf.Tensor], x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    draw = functools.partial(draw, dtype=x.dtype, alg=_ALGORITHM)
+    if seed.shape.rank == 1:
+        return draw(tf.shape(x), seed)
+    shape, signature = tf.shape(x)[1:], tf.TensorSpec(x.shape[1:], x.dtype)
+    return tf.map_fn(lambda one: draw(shape, one), seed, fn_output_signature=signature)
