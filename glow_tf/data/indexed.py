@@ -1,6 +1,7 @@
 """Sources whose examples can be fetched by number, in any order."""
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -45,6 +46,10 @@ class IndexedSource(Source):
 
     def identity(self) -> dict[str, Any]:
         """Adds a hash of the labels and names of all images, or of the pixels of some where they have no names."""
+        return {**super().identity(), "images": self._images_hash}
+
+    @functools.cached_property
+    def _images_hash(self) -> str:
         digest = hashlib.sha256()
         for split, count in self.sizes.items():
             if split in self.labels:
@@ -55,7 +60,7 @@ class IndexedSource(Source):
             for index in evenly(count, _SAMPLED):
                 example = self.readers[split](index)
                 digest.update(b"" if example is None else np.ascontiguousarray(example[0]).tobytes())
-        return {**super().identity(), "images": digest.hexdigest()}
+        return digest.hexdigest()
 
     def by_row(self) -> "IndexedSource":
         """The same images, with their index in the split in place of their label."""
