@@ -31,7 +31,7 @@ def main() -> None:
         attributes = attributes.only(common_flags.attribute_names())
     codec = Codec(flow, FLAGS.batch_size)
     batches = attributed_batches(source, "train", codec.batch_size, attributes, data_flags.limit())
-    count = min(source.sizes["train"], data_flags.limit() or source.sizes["train"])
+    count = data_flags.image_count(source, "train")
     with tqdm.tqdm(batches, total=-(-count // codec.batch_size), unit="batch", disable=None) as progress:
         directions = attribute_directions(codec, progress, attributes.names)
     output = FLAGS.output or "attributes.npz"

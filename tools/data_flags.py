@@ -14,6 +14,8 @@ from glow_tf.training import model_directory
 FLAGS = flags.FLAGS
 
 NAMES = ("dataset", "data_dir", "test_fraction", "test_size", "max_megapixels")
+# Arguments of `load_source` of which at most one may be set.
+_HELD_OUT = {"test_fraction", "test_size"}
 
 
 def load_data(flow: Flow, **other: Any) -> Source:
@@ -38,13 +40,20 @@ def load_data(flow: Flow, **other: Any) -> Source:
             recorded = {"name": "people"}
         if not recorded:
             raise ValueError(f"{FLAGS.model_dir} does not say what the model was trained on; set --dataset.")
+        if given.keys() & _HELD_OUT:
+            recorded = {argument: value for argument, value in recorded.items() if argument not in _HELD_OUT}
         given = {**recorded, **given}
     return _with_labels_of(flow, load_source(**{**given, **size}))
 
 
 def limit() -> int | None:
-    """The value of --limit, None for all images."""
+    """Returns the value of --limit, None for all images."""
     return FLAGS.limit or None
+
+
+def image_count(source: Source, split: str) -> int:
+    """Returns the number of images of a split that are used: all, or --limit."""
+    return min(source.sizes[split], FLAGS.limit or source.sizes[split])
 
 
 def data_name(source: Source) -> str:

@@ -14,6 +14,7 @@ from glow_tf.analysis.codec import Codec, draw_latents
 from glow_tf.analysis.grid import labelled_grid, save_png
 from glow_tf.analysis.neighbours import NearestNeighbours
 from glow_tf.data import Source, split_batches
+from glow_tf.training.evaluation import count_of
 from tools import command, common_flags, data_flags, model_flags
 
 FLAGS = flags.FLAGS
@@ -52,7 +53,8 @@ def main() -> None:
     columns = ["sample", *(f"{space} {i + 1}" for space in ("pixels", "latents") for i in range(k))]
     output = FLAGS.output or "nearest.png"
     save_png(labelled_grid(np.concatenate(shown, axis=1), columns=columns, scale=FLAGS.scale), output)
-    print(f"root mean square distance to the nearest of {source.sizes['train']:,} training images, median")
+    searched = count_of(data_flags.image_count(source, "train"), "training image")
+    print(f"root mean square distance to the nearest of {searched}, median")
     for space, neighbours in found.items():
         of_samples, of_held_out = np.split(neighbours.distances[:, 0], [count])
         print(f"  in {space}: samples {np.median(of_samples):.3g}, held-out images {np.median(of_held_out):.3g}")

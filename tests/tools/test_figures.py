@@ -41,7 +41,9 @@ COMMANDS = {
     "reconstruct": ["reconstruct", "--model_dir=plain", *DATA, "--num=3", "--output=reconstruct.png"],
     "reconstruct, grey": ["reconstruct", *GREY, "--num=1", "--output=grey_reconstruct.png"],
     "reconstruct, labels": ["reconstruct", *LABELLED, "--output=labels_reconstruct.png"],
-    "nearest": ["nearest", "--model_dir=plain", *DATA, "--num=2", "--neighbours=2", "--output=nearest.png"],
+    "nearest": [
+        *("nearest", "--model_dir=plain", *DATA, "--num=2", "--neighbours=2", "--limit=30", "--output=nearest.png"),
+    ],
     "nearest, labels": ["nearest", *LABELLED, "--num=2", "--label=1", "--output=labels_nearest.png"],
     "outliers": ["outliers", "--model_dir=plain", *DATA, "--outliers=people", "--limit=20", "--output=outliers.png"],
     "outliers, grey": ["outliers", *GREY, "--outliers=people", "--limit=8", "--output=grey_outliers.png"],
@@ -118,6 +120,10 @@ ERRORS = {
         "belongs to another model",
     ),
     "no data": (["evaluate", "--model_dir=plain"], "does not say what the model was trained on; set --dataset"),
+    "a share and a number to hold out": (
+        ["evaluate", "--model_dir=plain", *DATA, "--test_fraction=0.5", "--test_size=4"],
+        "set one of them",
+    ),
     "no model": (["temperature", "--model_dir=nowhere"], "nowhere"),
     "flat vectors": (["temperature", "--model_dir=flat"], "flat vectors"),
     "a temperature that is none": (["temperature", "--model_dir=plain", "--temperatures=warm"], "must be numbers"),
@@ -252,10 +258,11 @@ def test_a_reconstruction_is_beside_its_original(work):
 
 def test_the_neighbours_are_training_images(work):
     directory, results = work
-    train, flow = models.images(40)[:36], models.flow()
+    train, flow = models.images(40)[:30], models.flow()
     samples = Codec(flow).decode(np.float32(0.7) * draw_latents(flow, 2))
     squares = ((samples[:, np.newaxis].astype(float) - train) ** 2).mean(axis=(2, 3, 4))
     assert shows(directory, "nearest.png", [*samples, *train[squares.argsort(axis=1)[:, :2].ravel()]])
+    assert "the nearest of 30 training images" in results["nearest"][1]
     pixels = re.search(r"in pixels: samples ([\d.]+), held-out images ([\d.]+)", results["nearest"][1])
     assert float(pixels[1]) == pytest.approx(np.median(np.sqrt(squares.min(axis=1))), rel=1e-2)
 
