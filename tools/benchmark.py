@@ -154,7 +154,7 @@ def _network_precisions() -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _measure(sizes: Mapping[str, int], precisions: Sequence[str], products: Iterable[Precise]) -> _Measured:
+def _measure(sizes: dict[str, int], precisions: Sequence[str], products: Iterable[Precise]) -> _Measured:
     """Times glow_tf, its peers and the products."""
     with contextlib.ExitStack() as stack:
         packages: dict[str, peers.Functions] = {}
@@ -164,8 +164,9 @@ def _measure(sizes: Mapping[str, int], precisions: Sequence[str], products: Iter
             for reason in missing.values():
                 print(f"{reason}\n")
         # What main does with cores and GPUs, it does to the whole process.
-        arguments = [sys.executable, "-m", "tools.workloads", json.dumps({**sizes, "network_precisions": precisions})]
-        packages["glow_tf"] = stack.enter_context(peers.Worker("glow_tf", arguments, gpus=True)).functions()
+        arguments = json.dumps({"sizes": sizes, "network_precisions": precisions})
+        command_line = [sys.executable, "-m", "tools.workloads", arguments]
+        packages["glow_tf"] = stack.enter_context(peers.Worker("glow_tf", command_line, gpus=True)).functions()
         # So that this process leaves the others some of a GPU's memory.
         make_strategy("one_device")
         workloads = {

@@ -52,6 +52,8 @@ class Processes:
                 self._begin_next(row)
                 found = worker.run("measure", max(1.0, end - time.monotonic()))
                 return {**record, "network_precision": resolved.network_precision, "found": found}
+        except peers.OutOfMemoryError:
+            return {**record, "error": "out of memory"}
         # A process that is killed while it answers leaves what is no JSON.
         except (ChildProcessError, ValueError) as error:
             return {**record, "error": gpu_table.reason(str(error))}
@@ -80,7 +82,7 @@ class Processes:
 
     def _begin(self, row: Row) -> tuple[Row, peers.Worker]:
         row = dataclasses.replace(row, network_precision=self._resolved(row))
-        arguments = {"smoke": self._smoke} if row.kind == "products" else dict(row.sizes)
+        arguments = {"smoke": self._smoke} if row.kind == "products" else {"sizes": row.sizes}
         if row.kind == "train":
             arguments |= {"gradient": row.gradient, "network_precision": row.network_precision, **row.options}
         command = [sys.executable, "-m", "tools.gpu_measure", row.kind, json.dumps(arguments)]

@@ -1,7 +1,6 @@
 """Table in Markdown and plot of the GPU benchmark."""
 
 import os
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -42,10 +41,8 @@ def trained(records: Records, sizes: Mapping[str, int]) -> list[Mapping[str, Any
 
 
 def reason(error: str) -> str:
-    """The reason why a row failed, in few words that do not break a table."""
+    """Shortens the reason why a row failed to what fits a cell of a table."""
     text = " ".join(error.split()).replace("|", "/")
-    if re.search(r"out of memory|OutOfMemory|RESOURCE_EXHAUSTED|ResourceExhausted|\bOOM\b", text, re.IGNORECASE):
-        return "out of memory"
     return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]} ..."
 
 

@@ -1,4 +1,4 @@
-"""Start-up of training, in a process of its own from the first import on: `python -m tools.startup <sizes as JSON>`."""
+"""Measures the start-up of training in a process of its own, from the first import on."""
 
 import dataclasses
 import json
@@ -6,6 +6,8 @@ import resource
 import subprocess
 import sys
 import time
+
+from tools.sizes import Sizes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,58 +50,40 @@ class Start:
         return self.import_libraries + self.import_package + self.build + self.trace
 
 
-def measure(
-    *,
-    K: int,
-    L: int,
-    width: int,
-    image_size: int,
-    batch_size: int,
-    gradient: str = "reversible",
-    network_precision: str = "float32",
-    steps: int = 3,
-) -> Start:
-    """Trains a new Glow on noise for 1 + `steps` steps, in a process that nothing was allocated in before.
+def measure(*, gradient: str = "reversible", network_precision: str = "float32", steps: int = 3, **sizes: int) -> Start:
+    """Trains a new Glow on noise for 1 + `steps` steps, in a new process, on the first GPU or the CPU.
 
-    It uses the first GPU, or the CPU.
+    Args:
+      gradient, network_precision: as for `ModelConfig` and `TrainingConfig`.
+      steps: number of steps to time after the first.
+      **sizes: of the model and its batches, those of `Sizes`.
 
     Raises:
       ValueError: if that fails.
     """
-    arguments = json.dumps(dict(locals()))
+    arguments = json.dumps([dataclasses.asdict(Sizes(**sizes)), gradient, network_precision, steps])
     done = subprocess.run([sys.executable, "-m", "tools.startup", arguments], capture_output=True, text=True)
     if done.returncode:
-        raise ValueError(f"K={K}, {gradient}, could not be measured: {(done.stderr.splitlines() or ['?'])[-1]}")
+        reason = (done.stderr.splitlines() or ["?"])[-1]
+        raise ValueError(f"K={sizes['K']}, {gradient}, could not be measured: {reason}")
     return Start(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def _measure_here(
-    *,
-    K: int,
-    L: int,
-    width: int,
-    image_size: int,
-    batch_size: int,
-    gradient: str,
-    network_precision: str,
-    steps: int,
-) -> Start:
+def _measure_here(sizes: Sizes, gradient: str, network_precision: str, steps: int) -> Start:
     begun = time.monotonic()
     import tensorflow  # noqa: F401
     import tensorflow_probability  # noqa: F401
 
     libraries = time.monotonic()
     import glow_tf.main  # noqa: F401
-    from glow_tf.models import presets
     from glow_tf.training.config import TrainingConfig
     from glow_tf.training.devices import has_gpu, make_strategy
     from tools.timing import time_steps
 
     package = time.monotonic()
-    config = presets.glow((image_size, image_size, 3), K, L, width, gradient=gradient)
-    strategy = make_strategy("mirrored", 1, images=batch_size, width=width)
-    training = TrainingConfig(batch_size=batch_size, network_precision=network_precision, xla=has_gpu())
-    timing = time_steps(config, training, strategy, steps=steps)
+    strategy = make_strategy("mirrored", 1, images=sizes.batch_size, width=sizes.width)
+    training = TrainingConfig(batch_size=sizes.batch_size, network_precision=network_precision, xla=has_gpu())
+    timing = time_steps(sizes.config(gradient), training, strategy, steps=steps)
     # Linux counts in kilobytes, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     process = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -113,4 +97,5 @@ def _measure_here(
 
 
 if __name__ == "__main__":
-    print(json.dumps(vars(_measure_here(**json.loads(sys.argv[1])))))
+    fields, *others = json.loads(sys.argv[1])
+    print(json.dumps(vars(_measure_here(Sizes(**fields), *others))))

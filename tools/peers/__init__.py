@@ -14,7 +14,17 @@ In what else a peer's model differs from glow_tf's, its module says.
 """
 
 from tools.peers.model import TEMPERATURE, Model
-from tools.peers.processes import PACKAGES, REPORTS, Functions, Worker, launch, missing, start, version
+from tools.peers.processes import (
+    PACKAGES,
+    REPORTS,
+    Functions,
+    OutOfMemoryError,
+    Worker,
+    launch,
+    missing,
+    start,
+    version,
+)
 
 __all__ = [
     "PACKAGES",
@@ -22,6 +32,7 @@ __all__ = [
     "TEMPERATURE",
     "Functions",
     "Model",
+    "OutOfMemoryError",
     "Worker",
     "launch",
     "missing",

@@ -2,32 +2,24 @@
 
 import dataclasses
 
+from tools.sizes import Sizes
+
 TEMPERATURE = 0.7
 # Without a warm-up, a higher one would lead some peers astray: what is timed should be a model that learns.
 LEARNING_RATE = 1e-4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Model:
-    """The size of a Glow for square colour images, and of the work on it.
+class Model(Sizes):
+    """Sizes of a Glow, and how it is computed.
 
     Attributes:
-      K: steps of each level.
-      L: levels.
-      width: hidden channels of the coupling networks.
-      image_size: side of the images, a multiple of 2^L.
-      batch_size: images at once.
-      threads: that compute.
+      threads: number of threads on the CPU.
       device: `cpu`, or `cuda` for the first GPU.
-      precision: in which a GPU multiplies: `float32`, `tf32`, which is what packages do by themselves or with one
-        setting, or, where the peer has that, `bfloat16` in the coupling networks.
+      precision: of multiplications on a GPU: `float32`; `tf32`, which packages use by default or with one setting; or,
+        where the peer supports it, `bfloat16` in the coupling networks.
     """
 
-    K: int
-    L: int
-    width: int
-    image_size: int
-    batch_size: int
     threads: int
     device: str = "cpu"
     precision: str = "float32"

@@ -38,22 +38,18 @@ Functions = dict[str, Callable[[], Any]]
 @contextlib.contextmanager
 def start(
     *,
-    K: int,
-    L: int,
-    width: int,
-    image_size: int,
-    batch_size: int,
     threads: int | None = None,
     gpu: bool = False,
     names: Iterable[str] = tuple(PACKAGES),
+    **sizes: int,
 ) -> Iterator[tuple[dict[str, Functions], dict[str, str]]]:
     """Starts the peers that are installed, one after the other; they end on leaving `with`.
 
     Args:
-      K, L, width, image_size, batch_size: as for `Model`.
-      threads: that each computes with; by default one for each core this process may use, as TensorFlow does.
+      threads: number of threads of each; by default one for each core this process may use, as in TensorFlow.
       gpu: whether they compute on the first GPU, in TF32; `pytorch` then comes as "pytorch, bfloat16" too.
-      names: of the peers wanted.
+      names: of the peers to start.
+      **sizes: of the model, those of `Sizes`.
 
     Returns:
       For each peer its workloads: functions that return when the work is done, `train` and `likelihood` bits/dim,
@@ -65,7 +61,7 @@ def start(
     """
     names = list(names)
     absent = {name: reason for name in names if (reason := missing(name))}
-    model = Model(K=K, L=L, width=width, image_size=image_size, batch_size=batch_size, threads=threads or cores())
+    model = Model(**sizes, threads=threads or cores())
     with contextlib.ExitStack() as stack:
         functions = {}
         for name in names:
@@ -110,6 +106,10 @@ def missing(name: str) -> str:
     return f"{' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} not installed: pip install {' '.join(absent)}"
 
 
+class OutOfMemoryError(ChildProcessError):
+    """A workload needs more memory than there is."""
+
+
 class Worker:
     """A process that runs `tools.peers.worker.serve`; killed on leaving `with`.
 
@@ -152,7 +152,8 @@ class Worker:
           timeout: seconds after which the process is killed; by default none.
 
         Raises:
-          ChildProcessError: if it fails, the process has ended, or the time is over.
+          OutOfMemoryError: if it fails for lack of memory.
+          ChildProcessError: if it fails otherwise, the process has ended, or the time is over.
         """
         # A process that has ended reads nothing; what became of it, the answer tells.
         with contextlib.suppress(BrokenPipeError):
@@ -178,7 +179,8 @@ class Worker:
             raise ChildProcessError(f"{self._name} {_end(self._process.wait())} in {doing}: {self._last_words()}")
         answer = json.loads(line)
         if "error" in answer:
-            raise ChildProcessError(f"{self._name} failed in {doing}: {answer['error']}")
+            kind = OutOfMemoryError if answer["out_of_memory"] else ChildProcessError
+            raise kind(f"{self._name} failed in {doing}: {answer['error']}")
         return answer["result"]
 
     def _last_words(self) -> str:

@@ -1,8 +1,9 @@
 """A peer's process: `python -m tools.peers.worker <peer> <Model as JSON>`.
 
-It answers every line on stdin, the name of a workload, by a line of JSON on stdout: `result`, or `error`. The first
-line, unasked, has the names of the workloads. Two of them are reports: `memory` returns the most bytes that were in use
-on the GPU since it was last called, `note` what is to be known of the workloads that ran. It ends with its stdin.
+It answers each line on stdin, the name of a workload, with a line of JSON on stdout: `result`, or `error` and
+`out_of_memory`, whether it failed for lack of memory. The first line, sent without a request, lists the names of the
+workloads. Two of them are reports: `memory` returns the most bytes that were in use on the GPU since its last call,
+`note` remarks on the workloads that ran. It ends with its stdin.
 """
 
 import contextlib
@@ -16,6 +17,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tools.peers.model import Model
+
+# Of Python, PyTorch and TensorFlow. By name, as a worker imports one framework at most.
+_MEMORY_ERRORS = frozenset(("MemoryError", "OutOfMemoryError", "ResourceExhaustedError"))
 
 
 def main() -> None:
@@ -44,7 +48,8 @@ def serve(build: Callable[[], Mapping[str, Callable[[], Any]]]) -> None:
         try:
             content = {"result": function()}
         except Exception as error:
-            content = {"error": " ".join(traceback.format_exception_only(error)[-1].split())}
+            text = " ".join(traceback.format_exception_only(error)[-1].split())
+            content = {"error": text, "out_of_memory": is_out_of_memory(error)}
         print(json.dumps(content), file=answers, flush=True)
         return "result" in content
 
@@ -60,6 +65,15 @@ def serve(build: Callable[[], Mapping[str, Callable[[], Any]]]) -> None:
             return
         for line in sys.stdin:
             answer(functools.partial(_run, functions, line.strip()))
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Returns whether an error, or one that led to it, is a lack of memory."""
+    while error is not None:
+        if any(kind.__name__ in _MEMORY_ERRORS for kind in type(error).__mro__):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _run(functions: Mapping[str, Callable[[], Any]], name: str) -> Any:
