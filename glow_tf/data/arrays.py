@@ -17,7 +17,7 @@ from glow_tf.data.source import DataError, held_out_count
 TEST_FRACTION = 0.1
 _log = logging.getLogger(__name__)
 
-# What files of others call images and labels, beside the word for the split: `x_train`, `train_images`, `arr_0`.
+# Common names of images and labels, apart from the word for the split: `x_train`, `train_images`, `arr_0`.
 _IMAGES = frozenset(("images", "image", "imgs", "img", "x", "data", "pixels", "inputs", "samples"))
 _LABELS = frozenset(("labels", "label", "y", "targets", "target", "classes", "class"))
 _POSITIONAL = {"arr_0": "images", "arr_1": "labels"}
@@ -71,10 +71,10 @@ def arrays_source(options: DataOptions) -> IndexedSource:
 
 
 def array_reader(pixels: np.ndarray | Rows, labels: np.ndarray | None, image_shape: tuple[int, int, int]) -> Reader:
-    """Reads examples out of arrays.
+    """Returns a reader of the examples in arrays.
 
     Args:
-        pixels: uint8 [N, h, w, c] or [N, h, w], in memory or in a file; never copied whole.
+        pixels: uint8 [N, h, w, c] or [N, h, w], in memory or in a file; never copied as a whole.
         labels: integers [N], or None for label 0.
         image_shape: (H, W, C) to bring each image to.
 
@@ -146,7 +146,7 @@ def _split(arrays, prefix, path):
 
 
 def _load(path):
-    """Returns dict from "images", "labels", "test_images", "test_labels" to (its name in the file, array)."""
+    """Returns a dict from "images", "labels", "test_images", "test_labels" to (name in the file, array)."""
     names = array_names(path)
     keys = {"images": names[0]} if len(names) == 1 else _keys(path, names)
     unused = [name for name in names if name not in keys.values()]
@@ -162,7 +162,7 @@ def _load(path):
 
 
 def _keys(path, names):
-    """Returns dict from "images", "labels", "test_images", "test_labels", as far as they are there, to their names."""
+    """Returns a dict from those of "images", "labels", "test_images", "test_labels" that exist to their names."""
     found = {}
     for name in names:
         found.setdefault(_meaning(name), []).append(name)
@@ -186,7 +186,7 @@ def _keys(path, names):
 
 
 def _meaning(name):
-    """Returns (split, "images" or "labels"), or None."""
+    """Returns (split, "images" or "labels") for a name, or None if it has no such meaning."""
     if name in _POSITIONAL:
         return "train", _POSITIONAL[name]
     split, rest = name_tools.split_of(name)

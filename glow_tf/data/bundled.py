@@ -1,4 +1,4 @@
-"""The bundled data set `people`: 1,008 portraits, there without any download.
+"""The bundled data set `people`: 1,008 portraits.
 
 Pictures of Noto Emoji at 32x32 on white; `people.LICENSE.md` has source and licence, and
 `tools/make_bundled_data.py` made the file.
@@ -19,7 +19,7 @@ NAME = "people"
 def people_source(options: DataOptions) -> IndexedSource:
     """Opens the bundled portraits, labelled with the skin tone, one of six.
 
-    About a tenth, fixed, is the test split: emoji none of whose skin tones is in the other.
+    A fixed tenth or so is the test split; no emoji is in both splits, in whichever skin tone.
 
     Args:
         options: `image_size` is 32 by default, 16 and 8 being exact averages of it; images are RGB
@@ -67,7 +67,7 @@ def people_attributes(split: str | None = None) -> dict[str, np.ndarray]:
         Dict of arrays [N]: `labels` int32 (skin tone, index into `class_names`), `group`
         int32 (kind of picture, index into `group_names`), `gender` str ("man", "woman" or
         "person"), `names` str (of the emoji, the same for all its skin tones), `is_test`
-        bool; beside them `class_names` and `group_names`.
+        bool; and besides these, `class_names` and `group_names`.
 
     Raises:
         ValueError: on an unknown split.

@@ -93,7 +93,7 @@ def _splits(found, decoder, options):
 
 
 class _Decoder:
-    """Decodes files under a folder, and keeps account of those that cannot be read or are too small."""
+    """Decodes files under a folder, and records those that cannot be read or are too small."""
 
     def __init__(self, root, image_shape):
         self.skipped = {}
@@ -117,7 +117,7 @@ class _Decoder:
         return None
 
     def unreadable(self, files):
-        """The error to raise if `files` leave too little to read."""
+        """Returns the error to raise if too few of `files` can be read."""
         bad = [file for file in files if file in self.skipped]
         first = f" {bad[0]}: {self.skipped[bad[0]]}." if bad else ""
         return DataError(
@@ -136,7 +136,7 @@ def _reader(decoder, files, labels):
 
 
 def _list_images(root):
-    """Relative names, with forward slashes, of all image files under a folder, sorted. Raises DataError."""
+    """Returns the relative names, with forward slashes, of all image files under a folder, sorted. Raises DataError."""
     files = folder_files.list_files(root)
     if not files.images:
         others = listed([f"{count} {ending or 'without ending'}" for ending, count in files.others.items()])
@@ -153,13 +153,13 @@ def _list_images(root):
 
 
 def _position(file):
-    """A number in [0, 1) that the file's name determines, whatever the operating system."""
+    """Hashes a file's name to a number in [0, 1), the same on every operating system."""
     digest = hashlib.sha256(unicodedata.normalize("NFC", file).encode("utf-8", "surrogateescape"))
     return int.from_bytes(digest.digest()[:8], "big") / 2**64
 
 
 def _split_by_hash(files, fraction, decoder):
-    """Splits by the position of each name; both splits get a readable image."""
+    """Splits files by the position of each name; both splits get a readable image. Raises DataError."""
     positions = {file: _position(file) for file in files}
     ranked = sorted(files, key=positions.get)
 
@@ -176,7 +176,7 @@ def _split_by_hash(files, fraction, decoder):
 
 
 def _labels(root, splits, depth):
-    """Class names, and the label of each file of each split; labels are 0 without classes."""
+    """Returns the class names, and the label of each file of each split, 0 without classes. Raises DataError."""
     if depth is None:
         return (), {split: [0] * len(files) for split, files in splits.items()}
     folders = {
@@ -190,7 +190,7 @@ def _labels(root, splits, depth):
             f"({', '.join(sorted(names - {None})[:3])}). Move the former into a sub-folder, or "
             "all images into one."
         )
-    # One folder around everything tells nothing apart.
+    # A single folder around everything is no class.
     class_names = in_order(names) if len(names) > 1 else ()
     number = {name: label for label, name in enumerate(class_names)}
     return class_names, {split: [number.get(name, 0) for name in files] for split, files in folders.items()}

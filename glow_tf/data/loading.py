@@ -67,7 +67,7 @@ def load_source(
     source = _load(name, options)
     warn_if_dark(source)
     if options.data_dir:
-        # To be found from anywhere.
+        # Recorded with the model, which may be used from another working directory.
         options = dataclasses.replace(options, data_dir=os.path.abspath(options.data_dir))
     given = {key: value for key, value in dataclasses.asdict(options).items() if value is not None}
     return dataclasses.replace(source, arguments={"name": name, **given})

@@ -1,4 +1,4 @@
-"""Image data sets of TensorFlow Datasets, by their names there."""
+"""Image data sets of TensorFlow Datasets."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,26 +16,26 @@ from glow_tf.data.source import DataError, Source, held_out_count
 from glow_tf.data.tfds_prepare import get_builder, prepare
 
 TEST_FRACTION = 0.05
-# Shuffling keeps this much of the encoded images in memory, but always 1,000 of them.
+# Size of the shuffle buffer of encoded images, in bytes, but at least 1,000 images.
 _SHUFFLE_BYTES = 256 * 2**20
 _SHUFFLE_LEAST = 1000
-# What data sets call the feature with the name of an image's file.
+# Features with the file name of an image, in various data sets.
 _NAME_FEATURES = ("image/filename", "file_name", "filename", "image/file_name", "image_name")
 
 
 def tfds_source(name: str, options: DataOptions) -> "TfdsSource":
-    """Opens an image data set of TensorFlow Datasets; prepares it if need be.
+    """Opens an image data set of TensorFlow Datasets; prepares it if necessary.
 
-    The test split is the data set's `test`, else its `validation`, else the last of `train`.
-    A test split whose labels are withheld (-1) is passed over.
+    The test split is the data set's `test`, else its `validation`, else the last images of `train`.
+    A test split whose labels are withheld (-1) is ignored.
 
     Args:
-        name: name there, with the config if there are several: "imagenet_resized/32x32".
-        options: `data_dir` is where the prepared data is kept, by default as TensorFlow Datasets
-            does. `image_size`, `crop_from` and `test_size` are by default those of the recipe, the
-            last unless that is half of the images or more, `crop_from` only for the recipe's
-            `image_size`; without a recipe, the data's own size, if its images share one, and a share
-            of 0.05. Channels are the data's own by default.
+        name: name in TensorFlow Datasets, with the config if there are several, such as
+            "imagenet_resized/32x32".
+        options: `data_dir` is the directory of the prepared data. By default, `image_size` is the
+            recipe's, else the data's own, if its images share one; `crop_from` is the recipe's, if
+            `image_size` is too; `test_size` is the recipe's, if that is less than half of the images,
+            else a share of 0.05 is held out; and channels are the data's own.
 
     Returns:
         The source.
@@ -75,10 +75,10 @@ class TfdsSource(Source):
     """A prepared data set of TensorFlow Datasets.
 
     Attributes:
-        builder: its builder.
+        builder: the `tfds.core.DatasetBuilder`.
         image_key: name of the image feature.
-        splits: for "train" and "test", the split there, such as "train[:28500]".
-        steps: the recipe; of it, `pad` and `center_crop` are done here.
+        splits: split of the builder for "train" and "test", such as "train[:28500]".
+        steps: recipe whose `pad` and `center_crop` are applied to the images.
     """
 
     builder: Any
@@ -106,7 +106,7 @@ class TfdsSource(Source):
         return {name: np.array([row["attributes"][name] for row in rows], bool) for name in names}
 
     def _known(self, split: str, features: dict) -> Iterator[dict]:
-        """Some features of the examples of a split, in its fixed order, without their images."""
+        """Iterates over some features of the examples of a split, in its fixed order, without decoding images."""
         decoders = tfds.decode.PartialDecoding(features)
         config = tfds.ReadConfig(try_autocache=False)
         dataset = self.builder.as_dataset(
@@ -122,9 +122,9 @@ class TfdsSource(Source):
             buffer = _shuffle_buffer(self.builder, count)
 
             def epoch_examples(epoch):
-                # tf.data mixes the global seed into the seed of a shuffle; this sets that of
-                # the function being traced, and of nothing else, so that (seed, epoch) alone
-                # determine the order. Not 0, which tf.data would compare with the seed, a tensor.
+                # tf.data combines the seed of a shuffle with the global one. This sets the global seed
+                # only of the function being traced, so that (seed, epoch) alone determine the order.
+                # Not 0, for which tf.data would compare the seed, a tensor, with 0.
                 tf.compat.v1.set_random_seed(1)
                 shuffle_seed = tf.random.stateless_uniform(
                     [],
@@ -187,7 +187,7 @@ def _apply_recipe(options, steps):
     if options.image_size is None:
         options = dataclasses.replace(options, image_size=steps.image_size)
     if images.parse_size(options.image_size) != images.parse_size(steps.image_size):
-        # Padding and crops lead to the recipe's size; to any other, the whole image is resized.
+        # Padding and crops are for the recipe's size; for others, the whole image is resized.
         steps = dataclasses.replace(steps, pad=0, crop_from=None)
     if options.crop_from is None:
         options = dataclasses.replace(options, crop_from=steps.crop_from)
@@ -215,18 +215,18 @@ def _splits(name, builder, labelled, options, usual_size):
 
 
 def _withheld(builder, split):
-    """Returns whether the labels of a split are withheld, as they are in some competitions' test sets."""
+    """Returns whether the labels of a split are withheld, as in the test sets of some competitions."""
     dataset = builder.as_dataset(split=f"{split}[:1]", decoders=tfds.decode.PartialDecoding({"label": True}))
     return any(int(example["label"]) < 0 for example in dataset)
 
 
 def _encoded(builder, split, image_key, labelled):
-    """One split in fixed order: dataset of {image_key: encoded string [], "label": int64 []}."""
+    """Returns a split in fixed order: dataset of {image_key: encoded string [], "label": int64 []}."""
     features = {image_key: True, **({"label": True} if labelled else {})}
     return builder.as_dataset(
         split=split,
         shuffle_files=False,
-        # Shuffled and skipped over before decoding: smaller, and cheaper to pass over.
+        # Encoded images are smaller to shuffle, and cheaper to skip.
         decoders=tfds.decode.PartialDecoding(features, decoders={image_key: tfds.decode.SkipDecoding()}),
         read_config=tfds.ReadConfig(try_autocache=False),
     )
