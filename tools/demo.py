@@ -63,8 +63,8 @@ def main() -> None:
         model = DemoModel(FLAGS.saved_model or folder / "model")
         pictures = examples.of_files(FLAGS.images, model) if FLAGS.images else examples.of_model(model)
         hosts = Hosts(FLAGS.host, FLAGS.allowed_hosts)
-        built = page.build(model, pictures)
-        server.serve(built, look.look(), listening, hosts, folder / "uploads", browser=FLAGS.browser)
+        app = server.guarded(page.build(model, pictures), look.look(), hosts, folder / "uploads")
+        server.serve(app, listening, browser=FLAGS.browser)
 
 
 def _export_pretrained(path: pathlib.Path) -> None:
