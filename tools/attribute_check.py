@@ -1,11 +1,11 @@
-"""Asks a classifier of real images whether moves along the directions of attributes change them, and what else.
+"""Evaluates the directions of attributes by a classifier of real images: do moves change the attribute, and what else?
 
   python -m tools.attribute_check --model_dir=runs/celeb_a_glow --attributes=celeb_a.npz
   python -m tools.attribute_check --model_dir=pretrained --attributes=people.npz --names=dark,yellow
 
---attributes is a file that python -m tools.attributes wrote, by default attributes.npz. The classifier learns from the
-training images; held-out ones are moved, towards an attribute if they lack it, and away from it if they have it. Prints
-a table in Markdown.
+--attributes is a file written by python -m tools.attributes, by default attributes.npz. The classifier is trained on
+the training images; held-out images are moved towards an attribute if they lack it, and away from it if they have it.
+Prints a table in Markdown.
 """
 
 import dataclasses

@@ -10,7 +10,7 @@ from glow_tf.shared_flags import define_max_megapixels, define_path, define_path
 
 FLAGS = flags.FLAGS
 
-# Flags are key flags of the tool that asks for them: its --help lists those alone.
+# Flags become key flags of the tool that uses them, so that its --help lists only those.
 flags.disclaim_key_flags()
 
 
@@ -86,7 +86,7 @@ _FLAGS: dict[str, Callable[[], object]] = {
 
 
 def define(*names: str) -> None:
-    """Defines flags by their names; the meaning of a default of None is up to the tool."""
+    """Defines flags by their names; each tool interprets a default of None."""
     for name in names:
         if name not in FLAGS:
             _FLAGS[name]()
@@ -94,10 +94,10 @@ def define(*names: str) -> None:
 
 
 def numbers(flag: str) -> list[float]:
-    """The value of a flag that lists numbers.
+    """Returns the value of a flag that lists numbers.
 
     Raises:
-      ValueError: if one of them is none.
+      ValueError: if one of them is not a number.
     """
     try:
         return [float(text) for text in FLAGS[flag].value]
@@ -106,5 +106,5 @@ def numbers(flag: str) -> list[float]:
 
 
 def attribute_names() -> list[str]:
-    """The value of --names, [] if it is not set, as `load_attributes` spells them."""
+    """Returns the value of --names, spelt as by `load_attributes`; [] if it is not set."""
     return [printable(name) for name in FLAGS.names or ()]

@@ -1,4 +1,4 @@
-"""The data set that flags name."""
+"""Data set of a tool, by flags."""
 
 import pathlib
 from typing import Any
@@ -19,14 +19,14 @@ _HELD_OUT = {"test_fraction", "test_size"}
 
 
 def load_data(flow: Flow, **other: Any) -> Source:
-    """The data set of the flags, brought to the size of the model's images.
+    """Loads the data set of the flags in the size of the model's images.
 
     Args:
       flow: the model.
-      **other: `name` and `data_dir` of another data set than that of the flags.
+      **other: `name` and `data_dir` of another data set, instead of that of the flags.
 
     Raises:
-      ValueError: if there is no such data, or it is not known what the model was trained on.
+      ValueError: if the data set does not exist, or none is set and the model does not record what it was trained on.
     """
     height, width, channels = flow.config.image_shape
     size = {"image_size": (height, width), "channels": channels}
@@ -57,13 +57,13 @@ def image_count(source: Source, split: str) -> int:
 
 
 def data_name(source: Source) -> str:
-    """The name of a data set in figures: that of the folder or file for one's own data."""
+    """Returns the name of a data set for figures: that of its folder or file for data of one's own."""
     own = source.name in ("folder", "arrays")
     return printable(pathlib.Path(source.arguments["data_dir"]).stem) if own else source.name
 
 
 def _with_labels_of(flow: Flow, source: Source) -> Source:
-    """Data with some of the classes a conditional model was trained on, with the labels they had there."""
+    """Relabels data by the classes that a conditional model was trained on, if it has some of them."""
     trained = model_directory.class_names(pathlib.Path(FLAGS.model_dir))
     own = source.class_names
     if not flow.config.conditional or not own or not set(own) <= set(trained) or not isinstance(source, IndexedSource):

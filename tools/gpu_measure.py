@@ -1,8 +1,8 @@
-"""Measures a row of the GPU benchmark, in a process of its own.
+"""Measures a row of the GPU benchmark in a separate process.
 
 `python -m tools.gpu_measure <kind of row> <arguments of its function as JSON>` is a worker, see `tools.peers.worker`,
-with the one workload `measure`. Until that is asked for it imports what it needs and leaves the GPU alone, so that it
-can begin while another process is being measured.
+with the workload `measure`. Before that is requested, it only imports modules and does not use the GPU, so that it can
+start while another process is measured.
 """
 
 import json
@@ -13,7 +13,7 @@ from typing import Any
 from tools.peers.worker import serve
 from tools.sizes import Sizes
 
-# By workload, what was found: seconds, bytes and so on.
+# Results, such as seconds and bytes, by workload.
 Found = dict[str, dict[str, Any]]
 
 _STEPS, _LIMIT_S = 5, 12.0
@@ -47,9 +47,9 @@ def train(
     """Measures a training step.
 
     Args:
-      sizes: of the model and its batches.
+      sizes: sizes of the model and its batches.
       gradient, network_precision: as for `ModelConfig` and `TrainingConfig`.
-      xla: as for `TrainingConfig`; by default where there is a GPU.
+      xla: as for `TrainingConfig`; by default with a GPU.
       layout_optimizer: whether TensorFlow may convert images to NCHW internally.
       deterministic: whether results are bitwise reproducible.
     """

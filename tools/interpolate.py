@@ -1,9 +1,9 @@
-"""Walks through the latents from one image to the next: a strip as PNG and an animation as GIF (the paper's figure 5).
+"""Interpolates between images in latent space: a strip as PNG and an animation as GIF (the paper's figure 5).
 
   python -m tools.interpolate --model_dir=runs/celeb_a_hq_glow --images=anna.png,ben.png
   python -m tools.interpolate --model_dir=pretrained --indices=0,40,80 --kind=spherical --steps=6
 
-Where the strip shows an image itself it is what its latent decodes to: the image, to the bits the model knows.
+The images at the ends are decoded from their latents as well: they are exact up to the bits of the model.
 """
 
 import pathlib
@@ -38,7 +38,7 @@ def main() -> None:
     save_png(labelled_grid(np.stack(strips), rows=kinds, columns=columns, scale=FLAGS.scale), output)
     print(output)
     if FLAGS.frames:
-        # The same path as in the last row, there and back.
+        # The path of the last row, forwards and backwards.
         path = interpolate_images(codec, images, FLAGS.frames, kinds[-1], labels=labels)
         scale = FLAGS.scale or max(1, 256 // images.shape[1])
         frames = np.concatenate([path, path[-2:0:-1]]).repeat(scale, axis=1).repeat(scale, axis=2)

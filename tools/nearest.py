@@ -1,9 +1,9 @@
-"""Shows the training images nearest to samples, in pixels and in latents: does the model repeat what it has seen?
+"""Shows the training images nearest to samples, in pixels and in latents, to detect memorisation.
 
   python -m tools.nearest --model_dir=runs/cifar10_glow --num=8 --output=nearest.png
 
-Beside the picture it prints how near the nearest training image is to samples and, for comparison, to held-out images:
-samples that were nearer than those would be memories.
+It also prints the distance of samples and of held-out images to their nearest training image: if samples were much
+nearer, the model would have memorised training images.
 """
 
 import numpy as np
@@ -67,7 +67,7 @@ def _training_batches(source: Source, codec: Codec):
 
 
 def _pictures(source: Source, codec: Codec, numbers: set[int]) -> dict[int, np.ndarray]:
-    """Training images by their number, from another pass: those of all would not fit in memory."""
+    """Returns training images by their number, in another pass, as all images would not fit in memory."""
     found, start = {}, 0
     for batch in _training_batches(source, codec):
         images = batch["images"]

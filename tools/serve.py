@@ -1,26 +1,25 @@
-r"""Serves a SavedModel over HTTP, as TensorFlow Serving does, for those who do not have it.
+r"""Serves a SavedModel over HTTP without TensorFlow Serving.
 
   python -m tools.export --model_dir=runs/celeb_a_glow --output=models/glow/1
   python -m tools.serve --saved_model=models/glow
 
-It answers TensorFlow Serving's REST API, https://www.tensorflow.org/tfx/serving/api_rest, so that clients of the one
-are clients of the other:
+It implements TensorFlow Serving's REST API, https://www.tensorflow.org/tfx/serving/api_rest, for the same clients:
 
-  GET  /v1/models/glow             whether it is there
-  GET  /v1/models/glow/metadata    its signatures, with their inputs and outputs
-  POST /v1/models/glow:predict     runs one; .../glow/versions/1:predict likewise
+  GET  /v1/models/glow             status
+  GET  /v1/models/glow/metadata    signatures with their inputs and outputs
+  POST /v1/models/glow:predict     runs a signature; also .../glow/versions/1:predict
 
   curl -H 'Content-Type: application/json' -d '{"signature_name": "sample", "inputs": {"num": 2, "seed": 1}}' \
     localhost:8501/v1/models/glow:predict
 
-A signature whose inputs all have rows can also be asked row by row, {"instances": [...]}. Files are base64, {"b64":
-"..."}. Inputs left out have their defaults. An error is {"error": "..."}. Requests may be compressed, by
-Content-Encoding: gzip. Those that come while others run are run in batches. What limits requests and connections is
-there to keep the server alive.
+A signature whose inputs all have rows also accepts requests row by row, {"instances": [...]}. Files are in base64,
+{"b64": "..."}. Inputs that are left out have their defaults. An error is {"error": "..."}. Requests may be compressed,
+by Content-Encoding: gzip. Concurrent requests run in batches. Limits on requests and connections protect the server
+from overload.
 
-The server has neither passwords nor encryption: it listens on this machine alone, unless --host says otherwise. It
-answers to the names of the address it listens at: behind a proxy, --allowed_hosts gives the name it has there. Web
-pages may not ask it, but for those that --cors_origin names. Ctrl-C and SIGTERM let requests under way finish. It needs
+The server has neither passwords nor encryption: it listens only on this machine by default, see --host. It answers to
+the names of the address it listens at; behind a proxy, set --allowed_hosts to its name there. Requests from web pages
+are refused, except those of --cors_origin. Ctrl-C and SIGTERM let running requests finish. It needs
 pip install 'glow_tf[serve]'.
 """
 
@@ -68,7 +67,7 @@ flags.DEFINE_float("timeout_s", 60.0, "Seconds that a request may take.", 0.001)
 
 
 def main() -> None:
-    """Loads the SavedModel, prints where it is served, and serves it."""
+    """Loads the SavedModel, prints its URL, and serves it."""
     try:
         from glow_tf.serving import app, server, sockets
         from glow_tf.serving.connections import Connections

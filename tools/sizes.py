@@ -27,7 +27,7 @@ class Sizes:
 
     def config(self, gradient: str = "reversible") -> "ModelConfig":
         """Returns the config of the model."""
-        # Here, as it imports TensorFlow, which peers in PyTorch do without and whose import may be measured.
+        # Imported here, as peers in PyTorch do not import TensorFlow, and its import may be measured.
         from glow_tf.models import presets
 
         return presets.glow((self.image_size, self.image_size, 3), self.K, self.L, self.width, gradient=gradient)

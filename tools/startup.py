@@ -12,20 +12,20 @@ from tools.sizes import Sizes
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """Seconds and bytes that a new process takes to train a Glow.
+    """Time, in seconds, and memory, in bytes, that a new process needs to train a Glow.
 
     Attributes:
-      import_libraries: TensorFlow and TensorFlow Probability.
-      import_package: everything of glow_tf that training needs, on top of them.
-      build: variables and optimizer.
-      first_step: the first update, tracing and compiling included.
-      step: a later one, the median.
-      weights: the trainable weights.
-      first_peak: the most that TensorFlow's allocator had handed out by the end of the first step, in which XLA tries
-        out ways to compute. On a CPU it counts blocks of 256 KB and more. None where TensorFlow does not tell.
-      peak: the most in later steps.
-      peak_excluding_weights: bytes of `peak` that are gradients and activations.
-      process: the most the whole process had.
+      import_libraries: time to import TensorFlow and TensorFlow Probability.
+      import_package: time to import glow_tf after that.
+      build: time to create variables and optimizer.
+      first_step: time of the first update, including tracing and compilation.
+      step: median time of later updates.
+      weights: memory of the trainable weights.
+      first_peak: peak memory allocated by TensorFlow until the end of the first step, in which XLA autotunes. On a CPU
+        only blocks of at least 256 KB count. None if TensorFlow does not report it.
+      peak: peak memory allocated in later steps.
+      peak_excluding_weights: part of `peak` that is gradients and activations.
+      process: peak memory of the process.
     """
 
     import_libraries: float
@@ -41,12 +41,12 @@ class Start:
 
     @property
     def trace(self) -> float:
-        """Seconds that the first update takes more than later ones: to trace, optimize and compile the graph."""
+        """Time to trace, optimize and compile the graph, by which the first update is longer than later ones."""
         return self.first_step - self.step
 
     @property
     def before_first_step(self) -> float:
-        """Seconds from nothing to the first update, besides the update itself."""
+        """Time from the start of the process to the first update, in seconds, excluding the update itself."""
         return self.import_libraries + self.import_package + self.build + self.trace
 
 
@@ -56,7 +56,7 @@ def measure(*, gradient: str = "reversible", network_precision: str = "float32",
     Args:
       gradient, network_precision: as for `ModelConfig` and `TrainingConfig`.
       steps: number of steps to time after the first.
-      **sizes: of the model and its batches, those of `Sizes`.
+      **sizes: sizes of the model and its batches, those of `Sizes`.
 
     Raises:
       ValueError: if that fails.

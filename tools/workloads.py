@@ -1,4 +1,4 @@
-"""Workloads of glow_tf for the benchmark, in a process of its own that uses its device as `glow_tf.main` does.
+"""Workloads of glow_tf for the benchmark, in a separate process that uses devices as `glow_tf.main` does.
 
 `python -m tools.workloads '{"sizes": {...}, "network_precisions": [...]}'` is a worker, see `tools.peers.worker`.
 """
@@ -40,7 +40,7 @@ def build(sizes: Sizes, network_precisions: Sequence[str] = ("float32",)) -> dic
 
 
 def training_names(network_precisions: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """For each name of a training workload its gradient and its precision; with float32 alone, names have none."""
+    """Returns gradient and precision of training workloads by name; names omit the precision if all are in float32."""
     pairs = [(gradient, precision) for precision in network_precisions for gradient in GRADIENTS]
     if list(network_precisions) == ["float32"]:
         return {f"train, {gradient}": (gradient, precision) for gradient, precision in pairs}

@@ -1,11 +1,11 @@
-"""The model that all peers build."""
+"""Model that all peers build."""
 
 import dataclasses
 
 from tools.sizes import Sizes
 
 TEMPERATURE = 0.7
-# Without a warm-up, a higher one would lead some peers astray: what is timed should be a model that learns.
+# Without warm-up, some peers diverge at higher rates; the timed model should learn.
 LEARNING_RATE = 1e-4
 
 
@@ -16,8 +16,8 @@ class Model(Sizes):
     Attributes:
       threads: number of threads on the CPU.
       device: `cpu`, or `cuda` for the first GPU.
-      precision: of multiplications on a GPU: `float32`; `tf32`, which packages use by default or with one setting; or,
-        where the peer supports it, `bfloat16` in the coupling networks.
+      precision: precision of products on a GPU: `float32`; `tf32`, which packages use by default or with one setting;
+        or, if the peer supports it, `bfloat16` in the coupling networks.
     """
 
     threads: int
@@ -33,5 +33,5 @@ class Model(Sizes):
 
     @property
     def dimensions(self) -> int:
-        """Numbers of an image."""
+        """Number of dimensions of an image."""
         return 3 * self.image_size**2
