@@ -1,12 +1,14 @@
 """Data set of a tool, by flags."""
 
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from absl import flags
 
 from glow_tf.data import Source, load_source
 from glow_tf.data.indexed import IndexedSource
+from glow_tf.data.source import OwnTestSplitError
 from glow_tf.models.flow import Flow
 from glow_tf.runtime.text import printable
 from glow_tf.training import model_directory
@@ -40,9 +42,7 @@ def load_data(flow: Flow, **other: Any) -> Source:
             recorded = {"name": "people"}
         if not recorded:
             raise ValueError(f"{FLAGS.model_dir} does not say what the model was trained on; set --dataset.")
-        if given.keys() & _HELD_OUT:
-            recorded = {argument: value for argument, value in recorded.items() if argument not in _HELD_OUT}
-        given = {**recorded, **given}
+        return _with_labels_of(flow, _load_recorded(recorded, {**given, **size}))
     return _with_labels_of(flow, load_source(**{**given, **size}))
 
 
@@ -60,6 +60,18 @@ def data_name(source: Source) -> str:
     """Returns the name of a data set for figures: that of its folder or file for data of one's own."""
     own = source.name in ("folder", "arrays")
     return printable(pathlib.Path(source.arguments["data_dir"]).stem) if own else source.name
+
+
+def _load_recorded(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> Source:
+    """Loads the data a model was trained on, by recorded arguments of `load_source` over which given ones prevail."""
+    others = {argument: value for argument, value in recorded.items() if argument not in _HELD_OUT}
+    if given.keys() & _HELD_OUT:
+        return load_source(**{**others, **given})
+    try:
+        return load_source(**{**recorded, **given})
+    except OwnTestSplitError:
+        # Of other data than was recorded, or recorded by a version that ignored these arguments.
+        return load_source(**{**others, **given})
 
 
 def _with_labels_of(flow: Flow, source: Source) -> Source:

@@ -3,7 +3,7 @@
 import dataclasses
 
 from glow_tf.data import images
-from glow_tf.data.source import DataError
+from glow_tf.data.source import DataError, OwnTestSplitError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,9 +53,9 @@ class DataOptions:
         """Checks that no images are to be held out of data that has a test split of its own, called `name`.
 
         Raises:
-            DataError: if `test_fraction` or `test_size` is set.
+            OwnTestSplitError: if `test_fraction` or `test_size` is set.
         """
         for option in ("test_fraction", "test_size"):
             value = getattr(self, option)
             if value is not None:
-                raise DataError(f"{name} has a test split of its own; leave out {option}={value!r}.")
+                raise OwnTestSplitError(f"{name} has a test split of its own; leave out {option}={value!r}.")

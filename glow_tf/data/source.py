@@ -16,6 +16,10 @@ class DataError(ValueError):
     """The data cannot be used as requested; the message names the cause and the remedy."""
 
 
+class OwnTestSplitError(DataError):
+    """Images are to be held out of data that has a test split of its own."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class Source:
     """Labelled uint8 images of one shape, in a train and a test split.
