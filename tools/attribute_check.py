@@ -24,8 +24,8 @@ from tools import command, common_flags, data_flags, model_flags
 FLAGS = flags.FLAGS
 
 common_flags.define(*model_flags.NAMES, *data_flags.NAMES, "attributes", "table", "names", "strength", "seed", "output")
-flags.DEFINE_integer("train_images", 5000, "First training images, from which the classifier learns.", lower_bound=1)
-flags.DEFINE_integer("test_images", 500, "First held-out images, which are moved.", lower_bound=1)
+flags.DEFINE_integer("train_images", 5000, "Number of training images for the classifier.", lower_bound=1)
+flags.DEFINE_integer("test_images", 500, "Number of held-out images to move.", lower_bound=1)
 flags.DEFINE_integer("epochs", 30, "Passes of the classifier over its images.", lower_bound=1)
 
 

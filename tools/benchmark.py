@@ -59,10 +59,10 @@ flags.DEFINE_list(
     "What the coupling networks train in, one row for each: float32, tf32, bfloat16. By default all on a GPU, and "
     "float32 on a CPU.",
 )
-flags.DEFINE_integer("repeats", 5, "Times that each thing is timed.", lower_bound=1)
+flags.DEFINE_integer("repeats", 5, "Number of timings of each workload.", lower_bound=1)
 flags.DEFINE_bool("compare", False, "Times other packages in the same rounds.")
-flags.DEFINE_list("peers", list(peers.PACKAGES), "Those of --compare.")
-flags.DEFINE_bool("start", True, "Measures start, memory and input pipeline too, in processes of their own.")
+flags.DEFINE_list("peers", list(peers.PACKAGES), "Packages for --compare.")
+flags.DEFINE_bool("start", True, "Also measures start-up, memory and input pipeline, in separate processes.")
 define_path("plot", None, "PNG to draw images/s in.")
 
 

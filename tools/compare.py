@@ -30,7 +30,9 @@ PUBLISHED = {
 }
 
 common_flags.define(*experiment_flags.NAMES)
-flags.DEFINE_integer("parameters", 1_000_000, "Trainable parameters that each model comes near to.", lower_bound=1000)
+flags.DEFINE_integer(
+    "parameters", 1_000_000, "Approximate number of trainable parameters of each model.", lower_bound=1000
+)
 flags.DEFINE_integer("blocks", 2, "Residual blocks of RealNVP's networks.", lower_bound=1)
 
 

@@ -38,7 +38,7 @@ define_path(
 )
 flags.DEFINE_string("host", "127.0.0.1", "Address to listen at; 0.0.0.0 lets other machines see the page.")
 flags.DEFINE_integer("port", 7860, "Port to listen at; 0 finds a free one.", 0, 65535)
-flags.DEFINE_list("allowed_hosts", [], "More names that the page is asked by, such as the one that a proxy gives it.")
+flags.DEFINE_list("allowed_hosts", [], "Further names of the page, such as that of a proxy.")
 flags.DEFINE_bool("browser", True, "Open the page in the browser.")
 
 

@@ -35,12 +35,12 @@ FLAGS = flags.FLAGS
 
 common_flags.define("output")
 flags.DEFINE_list("rows", list(gpu_rows.GROUPS), "Groups of rows, or words in the names of rows; by default all.")
-flags.DEFINE_float("minutes", 7.5, "After so many, no other row is begun, and the last one is broken off.", 0.0)
-flags.DEFINE_float("row_minutes", 2.5, "The most that a row may take.", 0.0)
+flags.DEFINE_float("minutes", 7.5, "Minutes after which no row is started, and the running one is stopped.", 0.0)
+flags.DEFINE_float("row_minutes", 2.5, "Most minutes for a row.", 0.0)
 flags.DEFINE_bool(
-    "resume", False, "Keeps the rows of --output that were measured on the same GPU, and adds the others."
+    "resume", False, "Keeps the rows of --output that were measured on the same GPU, and measures the others."
 )
-flags.DEFINE_bool("smoke", False, "Measures tiny models, on the CPU if there is no GPU: to see that everything runs.")
+flags.DEFINE_bool("smoke", False, "Measures tiny models, on the CPU if there is no GPU, to check that everything runs.")
 flags.DEFINE_string("plot", "docs/gpu.png", "PNG to draw; '' for none.")
 
 

@@ -20,8 +20,10 @@ FLAGS = flags.FLAGS
 
 common_flags.define(*model_flags.NAMES, *data_flags.NAMES, *picture_flags.NAMES, "scale", "output")
 flags.DEFINE_enum("kind", "both", [*KINDS, "both"], "Path through the latents: straight, or along a sphere.")
-flags.DEFINE_integer("steps", 8, "Images from one to the next in the strip.", lower_bound=1)
-flags.DEFINE_integer("frames", 24, "Frames from one to the next in the animation; 0: no animation.", lower_bound=0)
+flags.DEFINE_integer("steps", 8, "Images from one image to the next in the strip.", lower_bound=1)
+flags.DEFINE_integer(
+    "frames", 24, "Frames from one image to the next in the animation; 0: no animation.", lower_bound=0
+)
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ FLAGS = flags.FLAGS
 common_flags.define(*model_flags.NAMES, *data_flags.NAMES, *picture_flags.NAMES, "attributes", "names", "strength")
 common_flags.define("scale", "output")
 flags.DEFINE_list("amounts", ["-1", "-0.5", "0", "0.5", "1"], "Amounts of a strip; negative ones move away.")
-flags.DEFINE_list("set", None, "Several attributes at once, as name:amount, in place of a strip for each.")
+flags.DEFINE_list("set", None, "Several attributes at once, as name:amount, instead of a strip for each.")
 
 
 def main() -> None:

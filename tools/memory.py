@@ -20,7 +20,7 @@ FLAGS = flags.FLAGS
 common_flags.define("L", "width", "image_size", "train_batch_size", "output")
 flags.DEFINE_list("depths", ["4", "8", "16", "32"], "Values of K to measure.")
 flags.DEFINE_multi_enum("gradient", GRADIENTS, GRADIENTS, "Gradients to measure.")
-flags.DEFINE_integer("timed_steps", 3, "Steps that are timed after the first.", lower_bound=1)
+flags.DEFINE_integer("timed_steps", 3, "Number of steps to time after the first.", lower_bound=1)
 
 
 def main() -> None:

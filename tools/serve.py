@@ -33,21 +33,21 @@ FLAGS = flags.FLAGS
 define_path(
     "saved_model",
     None,
-    "SavedModel to serve, such as models/glow/1, or a folder of numbered ones, for its newest.",
+    "SavedModel to serve, such as models/glow/1, or a folder of numbered ones, of which the newest is served.",
     for_tensorflow=True,
 )
-flags.DEFINE_string("name", "glow", "What requests call the model.")
-flags.DEFINE_string("host", "127.0.0.1", "Address to listen at; 0.0.0.0 lets everyone in who can reach this machine.")
-flags.DEFINE_integer("port", 8501, "Port to listen at; 0: one that is free.", 0, 65535)
-flags.DEFINE_list("allowed_hosts", [], "More names that the server goes by, such as the one that a proxy gives it.")
+flags.DEFINE_string("name", "glow", "Name of the model in requests.")
+flags.DEFINE_string("host", "127.0.0.1", "Address to listen at; 0.0.0.0 admits everyone who can reach this machine.")
+flags.DEFINE_integer("port", 8501, "Port to listen at; 0 finds a free one.", 0, 65535)
+flags.DEFINE_list("allowed_hosts", [], "Further names of the server, such as that of a proxy.")
 flags.DEFINE_list(
-    "cors_origin", [], "Origins of web pages that may ask, such as https://example.org; *: all pages of the world."
+    "cors_origin", [], "Origins of web pages that may send requests, such as https://example.org; *: all."
 )
-flags.DEFINE_integer("max_batch_size", 32, "Most rows that are run at once; 1: no batching.", 1, 4096)
+flags.DEFINE_integer("max_batch_size", 32, "Most rows of a batch; 1: no batching.", 1, 4096)
 flags.DEFINE_float(
     "batch_wait_ms",
     0.0,
-    "Milliseconds for which an idle server waits for a batch to fill; helps on a GPU.",
+    "Milliseconds that an idle server waits for a batch to fill; useful on a GPU.",
     0.0,
     10000.0,
 )
@@ -55,14 +55,14 @@ flags.DEFINE_float("max_request_mb", 32.0, "Largest request, in 10^6 bytes.", 0.
 flags.DEFINE_integer(
     "max_images",
     None,
-    "Most images of a request: its rows, and what num or steps make of them; by default 1024, fewer of large images.",
+    "Most images of a request, its rows times num or steps; by default 1024, fewer if they are large.",
     1,
 )
-flags.DEFINE_integer("max_connections", 1024, "Most connections at the same time.", 1)
-flags.DEFINE_float(
-    "header_timeout_s", 10.0, "Seconds that a connection may take until it has sent a request's head.", 0.001
+flags.DEFINE_integer("max_connections", 1024, "Largest number of connections.", 1)
+flags.DEFINE_float("header_timeout_s", 10.0, "Seconds in which a connection must send a request's headers.", 0.001)
+flags.DEFINE_integer(
+    "max_pending", 128, "Largest number of concurrent requests; further ones are told to retry.", 1, 4096
 )
-flags.DEFINE_integer("max_pending", 128, "Most requests at the same time; more are told to come again.", 1, 4096)
 flags.DEFINE_float("timeout_s", 60.0, "Seconds that a request may take.", 0.001)
 
 
