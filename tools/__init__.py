@@ -4,7 +4,7 @@ import sys
 
 from glow_tf.runtime import environment
 
-# So Python calls the program while it looks for it in this package: before the tool is run, which imports TensorFlow.
-# Those who import a tool for something else keep their environment.
+# The value while `python -m` imports this package, before the tool runs and imports TensorFlow. Other programs that
+# import a tool keep their environment.
 if sys.argv[0] == "-m":
     environment.prepare()

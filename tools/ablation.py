@@ -3,8 +3,8 @@
   python -m tools.ablation --dataset=cifar10 --K=32 --width=512 --steps=200000 --output=runs/ablation
   python -m tools.ablation --data_dir=images.npz --dataset=arrays --K=8 --width=64 --steps=500 --train_batch_size=32
 
-Every run is a model directory under --output. The program says how long it will take before it starts; stopped or
-killed, the same command goes on, and trains only what is missing. It writes ablation.png and ablation.md.
+Every run is a model directory under --output. The program first prints how long it will take. If it is interrupted, the
+same command continues, and trains only missing runs. It writes ablation.png and ablation.md.
 """
 
 import pathlib
@@ -27,7 +27,7 @@ flags.DEFINE_multi_enum("coupling", COUPLINGS, COUPLINGS, "Couplings to compare.
 
 
 def main() -> None:
-    """Trains what is missing, draws the curves and writes the table."""
+    """Trains missing runs, draws the curves and writes the table."""
     source = experiment_flags.load_data()
     directory = pathlib.Path(FLAGS.output or "runs/ablation")
     runs = _runs(source, directory)
@@ -58,7 +58,7 @@ def main() -> None:
 def _runs(source: Source, directory: pathlib.Path) -> list[experiments.Run]:
     usual = recipe(source.name)
     runs = []
-    # Seeds last, so that a few runs of every kind are there early.
+    # All kinds for the first seed, then for the next, so that results of every kind are available early.
     for seed in range(FLAGS.seeds):
         for coupling in dict.fromkeys(FLAGS.coupling):
             for permutation in dict.fromkeys(FLAGS.permutation):

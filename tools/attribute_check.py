@@ -1,11 +1,11 @@
-"""Asks a classifier of real images whether moves along the directions of attributes change them, and what else.
+"""Evaluates the directions of attributes by a classifier of real images: do moves change the attribute, and what else?
 
   python -m tools.attribute_check --model_dir=runs/celeb_a_glow --attributes=celeb_a.npz
   python -m tools.attribute_check --model_dir=pretrained --attributes=people.npz --names=dark,yellow
 
---attributes is a file that python -m tools.attributes wrote, by default attributes.npz. The classifier learns from the
-training images; held-out ones are moved, towards an attribute if they lack it, and away from it if they have it. Prints
-a table in Markdown.
+--attributes is a file written by python -m tools.attributes, by default attributes.npz. The classifier is trained on
+the training images; held-out images are moved towards an attribute if they lack it, and away from it if they have it.
+Prints a table in Markdown.
 """
 
 import dataclasses
@@ -24,8 +24,8 @@ from tools import command, common_flags, data_flags, model_flags
 FLAGS = flags.FLAGS
 
 common_flags.define(*model_flags.NAMES, *data_flags.NAMES, "attributes", "table", "names", "strength", "seed", "output")
-flags.DEFINE_integer("train_images", 5000, "First training images, from which the classifier learns.", lower_bound=1)
-flags.DEFINE_integer("test_images", 500, "First held-out images, which are moved.", lower_bound=1)
+flags.DEFINE_integer("train_images", 5000, "Number of training images for the classifier.", lower_bound=1)
+flags.DEFINE_integer("test_images", 500, "Number of held-out images to move.", lower_bound=1)
 flags.DEFINE_integer("epochs", 30, "Passes of the classifier over its images.", lower_bound=1)
 
 

@@ -1,11 +1,11 @@
-"""Finds the direction in latent space of each attribute: the mean latent of images with it less that of those without.
+"""Computes directions of attributes: the mean latent of images with the attribute minus that of images without it.
 
   python -m tools.attributes --model_dir=runs/celeb_a_glow --output=celeb_a.npz
   python -m tools.attributes --model_dir=runs/celeb_a_hq_glow --table=attributes.csv --names=Smiling,Young
 
-Attributes are those of the data set in TensorFlow Datasets, the sub-folders of a folder, other labels, or those of a
-table: a line for each image, its name and 1, 0 or -1 for each attribute. Images are streamed, not held in memory.
-python -m tools.manipulate moves images along the directions.
+Attributes come from the data set in TensorFlow Datasets, the sub-folders of a folder, other labels, or a table with a
+line for each image: its name, and 1, 0 or -1 for each attribute. Images are streamed. python -m tools.manipulate moves
+images along the directions.
 """
 
 import tqdm
@@ -23,7 +23,7 @@ common_flags.define(*model_flags.NAMES, *data_flags.NAMES, "table", "names", "li
 
 
 def main() -> None:
-    """Writes the directions and prints how many images each is from."""
+    """Writes the directions, and prints the number of images for each."""
     flow = model_flags.load_flow(many=True)
     source = data_flags.load_data(flow)
     attributes = load_attributes(source, "train", FLAGS.table)
@@ -31,7 +31,7 @@ def main() -> None:
         attributes = attributes.only(common_flags.attribute_names())
     codec = Codec(flow, FLAGS.batch_size)
     batches = attributed_batches(source, "train", codec.batch_size, attributes, data_flags.limit())
-    count = min(source.sizes["train"], data_flags.limit() or source.sizes["train"])
+    count = data_flags.image_count(source, "train")
     with tqdm.tqdm(batches, total=-(-count // codec.batch_size), unit="batch", disable=None) as progress:
         directions = attribute_directions(codec, progress, attributes.names)
     output = FLAGS.output or "attributes.npz"

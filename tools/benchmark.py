@@ -1,22 +1,23 @@
-"""Measures how fast a Glow starts, trains, evaluates and samples, beside its matrix products and other packages.
+"""Measures the speed of start-up, training, evaluation and sampling of a Glow, against other packages.
 
   python -m tools.benchmark --K=8 --L=3 --width=512 --image_size=32 --train_batch_size=16 --compare --plot=benchmark.png
   python -m tools.benchmark --K=32 --L=6 --width=512 --image_size=256 --train_batch_size=1 --output=benchmark.json
 
-It uses the first GPU, or the CPU. The bound of a pass over a batch is the time of the matrix products in it, each alone
-at its own shape on the whole device, in the precision of the coupling networks, and `of bound` the share of that speed
-that is reached; `of peak` is beside a large product. More than 1 can be reached where products are small: on CPUs cores
-take a part of the batch each, and TensorFlow starts a single product more slowly than a GPU computes it. And a float32
-product may be three in TF32 on a GPU, which are faster than one in float32. Floating-point operations are those of
-tools/cost.py. All is timed in turn, products too, and shown are medians: nothing else should run.
+It uses the first GPU, or the CPU. The bound of a pass over a batch is the time of its matrix products, each measured
+alone at its own shape on the whole device in the precision of the coupling networks. `of bound` is the fraction of that
+speed that is reached, `of peak` the fraction of the speed of a large product. `of bound` can exceed 1 if products are
+small: CPU cores process parts of the batch in parallel, and a GPU computes a small product faster than TensorFlow
+launches it; and a float32 product on a GPU may be three in TF32, which are faster than one in float32. Floating-point
+operations are those of tools/cost.py. Workloads and products are timed alternately, and medians are shown; nothing else
+should run.
 
-`compile` is what the first call takes more than later ones; XLA's cache is not used. `memory`, where TensorFlow tells
-it, is the most a call takes besides what is there all the time: weights, optimizer, moving average, the batch.
+`compile` is the additional time of the first call; XLA's cache is not used. `memory`, if TensorFlow reports it, is the
+peak of a call excluding weights, optimizer, moving average and the batch.
 
---compare times the same work by the packages of tools/peers that are installed, in the same rounds and on the same
-device; first `pip install torch normflows FrEIA nflows`, or some of them. On a GPU they compute in TF32, and stand
-beside training in TF32; `pytorch` is compiled where that is faster, and comes in bfloat16 too. glow_tf's likelihood and
-samples are in float32 all the same. Prints tables in Markdown; --output also writes JSON.
+--compare times the same work by the installed packages of tools/peers, alternately on the same device; first
+`pip install torch normflows FrEIA nflows`, or some of them. On a GPU they compute in TF32 and are compared with
+training in TF32; `pytorch` is compiled if that is faster, and is also measured in bfloat16. glow_tf's likelihood and
+samples are always in float32. Prints tables in Markdown; --output also writes JSON.
 """
 
 import collections
@@ -58,23 +59,23 @@ flags.DEFINE_list(
     "What the coupling networks train in, one row for each: float32, tf32, bfloat16. By default all on a GPU, and "
     "float32 on a CPU.",
 )
-flags.DEFINE_integer("repeats", 5, "Times that each thing is timed.", lower_bound=1)
+flags.DEFINE_integer("repeats", 5, "Number of timings of each workload.", lower_bound=1)
 flags.DEFINE_bool("compare", False, "Times other packages in the same rounds.")
-flags.DEFINE_list("peers", list(peers.PACKAGES), "Those of --compare.")
-flags.DEFINE_bool("start", True, "Measures start, memory and input pipeline too, in processes of their own.")
+flags.DEFINE_list("peers", list(peers.PACKAGES), "Packages for --compare.")
+flags.DEFINE_bool("start", True, "Also measures start-up, memory and input pipeline, in separate processes.")
 define_path("plot", None, "PNG to draw images/s in.")
 
 
 @dataclasses.dataclass(frozen=True)
 class _Row:
-    """A workload of glow_tf: what counts as its matrix products, one of `cost.PASSES`, and their precision."""
+    """A workload of glow_tf: the kind of its matrix products, one of `cost.PASSES`, and their precision."""
 
     kind: str
     precision: str = "float32"
 
 
 def main() -> None:
-    """Prints the tables, writes the JSON, draws the plot."""
+    """Prints the tables, writes the JSON and draws the plot."""
     size, batch = FLAGS.image_size or 32, FLAGS.train_batch_size
     sizes = {"K": FLAGS.K, "L": FLAGS.L, "width": FLAGS.width, "image_size": size}
     config = presets.glow((size, size, 3), FLAGS.K, FLAGS.L, FLAGS.width)
@@ -82,7 +83,7 @@ def main() -> None:
     machine = hardware.describe()
     print(f"{hardware.sentence(machine)}\n")
     trained = training_names(precisions)
-    # Before this process holds memory and threads.
+    # Measured before this process allocates memory and threads.
     starts = {
         name.removeprefix("train, "): startup.measure(
             **sizes, batch_size=batch, gradient=gradient, network_precision=precision
@@ -135,10 +136,10 @@ class _Measured:
     """Measurements of the rounds; a workload is (package, name).
 
     Attributes:
-      timings: of each workload.
+      timings: timing of each workload.
       alone: seconds of each product.
-      memory: bytes a workload takes besides what is there all the time, where that is known.
-      notes: for each peer what it notes, or ''.
+      memory: peak memory of each workload, in bytes, excluding weights, optimizer and so on, if known.
+      notes: note of each peer, or ''.
     """
 
     timings: Mapping[tuple[str, str], Timing]
@@ -154,7 +155,7 @@ def _network_precisions() -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _measure(sizes: Mapping[str, int], precisions: Sequence[str], products: Iterable[Precise]) -> _Measured:
+def _measure(sizes: dict[str, int], precisions: Sequence[str], products: Iterable[Precise]) -> _Measured:
     """Times glow_tf, its peers and the products."""
     with contextlib.ExitStack() as stack:
         packages: dict[str, peers.Functions] = {}
@@ -163,10 +164,11 @@ def _measure(sizes: Mapping[str, int], precisions: Sequence[str], products: Iter
             packages.update(started)
             for reason in missing.values():
                 print(f"{reason}\n")
-        # What main does with cores and GPUs, it does to the whole process.
-        arguments = [sys.executable, "-m", "tools.workloads", json.dumps({**sizes, "network_precisions": precisions})]
-        packages["glow_tf"] = stack.enter_context(peers.Worker("glow_tf", arguments, gpus=True)).functions()
-        # So that this process leaves the others some of a GPU's memory.
+        # In a separate process, as training configures cores and GPUs of the whole process.
+        arguments = json.dumps({"sizes": sizes, "network_precisions": precisions})
+        command_line = [sys.executable, "-m", "tools.workloads", arguments]
+        packages["glow_tf"] = stack.enter_context(peers.Worker("glow_tf", command_line, gpus=True)).functions()
+        # Leaves GPU memory to the other processes.
         make_strategy("one_device")
         workloads = {
             (package, name): function
@@ -185,7 +187,7 @@ def _measure(sizes: Mapping[str, int], precisions: Sequence[str], products: Iter
 
 
 def _memory(function: Callable[[], object], peak: Callable[[], int]) -> int:
-    """Bytes that a call takes besides those in use before it."""
+    """Measures the peak memory of a call in bytes, excluding the memory in use before it."""
     peak()
     in_use = peak()
     function()
@@ -199,7 +201,7 @@ def _beside_products(
     precision: str,
     alone: Mapping[Precise, float],
 ) -> dict[str, float]:
-    """A workload's seconds, images/s, operations/s, and their shares of peak and bound."""
+    """Returns seconds, images/s and operations/s of a workload, and its fractions of peak and bound."""
     seconds = {product: alone[product, precision] for product in (*counted, peak_product())}
     per_second = cost.flops(counted) / timing.seconds
     return {
@@ -213,9 +215,9 @@ def _beside_products(
 
 
 def _beside_ours(name: str, batch: int, measured: _Measured, trained: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
-    """A package's version, and for each workload its images/s and how many times as fast glow_tf is.
+    """Returns the version of a package, and for each workload its images/s and the speed-up of glow_tf.
 
-    Training is beside the rows of the package's own precision.
+    Training is compared with the rows of the package's precision.
     """
     precision = name.partition(", ")[2] or ("tf32" if has_gpu() else "float32")
     row: dict[str, Any] = {"version": peers.version(name), "note": measured.notes[name]}

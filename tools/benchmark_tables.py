@@ -35,7 +35,7 @@ def print_results(rows: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def print_compared(rows: Mapping[str, Mapping[str, Any]]) -> None:
-    """Prints a row for each peer, and what peers note."""
+    """Prints a row for each peer, and the peers' notes."""
     memory = any("memory" in row["train"] for row in rows.values() if "train" in row)
     titles = [
         f"{workload}, images/s | {' | '.join(f'glow_tf, {title}' for title in ours)}"
@@ -59,7 +59,7 @@ def print_compared(rows: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def print_starts(starts: Mapping[str, startup.Start]) -> None:
-    """Prints a row for each process that began to train."""
+    """Prints a row for each measured start of training."""
     print(
         "\n| gradient | import TensorFlow, TFP | import glow_tf | build | trace, compile | before the first step |"
         " weights | peak | of it gradients and activations |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|"
@@ -92,5 +92,5 @@ def draw(content: Mapping[str, Any], path: str | os.PathLike) -> None:
 
 
 def bytes_text(number: int | None) -> str:
-    """A number of bytes for a table: "1,234 MB"; "-" where it is not known."""
+    """Formats a number of bytes for a table: "1,234 MB", or "-" if unknown."""
     return "-" if number is None else f"{number / 1e6:,.0f} MB"

@@ -1,4 +1,4 @@
-"""Entry of a tool: parses its flags, and prints errors in one line."""
+"""Entry point of tools: parses flags, and prints errors in one line."""
 
 import sys
 from collections.abc import Callable
@@ -13,12 +13,12 @@ FLAGS = flags.FLAGS
 
 
 def run(main: Callable[[], None]) -> None:
-    """Runs a tool's `main`; bad input is one line on stderr, and exit code 1."""
+    """Runs a tool's `main`; bad input is reported in one line on stderr, with exit code 1."""
     app.run(lambda argv: call(main, argv), flags_parser=parse_command_line)
 
 
 def call(main: Callable[[], None], argv: list[str]) -> None:
-    """Calls a tool's `main` once its flags are parsed; `argv` is the rest of the command line."""
+    """Calls a tool's `main` after its flags are parsed; `argv` is the rest of the command line."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     absl.logging.set_verbosity(absl.logging.WARNING)

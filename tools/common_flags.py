@@ -10,12 +10,12 @@ from glow_tf.shared_flags import define_max_megapixels, define_path, define_path
 
 FLAGS = flags.FLAGS
 
-# Flags are key flags of the tool that asks for them: its --help lists those alone.
+# Flags become key flags of the tool that uses them, so that its --help lists only those.
 flags.disclaim_key_flags()
 
 
 def _define_model_dir() -> None:
-    help = "Model directory, or 'pretrained' for the model that comes along."
+    help = "Model directory, or 'pretrained' for the bundled model."
     define_path("model_dir", "pretrained", help, for_tensorflow=True)
     define_plugins()
 
@@ -33,27 +33,29 @@ _FLAGS: dict[str, Callable[[], object]] = {
     "test_size": lambda: flags.DEFINE_integer("test_size", None, "Images held out, as for training.", 1),
     "max_megapixels": define_max_megapixels,
     "split": lambda: flags.DEFINE_enum("split", "test", ["train", "test"], "Split of the data set."),
-    "limit": lambda: flags.DEFINE_integer("limit", 0, "First images of the split to use; 0: all.", 0),
+    "limit": lambda: flags.DEFINE_integer(
+        "limit", 0, "Number of images of the split to use, from the first; 0: all.", 0
+    ),
     "batch_size": lambda: flags.DEFINE_integer(
-        "batch_size", None, "Images at once; by default as many as fit well for their size.", lower_bound=1
+        "batch_size", None, "Images per batch; by default depends on their size.", lower_bound=1
     ),
     "xla": lambda: flags.DEFINE_bool(
-        "xla", None, "Compiles what is computed of whole batches by XLA; by default where there is a GPU."
+        "xla", None, "Compiles computations on whole batches with XLA; by default with a GPU."
     ),
     "num": lambda: flags.DEFINE_integer(
-        "num", None, "Number of images; by default as many as make a good figure.", lower_bound=1
+        "num", None, "Number of images; by default depends on the figure.", lower_bound=1
     ),
-    "images": lambda: define_paths("images", "Picture files to work on, in place of images of the data set."),
+    "images": lambda: define_paths("images", "Picture files to use instead of images of the data set."),
     "indices": lambda: flags.DEFINE_list(
-        "indices", None, "Numbers of images of the split to work on; by default the first ones."
+        "indices", None, "Numbers of images of the split to use; by default the first ones."
     ),
     "label": lambda: flags.DEFINE_integer(
-        "label", None, "Label of what is drawn, or of --images, for a conditional model.", lower_bound=0
+        "label", None, "Label of samples, or of --images, for a conditional model.", lower_bound=0
     ),
     "temperature": lambda: flags.DEFINE_float(
-        "temperature", 0.7, "Factor on the standard deviation of the latents that are drawn.", lower_bound=0.0
+        "temperature", 0.7, "Factor on the standard deviation of the latents.", lower_bound=0.0
     ),
-    "seed": lambda: flags.DEFINE_integer("seed", 0, "Of all that is drawn at random."),
+    "seed": lambda: flags.DEFINE_integer("seed", 0, "Seed of all random draws."),
     "scale": lambda: flags.DEFINE_integer(
         "scale", None, "Enlargement of each pixel; by default small images are enlarged.", lower_bound=1
     ),
@@ -66,7 +68,7 @@ _FLAGS: dict[str, Callable[[], object]] = {
     "learning_rate": lambda: flags.DEFINE_float("learning_rate", 1e-3, "Learning rate after the warm-up.", 0.0),
     "warmup_steps": lambda: flags.DEFINE_integer("warmup_steps", 50, "Updates of linear warm-up.", lower_bound=0),
     "clip_norm": lambda: flags.DEFINE_float(
-        "clip_norm", 50.0, "Largest norm of the gradient: a single bad batch would spoil a short run; 0: none.", 0.0
+        "clip_norm", 50.0, "Largest norm of the gradient, as a single bad batch could ruin a short run; 0: none.", 0.0
     ),
     "eval_every": lambda: flags.DEFINE_integer("eval_every", 100, "Updates between two evaluations.", lower_bound=1),
     "n_bits": lambda: flags.DEFINE_integer(
@@ -74,19 +76,19 @@ _FLAGS: dict[str, Callable[[], object]] = {
     ),
     "image_size": lambda: flags.DEFINE_integer("image_size", None, "Side of the images; by default their own.", 1),
     "table": lambda: define_path(
-        "table", None, "File of attributes: a line an image, its name and for each attribute 1, 0 or -1."
+        "table", None, "File of attributes with a line for each image: its name, and 1, 0 or -1 for each attribute."
     ),
     "names": lambda: flags.DEFINE_list("names", None, "Attributes to use; by default all."),
-    "attributes": lambda: define_path("attributes", None, "File of directions that tools.attributes wrote."),
+    "attributes": lambda: define_path("attributes", None, "File of directions, written by tools.attributes."),
     "strength": lambda: flags.DEFINE_float(
         "strength", SCALE, "Factor on the difference of the means; 1.6 is that of the official demo."
     ),
-    "output": lambda: define_path("output", None, "What to write; by default named after the tool."),
+    "output": lambda: define_path("output", None, "File or folder to write; by default named after the tool."),
 }
 
 
 def define(*names: str) -> None:
-    """Defines flags by their names; the meaning of a default of None is up to the tool."""
+    """Defines flags by their names; each tool interprets a default of None."""
     for name in names:
         if name not in FLAGS:
             _FLAGS[name]()
@@ -94,10 +96,10 @@ def define(*names: str) -> None:
 
 
 def numbers(flag: str) -> list[float]:
-    """The value of a flag that lists numbers.
+    """Returns the value of a flag that lists numbers.
 
     Raises:
-      ValueError: if one of them is none.
+      ValueError: if one of them is not a number.
     """
     try:
         return [float(text) for text in FLAGS[flag].value]
@@ -106,5 +108,5 @@ def numbers(flag: str) -> list[float]:
 
 
 def attribute_names() -> list[str]:
-    """The value of --names, [] if it is not set, as `load_attributes` spells them."""
+    """Returns the value of --names, spelt as by `load_attributes`; [] if it is not set."""
     return [printable(name) for name in FLAGS.names or ()]

@@ -1,10 +1,10 @@
-"""Trains NICE, RealNVP and Glow with as many parameters each on the same data, and compares their bits/dim.
+"""Trains NICE, RealNVP and Glow with equal numbers of parameters on the same data, and compares their bits/dim.
 
   python -m tools.compare --dataset=cifar10 --parameters=40000000 --steps=200000 --output=runs/compare
   python -m tools.compare --dataset=arrays --data_dir=images.npz --parameters=1000000 --steps=1000
 
-Every run is a model directory under --output. The program says how long it will take before it starts; stopped or
-killed, the same command goes on. It writes compare.png and compare.md, with the published figures on CIFAR-10 beside.
+Every run is a model directory under --output. The program first prints how long it will take. If it is interrupted, the
+same command continues. It writes compare.png and compare.md, which also has the published figures on CIFAR-10.
 """
 
 import pathlib
@@ -22,7 +22,7 @@ from tools import command, common_flags, data_flags, experiment_flags, experimen
 
 FLAGS = flags.FLAGS
 
-# Bits/dim on CIFAR-10, and where they stand. That of NICE was worked out by the authors of PixelRNN.
+# Bits/dim on CIFAR-10 and their sources. NICE's was computed by the authors of PixelRNN.
 PUBLISHED = {
     "nice": "4.48 (van den Oord et al. 2016, table 4)",
     "real_nvp": "3.49 (Dinh et al. 2017, table 1)",
@@ -30,12 +30,14 @@ PUBLISHED = {
 }
 
 common_flags.define(*experiment_flags.NAMES)
-flags.DEFINE_integer("parameters", 1_000_000, "Trainable parameters that each model comes near to.", lower_bound=1000)
+flags.DEFINE_integer(
+    "parameters", 1_000_000, "Approximate number of trainable parameters of each model.", lower_bound=1000
+)
 flags.DEFINE_integer("blocks", 2, "Residual blocks of RealNVP's networks.", lower_bound=1)
 
 
 def main() -> None:
-    """Trains what is missing, draws the curves and writes the table."""
+    """Trains missing runs, draws the curves and writes the table."""
     source = experiment_flags.load_data()
     directory = pathlib.Path(FLAGS.output or "runs/compare")
     configs = matched(source)
@@ -68,19 +70,19 @@ def main() -> None:
 
 
 def parameters(config: ModelConfig) -> int:
-    """The number of trainable parameters of a model."""
+    """Returns the number of trainable parameters of a model."""
     return sum(v.shape.num_elements() for v in Flow(config).trainable_variables)
 
 
 def of_size(make: Callable[[int], ModelConfig], wanted: int) -> ModelConfig:
-    """The model whose width brings its number of parameters nearest to `wanted`.
+    """Returns the model of the width whose number of parameters is nearest to `wanted`.
 
     Args:
-      make: from a width to a model.
+      make: maps a width to a model.
       wanted: number of parameters.
 
     Raises:
-      ValueError: if a width of 1 has twice as many already.
+      ValueError: if a model of width 1 has more than twice as many.
     """
     low, high = 1, 2
     if parameters(make(low)) > 2 * wanted:
@@ -94,9 +96,9 @@ def of_size(make: Callable[[int], ModelConfig], wanted: int) -> ModelConfig:
 
 
 def matched(source: Source) -> dict[str, ModelConfig]:
-    """The models, NICE and Glow with as many parameters as the RealNVP that is nearest to what is wanted.
+    """Returns the models by name: the RealNVP nearest to --parameters, and NICE and Glow of its number of parameters.
 
-    The width of RealNVP doubles with each scale, so that the steps between two of its sizes are large.
+    As the width of RealNVP doubles with each scale, its possible sizes are far apart.
     """
     shape, n_bits = source.image_shape, FLAGS.n_bits or recipe(source.name).n_bits
     blocks = FLAGS.blocks

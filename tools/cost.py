@@ -1,7 +1,7 @@
-"""The matrix products that a flow cannot do without.
+"""Matrix products of a flow.
 
-Actnorms, ReLUs, scales, sums and updates are not counted, nor are products that no image enters: matrices from their
-PLU forms, responses to the border.
+Actnorms, ReLUs, scales, sums and updates are not counted, nor are products that do not depend on images: matrices from
+their PLU forms, and responses to the border.
 """
 
 import collections
@@ -13,14 +13,14 @@ PASSES = ("forward", "stored", "reversible")
 
 
 def products(config: ModelConfig, batch_size: int, kind: str = "forward") -> collections.Counter[Product]:
-    """The matrix products of one pass over a batch, with their numbers.
+    """Counts the matrix products of one pass over a batch.
 
     Args:
-      config: a model whose layers and networks know their products, such as a Glow.
+      config: a model whose layers and networks list their products, such as a Glow.
       batch_size: B.
-      kind: `forward`: from images to latents, or back, which takes the same; `stored`: a training step that keeps
-        activations, with two more products for each; `reversible`: one that rebuilds them, which takes the forward
-        pass of the steps once more.
+      kind: `forward`, from images to latents or back, which costs the same; `stored`, a training step that keeps
+        activations, with two more products for each; or `reversible`, a training step that reconstructs them, with one
+        more forward pass of the steps.
 
     Raises:
       ValueError: for other models and kinds.
@@ -37,5 +37,5 @@ def products(config: ModelConfig, batch_size: int, kind: str = "forward") -> col
 
 
 def flops(counted: collections.Counter[Product]) -> int:
-    """The floating-point operations of all of them."""
+    """Returns the number of floating-point operations of products."""
     return sum(product.flops * number for product, number in counted.items())

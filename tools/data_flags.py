@@ -1,12 +1,14 @@
-"""The data set that flags name."""
+"""Data set of a tool, by flags."""
 
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from absl import flags
 
 from glow_tf.data import Source, load_source
 from glow_tf.data.indexed import IndexedSource
+from glow_tf.data.source import OwnTestSplitError
 from glow_tf.models.flow import Flow
 from glow_tf.runtime.text import printable
 from glow_tf.training import model_directory
@@ -14,17 +16,19 @@ from glow_tf.training import model_directory
 FLAGS = flags.FLAGS
 
 NAMES = ("dataset", "data_dir", "test_fraction", "test_size", "max_megapixels")
+# Arguments of `load_source` of which at most one may be set.
+_HELD_OUT = {"test_fraction", "test_size"}
 
 
 def load_data(flow: Flow, **other: Any) -> Source:
-    """The data set of the flags, brought to the size of the model's images.
+    """Loads the data set of the flags in the size of the model's images.
 
     Args:
       flow: the model.
-      **other: `name` and `data_dir` of another data set than that of the flags.
+      **other: `name` and `data_dir` of another data set, instead of that of the flags.
 
     Raises:
-      ValueError: if there is no such data, or it is not known what the model was trained on.
+      ValueError: if the data set does not exist, or none is set and the model does not record what it was trained on.
     """
     height, width, channels = flow.config.image_shape
     size = {"image_size": (height, width), "channels": channels}
@@ -38,23 +42,40 @@ def load_data(flow: Flow, **other: Any) -> Source:
             recorded = {"name": "people"}
         if not recorded:
             raise ValueError(f"{FLAGS.model_dir} does not say what the model was trained on; set --dataset.")
-        given = {**recorded, **given}
+        return _with_labels_of(flow, _load_recorded(recorded, {**given, **size}))
     return _with_labels_of(flow, load_source(**{**given, **size}))
 
 
 def limit() -> int | None:
-    """The value of --limit, None for all images."""
+    """Returns the value of --limit, None for all images."""
     return FLAGS.limit or None
 
 
+def image_count(source: Source, split: str) -> int:
+    """Returns the number of images of a split that are used: all, or --limit."""
+    return min(source.sizes[split], FLAGS.limit or source.sizes[split])
+
+
 def data_name(source: Source) -> str:
-    """The name of a data set in figures: that of the folder or file for one's own data."""
+    """Returns the name of a data set for figures: that of its folder or file for data of one's own."""
     own = source.name in ("folder", "arrays")
     return printable(pathlib.Path(source.arguments["data_dir"]).stem) if own else source.name
 
 
+def _load_recorded(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> Source:
+    """Loads the data a model was trained on, by recorded arguments of `load_source` over which given ones prevail."""
+    others = {argument: value for argument, value in recorded.items() if argument not in _HELD_OUT}
+    if given.keys() & _HELD_OUT:
+        return load_source(**{**others, **given})
+    try:
+        return load_source(**{**recorded, **given})
+    except OwnTestSplitError:
+        # Of other data than was recorded, or recorded by a version that ignored these arguments.
+        return load_source(**{**others, **given})
+
+
 def _with_labels_of(flow: Flow, source: Source) -> Source:
-    """Data with some of the classes a conditional model was trained on, with the labels they had there."""
+    """Relabels data by the classes that a conditional model was trained on, if it has some of them."""
     trained = model_directory.class_names(pathlib.Path(FLAGS.model_dir))
     own = source.class_names
     if not flow.config.conditional or not own or not set(own) <= set(trained) or not isinstance(source, IndexedSource):

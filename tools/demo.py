@@ -1,14 +1,14 @@
-"""Opens a page in the browser to play with a model: sample, reconstruct, interpolate, change attributes.
+"""Opens a web page for playing with a model: sample, reconstruct, interpolate, change attributes.
 
   python -m tools.demo
   python -m tools.demo --saved_model=models/glow/1 --images=anna.png,bert.png
   python -m tools.demo --saved_model=models/glow/1 --images=photos --port=0 --nobrowser
 
---saved_model is what python -m tools.export wrote; by default it is the model that comes along, with the attributes of
-the bundled portraits. --images are the pictures to choose from, files and folders; by default held-out portraits if the
-model has the portraits' attributes, else what it has drawn itself. --port=0 finds a free port. The page needs no
-network and reports to nobody. It answers to the names of the address it listens at, and to those of --allowed_hosts.
-It needs Gradio: pip install 'glow_tf[demo]'.
+--saved_model is a directory written by python -m tools.export; by default the pretrained model, with the attributes of
+the bundled portraits. --images are files and folders of pictures to choose from; by default held-out portraits if the
+model has the portraits' attributes, else samples. --port=0 finds a free port. The page works without a network and
+sends no telemetry. It answers to the names of the address it listens at, and to those of --allowed_hosts. It needs
+Gradio: pip install 'glow_tf[demo]'.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ define_path(
 )
 flags.DEFINE_string("host", "127.0.0.1", "Address to listen at; 0.0.0.0 lets other machines see the page.")
 flags.DEFINE_integer("port", 7860, "Port to listen at; 0 finds a free one.", 0, 65535)
-flags.DEFINE_list("allowed_hosts", [], "More names that the page is asked by, such as the one that a proxy gives it.")
+flags.DEFINE_list("allowed_hosts", [], "Further names of the page, such as that of a proxy.")
 flags.DEFINE_bool("browser", True, "Open the page in the browser.")
 
 
@@ -48,7 +48,7 @@ def main() -> None:
         raise ValueError("The page needs Gradio: pip install 'glow_tf[demo]'.")
     with contextlib.ExitStack() as stack:
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="glow_tf_demo_")))
-        # Gradio reads both when it is imported; uploads stay in the folder, which goes when the page does.
+        # Gradio reads both when it is imported; uploads are deleted with the folder at the end.
         os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=str(folder / "uploads"))
         from glow_tf.demo import examples, look, page, server
         from glow_tf.demo.model import DemoModel
@@ -63,8 +63,8 @@ def main() -> None:
         model = DemoModel(FLAGS.saved_model or folder / "model")
         pictures = examples.of_files(FLAGS.images, model) if FLAGS.images else examples.of_model(model)
         hosts = Hosts(FLAGS.host, FLAGS.allowed_hosts)
-        built = page.build(model, pictures)
-        server.serve(built, look.look(), listening, hosts, folder / "uploads", browser=FLAGS.browser)
+        app = server.guarded(page.build(model, pictures), look.look(), hosts, folder / "uploads")
+        server.serve(app, listening, browser=FLAGS.browser)
 
 
 def _export_pretrained(path: pathlib.Path) -> None:

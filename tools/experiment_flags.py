@@ -1,4 +1,4 @@
-"""The data and the training of an experiment, by flags."""
+"""Data and training of an experiment, by flags."""
 
 from absl import flags
 
@@ -16,7 +16,7 @@ NAMES = (
 
 
 def load_data() -> Source:
-    """The data set of an experiment, which has no model yet."""
+    """Loads the data set of an experiment, which has no model yet."""
     return load_source(
         FLAGS.dataset or "people",
         data_dir=FLAGS.data_dir,
@@ -27,7 +27,7 @@ def load_data() -> Source:
 
 
 def training(source: Source, seed: int) -> TrainingConfig:
-    """The training of one run, with the data set's usual augmentation."""
+    """Returns the settings of a training run, with the data set's usual augmentation."""
     usual = recipe(source.name)
     return TrainingConfig(
         batch_size=FLAGS.train_batch_size,

@@ -1,4 +1,4 @@
-"""Several training runs side by side: how long they will take, what is missing, and what came out."""
+"""Sets of training runs: estimates of their duration, training of missing runs, and results."""
 
 import dataclasses
 import math
@@ -27,13 +27,13 @@ _COLUMNS = ("bits_per_dim", "standard_error", "images")
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One training run of an experiment.
+    """A training run of an experiment.
 
     Attributes:
-      group: the runs that differ in nothing but their seed share one.
+      group: group of the runs that differ only in their seed.
       config: the model.
-      training: how to train it.
-      directory: its model directory.
+      training: settings of the training.
+      directory: the model directory.
     """
 
     group: str
@@ -44,7 +44,7 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """Held-out bits/dim of a run: [N] steps, their bits/dim and standard errors, and the numbers of images."""
+    """Held-out bits/dim of a run: steps [N], and for each the bits/dim, its standard error and the number of images."""
 
     steps: np.ndarray
     bits_per_dim: np.ndarray
@@ -53,13 +53,13 @@ class Curve:
 
     @property
     def reached(self) -> int:
-        """The last step evaluated; 0 if there is none."""
+        """Last evaluated step; 0 if there is none."""
         return int(self.steps[-1]) if self.steps.size else 0
 
 
 def read_curve(directory: pathlib.Path) -> Curve:
-    """The evaluations of a run so far; empty if it has not begun."""
-    # A run that is finished and started again evaluates its last step again.
+    """Reads the evaluations of a run so far; empty if it has not started."""
+    # A finished run that is started again evaluates its last step again.
     tests = {line["step"]: line for line in read_metrics(directory) if line["kind"] == "test"}
     rows = [[math.nan if tests[step][name] is None else tests[step][name] for name in _COLUMNS] for step in tests]
     columns = np.array(rows, np.float64).reshape(-1, len(_COLUMNS)).T
@@ -73,13 +73,13 @@ def is_finished(run: Run, source: Source) -> bool:
 
 
 def results(runs: Sequence[Run], source: Source) -> tuple[dict[str, list[Curve]], dict[str, float]]:
-    """Trains what is missing, one run after the other, after saying how long that will take.
+    """Prints an estimate of the duration, then trains missing runs one after the other.
 
     Returns:
-      By group, the curves of its runs, and the measured seconds per step.
+      The curves of the runs of each group, and the measured seconds per step of each group.
 
     Raises:
-      SystemExit: after SIGTERM or SIGINT; the same call goes on from there.
+      SystemExit: after SIGTERM or SIGINT; the same call continues from there.
     """
     strategy = make_strategy("mirrored")
     missing = [run for run in runs if not is_finished(run, source)]
@@ -105,7 +105,7 @@ def results(runs: Sequence[Run], source: Source) -> tuple[dict[str, list[Curve]]
 
 
 def last(curves: Sequence[Curve]) -> str:
-    """Bits/dim after the last step: the mean over runs and its standard deviation, of one its standard error."""
+    """Formats the bits/dim after the last step: mean and standard deviation over runs; of one run, standard error."""
     values = np.array([curve.bits_per_dim[-1] for curve in curves])
     spread = values.std(ddof=1) if values.size > 1 else curves[0].standard_error[-1]
     return with_error(values.mean(), spread)
@@ -128,13 +128,13 @@ def _time(missing: Sequence[Run], strategy: tf.distribute.Strategy) -> None:
     total = 0.0
     for run in missing:
         timing = timings[run.group]
-        # Each traces the training step, and functions for evaluation and samples, which take about as long.
+        # Each run traces the training step, and functions for evaluation and sampling, which take about as long.
         total += 3 * timing.first_step + timing.step * (run.training.steps - read_curve(run.directory).reached)
     _say(f"{len(missing)} runs to train will take about {duration(total)}.")
 
 
 def _seconds_per_step(run: Run) -> float:
-    """Returns the median that the run logged, without its first line, which is of the tracing too."""
+    """Returns the median of the logged times per step, without the first, which includes tracing."""
     rates = [line["images_per_second"] for line in read_metrics(run.directory) if line["kind"] == "train"]
     return run.training.batch_size / float(np.median(rates[1:] or rates))
 
@@ -144,7 +144,7 @@ def _say(line: str) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people: `40 s`, `12 min`, `3 h 05 min`."""
+    """Formats a duration: `40 s`, `12 min`, `3 h 05 min`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)

@@ -3,9 +3,9 @@
   python -m tools.export --model_dir=runs/celeb_a_glow --output=models/glow/1
   python -m tools.export --model_dir=runs/celeb_a_glow --attributes=celeb_a.npz --output=models/glow/1
 
---attributes, a file that python -m tools.attributes wrote, puts the directions of attributes into the SavedModel. The
-weights are the moving average, unless --weights=raw asks for the others. TensorFlow Serving serves models/glow, and
-wants the folders in it to be named by numbers. What the SavedModel can do:
+--attributes, a file written by python -m tools.attributes, stores the directions of attributes in the SavedModel. The
+weights are the moving average unless --weights=raw. TensorFlow Serving serves models/glow, in which folders must be
+named by numbers. To list the functions of the SavedModel:
 
   saved_model_cli show --dir models/glow/1 --all
 """
@@ -26,7 +26,7 @@ common_flags.define("model_dir", "weights", "attributes", "output")
 
 
 def main() -> None:
-    """Writes the SavedModel, and prints its signatures, its size and where it is."""
+    """Writes the SavedModel, and prints its signatures, size and path."""
     flow = storage.load(FLAGS.model_dir, weights=FLAGS.weights)
     directions = None
     if FLAGS.attributes:

@@ -1,20 +1,20 @@
-"""Measures training, sampling and memory on one NVIDIA GPU, beside its matrix products and a Glow in PyTorch.
+"""Measures training, sampling and memory on one NVIDIA GPU, against matrix products and a Glow in PyTorch.
 
   python -m tools.gpu_benchmark
   python -m tools.gpu_benchmark --rows=memory,options --resume
   python -m tools.gpu_benchmark --rows=PyTorch,bfloat16 --output=bfloat16.json --plot=
 
-Prints a table in Markdown, each row as soon as it is there, the most important first; docs/gpu.json is written with
-each row, docs/gpu.png at the end. Every row comes from a process of its own, so that one that runs out of memory or
-time spoils no other: its row says what happened. Seconds are the median of five calls after the first ones; `compile`
-is what the first call takes more. `peak` is the most memory in later training steps, and `above`
-what of it is not weights, optimizer or moving average. `of products` is the share of the speed of a large matrix
-product in the same precision; a float32 product may be three in TF32, which are faster than one in float32.
+Prints a table in Markdown, row by row as they are measured, the most important first; docs/gpu.json is written after
+each row, docs/gpu.png at the end. Every row is measured in a separate process, so that lack of memory or time affects
+only that row, which then states the reason. Seconds are the median of five calls after the first ones; `compile` is the
+additional time of the first call. `peak` is the peak memory of later training steps, and `above` the part that is not
+weights, optimizer or moving average. `of products` is the fraction of the speed of a large matrix product in the same
+precision; a float32 product may be three in TF32, which are faster than one in float32.
 
-The groups of --rows: `throughput`, 32x32 images and the peer, if PyTorch is installed; `large`, 256x256; `options`,
-what XLA, TensorFlow's layout optimizer and determinism do; `memory`, 256x256 at several depths. Rows without a
-precision in their name train in TF32, with stored activations in the fastest precision. For what was not measured in
-time, run it again with --resume.
+The groups of --rows: `throughput`, 32x32 images and the peer, if PyTorch is installed; `large`, 256x256; `options`, the
+effects of XLA, TensorFlow's layout optimizer and determinism; `memory`, 256x256 at several depths. Rows without a
+precision in their name train in TF32, with stored activations in the fastest precision. Run again with --resume to
+measure rows for which time was too short.
 """
 
 import contextlib
@@ -35,17 +35,17 @@ FLAGS = flags.FLAGS
 
 common_flags.define("output")
 flags.DEFINE_list("rows", list(gpu_rows.GROUPS), "Groups of rows, or words in the names of rows; by default all.")
-flags.DEFINE_float("minutes", 7.5, "After so many, no other row is begun, and the last one is broken off.", 0.0)
-flags.DEFINE_float("row_minutes", 2.5, "The most that a row may take.", 0.0)
+flags.DEFINE_float("minutes", 7.5, "Minutes after which no row is started, and the running one is stopped.", 0.0)
+flags.DEFINE_float("row_minutes", 2.5, "Most minutes for a row.", 0.0)
 flags.DEFINE_bool(
-    "resume", False, "Keeps the rows of --output that were measured on the same GPU, and adds the others."
+    "resume", False, "Keeps the rows of --output that were measured on the same GPU, and measures the others."
 )
-flags.DEFINE_bool("smoke", False, "Measures tiny models, on the CPU if there is no GPU: to see that everything runs.")
+flags.DEFINE_bool("smoke", False, "Measures tiny models, on the CPU if there is no GPU, to check that everything runs.")
 flags.DEFINE_string("plot", "docs/gpu.png", "PNG to draw; '' for none.")
 
 
 def main() -> None:
-    """Measures the rows, prints the table, writes JSON and plot."""
+    """Measures the rows, prints the table, and writes JSON and plot."""
     if not has_gpu() and not FLAGS.smoke:
         raise ValueError("TensorFlow sees no GPU here; --smoke runs the same with tiny models on the CPU.")
     wanted = gpu_rows.chosen(gpu_rows.rows(smoke=FLAGS.smoke), FLAGS.rows)
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def _kept(path: pathlib.Path, machine: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """The rows of an earlier run on the same machine that did not fail."""
+    """Returns the successful rows of an earlier run on the same GPU. Raises ValueError for another GPU."""
     if not path.exists():
         return {}
     content = json.loads(path.read_text())

@@ -1,8 +1,8 @@
-"""Measures a row of the GPU benchmark, in a process of its own.
+"""Measures a row of the GPU benchmark in a separate process.
 
 `python -m tools.gpu_measure <kind of row> <arguments of its function as JSON>` is a worker, see `tools.peers.worker`,
-with the one workload `measure`. Until that is asked for it imports what it needs and leaves the GPU alone, so that it
-can begin while another process is being measured.
+with the workload `measure`. Before that is requested, it only imports modules and does not use the GPU, so that it can
+start while another process is measured.
 """
 
 import json
@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 from tools.peers.worker import serve
+from tools.sizes import Sizes
 
-# By workload, what was found: seconds, bytes and so on.
+# Results, such as seconds and bytes, by workload.
 Found = dict[str, dict[str, Any]]
 
 _STEPS, _LIMIT_S = 5, 12.0
@@ -35,12 +36,8 @@ def products(*, smoke: bool) -> Found:
 
 
 def train(
+    sizes: Sizes,
     *,
-    K: int,
-    L: int,
-    width: int,
-    image_size: int,
-    batch_size: int,
     gradient: str,
     network_precision: str,
     xla: bool | None = None,
@@ -50,26 +47,26 @@ def train(
     """Measures a training step.
 
     Args:
-      K, L, width, image_size, batch_size, gradient, network_precision: of the model and its training.
-      xla: as for `TrainingConfig`; by default where there is a GPU.
-      layout_optimizer: whether TensorFlow may have images as NCHW inside.
-      deterministic: whether all is computed in the same order every time.
+      sizes: sizes of the model and its batches.
+      gradient, network_precision: as for `ModelConfig` and `TrainingConfig`.
+      xla: as for `TrainingConfig`; by default with a GPU.
+      layout_optimizer: whether TensorFlow may convert images to NCHW internally.
+      deterministic: whether results are bitwise reproducible.
     """
     import tensorflow as tf
 
-    from glow_tf.models import presets
     from glow_tf.training.config import TrainingConfig
     from glow_tf.training.devices import has_gpu, make_strategy
     from tools.timing import time_steps
 
-    strategy = make_strategy("mirrored", 1, images=batch_size, width=width, deterministic=deterministic)
+    strategy = make_strategy("mirrored", 1, images=sizes.batch_size, width=sizes.width, deterministic=deterministic)
     if deterministic:
         tf.random.set_seed(0)
     if not layout_optimizer:
         tf.config.optimizer.set_experimental_options({"layout_optimizer": False})
-    config = presets.glow((image_size, image_size, 3), K, L, width, gradient=gradient)
+    config = sizes.config(gradient)
     training = TrainingConfig(
-        batch_size=batch_size, network_precision=network_precision, xla=has_gpu() if xla is None else xla
+        batch_size=sizes.batch_size, network_precision=network_precision, xla=has_gpu() if xla is None else xla
     )
     timing = time_steps(config, training, strategy, steps=_STEPS, limit_s=_LIMIT_S)
     found = {
@@ -79,26 +76,25 @@ def train(
         "peak": timing.peak,
         "first_peak": timing.first_peak,
         "peak_excluding_weights": timing.peak_excluding_weights,
-        **_speed(config, batch_size, gradient, timing.step),
+        **_speed(config, sizes.batch_size, gradient, timing.step),
         "network_precision": network_precision,
     }
     return {"train": found}
 
 
-def passes(*, K: int, L: int, width: int, image_size: int, batch_size: int) -> Found:
+def passes(sizes: Sizes) -> Found:
     """Measures likelihoods and samples, in float32."""
-    from glow_tf.models import presets
     from glow_tf.training.devices import make_strategy
     from tools import throughput
 
     make_strategy("one_device")
-    config = presets.glow((image_size, image_size, 3), K, L, width)
-    timings = throughput.alternate(throughput.passes(config, batch_size), _STEPS)
+    config = sizes.config()
+    timings = throughput.alternate(throughput.passes(config, sizes.batch_size), _STEPS)
     return {
         name: {
             "seconds": timing.seconds,
             "compile_seconds": timing.compile,
-            **_speed(config, batch_size, "forward", timing.seconds),
+            **_speed(config, sizes.batch_size, "forward", timing.seconds),
             "network_precision": "float32",
         }
         for name, timing in timings.items()
@@ -122,6 +118,8 @@ def _worker(kind: str, arguments: dict[str, Any]) -> dict[str, Callable[[], Foun
     import tools.timing  # noqa: F401
 
     measure = {"products": products, "train": train, "passes": passes}[kind]
+    if "sizes" in arguments:
+        arguments = {**arguments, "sizes": Sizes(**arguments["sizes"])}
     return {"measure": lambda: measure(**arguments)}
 
 

@@ -1,4 +1,4 @@
-"""The processes that measure the rows of the GPU benchmark, one at a time."""
+"""Processes that measure the rows of the GPU benchmark one after the other."""
 
 import contextlib
 import dataclasses
@@ -16,16 +16,16 @@ from tools.gpu_rows import FASTEST, Row
 from tools.throughput import alternate
 
 _REPEATS = 5
-# With less time left, a row is not begun.
+# Least time to start a row.
 _LEAST_S = 20.0
 
 
 class Processes:
-    """Measures rows, each in a new process; while one computes, the next imports TensorFlow.
+    """Measures rows, each in a new process, which imports TensorFlow while the one before computes.
 
     Args:
-      rows: those that will be measured, in order.
-      records: what was found so far, by the name of the row; the caller adds what `measure` returns.
+      rows: the rows to measure, in order.
+      records: records so far by the name of the row, to which the caller adds those of `measure`.
       smoke: whether the models are tiny.
     """
 
@@ -34,11 +34,11 @@ class Processes:
         self._next: tuple[Row, peers.Worker] | None = None
 
     def measure(self, row: Row, end: float) -> dict[str, Any]:
-        """A row's record: its fields, and `found`, by workload, or `error`.
+        """Measures a row and returns its record: its fields, and either `found`, results by workload, or `error`.
 
         Args:
-          row: what to measure.
-          end: when it must be done, by `time.monotonic`.
+          row: the row.
+          end: deadline, in the seconds of `time.monotonic`.
         """
         record = dataclasses.asdict(row)
         if end - time.monotonic() < _LEAST_S:
@@ -52,12 +52,14 @@ class Processes:
                 self._begin_next(row)
                 found = worker.run("measure", max(1.0, end - time.monotonic()))
                 return {**record, "network_precision": resolved.network_precision, "found": found}
-        # A process that is killed while it answers leaves what is no JSON.
+        except peers.OutOfMemoryError:
+            return {**record, "error": "out of memory"}
+        # A process that is killed while it answers leaves invalid JSON.
         except (ChildProcessError, ValueError) as error:
             return {**record, "error": gpu_table.reason(str(error))}
 
     def close(self) -> None:
-        """Ends a process that was begun and not used."""
+        """Ends a process that was started and not used."""
         if self._next:
             with self._next[1]:
                 self._next = None
@@ -74,13 +76,13 @@ class Processes:
 
     def _begin_next(self, row: Row) -> None:
         following = self._rows[self._rows.index(row) + 1 :][:1]
-        # The peer would use the GPU from its start, and which precision is fastest is not known yet.
+        # The peer would use the GPU from its start, and the fastest precision is not known yet.
         if following and following[0].kind != "pytorch" and following[0].network_precision != FASTEST:
             self._next = self._begin(following[0])
 
     def _begin(self, row: Row) -> tuple[Row, peers.Worker]:
         row = dataclasses.replace(row, network_precision=self._resolved(row))
-        arguments = {"smoke": self._smoke} if row.kind == "products" else dict(row.sizes)
+        arguments = {"smoke": self._smoke} if row.kind == "products" else {"sizes": row.sizes}
         if row.kind == "train":
             arguments |= {"gradient": row.gradient, "network_precision": row.network_precision, **row.options}
         command = [sys.executable, "-m", "tools.gpu_measure", row.kind, json.dumps(arguments)]

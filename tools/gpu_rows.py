@@ -1,10 +1,10 @@
-"""The rows of the GPU benchmark's table, in the order of their importance."""
+"""Rows of the GPU benchmark's table, in order of importance."""
 
 import dataclasses
 from typing import Any
 
 GROUPS = ("throughput", "large", "options", "memory")
-# The precision of a row that takes whichever was the fastest in the rows before.
+# Stands for the fastest precision in the rows before.
 FASTEST = "fastest"
 
 
@@ -13,14 +13,14 @@ class Row:
     """A row of the table, measured by one process.
 
     Attributes:
-      name: what the row is called.
+      name: name of the row.
       group: one of `GROUPS`.
       kind: `products`, `train`, `passes`, or `pytorch`, the peer.
       sizes: K, L, width, image_size and batch_size; none for `products`.
       gradient: as for `ModelConfig`.
       network_precision: one of `NETWORK_PRECISIONS`, or `FASTEST`.
       options: further arguments of `tools.gpu_measure.train`.
-      workloads: of the peer, those to be measured.
+      workloads: workloads of the peer to measure.
     """
 
     name: str
@@ -34,12 +34,12 @@ class Row:
 
     @property
     def batch_size(self) -> int:
-        """Images at once."""
+        """Images per batch."""
         return self.sizes["batch_size"]
 
 
 def rows(*, smoke: bool = False) -> list[Row]:
-    """All rows; with `smoke` of models so small that a CPU measures them in seconds."""
+    """Returns all rows; with `smoke`, of models so small that a CPU measures them in seconds."""
     small = {"K": 32, "L": 3, "width": 512, "image_size": 32}
     large = {"K": 32, "L": 6, "width": 512, "image_size": 256}
     batches, large_batches, depths, memory_batches = (64, 512), (1, 4, 16), (16, 32, 64), (8, 1, 64)
@@ -63,10 +63,10 @@ def rows(*, smoke: bool = False) -> list[Row]:
 
 
 def chosen(found: list[Row], names: list[str]) -> list[Row]:
-    """The rows of some groups, or in whose names one of some words is.
+    """Returns the rows of some groups, or with certain words in their names.
 
     Raises:
-      ValueError: if there are none.
+      ValueError: if a name matches no row.
     """
     for name in names:
         if not any(name == row.group or name in row.name for row in found):

@@ -1,7 +1,6 @@
 """Table in Markdown and plot of the GPU benchmark."""
 
 import os
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -17,18 +16,18 @@ HEAD = f"| | {' | '.join(_COLUMNS)} |\n|---|---|{'---:|' * (len(_COLUMNS) - 1)}"
 
 _LONGEST_REASON = 160
 
-# By the name of a row: the fields of `tools.gpu_rows.Row`, and `found`, by workload, or `error`.
+# Fields of `tools.gpu_rows.Row`, and either `found`, results by workload, or `error`, by the name of the row.
 Records = Mapping[str, Mapping[str, Any]]
 
 
 def lines(name: str, records: Records) -> list[str]:
-    """The lines of one row, for each workload one; of a row that failed, why."""
+    """Formats a row as one line per workload, or as one line with the reason if it failed."""
     record = records[name]
     if "error" in record:
         return [f"| {name} | {record['network_precision']} | {record['error']} |{' |' * (len(_COLUMNS) - 2)}"]
     shown = []
     for workload, found in record["found"].items():
-        # The precision of a product is told in its column.
+        # The precision of a product is in its own column.
         title = name if workload == "train" or record["kind"] == "products" else f"{name}, {workload}"
         if record.get("note"):
             title += f" ({_note_of(record['note'], workload)})"
@@ -37,20 +36,18 @@ def lines(name: str, records: Records) -> list[str]:
 
 
 def trained(records: Records, sizes: Mapping[str, int]) -> list[Mapping[str, Any]]:
-    """The records of glow_tf's training at some sizes."""
+    """Returns the records of glow_tf's training with these sizes."""
     return [r for r in records.values() if r["kind"] == "train" and r["sizes"] == sizes and "found" in r]
 
 
 def reason(error: str) -> str:
-    """The reason why a row failed, in few words that do not break a table."""
+    """Shortens the reason why a row failed to what fits a cell of a table."""
     text = " ".join(error.split()).replace("|", "/")
-    if re.search(r"out of memory|OutOfMemory|RESOURCE_EXHAUSTED|ResourceExhausted|\bOOM\b", text, re.IGNORECASE):
-        return "out of memory"
     return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]} ..."
 
 
 def draw(records: Records, machine: Mapping[str, str], path: str | os.PathLike) -> bool:
-    """Draws images/s of each batch size that was compared, and what training takes above what it keeps.
+    """Draws images/s of each batch size, and the peak memory of training excluding weights and optimizer.
 
     Returns:
       Whether there was anything to draw.
@@ -98,7 +95,7 @@ def _cells(record: Mapping[str, Any], workload: str, found: Mapping[str, Any], r
 
 
 def _ratios(record: Mapping[str, Any], workload: str, found: Mapping[str, Any], records: Records) -> str:
-    """Returns how many times as fast glow_tf is: training in the same precision, the rest in its float32."""
+    """Formats the speed-ups of glow_tf, for training in the same precision, otherwise with glow_tf in float32."""
     if workload != "train":
         ours = {
             r["found"][workload]["network_precision"]: r["found"][workload]
@@ -115,7 +112,7 @@ def _ratios(record: Mapping[str, Any], workload: str, found: Mapping[str, Any], 
 
 
 def _note_of(note: str, workload: str) -> str:
-    """Of "train: compiled, 1 s; eager 2 s / sample: ..." what is said of one workload."""
+    """Returns the part of "train: compiled, 1 s; eager 2 s / sample: ..." on one workload."""
     told = dict(part.split(": ", 1) for part in note.split(" / ") if ": " in part)
     return reason(told.get(workload, note))
 

@@ -1,4 +1,4 @@
-"""Description of this machine: the graphics card or the processor, and the versions of the software."""
+"""Description of this machine: GPU or processor, and software versions."""
 
 import platform
 from importlib import metadata
@@ -9,8 +9,8 @@ import tensorflow as tf
 def describe() -> dict[str, str]:
     """Returns hardware and versions by name, as far as they are known.
 
-    They are `gpu`, the first one, its `compute_capability`, the versions `cuda` and `cudnn` that TensorFlow was built
-    with, `processor`, `tensorflow`, and `torch`, if that is installed.
+    Names are `gpu`, the first one, its `compute_capability`, `cuda` and `cudnn`, the versions that TensorFlow was built
+    with, `processor`, `tensorflow`, and `torch`, if installed.
     """
     found = {}
     gpus = tf.config.list_physical_devices("GPU")
@@ -31,7 +31,7 @@ def describe() -> dict[str, str]:
 
 
 def sentence(found: dict[str, str]) -> str:
-    """Formats a description in a line: "NVIDIA H100 (compute capability 9.0), TensorFlow 2.21.0, CUDA 12.5.1"."""
+    """Formats a description in one line: "NVIDIA H100 (compute capability 9.0), TensorFlow 2.21.0, CUDA 12.5.1"."""
     titles = {"tensorflow": "TensorFlow", "torch": "PyTorch", "cuda": "CUDA", "cudnn": "cuDNN"}
     capability = f" (compute capability {found['compute_capability']})" if "compute_capability" in found else ""
     device = f"{found['gpu']}{capability}" if "gpu" in found else found["processor"]

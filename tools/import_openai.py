@@ -1,10 +1,10 @@
-"""Turns a checkpoint of the official TF1 code (github.com/openai/glow) into a model directory.
+"""Converts a checkpoint of the official TF1 code (github.com/openai/glow) to a model directory.
 
   python -m tools.import_openai --checkpoint=logs/model_best_loss.ckpt --image_size=32 --model_dir=runs/official
 
-Depth, width, coupling, permutation, priors and labels are read off the checkpoint; the size of the images and the bits
-per channel are not in it. The model then samples, is evaluated, manipulated and exported like any other, and is trained
-further by python -m glow_tf.main --init_from=runs/official with the same flags for the model.
+Depth, width, coupling, permutation, priors and labels are read from the checkpoint, which does not contain the size of
+the images and the bits per channel. All tools work with the model; python -m glow_tf.main --init_from=runs/official,
+with the same flags for the model, trains it further.
 """
 
 import pathlib
@@ -24,7 +24,7 @@ common_flags.define("model_dir", "image_size", "n_bits")
 
 
 def main() -> None:
-    """Writes the model directory, and prints what the model is."""
+    """Writes the model directory, and describes the model."""
     if not FLAGS.checkpoint or not FLAGS.image_size:
         raise ValueError("--checkpoint and --image_size are needed; see --help.")
     directory = pathlib.Path(FLAGS.model_dir)

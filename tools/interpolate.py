@@ -1,9 +1,9 @@
-"""Walks through the latents from one image to the next: a strip as PNG and an animation as GIF (the paper's figure 5).
+"""Interpolates between images in latent space: a strip as PNG and an animation as GIF (the paper's figure 5).
 
   python -m tools.interpolate --model_dir=runs/celeb_a_hq_glow --images=anna.png,ben.png
   python -m tools.interpolate --model_dir=pretrained --indices=0,40,80 --kind=spherical --steps=6
 
-Where the strip shows an image itself it is what its latent decodes to: the image, to the bits the model knows.
+The images at the ends are decoded from their latents as well: they are exact up to the bits of the model.
 """
 
 import pathlib
@@ -20,8 +20,10 @@ FLAGS = flags.FLAGS
 
 common_flags.define(*model_flags.NAMES, *data_flags.NAMES, *picture_flags.NAMES, "scale", "output")
 flags.DEFINE_enum("kind", "both", [*KINDS, "both"], "Path through the latents: straight, or along a sphere.")
-flags.DEFINE_integer("steps", 8, "Images from one to the next in the strip.", lower_bound=1)
-flags.DEFINE_integer("frames", 24, "Frames from one to the next in the animation; 0: no animation.", lower_bound=0)
+flags.DEFINE_integer("steps", 8, "Images from one image to the next in the strip.", lower_bound=1)
+flags.DEFINE_integer(
+    "frames", 24, "Frames from one image to the next in the animation; 0: no animation.", lower_bound=0
+)
 
 
 def main() -> None:
@@ -38,7 +40,7 @@ def main() -> None:
     save_png(labelled_grid(np.stack(strips), rows=kinds, columns=columns, scale=FLAGS.scale), output)
     print(output)
     if FLAGS.frames:
-        # The same path as in the last row, there and back.
+        # The path of the last row, forwards and backwards.
         path = interpolate_images(codec, images, FLAGS.frames, kinds[-1], labels=labels)
         scale = FLAGS.scale or max(1, 256 // images.shape[1])
         frames = np.concatenate([path, path[-2:0:-1]]).repeat(scale, axis=1).repeat(scale, axis=2)

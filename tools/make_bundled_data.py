@@ -39,7 +39,7 @@ TONES = {
     "1F3FF": "dark",
 }
 
-# Subcategories taken whole, but for EXCLUDED; then, from subcategories of mostly full-body
+# Subcategories taken completely, except for EXCLUDED; then, from subcategories of mostly full-body
 # pictures, the emoji that show head and shoulders. In the order of the file's groups.
 WHOLE_GROUPS = ("person", "person-role", "person-gesture", "person-fantasy")
 PICKED = {
@@ -66,7 +66,7 @@ EXCLUDED = frozenset((
     "troll",
 ))  # fmt: skip
 
-# Short names that do not say the gender their picture has.
+# Genders of pictures whose short name does not state it.
 GENDERS = {
     "angel": "person", "boy": "man", "girl": "woman", "prince": "man", "princess": "woman",
     "santa": "man", "mrs_claus": "woman", "breast-feeding": "woman",
@@ -80,7 +80,7 @@ NEAR_DUPLICATE = 6.0
 
 
 def wanted_emoji(package):
-    """Emoji entries to take, in the data file's order. Returns list of (group, entry)."""
+    """Returns the emoji entries to take, in the data file's order, as a list of (group, entry)."""
     entries = json.loads((package / "emoji.json").read_text(encoding="utf-8"))
     chosen = []
     for entry in sorted(entries, key=lambda e: e["sort_order"]):
@@ -94,7 +94,7 @@ def wanted_emoji(package):
 def read_picture(path):
     """Reads a 64x64 RGBA picture as uint8 [32, 32, 3] on white.
 
-    White goes in before the averaging: averaging first would mix the colour of fully
+    It is composited on white before it is averaged: averaging first would mix the colour of fully
     transparent pixels into the edges.
     """
     with Image.open(path) as file:
@@ -105,7 +105,7 @@ def read_picture(path):
 
 
 def gender_of(short_name):
-    """Gender in a short name: "man", "woman" or "person"."""
+    """Returns the gender in a short name: "man", "woman" or "person"."""
     if short_name in GENDERS:
         return GENDERS[short_name]
     words = short_name.replace("_", "-").split("-")
@@ -131,15 +131,16 @@ def near_duplicates(names, labels, images):
 
 
 def held_out_names(first, groups):
-    """Chooses the held-out emoji: of each group the near-duplicate clusters that come first
-    in hash order, up to a tenth of its emoji.
+    """Chooses the held-out emoji: in each group, the first near-duplicate clusters in hash order.
+
+    They are up to a tenth of the emoji of the group.
 
     Args:
         first: cluster of each name, named by its first member, from `near_duplicates`.
         groups: group of each name, an int.
 
     Returns:
-        Set of names; all skin tones of an emoji and all near-duplicates share one fate.
+        Set of names; it contains all or none of the skin tones and near-duplicates of an emoji.
     """
     chosen = set()
     for group in sorted(set(groups.values())):
@@ -190,7 +191,7 @@ def build(package):
 
 
 def main():
-    """Command line."""
+    """Writes the data file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--package", type=pathlib.Path, required=True, help="unpacked npm package")
     parser.add_argument("--output", type=pathlib.Path, required=True, help=".npz file to write")

@@ -3,8 +3,8 @@
   python -m tools.manipulate --model_dir=runs/celeb_a_glow --attributes=celeb_a.npz --images=anna.png --names=Smiling
   python -m tools.manipulate --model_dir=runs/celeb_a_glow --attributes=celeb_a.npz --set=Smiling:0.7,Young:-0.5
 
---attributes is a file that python -m tools.attributes wrote, by default attributes.npz. An amount of 1 moves an image
-by --strength times the difference between the mean latents of images with the attribute and without; 1.6 is that of the
+--attributes is a file written by python -m tools.attributes, by default attributes.npz. An amount of 1 moves an image
+by --strength times the difference between the mean latents of images with and without the attribute; 1.6 is that of the
 official demo.
 """
 
@@ -21,11 +21,11 @@ FLAGS = flags.FLAGS
 common_flags.define(*model_flags.NAMES, *data_flags.NAMES, *picture_flags.NAMES, "attributes", "names", "strength")
 common_flags.define("scale", "output")
 flags.DEFINE_list("amounts", ["-1", "-0.5", "0", "0.5", "1"], "Amounts of a strip; negative ones move away.")
-flags.DEFINE_list("set", None, "Several attributes at once, as name:amount, in place of a strip for each.")
+flags.DEFINE_list("set", None, "Several attributes at once, as name:amount, instead of a strip for each.")
 
 
 def main() -> None:
-    """Writes the PNG: for each image a row for each attribute, or one for all that are set at once."""
+    """Writes the PNG: for each image, a row for each attribute, or one row for all attributes of --set."""
     flow = model_flags.load_flow()
     directions = Directions.load(FLAGS.attributes or "attributes.npz", flow.config.dimensions)
     images, labels, names = picture_flags.load_pictures(flow, 1)

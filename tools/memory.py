@@ -2,10 +2,9 @@
 
   python -m tools.memory --depths=4,16,64 --image_size=64 --train_batch_size=16 --width=128 --output=memory.png
 
-Every combination is measured in a process of its own, as an allocator that has grown does not shrink. `peak` is the
-most that TensorFlow's allocator had handed out in the steps after the first; on a CPU it counts blocks of 256 KB and
-more. What in it is not weights, optimizer or moving average, are gradients and activations. `process` is the most of
-everything.
+Every combination is measured in a separate process, as allocators do not shrink. `peak` is the peak memory allocated by
+TensorFlow in the steps after the first; on a CPU, only blocks of at least 256 KB count. The part that is not weights,
+optimizer or moving average consists of gradients and activations. `process` is the peak memory of the process.
 """
 
 import numpy as np
@@ -21,7 +20,7 @@ FLAGS = flags.FLAGS
 common_flags.define("L", "width", "image_size", "train_batch_size", "output")
 flags.DEFINE_list("depths", ["4", "8", "16", "32"], "Values of K to measure.")
 flags.DEFINE_multi_enum("gradient", GRADIENTS, GRADIENTS, "Gradients to measure.")
-flags.DEFINE_integer("timed_steps", 3, "Steps that are timed after the first.", lower_bound=1)
+flags.DEFINE_integer("timed_steps", 3, "Number of steps to time after the first.", lower_bound=1)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The model that flags name, and labels for its samples."""
+"""Model of a tool and labels of its samples, by flags."""
 
 import sys
 
@@ -17,14 +17,14 @@ NAMES = ("model_dir", "weights", "batch_size", "xla")
 
 
 def load_flow(*, many: bool = False) -> Flow:
-    """The model of --model_dir.
+    """Loads the model of --model_dir.
 
     Args:
-      many: whether the tool works on whole batches, which are sharded over cores where that pays; see
+      many: whether the tool processes whole batches, which are then sharded over cores if that is faster; see
         `glow_tf.runtime.sharding`.
 
     Raises:
-      ValueError: if it is one of flat vectors, which have no picture.
+      ValueError: if it is a model of flat vectors instead of images.
     """
     if many:
         _enable_cpu_sharding(storage.load_config(FLAGS.model_dir))
@@ -39,15 +39,15 @@ def load_flow(*, many: bool = False) -> Flow:
 
 
 def batch_size(config: ModelConfig) -> int:
-    """The value of --batch_size, or the default of the model."""
+    """Returns the value of --batch_size, or the default for the model."""
     return FLAGS.batch_size or default_batch_size(config)
 
 
 def label(flow: Flow) -> int | None:
-    """The value of --label.
+    """Returns the value of --label.
 
     Raises:
-      ValueError: if the model takes none, or not this one.
+      ValueError: if the model is not conditional, or does not have this label.
     """
     if FLAGS.label is None:
         return None
@@ -59,7 +59,7 @@ def label(flow: Flow) -> int | None:
 
 
 def sample_labels(flow: Flow, count: int) -> np.ndarray | None:
-    """Labels [count] of samples: --label, or for a conditional model the classes in turn; None for other models."""
+    """Returns labels [count] of samples: --label, or the classes in turn; None unless the model is conditional."""
     num_classes = flow.config.num_classes if flow.config.conditional else 0
     return labels.sample_labels(count, num_classes, label(flow))
 

@@ -1,9 +1,9 @@
-"""Shows the training images nearest to samples, in pixels and in latents: does the model repeat what it has seen?
+"""Shows the training images nearest to samples, in pixels and in latents, to detect memorisation.
 
   python -m tools.nearest --model_dir=runs/cifar10_glow --num=8 --output=nearest.png
 
-Beside the picture it prints how near the nearest training image is to samples and, for comparison, to held-out images:
-samples that were nearer than those would be memories.
+It also prints the distance of samples and of held-out images to their nearest training image: if samples were much
+nearer, the model would have memorised training images.
 """
 
 import numpy as np
@@ -14,6 +14,7 @@ from glow_tf.analysis.codec import Codec, draw_latents
 from glow_tf.analysis.grid import labelled_grid, save_png
 from glow_tf.analysis.neighbours import NearestNeighbours
 from glow_tf.data import Source, split_batches
+from glow_tf.training.evaluation import count_of
 from tools import command, common_flags, data_flags, model_flags
 
 FLAGS = flags.FLAGS
@@ -52,7 +53,8 @@ def main() -> None:
     columns = ["sample", *(f"{space} {i + 1}" for space in ("pixels", "latents") for i in range(k))]
     output = FLAGS.output or "nearest.png"
     save_png(labelled_grid(np.concatenate(shown, axis=1), columns=columns, scale=FLAGS.scale), output)
-    print(f"root mean square distance to the nearest of {source.sizes['train']:,} training images, median")
+    searched = count_of(data_flags.image_count(source, "train"), "training image")
+    print(f"root mean square distance to the nearest of {searched}, median")
     for space, neighbours in found.items():
         of_samples, of_held_out = np.split(neighbours.distances[:, 0], [count])
         print(f"  in {space}: samples {np.median(of_samples):.3g}, held-out images {np.median(of_held_out):.3g}")
@@ -65,7 +67,7 @@ def _training_batches(source: Source, codec: Codec):
 
 
 def _pictures(source: Source, codec: Codec, numbers: set[int]) -> dict[int, np.ndarray]:
-    """Training images by their number, from another pass: those of all would not fit in memory."""
+    """Returns training images by their number, in another pass, as all images would not fit in memory."""
     found, start = {}, 0
     for batch in _training_batches(source, codec):
         images = batch["images"]

@@ -1,4 +1,4 @@
-"""Tells images of one data set from those of another by bits/dim and by typicality: histograms and the AUROC.
+"""Detects images of another data set by bits/dim and typicality: histograms and the AUROC.
 
   python -m tools.outliers --model_dir=runs/cifar10_glow --outliers=svhn_cropped
   python -m tools.outliers --model_dir=runs/photos --outliers=folder --outliers_dir=other_photos

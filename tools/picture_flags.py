@@ -1,4 +1,4 @@
-"""The pictures that flags name: files, or images of the data set."""
+"""Pictures of a tool, by flags: files or images of the data set."""
 
 import pathlib
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ NAMES = ("images", "indices", "num", "split", "label")
 
 
 def load_pictures(flow: Flow, default_num: int) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
-    """The pictures that --images, --indices or --num name, their labels for a conditional model, and their names.
+    """Loads the pictures of --images, --indices or --num.
 
     Returns:
-      images uint8 [N, H, W, C]; labels int32 [N], or None for a model that is not conditional; N names.
+      images uint8 [N, H, W, C]; labels int32 [N], or None unless the model is conditional; N names.
 
     Raises:
-      ValueError: if there are none, a number is not one of the split, or a label is missing.
+      ValueError: if there are none, an index is not in the split, or a label is missing.
     """
     label = model_flags.label(flow)
     if FLAGS.images:

@@ -1,4 +1,4 @@
-"""Shows what the levels of the latents hold: originals, reconstructions, and those with the finest levels drawn anew.
+"""Shows what the levels of latents represent: originals, reconstructions, and some with the finest levels resampled.
 
 python -m tools.reconstruct --model_dir=runs/celeb_a_hq_glow --num=4 --output=reconstructions.png
 """

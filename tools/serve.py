@@ -1,26 +1,25 @@
-r"""Serves a SavedModel over HTTP, as TensorFlow Serving does, for those who do not have it.
+r"""Serves a SavedModel over HTTP without TensorFlow Serving.
 
   python -m tools.export --model_dir=runs/celeb_a_glow --output=models/glow/1
   python -m tools.serve --saved_model=models/glow
 
-It answers TensorFlow Serving's REST API, https://www.tensorflow.org/tfx/serving/api_rest, so that clients of the one
-are clients of the other:
+It implements TensorFlow Serving's REST API, https://www.tensorflow.org/tfx/serving/api_rest, for the same clients:
 
-  GET  /v1/models/glow             whether it is there
-  GET  /v1/models/glow/metadata    its signatures, with their inputs and outputs
-  POST /v1/models/glow:predict     runs one; .../glow/versions/1:predict likewise
+  GET  /v1/models/glow             status
+  GET  /v1/models/glow/metadata    signatures with their inputs and outputs
+  POST /v1/models/glow:predict     runs a signature; also .../glow/versions/1:predict
 
   curl -H 'Content-Type: application/json' -d '{"signature_name": "sample", "inputs": {"num": 2, "seed": 1}}' \
     localhost:8501/v1/models/glow:predict
 
-A signature whose inputs all have rows can also be asked row by row, {"instances": [...]}. Files are base64, {"b64":
-"..."}. Inputs left out have their defaults. An error is {"error": "..."}. Requests may be compressed, by
-Content-Encoding: gzip. Those that come while others run are run in batches. What limits requests and connections is
-there to keep the server alive.
+A signature whose inputs all have rows also accepts requests row by row, {"instances": [...]}. Files are in base64,
+{"b64": "..."}. Inputs that are left out have their defaults. An error is {"error": "..."}. Requests may be compressed,
+by Content-Encoding: gzip. Concurrent requests run in batches. Limits on requests and connections protect the server
+from overload.
 
-The server has neither passwords nor encryption: it listens on this machine alone, unless --host says otherwise. It
-answers to the names of the address it listens at: behind a proxy, --allowed_hosts gives the name it has there. Web
-pages may not ask it, but for those that --cors_origin names. Ctrl-C and SIGTERM let requests under way finish. It needs
+The server has neither passwords nor encryption: it listens only on this machine by default, see --host. It answers to
+the names of the address it listens at; behind a proxy, set --allowed_hosts to its name there. Requests from web pages
+are refused, except those of --cors_origin. Ctrl-C and SIGTERM let running requests finish. It needs
 pip install 'glow_tf[serve]'.
 """
 
@@ -34,21 +33,21 @@ FLAGS = flags.FLAGS
 define_path(
     "saved_model",
     None,
-    "SavedModel to serve, such as models/glow/1, or a folder of numbered ones, for its newest.",
+    "SavedModel to serve, such as models/glow/1, or a folder of numbered ones, of which the newest is served.",
     for_tensorflow=True,
 )
-flags.DEFINE_string("name", "glow", "What requests call the model.")
-flags.DEFINE_string("host", "127.0.0.1", "Address to listen at; 0.0.0.0 lets everyone in who can reach this machine.")
-flags.DEFINE_integer("port", 8501, "Port to listen at; 0: one that is free.", 0, 65535)
-flags.DEFINE_list("allowed_hosts", [], "More names that the server goes by, such as the one that a proxy gives it.")
+flags.DEFINE_string("name", "glow", "Name of the model in requests.")
+flags.DEFINE_string("host", "127.0.0.1", "Address to listen at; 0.0.0.0 admits everyone who can reach this machine.")
+flags.DEFINE_integer("port", 8501, "Port to listen at; 0 finds a free one.", 0, 65535)
+flags.DEFINE_list("allowed_hosts", [], "Further names of the server, such as that of a proxy.")
 flags.DEFINE_list(
-    "cors_origin", [], "Origins of web pages that may ask, such as https://example.org; *: all pages of the world."
+    "cors_origin", [], "Origins of web pages that may send requests, such as https://example.org; *: all."
 )
-flags.DEFINE_integer("max_batch_size", 32, "Most rows that are run at once; 1: no batching.", 1, 4096)
+flags.DEFINE_integer("max_batch_size", 32, "Most rows of a batch; 1: no batching.", 1, 4096)
 flags.DEFINE_float(
     "batch_wait_ms",
     0.0,
-    "Milliseconds for which an idle server waits for a batch to fill; helps on a GPU.",
+    "Milliseconds that an idle server waits for a batch to fill; useful on a GPU.",
     0.0,
     10000.0,
 )
@@ -56,19 +55,19 @@ flags.DEFINE_float("max_request_mb", 32.0, "Largest request, in 10^6 bytes.", 0.
 flags.DEFINE_integer(
     "max_images",
     None,
-    "Most images of a request: its rows, and what num or steps make of them; by default 1024, fewer of large images.",
+    "Most images of a request, its rows times num or steps; by default 1024, fewer if they are large.",
     1,
 )
-flags.DEFINE_integer("max_connections", 1024, "Most connections at the same time.", 1)
-flags.DEFINE_float(
-    "header_timeout_s", 10.0, "Seconds that a connection may take until it has sent a request's head.", 0.001
+flags.DEFINE_integer("max_connections", 1024, "Largest number of connections.", 1)
+flags.DEFINE_float("header_timeout_s", 10.0, "Seconds in which a connection must send a request's headers.", 0.001)
+flags.DEFINE_integer(
+    "max_pending", 128, "Largest number of concurrent requests; further ones are told to retry.", 1, 4096
 )
-flags.DEFINE_integer("max_pending", 128, "Most requests at the same time; more are told to come again.", 1, 4096)
 flags.DEFINE_float("timeout_s", 60.0, "Seconds that a request may take.", 0.001)
 
 
 def main() -> None:
-    """Loads the SavedModel, prints where it is served, and serves it."""
+    """Loads the SavedModel, prints its URL, and serves it."""
     try:
         from glow_tf.serving import app, server, sockets
         from glow_tf.serving.connections import Connections

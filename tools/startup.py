@@ -1,4 +1,4 @@
-"""Start-up of training, in a process of its own from the first import on: `python -m tools.startup <sizes as JSON>`."""
+"""Measures the start-up of training in a process of its own, from the first import on."""
 
 import dataclasses
 import json
@@ -7,23 +7,25 @@ import subprocess
 import sys
 import time
 
+from tools.sizes import Sizes
+
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """Seconds and bytes that a new process takes to train a Glow.
+    """Time, in seconds, and memory, in bytes, that a new process needs to train a Glow.
 
     Attributes:
-      import_libraries: TensorFlow and TensorFlow Probability.
-      import_package: everything of glow_tf that training needs, on top of them.
-      build: variables and optimizer.
-      first_step: the first update, tracing and compiling included.
-      step: a later one, the median.
-      weights: the trainable weights.
-      first_peak: the most that TensorFlow's allocator had handed out by the end of the first step, in which XLA tries
-        out ways to compute. On a CPU it counts blocks of 256 KB and more. None where TensorFlow does not tell.
-      peak: the most in later steps.
-      peak_excluding_weights: bytes of `peak` that are gradients and activations.
-      process: the most the whole process had.
+      import_libraries: time to import TensorFlow and TensorFlow Probability.
+      import_package: time to import glow_tf after that.
+      build: time to create variables and optimizer.
+      first_step: time of the first update, including tracing and compilation.
+      step: median time of later updates.
+      weights: memory of the trainable weights.
+      first_peak: peak memory allocated by TensorFlow until the end of the first step, in which XLA autotunes. On a CPU
+        only blocks of at least 256 KB count. None if TensorFlow does not report it.
+      peak: peak memory allocated in later steps.
+      peak_excluding_weights: part of `peak` that is gradients and activations.
+      process: peak memory of the process.
     """
 
     import_libraries: float
@@ -39,67 +41,49 @@ class Start:
 
     @property
     def trace(self) -> float:
-        """Seconds that the first update takes more than later ones: to trace, optimize and compile the graph."""
+        """Time to trace, optimize and compile the graph, by which the first update is longer than later ones."""
         return self.first_step - self.step
 
     @property
     def before_first_step(self) -> float:
-        """Seconds from nothing to the first update, besides the update itself."""
+        """Time from the start of the process to the first update, in seconds, excluding the update itself."""
         return self.import_libraries + self.import_package + self.build + self.trace
 
 
-def measure(
-    *,
-    K: int,
-    L: int,
-    width: int,
-    image_size: int,
-    batch_size: int,
-    gradient: str = "reversible",
-    network_precision: str = "float32",
-    steps: int = 3,
-) -> Start:
-    """Trains a new Glow on noise for 1 + `steps` steps, in a process that nothing was allocated in before.
+def measure(*, gradient: str = "reversible", network_precision: str = "float32", steps: int = 3, **sizes: int) -> Start:
+    """Trains a new Glow on noise for 1 + `steps` steps, in a new process, on the first GPU or the CPU.
 
-    It uses the first GPU, or the CPU.
+    Args:
+      gradient, network_precision: as for `ModelConfig` and `TrainingConfig`.
+      steps: number of steps to time after the first.
+      **sizes: sizes of the model and its batches, those of `Sizes`.
 
     Raises:
       ValueError: if that fails.
     """
-    arguments = json.dumps(dict(locals()))
+    arguments = json.dumps([dataclasses.asdict(Sizes(**sizes)), gradient, network_precision, steps])
     done = subprocess.run([sys.executable, "-m", "tools.startup", arguments], capture_output=True, text=True)
     if done.returncode:
-        raise ValueError(f"K={K}, {gradient}, could not be measured: {(done.stderr.splitlines() or ['?'])[-1]}")
+        reason = (done.stderr.splitlines() or ["?"])[-1]
+        raise ValueError(f"K={sizes['K']}, {gradient}, could not be measured: {reason}")
     return Start(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def _measure_here(
-    *,
-    K: int,
-    L: int,
-    width: int,
-    image_size: int,
-    batch_size: int,
-    gradient: str,
-    network_precision: str,
-    steps: int,
-) -> Start:
+def _measure_here(sizes: Sizes, gradient: str, network_precision: str, steps: int) -> Start:
     begun = time.monotonic()
     import tensorflow  # noqa: F401
     import tensorflow_probability  # noqa: F401
 
     libraries = time.monotonic()
     import glow_tf.main  # noqa: F401
-    from glow_tf.models import presets
     from glow_tf.training.config import TrainingConfig
     from glow_tf.training.devices import has_gpu, make_strategy
     from tools.timing import time_steps
 
     package = time.monotonic()
-    config = presets.glow((image_size, image_size, 3), K, L, width, gradient=gradient)
-    strategy = make_strategy("mirrored", 1, images=batch_size, width=width)
-    training = TrainingConfig(batch_size=batch_size, network_precision=network_precision, xla=has_gpu())
-    timing = time_steps(config, training, strategy, steps=steps)
+    strategy = make_strategy("mirrored", 1, images=sizes.batch_size, width=sizes.width)
+    training = TrainingConfig(batch_size=sizes.batch_size, network_precision=network_precision, xla=has_gpu())
+    timing = time_steps(sizes.config(gradient), training, strategy, steps=steps)
     # Linux counts in kilobytes, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     process = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -113,4 +97,5 @@ def _measure_here(
 
 
 if __name__ == "__main__":
-    print(json.dumps(vars(_measure_here(**json.loads(sys.argv[1])))))
+    fields, *others = json.loads(sys.argv[1])
+    print(json.dumps(vars(_measure_here(Sizes(**fields), *others))))

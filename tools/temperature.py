@@ -1,4 +1,4 @@
-"""Draws a row of samples for each of a few latents, at rising temperature: the paper's figure 8.
+"""Draws samples of the same latents at increasing temperature, a row for each: the paper's figure 8.
 
 python -m tools.temperature --model_dir=runs/celeb_a_hq_glow --num=6 --output=temperature.png
 """

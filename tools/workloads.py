@@ -1,6 +1,6 @@
-"""Workloads of glow_tf for the benchmark, in a process of its own that uses its device as `glow_tf.main` does.
+"""Workloads of glow_tf for the benchmark, in a separate process that uses devices as `glow_tf.main` does.
 
-`python -m tools.workloads <arguments of build as JSON>` is a worker, see `tools.peers.worker`.
+`python -m tools.workloads '{"sizes": {...}, "network_precisions": [...]}'` is a worker, see `tools.peers.worker`.
 """
 
 import functools
@@ -11,30 +11,27 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from glow_tf.mode import GRADIENTS
-from glow_tf.models import presets
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.devices import has_gpu, make_strategy
 from tools.peers.worker import serve
+from tools.sizes import Sizes
 from tools.throughput import passes
 from tools.timing import peak_memory, training_step
 
 
-def build(
-    *, K: int, L: int, width: int, image_size: int, batch_size: int, network_precisions: Sequence[str] = ("float32",)
-) -> dict[str, Callable[[], float | None]]:
-    """`passes`, and one update each, of models of their own, as `training_names` calls them; on the first GPU if any.
+def build(sizes: Sizes, network_precisions: Sequence[str] = ("float32",)) -> dict[str, Callable[[], float | None]]:
+    """Builds the `passes` of a model, and an update for each of `training_names`, each of a model of its own.
 
-    Where TensorFlow tells it, `memory` too.
+    They use the first GPU if there is one. `memory` comes with them where TensorFlow reports it.
     """
-    strategy = make_strategy("mirrored", 1, images=batch_size, width=width)
-    shape = image_size, image_size, 3
+    strategy = make_strategy("mirrored", 1, images=sizes.batch_size, width=sizes.width)
     functions: dict[str, Callable[[], float | None]] = {
         name: functools.partial(_mean_of, function)
-        for name, function in passes(presets.glow(shape, K, L, width), batch_size).items()
+        for name, function in passes(sizes.config(), sizes.batch_size).items()
     }
     for name, (gradient, precision) in training_names(network_precisions).items():
-        config = presets.glow(shape, K, L, width, gradient=gradient)
-        training = TrainingConfig(batch_size=batch_size, network_precision=precision, xla=has_gpu())
+        config = sizes.config(gradient)
+        training = TrainingConfig(batch_size=sizes.batch_size, network_precision=precision, xla=has_gpu())
         _, functions[name] = training_step(config, training, strategy)
     device = strategy.extended.worker_devices[0]
     if peak_memory(device) is not None:
@@ -43,7 +40,7 @@ def build(
 
 
 def training_names(network_precisions: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """For each name of a training workload its gradient and its precision; with float32 alone, names have none."""
+    """Returns gradient and precision of training workloads by name; names omit the precision if all are in float32."""
     pairs = [(gradient, precision) for precision in network_precisions for gradient in GRADIENTS]
     if list(network_precisions) == ["float32"]:
         return {f"train, {gradient}": (gradient, precision) for gradient, precision in pairs}
@@ -55,4 +52,5 @@ def _mean_of(function: Callable[[], np.ndarray]) -> float:
 
 
 if __name__ == "__main__":
-    serve(lambda: build(**json.loads(sys.argv[1])))
+    arguments = json.loads(sys.argv[1])
+    serve(lambda: build(Sizes(**arguments["sizes"]), arguments["network_precisions"]))

@@ -1,4 +1,4 @@
-"""Analysis of a trained flow: samples, latents, attributes, likelihoods; arrays in, arrays and pictures out."""
+"""Analysis of a trained flow: samples, latents, attributes, likelihoods, from arrays to arrays and pictures."""
 
 from glow_tf.analysis.attributes import Directions, attribute_directions, manipulate
 from glow_tf.analysis.codec import Codec, draw_latents

@@ -1,4 +1,4 @@
-"""Evaluation of attribute directions by a classifier of real images: do moves change the attribute, and what else?"""
+"""Evaluation of attribute directions by a classifier of real images."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -11,12 +11,12 @@ from glow_tf.analysis.codec import Codec
 
 
 class AttributeClassifier:
-    """A small convolutional network that tells the attributes of images, trained on real ones.
+    """A small convolutional network that predicts the attributes of images.
 
     Args:
       image_shape: (H, W, C).
       count: A, the number of attributes.
-      seed: of its weights and of the order of images.
+      seed: seed of the initial weights and of the order of images.
     """
 
     def __init__(self, image_shape: tuple[int, int, int], count: int, *, seed: int = 0):
@@ -30,7 +30,7 @@ class AttributeClassifier:
                 width, 3, strides, padding="same", activation="relu", kernel_initializer=initializer()
             )
 
-        # Down to about 8x8, whatever the size of the images.
+        # Down to about 8x8.
         halvings = max(1, min(image_shape[:2]).bit_length() - 4)
         layers = [keras.Input(image_shape), keras.layers.Rescaling(1 / 127.5, -1), convolution(32, 1)]
         layers += [convolution(32 * min(4, 2 ** (i + 1)), 2) for i in range(halvings)]
@@ -45,7 +45,7 @@ class AttributeClassifier:
         )
 
     def fit(self, images: np.ndarray, attributes: np.ndarray, *, epochs: int = 30, batch_size: int = 64) -> None:
-        """Trains on images [N, H, W, C] uint8 and attributes [N, A]: 1 has it, 0 has it not, -1 counts as 0."""
+        """Trains on images [N, H, W, C] uint8 and attributes [N, A]: 1 present, 0 absent, -1 (unknown) as absent."""
         targets = np.asarray(attributes > 0, np.float32)
         for _ in range(epochs):
             order = self._rng.permutation(len(images))
@@ -60,16 +60,16 @@ class AttributeClassifier:
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-    """Verdict of a classifier on one attribute, as shares from 0 to 1; nan where there was nothing to judge.
+    """Predictions of a classifier for one attribute, as fractions from 0 to 1; nan without images to judge.
 
     Attributes:
-      accuracy: of the classifier on real images it was not trained on: the mean of that on images with and without.
-      added: images without the attribute, moved towards it, that then have it.
-      removed: images with the attribute, moved away from it, that then have it no more.
-      others_kept: verdicts on all other attributes that the moves left as they were.
-      change: mean absolute change of pixels, of 255, where the attribute shows: the half of the pixels in which the
-        mean images with and without it differ most.
-      change_elsewhere: the same of the other half, the rest of the image.
+      accuracy: balanced accuracy of the classifier on held-out real images.
+      added: fraction of the images without the attribute that have it after a move towards it.
+      removed: fraction of the images with the attribute that lack it after a move away from it.
+      others_kept: fraction of the predictions of all other attributes that the moves do not change.
+      change: mean absolute change of pixels, from 0 to 255, in the half of the pixels in which the mean images with and
+        without the attribute differ most.
+      change_elsewhere: mean absolute change in the other half.
     """
 
     accuracy: float
@@ -90,19 +90,19 @@ def agreement(
     scale: float = SCALE,
     labels: np.ndarray | None = None,
 ) -> Mapping[str, Agreement]:
-    """Moves images along each direction, and asks a classifier what they then show.
+    """Moves images along each direction, and classifies the results.
 
     Args:
-      codec: of the model.
-      classifier: trained on other images.
-      directions: of A attributes.
+      codec: codec of the model.
+      classifier: classifier trained on other images.
+      directions: directions of A attributes.
       images: [N, H, W, C] uint8.
-      attributes: [N, A]: 1 has it, 0 has it not, -1 unknown.
+      attributes: [N, A]: 1 present, 0 absent, -1 unknown.
       scale: as for `manipulate`, with the amounts 1 and -1.
       labels: [N] int for a conditional model.
 
     Returns:
-      By attribute.
+      Agreement by attribute.
     """
     before = classifier(images)
     found = {}

@@ -12,21 +12,22 @@ from glow_tf.data.array_file import in_memory, open_arrays, texts
 from glow_tf.runtime import paths
 from glow_tf.runtime.files import atomic_write
 
-# The official demo moves by up to so many times the difference of the means, in either direction.
+# Largest multiple of the difference of the means in the official demo, in either direction.
 SCALE = 1.6
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Directions:
-    """For each of A attributes, the mean latent of the images that have it less that of those that do not.
+    """Directions of A attributes: the mean latent of the images with the attribute minus that of those without.
 
     Attributes:
-      names: of the attributes.
+      names: names of the attributes.
       vectors: [A, D] float32.
-      positives, negatives: [A] int, the images that had it and that did not.
+      positives: [A] int, number of images with each attribute.
+      negatives: [A] int, number of images without it.
 
     Raises:
-      ValueError: if these are not of such shapes and types, a name is there twice, or a number is not finite.
+      ValueError: if shapes or types are wrong, a name occurs twice, or a number is not finite.
     """
 
     names: tuple[str, ...]
@@ -53,15 +54,15 @@ class Directions:
                 raise ValueError(f"{key} must be {count} numbers of images, one for each attribute.")
 
     def __getitem__(self, name: str) -> np.ndarray:
-        """The direction [D] of an attribute.
+        """Returns the direction [D] of an attribute.
 
         Raises:
-          ValueError: if there is none of that name.
+          ValueError: if there is no attribute of that name.
         """
         return self.vectors[self._row(name)]
 
     def only(self, names: Sequence[str]) -> "Directions":
-        """Returns the directions of some attributes. Raises ValueError if one is not there."""
+        """Returns the directions of some attributes. Raises ValueError if one does not exist."""
         rows = [self._row(name) for name in names]
         return Directions(tuple(names), self.vectors[rows], self.positives[rows], self.negatives[rows])
 
@@ -71,27 +72,27 @@ class Directions:
         return self.names.index(name)
 
     def combined(self, amounts: Mapping[str, float]) -> np.ndarray:
-        """The sum of directions [D], each times its amount."""
+        """Returns the sum of directions [D], each times its amount."""
         if not amounts:
             raise ValueError("At least one attribute is needed.")
         return sum(np.float32(amount) * self[name] for name, amount in amounts.items())
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes all of it to one `.npz` file, atomically."""
+        """Writes the directions to a `.npz` file, atomically."""
         with atomic_write(path) as temporary, temporary.open("wb") as file:
             np.savez(file, **{**dataclasses.asdict(self), "names": np.array(self.names)})
 
     @classmethod
     def load(cls, path: str | os.PathLike, dimensions: int | None = None) -> "Directions":
-        """Reads what `save` wrote.
+        """Reads a file written by `save`.
 
         Args:
           path: the file.
-          dimensions: D of the model it is for; checked if given.
+          dimensions: D of the model, to check.
 
         Raises:
-          FileNotFoundError: if there is no such file.
-          DataError: if it holds no directions, or those of another model.
+          FileNotFoundError: if the file does not exist.
+          DataError: if it does not hold directions, or those of another model.
         """
         path = paths.local(path)
         if not os.path.exists(path):
@@ -106,14 +107,14 @@ class Directions:
         return found
 
     def check_dimensions(self, dimensions: int, what: str = "These belong") -> None:
-        """Raises DataError if they are not those of latents of so many dimensions; it begins with `what`."""
+        """Raises DataError, with a message that begins with `what`, unless the latents have `dimensions` dimensions."""
         own = self.vectors.shape[1]
         if own != dimensions:
             raise DataError(f"{what} to another model: its directions have {own} dimensions, the model {dimensions}.")
 
     @classmethod
     def _of(cls, names: np.ndarray, vectors: np.ndarray, positives: np.ndarray, negatives: np.ndarray) -> "Directions":
-        """Returns the directions in arrays of a file, of which nothing is known."""
+        """Returns the directions in arrays from a file, which may be of any dtype and shape."""
         if names.ndim != 1 or names.dtype.kind != "U":
             raise ValueError(f"its names are {names.dtype} {names.shape}, not a list of texts.")
         if vectors.dtype.kind == "f":
@@ -123,16 +124,16 @@ class Directions:
 
 
 def attribute_directions(codec: Codec, batches: Iterable[Mapping[str, np.ndarray]], names: Sequence[str]) -> Directions:
-    """Finds the directions, in one pass over images that need not fit in memory.
+    """Computes directions in one pass over images that need not fit in memory.
 
     Args:
-      codec: of the model.
-      batches: of `images` [B, H, W, C] uint8, `labels` [B] (used by a conditional model alone) and `attributes` [B, A]:
-        1 has it, 0 has it not, -1 unknown.
-      names: A names of the attributes.
+      codec: codec of the model.
+      batches: batches of `images` [B, H, W, C] uint8, `labels` [B] (only used by conditional models) and `attributes`
+        [B, A]: 1 present, 0 absent, -1 unknown.
+      names: names of the A attributes.
 
     Raises:
-      DataError: if an attribute is one that all images have, or none.
+      DataError: if all images have an attribute, or none has.
     """
     count, dimensions = len(names), codec.flow.config.dimensions
     sums = np.zeros([2, count, dimensions])
@@ -164,11 +165,11 @@ def manipulate(
     """Moves images along a direction: z + scale * amount * direction.
 
     Args:
-      codec: of the model.
+      codec: codec of the model.
       images: [N, H, W, C] uint8.
-      direction: [D], as `Directions` gives it.
-      amounts: from -1, away from the attribute, to 1, towards it; 0 leaves the image as it is.
-      scale: the factor of the official demo by default.
+      direction: [D], one of `Directions`.
+      amounts: from -1, away from the attribute, to 1, towards it; 0 leaves the image unchanged.
+      scale: factor on the direction; by default that of the official demo.
       labels: [N] int for a conditional model.
 
     Returns:

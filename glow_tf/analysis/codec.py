@@ -1,4 +1,4 @@
-"""Images to latents and back, for arrays of any length."""
+"""Encoding and decoding of arrays of any length."""
 
 import functools
 import math
@@ -13,13 +13,13 @@ from glow_tf.models.derived import DerivedCache
 from glow_tf.models.flow import Flow
 from glow_tf.runtime.sharding import map_shards
 
-# Numbers of an image times images: what a batch holds by default. 64 images at 64x64x3, 4 at 256x256x3.
+# Dimensions of a default batch, images times pixels times channels: 64 images at 64x64x3, 4 at 256x256x3.
 _BATCH_NUMBERS = 4 * 256 * 256 * 3
 _LARGEST_BATCH = 64
 
 
 def default_batch_size(config: ModelConfig) -> int:
-    """Images at once that use a machine well and fit its memory."""
+    """Returns a batch size that uses a machine well and fits its memory."""
     return max(1, min(_LARGEST_BATCH, _BATCH_NUMBERS // config.dimensions))
 
 
@@ -28,7 +28,7 @@ class Codec:
 
     Args:
       flow: the model.
-      batch_size: images at once; by default as many as fit well for their size.
+      batch_size: images per batch; by default `default_batch_size`.
     """
 
     def __init__(self, flow: Flow, batch_size: int | None = None):
@@ -39,14 +39,14 @@ class Codec:
         self._decode = tf.function(self._decode_batch, autograph=False)
 
     def encode(self, images: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
-        """Latents [N, D] float32 of images [N, H, W, C] uint8; with `labels` [N] for a conditional model."""
+        """Encodes images [N, H, W, C] uint8 as latents [N, D] float32, with `labels` [N] for a conditional model."""
         (latents,) = self._in_batches(self._encode, images, labels)
         return latents
 
     def decode(self, z: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
-        """Images [N, H, W, C] uint8 of latents [N, D]; with `labels` [N] for a conditional model.
+        """Decodes latents [N, D] to images [N, H, W, C] uint8, with `labels` [N] for a conditional model.
 
-        Images that are not finite, as of latents far out, are logged.
+        Images that are not finite, such as those of extreme latents, are logged.
 
         Raises:
           ValueError: if a latent is not finite.
@@ -72,7 +72,7 @@ class Codec:
             raise ValueError(f"{count} images or latents need as many labels; there are {len(labels)}.")
         if self.flow.config.conditional:
             check_labels(self.flow.config, labels)
-        # Every batch has one size, so that the function is traced once; what is too much is cut off.
+        # All batches have one size, so that the function is traced once; the padding is cut off.
         size = min(self.batch_size, 2 ** math.ceil(math.log2(count)))
         done = []
         for start in range(0, count, size):
@@ -83,7 +83,7 @@ class Codec:
 
 
 def draw_latents(flow: Flow, count: int, *, seed: int = 0) -> np.ndarray:
-    """Latents of the model's base distribution, [count, D]; row i is the same whatever `count`."""
+    """Draws latents from the model's base distribution, [count, D]; row i does not depend on `count`."""
     uniform = np.stack([np.random.default_rng([seed, i]).random(flow.config.dimensions) for i in range(count)])
-    # Neither 0 nor 1, whose quantiles are infinite.
+    # The quantiles of 0 and 1 are infinite.
     return flow.base(0.0, 1.0).quantile(np.clip(uniform, 2**-32, 1 - 2**-32).astype(np.float32)).numpy()

@@ -1,4 +1,4 @@
-"""Image grids, labelled and plain, and animations."""
+"""Image grids, with or without labels, and animations."""
 
 import math
 import os
@@ -12,13 +12,13 @@ from glow_tf.runtime.files import atomic_write
 
 
 def image_grid(images: np.ndarray, columns: int | None = None, *, border: int = 1, scale: int = 1) -> np.ndarray:
-    """Images side by side on white.
+    """Arranges images in a grid on white.
 
     Args:
-      images: [N, H, W, C] uint8, C 1 or 3.
-      columns: of the grid; by default about as many as rows.
-      border: pixels between images, before enlargement.
-      scale: factor by which each pixel is enlarged.
+      images: [N, H, W, C] uint8, C being 1 or 3.
+      columns: number of columns; by default about the number of rows.
+      border: width of the gaps between images in pixels, before enlargement.
+      scale: factor of enlargement.
 
     Returns:
       [H', W', C] uint8.
@@ -41,7 +41,7 @@ def image_grid(images: np.ndarray, columns: int | None = None, *, border: int = 
 
 
 def readable_scale(height: int) -> int:
-    """The enlargement at which an image of `height` pixels is comfortable to look at."""
+    """Returns a factor of enlargement that makes images of `height` pixels easy to see."""
     return max(1, 64 // height)
 
 
@@ -59,20 +59,20 @@ def labelled_grid(
     title: str = "",
     scale: int | None = None,
 ) -> np.ndarray:
-    """Images in a table with names beside its rows and above its columns, readable on a slide.
+    """Arranges images in a table with names beside its rows and above its columns, readable on a slide.
 
     Args:
-      images: [R, C, H, W, channels] uint8, channels 1 or 3.
+      images: [R, C, H, W, channels] uint8, channels being 1 or 3.
       rows: R names, or none.
       columns: C names, or none.
-      title: a line above all, or "".
-      scale: factor by which each pixel is enlarged; by default so that a small image is about 96 pixels wide.
+      title: a line above the table, or "".
+      scale: factor of enlargement; by default, small images become about 96 pixels wide.
 
     Returns:
       [H', W', 3] uint8, black on white.
 
     Raises:
-      ValueError: if the names do not fit the images.
+      ValueError: if the number of names is wrong.
     """
     images = np.asarray(images)
     if images.ndim != 5 or 0 in images.shape:
@@ -109,7 +109,7 @@ def labelled_grid(
 def save_gif(frames: np.ndarray, path: str | os.PathLike, *, seconds: float = 0.08) -> None:
     """Writes [N, H, W, C] uint8 as an animated GIF that repeats, atomically."""
     pictures = [Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame) for frame in frames]
-    # One palette for all: with one for each frame, flat colours flicker.
+    # One palette for all frames, as separate ones make flat colours flicker.
     colours = Image.fromarray(np.concatenate([np.asarray(picture.convert("RGB")) for picture in pictures]))
     palette = colours.quantize(256, Image.Quantize.MEDIANCUT)
     first, *others = [picture.convert("RGB").quantize(palette=palette) for picture in pictures]

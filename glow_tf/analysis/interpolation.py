@@ -8,23 +8,23 @@ KINDS = ("linear", "spherical")
 
 
 def lerp(a, b, t):
-    """Returns (1 - t) a + t b, of arrays or of tensors."""
+    """Returns (1 - t) a + t b, for arrays or tensors."""
     return (1 - t) * a + t * b
 
 
 def nearer_to_start(t):
-    """Returns whether points of a path, at fractions t of it, have the label of its start: t <= 1/2."""
+    """Returns whether points at fractions t of a path have the label of its start: t <= 1/2."""
     return t <= 0.5
 
 
 def interpolate(start: np.ndarray, end: np.ndarray, fractions: np.ndarray, kind: str = "linear") -> np.ndarray:
-    """Points on the way from one latent to another.
+    """Computes points on a path from one latent to another.
 
       linear:     (1 - t) a + t b
       spherical:  sin((1 - t) w) / sin(w) a + sin(t w) / sin(w) b,  w the angle between a and b
 
-    A linear path between two typical latents passes through atypically short ones in its middle; a spherical one
-    (Shoemake 1985; White 2016, "Sampling Generative Networks") keeps their length, on which a Gaussian in many
+    A linear path between two typical latents passes through atypically short ones in the middle; a spherical path
+    (Shoemake 1985; White 2016, "Sampling Generative Networks") preserves their length, around which a Gaussian in many
     dimensions concentrates.
 
     Args:
@@ -44,7 +44,7 @@ def interpolate(start: np.ndarray, end: np.ndarray, fractions: np.ndarray, kind:
     a, b = np.asarray(start, np.float64), np.asarray(end, np.float64)
     lengths = np.linalg.norm(a) * np.linalg.norm(b)
     angle = np.arccos(np.clip(a @ b / lengths, -1, 1)) if lengths else 0.0
-    # Parallel or opposite latents span no plane to turn in.
+    # Parallel or opposite latents span no plane to rotate in.
     if kind == "linear" or np.sin(angle) < 1e-6:
         path = lerp(a, b, t)
     else:
@@ -55,18 +55,18 @@ def interpolate(start: np.ndarray, end: np.ndarray, fractions: np.ndarray, kind:
 def interpolate_images(
     codec: Codec, images: np.ndarray, steps: int = 8, kind: str = "linear", *, labels: np.ndarray | None = None
 ) -> np.ndarray:
-    """The way from each image to the next, through their latents.
+    """Interpolates between consecutive images in latent space.
 
     Args:
-      codec: of the model.
+      codec: codec of the model.
       images: [N, H, W, C] uint8, N at least 2.
-      steps: images from one to the next, the latter included.
+      steps: steps from one image to the next.
       kind: `linear` or `spherical`.
-      labels: [N] int for a conditional model: in-between images have the label of the nearer end, the one in the middle
+      labels: [N] int for a conditional model: intermediate images have the label of the nearer end, those in the middle
         that of the start.
 
     Returns:
-      [(N - 1) * steps + 1, H, W, C] uint8; number i * steps is image i, exactly, but for bits that the model drops.
+      [(N - 1) * steps + 1, H, W, C] uint8; number i * steps is image i, except for bits that the model drops.
 
     Raises:
       ValueError: if there are fewer than two images or steps is less than 1.

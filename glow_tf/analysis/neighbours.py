@@ -1,4 +1,4 @@
-"""Nearest neighbours in a data set that is streamed."""
+"""Nearest neighbours in a streamed data set."""
 
 from collections.abc import Iterable
 
@@ -6,17 +6,16 @@ import numpy as np
 
 
 class NearestNeighbours:
-    """Keeps, for each query, the nearest of all points it has been shown.
+    """Keeps the nearest points to each query among those in a stream.
 
-    Distances are the root mean square over dimensions, so that those of spaces of different size compare.
+    Distances are the root mean square over dimensions, so that spaces of different dimension are comparable.
 
     Args:
       queries: [Q, D].
-      k: how many to keep.
+      k: number of points to keep.
 
     Attributes:
-      indices: [Q, k] int, the numbers of the nearest points in the order they were shown, nearest first; -1 where
-        fewer than k points were shown.
+      indices: [Q, k] int, positions of the nearest points in the stream, nearest first; -1 with fewer than k points.
       distances: [Q, k], their distances; infinite for -1.
     """
 
@@ -29,9 +28,9 @@ class NearestNeighbours:
         self.distances = np.full([len(queries), k], np.inf)
 
     def show(self, points: np.ndarray) -> None:
-        """Looks at more points, [B, D]."""
+        """Adds points, [B, D]."""
         points = _flat(points)
-        # |a - b|^2 = |a|^2 - 2 a.b + |b|^2: a matrix product, in float64 for the differences of near ones.
+        # |a - b|^2 = |a|^2 - 2 a.b + |b|^2, a matrix product; in float64, as near points cancel.
         squares = (self._queries**2).sum(1)[:, np.newaxis] - 2 * self._queries @ points.T + (points**2).sum(1)
         distances = np.sqrt(np.maximum(squares, 0) / points.shape[1])
         numbers = np.broadcast_to(self._shown + np.arange(len(points)), distances.shape)
@@ -43,7 +42,7 @@ class NearestNeighbours:
 
 
 def nearest(queries: np.ndarray, blocks: Iterable[np.ndarray], k: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest points of each query: indices [Q, k] and distances [Q, k]; see `NearestNeighbours`."""
+    """Returns indices [Q, k] and distances [Q, k] of the k nearest points to each query; see `NearestNeighbours`."""
     found = NearestNeighbours(queries, k)
     for block in blocks:
         found.show(block)

@@ -1,4 +1,4 @@
-"""Telling images of one kind from others by a flow: by their likelihood, and by how typical their latents are."""
+"""Outlier detection by the likelihood of images and the typicality of their latents."""
 
 import numpy as np
 
@@ -7,28 +7,30 @@ from glow_tf.models.flow import Flow
 
 
 def outlier_scores(flow: Flow, scores: Scores) -> dict[str, np.ndarray]:
-    """Two scores of each image that are the higher, the less the image looks like those the flow was trained on.
+    """Computes two outlier scores of each image; higher means less like the training images.
 
-    `bits/dim` is the plain figure. A likelihood can be high for images unlike any in training (Nalisnick et al. 2019,
-    "Do deep generative models know what they don't know?"): a density has its maximum where there is little volume.
-    `typicality` is how far the latent's log-density is from what it is on average under the model, the negative
-    entropy, in either direction, in nats per dimension (Nalisnick et al. 2019, "Detecting out-of-distribution inputs
-    to deep generative models using typicality").
+    `bits/dim` is the negative log-likelihood. It can be low for images unlike any in training (Nalisnick et al. 2019,
+    "Do deep generative models know what they don't know?"), as a density is highest where there is little volume.
+
+    `typicality` is the absolute difference between the latent's log-density and its mean under the model, the negative
+    entropy, in nats per dimension (Nalisnick et al. 2019, "Detecting out-of-distribution inputs to deep generative
+    models using typicality").
 
     Returns:
-      By name, [N].
+      Scores [N] by name.
     """
     entropy = float(flow.base(0.0, 1.0).entropy())
     return {"bits/dim": scores.bits_per_dim, "typicality": np.abs(scores.latent_nats + entropy)}
 
 
 def auroc(negatives: np.ndarray, positives: np.ndarray) -> float:
-    """The area under the ROC curve: the probability that a positive has a higher score than a negative.
+    """Computes the area under the ROC curve, the probability that a positive has a higher score than a negative.
 
-    0.5 is chance, 1 tells all apart, and less than 0.5 takes one for the other. Equal scores count half.
+    0.5 is chance, and 1 perfect separation. Equal scores count half.
 
     Args:
-      negatives, positives: scores, [N] and [M].
+      negatives: scores [N].
+      positives: scores [M].
 
     Raises:
       ValueError: if either is empty.

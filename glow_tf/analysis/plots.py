@@ -1,4 +1,4 @@
-"""Plots of numbers, for slides: the same input gives the same file."""
+"""Reproducible plots, readable on slides."""
 
 import os
 from collections.abc import Collection, Mapping
@@ -7,11 +7,11 @@ import numpy as np
 
 from glow_tf.runtime.files import atomic_write
 
-# Okabe & Ito's palette, which people with any colour vision can tell apart.
+# Okabe & Ito's palette, suitable for any colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _SIZE = 13
 
-# By the name of a line its x [N], and y [N] or [runs, N].
+# x [N], and y [N] or [runs, N], by the name of a line.
 Lines = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
@@ -24,15 +24,15 @@ def save_lines(
     y: str | Mapping[str, str],
     share_y: bool = True,
 ) -> None:
-    """Draws lines in panels side by side; a line of several runs is their mean in a band of one standard deviation.
+    """Draws lines in panels side by side; several runs as their mean and a band of one standard deviation.
 
     Args:
-      panels: by the title of a panel its lines. A line has one colour in all panels.
+      panels: lines by the title of the panel. A line has the same colour in all panels.
       path: the PNG to write.
-      title: a line above all.
-      x: what the horizontal axes show.
-      y: what the vertical axis shows, or that by panel.
-      share_y: whether the panels have one vertical axis.
+      title: title of the figure.
+      x: label of the horizontal axes.
+      y: label of the vertical axis, or labels by panel.
+      share_y: whether the panels share a vertical axis.
     """
     figure, axes = _figure(len(panels), title, share_y)
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
@@ -56,18 +56,18 @@ def save_lines(
 def save_histograms(
     panels: Mapping[str, Mapping[str, np.ndarray]], path: str | os.PathLike, *, title: str, x: Mapping[str, str]
 ) -> None:
-    """Draws, in panels side by side, the histograms of sets of numbers as densities over common bins.
+    """Draws histograms of sets of numbers, normalised to densities over common bins, in panels side by side.
 
     Args:
-      panels: by the title of a panel, by the name of a set, its numbers [N].
+      panels: numbers [N] by the title of the panel and the name of the set.
       path: the PNG to write.
-      title: a line above all.
-      x: by panel, what the horizontal axis shows.
+      title: title of the figure.
+      x: label of the horizontal axis by panel.
     """
     figure, axes = _figure(len(panels), title, share_y=False)
     for i, (panel, sets) in enumerate(panels.items()):
         everything = np.concatenate(list(sets.values()))
-        # A few outliers would squeeze all else into one bin.
+        # A few outliers would squeeze everything else into one bin.
         low, high = np.quantile(everything[np.isfinite(everything)], [0.002, 0.998])
         bins = np.linspace(low, high if high > low else low + 1, 51)
         for colour, (name, values) in zip(COLOURS, sets.items(), strict=False):
@@ -82,13 +82,13 @@ def save_histograms(
 def save_bars(
     panels: Mapping[str, Mapping[str, float]], path: str | os.PathLike, *, title: str, highlighted: Collection[str]
 ) -> None:
-    """Draws numbers as horizontal bars, in panels side by side, the largest on top.
+    """Draws horizontal bars in panels side by side, the longest on top.
 
     Args:
-      panels: by the title of a panel, by the name of a bar, its length.
+      panels: lengths by the title of the panel and the name of the bar.
       path: the PNG to write.
-      title: a line above all.
-      highlighted: names of bars that have a colour of their own.
+      title: title of the figure.
+      highlighted: names of the bars to highlight.
     """
     figure, axes = _figure(len(panels), title, share_y=False)
     for axis, (panel, bars) in zip(axes, panels.items(), strict=True):
@@ -103,7 +103,7 @@ def save_bars(
 
 
 def _figure(panels: int, title: str, share_y: bool):
-    # Here, as it is slow to import; and without pyplot, whose state is global.
+    # Imported here, as it is slow; without pyplot, whose state is global.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(1.5 + 5.5 * panels, 4.8), dpi=120, layout="constrained")
@@ -118,5 +118,5 @@ def _figure(panels: int, title: str, share_y: bool):
 
 def _save(figure, path: str | os.PathLike) -> None:
     with atomic_write(path) as temporary:
-        # Matplotlib names its version in the file.
+        # Without Matplotlib's version, the same input gives the same file.
         figure.savefig(temporary, format="png", metadata={"Software": None})

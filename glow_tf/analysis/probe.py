@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# Ridge penalties to choose from, as shares of the mean variance of a standardised feature.
+# Candidate ridge penalties, relative to the mean variance of a standardised feature.
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0, 100.0)
 
 
@@ -15,26 +15,25 @@ def linear_probe(
     test_labels: np.ndarray,
     penalties: Sequence[float] = PENALTIES,
 ) -> float:
-    """The accuracy of a least-squares classifier with a ridge penalty, on images it has not seen.
+    """Computes the test accuracy of a least-squares classifier with a ridge penalty.
 
       W = argmin |X W - Y|^2 / N + penalty |W|^2,  Y the labels as one-hot rows,  class = argmax x W
 
-    Features are standardised first. The penalty is the one of `penalties` that does best on the last fifth of the
-    training rows when the classifier is fitted to the others. The solution is exact, so that what is compared are
-    representations and not optimizers.
+    Features are standardised first. The penalty is the best on the last fifth of the training rows, with a classifier
+    fitted to the others. The solution is exact, so that representations are compared and not optimizers.
 
     Args:
-      features: [N, ...] of the training images; all but the first axis are flattened.
+      features: [N, ...], features of the training images; all but the first axis are flattened.
       labels: [N] int.
       test_features: [M, ...].
       test_labels: [M] int.
-      penalties: to choose from.
+      penalties: candidates for the penalty.
 
     Returns:
-      The share of the M images whose label is found.
+      The fraction of correct test labels.
 
     Raises:
-      ValueError: if there are fewer than five training images or less than two classes.
+      ValueError: if there are fewer than five training images or fewer than two classes.
     """
     labels, test_labels = np.asarray(labels), np.asarray(test_labels)
     classes, targets = np.unique(labels, return_inverse=True)
@@ -56,9 +55,9 @@ def linear_probe(
 
 
 def _scores(x: np.ndarray, y: np.ndarray, other: np.ndarray, penalties: Sequence[float]) -> list[np.ndarray]:
-    """Predicts the rows `other` by the classifier fitted to rows `x` and targets `y`, for each penalty."""
+    """Predicts targets for the rows `other` by classifiers fitted to rows `x` and targets `y`, for each penalty."""
     offset = y.mean(axis=0)
-    # Of X'X and XX', which give the same, the smaller one is decomposed, once for all penalties.
+    # The smaller of X'X and XX' is decomposed, once for all penalties; both give the same solution.
     wide = x.shape[1] > x.shape[0]
     values, vectors = np.linalg.eigh((x @ x.T if wide else x.T @ x) / len(x))
     projected = vectors.T @ (y - offset if wide else x.T @ (y - offset)) / len(x)

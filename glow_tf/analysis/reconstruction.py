@@ -1,4 +1,4 @@
-"""Reconstructions with some levels of the latents drawn anew, which show what each level holds."""
+"""Reconstructions with some levels of the latents resampled, which show what each level represents."""
 
 import math
 
@@ -14,20 +14,20 @@ def level_sizes(flow: Flow) -> list[int]:
 
 
 def resample_finest(flow: Flow, z: np.ndarray, levels: int, *, temperature: float = 0.7, seed: int = 0) -> np.ndarray:
-    """Draws the `levels` finest levels of latents anew, and leaves the others.
+    """Resamples the finest levels of latents, and keeps the others.
 
     Args:
       flow: the model.
       z: [N, D].
-      levels: how many, from 0 to all.
-      temperature: of what is drawn.
-      seed: of what is drawn.
+      levels: number of levels to resample, from 0 to all.
+      temperature: factor on the standard deviation of the new values.
+      seed: seed of the new values.
 
     Returns:
       [N, D].
 
     Raises:
-      ValueError: if there are not so many levels.
+      ValueError: if there are fewer levels.
     """
     sizes = level_sizes(flow)
     if not 0 <= levels <= len(sizes):
@@ -40,13 +40,13 @@ def resample_finest(flow: Flow, z: np.ndarray, levels: int, *, temperature: floa
 def reconstructions(
     codec: Codec, images: np.ndarray, *, labels: np.ndarray | None = None, temperature: float = 0.7, seed: int = 0
 ) -> np.ndarray:
-    """Each image, its exact reconstruction, and those with the finest 1, 2, ... L-1 levels drawn anew.
+    """Returns each image, its exact reconstruction, and those with the finest 1, 2, ... L-1 levels resampled.
 
     Args:
-      codec: of the model.
+      codec: codec of the model.
       images: [N, H, W, C] uint8.
       labels: [N] int for a conditional model.
-      temperature, seed: of what is drawn.
+      temperature, seed: as for `resample_finest`.
 
     Returns:
       [N, 1 + L, H, W, C] uint8.

@@ -1,4 +1,4 @@
-"""Samples in batches, for more images than fit at once."""
+"""Sampling in batches."""
 
 import functools
 
@@ -15,15 +15,15 @@ from glow_tf.runtime.sharding import map_shards
 
 
 class Sampler:
-    """Draws the same latents' images again and again, compiled once: to see a model change, or many samples of one.
+    """Decodes the same latents at each call, compiled once, to follow a model during training or to draw many samples.
 
     Args:
       flow: the model.
       count: number of images.
       temperature: factor on the latents' standard deviation.
-      labels: [count] int, or None: for a conditional model the classes in turn.
-      seed: of the latents.
-      batch_size: images decoded at once; by default as many as fit well for their size.
+      labels: [count] int; None for the classes in turn if the model is conditional.
+      seed: seed of the latents.
+      batch_size: images per batch; by default `default_batch_size`.
     """
 
     def __init__(
@@ -50,8 +50,8 @@ class Sampler:
         self._draw = tf.function(self._sample, autograph=False)
 
     def __call__(self) -> np.ndarray:
-        """The images under the flow's present weights, [count, H, W, C] uint8."""
-        # Every batch has one size, so that the function is traced once; what is too much is cut off.
+        """Returns the images for the flow's present weights, [count, H, W, C] uint8."""
+        # All batches have one size, so that the function is traced once; the padding is cut off.
         batches = []
         for start in range(0, self._count, self._batch_size):
             labels = None

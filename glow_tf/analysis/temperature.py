@@ -17,14 +17,14 @@ def temperature_grid(
     labels: np.ndarray | None = None,
     seed: int = 0,
 ) -> np.ndarray:
-    """Draws `count` latents and decodes each of them, times every temperature.
+    """Draws `count` latents and decodes them at every temperature.
 
     Args:
-      codec: of the model.
+      codec: codec of the model.
       count: number of latents.
       temperatures: factors on the standard deviation of the latents, at least 0.
       labels: [count] int for a conditional model.
-      seed: of the latents.
+      seed: seed of the latents.
 
     Returns:
       [count, len(temperatures), H, W, C] uint8.

@@ -1,4 +1,4 @@
-"""The layers of the flow as TFP bijectors, from image to latent. Each stands alone in TFP code."""
+"""Layers of a flow as TFP bijectors, from image to latent. Each can be used alone in TFP code."""
 
 from glow_tf.bijectors.actnorm import ActNorm
 from glow_tf.bijectors.base import Adapter, Bijector

@@ -42,7 +42,7 @@ class ActNorm(base.Bijector):
 
     @classmethod
     def from_batch(cls, x: tf.Tensor, **kwargs) -> "ActNorm":
-        """The data-dependent initialisation: the actnorm that normalises the batch `x`: [B, ..., C]."""
+        """Returns the actnorm that normalises the batch `x`: [B, ..., C], for data-dependent initialisation."""
         return cls(*normalizer(x), event_ndims=x.shape.rank - 1, **kwargs)
 
     def forward_and_log_det(self, x):
@@ -55,5 +55,5 @@ class ActNorm(base.Bijector):
 
 
 def positions_log_det(log_scale: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-    """The log-det, [B], of scaling the channels of `x`: [B, ..., C] by exp(log_scale): [C]."""
+    """Computes the log-det, [B], of scaling the channels of `x`: [B, ..., C] by exp(log_scale): [C]."""
     return base.broadcast_log_det(base.positions(x) * tf.reduce_sum(log_scale), x)

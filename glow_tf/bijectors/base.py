@@ -1,7 +1,7 @@
 """Base class of the flow's bijectors.
 
-A layer states each direction once, as `forward_and_log_det` and `inverse_and_log_det` on a batch; this module derives
-the methods of `tfp.bijectors.Bijector` from the two, and the gradient that needs the output alone.
+A layer implements each direction once, as `forward_and_log_det` and `inverse_and_log_det` of a batch. The methods of
+`tfp.bijectors.Bijector` are derived from these two, and so is the gradient computed from the output alone.
 """
 
 from collections.abc import Callable
@@ -10,32 +10,32 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-# Internal to TFP (its own FFJORD uses it): the cache that lets `log_prob` evaluate a layer once for value and log-det.
-# TFP is pinned for its sake, and it is imported in this module alone.
+# Internal to TFP (its FFJORD uses it): the cache by which `log_prob` evaluates a layer once for value and log-det. TFP
+# is pinned because of it, and no other module imports it.
 from tensorflow_probability.python.internal import cache_util
 
 tfb = tfp.bijectors
 
 
 class Bijector(tfb.Bijector):
-    """A bijector whose every direction is one method, on one batch axis.
+    """A bijector with one method per direction, on one batch axis.
 
     Subclasses implement
 
       forward_and_log_det(x: [B, *event])  ->  y: [B, *event'], log|det dy/dx|: [B]
       inverse_and_log_det(y: [B, *event']) ->  x: [B, *event],  log|det dx/dy|: [B]
 
-    Called as `forward`, `inverse`, `forward_log_det_jacobian` and so on, it takes any batch shape, as TFP has it, and
-    broadcasts it against its own (`_batch_shape`), where it has one.
+    TFP's methods `forward`, `inverse`, `forward_log_det_jacobian` and so on take any batch shape and broadcast it
+    against the bijector's own (`_batch_shape`), if it has one.
 
-    Parameters may be variables, which each evaluation reads anew. What such a bijector has returned TFP does not
-    remember, as it does of others: a result would outlive the values it was made of.
+    Parameters may be variables, which each evaluation reads anew. TFP does not cache the results of such a bijector,
+    as they would outlive the values of the variables.
 
     Args:
-      event_ndims: rank of an event on the side of `x`.
-      inverse_event_ndims: rank of an event on the side of `y`; the same unless given.
-      validate_args: whether results are checked to be finite, at the cost of reading them.
-      parameters: the arguments of the constructor, from which TFP makes copies and slices; where it has a batch shape.
+      event_ndims: rank of an event `x`.
+      inverse_event_ndims: rank of an event `y`; by default that of `x`.
+      validate_args: whether to check that results are finite, at the cost of reading them.
+      parameters: arguments of the constructor, for TFP's copies and slices; needed with a batch shape.
       name: name of the ops.
     """
 
@@ -62,7 +62,7 @@ class Bijector(tfb.Bijector):
 
     @classmethod
     def _parameter_properties(cls, dtype):
-        # No parameter has a batch shape, but where a subclass says so.
+        # Parameters have no batch shape unless a subclass states one.
         return {}
 
     def forward(self, x, name="forward", **kwargs):
@@ -78,26 +78,26 @@ class Bijector(tfb.Bijector):
         return super().inverse_log_det_jacobian(self._unremembered(y), event_ndims, name=name, **kwargs)
 
     def forward_and_log_det(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """`y`: [B, *event'] and log|det dy/dx|: [B], in nats, for `x`: [B, *event]."""
+        """Computes `y`: [B, *event'] and log|det dy/dx|: [B], in nats, from `x`: [B, *event]."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward_and_log_det.")
 
     def inverse_and_log_det(self, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """`x`: [B, *event] and log|det dx/dy|: [B], in nats, for `y`: [B, *event']."""
+        """Computes `x`: [B, *event] and log|det dx/dy|: [B], in nats, from `y`: [B, *event']."""
         raise NotImplementedError(f"{type(self).__name__} defines no inverse_and_log_det.")
 
     def inverse_and_vjp(
         self, y: tf.Tensor, dy: tf.Tensor, dlog_det: tf.Tensor, sources: list[tf.Tensor]
     ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor | None]]:
-        """Rebuilds the input from the output and takes the vector-Jacobian product of `forward_and_log_det` there.
+        """Reconstructs the input from the output and computes the vector-Jacobian product of `forward_and_log_det`.
 
         Args:
           y: [B, *event'], the output of the forward direction.
-          dy: like `y`, the gradient with respect to it.
+          dy: [B, *event'], the gradient with respect to `y`.
           dlog_det: [B], the gradient with respect to the forward log-det.
-          sources: tensors this bijector was constructed from.
+          sources: tensors from which this bijector was constructed.
 
         Returns:
-          `x`, the gradient with respect to `x`, and those with respect to `sources` (None: not connected).
+          `x`, the gradient with respect to `x`, and the gradients with respect to `sources`, None if not connected.
         """
         x, _ = self.inverse_and_log_det(y)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
@@ -136,11 +136,11 @@ class Bijector(tfb.Bijector):
         return y, log_det
 
     def _with_flat_batch(self, static, batch):
-        """This bijector for examples of a batch shape, to which its own broadcasts, in one axis."""
+        """Returns this bijector for examples of a batch shape flattened to one axis; its own broadcasts to that."""
         return self
 
     def _broadcast(self, x, event_ndims):
-        """`x`: [*batch, *event], broadcast against the bijector's own batch shape."""
+        """Broadcasts `x`: [*batch, *event] against the bijector's own batch shape."""
         own = self.experimental_batch_shape()
         batch, event = x.shape[: x.shape.rank - event_ndims], x.shape[x.shape.rank - event_ndims :]
         if own.rank == 0:
@@ -172,12 +172,12 @@ class Bijector(tfb.Bijector):
 
 
 class Adapter(Bijector):
-    """Any bijector of TFP as one of this package.
+    """Adapts any bijector of TFP to this base class.
 
     Args:
       bijector: a `tfb.Bijector` without batch shape.
-      event_ndims: rank of an event on the side of its input.
-      inverse_event_ndims: rank of an event on the side of its output; the same unless given.
+      event_ndims: rank of an event of its input.
+      inverse_event_ndims: rank of an event of its output; by default that of its input.
     """
 
     def __init__(
@@ -197,8 +197,8 @@ class Adapter(Bijector):
         )
         self._bijector = bijector
 
-    # TFP's bijectors remember their last results, which equal instances share. A result from outside a gradient tape
-    # has no gradient inside it; `tf.identity` makes a tensor of which nothing is remembered.
+    # TFP's bijectors cache their last results, also for equal instances. A cached result from outside a gradient tape
+    # has no gradient inside it; `tf.identity` makes a tensor that is not in the cache.
     def forward_and_log_det(self, x):
         x = tf.identity(x)
         log_det = self._bijector.forward_log_det_jacobian(x, event_ndims=self.forward_min_event_ndims)
@@ -223,18 +223,18 @@ class Adapter(Bijector):
 
 
 def reference(parameter: Any) -> Any:
-    """`parameter` as a tensor, but what can change, a variable or a deferred tensor, as it is, for a later reading."""
-    # A variable of Keras holds one of TensorFlow.
+    """Converts a parameter to a tensor, except for variables and deferred tensors, which are read later."""
+    # A Keras variable wraps a TensorFlow variable.
     held = getattr(parameter, "value", None)
     parameter = held if isinstance(held, tf.Variable) else parameter
     return parameter if _can_change(parameter) else tf.convert_to_tensor(parameter)
 
 
 class Derived(tf.Module):
-    """A function of parameters: computed once of tensors, and at each call where one of them can change.
+    """A function of parameters, computed once for tensors, and at each call if one of them can change.
 
     Args:
-      function: of as many tensors as there are parameters.
+      function: takes one tensor per parameter.
       *parameters: tensors, variables or deferred tensors.
     """
 
@@ -255,21 +255,21 @@ def _can_change(parameter: Any) -> bool:
 
 
 def broadcast_log_det(log_det: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-    """A log-det that is the same for every example, scalar, as [B] for `x`: [B, ...]."""
+    """Broadcasts a scalar log-det to [B] for `x`: [B, ...]."""
     return tf.broadcast_to(tf.cast(log_det, x.dtype), tf.shape(x)[:1])
 
 
 def sum_log_dets(log_dets: list[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
-    """The sum of log-dets, [B] each, of layers applied to `x`: [B, ...]; 0 for none.
+    """Sums log-dets, [B] each, of layers applied to `x`: [B, ...]; 0 for none.
 
-    One reduction, and not one addition after the other: of three and more, TensorFlow's graph optimizer makes an
-    accumulation in a temporary variable where memory is short, which fails in a loop that is run again.
+    In one reduction, as TensorFlow's graph optimizer converts a sum of three or more terms to an accumulation in a
+    temporary variable if memory is short, which fails in a loop that runs again.
     """
     return tf.reduce_sum(tf.stack([tf.zeros(tf.shape(x)[:1], x.dtype), *log_dets]), axis=0)
 
 
 def positions(x: tf.Tensor) -> tf.Tensor:
-    """The number of positions that share channel-wise parameters: H * W for [B, H, W, C], 1 for [B, D]."""
+    """Returns the number of positions that share channel-wise parameters: H * W for [B, H, W, C], 1 for [B, D]."""
     return tf.cast(tf.reduce_prod(tf.shape(x)[1:-1]), x.dtype)
 
 
@@ -279,5 +279,5 @@ def sum_event(x: tf.Tensor) -> tf.Tensor:
 
 
 def per_event(log_det: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
-    """Values [B] in a shape that broadcasts against `x`: [B, ...]."""
+    """Reshapes values [B] to broadcast against `x`: [B, ...]."""
     return tf.reshape(log_det, [-1] + [1] * (x.shape.rank - 1))

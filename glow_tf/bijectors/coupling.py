@@ -12,7 +12,7 @@ Conditioner = Callable[[tf.Tensor], tf.Tensor]
 
 
 class Coupling(base.Bijector):
-    """Transforms one part of the input elementwise, with parameters that a network reads off the other part.
+    """Transforms one part of the input elementwise, with parameters that a network computes from the other part.
 
       x1, x2 = partition(x),  h = conditioner(x1)
 
@@ -23,9 +23,9 @@ class Coupling(base.Bijector):
 
     Args:
       conditioner: a pure function that maps x1: [B, ..., C_1] to [B, ..., C_2 * P], where P is the number of parameters
-        of an element of x2: [B, ..., C_2]; those of a channel are next to each other.
+        per element of x2: [B, ..., C_2]; those of a channel are adjacent.
       transform: elementwise map; by default Glow's `Affine`.
-      partition: how the input is divided; by default into halves of the channels.
+      partition: division of the input; by default into halves of the channels.
       swap: 1 exchanges the roles of the parts; an int or an int32 scalar tensor.
       event_ndims: rank of an event; 3 for [H, W, C], 1 for [D].
     """
@@ -84,7 +84,7 @@ class Coupling(base.Bijector):
         return self._partition.divide(x, self._swap)
 
     def _per_element(self, h, x2):
-        """`h`: [B, ..., C_2 * P] as [B, ..., C_2, P]."""
+        """Reshapes `h`: [B, ..., C_2 * P] to [B, ..., C_2, P]."""
         channels, count = x2.shape[-1], self._transform.parameters_per_dim
         if h.shape[-1] != channels * count:
             raise ValueError(
@@ -103,5 +103,5 @@ class Coupling(base.Bijector):
 
 
 def _masked(x: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
-    """`x` with zeros where the mask is 0, whatever stood there."""
+    """Sets `x` to zero where the mask is 0, even NaN."""
     return x if mask is None else tf.where(mask > 0, x, tf.zeros([], x.dtype))

@@ -10,15 +10,15 @@ PLU_PARAMETERS = ("permutation", "sign", "lower", "upper", "log_diagonal")
 
 
 class InvertibleConv1x1(base.Bijector):
-    """A learned mixing of the channels, the same at every position.
+    """A learned linear map of the channels, the same at every position.
 
       forward:          y[h, w, :] = x[h, w, :] @ weight
       forward log-det:  H * W * log|det weight|
       inverse:          x[h, w, :] = y[h, w, :] @ weight^-1
       inverse log-det:  -H * W * log|det weight|
 
-    The determinant and the inverse are arguments, so that whoever owns the parameters computes them once, in the way
-    the parameters allow: `plu_matrices` for the PLU form (equation 10), `dense_matrices` for a full matrix.
+    The determinant and the inverse are arguments, so that the owner of the parameters computes them once:
+    `plu_matrices` for the PLU form (equation 10), `dense_matrices` for a full matrix.
 
     Args:
       weight: [C, C].
@@ -48,12 +48,12 @@ class InvertibleConv1x1(base.Bijector):
 
     @classmethod
     def from_plu(cls, permutation, sign, lower, upper, log_diagonal, **kwargs) -> "InvertibleConv1x1":
-        """The convolution whose weight is in PLU form; for the arguments see `plu_matrices`."""
+        """Returns the convolution whose weight is in PLU form; see `plu_matrices` for the arguments."""
         return cls._derived(plu_matrices, permutation, sign, lower, upper, log_diagonal, **kwargs)
 
     @classmethod
     def from_dense(cls, weight, **kwargs) -> "InvertibleConv1x1":
-        """The convolution with the invertible matrix `weight`: [C, C]."""
+        """Returns the convolution with the invertible matrix `weight`: [C, C]."""
         return cls._derived(dense_matrices, weight, **kwargs)
 
     @classmethod
@@ -73,7 +73,7 @@ class InvertibleConv1x1(base.Bijector):
 
 
 def mix_channels(x: tf.Tensor, weight: tf.Tensor) -> tf.Tensor:
-    """`x @ weight` over the last axis, as one matrix product: [..., C_in] and [C_in, C_out] to [..., C_out]."""
+    """Computes `x @ weight` over the last axis as one matrix product: [..., C_in] and [C_in, C_out] to [..., C_out]."""
     flat = products.matmul(tf.reshape(x, [-1, x.shape[-1]]), weight)
     return tf.reshape(flat, tf.concat([tf.shape(x)[:-1], [weight.shape[-1]]], 0))
 
@@ -86,15 +86,15 @@ def plu_matrices(
     log_diagonal: tf.Tensor,
     inverse: tf.Tensor | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """The matrices P L (U + diag(sign * exp(log_diagonal))), stacked or single (equation 10).
+    """Computes matrices P L (U + diag(sign * exp(log_diagonal))), stacked or single (equation 10).
 
     Args:
-      permutation: [..., C] int, row i of the weight is row permutation[i] of the rest.
-      sign: [..., C], the signs of the diagonal, +1 or -1, fixed.
-      lower: [..., C, C]; its part below the diagonal is used, the diagonal is 1.
-      upper: [..., C, C]; its part above the diagonal is used.
+      permutation: [..., C] int; row i of the weight is row permutation[i] of the product of the other factors.
+      sign: [..., C], fixed signs of the diagonal, +1 or -1.
+      lower: [..., C, C]; only the part below the diagonal is used, the diagonal is 1.
+      upper: [..., C, C]; only the part above the diagonal is used.
       log_diagonal: [..., C], the logarithm of the diagonal's magnitude.
-      inverse: [..., C, C], the inverse of the weight where it is known, which saves computing it.
+      inverse: [..., C, C], the inverse of the weight if known, which saves computing it.
 
     Returns:
       weight: [..., C, C], its inverse: [..., C, C], log|det weight| = sum(log_diagonal): [...].
@@ -115,7 +115,7 @@ def plu_matrices(
 
 
 def dense_matrices(weight: tf.Tensor, inverse: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """`weight`: [..., C, C], its inverse, computed unless it is given, and its log|det|: [...]."""
+    """Returns `weight`: [..., C, C], its inverse, computed unless given, and log|det weight|: [...]."""
     weight = tf.convert_to_tensor(weight)
     inverse = tf.linalg.inv(weight) if inverse is None else _known_inverse(weight, inverse)
     return weight, inverse, _log_abs_det(weight, inverse)
@@ -123,13 +123,13 @@ def dense_matrices(weight: tf.Tensor, inverse: tf.Tensor | None = None) -> tuple
 
 @tf.custom_gradient
 def _log_abs_det(weight: tf.Tensor, inverse: tf.Tensor):
-    """log|det weight|: [...], with the gradient d log|det W| = tr(W^-1 dW), whose inverse is known."""
-    # By a decomposition that XLA has, which `tf.linalg.slogdet` is not.
+    """Computes log|det weight|: [...], with the gradient d log|det W| = tr(W^-1 dW) from the known inverse."""
+    # By QR, as XLA does not support `tf.linalg.slogdet`.
     triangular = tf.linalg.qr(weight).r
     log_abs_det = tf.reduce_sum(tf.math.log(tf.abs(tf.linalg.diag_part(triangular))), axis=-1)
 
     def gradient(upstream):
-        # Where the determinants are taken apart step by step, their gradient comes as slices.
+        # The gradient of slices of the determinants comes as IndexedSlices.
         upstream = tf.convert_to_tensor(upstream)
         return upstream[..., tf.newaxis, tf.newaxis] * tf.linalg.matrix_transpose(inverse), None
 
@@ -138,7 +138,7 @@ def _log_abs_det(weight: tf.Tensor, inverse: tf.Tensor):
 
 @tf.custom_gradient
 def _known_inverse(weight: tf.Tensor, inverse: tf.Tensor):
-    """`inverse`, with the gradient of the inverse of `weight`: dW^-1 = -W^-1 dW W^-1."""
+    """Returns `inverse` with the gradient of the inverse of `weight`: dW^-1 = -W^-1 dW W^-1."""
 
     def gradient(upstream):
         transposed = tf.linalg.matrix_transpose(inverse)
@@ -148,20 +148,20 @@ def _known_inverse(weight: tf.Tensor, inverse: tf.Tensor):
 
 
 def plu_parameters(weight: np.ndarray) -> dict[str, np.ndarray]:
-    """The arguments of `plu_matrices` that give `weight`: [..., C, C].
+    """Decomposes `weight`: [..., C, C] into the arguments of `plu_matrices`.
 
     Raises:
       ValueError: if a matrix is singular.
     """
     try:
-        # The decomposition rejects singular matrices, but lets NaN pass.
+        # The decomposition rejects singular matrices, but not NaN.
         weight = tf.debugging.check_numerics(np.asarray(weight, np.float64), "weight")
         factors, order = (t.numpy() for t in tf.linalg.lu(weight))
     except tf.errors.InvalidArgumentError as error:
         raise ValueError("A 1x1 convolution's matrix is singular or not finite: it has no PLU form.") from error
     diagonal = np.diagonal(factors, axis1=-2, axis2=-1)
     return {
-        # tf.linalg.lu gives the rows' order in the factors; the rows' places in the product are its inverse.
+        # tf.linalg.lu returns the order of the rows in the factors, the inverse of their order in the product.
         "permutation": np.argsort(order, axis=-1),
         "sign": np.sign(diagonal),
         "lower": np.tril(factors, -1),
@@ -171,7 +171,7 @@ def plu_parameters(weight: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def random_rotations(rng: np.random.Generator, count: int, channels: int) -> np.ndarray:
-    """Random orthogonal matrices [count, C, C], uniform by the Haar measure, the initial values of section 3.2."""
-    # TensorFlow's decomposition, as that of NumPy's BLAS takes minutes where another process uses the cores.
+    """Draws orthogonal matrices [count, C, C] from the Haar measure, the initial values of section 3.2."""
+    # By TensorFlow, as NumPy's BLAS takes minutes if another process uses the cores.
     q, r = (t.numpy() for t in tf.linalg.qr(rng.standard_normal((count, channels, channels))))
     return q * np.sign(np.diagonal(r, axis1=-2, axis2=-1))[:, np.newaxis, :]

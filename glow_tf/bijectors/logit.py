@@ -1,4 +1,4 @@
-"""The logit preprocessing of RealNVP."""
+"""Logit preprocessing of RealNVP."""
 
 import math
 
@@ -18,7 +18,7 @@ class Logit(base.Bijector):
       inverse log-det:  sum(log sigmoid(y) + log sigmoid(-y) - log(1 - 2 alpha))
 
     Args:
-      alpha: how far black and white stay away from the ends of the unit interval, so that their logits are finite.
+      alpha: distance of black and white from the ends of the unit interval, which keeps their logits finite.
       event_ndims: rank of an event.
 
     Dinh et al. 2017, section 4.1.

@@ -1,4 +1,4 @@
-"""The multi-scale flow from images to flat latents."""
+"""Multi-scale flow from images to flat latents."""
 
 import functools
 import itertools
@@ -11,7 +11,7 @@ from glow_tf.shapes import leaving_shape
 
 
 class ToLatents(base.Bijector):
-    """Base class of bijectors from images to flat latents, in levels. Subclasses define `forward_through_levels`.
+    """Base class of multi-level bijectors from images to flat latents. Subclasses define `forward_through_levels`.
 
     Args:
       shapes: event shapes, as for `MultiScale`.
@@ -26,15 +26,15 @@ class ToLatents(base.Bijector):
         return z, base.sum_log_dets(log_dets, z)
 
     def forward_and_log_dets(self, x: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """Like `forward_and_log_det`, with the log-det of each layer, [B], in place of their sum."""
+        """Computes `forward_and_log_det` with the log-det of each layer, [B], instead of their sum."""
         z, log_dets, _ = self.forward_through_levels(x)
         return z, log_dets
 
     def forward_through_levels(self, x: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor], list[tf.Tensor]]:
-        """Like `forward_and_log_dets`, and what is there at the end of each level, [B, h, w, c].
+        """Computes `forward_and_log_dets` and the features at the end of each level, [B, h, w, c].
 
-        Of all levels but the last that is what enters the layer that ends it: what leaves there, and what goes on. Of
-        the last it is the top of the latent.
+        These are the input of the layer that ends the level, before variables are factored out; for the last level, the
+        top of the latent.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no forward_through_levels.")
 
@@ -53,18 +53,18 @@ class ToLatents(base.Bijector):
 
 
 class MultiScale(ToLatents):
-    """Layers in sequence; where a shape says so, the last channels leave and join the latent.
+    """A chain of layers; where the shape shrinks, the last channels are factored out into the latent.
 
       forward:          x: [H, W, C]  ->  z: [D], D = H * W * C
       forward log-det:  the sum of the layers'
 
-    z holds what was factored out, level by level, each flattened row by row, and last what remains at the top: the
-    order of the official code's eps. With splits and top prior that whiten, z is standard normal under the model.
+    z consists of the variables factored out at each level, flattened in row-major order, followed by those at the top:
+    the order of eps in the official code. With whitening splits and top prior, z is standard normal under the model.
 
     Args:
-      layers: bijectors of this package, in the order from image to latent.
-      shapes: the event shape that enters each layer, and last the one that leaves the last, as `ModelConfig.shapes`
-        gives them. Where one has fewer elements than the one before, as after a `Split`, the rest leaves there.
+      layers: bijectors of this package, from image to latent.
+      shapes: event shapes of the input of each layer and of the output of the last, as from `ModelConfig.shapes`. Where
+        one has fewer elements than the one before, as after a `Split`, the rest is factored out.
 
     Kingma & Dhariwal 2018, figure 2b; Dinh et al. 2017, section 3.6.
     """
@@ -85,7 +85,7 @@ class MultiScale(ToLatents):
 
     @property
     def latent_shapes(self) -> list[tuple[int, ...]]:
-        """The shapes of the parts of the latent in their order: factored out level by level, the top last."""
+        """Shapes of the parts of the latent, from the finest level to the top."""
         return [*(shape for shape in self._leaving if shape), self._shapes[-1]]
 
     def forward_through_levels(self, x):

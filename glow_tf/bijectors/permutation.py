@@ -28,18 +28,18 @@ class Permutation(base.Bijector):
         static = tf.get_static_value(indices)
         if static is not None and sorted(np.ravel(static).tolist()) != list(range(np.size(static))):
             raise ValueError(f"indices={static!r} is not a permutation of 0 .. {np.size(static) - 1}.")
-        # Sorted and not by `tf.math.invert_permutation`, which a GPU leaves to the host.
+        # Not by `tf.math.invert_permutation`, which runs on the host even with a GPU.
         self._both = base.Derived(lambda indices: (indices, tf.argsort(indices)), indices)
         super().__init__(event_ndims=event_ndims, validate_args=validate_args, name=name)
 
     @classmethod
     def reverse(cls, channels: int, **kwargs) -> "Permutation":
-        """The permutation that reverses `channels` channels."""
+        """Returns the permutation that reverses `channels` channels."""
         return cls(np.arange(channels)[::-1], **kwargs)
 
     @classmethod
     def shuffle(cls, channels: int, seed: int, **kwargs) -> "Permutation":
-        """A random permutation of `channels` channels, drawn once from `seed`."""
+        """Draws a random permutation of `channels` channels from `seed`."""
         return cls(np.random.default_rng(seed).permutation(channels), **kwargs)
 
     def forward_and_log_det(self, x):
@@ -52,7 +52,7 @@ class Permutation(base.Bijector):
 
 
 def _gather_channels(x: tf.Tensor, indices: tf.Tensor, inverse_indices: tf.Tensor) -> tf.Tensor:
-    # The gradient of a gather is a scatter, which knows nothing of permutations; the inverse gather is its equal here.
+    # TensorFlow's gradient of a gather is a scatter; for a permutation, the inverse gather is the same and faster.
     @tf.custom_gradient
     def gather(x):
         return tf.gather(x, indices, axis=-1), lambda dy: _gather_channels(dy, inverse_indices, indices)

@@ -1,4 +1,4 @@
-"""The prior of the variables that remain at the top."""
+"""Prior of the variables at the top."""
 
 import tensorflow as tf
 
@@ -6,7 +6,7 @@ from glow_tf.bijectors import base
 
 
 class DiagonalPrior(base.Bijector):
-    """Whitens by a diagonal Gaussian: the learned top prior, the same for every image or one a label.
+    """Whitens by a diagonal Gaussian: the learned top prior, shared by all images or one per label.
 
       forward:          y = (x - mean) * exp(-log_stddev)
       forward log-det:  -sum(log_stddev)
@@ -14,8 +14,8 @@ class DiagonalPrior(base.Bijector):
       inverse log-det:  sum(log_stddev)
 
     Args:
-      mean: [n, H, W, C]; the batch shape is [n], or [] where n is 1.
-      log_stddev: like `mean`.
+      mean: [n, H, W, C]; the batch shape is [n], or [] if n is 1.
+      log_stddev: [n, H, W, C].
 
     Kingma & Dhariwal 2018, section 5 and the official code.
     """
@@ -52,7 +52,7 @@ class DiagonalPrior(base.Bijector):
         count = mean.shape[0]
         if count == 1 or (count is not None and count == x.shape[0]):
             return mean, log_stddev
-        # A sample shape in front of the batch shape has been folded into one axis, whose last part is the latter.
+        # A sample shape in front of the batch shape has been flattened with it into one axis.
         repeats = tf.shape(x)[0] // tf.maximum(tf.shape(mean)[0], 1)
         multiples = tf.concat([[repeats], tf.ones([x.shape.rank - 1], tf.int32)], 0)
         return tf.tile(mean, multiples), tf.tile(log_stddev, multiples)

@@ -1,4 +1,4 @@
-"""Factoring out half of the variables, with their learned prior."""
+"""Factoring out half of the variables with a learned prior."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from glow_tf.networks.channels import even_and_odd
 
 
 class Split(base.Bijector):
-    """Whitens the second half of the channels by a Gaussian whose parameters a network reads off the first half.
+    """Whitens the second half of the channels by a Gaussian whose parameters a network computes from the first half.
 
       h = prior(x1),  mean = h[..., 0::2],  log_stddev = h[..., 1::2]
 
@@ -18,10 +18,10 @@ class Split(base.Bijector):
       inverse:          x1 = y1,  x2 = y2 * exp(log_stddev) + mean
       inverse log-det:  sum(log_stddev)
 
-    so that y2 is standard normal where x2 has the density the prior gives it. The multi-scale flow then factors y2 out.
+    so that y2 is standard normal if x2 is distributed by the prior. The multi-scale flow then factors y2 out.
 
     Args:
-      prior: maps x1: [B, H, W, C/2] to h: [B, H, W, C]; None leaves x2 as it is, for a standard normal prior.
+      prior: maps x1: [B, H, W, C/2] to h: [B, H, W, C]; None leaves x2 unchanged, for a standard normal prior.
 
     Kingma & Dhariwal 2018, section 3.6 and the official code; Dinh et al. 2017, section 3.6.
     """

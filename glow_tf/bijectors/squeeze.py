@@ -6,13 +6,13 @@ from glow_tf.bijectors import base
 
 
 class Squeeze(base.Bijector):
-    """Trades space for channels: each square of `factor` x `factor` positions becomes one with factor^2 C channels.
+    """Converts space to channels: `factor` x `factor` positions with C channels become one with factor^2 C channels.
 
       forward:          y[h, w, c * f^2 + dy * f + dx] = x[h * f + dy, w * f + dx, c],  f = factor
-      inverse:          the same read backwards
+      inverse:          x[h * f + dy, w * f + dx, c] = y[h, w, c * f^2 + dy * f + dx]
       both log-dets:    0
 
-    The order of channels is that of the official code: the positions of one colour stay together.
+    The order of channels is that of the official code: the positions of one colour are adjacent.
 
     Args:
       factor: side of the square.

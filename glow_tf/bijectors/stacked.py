@@ -9,23 +9,23 @@ from glow_tf.bijectors import base
 
 
 class Stack(base.Bijector):
-    """K steps that differ in their parameters only, run in a loop, so that the graph does not grow with K.
+    """K steps that differ only in their parameters, run in a loop, so that the graph does not grow with K.
 
       forward:  x_0 = x,  x_{k+1}, log_det_k = step_k(x_k),  y = x_K,  log-det the sum of log_det_k
       inverse:  the steps' inverses in reverse order
 
-    With the gradient `reversible` the forward direction keeps its output alone. Its gradient walks the steps from the
-    last to the first, rebuilds the input of each by its inverse, takes the step's vector-Jacobian product there and
-    discards it: memory does not grow with K, for the price of about one more forward pass (Gomez et al. 2017,
-    "The Reversible Residual Network"). With `stored` TensorFlow keeps every activation. `none` is for results that
-    nobody differentiates, and reads parameters in the fastest way; their gradient would add up K whole stacks.
+    With the gradient `reversible`, the forward direction keeps only its output. Its gradient visits the steps from last
+    to first, reconstructs the input of each by its inverse, computes the step's vector-Jacobian product and discards
+    the input: memory does not grow with K, at the cost of about one more forward pass (Gomez et al. 2017, "The
+    Reversible Residual Network"). With `stored`, TensorFlow keeps every activation. `none` is for results that are not
+    differentiated, and reads parameters in the fastest way, whose gradient would sum K whole stacks.
 
     Args:
       make_step: builds step k, a bijector of this package, from slice k of `tensors` and `constants`, and from the
-        context, where there is one.
-      tensors: a nest of float tensors [K, ...] the forward direction is differentiated by.
-      constants: a nest of tensors [K, ...] it does not depend on, or not differentiably: indices, inverse matrices.
-      context: a nest of tensors that every step is conditioned on, whose floats it is differentiated by; or None.
+        context, if there is one.
+      tensors: a nest of float tensors [K, ...], with respect to which the forward direction is differentiated.
+      constants: a nest of other tensors [K, ...], such as indices and inverse matrices, which have no gradient.
+      context: a nest of tensors that condition every step, with gradients for its floats; or None.
       depth: K.
       gradient: `reversible`, `stored` or `none`.
       event_ndims: rank of an event.
@@ -86,7 +86,7 @@ class Stack(base.Bijector):
         return self._differentiable_reader()
 
     def _differentiable_reader(self):
-        # The gradient of reading a TensorArray touches one slice; that of slicing would add up K whole stacks.
+        # The gradient of reading a TensorArray touches one slice; that of slicing would sum K whole stacks.
         tensors, constants = (
             [
                 tf.TensorArray(t.dtype, size=self._depth, element_shape=t.shape[1:], clear_after_read=False).unstack(t)
@@ -132,7 +132,7 @@ class Stack(base.Bijector):
             of_context = tuple(total + tf.reshape(d, [-1]) for total, d in zip(of_context, added, strict=True))
             return k - 1, flatten(x), flatten(dx), grads, of_context
 
-        # Flat, as what else is carried.
+        # Flat, like the other loop variables.
         of_context = tuple(tf.zeros([tf.size(t)], t.dtype) for t in context)
         carried = (self._depth - 1, flatten(y), flatten(dy), grads, of_context)
         _, _, dx, grads, of_context = self._loop(body, carried)
@@ -140,12 +140,12 @@ class Stack(base.Bijector):
         return unflatten(dx), *(a.stack() for a in grads), *of_context
 
     def _loop(self, body, carried):
-        # The number of iterations alone ends it: XLA then knows it, and need not ask the GPU after each one.
+        # With a fixed number of iterations, XLA need not ask the GPU after each one.
         return tf.while_loop(lambda *_: True, body, carried, maximum_iterations=self._depth, parallel_iterations=1)
 
 
 class _Context:
-    """A nest of tensors, of which some, the floats, may stand for others in a gradient."""
+    """A nest of tensors whose floats can be replaced when a gradient is computed."""
 
     def __init__(self, nest: Any):
         self._nest = None if nest is None else tf.nest.map_structure(tf.convert_to_tensor, nest)
@@ -155,7 +155,7 @@ class _Context:
         return [t for t in self._leaves() if t.dtype.is_floating]
 
     def arguments(self, floats: list[tf.Tensor]) -> tuple:
-        """Returns the nest, with these leaves in place of its own floats, as an argument; none without a nest."""
+        """Returns the nest with its floats replaced, as a tuple of arguments; an empty one without a nest."""
         if self._nest is None:
             return ()
         left = iter(floats)
@@ -167,17 +167,17 @@ class _Context:
 
 
 def _read(nest: Any) -> list[tf.Tensor]:
-    """The leaves of a nest, variables as what they hold now."""
+    """Returns the leaves of a nest; variables as their present values."""
     return [tf.convert_to_tensor(leaf) for leaf in tf.nest.flatten(nest)]
 
 
 def _slices(tensors: list[tf.Tensor], constants: list[tf.Tensor]) -> Callable[[tf.Tensor], tuple[list, list]]:
-    """A function that reads slice k of each."""
+    """Returns a function that reads slice k of each tensor."""
     return lambda k: ([tf.gather(t, k) for t in tensors], [tf.gather(t, k) for t in constants])
 
 
 def _check_forward_mode() -> None:
-    """Raises where TensorFlow differentiates in forward mode, eagerly: it then records nothing of a custom gradient."""
+    """Raises an error in eager forward-mode differentiation, where TensorFlow ignores custom gradients."""
     if not tf.executing_eagerly():
         return
     one = tf.ones([])
@@ -192,11 +192,11 @@ def _check_forward_mode() -> None:
 
 
 def _flattening(x: tf.Tensor) -> tuple[Callable[[tf.Tensor], tf.Tensor], Callable[[tf.Tensor], tf.Tensor]]:
-    """Functions that bring tensors like `x`: [B, *event] to [B, n] and back.
+    """Returns functions that reshape tensors like `x`: [B, *event] to [B, n] and back.
 
-    A loop carries them flat. Where there is a GPU, TensorFlow's layout optimizer changes the layout of what
-    convolutions take and give, and puts a transposition of carried images between the entry of a loop and its first
-    operation. In a loop inside another one, as over the steps of a training call, TensorFlow then waits for ever.
+    Loop variables are flat because of TensorFlow's layout optimizer: with a GPU, it would insert a transposition of
+    images between the entry of a loop and its first operation, on which nested loops, such as that over the steps of a
+    training call, deadlock.
     """
     event = x.shape[1:]
     size = event.num_elements()
@@ -204,8 +204,8 @@ def _flattening(x: tf.Tensor) -> tuple[Callable[[tf.Tensor], tf.Tensor], Callabl
 
 
 def _without_static_shape(t: tf.Tensor) -> tf.Tensor:
-    # The tape hands a custom gradient zeros for every argument. Of known shape, they are constants when small and
-    # computed when large, and the size of the graph would depend on K.
+    # The tape passes zeros to a custom gradient for unused outputs. With a known shape, small ones are constants and
+    # large ones computed, so that the size of the graph would depend on K.
     if tf.executing_eagerly():
         return t
     return tf.raw_ops.PlaceholderWithDefault(input=t, shape=tf.TensorShape(None))

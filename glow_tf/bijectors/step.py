@@ -6,7 +6,7 @@ from glow_tf.bijectors import base
 
 
 class FlowStep(base.Bijector):
-    """Layers one after the other: in Glow actnorm, permutation, coupling.
+    """A chain of layers: in Glow actnorm, permutation, coupling.
 
       forward:          y = f_n(... f_1(x)),  log-det the sum of the layers'
       inverse:          x = f_1^-1(... f_n^-1(y))
@@ -23,7 +23,7 @@ class FlowStep(base.Bijector):
 
     @property
     def layers(self) -> list[base.Bijector]:
-        """The layers, in forward order."""
+        """Layers in forward order."""
         return list(self._layers)
 
     def forward_and_log_det(self, x):

@@ -1,8 +1,8 @@
-"""Arrays in `.npy` and `.npz` files whose rows are read from disk as they are needed.
+"""Arrays in `.npy` and `.npz` files whose rows are read from disk on demand.
 
-Not mapped into memory: pages of a mapping count as the process's own, and waiting for one blocks every thread of
-Python, where reading from a file blocks one. What a file claims of itself is held against its size before any memory is
-taken.
+They are not memory-mapped: mapped pages count towards the memory of the process, and a page fault blocks all Python
+threads, where a read blocks one. The sizes in a file's header are checked against the file's size before memory is
+allocated.
 """
 
 import collections
@@ -22,28 +22,29 @@ import numpy as np
 
 from glow_tf.data.source import DataError
 
-# An array that can only be read whole may take this much memory.
+# Largest array that is read into memory, in bytes.
 _LARGEST_IN_MEMORY = 2 * 2**30
-# Of a file in a zip archive: fixed part of its local header, and where that says how long the rest is.
+# Length of the fixed part of a local header in a zip archive, and where it states the lengths of the rest.
 _LOCAL_HEADER = 30
 _LOCAL_LENGTHS = slice(26, 30)
-# The most that deflate makes of a byte.
+# Largest ratio by which deflate can expand data.
 _DEFLATE_RATIO = 1032
-# What is stored and larger is not compared with its checksum, which would take the time to read it.
+# Larger uncompressed members are not compared with their checksum, for which they would have to be read.
 _LARGEST_CHECKED = 2**26
 _BLOCK = 2**20
-# A header in .npy format is shorter, or NumPy does not read it.
+# NumPy does not read longer .npy headers.
 _LONGEST_HEADER = 2**14
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rows:
-    """An array in a file: `len`, `shape`, `ndim`, `dtype`, `rows[i]` and `rows[i:j]` as of an array in memory.
+    """An array in a file, with `len`, `shape`, `ndim`, `dtype`, `rows[i]` and `rows[i:j]` as of a NumPy array.
 
     Attributes:
-        file: the open file, and a lock to hold while moving about in it.
-        offset: byte at which the first row starts.
-        shape, dtype: of the array, in C order.
+        file: the open file, and the lock that guards its position.
+        offset: position of the first row, in bytes.
+        shape: shape of the array, in C order.
+        dtype: type of the array.
     """
 
     file: tuple[io.FileIO, threading.Lock]
@@ -74,7 +75,7 @@ class Rows:
         return self.dtype.itemsize * math.prod(self.shape[1:])
 
     def whole(self) -> np.ndarray:
-        """The array, read into memory. Raises DataError if it is larger than 2 GiB."""
+        """Reads the array into memory. Raises DataError if it is larger than 2 GiB."""
         size = len(self) * self._row_bytes
         if size > _LARGEST_IN_MEMORY:
             raise DataError(f"{self.file[0].name} has an array of {size / 2**30:,.1f} GiB, too much to keep in memory.")
@@ -95,31 +96,31 @@ class Rows:
 
 
 def array_names(path: str) -> list[str]:
-    """The names of the arrays in a NumPy file, in its order; a `.npy` file holds one, "arr_0".
+    """Returns the names of the arrays in a NumPy file, in its order; a `.npy` file holds one, "arr_0".
 
     Raises:
-        DataError: if it is not such a file.
+        DataError: if it is not a NumPy file.
     """
     with _errors_named(path), _archive(path) as archive:
         return ["arr_0"] if archive is None else list(_members(path, archive))
 
 
 def open_arrays(path: str, names: Collection[str] | None = None) -> dict[str, np.ndarray | Rows]:
-    """Opens a NumPy file without reading its arrays, where that can be.
+    """Opens a NumPy file, if possible without reading its arrays.
 
-    Rows are read from disk in a `.npy` file and in a `.npz` file that `np.savez` wrote. A compressed array
-    (`np.savez_compressed`), or one in Fortran order, can only be read whole, and is kept in memory.
+    Rows of `.npy` files and of `.npz` files written by `np.savez` are read from disk on demand. A compressed array
+    (`np.savez_compressed`), or one in Fortran order, is read into memory.
 
     Args:
         path: the file.
-        names: of the arrays to open, each of which must be there; None for all. Nothing is read of the others.
+        names: names of the arrays to open, which must exist; None for all. The others are not read.
 
     Returns:
         Dict of arrays by name; a `.npy` file holds one, "arr_0".
 
     Raises:
-        DataError: if it is not such a file, if it is damaged, if an array holds anything but numbers or text, or if one
-            that can only be read whole is larger than 2 GiB.
+        DataError: if it is not a NumPy file, if it is damaged, if an array holds anything but numbers or text, or if an
+            array to be read into memory is larger than 2 GiB.
     """
     with _errors_named(path), _archive(path) as archive:
         if archive is None:
@@ -138,7 +139,7 @@ def in_memory(array: np.ndarray | Rows) -> np.ndarray:
 
 
 def texts(array: np.ndarray) -> list[str]:
-    """The texts of an array [N] of dtype `str`. Raises ValueError if one of them could not be written as UTF-8."""
+    """Returns the texts of an array [N] of dtype `str`. Raises ValueError if one cannot be encoded in UTF-8."""
     found = array.tolist()
     "".join(found).encode()
     return found
@@ -146,7 +147,7 @@ def texts(array: np.ndarray) -> list[str]:
 
 @contextlib.contextmanager
 def _errors_named(path: str) -> Iterator[None]:
-    """Turns what is raised on a broken file into a DataError of one line."""
+    """Converts the exceptions that a broken file causes into a DataError of one line."""
     try:
         yield
     except DataError:
@@ -163,7 +164,7 @@ def _errors_named(path: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _archive(path: str) -> Iterator[zipfile.ZipFile | None]:
-    """The file as a zip archive; None if it is none."""
+    """Opens the file as a zip archive; yields None if it is none."""
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise DataError(f"{path} is no regular file, from which arrays could be read.")
     if not zipfile.is_zipfile(path):
@@ -209,7 +210,7 @@ def _member(path: str, archive: zipfile.ZipFile, name: str, info: zipfile.ZipInf
             f"{path} is damaged: {name} claims {info.file_size:,} bytes, more than can be in the "
             f"{info.compress_size:,} it is stored in. Copy or save it again."
         )
-    # Opened by zipfile, which checks the header of the member, and at its end the checksum.
+    # zipfile checks the member's header, and its checksum at the end.
     with archive.open(info) as member:
         header = _Header.read(path, name, member.read(_LONGEST_HEADER), info.file_size)
         if stored and info.file_size <= _LARGEST_CHECKED:
@@ -233,7 +234,7 @@ def _read_to_the_end(member: io.BufferedIOBase) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Header:
-    """Header of an array in .npy format, with its own size in bytes."""
+    """Header of a `.npy` array, and its size in bytes."""
 
     size: int
     shape: tuple[int, ...]
@@ -242,7 +243,7 @@ class _Header:
 
     @classmethod
     def read(cls, path: str, name: str, start: bytes, size: int) -> "_Header":
-        """Reads it from the first bytes of `size`."""
+        """Reads the header from `start`, the first bytes of the `size` bytes of an array's file."""
         stream = io.BytesIO(start)
         version = np.lib.format.read_magic(stream)
         if version not in ((1, 0), (2, 0), (3, 0)):
@@ -265,12 +266,12 @@ class _Header:
 
     @property
     def length(self) -> int:
-        """Of the array, in bytes."""
+        """Length of the array, in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     @property
     def in_order(self) -> bool:
-        """True if the rows are contiguous."""
+        """Whether the rows are contiguous."""
         return bool(self.shape) and not (self.fortran_order and len(self.shape) > 1)
 
     def rows(self, file: io.FileIO, start: int) -> Rows:

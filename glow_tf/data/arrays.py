@@ -1,5 +1,6 @@
 """Images in a NumPy file: `--dataset=arrays --data_dir=FILE.npz` or `FILE.npy`."""
 
+import dataclasses
 import logging
 import os
 
@@ -10,48 +11,36 @@ from glow_tf.data import names as name_tools
 from glow_tf.data import values
 from glow_tf.data.array_file import Rows, array_names, in_memory, open_arrays, texts
 from glow_tf.data.indexed import IndexedSource, Reader
+from glow_tf.data.options import DataOptions
 from glow_tf.data.source import DataError, held_out_count
 
 TEST_FRACTION = 0.1
 _log = logging.getLogger(__name__)
 
-# What files of others call images and labels, beside the word for the split: `x_train`, `train_images`, `arr_0`.
+# Common names of images and labels, apart from the word for the split: `x_train`, `train_images`, `arr_0`.
 _IMAGES = frozenset(("images", "image", "imgs", "img", "x", "data", "pixels", "inputs", "samples"))
 _LABELS = frozenset(("labels", "label", "y", "targets", "target", "classes", "class"))
 _POSITIONAL = {"arr_0": "images", "arr_1": "labels"}
 
 
-def arrays_source(
-    data_dir: str | None,
-    image_size: int | tuple[int, int] | None = None,
-    channels: int | None = None,
-    test_fraction: float | None = None,
-    test_size: int | None = None,
-    crop_from: int | None = None,
-    name: str = "arrays",
-) -> IndexedSource:
-    """Source of the images in a `.npz` or `.npy` file.
+def arrays_source(options: DataOptions) -> IndexedSource:
+    """Opens the images in a `.npz` or `.npy` file.
 
     A `.npz` holds `images`, uint8 [N, H, W, C] or [N, H, W], and optionally `labels`, whole
     numbers or texts [N]; and optionally `test_images` and `test_labels` for the test split. Other
-    usual names do too, such as `x_train` and `y_train`; arrays that are not used are logged. A
-    `.npy` holds the images alone. Without `test_images`, those for validation are the test split,
-    else the last images.
+    usual names also work, such as `x_train` and `y_train`; unused arrays are logged. A `.npy` holds
+    only the images. Without `test_images`, the validation images are the test split, else the last
+    images.
 
-    Where labels are not 0, 1, 2, ... without a gap, they are numbered in their order, which is
-    logged, and their values are the names of the classes.
+    Labels other than 0, 1, 2, ... are numbered in their order, which is logged; their values are
+    the names of the classes.
 
-    Images are read from disk as they are needed, except from a file that is compressed or in
-    Fortran order, which is read into memory.
+    Images are read from disk as needed. A compressed file, or one in Fortran order, is read into
+    memory.
 
     Args:
-        data_dir: the file.
-        image_size: size to resize and crop to, H = W or (H, W); as in the file by default.
-        channels: 1 or 3; as in the file by default, transparency being put on white.
-        test_fraction: share to hold out, in (0, 1); 0.1 by default.
-        test_size: number of images to hold out instead.
-        crop_from: side to bring images to for crops of `image_size`; None for none.
-        name: name of the source.
+        options: `data_dir` is the file. By default, size and channels are those of the file,
+            transparency being put on white, and a tenth is held out.
 
     Returns:
         The source.
@@ -59,62 +48,33 @@ def arrays_source(
     Raises:
         DataError: if the file is missing or does not hold such arrays.
     """
-    if not data_dir:
-        raise DataError("dataset=arrays needs a .npz or .npy file: set --data_dir to it.")
-    path = data_dir
-    if not os.path.isfile(path):
-        kind = "a folder, not a file" if os.path.isdir(path) else "not a file"
-        raise DataError(f"--data_dir={data_dir} is {kind}; set it to a .npz or .npy file.")
-    arrays = _load(path)
-
-    key, pixels = arrays["images"]
-    native = _check_images(key, pixels, path)[1:]
-    labels = _check_labels(arrays.get("labels"), len(pixels), path)
-    if "test_images" in arrays:
-        test_key, test_pixels = arrays["test_images"]
-        test_native = _check_images(test_key, test_pixels, path)[1:]
-        test_labels = _check_labels(arrays.get("test_labels"), len(test_pixels), path)
-        if (labels is None) != (test_labels is None):
-            raise DataError(
-                f"{path} has only one of labels and test_labels, for {key} and {test_key}; give both or none."
-            )
-    else:
-        train_size = len(pixels) - held_out_count(len(pixels), test_fraction, test_size, TEST_FRACTION, path)
-        pixels, test_pixels, test_native = pixels[:train_size], pixels[train_size:], native
-        test_labels = None if labels is None else labels[train_size:]
-        labels = None if labels is None else labels[:train_size]
-
-    size = image_tools.parse_size(image_size) or native[:2]
-    image_shape = (*size, image_tools.parse_channels(channels, 1 if native[2] == 1 else 3))
-    if image_size is None and test_native[:2] != native[:2]:
+    path = _check_path(options.data_dir)
+    train, test = _splits(_load(path), path, options)
+    if options.image_size is None and test.shape[:2] != train.shape[:2]:
         raise DataError(
-            f"{test_key} in {path} are of another size, {test_native[:2]}, than {key}, "
-            f"{native[:2]}; set --image_size to bring both to one size."
+            f"{test.key} in {path} are of another size, {test.shape[:2]}, than {train.key}, "
+            f"{train.shape[:2]}; set --image_size to bring both to one size."
         )
-    stored_shape = image_tools.stored_shape(image_shape, crop_from)
-    class_names = ()
-    if labels is not None:
-        class_names, labels, test_labels = _number(labels, test_labels, path)
+    image_shape, stored_shape = options.shapes(train.shape[:2], 1 if train.shape[2] == 1 else 3)
+    class_names, train, test = _number(train, test, path)
+    splits = {"train": train, "test": test}
     return IndexedSource(
-        name=name,
+        name="arrays",
         image_shape=image_shape,
         stored_shape=stored_shape,
         num_classes=len(class_names),
         class_names=class_names,
-        sizes={"train": len(pixels), "test": len(test_pixels)},
-        readers={
-            "train": array_reader(pixels, labels, stored_shape),
-            "test": array_reader(test_pixels, test_labels, stored_shape),
-        },
-        labels={} if labels is None else {"train": labels, "test": test_labels},
+        sizes={name: len(split.pixels) for name, split in splits.items()},
+        readers={name: array_reader(split.pixels, split.labels, stored_shape) for name, split in splits.items()},
+        labels={name: split.labels for name, split in splits.items() if split.labels is not None},
     )
 
 
 def array_reader(pixels: np.ndarray | Rows, labels: np.ndarray | None, image_shape: tuple[int, int, int]) -> Reader:
-    """Reads examples out of arrays.
+    """Returns a reader of the examples in arrays.
 
     Args:
-        pixels: uint8 [N, h, w, c] or [N, h, w], in memory or in a file; never copied whole.
+        pixels: uint8 [N, h, w, c] or [N, h, w], in memory or in a file; never copied as a whole.
         labels: integers [N], or None for label 0.
         image_shape: (H, W, C) to bring each image to.
 
@@ -130,8 +90,63 @@ def array_reader(pixels: np.ndarray | Rows, labels: np.ndarray | None, image_sha
     return read
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Split:
+    """A split of the images in a file.
+
+    Attributes:
+        key: name of the array of images.
+        pixels: uint8 [N, H, W, C] or [N, H, W].
+        shape: (H, W, C).
+        labels: integers or texts [N]; None without labels.
+    """
+
+    key: str
+    pixels: np.ndarray | Rows
+    shape: tuple[int, int, int]
+    labels: np.ndarray | None
+
+    def part(self, rows: slice) -> "_Split":
+        """Returns the split of some of the images."""
+        labels = None if self.labels is None else self.labels[rows]
+        return dataclasses.replace(self, pixels=self.pixels[rows], labels=labels)
+
+
+def _check_path(data_dir):
+    """Returns the file. Raises DataError."""
+    if not data_dir:
+        raise DataError("dataset=arrays needs a .npz or .npy file: set --data_dir to it.")
+    if not os.path.isfile(data_dir):
+        kind = "a folder, not a file" if os.path.isdir(data_dir) else "not a file"
+        raise DataError(f"--data_dir={data_dir} is {kind}; set it to a .npz or .npy file.")
+    return data_dir
+
+
+def _splits(arrays, path, options):
+    """Returns the train and the test split of what `_load` returns. Raises DataError."""
+    images = _split(arrays, "", path)
+    if "test_images" not in arrays:
+        count = len(images.pixels)
+        held_out = held_out_count(count, options.test_fraction, options.test_size, TEST_FRACTION, path)
+        return images.part(slice(count - held_out)), images.part(slice(count - held_out, None))
+    options.check_nothing_held_out(path)
+    test = _split(arrays, "test_", path)
+    if (images.labels is None) != (test.labels is None):
+        raise DataError(
+            f"{path} has only one of labels and test_labels, for {images.key} and {test.key}; give both or none."
+        )
+    return images, test
+
+
+def _split(arrays, prefix, path):
+    """Returns the images and labels of one split. Raises DataError."""
+    key, pixels = arrays[f"{prefix}images"]
+    shape = _check_images(key, pixels, path)
+    return _Split(key, pixels, shape, _check_labels(arrays.get(f"{prefix}labels"), len(pixels), path))
+
+
 def _load(path):
-    """Returns dict from "images", "labels", "test_images", "test_labels" to (its name in the file, array)."""
+    """Returns a dict from "images", "labels", "test_images", "test_labels" to (name in the file, array)."""
     names = array_names(path)
     keys = {"images": names[0]} if len(names) == 1 else _keys(path, names)
     unused = [name for name in names if name not in keys.values()]
@@ -147,7 +162,7 @@ def _load(path):
 
 
 def _keys(path, names):
-    """Returns dict from "images", "labels", "test_images", "test_labels", as far as they are there, to their names."""
+    """Returns a dict from those of "images", "labels", "test_images", "test_labels" that exist to their names."""
     found = {}
     for name in names:
         found.setdefault(_meaning(name), []).append(name)
@@ -171,7 +186,7 @@ def _keys(path, names):
 
 
 def _meaning(name):
-    """Returns (split, "images" or "labels"), or None."""
+    """Returns (split, "images" or "labels") for a name, or None if it has no such meaning."""
     if name in _POSITIONAL:
         return "train", _POSITIONAL[name]
     split, rest = name_tools.split_of(name)
@@ -181,7 +196,7 @@ def _meaning(name):
 
 
 def _check_images(key, pixels, path):
-    """Returns its shape, [N, H, W, C]. Raises DataError."""
+    """Returns the shape of an image, (H, W, C). Raises DataError."""
     if pixels.ndim == 3 and pixels.shape[2] in (1, 3, 4):
         raise DataError(
             f"{key} in {path} have shape {tuple(pixels.shape)}, that of a single image [H, W, C]. Give them the axes "
@@ -198,7 +213,7 @@ def _check_images(key, pixels, path):
             f"{key} in {path} are {pixels.dtype}; they must be uint8, from 0 for black to 255 for white. "
             f"{values.conversion(pixels, key)}."
         )
-    return shape
+    return shape[1:]
 
 
 def _check_labels(found, count, path):
@@ -231,15 +246,22 @@ def _check_labels(found, count, path):
     return labels.astype(np.int64)
 
 
-def _number(labels, test_labels, path):
-    """Returns the class names, and both labels as their numbers, int32 [N]."""
-    if labels.dtype.kind != test_labels.dtype.kind:
+def _number(train, test, path):
+    """Returns the class names, and both splits with numbers as labels, int32 [N]. Raises DataError."""
+    if train.labels is None:
+        return (), train, test
+    if train.labels.dtype.kind != test.labels.dtype.kind:
         raise DataError(f"{path} has numbers for labels in one split and texts in the other; save both alike.")
-    found = np.unique(np.concatenate([np.unique(labels), np.unique(test_labels)]))
+    found = np.unique(np.concatenate([np.unique(train.labels), np.unique(test.labels)]))
     names = name_tools.in_order(map(str, found.tolist()))
     if found.dtype.kind == "U":
         found = np.array(names)
     if names != tuple(str(number) for number in range(len(names))):
         _log.warning("%s: the labels %s are numbered from 0, in this order", path, name_tools.listed(names))
     order = np.argsort(found)
-    return names, *(order[np.searchsorted(found, of, sorter=order)].astype(np.int32) for of in (labels, test_labels))
+
+    def numbered(split):
+        numbers = order[np.searchsorted(found, split.labels, sorter=order)].astype(np.int32)
+        return dataclasses.replace(split, labels=numbers)
+
+    return names, numbered(train), numbered(test)

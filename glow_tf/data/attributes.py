@@ -21,14 +21,14 @@ _HAS_NOT = frozenset(("0", "0.0", "-1", "-1.0", "false", "no"))
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Attributes:
-    """The attributes of a split.
+    """Attributes of the images of a split.
 
     Attributes:
-        names: of the A attributes.
-        values: int8 [N, A], by the image's place in the split: 1 has it, 0 has it not, -1 unknown.
+        names: names of the A attributes.
+        values: int8 [N, A], in the order of the split: 1 present, 0 absent, -1 unknown.
 
     Raises:
-        DataError: if a name is there twice.
+        DataError: if a name occurs twice.
     """
 
     names: tuple[str, ...]
@@ -40,7 +40,7 @@ class Attributes:
             raise DataError(f"the attribute {twice[0]!r} is named twice; name each once.")
 
     def only(self, names: Sequence[str]) -> "Attributes":
-        """Returns the attributes of some names. Raises DataError if one is not there."""
+        """Returns the attributes with these names. Raises DataError if one does not exist."""
         missing = [name for name in names if name not in self.names]
         if missing:
             raise DataError(f"there is no attribute {missing[0]!r}; there are {', '.join(self.names)}.")
@@ -48,22 +48,22 @@ class Attributes:
 
 
 def load_attributes(source: Source, split: str, table: str | None = None) -> Attributes:
-    """The attributes of a split: of a table if there is one, else of the data set, else its labels.
+    """Loads the attributes of a split: from a table if given, else from the data set, else from its labels.
 
     A data set of TensorFlow Datasets may have a feature `attributes`, as celeb_a does. Of labels, such as
-    the sub-folders of a folder, each is an attribute that the images of all others have not. The bundled
-    portraits have, beside their skin tone, a gender and a kind.
+    the sub-folders of a folder, each becomes an attribute. The bundled portraits have a gender and a kind
+    besides their skin tone.
 
     Args:
         source: the data.
         split: "train" or "test".
-        table: a file of values separated by commas or blanks, in UTF-8, a line an image: its name, and
-            for each attribute 1, or 0 or -1, or nothing. Names are those of the files in a folder, or in
-            the data set; else numbers from 0. The first line names the attributes, as in
-            `list_attr_celeba.txt`.
+        table: a UTF-8 file of values separated by commas or blanks, one line per image: its name, and
+            for each attribute 1 (present), 0 or -1 (absent), or nothing (unknown). Names are those of the
+            files in a folder or in the data set, else numbers from 0. The first line names the
+            attributes, as in `list_attr_celeba.txt`.
 
     Raises:
-        DataError: if there are no attributes, or the table does not fit.
+        DataError: if there are no attributes, or the table does not match the images.
     """
     if table is not None:
         return _of_table(table, source.row_names(split))
@@ -80,10 +80,10 @@ def load_attributes(source: Source, split: str, table: str | None = None) -> Att
 def attributed_batches(
     source: Source, split: str, batch_size: int, attributes: Attributes, limit: int | None = None
 ) -> Iterator[Mapping[str, np.ndarray]]:
-    """One pass over a split with the attributes of its images.
+    """Iterates over a split once, with the attributes of its images.
 
     Yields:
-        What `batches_with_rows` does, and "attributes": int8 [B, A].
+        The batches of `batches_with_rows`, with "attributes": int8 [B, A].
     """
     for batch in batches_with_rows(source, split, batch_size, limit):
         yield {**batch, "attributes": attributes.values[batch["rows"]]}
@@ -92,7 +92,7 @@ def attributed_batches(
 def batches_with_rows(
     source: Source, split: str, batch_size: int, limit: int | None = None
 ) -> Iterator[Mapping[str, np.ndarray]]:
-    """`split_batches` that tell where in the split each image is, also where some of them cannot be read.
+    """Iterates as `split_batches`, with each image's row in the split; unreadable images leave gaps in the rows.
 
     Yields:
         {"images": uint8 [B, H, W, C], "labels": int32 [B], "rows": int [B]}; rows index `Source.row_names`.
@@ -144,7 +144,7 @@ def _of_table(path: str, row_names: Sequence[str]) -> Attributes:
             raise DataError(f"--table={path}: {row[0]} has {len(row) - 1} values for {len(names)} attributes.")
         values[row[0].strip()] = [_value(path, row[0], cell) for cell in row[1:]]
     unknown = [-1] * len(names)
-    # The name in full, or without its folders.
+    # By the full name, or the name without its folders.
     found = [values.get(name) or values.get(name.rpartition("/")[2]) for name in map(printable, row_names)]
     if not any(found):
         example = next(iter(row_names), "")
@@ -155,7 +155,7 @@ def _of_table(path: str, row_names: Sequence[str]) -> Attributes:
 
 
 def _lines(path: str) -> list[str]:
-    """The lines of a text file that are not blank."""
+    """Returns the lines of a text file that are not blank."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             lines = [line for line in file if line.strip()]

@@ -1,13 +1,13 @@
 """Random crops, shifts and flips of a batch, drawn for each image from a key and its position in the stream.
 
-Nothing else goes into a draw: an image's is the same whatever the batch size and wherever the stream was joined.
-In NumPy, which takes a third of the time of TensorFlow's operations on small integers.
+An image's draws depend on nothing else: neither on the batch size nor on where the stream was joined. NumPy takes a
+third of the time of TensorFlow's operations on small integers.
 """
 
 import numpy as np
 import tensorflow as tf
 
-# Draws an image: mirror, move down, move right, crop's top, crop's left.
+# Draws per image: mirror, move down, move right, crop's top, crop's left.
 _DRAWS = 5
 _INDICES_AT_ONCE = 2**16
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -20,17 +20,17 @@ def augment(
 
     Args:
         images: uint8 [B, H, W, C].
-        positions: integers [B], of the images in their stream.
-        key: integer that determines, with the position, the draws.
-        size: (h, w) to cut out, at most (H, W).
+        positions: integers [B], positions of the images in their stream.
+        key: integer that, with the position, determines the draws.
+        size: (h, w) of the crop, at most (H, W).
         flip: whether to mirror left and right with probability 1/2.
-        shift: most pixels to move by along either axis; the edge is repeated where it leaves the frame.
+        shift: largest shift along either axis, in pixels; the edge is repeated.
 
     Returns:
         uint8 [B, h, w, C].
     """
     count, height, width, channels = images.shape
-    # The remainders' bias is below 2**-48.
+    # The bias of the remainders is below 2**-48.
     choices = (2, 2 * shift + 1, 2 * shift + 1, height - size[0] + 1, width - size[1] + 1)
     draws = (_draws(key, positions) % np.array(choices, np.uint64)).astype(np.int64)
     mirror, down, right, top, left = draws.T[..., np.newaxis]
@@ -38,13 +38,13 @@ def augment(
     columns = np.clip(np.arange(size[1]) + right - shift, 0, size[1] - 1) + left
     if flip:
         columns = np.where(mirror, columns[:, ::-1], columns)
-    # A pixel is moved as one item, not as three; a few images at a time, so that the indices stay in the cache.
+    # Pixels are copied as one item, not as three, and a few images per call, so that the indices stay in the cache.
     pixel = f"V{channels}"
     pixels, cut = np.ascontiguousarray(images).view(pixel).reshape(-1), np.empty((count, *size), pixel)
     at_once = max(1, _INDICES_AT_ONCE // (size[0] * size[1]))
     for i in range(0, count, at_once):
         some = slice(i, i + at_once)
-        # The mode changes nothing but that NumPy needs no copy to undo an error.
+        # All indices are valid; with mode="clip" NumPy makes no temporary copy for the case of an error.
         pixels.take(width * rows[some, :, np.newaxis] + columns[some, np.newaxis], out=cut[some], mode="clip")
     return cut.view(np.uint8).reshape(count, *size, channels)
 
@@ -56,10 +56,13 @@ def central_crop(images: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
 
 
 def _draws(key, positions):
-    """uint64 [B, _DRAWS], uniform: the SplitMix64 generator (Steele, Lea & Flood 2014), whose n-th number needs no
-    other. NumPy's and TensorFlow's generators take one seed a call, and an image's own would mean a call for each."""
+    """Returns uniform uint64 [B, _DRAWS] by SplitMix64 (Steele, Lea & Flood 2014).
+
+    It computes its n-th number directly. NumPy's and TensorFlow's generators take one seed per call, so that each image
+    would need a call of its own.
+    """
     numbers = positions.astype(np.uint64)[:, np.newaxis] * np.uint64(_DRAWS) + np.arange(1, _DRAWS + 1, dtype=np.uint64)
-    # Mixed first: the streams of keys that differ by a multiple of the constant would overlap.
+    # The key is mixed first: else the streams of keys that differ by a multiple of the constant would overlap.
     return _mix(_mix(np.array([key % 2**64], np.uint64)) + numbers * _GOLDEN)
 
 

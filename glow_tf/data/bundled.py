@@ -1,4 +1,4 @@
-"""The bundled data set `people`: 1,008 portraits, there without any download.
+"""The bundled data set `people`: 1,008 portraits.
 
 Pictures of Noto Emoji at 32x32 on white; `people.LICENSE.md` has source and licence, and
 `tools/make_bundled_data.py` made the file.
@@ -8,35 +8,36 @@ import importlib.resources
 
 import numpy as np
 
-from glow_tf.data import images as image_tools
 from glow_tf.data.arrays import array_reader
 from glow_tf.data.indexed import IndexedSource
-from glow_tf.data.source import SPLITS
+from glow_tf.data.options import DataOptions
+from glow_tf.data.source import SPLITS, DataError
 
 NAME = "people"
 
 
-def people_source(
-    image_size: int | tuple[int, int] | None = None, channels: int | None = None, crop_from: int | None = None
-) -> IndexedSource:
-    """Source of the bundled portraits, labelled with the skin tone, one of six.
+def people_source(options: DataOptions) -> IndexedSource:
+    """Opens the bundled portraits, labelled with the skin tone, one of six.
 
-    About a tenth, fixed, is the test split: emoji none of whose skin tones is in the other.
+    A fixed tenth or so is the test split; no emoji is in both splits, in whichever skin tone.
 
     Args:
-        image_size: H = W or (H, W); 32 by default, 16 and 8 being exact averages of it.
-        channels: 3 (RGB, the default) or 1 (grey).
-        crop_from: side to bring images to for crops of `image_size`; None for none.
+        options: `image_size` is 32 by default, 16 and 8 being exact averages of it; images are RGB
+            by default. `data_dir`, `test_fraction` and `test_size` are not possible.
 
     Returns:
         The source.
 
     Raises:
-        DataError: on an impossible image_size, channels or crop_from.
+        DataError: if an option is impossible.
     """
-    size = image_tools.parse_size(image_size) or (32, 32)
-    image_shape = (*size, image_tools.parse_channels(channels, default=3))
-    stored_shape = image_tools.stored_shape(image_shape, crop_from)
+    if options.data_dir is not None:
+        raise DataError(
+            f"dataset={NAME} is bundled and has no data_dir, got {options.data_dir}. For images of your own, set "
+            "--dataset=folder or --dataset=arrays."
+        )
+    options.check_nothing_held_out(f"dataset={NAME}")
+    image_shape, stored_shape = options.shapes((32, 32), channels=3)
     arrays = _load()
     rows = {"train": ~arrays["is_test"], "test": arrays["is_test"]}
     class_names = tuple(str(name) for name in arrays["class_names"])
@@ -66,7 +67,7 @@ def people_attributes(split: str | None = None) -> dict[str, np.ndarray]:
         Dict of arrays [N]: `labels` int32 (skin tone, index into `class_names`), `group`
         int32 (kind of picture, index into `group_names`), `gender` str ("man", "woman" or
         "person"), `names` str (of the emoji, the same for all its skin tones), `is_test`
-        bool; beside them `class_names` and `group_names`.
+        bool; and besides these, `class_names` and `group_names`.
 
     Raises:
         ValueError: on an unknown split.

@@ -10,6 +10,7 @@ from glow_tf.data import folder_files, images
 from glow_tf.data.folder_splits import find_splits
 from glow_tf.data.indexed import IndexedSource
 from glow_tf.data.names import in_order, listed
+from glow_tf.data.options import DataOptions
 from glow_tf.data.source import DataError, check_fraction
 
 _log = logging.getLogger(__name__)
@@ -17,71 +18,47 @@ _log = logging.getLogger(__name__)
 TEST_FRACTION = 0.1
 
 
-def folder_source(
-    data_dir: str | None,
-    image_size: int | tuple[int, int] | None,
-    channels: int | None = None,
-    test_fraction: float | None = None,
-    crop_from: int | None = None,
-    name: str = "folder",
-) -> IndexedSource:
-    """Source of the images under a folder, decoded as they are needed.
+def folder_source(options: DataOptions) -> IndexedSource:
+    """Opens the images under a folder, which are decoded as needed.
 
-    The first folder under `data_dir` is an image's label; images directly in `data_dir`, or
-    all in one sub-folder, have none. Labels are in the order of these names, or of their numbers
-    if all are. Folders named as splits, such as `train` and `test`, are these, and labels start one
-    level further down: see `folder_splits`. Otherwise the hash of a file's relative name decides
-    its split, so that adding files moves none. (But where by that one split would have no readable
-    image, as can be with a few dozen files, it gets the one next to the border; later files may
-    then move that one back.)
+    The first folder under `data_dir` is an image's label; images directly in `data_dir`, or all in
+    one sub-folder, have none. Labels are in the order of these names, or of their numbers if all are
+    numbers. Folders named as splits, such as `train` and `test`, are the splits, and labels start
+    one level further down: see `folder_splits`. Otherwise the hash of a file's relative name decides
+    its split, so that adding files moves none. (If that leaves a split without a readable image, as
+    can happen with a few dozen files, it gets the one next to the border; files added later may move
+    that one back.)
 
-    Hidden files, and what systems keep for themselves, are passed over, as are files without the
-    ending of an image; those of pictures in other formats are counted and logged. An image that
-    cannot be read, or would have to be enlarged, is left out, logged once, and noted in
-    `Source.skipped`.
+    Hidden files, system files and files without the ending of an image are passed over; pictures in
+    other formats are counted and logged. An image that cannot be read, or would have to be enlarged,
+    is left out, logged once, and noted in `Source.skipped`.
 
     Args:
-        data_dir: the folder.
-        image_size: H = W, or (H, W), in pixels.
-        channels: 3 (RGB, the default) or 1 (grey).
-        test_fraction: share of the files in the test split, in (0, 1); 0.1 by default.
-        crop_from: side to bring images to for crops of `image_size`; None for none.
-        name: name of the source.
+        options: `data_dir` is the folder; `image_size` is needed, and `test_size` not possible. By
+            default, images are RGB, and a tenth is held out.
 
     Returns:
         The source.
 
     Raises:
         DataError: if the folder or image_size is missing, if it holds fewer than two readable
-            images, images both directly in it and in sub-folders, or folders of which it is not
-            certain whether they are splits.
+            images, images both directly in it and in sub-folders, or folders that may or may not be
+            splits.
     """
-    if not data_dir:
-        raise DataError("dataset=folder needs the folder of images: set --data_dir.")
-    root = data_dir
-    if not os.path.isdir(root):
-        raise DataError(f"--data_dir={data_dir} is not a folder; set it to a folder of images.")
-    size = images.parse_size(image_size)
-    if size is None:
+    root = _check_folder(options.data_dir)
+    if options.image_size is None:
         raise DataError("dataset=folder needs the size to bring images to: set --image_size (pixels).")
-    image_shape = (*size, images.parse_channels(channels, default=3))
-    stored_shape = images.stored_shape(image_shape, crop_from)
-    fraction = check_fraction(test_fraction, TEST_FRACTION)
+    if options.test_size is not None:
+        raise DataError("dataset=folder takes test_fraction rather than test_size.")
+    image_shape, stored_shape = options.shapes(None, channels=3)
+    check_fraction(options.test_fraction, TEST_FRACTION)
 
-    files = _list_images(root)
+    found = find_splits(root, _list_images(root))
     decoder = _Decoder(root, stored_shape)
-    found = find_splits(root, files)
-    if found.test is None:
-        splits = _split_by_hash(found.train, fraction, decoder)
-    else:
-        splits = {"train": found.train, "test": found.test}
-        for split in splits.values():
-            if not any(decoder.decode(file) is not None for file in split):
-                raise decoder.unreadable(split)
-
+    splits = _splits(found, decoder, options)
     class_names, labels = _labels(root, splits, found.depth)
     return IndexedSource(
-        name=name,
+        name="folder",
         image_shape=image_shape,
         stored_shape=stored_shape,
         num_classes=len(class_names),
@@ -94,8 +71,29 @@ def folder_source(
     )
 
 
+def _check_folder(data_dir):
+    """Returns the folder. Raises DataError."""
+    if not data_dir:
+        raise DataError("dataset=folder needs the folder of images: set --data_dir.")
+    if not os.path.isdir(data_dir):
+        raise DataError(f"--data_dir={data_dir} is not a folder; set it to a folder of images.")
+    return data_dir
+
+
+def _splits(found, decoder, options):
+    """Returns the files of the train and the test split, each with a readable image. Raises DataError."""
+    if found.test is None:
+        return _split_by_hash(found.train, check_fraction(options.test_fraction, TEST_FRACTION), decoder)
+    options.check_nothing_held_out(options.data_dir)
+    splits = {"train": found.train, "test": found.test}
+    for files in splits.values():
+        if not any(decoder.decode(file) is not None for file in files):
+            raise decoder.unreadable(files)
+    return splits
+
+
 class _Decoder:
-    """Decodes files under a folder, and keeps account of those that cannot be read or are too small."""
+    """Decodes files under a folder, and records those that cannot be read or are too small."""
 
     def __init__(self, root, image_shape):
         self.skipped = {}
@@ -119,7 +117,7 @@ class _Decoder:
         return None
 
     def unreadable(self, files):
-        """The error to raise if `files` leave too little to read."""
+        """Returns the error to raise if too few of `files` can be read."""
         bad = [file for file in files if file in self.skipped]
         first = f" {bad[0]}: {self.skipped[bad[0]]}." if bad else ""
         return DataError(
@@ -138,7 +136,7 @@ def _reader(decoder, files, labels):
 
 
 def _list_images(root):
-    """Relative names, with forward slashes, of all image files under a folder, sorted. Raises DataError."""
+    """Returns the relative names, with forward slashes, of all image files under a folder, sorted. Raises DataError."""
     files = folder_files.list_files(root)
     if not files.images:
         others = listed([f"{count} {ending or 'without ending'}" for ending, count in files.others.items()])
@@ -155,13 +153,13 @@ def _list_images(root):
 
 
 def _position(file):
-    """A number in [0, 1) that the file's name determines, whatever the operating system."""
+    """Hashes a file's name to a number in [0, 1), the same on every operating system."""
     digest = hashlib.sha256(unicodedata.normalize("NFC", file).encode("utf-8", "surrogateescape"))
     return int.from_bytes(digest.digest()[:8], "big") / 2**64
 
 
 def _split_by_hash(files, fraction, decoder):
-    """Splits by the position of each name; both splits get a readable image."""
+    """Splits files by the position of each name; both splits get a readable image. Raises DataError."""
     positions = {file: _position(file) for file in files}
     ranked = sorted(files, key=positions.get)
 
@@ -178,7 +176,7 @@ def _split_by_hash(files, fraction, decoder):
 
 
 def _labels(root, splits, depth):
-    """Class names, and the label of each file of each split; labels are 0 without classes."""
+    """Returns the class names, and the label of each file of each split, 0 without classes. Raises DataError."""
     if depth is None:
         return (), {split: [0] * len(files) for split, files in splits.items()}
     folders = {
@@ -192,7 +190,7 @@ def _labels(root, splits, depth):
             f"({', '.join(sorted(names - {None})[:3])}). Move the former into a sub-folder, or "
             "all images into one."
         )
-    # One folder around everything tells nothing apart.
+    # A single folder around everything is no class.
     class_names = in_order(names) if len(names) > 1 else ()
     number = {name: label for label, name in enumerate(class_names)}
     return class_names, {split: [number.get(name, 0) for name in files] for split, files in folders.items()}

@@ -1,4 +1,4 @@
-"""The images under a folder, and what else is there."""
+"""Lists the images and other files under a folder."""
 
 import collections
 import dataclasses
@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from glow_tf.data import picture_files
 from glow_tf.data.source import DataError
 
-# Folders of file systems, network stores and archivers, beside those whose names begin with a dot.
+# Folders of file systems, network stores and archivers whose names do not begin with a dot.
 _SERVICE = frozenset(
     (
         *("@eadir", "@recycle", "@recently-snapshot", "@tmp", "#recycle", "#snapshot", "$recycle.bin", "recycler"),
         *("system volume information", "lost+found", "__macosx", "__pycache__"),
     )
 )
-# Files that people would call pictures; those of them that Pillow does not read here are counted.
+# Extensions of pictures; those that Pillow does not read here are counted.
 _PICTURES = frozenset(
     f".{ending}"
     for ending in (
@@ -38,27 +38,27 @@ class Files:
     others: Mapping[str, int]
 
     def unread(self) -> str:
-        """The pictures that cannot be read, such as "12 .heic, 3 .cr2", for people; empty if there are none."""
+        """Describes the pictures that cannot be read: "12 .heic, 3 .cr2"; empty if there are none."""
         return ", ".join(f"{count} {ending}" for ending, count in self.others.items() if ending in _PICTURES)
 
 
 def list_files(root: str) -> Files:
-    """Lists a folder and those below it, except for hidden files and what systems keep there for themselves.
+    """Lists the files in a folder and its sub-folders, except for hidden files and system files.
 
     Raises:
-        DataError: if one of them cannot be listed.
+        DataError: if a folder cannot be listed.
     """
     endings = picture_files.endings()
     found, others, visited = [], collections.Counter(), set()
     for folder, subfolders, files in os.walk(root, followlinks=True, onerror=_not_listed):
-        # A link may lead back up.
+        # Symbolic links can form cycles.
         real = os.path.realpath(folder)
         if real in visited:
             subfolders.clear()
             continue
         visited.add(real)
         subfolders[:] = [s for s in subfolders if not s.startswith(".") and s.casefold() not in _SERVICE]
-        # Not once a file: with many thousands of them, that would be half of the time to start.
+        # Once per folder: per file, it would be half of the start-up time of large folders.
         inside = os.path.relpath(folder, root).replace(os.sep, "/")
         prefix = "" if inside == "." else inside + "/"
         for file in files:

@@ -1,4 +1,4 @@
-"""Training and test split of a folder of images, as far as its sub-folders name them."""
+"""Finds the training and the test split of a folder of images by the names of its sub-folders."""
 
 import collections
 import dataclasses
@@ -11,18 +11,18 @@ from glow_tf.data.source import DataError
 
 _log = logging.getLogger(__name__)
 
-# Words of a folder's name that do not tell one split from another.
+# Words in folder names that do not distinguish splits.
 _NEUTRAL = frozenset("set split data dataset image images img imgs picture pictures photo photos png jpg jpeg".split())
 
 
 @dataclasses.dataclass(frozen=True)
 class Splits:
-    """The split of the files of a folder.
+    """Files of a folder, by split.
 
     Attributes:
-        train: those to learn from.
-        test: those to be tested on; None where the folders do not say, and some of `train` are to be held out.
-        depth: number of folders on the way to those that are labels; None if there are none.
+        train: training files.
+        test: test files; None if the folders do not name any, and some of `train` are to be held out.
+        depth: depth of the folders that are labels; None if there are no labels.
     """
 
     train: Sequence[str]
@@ -33,15 +33,15 @@ class Splits:
 def find_splits(root: str, files: Sequence[str]) -> Splits:
     """Reads splits from the names of folders: `train` and `test`, `Training` and `Testing`, `train2017` and `val2017`.
 
-    They may lie in a single folder around all. What is for validation is for testing where nothing else is, or where
-    the test images lack the labels that the others have. What is left, as unlabelled images are, is logged.
+    A single folder may contain them all. The validation images are the test split if there are no test images, or if
+    these lack the labels that the training images have. Unused images, such as unlabelled ones, are logged.
 
     Args:
         root: the folder.
-        files: names of image files in it, with forward slashes, at least one.
+        files: names of the image files in it, with forward slashes, at least one.
 
     Raises:
-        DataError: if it is not certain which folders are splits and which are classes.
+        DataError: if it is uncertain which folders are splits and which are classes.
     """
     level, labels = _Level(root, files, 0), 0
     while level.is_around_all:
@@ -54,10 +54,7 @@ def find_splits(root: str, files: Sequence[str]) -> Splits:
 
 
 class _Level:
-    """The folders that lie next to each other, so many levels down; `folders` are the files in each by its name.
-
-    Files that lie beside these folders are those of None.
-    """
+    """Sibling folders at some depth; `folders` maps their names to the files in each, None to the files beside them."""
 
     def __init__(self, root: str, files: Sequence[str], depth: int):
         self._path = os.path.join(root, *files[0].split("/")[:depth])
@@ -71,7 +68,7 @@ class _Level:
         return len(self.folders) == 1 and None not in self.folders
 
     def splits(self) -> Splits | None:
-        """The splits that these folders are; None if they are none."""
+        """Returns the splits that these folders are, or None if they are none. Raises DataError."""
         families = _families(self.folders)
         complete = [family for family in families.values() if _is_complete(family)]
         if len(complete) > 1:
@@ -107,7 +104,7 @@ class _Level:
         return Splits(self.folders[train], self.folders[test], depth)
 
     def _fitting(self, train: str, tests: Sequence[str]) -> str:
-        """The first folder to test on that has some of the classes of the one to train on, if that has any."""
+        """Returns the first test folder with some of the classes of the training folder, if that has any."""
         classes = self._classes(train)
         for test in tests:
             if len(classes) == 1 or classes & self._classes(test):
@@ -122,12 +119,12 @@ class _Level:
         return {_part(file, self.depth + 1) for file in self.folders[name]}
 
     def _of_train(self, trains: Sequence[str]) -> Splits | None:
-        """Returns the split of a folder to train on, with none to test on."""
+        """Returns the splits of a training folder without a test folder."""
         others = [name for name in self.folders if name not in trains and _split(name) != "unlabeled"]
         if len(trains) == 1 and not others:
             self._say_passed_over(f"training on {trains[0]}", set(trains))
             return Splits(self.folders[trains[0]], None, self.depth + 1)
-        # The vehicle, among other things.
+        # "train" can be a class: the vehicle.
         is_class = len(others) > 1 and self._classes(trains[0]) == {None}
         if len(trains) > 1 or trains[0].casefold() != "train" or not is_class:
             raise self._unsure(f"{' and '.join(trains)} may be to train on, or a class")
@@ -147,7 +144,7 @@ class _Level:
 
 
 def _part(file: str, depth: int) -> str | None:
-    """The folder of a file at some level; None if it lies there itself."""
+    """Returns the folder of a file at some depth; None if the file itself is there."""
     parts = file.split("/", depth + 1)
     return parts[depth] if len(parts) > depth + 1 else None
 
@@ -157,7 +154,7 @@ def _split(name: str | None) -> str | None:
 
 
 def _families(names: Sequence[str | None]) -> dict[tuple[str, ...], dict[str, list[str]]]:
-    """Names that stand for a split, by what else they say, then by the split."""
+    """Groups the names that stand for a split by their other words, then by the split."""
     families = collections.defaultdict(lambda: collections.defaultdict(list))
     for name in names:
         split, rest = (None, ()) if name is None else split_of(name)
@@ -175,7 +172,7 @@ def _is_complete(family: Mapping[str, Sequence[str]]) -> bool:
 
 
 def _refuse_deeper(root: str, files: Sequence[str]) -> None:
-    """Raises DataError if there are splits inside of what are taken for classes."""
+    """Raises DataError if a folder that was taken for a class contains splits."""
     inside = collections.defaultdict(set)
     for folder in {os.path.dirname(file) for file in files}:
         while folder:

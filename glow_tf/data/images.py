@@ -1,8 +1,8 @@
-"""Brings any picture to uint8 of the shape asked for.
+"""Converts any picture to uint8 of a given shape.
 
-One rule for all data: transparency goes on white, the shorter side is resized to match, the
-centre is kept. Shrinking by a whole factor averages squares of pixels, which is exact; any
-other factor uses antialiased bicubic resampling.
+One rule for all data: transparency is composited on white, the shorter side is resized to match,
+and the centre is cropped. Shrinking by a whole factor averages squares of pixels, which is exact;
+any other factor uses antialiased bicubic resampling.
 """
 
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ import numpy as np
 from glow_tf.data import picture_files
 from glow_tf.data.source import DataError
 
-# Of a TIFF file's tags.
+# A TIFF tag.
 _BITS_PER_SAMPLE = 258
-# Rows of a picture.
+# Rows that are composited at once.
 _STRIP = 256
 
 
 def parse_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | None:
-    """Reads an image size: an int, (H, W) or None.
+    """Parses an image size: an int, (H, W) or None.
 
     Returns:
         (H, W), or None for None.
@@ -36,7 +36,7 @@ def parse_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | No
 
 
 def stored_shape(image_shape: tuple[int, int, int], crop_from: int | None) -> tuple[int, int, int]:
-    """The shape to bring images to: that of the model's, or the larger square that those are cropped from.
+    """Returns the shape to bring images to: that of the model's images, or the square that these are cropped from.
 
     Args:
         image_shape: (H, W, C) of the model's images.
@@ -46,7 +46,7 @@ def stored_shape(image_shape: tuple[int, int, int], crop_from: int | None) -> tu
         (H, W, C).
 
     Raises:
-        DataError: if crop_from is no number of pixels, or smaller than the crops.
+        DataError: if crop_from is not a number of pixels, or smaller than the crops.
     """
     if crop_from is None:
         return image_shape
@@ -77,7 +77,7 @@ def fit_pixels(pixels: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndar
         image_shape: (H, W, C) to return, C being 1 or 3.
 
     Returns:
-        uint8 [H, W, C]; `pixels` itself where nothing is to be done.
+        uint8 [H, W, C]; `pixels` itself if it has this shape.
     """
     from PIL import Image
 
@@ -88,24 +88,24 @@ def fit_pixels(pixels: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndar
 
 
 class TooSmall(ValueError):
-    """A picture would have to be enlarged; the message is the reason, for people."""
+    """A picture would have to be enlarged."""
 
 
 def decode_file(path: str, image_shape: tuple[int, int, int], *, enlarge: bool = False) -> np.ndarray:
     """Reads a picture file: any format, colour mode and orientation that Pillow opens.
 
     Args:
-        path: file name; of an animation, the first frame is taken.
+        path: file name; the first frame of an animation is used.
         image_shape: (H, W, C) to return, C being 1 or 3.
-        enlarge: whether a picture that is smaller may be enlarged.
+        enlarge: whether a smaller picture may be enlarged.
 
     Returns:
         uint8 [H, W, C].
 
     Raises:
-        TooSmall: if either side is shorter than wanted.
-        picture_files.TooLarge: if it has more pixels than are decoded.
-        Exception: of whatever kind Pillow raises on a broken file.
+        TooSmall: if either side is too short.
+        picture_files.TooLarge: if it has more pixels than allowed.
+        Exception: of any kind, raised by Pillow for a broken file.
     """
     height, width, _ = image_shape
     with picture_files.opened(path, max(height, width)) as image:
@@ -156,7 +156,7 @@ def _to_eight_bits(image):
     deep = np.asarray(image)
     if deep.dtype != np.uint16:
         deep = np.clip(deep, 0, 65535).astype(np.uint16)
-    # TIFF files say if they have 12 bits.
+    # TIFF files state their depth, such as 12 bits.
     bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0]
     if bits == 16:
         _check_depth(int(deep.max(initial=0)), 4096)
@@ -179,7 +179,7 @@ def _on_white(image):
     if not image.has_transparency_data:
         return image
     opaque = Image.new("RGB", image.size)
-    # By strips, as it takes four pictures of their size.
+    # In strips, as compositing takes four times the memory.
     for top in range(0, image.height, _STRIP):
         strip = image.crop((0, top, image.width, min(top + _STRIP, image.height))).convert("RGBA")
         strip = Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip)

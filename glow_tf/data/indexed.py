@@ -1,6 +1,7 @@
-"""Sources whose examples can be fetched by number, in any order."""
+"""Sources with random access to their examples."""
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,10 +12,10 @@ import tensorflow as tf
 from glow_tf.data.python_calls import numpy_function
 from glow_tf.data.source import DataError, Source
 
-# From an index to (image uint8 [H, W, C], of the source's `stored_shape`, label), or None if it cannot be read.
+# Maps an index to (image uint8 [H, W, C] of the source's `stored_shape`, label), or to None if it cannot be read.
 Reader = Callable[[int], tuple[np.ndarray, int] | None]
 
-# Images of a split that stand for all in the identity of a data set.
+# Number of images per split that are hashed for the identity of a data set.
 _SAMPLED = 16
 
 
@@ -45,6 +46,10 @@ class IndexedSource(Source):
 
     def identity(self) -> dict[str, Any]:
         """Adds a hash of the labels and names of all images, or of the pixels of some where they have no names."""
+        return {**super().identity(), "images": self._images_hash}
+
+    @functools.cached_property
+    def _images_hash(self) -> str:
         digest = hashlib.sha256()
         for split, count in self.sizes.items():
             if split in self.labels:
@@ -55,14 +60,14 @@ class IndexedSource(Source):
             for index in evenly(count, _SAMPLED):
                 example = self.readers[split](index)
                 digest.update(b"" if example is None else np.ascontiguousarray(example[0]).tobytes())
-        return {**super().identity(), "images": digest.hexdigest()}
+        return digest.hexdigest()
 
     def by_row(self) -> "IndexedSource":
-        """The same images, with their index in the split in place of their label."""
+        """Returns the same images with their index in the split as the label."""
         return self._relabelled(lambda index, label: index)
 
     def with_classes(self, class_names: Sequence[str]) -> "IndexedSource":
-        """The same images, with the labels of a data set that has these classes; all of this one's are among them."""
+        """Returns the same images with labels that index `class_names`, a superset of this source's class names."""
         numbers = np.array([class_names.index(name) for name in self.class_names], np.int32)
         return dataclasses.replace(
             self._relabelled(lambda index, label: int(numbers[label])),
@@ -85,8 +90,8 @@ class IndexedSource(Source):
         count, read = self.sizes[split], self.readers[split]
 
         def load(index):
-            # The place of an unreadable image in the endless stream is taken by the next one,
-            # not closed up: positions stay what index arithmetic says they are.
+            # In the endless stream, the next image replaces an unreadable one, so that positions
+            # remain a function of the index.
             for step in range(1 if seed is None else count):
                 example = read((index + step) % count)
                 if example is not None:
@@ -108,24 +113,24 @@ class IndexedSource(Source):
             return images, labels
 
         order = tf.data.Dataset.range(count) if seed is None else index_stream(count, seed, start)
-        # A call into Python costs as much as reading twenty small images: hence blocks.
+        # In blocks, as a call into Python costs as much as reading twenty small images.
         blocks = order.batch(self.block_size)
         return blocks.map(load_tensors, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
 def evenly(count: int, most: int) -> list[int]:
-    """At most `most` of the indices 0..count-1, evenly spaced."""
+    """Returns at most `most` of the indices 0..count-1, evenly spaced."""
     return np.linspace(0, count - 1, min(count, most)).astype(int).tolist()
 
 
 def index_stream(count: int, seed: int, start: int) -> tf.data.Dataset:
-    """Endless stream of the indices 0..count-1, every epoch in an order of its own.
+    """Streams the indices 0..count-1 endlessly, shuffled anew every epoch.
 
     Args:
         count: number of indices, at least 1.
-        seed: with the number of the epoch, determines its order.
-        start: position of the uninterrupted stream to begin at; costs no more than one epoch
-            of integers however far it is.
+        seed: determines, with the number of the epoch, its order.
+        start: position of the uninterrupted stream to start at; skipping costs at most one epoch
+            of integers.
 
     Returns:
         Dataset of int64 [].

@@ -1,10 +1,10 @@
-"""Meaning of the names of folders, arrays and classes: their split, and the order of classes."""
+"""Interprets the names of folders, arrays and classes: their split, and the order of classes."""
 
 import decimal
 import re
 from collections.abc import Iterable, Sequence
 
-# Words for a split; of several that one can test on, "test" goes before "validation".
+# Words for each split; "test" takes precedence over "validation".
 _SPLITS = {
     "train": "train training trainset traindata trainimages trn trainval",
     "test": "test testing testset testdata testimages tst",
@@ -18,17 +18,17 @@ _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
 def words(name: str) -> list[str]:
-    """The words and numbers of a name, in lower case: `X_train`, `trainX` and `Train-2017` have two each."""
+    """Splits a name into words and numbers, in lower case: `X_train`, `trainX` and `Train-2017` have two each."""
     runs = _RUN.findall(re.sub(r"(?i)h([eo])ld[ _-]out", r"h\1ldout", name))
     return [word.casefold() for run in runs for word in (_WORD.findall(run) if run.isascii() else [run])]
 
 
 def split_of(name: str) -> tuple[str | None, tuple[str, ...]]:
-    """Splits a name into the split that it stands for and its other words.
+    """Parses a name into the split that it stands for and its other words.
 
     Returns:
-        "train", "test", "validation" or "unlabeled", or None if no word of it, or more than one, stands for a split;
-        and its other words, without numbers.
+        "train", "test", "validation" or "unlabeled", or None unless exactly one word stands for a split; and the other
+        words, without numbers.
     """
     found = words(name)
     splits = [_SPLIT_OF_WORD[word] for word in found if word in _SPLIT_OF_WORD]
@@ -37,7 +37,7 @@ def split_of(name: str) -> tuple[str | None, tuple[str, ...]]:
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Names of classes in the order of their labels: as numbers if all are, else as texts."""
+    """Sorts the names of classes into the order of their labels: numerically if all are numbers, else as texts."""
     names = sorted(names)
     if all(_NUMBER.fullmatch(name) for name in names):
         names.sort(key=decimal.Decimal)
@@ -45,5 +45,5 @@ def in_order(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def listed(names: Sequence[object], most: int = 5) -> str:
-    """The first few of some names, for people."""
+    """Formats the first few of some names, such as "a, b, ... (7 in all)"."""
     return ", ".join(map(str, names[:most])) + (f", ... ({len(names)} in all)" if len(names) > most else "")

@@ -1,4 +1,4 @@
-"""Opens picture files: which formats, how large a picture, and how many at a time."""
+"""Opens picture files, with limits on their formats, their size and the number decoded at once."""
 
 import contextlib
 import functools
@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from PIL import Image
 
-# Formats that Pillow opens with an external program, or not at all; and ICNS, whose header does not give the size of
-# the pictures in it.
+# Formats that Pillow opens with an external program, or not at all; and ICNS, whose header does not state the size of
+# its pictures.
 _UNREAD = frozenset(("BUFR", "EPS", "GRIB", "HDF5", "ICNS", "MPEG", "WMF"))
-# Pillow's names for sixteen bits a channel, such as "RGB;16B"; "BGR;16" are sixteen for a pixel.
+# Pillow's names for 16 bits per channel, such as "RGB;16B"; "BGR;16" has 16 per pixel.
 _DEEP = re.compile(r";16[BLN]")
 DEFAULT_MEGAPIXELS = 64.0
 
 
 class TooLarge(ValueError):
-    """A picture has more pixels than are decoded; the message is the reason, for people."""
+    """A picture has more pixels than allowed."""
 
 
 class _Pixels:
-    """Limits the pixels of a picture, and those that are decoded at the same time."""
+    """Limits the pixels of a picture, and the pixels that are decoded at the same time."""
 
     def __init__(self, most: int):
         self.most = most
@@ -34,9 +34,9 @@ class _Pixels:
 
     @contextlib.contextmanager
     def taken(self, count: int) -> Iterator[None]:
-        """Waits until there is room for so many pixels, and keeps it."""
+        """Waits until there is room for `count` pixels, and reserves it."""
         with self._condition:
-            # One by itself always has room.
+            # A single picture always has room.
             self._condition.wait_for(lambda: not self._used or self._used + count <= self.most)
             self._used += count
         try:
@@ -51,7 +51,7 @@ _pixels = _Pixels(int(DEFAULT_MEGAPIXELS * 1e6))
 
 
 def limit(megapixels: float) -> None:
-    """Sets how large a picture may be, in 10^6 pixels, and how many pixels are decoded at a time.
+    """Sets the largest size of a picture, and of the pictures decoded at the same time, in 10^6 pixels.
 
     Raises:
       ValueError: if it is not positive.
@@ -62,13 +62,13 @@ def limit(megapixels: float) -> None:
 
     _pixels.most = int(megapixels * 1e6)
     if Image.MAX_IMAGE_PIXELS is not None:
-        # Above its own limit Pillow warns, and above twice of that it reads nothing.
+        # Pillow warns above its own limit, and refuses above twice that.
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, _pixels.most)
 
 
 @functools.cache
 def formats() -> tuple[str, ...]:
-    """The formats that are read, by Pillow's names."""
+    """Returns Pillow's names of the supported formats."""
     from PIL import Image
 
     Image.init()
@@ -77,7 +77,7 @@ def formats() -> tuple[str, ...]:
 
 @functools.cache
 def endings() -> frozenset[str]:
-    """The file name extensions of these formats, such as `.png`."""
+    """Returns the file name extensions of the supported formats, such as `.png`."""
     from PIL import Image
 
     return frozenset(ending for ending, name in Image.registered_extensions().items() if name in formats())
@@ -85,20 +85,20 @@ def endings() -> frozenset[str]:
 
 @contextlib.contextmanager
 def opened(file: Any, side: int | None = None) -> Iterator["Image.Image"]:
-    """A picture, decoded and turned as its camera was held, once there is room for it; the header is asked first.
+    """Decodes a picture, upright, once there is room for it; its size is checked by the header first.
 
     Args:
       file: a file's name, or a binary file.
-      side: in pixels, of which twice as much is enough: large JPEG photographs are decoded at a half, a quarter or an
-        eighth of their size, never below that.
+      side: side that the picture will be reduced to, in pixels: large JPEG photographs are decoded at a half, a quarter
+        or an eighth of their size, but not below twice that side.
 
     Yields:
       The first frame.
 
     Raises:
       TooLarge: if it has more pixels than `limit` allows.
-      ValueError: if it is no regular file: a pipe, from which nothing may ever come, or a device.
-      Exception: of whatever kind Pillow raises on a broken file.
+      ValueError: if it is not a regular file: a pipe, from which a read might never return, or a device.
+      Exception: of any kind, raised by Pillow for a broken file.
     """
     from PIL import Image, ImageOps
 
@@ -110,9 +110,9 @@ def opened(file: Any, side: int | None = None) -> Iterator["Image.Image"]:
         raise TooLarge(f"{error}; --max_megapixels={_pixels.most / 1e6:g} allows no more") from error
     with image:
         count = _check(image)
-        # Of pictures in colour, Pillow keeps the leading eight bits alone.
+        # Pillow keeps only the leading eight bits of pictures in colour.
         image.info["sixteen_bits"] = any(_DEEP.search(str(tile.args)) for tile in image.tile)
-        # None for other formats than JPEG.
+        # None unless it is a JPEG.
         if side is not None and image.draft(None, (2 * side, 2 * side)):
             count = image.width * image.height
         with _pixels.taken(count):
@@ -122,10 +122,10 @@ def opened(file: Any, side: int | None = None) -> Iterator["Image.Image"]:
 
 
 def _check(image: "Image.Image") -> int:
-    """Returns the number of pixels; raises `TooLarge` if they are too many."""
+    """Returns the number of pixels. Raises TooLarge."""
     width, height = image.size
     if image.format == "ICO":
-        # Its directory has room for small numbers alone; the picture in it may be a PNG of any size.
+        # An icon's directory holds only small numbers; the picture itself can be a PNG of any size.
         inside = image.ico.getimage(image.size).size
         width, height = max(width, inside[0]), max(height, inside[1])
     if width * height > _pixels.most:

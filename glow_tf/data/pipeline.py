@@ -1,4 +1,4 @@
-"""Batches of a source."""
+"""Batches of a source for training and evaluation."""
 
 import numpy as np
 import tensorflow as tf
@@ -7,32 +7,31 @@ from glow_tf.data.augment import augment, central_crop
 from glow_tf.data.python_calls import numpy_function
 from glow_tf.data.source import Source
 
-# Keeps the draws for augmentation apart from those for the order of the examples.
+# Makes the draws for augmentation independent of those for the order of the examples.
 _AUGMENT_KEY = 0x666C6970
 
 
 def train_batches(
     source: Source, batch_size: int, seed: int, start_step: int = 0, flip: bool = False, shift: int = 0
 ) -> tf.data.Dataset:
-    """Endless batches of the train split, shuffled; random crops of it where the source is to be cropped.
+    """Streams shuffled batches of the train split endlessly; of random crops if the source is to be cropped.
 
-    Batch `start_step` is the same, bit for bit, whether the stream starts there or before.
-    Batches run on across the end of an epoch, so that a source smaller than a batch fills it.
+    Batch `start_step` is bitwise the same whether the stream starts there or earlier. Batches
+    continue across the end of an epoch, so that a source smaller than a batch fills it.
 
     Args:
         source: the data.
-        batch_size: images a batch, at least 1.
+        batch_size: images per batch, at least 1.
         seed: determines order, crops, flips and shifts.
         start_step: number of batches already used.
         flip: whether to mirror each image, left to right, with probability 1/2.
-        shift: most pixels by which each image is moved along either axis, at random; its edge
-            is repeated where it leaves the frame.
+        shift: largest random shift along either axis, in pixels; the edge is repeated.
 
     Returns:
         Dataset of {"images": uint8 [batch, H, W, C], "labels": int32 [batch]}.
 
     Raises:
-        ValueError: on a batch size below 1, a negative step or shift, or a seed that is no integer.
+        ValueError: on a batch size below 1, a negative step or shift, or a seed of None.
     """
     _check_count("batch_size", batch_size, 1)
     _check_count("start_step", start_step, 0)
@@ -58,23 +57,23 @@ def train_batches(
 
 
 def test_batches(source: Source, batch_size: int, limit: int | None = None) -> tf.data.Dataset:
-    """`split_batches` of the test split."""
+    """Returns `split_batches` of the test split."""
     return split_batches(source, "test", batch_size, limit)
 
 
-# Its name begins with test_ because of the split, not because it is one.
+# pytest would collect it by its name.
 test_batches.__test__ = False
 
 
 def split_batches(source: Source, split: str, batch_size: int, limit: int | None = None) -> tf.data.Dataset:
-    """One pass over a split in a fixed order, without augmentation; the last batch may be smaller.
+    """Iterates over a split once, in a fixed order without augmentation; the last batch may be smaller.
 
-    Where the source is to be cropped, the central crops are taken.
+    Images are cropped centrally if the source is to be cropped.
 
     Args:
         source: the data.
         split: "train" or "test".
-        batch_size: images a batch, at least 1.
+        batch_size: images per batch, at least 1.
         limit: number of images to stop after, at least 1; None for all.
 
     Returns:
@@ -98,7 +97,7 @@ def _finish(dataset):
     dataset = dataset.map(lambda images, labels: {"images": images, "labels": labels})
     options = tf.data.Options()
     options.deterministic = True
-    # Sources are not made of files that workers could share out.
+    # Sources do not consist of files that could be distributed over workers.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
 

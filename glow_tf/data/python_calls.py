@@ -1,7 +1,8 @@
-"""Python functions in a tf.data pipeline, and an end of the process that does not wait for them forever.
+"""Python functions in a tf.data pipeline that do not deadlock when the interpreter exits.
 
-The threads of a pipeline go on filling its buffers until it is deleted. A script's last iterator is deleted while the
-interpreter shuts down, when a thread that asks to run Python code is stopped for good, and the deletion waits for it.
+The threads of a pipeline keep filling its buffers until it is deleted. A script's last iterator is deleted while the
+interpreter shuts down. At that time a thread that tries to run Python code blocks forever, and the deletion waits for
+that thread.
 """
 
 import atexit
@@ -17,7 +18,7 @@ _LONGEST_WAIT_SECONDS = 10.0
 
 
 class _Calls:
-    """Counts the calls that are running."""
+    """Counts running calls."""
 
     def __init__(self):
         self._lock = threading.Lock()
@@ -33,7 +34,7 @@ class _Calls:
             self._last = time.monotonic()
 
     def wait_for_quiet(self) -> None:
-        """Returns once the buffers are full, and no call comes any more."""
+        """Waits until the buffers are full and no more calls arrive."""
         deadline = time.monotonic() + _LONGEST_WAIT_SECONDS
         while (now := time.monotonic()) < deadline and (self._running or now - self._last < _QUIET_SECONDS):
             time.sleep(_QUIET_SECONDS / 5)
@@ -49,7 +50,7 @@ def _calls() -> _Calls:
 def numpy_function(
     function: Callable, inputs: Sequence[tf.Tensor], dtypes: tf.DType | Sequence[tf.DType]
 ) -> tf.Tensor | list[tf.Tensor]:
-    """`tf.numpy_function` of a stateless function, which the interpreter waits for when it ends."""
+    """Wraps a stateless function as `tf.numpy_function` does; the interpreter waits for its calls before it exits."""
     calls = _calls()
 
     def counted(*arrays):

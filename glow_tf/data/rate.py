@@ -1,4 +1,4 @@
-"""Throughput of an input pipeline by itself."""
+"""Throughput of an input pipeline."""
 
 import time
 
@@ -6,14 +6,13 @@ import tensorflow as tf
 
 
 def pipeline_rate(batches: tf.data.Dataset, seconds: float) -> float:
-    """Measures a stream of batches on its own.
+    """Measures the throughput of a stream of batches without a consumer.
 
-    The first batch, which pays for opening files and starting threads, is not counted. The stream is opened anew, so
-    that measuring uses up no batch of `batches`.
+    The first batch, which includes opening files and starting threads, is not counted.
 
     Args:
         batches: dataset of batches, nests of tensors [batch, ...].
-        seconds: how long to measure, positive; a shorter dataset ends it earlier.
+        seconds: duration of the measurement, positive; a shorter dataset ends it earlier.
 
     Returns:
         Images per second; 0.0 if there is no second batch.

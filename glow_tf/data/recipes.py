@@ -1,8 +1,8 @@
 """Preprocessing of each data set in the papers and their code: size, crops, augmentation, bits.
 
-Every entry names its source. "Glow's code" is github.com/openai/glow; its commands are in its README. Where it and the
-paper differ, the code is followed, because the published figures are the code's. Shifts there are uniform in +-10% of
-the side with interpolation, 3.2 pixels at 32x32; here they are whole pixels, at most 3.
+Every entry names its source. "Glow's code" is github.com/openai/glow; its commands are in its README. Where code and
+paper differ, the code is followed, as it gave the published figures. Its shifts are uniform in +-10% of the side, with
+interpolation, 3.2 pixels at 32x32; here they are whole pixels, at most 3.
 """
 
 import dataclasses
@@ -10,19 +10,19 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Preprocessing of a data set's images. The defaults leave them as they are.
+    """Preprocessing of a data set's images. By default they are unchanged.
 
     Attributes:
-        image_size: side of the model's images, or (H, W); None for the data's own.
-        n_bits: bits a channel that the model sees.
+        image_size: side of the model's images, or (H, W), in pixels; None for the data's own.
+        n_bits: bits per channel of the model's images.
         flip: whether training mirrors images left to right at random.
-        shift: most pixels by which training moves images along either axis.
-        crop_from: the shorter side is brought to this, and training takes random crops of `image_size` from it,
-            evaluation the central ones; None for no such crops.
-        center_crop: side of the central square that is cut out of the original first; None for none.
-        pad: black pixels put around the original first, on each side.
-        test_size: images held out where the data set has no test split of its own; None for a share.
-        source: where all this is from.
+        shift: largest shift along either axis in training, in pixels.
+        crop_from: length that the shorter side is resized to, in pixels, before `image_size` is cropped from it, at
+            random in training, centrally in evaluation; None for no crops.
+        center_crop: side of the central square that is cut out of the original first, in pixels; None for none.
+        pad: width of the black border that is added to the original first, in pixels.
+        test_size: number of images to hold out of a data set without a test split; None for a share.
+        source: source of these settings.
     """
 
     image_size: int | tuple[int, int] | None = None
@@ -73,9 +73,9 @@ _RECIPES = {
         source="Glow, section 6, and Glow's code, README and generate.py: 256x256, 5 bits, 27,000 + 3,000 images, "
         "no augmentation; which 3,000 is not recorded",
     ),
-    # The likelihoods of the papers are on this ImageNet, whose files image-net.org no longer offers...
+    # The papers' likelihoods are on this ImageNet, whose files image-net.org no longer offers...
     "downsampled_imagenet": _IMAGENET,
-    # ... and not on this one, resized in another way, whose figures are lower. It has labels.
+    # ... and not on this one, which has labels; it is resized differently, and its figures are lower.
     "imagenet_resized": dataclasses.replace(
         _IMAGENET,
         source="as downsampled_imagenet, which is the papers' ImageNet (Glow's code, problem imagenet-oord); figures "
@@ -89,14 +89,14 @@ _RECIPES = {
 
 
 def recipe(dataset_name: str) -> Recipe:
-    """The recipe for a data set.
+    """Returns the recipe for a data set.
 
     Args:
         dataset_name: the name it is loaded by, with or without config and version, such as "lsun/bedroom",
             "imagenet_resized/64x64:0.1.0" or "folder".
 
     Returns:
-        Its recipe; for data sets that the papers do not use, the neutral one, `Recipe()`.
+        The recipe; the neutral one, `Recipe()`, for data sets that the papers do not use.
     """
     full_name = dataset_name.strip().split(":")[0]
     base_name = full_name.split("/")[0]

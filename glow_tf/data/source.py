@@ -1,4 +1,4 @@
-"""Interface of a data set to the rest of the program."""
+"""Interface of data sets."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,11 @@ _LARGEST_BLOCK = 256
 
 
 class DataError(ValueError):
-    """The data cannot be used as asked; the message names what is wrong and the way out."""
+    """The data cannot be used as requested; the message names the cause and the remedy."""
+
+
+class OwnTestSplitError(DataError):
+    """Images are to be held out of data that has a test split of its own."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -22,15 +26,15 @@ class Source:
 
     Attributes:
         name: the name it was loaded by.
-        image_shape: (H, W, C) of the images a model sees, C being 1 or 3.
-        stored_shape: (H, W, C) of the images that `examples` and `batches` give: `image_shape`, or
-            larger, for `train_batches` and `test_batches` to crop to it.
-        num_classes: number of labels; 0 where the data has none.
+        image_shape: (H, W, C) of the model's images, C being 1 or 3.
+        stored_shape: (H, W, C) of the images of `examples` and `batches`: `image_shape`, or larger,
+            for `train_batches` and `test_batches` to crop.
+        num_classes: number of labels; 0 without labels.
         class_names: name of each label, of length `num_classes`.
-        sizes: number of images of "train" and "test", those left out included.
-        skipped: images left out because they cannot be read or are too small, name to reason;
-            grows as they are met. Only image folders have any.
-        arguments: those of `load_source` that give this source again, JSON-able.
+        sizes: number of images of "train" and "test", skipped ones included.
+        skipped: images that cannot be read or are too small, by name with the reason; grows as
+            they are found. Only image folders have any.
+        arguments: JSON-able arguments of `load_source` that give this source again.
     """
 
     name: str
@@ -43,18 +47,17 @@ class Source:
     arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def examples(self, split: str, seed: int | None = None, start: int = 0) -> tf.data.Dataset:
-        """Opens a split, one example at a time.
+        """Opens a split as single examples.
 
         Args:
             split: "train" or "test".
             seed: None for one pass in a fixed order. An integer for an infinite stream, in a
-                new order every epoch which (seed, epoch) determine.
-            start: position at which to join the infinite stream: its first example is the
-                one that an uninterrupted stream has there.
+                new order every epoch, determined by (seed, epoch).
+            start: position at which to join the infinite stream.
 
         Returns:
-            Dataset of (image uint8 [H, W, C], of `stored_shape`, label int32 []); the label is 0
-            where the data has none.
+            Dataset of (image uint8 [H, W, C] of `stored_shape`, label int32 []); the label is 0
+            without labels.
 
         Raises:
             ValueError: on an unknown split, a seed outside 64 bits, a negative start, or a
@@ -63,14 +66,14 @@ class Source:
         return self._checked_blocks(split, seed, start).unbatch()
 
     def batches(self, split: str, batch_size: int, seed: int | None = None, start: int = 0) -> tf.data.Dataset:
-        """The examples of `examples`, in the same order, a batch at a time: much faster.
+        """Opens a split as batches, in the order of `examples` and much faster.
 
         Args:
             split, seed, start: as for `examples`.
-            batch_size: examples a batch, at least 1; the last batch of one pass may be smaller.
+            batch_size: examples per batch, at least 1; the last batch of one pass may be smaller.
 
         Returns:
-            Dataset of (images uint8 [batch, H, W, C], of `stored_shape`, labels int32 [batch]).
+            Dataset of (images uint8 [batch, H, W, C] of `stored_shape`, labels int32 [batch]).
 
         Raises:
             ValueError: as `examples`.
@@ -91,37 +94,37 @@ class Source:
         return self._blocks(split, seed, start).with_options(options)
 
     def _blocks(self, split: str, seed: int | None, start: int) -> tf.data.Dataset:
-        """The stream as a dataset of (images [n, H, W, C], labels [n]), n being any number and free to vary."""
+        """Returns the stream as a dataset of (images [n, H, W, C], labels [n]), in blocks of any size n."""
         raise NotImplementedError
 
     @property
     def block_size(self) -> int:
-        """A good n for `_blocks`: enough that a call's cost is shared, little enough to be kept several times over."""
+        """Number of images per block of `_blocks`: enough to amortize a call, few enough to buffer several blocks."""
         return min(max(1, _BLOCK_BYTES // int(np.prod(self.stored_shape))), _LARGEST_BLOCK)
 
     def sample(self, count: int) -> np.ndarray:
-        """A few training images, at most `count` and without a draw: uint8 [n, H, W, C], of `stored_shape`."""
+        """Returns at most `count` training images, always the same ones: uint8 [n, H, W, C] of `stored_shape`."""
         return next(self.batches("train", count).as_numpy_iterator())[0]
 
     def row_names(self, split: str) -> Sequence[str]:
-        """Returns the names of the images of a split at their source; their numbers where they have no names."""
+        """Returns the names of the images of a split in the data set; their numbers if they have no names."""
         return [str(row) for row in range(self.sizes[split])]
 
     def row_labels(self, split: str) -> np.ndarray:
-        """The label of each image of a split, int [N]."""
+        """Returns the label of each image of a split, int [N]."""
         raise NotImplementedError
 
     def identity(self) -> dict[str, Any]:
-        """JSON-able properties that identify the data set, whatever its location."""
+        """Returns JSON-able properties that identify the data set independently of its location."""
         classes = list(self.class_names) or "no labels"
         return {"data set": self.name, **{f"{split} images": self.sizes[split] for split in SPLITS}, "classes": classes}
 
     def attributes(self, split: str) -> dict[str, np.ndarray]:
-        """For each attribute the data set itself knows, whether the images of a split have it: bool [N]."""
+        """Returns, for each attribute in the data set, whether the images of a split have it: bool [N]."""
         return {}
 
     def describe(self) -> str:
-        """One line for people: name, image shape, classes, sizes."""
+        """Describes the data set in one line: name, image shape, classes, sizes."""
         shape = "x".join(str(size) for size in self.image_shape)
         crops = "" if self.stored_shape == self.image_shape else " cropped from {}x{}".format(*self.stored_shape)
         classes = f"{self.num_classes} classes" if self.num_classes else "no labels"
@@ -129,10 +132,10 @@ class Source:
         return f"{self.name}: {shape}{crops}, {classes}, {sizes} images"
 
     def describe_skipped(self, limit: int = 5) -> str:
-        """One line for people on the images left out so far; empty if there are none.
+        """Describes the images skipped so far in one line; empty if there are none.
 
         Args:
-            limit: how many to name.
+            limit: number of images to name.
         """
         skipped = sorted(dict(self.skipped).items())
         if not skipped:
@@ -152,11 +155,11 @@ def held_out_count(count: int, test_fraction: float | None, test_size: int | Non
         count: number of examples in all.
         test_fraction: share to hold out, in (0, 1); None for `default`.
         test_size: number to hold out, instead of a share; None for the share.
-        default: the share where neither is given.
-        name: what the examples are called in an error.
+        default: the share if neither is given.
+        name: name of the examples in errors.
 
     Raises:
-        DataError: if there are fewer than two examples, or nothing would be left of a split.
+        DataError: if there are fewer than two examples, or a split would be empty.
     """
     fraction = check_fraction(test_fraction, default)
     if count < 2:

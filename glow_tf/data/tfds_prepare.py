@@ -1,7 +1,7 @@
-"""Builders of TensorFlow Datasets, and how data that is not there yet is got.
+"""Finds and prepares data sets of TensorFlow Datasets.
 
-Preparing can take hours and fail for want of a package, a network or a file that has to be fetched by hand. What can
-be known beforehand is checked beforehand, and every error says what to do, step by step.
+Preparing can take hours and fail for lack of a package, a network or a file that must be downloaded by hand. Whatever
+can be is checked first, and every error lists the steps to take.
 """
 
 import difflib
@@ -19,10 +19,10 @@ import tensorflow_datasets as tfds
 from glow_tf.data.source import DataError
 from glow_tf.runtime.errors import first_line
 
-# A config for data sets that have several, where one name in the literature means one config.
+# The config that a name means in the literature, for data sets with several configs.
 SHORT_NAMES = {"celeb_a_hq": "celeb_a_hq/256"}
 _OTHER_NAMES = ("people", "folder", "arrays")
-# What a builder needs to read the files it downloads; without it, it fails after hours of downloading.
+# Packages that builders need to read their downloads; without them, they fail after hours of downloading.
 _PACKAGES = {"oxford_flowers102": "scipy", "svhn_cropped": "scipy", "lsun": "tensorflow_io"}
 _LSUN = (
     "It needs tensorflow-io, which is made for one release of TensorFlow each: prepare it in an environment of its "
@@ -32,21 +32,21 @@ _LSUN = (
 
 
 def get_builder(name: str, data_dir: str | None) -> Any:
-    """The builder of a data set, its config settled.
+    """Returns the builder of a data set and config.
 
     Args:
-        name: of the data set, with config and version or without.
-        data_dir: where the prepared data is kept; None for TensorFlow Datasets' default.
+        name: name of the data set, with or without config and version.
+        data_dir: directory of the prepared data; None for TensorFlow Datasets' default.
 
     Raises:
-        DataError: on an unknown name or config, or where one of several has to be named.
+        DataError: on an unknown name or config, or if one of several configs must be chosen.
     """
     full_name = SHORT_NAMES.get(name, name)
     base_name = full_name.split("/")[0].split(":")[0]
     if not base_name.isidentifier():
         raise DataError(_unknown(name))
     try:
-        # A builder without code, there only as prepared files, has one config: its own.
+        # A builder that exists only as prepared files, without code, has a single config.
         builder_class = tfds.builder_cls(base_name)
         configs = list(builder_class.builder_configs)
         default = getattr(builder_class, "DEFAULT_BUILDER_CONFIG_NAME", None)
@@ -85,10 +85,10 @@ def _unknown(name):
 
 
 def prepare(builder: Any) -> None:
-    """Downloads and prepares a data set that is not there yet.
+    """Downloads and prepares a data set unless it is prepared already.
 
     Raises:
-        DataError: if that cannot be done; it gives the steps to get the data.
+        DataError: if that fails; it lists the steps to get the data.
     """
     if builder.is_prepared():
         return
@@ -160,11 +160,11 @@ def _network_steps(builder, root, version, command):
 
 
 def _files(builder):
-    """{url: file name} of what a builder downloads, as far as it is known."""
+    """Returns {url: file name} of the downloads of a builder, as far as they are known."""
     names = {url: info.filename for url, info in (builder.url_infos or {}).items() if info.filename}
     if builder.builder_config is None:
         return names
-    # All configs are listed together; those of one are told apart by its number, 32 of "32x32", if it has one.
+    # The files of all configs are listed together; those of one have its number, 32 for "32x32", if it has one.
     number = re.match(r"\d+", builder.builder_config.name)
     if number is None:
         return names if len(builder.builder_configs) == 1 else {}
@@ -173,7 +173,7 @@ def _files(builder):
 
 
 def _unreachable(builder):
-    """Returns why nothing can be downloaded, or None. TFDS itself would try for ten minutes before it says so."""
+    """Returns why nothing can be downloaded, or None. TFDS itself would fail only after ten minutes of retries."""
     files = _files(builder)
     downloads = os.path.join(_root(builder), "downloads")
     begun = os.path.isdir(os.path.join(downloads, builder.name)) or any(
@@ -190,9 +190,9 @@ def _unreachable(builder):
 
 
 def _missing_package(error):
-    """Name of the package whose absence led to an error; None if it was something else."""
+    """Returns the name of the missing package that caused an error; None for another cause."""
     while error is not None:
-        # TFDS raises import errors anew, without the name, from the original ones.
+        # TFDS wraps import errors in others without the name.
         if isinstance(error, ImportError) and error.name:
             return error.name.split(".")[0]
         error = error.__cause__ or error.__context__

@@ -1,4 +1,4 @@
-"""Image data sets of TensorFlow Datasets, by their names there."""
+"""Image data sets of TensorFlow Datasets."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,44 +9,33 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from glow_tf.data import images
+from glow_tf.data.options import DataOptions
 from glow_tf.data.python_calls import numpy_function
 from glow_tf.data.recipes import Recipe, recipe
 from glow_tf.data.source import DataError, Source, held_out_count
 from glow_tf.data.tfds_prepare import get_builder, prepare
 
 TEST_FRACTION = 0.05
-# Shuffling keeps this much of the encoded images in memory, but always 1,000 of them.
+# Size of the shuffle buffer of encoded images, in bytes, but at least 1,000 images.
 _SHUFFLE_BYTES = 256 * 2**20
 _SHUFFLE_LEAST = 1000
-# What data sets call the feature with the name of an image's file.
+# Features with the file name of an image, in various data sets.
 _NAME_FEATURES = ("image/filename", "file_name", "filename", "image/file_name", "image_name")
 
 
-def tfds_source(
-    name: str,
-    data_dir: str | None = None,
-    image_size: int | tuple[int, int] | None = None,
-    channels: int | None = None,
-    test_fraction: float | None = None,
-    test_size: int | None = None,
-    crop_from: int | None = None,
-) -> "TfdsSource":
-    """Source of an image data set of TensorFlow Datasets; prepares it if need be.
+def tfds_source(name: str, options: DataOptions) -> "TfdsSource":
+    """Opens an image data set of TensorFlow Datasets; prepares it if necessary.
 
-    The test split is the data set's `test`, else its `validation`, else the last of `train`.
-    A test split whose labels are withheld (-1) is passed over.
+    The test split is the data set's `test`, else its `validation`, else the last images of `train`.
+    A test split whose labels are withheld (-1) is ignored.
 
     Args:
-        name: name there, with the config if there are several: "imagenet_resized/32x32".
-        data_dir: where the prepared data is kept; None for TensorFlow Datasets' default.
-        image_size: H = W, or (H, W); that of the recipe by default, else the data's own, if its
-            images share one.
-        channels: 1 or 3; the data's own by default.
-        test_fraction: share to hold out of `train` without a test split; 0.05 by default.
-        test_size: number of images to hold out instead; by default that of the recipe, unless
-            that is half of the images or more.
-        crop_from: side to bring images to for crops of `image_size`. By default, where
-            `image_size` is the recipe's, the recipe's.
+        name: name in TensorFlow Datasets, with the config if there are several, such as
+            "imagenet_resized/32x32".
+        options: `data_dir` is the directory of the prepared data. By default, `image_size` is the
+            recipe's, else the data's own, if its images share one; `crop_from` is the recipe's, if
+            `image_size` is too; `test_size` is the recipe's, if that is less than half of the images,
+            else a share of 0.05 is held out; and channels are the data's own.
 
     Returns:
         The source.
@@ -55,28 +44,22 @@ def tfds_source(
         DataError: on an unknown name, a missing config, data that cannot be prepared, or that
             has no images or no train split.
     """
-    builder = get_builder(name, data_dir)
+    builder = get_builder(name, options.data_dir)
     prepare(builder)
-    image_key, feature = _image_feature(name, builder.info.features)
-    height, width, native_channels = feature.shape
-    steps = recipe(name)
-    size = images.parse_size(image_size) or images.parse_size(steps.image_size)
-    if size is None:
-        if height is None or width is None:
-            raise DataError(f"the images of {name} differ in size; set --image_size (pixels) to resize and crop them.")
-        size = (height, width)
-    if size != images.parse_size(steps.image_size):
-        # Padding and crops lead to the recipe's size; to any other, the whole image is resized.
-        steps = dataclasses.replace(steps, pad=0, crop_from=None)
-    image_shape = (*size, images.parse_channels(channels, 1 if native_channels == 1 else 3))
     features = builder.info.features
+    image_key, feature = _image_feature(name, features)
+    *size, channels = feature.shape
+    options, steps = _apply_recipe(options, recipe(name))
+    if options.image_size is None and None in size:
+        raise DataError(f"the images of {name} differ in size; set --image_size (pixels) to resize and crop them.")
+    image_shape, stored_shape = options.shapes(tuple(size), 1 if channels == 1 else 3)
     label = features["label"] if "label" in features else None
     labelled = isinstance(label, tfds.features.ClassLabel) and bool(label.num_classes)
-    splits, sizes = _splits(name, builder, labelled, test_fraction, test_size, steps.test_size)
+    splits, sizes = _splits(name, builder, labelled, options, steps.test_size)
     return TfdsSource(
         name=name,
         image_shape=image_shape,
-        stored_shape=images.stored_shape(image_shape, steps.crop_from if crop_from is None else crop_from),
+        stored_shape=stored_shape,
         num_classes=label.num_classes if labelled else 0,
         class_names=tuple(label.names) if labelled else (),
         sizes=sizes,
@@ -92,10 +75,10 @@ class TfdsSource(Source):
     """A prepared data set of TensorFlow Datasets.
 
     Attributes:
-        builder: its builder.
+        builder: the `tfds.core.DatasetBuilder`.
         image_key: name of the image feature.
-        splits: for "train" and "test", the split there, such as "train[:28500]".
-        steps: the recipe; of it, `pad` and `center_crop` are done here.
+        splits: split of the builder for "train" and "test", such as "train[:28500]".
+        steps: recipe whose `pad` and `center_crop` are applied to the images.
     """
 
     builder: Any
@@ -123,7 +106,7 @@ class TfdsSource(Source):
         return {name: np.array([row["attributes"][name] for row in rows], bool) for name in names}
 
     def _known(self, split: str, features: dict) -> Iterator[dict]:
-        """Some features of the examples of a split, in its fixed order, without their images."""
+        """Iterates over some features of the examples of a split, in its fixed order, without decoding images."""
         decoders = tfds.decode.PartialDecoding(features)
         config = tfds.ReadConfig(try_autocache=False)
         dataset = self.builder.as_dataset(
@@ -139,9 +122,9 @@ class TfdsSource(Source):
             buffer = _shuffle_buffer(self.builder, count)
 
             def epoch_examples(epoch):
-                # tf.data mixes the global seed into the seed of a shuffle; this sets that of
-                # the function being traced, and of nothing else, so that (seed, epoch) alone
-                # determine the order. Not 0, which tf.data would compare with the seed, a tensor.
+                # tf.data combines the seed of a shuffle with the global one. This sets the global seed
+                # only of the function being traced, so that (seed, epoch) alone determine the order.
+                # Not 0, for which tf.data would compare the seed, a tensor, with 0.
                 tf.compat.v1.set_random_seed(1)
                 shuffle_seed = tf.random.stateless_uniform(
                     [],
@@ -199,7 +182,19 @@ def _image_feature(name, features):
     return key, feature
 
 
-def _splits(name, builder, labelled, test_fraction, test_size, usual_size):
+def _apply_recipe(options, steps):
+    """Returns the options with defaults from a recipe, and the recipe with only the steps that apply to them."""
+    if options.image_size is None:
+        options = dataclasses.replace(options, image_size=steps.image_size)
+    if images.parse_size(options.image_size) != images.parse_size(steps.image_size):
+        # Padding and crops are for the recipe's size; for others, the whole image is resized.
+        steps = dataclasses.replace(steps, pad=0, crop_from=None)
+    if options.crop_from is None:
+        options = dataclasses.replace(options, crop_from=steps.crop_from)
+    return options, steps
+
+
+def _splits(name, builder, labelled, options, usual_size):
     """Returns ({"train": split, "test": split}, their sizes). Raises DataError."""
     available = {split: info.num_examples for split, info in builder.info.splits.items()}
     if not available.get("train"):
@@ -208,29 +203,30 @@ def _splits(name, builder, labelled, test_fraction, test_size, usual_size):
         )
     for split in ("test", "validation"):
         if available.get(split) and not (labelled and _withheld(builder, split)):
+            options.check_nothing_held_out(name)
             sizes = {"train": available["train"], "test": available[split]}
             return {"train": "train", "test": split}, sizes
-    count = available["train"]
-    if test_fraction is None and test_size is None and usual_size is not None and 2 * usual_size < count:
+    count, test_size = available["train"], options.test_size
+    if options.test_fraction is None and test_size is None and usual_size is not None and 2 * usual_size < count:
         test_size = usual_size
-    held_out = held_out_count(count, test_fraction, test_size, TEST_FRACTION, name)
+    held_out = held_out_count(count, options.test_fraction, test_size, TEST_FRACTION, name)
     splits = {"train": f"train[:{count - held_out}]", "test": f"train[{count - held_out}:]"}
     return splits, {"train": count - held_out, "test": held_out}
 
 
 def _withheld(builder, split):
-    """Returns whether the labels of a split are withheld, as they are in some competitions' test sets."""
+    """Returns whether the labels of a split are withheld, as in the test sets of some competitions."""
     dataset = builder.as_dataset(split=f"{split}[:1]", decoders=tfds.decode.PartialDecoding({"label": True}))
     return any(int(example["label"]) < 0 for example in dataset)
 
 
 def _encoded(builder, split, image_key, labelled):
-    """One split in fixed order: dataset of {image_key: encoded string [], "label": int64 []}."""
+    """Returns a split in fixed order: dataset of {image_key: encoded string [], "label": int64 []}."""
     features = {image_key: True, **({"label": True} if labelled else {})}
     return builder.as_dataset(
         split=split,
         shuffle_files=False,
-        # Shuffled and skipped over before decoding: smaller, and cheaper to pass over.
+        # Encoded images are smaller to shuffle, and cheaper to skip.
         decoders=tfds.decode.PartialDecoding(features, decoders={image_key: tfds.decode.SkipDecoding()}),
         read_config=tfds.ReadConfig(try_autocache=False),
     )

@@ -1,4 +1,4 @@
-"""Checks of pixel values, which go from 0 for black to 255 for white."""
+"""Checks of pixel values, which range from 0 (black) to 255 (white)."""
 
 import logging
 
@@ -10,13 +10,13 @@ from glow_tf.data.source import Source
 
 _log = logging.getLogger(__name__)
 
-# Images looked at, and the largest value in them that a picture would hardly have.
+# Number of images to check, and the largest pixel value that is suspiciously dark.
 _SAMPLED = 16
 _DARK = 31
 
 
 def warn_if_dark(source: Source) -> None:
-    """Logs a warning if a few training images are all but black, as if 1, say, stood for white."""
+    """Logs a warning if a sample of training images is nearly black, as if white were 1 instead of 255."""
     images = source.sample(_SAMPLED)
     most = int(images.max(initial=0))
     if not len(images) or most > _DARK:
@@ -32,11 +32,11 @@ def warn_if_dark(source: Source) -> None:
 
 
 def conversion(images: np.ndarray | Rows, name: str) -> str:
-    """Describes how to bring images to uint8: the range of a few of them, and what to write in NumPy.
+    """Describes how to convert images to uint8: the range of a sample, and the NumPy expression.
 
     Args:
-        images: [N, ...] of another type, N being at least 1.
-        name: what to call them.
+        images: [N, ...] of another dtype, N being at least 1.
+        name: name of the array in the expression.
     """
     kind = images.dtype.kind
     if kind == "b":

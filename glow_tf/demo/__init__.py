@@ -1,1 +1,1 @@
-"""A page in the browser to play with a SavedModel; its looks need Gradio, which `glow_tf[demo]` installs."""
+"""Web page for playing with a SavedModel. It needs Gradio, which `glow_tf[demo]` installs."""

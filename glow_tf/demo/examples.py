@@ -1,4 +1,4 @@
-"""The pictures the page begins with, and those that people bring."""
+"""Example pictures of the page, and uploaded ones."""
 
 import os
 import pathlib
@@ -23,24 +23,24 @@ _ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 
 
 class Example(NamedTuple):
-    """A picture of the model's size, [H, W, C] uint8, and its class where the model has classes."""
+    """A picture of the model's size, [H, W, C] uint8, and its class if the model has classes."""
 
     image: np.ndarray
     label: int | None = None
 
 
 def read_picture(path: str | os.PathLike, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Reads a picture file of any size: the centre, shrunk by averaging or enlarged to the model's size.
+    """Reads a picture file of any size, cropped to the centre and resized to the model's size.
 
     Args:
-      path: of a file of any format that Pillow opens.
+      path: a file in any format that Pillow opens.
       image_shape: (H, W, C) to return.
 
     Returns:
       uint8 [H, W, C].
 
     Raises:
-      DataError: if it is no picture.
+      DataError: if it is not a picture.
     """
     try:
         return images.decode_file(os.fspath(path), image_shape, enlarge=True)
@@ -52,10 +52,10 @@ def read_picture(path: str | os.PathLike, image_shape: tuple[int, int, int]) -> 
 
 
 def of_files(names: Sequence[str], model: DemoModel) -> list[Example]:
-    """Examples from picture files, and from folders of such.
+    """Reads examples from picture files and folders of picture files.
 
     Raises:
-      DataError: if a name is no picture or folder of pictures, or there are fewer than two in all.
+      DataError: if a name is not a picture or a folder of pictures, or there are fewer than two pictures.
     """
     paths = []
     for path in map(pathlib.Path, names):
@@ -73,7 +73,7 @@ def of_files(names: Sequence[str], model: DemoModel) -> list[Example]:
 
 
 def of_model(model: DemoModel) -> list[Example]:
-    """Examples that suit a model: bundled portraits if its attributes are theirs, else what it has drawn itself."""
+    """Returns examples for a model: bundled portraits if it has their attributes, else its own samples."""
     theirs = load_attributes(load_source("people"), "test").names
     tones = len(people_attributes()["class_names"])
     if model.names and set(model.names) <= set(theirs) and model.num_classes in (0, tones):
@@ -86,12 +86,12 @@ def of_model(model: DemoModel) -> list[Example]:
 
 
 def of_portraits(model: DemoModel) -> list[Example]:
-    """Examples from the bundled portraits that were held out: many people, in all skin tones."""
+    """Returns examples from the held-out bundled portraits: many people, in all skin tones."""
     height, width, channels = model.image_shape
     source = load_source("people", image_size=(height, width), channels=channels)
     batches = split_batches(source, "test", 64).as_numpy_iterator()
     held_out = np.concatenate([batch["images"] for batch in batches])
-    # Each person comes in all skin tones, one after the other; the tone is the class.
+    # Each person comes in all skin tones in turn; the tone is the class.
     tones = source.num_classes
     people = np.linspace(0, len(held_out) // tones - 1, COUNT).round().astype(int)
     return [

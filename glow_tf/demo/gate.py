@@ -1,7 +1,7 @@
-"""An allow-list of Gradio's routes, and a check of the files that requests name.
+"""Allow-list of Gradio's routes, and a check of the files in requests.
 
-Gradio has many more routes than a page uses, some of which read files, fetch addresses or start programs; and wherever
-it takes values, it takes the path of a file for one that was uploaded.
+Gradio has many more routes than a page uses, some of which read files, fetch URLs or start programs; and it accepts the
+path of any file as an uploaded one wherever it takes values.
 """
 
 import json
@@ -19,24 +19,24 @@ _READ = re.compile(
     r"/|/config/?|/theme\.css|/favicon\.ico|/manifest\.json|/pwa_icon(/\d+)?|/robots\.txt|/(assets|static|svelte)/.*"
     r"|/gradio_api/(app_id|info|startup-events|theme\.css|upload_progress|queue/data|heartbeat/\w+)/?"
 )
-# What runs a function: at once, or when it is its turn.
+# Routes that run a function, at once or queued.
 _RUN = re.compile(r"/gradio_api/(run/predict|queue/join)/?")
 _WRITTEN = re.compile(rf"{_RUN.pattern}|/gradio_api/(upload|reset|cancel)/?")
 _UPLOAD = "/gradio_api/upload"
-# Values of controls, and the name of an upload.
+# Enough for the values of controls and the name of an upload.
 _MOST_BYTES = 1 << 16
-# One file, and what is written around it.
+# One file and its multipart headers.
 _MOST_UPLOADED_AT_ONCE = (64 << 20) + (1 << 16)
 
 
 class Gate:
-    """ASGI middleware that passes on what the page itself asks of Gradio.
+    """ASGI middleware that passes on only the requests of the page itself.
 
     Args:
-      app: Gradio's.
-      uploads: the folder of files that people have uploaded.
-      file_inputs: of each function, by its number, the positions of the inputs that are files.
-      most_uploaded: bytes that the folder may hold.
+      app: Gradio's application.
+      uploads: folder of uploaded files.
+      file_inputs: positions of the file inputs of each function, by its number.
+      most_uploaded: largest size of the folder, in bytes.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Gate:
             if scope["type"] == "lifespan":
                 await self._app(scope, receive, send)
             return
-        # As Gradio's router sees it, whatever was quoted in the URL.
+        # Unquoted, as Gradio's router sees it.
         path, method = scope["path"], scope["method"]
         if not (_WRITTEN if method == "POST" else _READ).fullmatch(path) or method not in ("GET", "HEAD", "POST"):
             await JSONResponse({"error": "Nothing is here."}, 404)(scope, receive, send)
@@ -136,7 +136,7 @@ class Gate:
 
 
 def _files(value: Any) -> Iterator[Any]:
-    """The paths of all files that a JSON value names, at any depth."""
+    """Yields the paths of all files in a JSON value, at any depth."""
     if isinstance(value, dict):
         if "path" in value or "url" in value or "meta" in value:
             yield value.get("path")

@@ -1,4 +1,4 @@
-"""Pictures as HTML that holds them, so that a new picture is there the moment its text is."""
+"""HTML with embedded pictures, which appear together with the text."""
 
 import base64
 import html
@@ -10,25 +10,25 @@ from PIL import Image
 
 
 def shown_width(image_width: int, room: int) -> int:
-    """The width to show an image at: enlarged by a whole factor, so that its pixels stay equal, or shrunk to fit."""
+    """Returns the width to show an image at: enlarged by a whole factor, for equal pixels, or shrunk to fit."""
     return image_width * (room // image_width) if image_width <= room else room
 
 
 def source(image: np.ndarray) -> str:
-    """The address of a picture [H, W, C] uint8 that is itself the picture, a PNG."""
+    """Encodes a picture [H, W, C] uint8 as a data URL of a PNG."""
     file = io.BytesIO()
     pixels = image[..., 0] if image.shape[-1] == 1 else image
-    # The quickest compression: the way to the browser is short.
+    # The fastest compression, as the browser is usually on the same machine.
     Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG", compress_level=1)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def picture(image: np.ndarray, room: int, alt: str) -> str:
-    """An `img` of a picture [H, W, C] uint8, at most `room` pixels wide; its pixels are sharp where enlarged."""
+    """Returns an `img` of a picture [H, W, C] uint8, at most `room` pixels wide, with sharp pixels if enlarged."""
     height, width, _ = image.shape
     shown = shown_width(width, room)
     sharp = ' class="sharp"' if shown >= width else ""
-    # Without decoding="sync" the browser may show an empty frame between two pictures.
+    # Without decoding="sync", browsers can flicker between two pictures.
     return (
         f'<img{sharp} src="{source(image)}" width="{shown}" height="{round(shown * height / width)}" '
         f'alt="{html.escape(alt)}" decoding="sync" draggable="false">'
@@ -36,14 +36,14 @@ def picture(image: np.ndarray, room: int, alt: str) -> str:
 
 
 def grid(images: np.ndarray, columns: int, room: int, alt: str, kind: str = "grid") -> str:
-    """Images [N, H, W, C] uint8 in rows of `columns`, all together about `room` pixels wide."""
+    """Arranges images [N, H, W, C] uint8 in rows of `columns`, about `room` pixels wide in total."""
     tiles = "".join(picture(image, room // columns, f"{alt} {i}") for i, image in enumerate(images, 1))
     width = shown_width(images.shape[2], room // columns)
     return f'<div class="{kind}" style="grid-template-columns: repeat({columns}, minmax(0, {width}px))">{tiles}</div>'
 
 
 def figures(images: Sequence[np.ndarray], captions: Sequence[str], room: int) -> str:
-    """Pictures beside each other with a line below each."""
+    """Arranges pictures side by side with a caption below each."""
     inside = "".join(
         f"<figure>{picture(image, room, caption)}<figcaption>{html.escape(caption)}</figcaption></figure>"
         for image, caption in zip(images, captions, strict=True)
@@ -52,7 +52,7 @@ def figures(images: Sequence[np.ndarray], captions: Sequence[str], room: int) ->
 
 
 def choices(images: Sequence[np.ndarray], chosen: int | None, room: int) -> str:
-    """Pictures as buttons, one of which may be the chosen one; `data-index` says which a button is."""
+    """Shows pictures as buttons with the attribute `data-index`; one may be marked as chosen."""
     buttons = "".join(
         f'<button type="button" data-index="{i}" aria-pressed="{str(i == chosen).lower()}" '
         f'aria-label="Example {i + 1}">{picture(image, room, "")}</button>'
@@ -62,7 +62,7 @@ def choices(images: Sequence[np.ndarray], chosen: int | None, room: int) -> str:
 
 
 def facts(values: Sequence[tuple[str, str]]) -> str:
-    """Figures that stand out, each with what it is below it."""
+    """Shows prominent figures, each with its name below."""
     inside = "".join(
         f"<div><b>{html.escape(value)}</b><span>{html.escape(meaning)}</span></div>" for value, meaning in values
     )
@@ -70,10 +70,10 @@ def facts(values: Sequence[tuple[str, str]]) -> str:
 
 
 def note(text: str) -> str:
-    """A sentence about something that went wrong; nothing for an empty one."""
+    """Shows a sentence about an error; nothing if it is empty."""
     return f'<p class="note" role="alert">{html.escape(text)}</p>' if text else ""
 
 
 def hint(text: str) -> str:
-    """A quiet sentence."""
+    """Shows an unobtrusive sentence."""
     return f'<p class="hint">{text}</p>'

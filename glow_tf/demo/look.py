@@ -1,4 +1,4 @@
-"""Theme and style sheet of the page. Its fonts are those of the reader's system, so that none is fetched."""
+"""Theme and style sheet of the page, with system fonts only, so that none is fetched."""
 
 import gradio as gr
 
@@ -12,7 +12,7 @@ _DICE = (
     "%3Ccircle cx='7.5' cy='7.5' r='2'/%3E%3Ccircle cx='16.5' cy='7.5' r='2'/%3E%3Ccircle cx='12' cy='12' r='2'/%3E"
     "%3Ccircle cx='7.5' cy='16.5' r='2'/%3E%3Ccircle cx='16.5' cy='16.5' r='2'/%3E%3C/g%3E%3C/svg%3E"
 )
-# An attribute's slider is filled from its middle, where nothing is changed.
+# The slider of an attribute is filled from the middle, which means no change.
 _BAR = (
     "linear-gradient(to right, var(--neutral-200) var(--at), var(--slider-color) var(--at), "
     "var(--slider-color) var(--to), var(--neutral-200) var(--to))"
@@ -87,7 +87,7 @@ _CSS = """
 
 
 def look() -> dict[str, object]:
-    """Returns what `serve` hands to Gradio: the theme and the style sheet."""
+    """Returns Gradio's arguments for the theme and the style sheet."""
     theme = gr.themes.Soft(
         primary_hue="violet", secondary_hue="fuchsia", neutral_hue="slate", font=_FONTS, font_mono=["monospace"]
     ).set(
@@ -103,7 +103,7 @@ def look() -> dict[str, object]:
 
 
 def banner(model: DemoModel) -> str:
-    """The head of the page: what it is about, and a few pictures that the model has drawn."""
+    """Returns the header of the page: an introduction and a few samples of the model."""
     height, width, channels = model.image_shape
     about = [f"{width} × {height} pixels", "colour" if channels == 3 else "grey", f"{model.dimensions:,} latents"]
     if model.num_classes:

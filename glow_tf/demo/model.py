@@ -1,4 +1,4 @@
-"""A SavedModel as the page uses it: arrays in, arrays out."""
+"""SavedModel of the page, from arrays to arrays."""
 
 import os
 import pathlib
@@ -14,22 +14,22 @@ from glow_tf.runtime.errors import first_line
 
 
 class UndrawableError(Exception):
-    """Raised where the model gives no pictures for what is asked: latents so far out that it gives no numbers."""
+    """The model gives no pictures, as latents are so extreme that results are not finite."""
 
 
 class DemoModel:
-    """A SavedModel of pictures that this package exported.
+    """A SavedModel of images that this package exported.
 
-    Its signatures are called, which TensorFlow compiled for any number of images; the functions of the loaded object
+    It is called by its signatures, which are compiled once for any number of images; the functions of the loaded object
     would be compiled again for each number.
 
     Attributes:
-      image_shape: (H, W, C), C 1 or 3.
-      dimensions: D, of the latents.
-      n_bits: bits per channel that the model knows.
-      num_classes: classes of a label-conditional model, else 0.
-      most_images: how many images are still quick to draw.
-      names: of the A attributes it was exported with.
+      image_shape: (H, W, C), C being 1 or 3.
+      dimensions: D, the number of dimensions of a latent.
+      n_bits: bits per channel.
+      num_classes: number of classes of a conditional model, else 0.
+      most_images: number of images that can be drawn quickly.
+      names: names of the A attributes it was exported with.
       directions: [A, D] float32.
 
     Args:
@@ -37,7 +37,7 @@ class DemoModel:
 
     Raises:
       FileNotFoundError: if there is no SavedModel.
-      ValueError: if it cannot be read, is not of this package, or has no pictures.
+      ValueError: if it cannot be read, was not exported by this package, or is not a model of images.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -51,7 +51,7 @@ class DemoModel:
             raise ValueError(f"{directory} is a model of flat vectors, which have no picture.")
         try:
             self._signatures = tf.saved_model.load(str(directory)).signatures
-        # What TensorFlow raises on damaged files is of many kinds.
+        # TensorFlow raises many kinds of exceptions for damaged files.
         except Exception as error:
             raise ValueError(f"The SavedModel {directory} cannot be read: {first_line(error)}") from error
         missing = {"log_prob", "encode", "decode", "sample", "reconstruct"} - set(self._signatures)
@@ -70,55 +70,55 @@ class DemoModel:
             self.directions = found["directions"].numpy()
 
     def sample(self, count: int, temperature: float, seed: int, label: int | None = None) -> np.ndarray:
-        """Draws images [count, H, W, C] uint8; the same noise for a seed, whatever the temperature.
+        """Draws images [count, H, W, C] uint8; a seed gives the same noise at any temperature.
 
         Args:
-          count: of images.
+          count: number of images.
           temperature: factor on the standard deviation of the latents.
           seed: from 0 to 2**31 - 1.
-          label: of all of them, for a conditional model; by default the classes in turn.
+          label: label of all images, for a conditional model; by default the classes in turn.
         """
         labels = self.sample_labels(count, label)
         noise = {"num": tf.constant(count), "temperature": tf.constant(temperature, tf.float32)}
         return self._call("sample", labels, **noise, seed=tf.constant(seed))["images"]
 
     def sample_labels(self, count: int, label: int | None = None) -> np.ndarray | None:
-        """Labels [count] of `sample`; None for a model that is not conditional."""
+        """Returns the labels [count] of `sample`; None unless the model is conditional."""
         return sample_labels(count, self.num_classes, label)
 
     def encode(self, images: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
-        """Latents [N, D] float32 of images [N, H, W, C] uint8; with `labels` [N] for a conditional model."""
+        """Encodes images [N, H, W, C] uint8 as latents [N, D] float32, with `labels` [N] for a conditional model."""
         return self._call("encode", labels, images=tf.constant(images))["latents"]
 
     def decode(self, latents: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
-        """Images [N, H, W, C] uint8 of latents [N, D]; with `labels` [N] for a conditional model."""
+        """Decodes latents [N, D] to images [N, H, W, C] uint8, with `labels` [N] for a conditional model."""
         return self._call("decode", labels, latents=tf.constant(latents, tf.float32))["images"]
 
     def reconstruct(self, images: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
-        """Images [N, H, W, C] uint8, encoded and decoded."""
+        """Encodes and decodes images [N, H, W, C] uint8."""
         return self._call("reconstruct", labels, images=tf.constant(images))["images"]
 
     def bits_per_dim(self, images: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
-        """Bits per dimension [N] of images [N, H, W, C] uint8, under one draw of dequantization noise."""
+        """Computes the bits/dim [N] of images [N, H, W, C] uint8, with one draw of dequantization noise."""
         return self._call("log_prob", labels, images=tf.constant(images), seed=tf.constant(0))["bits_per_dim"]
 
     def blend(
         self, start: np.ndarray, end: np.ndarray, fractions: np.ndarray, labels: tuple[int, int] | None = None
     ) -> np.ndarray:
-        """Images [N, H, W, C] uint8 on the straight way between two latents.
+        """Decodes images [N, H, W, C] uint8 on the line between two latents.
 
         Args:
           start, end: latents [D].
-          fractions: [N] of the way, 0 being the start.
-          labels: of the start and of the end for a conditional model; an image has that of the nearer end, in the
-            middle that of the start.
+          fractions: [N], positions on the line from 0, the start, to 1, the end.
+          labels: labels of the start and of the end for a conditional model; images have the label of the nearer end,
+            that of the start in the middle.
         """
         t = np.asarray(fractions)
         of_row = np.where(nearer_to_start(t), *labels) if self.num_classes else None
         return self.decode(interpolate(start, end, t), of_row)
 
     def strongest(self, most: int) -> list[int]:
-        """The rows of at most so many attributes, those whose directions are longest, in rising order."""
+        """Returns the indices of the at most `most` attributes with the longest directions, in ascending order."""
         lengths = np.linalg.norm(self.directions, axis=1)
         return sorted(np.argsort(-lengths, kind="stable")[:most].tolist())
 

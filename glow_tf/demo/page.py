@@ -1,4 +1,4 @@
-"""The page as a whole."""
+"""Layout of the page."""
 
 from collections.abc import Sequence
 
@@ -11,13 +11,13 @@ from glow_tf.demo.model import DemoModel
 
 
 def build(model: DemoModel, examples: Sequence[Example]) -> gr.Blocks:
-    """The page of a model, with what it shows first already drawn.
+    """Builds the page of a model, with its first pictures already drawn.
 
     Args:
-      model: what draws, encodes and decodes.
+      model: the model.
       examples: at least two pictures to choose from.
     """
-    # Uploads are forgotten after an hour.
+    # Uploads are deleted after an hour.
     with gr.Blocks(title="Glow", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.HTML(banner(model))
         with gr.Tab("Sample"):

@@ -1,4 +1,4 @@
-"""The part of the page where a picture is chosen: examples to click, and a place for one's own."""
+"""Part of the page where a picture is chosen from examples or uploaded."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from glow_tf.demo.events import LIVE, within
 from glow_tf.demo.examples import Example, read_picture
 from glow_tf.demo.model import DemoModel
 
-# One listener for all buttons, also for those of a later value.
+# One listener for all buttons, also for later ones.
 _TELL_WHICH = """
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-index]');
@@ -23,18 +23,18 @@ _THUMBNAIL = 48
 
 
 class Picker:
-    """Examples, a place to drop a file, and for a conditional model its class.
+    """Examples, a place to drop a file, and the class for a conditional model.
 
     Attributes:
-      chosen: `gr.State` of the `Example` that is chosen.
-      first: the `Example` chosen at the beginning.
+      chosen: `gr.State` of the chosen `Example`.
+      first: the `Example` chosen at the start.
 
     Args:
-      model: whose size pictures are brought to.
-      examples: to choose from.
-      first: number of the one that is chosen at the beginning.
-      title: what the picture is for.
-      name: of this picker, unique in the page: the beginning of the ids of its parts.
+      model: the model, to whose size pictures are resized.
+      examples: pictures to choose from.
+      first: index of the example chosen at the start.
+      title: purpose of the picture.
+      name: name of this picker, unique in the page, with which the ids of its parts begin.
     """
 
     def __init__(self, model: DemoModel, examples: Sequence[Example], first: int, title: str, name: str):
@@ -57,7 +57,7 @@ class Picker:
         self.chosen = gr.State(self.first)
 
     def when_chosen(self, function: Callable[..., Any], inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
-        """Calls `function` on the values of `inputs` whenever another picture, or class, is chosen."""
+        """Calls `function` on the values of `inputs` whenever another picture or class is chosen."""
         parts = [self._choices, self._note, self._label, self.chosen]
         for event in (
             self._choices.select(self._pick, None, parts, **LIVE),
@@ -75,11 +75,11 @@ class Picker:
         return self._buttons(index), html.note(""), example.label, example
 
     def _read(self, path, label):
-        # The file makes room for the next one.
+        # The file input is cleared for the next file.
         try:
             image = read_picture(path, self._model.image_shape)
         except DataError as error:
-            # Its message has the name of the file, and no other part of its path.
+            # The message names the file without its folder.
             text = f"Sorry, {error} PNG, JPEG, GIF and WebP files of usual size can be read."
             return gr.skip(), html.note(text), gr.skip(), gr.skip(), None
         return self._buttons(None), html.note(""), label, Example(image, label), None
@@ -89,7 +89,7 @@ class Picker:
 
 
 def _thumbnail(image):
-    """A large picture at twice the size of the buttons, for finely resolved screens; others as they are."""
+    """Shrinks a large picture to twice the size of the buttons, for high-resolution screens."""
     height, width, channels = image.shape
     factor = min(1, 2 * _THUMBNAIL / width)
     return images.fit_pixels(np.asarray(image), (max(1, round(factor * height)), round(factor * width), channels))

@@ -1,4 +1,4 @@
-"""Serves a page from this machine alone: nothing is fetched from elsewhere, and nothing is reported."""
+"""Serves the page without fetching or reporting anything over the network."""
 
 import pathlib
 import signal
@@ -18,30 +18,19 @@ _HEADER_TIMEOUT_S = 10.0
 _STALL_TIMEOUT_S = 60.0
 
 
-def serve(
-    page: Any,
-    look: dict[str, Any],
-    listening: socket.socket,
-    hosts: Hosts,
-    uploads: pathlib.Path,
-    *,
-    browser: bool = False,
-) -> None:
-    """Serves a page until it is interrupted, and prints where it is.
+def serve(app: Callable, listening: socket.socket, *, browser: bool = False) -> None:
+    """Serves a page until it is interrupted, and prints its address.
 
     Args:
-      page: Gradio Blocks.
-      look: what Gradio takes with it: `theme`, `css` and so on.
+      app: the page as an ASGI application, from `guarded`.
       listening: a socket that listens.
-      hosts: the names that the page may be asked by.
-      uploads: the folder in which Gradio keeps what people upload.
-      browser: whether to open it in the browser.
+      browser: whether to open the page in the browser.
     """
     import uvicorn
 
     connections = Connections(_MOST_CONNECTIONS, _HEADER_TIMEOUT_S, _STALL_TIMEOUT_S)
     config = uvicorn.Config(
-        guarded(page, look, hosts, uploads),
+        app,
         http=connections,
         backlog=connections.backlog,
         ws="none",
@@ -52,9 +41,9 @@ def serve(
     address = f"{url(listening)}/"
     print(f"The page is at {address} (Ctrl-C ends it).", flush=True)
     if browser:
-        # It listens already: what the browser asks for waits until the server takes it.
+        # The socket listens already: requests wait until the server accepts them.
         threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
-    # So that a plain `kill` ends it as Ctrl-C does, and leaves no temporary files.
+    # A plain `kill` ends it as Ctrl-C does, and leaves no temporary files.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         server.run(sockets=[listening])
@@ -66,17 +55,21 @@ def serve(
 
 
 def guarded(page: Any, look: dict[str, Any], hosts: Hosts, uploads: pathlib.Path) -> Callable:
-    """A page as an ASGI application that answers what the page itself asks, and nothing else; see `Gate`.
+    """Returns a page as an ASGI application that answers only the requests of the page itself; see `Gate`.
 
     Args:
-      page, look, hosts, uploads: as for `serve`.
+      page: Gradio Blocks.
+      look: Gradio's arguments for its looks: `theme`, `css` and so on.
+      hosts: names of the server.
+      uploads: folder of Gradio's uploaded files.
     """
     import fastapi
     import gradio as gr
 
-    # Not `page.launch`: it asks itself through whatever proxy is set, and FastAPI's own pages come from elsewhere.
+    # Not `page.launch`, which requests itself through a proxy if one is set; no pages of FastAPI, which load resources
+    # from other sites.
     app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    # Gradio checks the paths of files once a page has been launched.
+    # Gradio checks the paths of files only after a launch.
     page.has_launched = True
     gr.mount_gradio_app(
         app,

@@ -1,4 +1,4 @@
-"""The four parts of the page; each draws at once what it shows, and again with every movement."""
+"""Tabs of the page. Each is drawn at the start, and again with every movement of a control."""
 
 import functools
 import math
@@ -19,7 +19,7 @@ MOST_ATTRIBUTES = 12
 _STEPS = 8
 _SEEDS = 2**31
 _ALL_CLASSES = -1
-# The bundled portraits name their kinds as Unicode does; other names are shown as they are.
+# Names of the kinds of bundled portraits, instead of Unicode's; other names are shown unchanged.
 _NICE_NAMES = {
     "yellow": "Smiley yellow",
     "light": "Light skin",
@@ -37,7 +37,7 @@ _NICE_NAMES = {
 
 
 def sample_tab(model: DemoModel) -> None:
-    """Draws pictures: the temperature, how many, the seed, and the class of a conditional model."""
+    """Draws samples, with controls for the temperature, number, seed, and class of a conditional model."""
 
     @_or_note
     def draw(temperature, count, seed, label):
@@ -77,7 +77,7 @@ def sample_tab(model: DemoModel) -> None:
 
 
 def reconstruct_tab(model: DemoModel, examples: Sequence[Example]) -> None:
-    """Encodes a picture and decodes it again, and says how likely the model finds it."""
+    """Encodes and decodes a picture, and shows its likelihood."""
 
     @_or_note
     def show(chosen):
@@ -98,7 +98,7 @@ def reconstruct_tab(model: DemoModel, examples: Sequence[Example]) -> None:
 
 
 def interpolate_tab(model: DemoModel, examples: Sequence[Example]) -> None:
-    """Walks from one picture to another on the straight way between their latents."""
+    """Interpolates linearly between the latents of two pictures."""
 
     def encode(start, end):
         latents = [model.encode(one.image[np.newaxis], _labels(one))[0] for one in (start, end)]
@@ -136,7 +136,7 @@ def interpolate_tab(model: DemoModel, examples: Sequence[Example]) -> None:
 
 
 def attributes_tab(model: DemoModel, examples: Sequence[Example]) -> None:
-    """Moves a picture along the directions of attributes, several at once if wanted."""
+    """Moves a picture along the directions of one or more attributes."""
     rows = model.strongest(MOST_ATTRIBUTES)
     if not rows:
         gr.HTML(
@@ -185,13 +185,13 @@ def attributes_tab(model: DemoModel, examples: Sequence[Example]) -> None:
 
 
 def nice_name(name: str) -> str:
-    """Returns the name of an attribute in the page: `Wearing Hat` for `Wearing_Hat`."""
+    """Formats the name of an attribute: `Wearing Hat` for `Wearing_Hat`."""
     words = _NICE_NAMES.get(name, name.replace("_", " ").strip())
     return words[:1].upper() + words[1:]
 
 
 def _or_note(draw):
-    """Decorates a function that draws a part of the page: a note takes its place where the model has no pictures."""
+    """Decorates a function that draws a part of the page, to show a note on UndrawableError."""
 
     @functools.wraps(draw)
     def drawn(*values):

@@ -1,4 +1,4 @@
-"""Functions of a SavedModel: declared inputs, defaults, and errors that teach."""
+"""Functions of a SavedModel, with declared inputs, defaults and helpful errors."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -9,26 +9,27 @@ import tensorflow as tf
 Tensors = dict[str, tf.Tensor]
 
 
-# What pixels may come as by mistake.
+# Dtypes that callers may pass for pixels by mistake.
 _MISTAKEN = (tf.bool, tf.int32, tf.int64, tf.float16, tf.bfloat16, tf.float32, tf.float64, tf.string)
 
 
 def endpoint(
     body: Callable[..., Tensors], inputs: Sequence[tf.TensorSpec], defaults: Mapping[str, tf.Tensor] | None = None
 ) -> tuple[tf.types.experimental.PolymorphicFunction, tf.types.experimental.PolymorphicFunction]:
-    """A function of a SavedModel, and its signature.
+    """Returns a function of a SavedModel, and its signature.
 
-    The signature states the shapes of `inputs`, for people and tools to read. The function takes any shape, and in the
-    place of pixels any dtype: the graph itself checks what comes in, with errors that say what is wanted. TensorFlow
-    would turn arrays of floats into uint8 without a word.
+    The signature states the shapes of `inputs`, for people and tools. The function takes any shape, and any dtype for
+    pixels: the graph itself checks its inputs, with errors that state what is expected. TensorFlow would silently cast
+    arrays of floats to uint8.
 
     Args:
       body: takes checked tensors by the names of `inputs`.
-      inputs: names, dtypes, and shapes: any number of leading dimensions of size None, and others known.
-      defaults: of the inputs that can be left out, which come last.
+      inputs: names, dtypes and shapes: any number of leading dimensions of size None, followed by known ones.
+      defaults: values of optional inputs, which come last.
 
     Returns:
-      The function, to be an attribute of the SavedModel's object; and what `tf.saved_model.save` makes a signature of.
+      The function, to be set as an attribute of the SavedModel's object; and the function to pass to
+      `tf.saved_model.save` as a signature.
     """
 
     def checked(**values):
@@ -43,10 +44,10 @@ def endpoint(
 
 
 def of_any_shape(function: Callable, inputs: Sequence[Any]) -> tf.types.experimental.PolymorphicFunction:
-    """`function` traced for what a SavedModel shall take: `inputs` of any shape, and any dtype in the place of uint8.
+    """Traces `function` for `inputs` of any shape, and of any dtype in the place of uint8.
 
     Args:
-      function: takes as many arguments as there are `inputs`, and may have defaults for the last of them.
+      function: takes one argument for each of `inputs`, and may have defaults for the last of them.
       inputs: `tf.TensorSpec`s, or nests of them.
     """
     with_pixels = any(spec.dtype == tf.uint8 for spec in tf.nest.flatten(inputs))
@@ -64,12 +65,12 @@ def of_any_shape(function: Callable, inputs: Sequence[Any]) -> tf.types.experime
 
 
 def require(condition: tf.Tensor, message: str, *values: tf.Tensor) -> tf.Operation:
-    """An error with `message` and `values` when the graph runs, unless `condition`; a control dependency."""
+    """Returns a control dependency that fails with `message` and `values` when the graph runs, unless `condition`."""
     return tf.debugging.Assert(condition, [message, *values], summarize=8)
 
 
 def _declared(function: Callable[..., Tensors], inputs, defaults) -> Callable[..., Tensors]:
-    """`function`, which takes keywords, with a parameter for each input: TensorFlow reads names and defaults off it."""
+    """Gives `function`, which takes keywords, a parameter for each input, whose names and defaults TensorFlow reads."""
     parameters = [
         inspect.Parameter(
             spec.name,
@@ -95,23 +96,23 @@ def _expected(spec: tf.TensorSpec) -> str:
 
 
 def _refused(value: tf.Tensor, spec: tf.TensorSpec) -> Tensors:
-    """An error when the graph runs."""
+    """Fails when the graph runs."""
     message = f"{_expected(spec)}; the dtype found is {value.dtype.name}, the shape"
     with tf.control_dependencies([require(tf.constant(False), message, tf.shape(value))]):
         return {"error": tf.constant(message)}
 
 
 def _checked(value: tf.Tensor, spec: tf.TensorSpec) -> tf.Tensor:
-    """`value` if it has the shape that `spec` states, else an error when the graph runs."""
+    """Returns `value` if it has the shape of `spec`, else fails when the graph runs."""
     unknown = sum(size is None for size in spec.shape)
-    # A shape that is known while a caller's graph is made would be refused then, by whatever op meets it first.
+    # A wrong shape that is known while a caller's graph is traced would fail then, in the first op that notices.
     value = tf.raw_ops.PlaceholderWithDefault(input=value, shape=tf.TensorShape(None))
     found = tf.shape(value)
-    # As text, as the number of dimensions may differ too.
+    # As text, since the number of dimensions may differ as well.
     rest = tf.strings.reduce_join(tf.as_string(found[unknown:]), separator=",")
     fits = (tf.rank(value) == spec.shape.rank) & (rest == ",".join(str(size) for size in spec.shape[unknown:]))
     with tf.control_dependencies([require(fits, f"{_expected(spec)}; the shape found is", found)]):
         value = tf.identity(value)
-    # Not `tf.ensure_shape`, whose own error, which says less, may come first.
+    # Not `tf.ensure_shape`, whose less helpful error could come first.
     value.set_shape(spec.shape)
     return value

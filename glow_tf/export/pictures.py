@@ -1,23 +1,23 @@
-"""Images as files, inside a graph."""
+"""Image files in a graph."""
 
 import tensorflow as tf
 
 from glow_tf.export.endpoints import require
 
-# How such files begin.
+# Magic numbers of the formats.
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 
 
 def decoded(files: tf.Tensor, shape: tuple[int, ...], name: str) -> tf.Tensor:
-    """PNG and JPEG files as pixels.
+    """Decodes PNG and JPEG files.
 
     Args:
       files: [B] string.
-      shape: [H, W, C] of one image; colours become grey, and grey colours, where C asks for it.
-      name: what the caller knows the files as, for errors.
+      shape: [H, W, C] of one image; images are converted to grey (C=1) or RGB (C=3).
+      name: name of the input in errors.
 
     Returns:
-      [B, H, W, C] uint8. It is an error when the graph runs if a file is no image, or one of another size.
+      [B, H, W, C] uint8. The graph fails when it runs if a file is not an image, or has another size.
     """
 
     def decode(numbered):
@@ -26,18 +26,18 @@ def decoded(files: tf.Tensor, shape: tuple[int, ...], name: str) -> tf.Tensor:
         known = is_png | _begins(file, _JPEG)
         message = f"{name} must be PNG or JPEG files; this one, counted from 0, is not:"
         with tf.control_dependencies([require(known, message, number)]):
-            # Read off the header: a small file may claim to be an image of a billion pixels.
+            # Checked by the header first: a small file can decode to a billion pixels.
             size = tf.cond(is_png, lambda: png_size(file, number), lambda: tf.image.extract_jpeg_shape(file)[:2])
         message = f"{name} must be {shape[0]} pixels high and {shape[1]} wide; the one of this number, from 0, has"
         with tf.control_dependencies([require(tf.reduce_all(size == shape[:2]), message, number, size)]):
             file = tf.identity(file)
         image = tf.io.decode_image(file, shape[-1], expand_animations=False)
-        # Not `tf.ensure_shape`, whose own error, which says less, may come first.
+        # Not `tf.ensure_shape`, whose less helpful error could come first.
         image.set_shape(shape)
         return image
 
     def png_size(file, number):
-        # Decoders pass over chunks they do not know, also where IHDR should be, and take the size from a later one.
+        # Decoders skip unknown chunks, even in the place of IHDR, and take the size from a later one.
         kind, size = _png_header(file)
         message = f"{name} must be PNG files that begin with IHDR; this one, counted from 0, does not:"
         with tf.control_dependencies([require(kind == b"IHDR", message, number)]):
@@ -52,14 +52,14 @@ def _begins(file: tf.Tensor, magic: bytes) -> tf.Tensor:
 
 
 def _png_header(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The first chunk's type, and where that is IHDR (PNG specification, 11.2.2) height and width, [2] int32."""
+    """Returns the first chunk's type and, if it is IHDR (PNG specification, 11.2.2), height and width, [2] int32."""
     header = tf.strings.substr(tf.strings.join([file, "\0" * 24]), 12, 12)
     width_and_height = tf.io.decode_raw(tf.strings.substr(header, 4, 8), tf.int32, little_endian=False)
     return tf.strings.substr(header, 0, 4), tf.ensure_shape(width_and_height, [2])[::-1]
 
 
 def encoded(images: tf.Tensor) -> tf.Tensor:
-    """Images [..., H, W, C] uint8 as PNG files, [...] string."""
+    """Encodes images [..., H, W, C] uint8 as PNG files, [...] string."""
     flat = tf.reshape(images, [-1, *images.shape[-3:]])
     files = tf.map_fn(tf.io.encode_png, flat, fn_output_signature=tf.TensorSpec([], tf.string))
     return tf.ensure_shape(tf.reshape(files, tf.shape(images)[:-3]), images.shape[:-3])

@@ -1,4 +1,4 @@
-"""Gradients that a SavedModel need not hold."""
+"""Removal of unneeded gradients from a SavedModel."""
 
 import pathlib
 from collections.abc import Iterable
@@ -10,13 +10,13 @@ _GRADIENT = "_gradient_op_type"
 
 
 def keep_outer_gradients(path: pathlib.Path) -> None:
-    """Leaves out of a SavedModel the custom gradients of what is inside a branch of a case, or of another gradient.
+    """Removes the custom gradients of operations inside branches of a case, or inside other gradients.
 
-    TensorFlow saves the gradient of every operation that has one of its own, also where a gradient is never asked for:
-    inside of what has a gradient as a whole, see `ServedFlow`, and inside of that gradient.
+    TensorFlow saves every custom gradient, even of operations that are never differentiated by themselves because they
+    are part of one with a custom gradient, see `ServedFlow`, or of such a gradient.
 
     Args:
-      path: of the file saved_model.pb.
+      path: the file saved_model.pb.
     """
     model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     for meta in model.meta_graphs:
@@ -49,7 +49,7 @@ def keep_outer_gradients(path: pathlib.Path) -> None:
 
 
 def _reachable(names: Iterable[str], functions: Iterable[function_pb2.FunctionDef]) -> set[str]:
-    """The functions of these names, and those they call."""
+    """Returns the names of functions and of those that they call, directly or indirectly."""
     calls = {function.signature.name: set(_called(function.node_def)) for function in functions}
     found, left = set(), list(names)
     while left:

@@ -18,14 +18,14 @@ from glow_tf.runtime.files import temporary_path
 
 
 def export_saved_model(flow: Flow, path: str | os.PathLike, directions: Directions | None = None) -> list[str]:
-    """Writes `flow` as a SavedModel at `path`, in place of one that is there, atomically.
+    """Writes `flow` as a SavedModel to `path` atomically, replacing an existing one.
 
-    What it can do is described at `ServedFlow`; `glow_tf.load` reads it back.
+    `ServedFlow` describes its functions; `glow_tf.load` reads it back.
 
     Args:
       flow: the model.
-      path: the directory. TensorFlow Serving wants it named by a number, such as `models/glow/1`.
-      directions: of attributes, to be kept in the SavedModel, or None.
+      path: the directory. TensorFlow Serving needs a number as its name, such as `models/glow/1`.
+      directions: attribute directions to store in the SavedModel, or None.
 
     Returns:
       The names of its signatures.
@@ -40,7 +40,7 @@ def export_saved_model(flow: Flow, path: str | os.PathLike, directions: Directio
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         with reraise_as_oserror(path), tempfile.TemporaryDirectory() as folder:
-            # As an asset it stays with the SavedModel when that is loaded, trained and saved again.
+            # As an asset, it is kept when the SavedModel is loaded, trained and saved again.
             config = pathlib.Path(folder) / CONFIG_FILE
             config.write_text(flow.config.to_json(), encoding="utf-8")
             served.config = tf.saved_model.Asset(str(config))

@@ -1,4 +1,4 @@
-"""Set-up of a program before it imports TensorFlow: environment variables, and the screen."""
+"""Set-up of a program before it imports TensorFlow."""
 
 import os
 import pathlib
@@ -9,16 +9,14 @@ from glow_tf.runtime import quiet, text
 
 
 def prepare() -> None:
-    """Sets what TensorFlow reads from the environment when it is imported, and has it start without noise.
+    """Sets TensorFlow's environment variables, silences its start-up, and makes file names printable in any locale.
 
-    Names of files are printed in every locale, see `glow_tf.runtime.text`.
+    For programs, to be called before anything imports TensorFlow; child processes inherit the variables. Values that
+    the user has set are kept:
 
-    For programs, to be called before anything imports TensorFlow. Processes they start inherit the variables. What the
-    user has set stays:
-
-    - TF_CPP_MIN_LOG_LEVEL: no messages of TensorFlow's C++; what is an error comes as an exception as well. At 0 or 1,
-      all of them are shown.
-    - TF_FORCE_GPU_ALLOW_GROWTH: of a GPU's memory, what is needed is taken, and not all there is.
+    - TF_CPP_MIN_LOG_LEVEL: hides the messages of TensorFlow's C++ code, whose errors also come as exceptions. 0 and 1
+      show all of them.
+    - TF_FORCE_GPU_ALLOW_GROWTH: allocates GPU memory as needed instead of all of it.
     """
     text.print_everything()
     level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -28,7 +26,7 @@ def prepare() -> None:
 
 
 def _look_for_gpus(tensorflow: ModuleType) -> None:
-    # The first look at the devices is what makes CUDA write. It does not begin to use them.
+    # CUDA writes when the devices are first listed, which does not initialise them.
     seen = tensorflow.config.list_physical_devices("GPU")
     wanted = os.environ.get("CUDA_VISIBLE_DEVICES", "0") not in ("", "-1")
     if not seen and wanted and any(pathlib.Path("/proc/driver/nvidia/gpus").glob("*")):

@@ -1,4 +1,4 @@
-"""Errors of TensorFlow and of the operating system."""
+"""Conversion of TensorFlow's errors."""
 
 import contextlib
 import errno
@@ -13,8 +13,7 @@ _LONGEST = 300
 def first_line(error: BaseException) -> str:
     """Returns the first line of an error's message, or the name of its type if it has none.
 
-    TensorFlow's messages go on with every variable and its value, and name the operation before and after the text;
-    both are left out.
+    Leaves out the lists of variables and values in TensorFlow's messages, and the names of operations around the text.
     """
     first, *_ = [*str(error).strip().splitlines(), ""]
     return first.rpartition("}} ")[2].partition(" [Op:")[0][:_LONGEST] or type(error).__name__
@@ -22,7 +21,7 @@ def first_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def reraise_as_oserror(path: str | os.PathLike) -> Iterator[None]:
-    """Raises TensorFlow's errors of writing to `path` as the OSError they stand for."""
+    """Raises TensorFlow's errors in writing to `path` as the corresponding OSError."""
     try:
         yield
     except tf.errors.OpError as error:

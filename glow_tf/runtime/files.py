@@ -1,4 +1,4 @@
-"""Files that are written atomically: as a whole or not at all."""
+"""Atomic writes of files."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from glow_tf.runtime import paths
 def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """Yields a temporary path that replaces `path` on success; on failure it is removed.
 
-    The temporary path is the same every time, so that what a killed process left is written over.
+    The temporary path is always the same, so that the remains of a killed process are overwritten.
     """
     path = pathlib.Path(paths.local(path))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,5 +25,5 @@ def atomic_write(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 
 def temporary_path(path: pathlib.Path) -> pathlib.Path:
-    """Returns the hidden path beside `path` under which it is written."""
+    """Returns the hidden temporary path beside `path` that `atomic_write` uses."""
     return path.with_name(f".{path.name}.unfinished")

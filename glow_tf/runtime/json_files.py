@@ -1,4 +1,4 @@
-"""JSON that people, crashes and other programs may have had their hands in."""
+"""Reading of JSON files, which may have been edited or damaged."""
 
 import json
 import os
@@ -7,11 +7,11 @@ from typing import Any, NoReturn
 
 
 def parse(content: str | bytes) -> Any:
-    """Parses JSON; bytes are UTF-8, or UTF-16 or UTF-32, with a byte-order mark or without.
+    """Parses JSON; bytes are in UTF-8, UTF-16 or UTF-32, with or without a byte-order mark.
 
     Raises:
-      ValueError: if it is no JSON, names a field of an object twice, is nested too deeply, or has a number that is not
-        finite, which JSON does not know.
+      ValueError: if it is not JSON, repeats a field of an object, is nested too deeply, or has a number that is not
+        finite, which JSON does not allow.
     """
     try:
         return json.loads(content, object_pairs_hook=_object, parse_constant=_not_finite, parse_float=_finite)
@@ -25,9 +25,9 @@ def read_object(path: str | os.PathLike, most_bytes: int) -> dict[str, Any]:
     """Reads the object in a JSON file.
 
     Raises:
-      FileNotFoundError: if there is no such file.
+      FileNotFoundError: if it does not exist.
       OSError: if it cannot be read.
-      ValueError: if it is none, larger than `most_bytes`, or no JSON of an object; the message names it.
+      ValueError: if it is not a file, larger than `most_bytes`, or not a JSON object; the message names the file.
     """
     path = pathlib.Path(path)
     size = path.stat().st_size

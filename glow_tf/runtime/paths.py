@@ -1,4 +1,4 @@
-"""Paths, as people write them."""
+"""Checks and expansion of paths."""
 
 import os
 import re
@@ -10,14 +10,14 @@ _PATTERN = re.compile(r"[][*?\\]")
 
 
 def local(path: str | os.PathLike, name: str = "The path") -> str:
-    """Returns a path of this machine, with `~` and `~user` expanded.
+    """Returns a path on this machine, with `~` and `~user` expanded.
 
     Args:
-      path: as it was written.
-      name: what to call it in an error, such as `--model_dir`.
+      path: the path.
+      name: name of the path in errors, such as `--model_dir`.
 
     Raises:
-      ValueError: if it is empty, or an address such as `gs://bucket/folder`, of which nothing here can read or write.
+      ValueError: if it is empty, or a URL such as `gs://bucket/folder`, which is not supported.
     """
     text = os.fspath(path)
     if isinstance(text, bytes):
@@ -33,13 +33,13 @@ def local(path: str | os.PathLike, name: str = "The path") -> str:
 
 
 def for_tensorflow(path: str | os.PathLike, name: str = "The path") -> str:
-    r"""Returns the path as `local` does, for what TensorFlow reads and writes itself: checkpoints and SavedModels.
+    r"""Returns the path as `local` does, for what TensorFlow itself reads and writes: checkpoints and SavedModels.
 
-    TensorFlow takes a name with `[`, `]`, `*`, `?` or `\` for a pattern, and does not find the file that has it. All
-    names are UTF-8 to it, whatever they are in the locale: Python would look for another file.
+    TensorFlow interprets names with `[`, `]`, `*`, `?` or `\` as patterns, and does not find files with such names. It
+    encodes all names in UTF-8, whatever the locale, so that Python could look for another file.
 
     Raises:
-      ValueError: as `local`, or if such a character is in it, or the name is not UTF-8.
+      ValueError: as `local`, or if the path contains such a character, or its name is not UTF-8.
     """
     text = local(path, name)
     found = _PATTERN.search(text)
@@ -56,7 +56,7 @@ def for_tensorflow(path: str | os.PathLike, name: str = "The path") -> str:
 
 
 def _is_utf8(path: str) -> bool:
-    """Returns whether the name that the operating system is given for `path` is UTF-8."""
+    """Returns whether `path` is encoded in UTF-8 for the operating system."""
     try:
         return os.fsencode(path) == path.encode()
     except UnicodeEncodeError:

@@ -1,7 +1,7 @@
-"""Matrix products and convolutions in a precision of their own, whatever the process's TF32 flag says.
+"""Matrix products and convolutions in a given precision, independently of the process's TF32 setting.
 
-GPUs since NVIDIA's Ampere compute products of float32 tensors in TF32 unless the process forbids it: of each operand 11
-significant bits are left, and a flow can no longer be inverted. Here the precision belongs to the product:
+GPUs since NVIDIA's Ampere compute products of float32 tensors in TF32 by default, which keeps 11 significant bits of
+each operand: too few to invert a flow. Here each product states its precision:
 
   float32   on a GPU, each operand is the sum of two parts that TF32 holds, a = a_high + a_low, and
 
@@ -10,9 +10,9 @@ significant bits are left, and a flow can no longer be inverted. Here the precis
             is one product of three times the inner size, exact to a float32's last bits in TF32 and in float32 alike
             (Markidis et al. 2018, "NVIDIA Tensor Core Programmability"; Ootomo & Yokota 2022). Elsewhere, a plain one.
   tf32      operands are rounded to TF32 first: the result is the same on every device, up to the order of sums.
-  bfloat16  operands are of that type already.
+  bfloat16  operands already have this type.
 
-Gradients have the precision of the product they belong to.
+Gradients have the precision of their product.
 """
 
 import functools
@@ -24,7 +24,7 @@ from glow_tf.arguments import one_of
 from glow_tf.mode import NETWORK_PRECISIONS
 from glow_tf.runtime import devices
 
-# The significant bits of a float32 that TF32 lacks.
+# Significant bits of a float32 that TF32 lacks.
 _LOST_BITS = 13
 
 Multiply = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -38,14 +38,17 @@ def matmul(
     transpose_a: bool = False,
     transpose_b: bool = False,
 ) -> tf.Tensor:
-    """The matrix product of `a`: [..., n, k] and `b`: [..., k, m], whose leading axes are the same: [..., n, m].
+    """Computes the matrix product of `a` and `b`, whose leading axes are equal.
 
     Args:
-      a: a tensor of floats; of float32 for `precision` to matter.
-      b: like `a`.
-      precision: `float32` or `tf32`.
-      transpose_a: whether `a` comes as [..., k, n].
-      transpose_b: whether `b` comes as [..., m, k].
+      a: floats [..., n, k].
+      b: floats [..., k, m], of the dtype of `a`.
+      precision: `float32` or `tf32`; matters only for operands in float32.
+      transpose_a: whether `a` is [..., k, n].
+      transpose_b: whether `b` is [..., m, k].
+
+    Returns:
+      Floats [..., n, m].
     """
     a, b = tf.convert_to_tensor(a), tf.convert_to_tensor(b)
     multiply = functools.partial(tf.matmul, transpose_a=transpose_a, transpose_b=transpose_b)
@@ -75,13 +78,16 @@ def matmul(
 
 
 def conv2d(x: tf.Tensor, kernel: tf.Tensor, padding: str, precision: str = "float32") -> tf.Tensor:
-    """The convolution of `x`: [B, H, W, C_in] with `kernel`: [h, w, C_in, C_out], stride 1: [B, H', W', C_out].
+    """Computes a convolution with stride 1.
 
     Args:
-      x: a tensor of floats; of float32 for `precision` to matter.
-      kernel: like `x`.
+      x: floats [B, H, W, C_in].
+      kernel: floats [h, w, C_in, C_out], of the dtype of `x`.
       padding: `SAME` or `VALID`.
-      precision: `float32` or `tf32`.
+      precision: `float32` or `tf32`; matters only for operands in float32.
+
+    Returns:
+      Floats [B, H', W', C_out].
     """
     x, kernel = tf.convert_to_tensor(x), tf.convert_to_tensor(kernel)
     if _is_plain(x.dtype, precision):
@@ -90,7 +96,7 @@ def conv2d(x: tf.Tensor, kernel: tf.Tensor, padding: str, precision: str = "floa
 
 
 class _Convolution:
-    """A convolution and its two gradients, each of which is differentiated by the two others.
+    """A convolution and its two gradients; the derivatives of each are the two others.
 
     With forward(x, k) = y the three are the derivatives of <y, dy>, linear in x, k and dy, by dy, x and k.
     """
@@ -139,28 +145,28 @@ class _Convolution:
 
 
 def round_to_tf32(x: tf.Tensor) -> tf.Tensor:
-    """`x`, float32, to the nearest of 11 significant bits; ties away from zero, as GPUs round."""
+    """Rounds `x`, float32, to the nearest value of 11 significant bits; ties away from zero, as on GPUs."""
     return tf.where(tf.math.is_nan(x), x, _rounded(x))
 
 
 def _rounded(x: tf.Tensor) -> tf.Tensor:
-    # Unsigned, as TensorFlow computes with int32 on the host. A NaN can come out as another number.
+    # Unsigned, as TensorFlow computes int32 on the host. A NaN can become a number.
     bits = tf.bitcast(x, tf.uint32) + tf.constant(1 << (_LOST_BITS - 1), tf.uint32)
     return tf.bitcast(tf.bitwise.bitwise_and(bits, tf.constant((1 << 32) - (1 << _LOST_BITS), tf.uint32)), tf.float32)
 
 
 def _multiplied(multiply: Multiply, a: tf.Tensor, b: tf.Tensor, axes: tuple[int, int], precision: str) -> tf.Tensor:
-    """`multiply(a, b)` of operands that TF32 holds, where it sums over `axes` of `a` and of `b`."""
+    """Computes `multiply(a, b)`, which sums over `axes` of `a` and of `b`, from operands that TF32 represents."""
     if precision == "tf32":
         return multiply(round_to_tf32(a), round_to_tf32(b))
     a_high, b_high = _rounded(a), _rounded(b)
-    # Of a NaN the lower part is NaN.
+    # The lower part of a NaN is NaN.
     a_low, b_low = a - a_high, b - b_high
     return multiply(tf.concat([a_high, a_low, a_high], axes[0]), tf.concat([b_high, b_high, b_low], axes[1]))
 
 
 def _is_plain(dtype: tf.DType, precision: str) -> bool:
-    """Returns whether the product of two tensors is what TensorFlow computes by itself."""
+    """Returns whether TensorFlow's own product has this precision."""
     one_of("precision", precision, NETWORK_PRECISIONS)
     if dtype != tf.float32 or precision == "bfloat16":
         return True

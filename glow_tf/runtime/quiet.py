@@ -1,4 +1,4 @@
-"""Keeps what TensorFlow's C++ writes to stderr while it starts, and that no setting turns off, off the screen."""
+"""Filters the messages of TensorFlow's C++ code on stderr at start-up that no setting turns off."""
 
 import contextlib
 import importlib.util
@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-# Lines that are written before TensorFlow reads TF_CPP_MIN_LOG_LEVEL: notes (I) and warnings (W), which it would leave
-# out, and errors that are none.
+# Lines written before TensorFlow reads TF_CPP_MIN_LOG_LEVEL: notes (I) and warnings (W), which that would turn off, and
+# spurious errors.
 _NOISE = re.compile(
     rb"WARNING: All log messages before absl::InitializeLog\(\)"
     rb"|[IW]\d{4} [\d:.]+ +\d+ \S+:\d+\] "
@@ -19,19 +19,19 @@ _NOISE = re.compile(
     rb"|To enable the following instructions: "
     rb"|.*Unable to register cu\w+ factory"
     rb"|.*computation[ _]placer already registered"
-    # No driver, and no device: a CPU.
+    # No driver or no device: a machine without a GPU.
     rb"|.*failed call to cuInit: .*(\(303\)|CUDA_ERROR_NO_DEVICE)"
 )
-# Ends the filter, even if another process has the pipe too.
+# Ends the filter, even if another process holds the pipe.
 _END = b"\0"
 
 
 def quiet_import(name: str, then: Callable[[ModuleType], None]) -> None:
-    """Makes the first import of a package, whoever makes it, go through `without_noise`.
+    """Runs the first import of a package, wherever it happens, in `without_noise`.
 
     Args:
-      name: of the package; if it is imported already, nothing changes.
-      then: called with the package, still without noise, once it is imported.
+      name: name of the package; nothing changes if it is imported already.
+      then: called with the imported package, still in `without_noise`.
     """
     if name not in sys.modules and not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder(name, then))
@@ -39,10 +39,10 @@ def quiet_import(name: str, then: Callable[[ModuleType], None]) -> None:
 
 @contextlib.contextmanager
 def without_noise() -> Iterator[None]:
-    """Leaves known noise out of what is written to file descriptor 2, by C++ too; all else is passed on at once.
+    """Filters known noise out of file descriptor 2, also that of C++ code; everything else is passed on at once.
 
-    A process of its own filters: what is written before a crash is shown as well. Where there is no stderr, or no
-    process can be forked, everything is left as it is.
+    The filter is a separate process, so that messages before a crash are shown. Nothing is filtered without a stderr,
+    or where processes cannot be forked.
     """
     try:
         screen = os.dup(2)
@@ -56,7 +56,7 @@ def without_noise() -> Iterator[None]:
     child = os.fork()
     if child == 0:
         try:
-            # Ctrl-C is for the process whose lines are still to come.
+            # Ctrl-C is for the filtered process, which may still write.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             os.close(writable)
             _pass_on(readable, screen)
@@ -77,7 +77,7 @@ def without_noise() -> Iterator[None]:
 
 
 class _Finder:
-    """Finds one package as Python does otherwise, and has it run without noise."""
+    """Import hook that finds one package as usual and runs its import in `without_noise`."""
 
     def __init__(self, name: str, then: Callable[[ModuleType], None]):
         self._name = name
@@ -101,7 +101,7 @@ class _Finder:
 
 
 def _pass_on(source: int, screen: int) -> None:
-    """Copies lines that are no noise, from one file descriptor to another."""
+    """Copies lines that are not noise from one file descriptor to another."""
     rest = b""
     while _END not in rest:
         got = os.read(source, 65536)
@@ -117,7 +117,7 @@ def _pass_on(source: int, screen: int) -> None:
 
 
 def _write(screen: int, text: bytes) -> None:
-    # Nobody may be there to read any more; the one who writes must not wait for that.
+    # The reader may be gone; the writer must not block.
     with contextlib.suppress(OSError):
         os.write(screen, text)
 

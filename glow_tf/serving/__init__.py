@@ -1,1 +1,1 @@
-"""A server of SavedModels that answers the REST API of TensorFlow Serving."""
+"""Server of SavedModels with the REST API of TensorFlow Serving."""

@@ -1,4 +1,4 @@
-"""The web application: who may ask what, how much of it, and how long it may take."""
+"""Web application, with limits on origins, sizes and times of requests."""
 
 import asyncio
 import dataclasses
@@ -24,11 +24,11 @@ from glow_tf.serving.model import Model
 from glow_tf.serving.signature import RequestError
 
 _LOG = logging.getLogger("glow_tf.serving")
-# So much of a body every request may keep in memory; what is more comes out of what all share.
+# Bytes of a body that every request may keep in memory; more is taken from a budget shared by all requests.
 _FREE_BYTES = 1 << 16
-# All bodies together may have so many times the size of the largest.
+# The shared budget, as a multiple of the size of the largest body.
 _BODIES = 4
-# Numbers in a reply: some 60 MB of JSON.
+# Most numbers in a reply: about 60 MB of JSON.
 _MOST_NUMBERS = 1 << 24
 
 
@@ -37,13 +37,13 @@ class Limits:
     """Limits of the server.
 
     Args:
-      max_request_mb: size of a request's body, in 10^6 bytes.
-      max_images: images that a request may be about: rows, and `num` or `steps` of them.
-      max_pending: requests at the same time; more are told to come again.
-      timeout_s: seconds from a request's beginning to its reply.
+      max_request_mb: largest size of a request's body, in 10^6 bytes.
+      max_images: largest number of images of a request, rows times `num` or `steps`.
+      max_pending: largest number of concurrent requests; further ones are told to retry.
+      timeout_s: longest time from the start of a request to its reply, in seconds.
 
     Raises:
-      ValueError: if one of them is not positive.
+      ValueError: if a limit is not positive.
     """
 
     max_request_mb: float = 32.0
@@ -65,14 +65,14 @@ def create_app(
     hosts: Hosts | None = None,
     cors_origins: Sequence[str] = (),
 ) -> Starlette:
-    """The REST API of a model, as an ASGI application.
+    """Returns the REST API of a model as an ASGI application.
 
     Args:
-      model: what is served, at /v1/models/<name> and /v1/models/<name>/versions/<version>.
-      runner: what runs it.
-      limits: by default those of `Limits`.
-      hosts: the names the server goes by; by default those of this machine's own address.
-      cors_origins: of web pages that may ask, such as `https://example.org`; `*` for all.
+      model: the model, served at /v1/models/<name> and /v1/models/<name>/versions/<version>.
+      runner: runs the model.
+      limits: limits on requests; by default those of `Limits`.
+      hosts: names of the server; by default those of the loopback address.
+      cors_origins: origins of web pages that may send requests, such as `https://example.org`; `*` for all.
     """
     predictor = _Predictor(model, runner, limits or Limits())
     status, metadata = (json.dumps(document).encode() for document in (model.status(), model.metadata()))
@@ -100,14 +100,14 @@ def create_app(
 
 
 def most_images(model: Model) -> int:
-    """The default of `Limits.max_images` for a model: fewer where its images are large."""
+    """Returns the default of `Limits.max_images` for a model, which is smaller for large images."""
     specs = [spec for signature in model.signatures.values() for spec in signature.outputs.values()]
     sizes = [math.prod(size or 1 for size in spec.shape) for spec in specs if spec.shape]
     return max(1, min(Limits.max_images, _MOST_NUMBERS // max(sizes, default=1)))
 
 
 class _Predictor:
-    """Answers the predict requests of one model."""
+    """Handles the predict requests of a model."""
 
     def __init__(self, model: Model, runner: Runner, limits: Limits):
         self._runner = runner
@@ -116,7 +116,7 @@ class _Predictor:
         self._json = Json(model.signatures, self._largest)
         self._pending = 0
         self._memory = _Memory(_BODIES * self._largest)
-        # Threads wait for their batch, so there is one for each request.
+        # One thread per request, as threads wait for their batch.
         self._threads = ThreadPoolExecutor(limits.max_pending, thread_name_prefix="predict")
 
     async def predict(self, request: Request) -> Response:
@@ -124,7 +124,7 @@ class _Predictor:
         try:
             return Response(await self._reply(request, deadline), media_type="application/json")
         except RequestError as error:
-            # One who goes on sending is cut off.
+            # Clients that keep sending are disconnected.
             headers = {413: {"Connection": "close"}, 408: {"Connection": "close"}, 503: {"Retry-After": "1"}}
             return _error(str(error), error.status, headers.get(error.status))
         except ClientDisconnect:
@@ -146,7 +146,7 @@ class _Predictor:
         except BaseException:
             self._done(share)
             raise
-        # TensorFlow cannot be interrupted: a request that is given up on counts until it is done.
+        # TensorFlow cannot be interrupted: an abandoned request counts until it is done.
         work.add_done_callback(lambda work: self._done(share, work))
         await asyncio.wait([work], timeout=deadline - time.monotonic())
         if not work.done():
@@ -156,14 +156,14 @@ class _Predictor:
     def _done(self, share: "_Share", work: asyncio.Future | None = None) -> None:
         self._pending -= 1
         share.give_back()
-        # Nobody else may look at it any more, of which asyncio would complain.
+        # Retrieved here, as asyncio complains about exceptions that are never retrieved.
         if work is not None and not work.cancelled():
             work.exception()
 
     async def _body(self, request: Request, share: "_Share", deadline: float) -> bytes:
-        """The body, if it is not too large; what the header says of its length is not believed."""
+        """Reads the body if it is not too large; its length in the header is not trusted."""
         too_large = RequestError(f"A request may have {self._limits.max_request_mb:g} MB; this one has more.", 413)
-        # A client that waits for a word before it sends the body can be told at once.
+        # A client that waits for 100-continue can be refused before it sends the body.
         stated = request.headers.get("content-length", "")
         if "expect" in request.headers and stated.isdecimal() and int(stated) > self._largest:
             raise too_large
@@ -172,7 +172,7 @@ class _Predictor:
             async with asyncio.timeout(deadline - time.monotonic()):
                 async for chunk in request.stream():
                     size += len(chunk)
-                    # Others read the reply once they have sent all: some more is read, and dropped.
+                    # Other clients read the reply only after sending everything: some more is read and discarded.
                     if size > 2 * self._largest:
                         raise too_large
                     if size <= self._largest:
@@ -185,7 +185,7 @@ class _Predictor:
         return b"".join(chunks)
 
     def _work(self, body: bytes, gzipped: bool, deadline: float) -> bytes:
-        """Answers a request in a thread: JSON too, which takes long for large requests."""
+        """Handles a request in a thread, including its JSON, which is slow for large requests."""
         try:
             request = self._json.parse(body, deadline, gzipped=gzipped)
             if request.images > self._limits.max_images:
@@ -197,7 +197,7 @@ class _Predictor:
 
 
 class _Memory:
-    """The bytes that all bodies may take together, but for the first ones of each."""
+    """Memory budget of all bodies together, in bytes, apart from the first bytes of each."""
 
     def __init__(self, size: int):
         self.left = size
@@ -207,17 +207,17 @@ class _Memory:
 
 
 class _Share:
-    """The share of the memory that one body has taken."""
+    """Memory held by one body."""
 
     def __init__(self, memory: _Memory):
         self._memory = memory
         self._taken = 0
 
     def hold(self, size: int) -> None:
-        """Takes as much as a body of `size` bytes needs.
+        """Reserves the memory for a body of `size` bytes.
 
         Raises:
-          RequestError: if there is not as much left.
+          RequestError: if too little is left.
         """
         more = max(0, size - _FREE_BYTES) - self._taken
         if more > self._memory.left:
@@ -226,7 +226,7 @@ class _Share:
         self._taken += more
 
     def give_back(self) -> None:
-        """Leaves all of it to others."""
+        """Releases all of it."""
         self._memory.left += self._taken
         self._taken = 0
 
@@ -235,7 +235,7 @@ def _is_gzipped(request: Request) -> bool:
     """Returns whether the body is compressed.
 
     Raises:
-      RequestError: if it is no JSON, or compressed in another way.
+      RequestError: if it is not JSON, or compressed by other means than gzip.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":

@@ -1,4 +1,4 @@
-"""Runs signatures for many callers at once."""
+"""Batching of concurrent requests."""
 
 import os
 import re
@@ -16,23 +16,22 @@ from glow_tf.serving.signature import RequestError, Signature
 
 Arrays = Mapping[str, np.ndarray]
 
-# Rows of one request, which are split into batches, and batches that wait: both are limited before they come here.
+# No limit on the rows of a request, which are split into batches, or on waiting batches: both are limited earlier.
 _ANY = 2**20
 
 
 class Runner:
-    """Runs requests, which come from many threads, in as few batches as it can.
+    """Runs requests from many threads in as few batches as possible.
 
-    Requests of the same signature that have rows in all inputs become one batch; those that arrive while a batch runs
-    make up the next. It is TensorFlow's own batching, as in TensorFlow Serving, so rows are no more than put together
-    and taken apart: a result depends on what it ran with in the rounding of floats alone. If a batch fails, each of
-    its requests runs again by itself, and fails only by its own fault. All other requests run by themselves, a few at
-    a time.
+    Requests of the same signature with rows in all inputs form a batch; those that arrive while it runs form the next.
+    Batching is TensorFlow's, as in TensorFlow Serving: rows are concatenated and split, so that a result depends on the
+    other requests only by the rounding of floats. If a batch fails, each of its requests runs again alone, so that only
+    faulty ones fail. All other requests run alone, a few at the same time.
 
     Args:
-      model: what to run.
-      max_batch_size: most rows of a batch; 1: no batching.
-      batch_wait_ms: how long, in milliseconds, a batch waits for others to join even if nothing else runs.
+      model: the model to run.
+      max_batch_size: most rows of a batch; 1 for no batching.
+      batch_wait_ms: time that a batch waits for more requests even if nothing runs, in milliseconds.
     """
 
     def __init__(self, model: Model, max_batch_size: int = 32, batch_wait_ms: float = 0.0):
@@ -44,21 +43,21 @@ class Runner:
                 for name, signature in model.signatures.items()
                 if signature.has_rows
             }
-        # Each takes memory of its own, and TensorFlow spreads one over all cores where that pays.
+        # Each needs its own memory, and TensorFlow uses several cores for one.
         self._turns = threading.BoundedSemaphore(max(2, (os.cpu_count() or 1) // 2))
 
     def run(self, request: Request, deadline: float) -> dict[str, np.ndarray]:
-        """Runs one request, and returns when it is done.
+        """Runs one request and waits for its result.
 
         Args:
-          request: what to run.
-          deadline: when it need not begin any more, in the seconds of `time.monotonic`.
+          request: the request.
+          deadline: latest start, in the seconds of `time.monotonic`.
 
         Returns:
-          The outputs by name; strings are arrays of objects, bytes.
+          The outputs by name; strings are arrays of bytes objects.
 
         Raises:
-          RequestError: if the graph refuses the inputs, or there is not the memory or, by then, the time.
+          RequestError: if the graph refuses the inputs, memory is too short, or the deadline passes.
         """
         name = request.signature.name
         inputs = {
@@ -69,7 +68,7 @@ class Runner:
             try:
                 return _arrays(self._batched[name](inputs))
             except tf.errors.OpError:
-                # Perhaps another's fault.
+                # Possibly the fault of another request.
                 pass
         if not self._turns.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise RequestError("The server was too busy to begin in time.", 504)
@@ -84,7 +83,7 @@ class Runner:
 
 
 def reason(message: str) -> str:
-    """Returns the message of a graph's error, without the place in the graph."""
+    """Returns the message of a graph's error without its location in the graph."""
     asserted = re.search(r"assertion failed: .*?(?=\s*\[\[\{\{node|\s*\[Op:|$)", message, re.DOTALL)
     if asserted:
         return asserted.group()
@@ -99,14 +98,14 @@ def _batched(
     max_batch_size: int,
     batch_wait_ms: float,
 ) -> Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]:
-    """`function`, so that calls from several threads run as one."""
+    """Wraps `function` so that concurrent calls run as one batch."""
     inputs, outputs = list(signature.inputs), list(signature.outputs)
 
     @tf.nondifferentiable_batch_function(
         num_batch_threads=1,
         max_batch_size=_ANY,
         batch_timeout_micros=int(1000 * batch_wait_ms),
-        # Every size up to the largest: batches are split at it, and never padded.
+        # Every size up to the largest, so that batches are not padded.
         allowed_batch_sizes=list(range(1, max_batch_size + 1)),
         max_enqueued_batches=_ANY,
         autograph=False,
@@ -115,7 +114,7 @@ def _batched(
         found = function(**dict(zip(inputs, values, strict=True)))
         return [found[name] for name in outputs]
 
-    # The process has one queue for each name scope, whatever the graph that it stands in.
+    # Batching queues are global to the process, by name scope.
     scope = f"batching_{uuid.uuid4().hex}"
 
     def call(*values):

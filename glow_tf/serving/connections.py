@@ -1,4 +1,4 @@
-"""Connections that send nothing, take nothing, or are too many."""
+"""Limits on the number of connections and on idle clients."""
 
 import json
 import logging
@@ -8,24 +8,22 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 _LOG = logging.getLogger("glow_tf.serving")
-# Seconds within which what happens alike is one line of the log.
+# Seconds in which equal events are logged in one line.
 _LOG_EVERY = 60.0
-# Of the files a process may open, so many are not for connections.
+# Open files to reserve for other purposes than connections.
 _OTHER_FILES = 64
 
 
 class Connections:
-    """The connections of a server, of which it has so many at most, and waits so long for each.
-
-    To be given to uvicorn as `http`: it makes the protocol of each connection.
+    """Limits the connections of a server. For uvicorn's option `http`, as it makes the protocol of each connection.
 
     Args:
-      most: connections at the same time; fewer where the process may not open as many files. One more takes the place
-        of the one that has sent no request for longest; where all have, it is turned away with 503.
-      header_timeout_s: seconds from the beginning of a connection, or from its last reply, until the whole head of a
-        request is there.
-      stall_timeout_s: seconds in which a client takes nothing of its reply, until it is given up.
-      backlog: connections that the system accepts before the server looks at them.
+      most: largest number of connections; fewer if the process may not open as many files. A further one replaces the
+        connection that has been without a request for longest; if all have requests, it is refused with 503.
+      header_timeout_s: longest time from the start of a connection, or from its last reply, to the end of a request's
+        headers, in seconds.
+      stall_timeout_s: time without progress in sending a reply after which a client is disconnected, in seconds.
+      backlog: connections that the system accepts before the server does.
     """
 
     def __init__(self, most: int, header_timeout_s: float, stall_timeout_s: float, backlog: int = 128):
@@ -40,11 +38,11 @@ class Connections:
         return _Protocol(self, **arguments)
 
     def log(self, what: str, protocol: "_Protocol") -> None:
-        """Counts what happened, and logs it once in a while."""
+        """Counts an event, and logs it at intervals."""
         count = self._counts.get(what, 0)
         self._counts[what] = count + 1
         if not count:
-            # The first is told at once; the rest of a minute in one line.
+            # The first is logged at once, the others in the next minute in one line.
             _LOG.warning("a connection %s", what)
             protocol.loop.call_later(_LOG_EVERY, self._log_rest, what)
 
@@ -83,7 +81,7 @@ class _Protocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        # It may have begun with the next request already.
+        # The next request may already have started.
         if not self._at_work() and not self.transport.is_closing():
             self._wait_for_head()
 
@@ -121,7 +119,7 @@ class _Protocol(H11Protocol):
         if waiting:
             self._limits.log(f"without a request gave way to another, as there were {self._limits.most}", self)
             longest = min(waiting, key=lambda one: one.waiting_since)
-            # The system takes a moment to close it.
+            # Closing takes a moment.
             self.connections.discard(longest)
             longest.transport.abort()
         else:
@@ -145,7 +143,7 @@ class _Protocol(H11Protocol):
         self.transport.abort()
 
     def _refuse(self, status: int, message: str, headers=()) -> None:
-        """A reply to what is no request, and the end of the connection."""
+        """Replies with an error outside of a request, and closes the connection."""
         self._stop_waiting()
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self.transport.abort()
@@ -163,7 +161,7 @@ class _Protocol(H11Protocol):
 
 
 def _files() -> int | None:
-    """Returns the number of files that the process may open, None without such a limit."""
+    """Returns the number of files that the process may open, None without a limit."""
     try:
         import resource
     except ImportError:

@@ -1,8 +1,8 @@
-"""The names under which a server may be asked, against pages of other sites that speak through somebody's browser.
+"""Protection of a server against requests of other sites' pages, by their `Host` and `Origin`.
 
-A page can have the browser send requests to any address, also to one that only this machine can reach. If its own name
-resolves to that address (DNS rebinding), the browser takes the replies for the page's own; but the request then says
-that name, in `Host`. Without that trick the request says where the page is from, in `Origin` (RFC 6454).
+A page can make the browser send requests to any address, even one that only this machine can reach. If the page's own
+name resolves to that address (DNS rebinding), the browser treats the replies as same-origin; but the request then has
+that name in `Host`. Without DNS rebinding, the request states the page's origin in `Origin` (RFC 6454).
 """
 
 import ipaddress
@@ -17,15 +17,14 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Hosts:
-    """The names of a server.
+    """Names of a server.
 
-    Where it listens at this machine's own address (loopback), those are `localhost`, `127.0.0.1` and `::1`; else the
-    address and the name of the machine; where it listens at all addresses, every address: a browser that goes to a
-    number, not to a name, is not led elsewhere by DNS.
+    These are `localhost`, `127.0.0.1` and `::1` if it listens at a loopback address, else the address and the name of
+    the machine. If it listens at all addresses, every numeric address is allowed, as these do not involve DNS.
 
     Args:
-      host: the address that is listened at, a name or a number; `0.0.0.0` and `::` are all addresses.
-      others: more names, such as that of a proxy.
+      host: address to listen at, a name or a number; `0.0.0.0` and `::` are all addresses.
+      others: further names, such as that of a proxy.
     """
 
     def __init__(self, host: str, others: Iterable[str] = ()):
@@ -39,12 +38,12 @@ class Hosts:
             self._names.add(socket.gethostname().lower())
 
     def allow(self, host: str) -> bool:
-        """Returns whether `host`, as in a request's `Host`, is one of the names; the port does not matter."""
+        """Returns whether `host`, as in a request's `Host`, is one of the names, with any port."""
         name = _name_of(host)
         return name in self._names or (self._any_address and _address(name) is not None)
 
     def allow_origin(self, origin: str, host: str) -> bool:
-        """Returns whether a page of `origin` may ask: it is of `host` itself, or has one of the names given."""
+        """Returns whether a page of `origin` may send requests: it is on `host` itself, or on one of `others`."""
         parts = urlsplit(origin)
         return parts.scheme in ("http", "https") and (
             parts.netloc.lower() == host.lower() or _name_of(parts.netloc) in self._others
@@ -52,12 +51,12 @@ class Hosts:
 
 
 class CheckHosts:
-    """ASGI middleware that answers requests under other names, and of pages from elsewhere, with 403.
+    """ASGI middleware that refuses requests to other hosts, and from pages of other origins, with 403.
 
     Args:
-      app: what the others go to.
-      hosts: the names of the server.
-      origins: of pages that may ask as well, such as `https://example.org`; `*` for all.
+      app: the application.
+      hosts: names of the server.
+      origins: further origins of pages that may send requests, such as `https://example.org`; `*` for all.
     """
 
     def __init__(self, app: ASGIApp, hosts: Hosts, origins: Iterable[str] = ()):
@@ -69,7 +68,7 @@ class CheckHosts:
         if scope["type"] != "lifespan":
             why = self._refusal(dict(scope["headers"]))
             if why:
-                # Without a word of CORS in it, no page can read this.
+                # Without CORS headers, pages cannot read this.
                 await JSONResponse({"error": why}, 403)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -84,7 +83,7 @@ class CheckHosts:
 
 
 def _name_of(netloc: str) -> str:
-    """The host of `host:port`, in lower case; empty if it is none."""
+    """Returns the host of `host:port` in lower case; empty if it is invalid."""
     try:
         parts = urlsplit(f"//{netloc}")
         _ = parts.port

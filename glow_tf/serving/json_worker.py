@@ -1,7 +1,7 @@
-"""JSON of large requests and replies, in processes of their own.
+"""JSON of large requests and replies, in separate processes.
 
-Python's JSON takes twenty times a request's size in memory, and all other threads wait for it. Here a few processes
-take turns at it, each with so much memory and no more, and nobody waits for them but those whose requests they are.
+Python's JSON needs twenty times the size of a request in memory, and blocks all other threads. A few processes with
+limited memory do this work, so that only the affected requests wait.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ import numpy as np
 from glow_tf.serving import rest
 from glow_tf.serving.signature import RequestError, Signature
 
-# Smaller ones are done at once: it takes a few milliseconds, and a few MB at most.
+# Smaller ones are processed directly, which takes a few milliseconds and a few MB.
 _SMALL_BYTES = 1 << 18
 _SMALL_NUMBERS = 1 << 16
 _HEADER_BYTES = 8
@@ -32,10 +32,10 @@ class Json:
     """Reads requests and writes replies; see `rest.parse` and `rest.reply`.
 
     Args:
-      signatures: what requests may ask for.
-      most_bytes: of a request's JSON, once it is decompressed.
-      workers: processes for large ones, that is how many are read or written at a time.
-      memory: bytes that each of them may take; by default what requests of that size need.
+      signatures: signatures of the model.
+      most_bytes: largest size of a request's decompressed JSON.
+      workers: number of processes for large requests and replies.
+      memory: memory limit of each process in bytes; by default enough for requests of `most_bytes`.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class Json:
     ):
         self._signatures = signatures
         self._most_bytes = most_bytes
-        # Lists of numbers take up to thirteen times their text.
+        # Lists of numbers need up to thirteen times the size of their text.
         memory = memory or max(1 << 28, 16 * most_bytes)
-        # Whoever waits longest is next.
+        # First come, first served.
         self._workers: queue.Queue[_Worker] = queue.Queue()
         for _ in range(workers):
             self._workers.put(_Worker(signatures, memory))
@@ -54,7 +54,7 @@ class Json:
         """Reads a request's body until `deadline`, in the seconds of `time.monotonic`.
 
         Raises:
-          RequestError: if it is no request, or too large, or it takes too long.
+          RequestError: if it is invalid, too large, or takes too long.
         """
         if len(body) <= _SMALL_BYTES and not gzipped:
             return rest.parse(body, self._signatures)
@@ -64,7 +64,7 @@ class Json:
         """Writes a reply until `deadline`.
 
         Raises:
-          RequestError: if the outputs cannot be told row by row, or it takes too long.
+          RequestError: if the outputs have no rows, or it takes too long.
         """
         if sum(value.size for value in outputs.values()) <= _SMALL_NUMBERS:
             return rest.reply(outputs, by_rows)
@@ -90,7 +90,7 @@ class Json:
 
 
 class _Worker:
-    """A process, which is started when it is needed, and again when it has died."""
+    """A process that is started on demand, and restarted if it has died."""
 
     def __init__(self, signatures: Mapping[str, Signature], memory: int):
         self._start = pickle.dumps((dict(signatures), memory))
@@ -104,7 +104,7 @@ class _Worker:
                 [sys.executable, "-c", code],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                # Ctrl-C is for the server, whose end is theirs.
+                # Ctrl-C is for the server, which ends its workers.
                 start_new_session=True,
             )
             _write(self._process.stdin, self._start)
@@ -123,7 +123,7 @@ class _Worker:
             late.cancel()
             late.join()
             if time.monotonic() >= deadline:
-                # It may have been killed just after it was done.
+                # The process may have been killed after its work was done.
                 self.stop()
         if isinstance(result, MemoryError):
             raise RequestError("There is not enough memory for this request; ask for less at once.", 503)
@@ -137,18 +137,18 @@ class _Worker:
         self._process.kill()
         self._process.wait()
         for file in (self._process.stdin, self._process.stdout):
-            # What it was about to be told goes nowhere.
+            # Closing flushes pending input to a dead process.
             with contextlib.suppress(OSError):
                 file.close()
         self._process = None
 
 
 def main() -> None:
-    """Runs a worker: one call after the other, each a frame on stdin, whose result is a frame on stdout."""
+    """Runs a worker, which reads calls as frames from stdin and writes their results as frames to stdout."""
     stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
     signatures, memory = pickle.loads(_read(stdin))
     _limit_memory(memory)
-    # Millions of lists, none of which is garbage before the end.
+    # There are millions of lists, none of which is garbage before the end of a call.
     gc.disable()
     while True:
         try:
@@ -173,10 +173,10 @@ def _result(call: bytes, signatures: Mapping[str, Signature]) -> bytes:
 
 
 def unzipped(body: bytes, most: int) -> bytes:
-    """A body that is compressed by gzip.
+    """Decompresses a body in gzip format.
 
     Raises:
-      RequestError: if it is not, or has more than `most` bytes.
+      RequestError: if it is invalid, or larger than `most` bytes.
     """
     decompressor = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
     try:
@@ -195,11 +195,11 @@ def _limit_memory(memory: int) -> None:
         import resource
     except ImportError:
         return
-    # Of what is the process's own; libraries are not counted. Linux alone keeps to it.
+    # Private memory without libraries; only Linux enforces this limit.
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
     used = 0
     with contextlib.suppress(FileNotFoundError):
-        # Not the most it ever had, `ru_maxrss`, which begins with that of the process that started it.
+        # Not `ru_maxrss`, which includes the peak of the parent process.
         used = int(pathlib.Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
     limit = memory + used
     if hard != resource.RLIM_INFINITY:

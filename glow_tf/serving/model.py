@@ -1,4 +1,4 @@
-"""A SavedModel, as plain TensorFlow loads it."""
+"""Loading of SavedModels by plain TensorFlow."""
 
 import os
 import pathlib
@@ -21,19 +21,19 @@ class Model:
     """A SavedModel with its signatures, ready to run.
 
     Attributes:
-      name: what requests call it.
-      version: the number of its folder.
+      name: name in requests.
+      version: number of its folder.
       path: its folder.
-      signatures: by their names.
-      functions: what runs them: tensors by the names of inputs -> tensors by the names of outputs.
+      signatures: signatures by name.
+      functions: functions of the signatures, which map tensors by input name to tensors by output name.
 
     Args:
-      path: a SavedModel, or a folder of them, named by numbers, of which the highest is loaded.
-      name: what requests are to call it.
+      path: a SavedModel, or a folder of SavedModels in folders named by numbers, of which the highest is loaded.
+      name: name in requests.
 
     Raises:
       FileNotFoundError: if there is no SavedModel.
-      ValueError: if it cannot be loaded, or the name has no place in a URL.
+      ValueError: if it cannot be loaded, or the name is not allowed in a URL.
     """
 
     def __init__(self, path: str | os.PathLike, name: str = "glow"):
@@ -43,10 +43,10 @@ class Model:
         self.path, self.version = find(pathlib.Path(path))
         try:
             self._definitions = _graph(self.path).signature_def
-            # What was loaded owns the variables.
+            # The loaded object owns the variables.
             self._loaded = tf.saved_model.load(str(self.path), tags=[_TAG])
         except Exception as error:
-            # A damaged file makes TensorFlow raise all sorts of things.
+            # TensorFlow raises many kinds of exceptions for damaged files.
             raise ValueError(f"{self.path} cannot be loaded as a SavedModel: {first_line(error)}") from error
         self.functions = dict(self._loaded.signatures)
         self.signatures = {name: _signature(name, self._definitions[name]) for name in sorted(self.functions)}
@@ -54,12 +54,12 @@ class Model:
             raise ValueError(f"{self.path} has no signatures, so there is nothing to serve.")
 
     def status(self) -> dict[str, Any]:
-        """The JSON of a `GetModelStatusResponse`."""
+        """Returns the JSON of a `GetModelStatusResponse`."""
         status = {"error_code": "OK", "error_message": ""}
         return {"model_version_status": [{"version": str(self.version), "state": "AVAILABLE", "status": status}]}
 
     def metadata(self) -> dict[str, Any]:
-        """The JSON of a `GetModelMetadataResponse`; its signature_def is that of a `SignatureDefMap`."""
+        """Returns the JSON of a `GetModelMetadataResponse`; its signature_def is that of a `SignatureDefMap`."""
         definitions = {
             name: json_format.MessageToDict(
                 definition, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
@@ -73,7 +73,7 @@ class Model:
 
 
 def find(path: pathlib.Path) -> tuple[pathlib.Path, int]:
-    """The SavedModel that a path means, and its version: 1 if its folder is not named by a number.
+    """Returns the SavedModel of a path, and its version: 1 if its folder is not named by a number.
 
     Raises:
       FileNotFoundError: if there is none.
@@ -95,7 +95,7 @@ def _is_number(name: str) -> bool:
 
 
 def _graph(path: pathlib.Path) -> meta_graph_pb2.MetaGraphDef:
-    """Reads the graph for serving off the file; `tf.saved_model.load` does not tell the defaults."""
+    """Reads the serving graph from the file, as `tf.saved_model.load` does not provide the defaults of inputs."""
     content = saved_model_pb2.SavedModel.FromString((path / _FILE).read_bytes())
     for graph in content.meta_graphs:
         if list(graph.meta_info_def.tags) == [_TAG]:

@@ -1,12 +1,12 @@
-"""Requests and replies of the predict API, as TensorFlow Serving's REST API words them.
+"""Requests and replies of the predict API of TensorFlow Serving's REST API.
 
-A request names a signature and gives its inputs in one of two formats; the reply has the same format:
+A request names a signature and contains its inputs in one of two formats; the reply has the same format:
 
   rows      {"instances": [...]}  a list, an entry for each row  ->  {"predictions": [...]}
   columns   {"inputs": {...}}     each input as a whole          ->  {"outputs": {...}}
 
-An entry is an object of the inputs' values, or the value itself where a signature needs one input alone; so is what
-`inputs` has. Replies leave the name out where there is one output. See https://www.tensorflow.org/tfx/serving/api_rest.
+An entry, like the value of `inputs`, is an object with the inputs' values, or the value itself if the signature needs
+only one input. Replies omit the name of a single output. See https://www.tensorflow.org/tfx/serving/api_rest.
 """
 
 import dataclasses
@@ -22,18 +22,18 @@ from glow_tf.serving.tensors import CONSTANTS, is_bytes, to_array, to_json
 
 DEFAULT_SIGNATURE = "serving_default"
 
-# Inputs that are one number for the whole request, and say how many images to make of each row, or from nothing.
+# Inputs with a single number for the whole request: the number of images to make of each row, or in all.
 _COUNTS = ("num", "steps")
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """A request that has been understood.
+    """A parsed request.
 
     Args:
-      signature: what is to be run.
-      inputs: all of its inputs, those left out with their defaults.
-      by_rows: whether it came in the row format.
+      signature: the signature to run.
+      inputs: all of its inputs, with the defaults of those left out.
+      by_rows: whether it was in the row format.
     """
 
     signature: Signature
@@ -42,30 +42,30 @@ class Request:
 
     @property
     def rows(self) -> int:
-        """Size of the first dimension of the inputs that have one; where they differ, the largest."""
+        """Size of the first dimension of the inputs that have one; the largest if they differ."""
         return max((len(value) for value in self.inputs.values() if value.ndim), default=1)
 
     @property
     def images(self) -> int:
-        """The number of images: rows, times what is to be made of each."""
+        """Number of images: rows, times the images to make of each."""
         counts = [self.inputs[name] for name in _COUNTS if name in self.inputs]
         return max(1, self.rows) * math.prod(max(1, int(count)) for count in counts if count.dtype.kind in "iu")
 
     @property
     def can_be_batched(self) -> bool:
-        """True if its rows can be run along with those of other requests."""
+        """Whether its rows can run in a batch with those of other requests."""
         return self.signature.has_rows and {len(value) for value in self.inputs.values()} == {self.rows}
 
 
 def parse(body: bytes, signatures: Mapping[str, Signature]) -> Request:
-    """Reads a request.
+    """Parses a request.
 
     Args:
       body: JSON.
-      signatures: those there are.
+      signatures: signatures of the model.
 
     Raises:
-      RequestError: if it is no such request, or its inputs do not fit the signature.
+      RequestError: if it is invalid, or its inputs do not match the signature.
     """
     document = _document(body)
     name = document.get("signature_name", DEFAULT_SIGNATURE)
@@ -90,17 +90,17 @@ def parse(body: bytes, signatures: Mapping[str, Signature]) -> Request:
 
 
 def reply(outputs: Mapping[str, np.ndarray], by_rows: bool) -> bytes:
-    """The reply to a request.
+    """Writes the reply to a request.
 
     Args:
-      outputs: what has come out, by name.
-      by_rows: whether the request came in the row format.
+      outputs: outputs by name.
+      by_rows: whether the request was in the row format.
 
     Returns:
       JSON.
 
     Raises:
-      RequestError: if the outputs cannot be told row by row.
+      RequestError: if the outputs have no rows.
     """
     leading = {value.shape[:1] for value in outputs.values()}
     if by_rows and (len(leading) != 1 or leading == {()}):
@@ -128,7 +128,7 @@ def _document(body: bytes) -> dict[str, Any]:
 
 
 def _from_rows(instances: Any, signature: Signature) -> dict[str, Any]:
-    """The value of each input that is given, a list with an entry for each instance."""
+    """Returns the value of each given input, a list with an entry for each instance."""
     whole = [name for name in signature.required if signature.inputs[name].shape == ()]
     if whole or not signature.inputs:
         reason = f"{whole[0]} is one value for all rows" if whole else "it has no inputs"
@@ -153,7 +153,7 @@ def _from_rows(instances: Any, signature: Signature) -> dict[str, Any]:
 
 
 def _from_columns(inputs: Any, signature: Signature) -> dict[str, Any]:
-    """The value of each input that is given."""
+    """Returns the value of each given input."""
     if not isinstance(inputs, dict) or is_bytes(inputs):
         return {_only(signature, "inputs"): inputs}
     _require_names(inputs, signature)
@@ -161,7 +161,7 @@ def _from_columns(inputs: Any, signature: Signature) -> dict[str, Any]:
 
 
 def _only(signature: Signature, key: str) -> str:
-    """The input of a value that comes without a name."""
+    """Returns the input that a value without a name belongs to."""
     needed = signature.required if len(signature.inputs) > 1 else list(signature.inputs)
     if len(needed) != 1:
         names = ", ".join(signature.inputs) or "none"

@@ -1,4 +1,4 @@
-"""Listens at an address until it is told to stop."""
+"""Serves an application until a signal."""
 
 import logging
 import math
@@ -18,19 +18,19 @@ def serve(
     timeout_s: float,
     connections: Connections | None = None,
 ) -> None:
-    """Serves until SIGTERM or Ctrl-C; requests under way are then finished. A second Ctrl-C does not wait for them.
+    """Serves until SIGTERM or Ctrl-C, then finishes running requests. A second Ctrl-C does not wait for them.
 
     Args:
-      app: what is served, an ASGI application.
-      bound: from `sockets.bind`; it is closed at the end.
+      app: an ASGI application.
+      bound: from `sockets.bind`; closed at the end.
       ready: called once connections are accepted.
-      timeout_s: seconds for requests under way to finish.
-      connections: how many there may be, and what of them is waited for; by default 1024, and 10 s for a request.
+      timeout_s: time for running requests to finish, in seconds.
+      connections: limits on connections; by default 1024, and 10 s for a request's headers.
 
     Raises:
-      OSError: if another process listens there by now.
+      OSError: if another process listens at the address by now.
     """
-    # What it tells of single requests, anybody could fill a disk with.
+    # Messages about single requests would let anybody fill the disk.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     connections = connections or Connections(1024, 10.0, timeout_s)
     config = uvicorn.Config(
@@ -44,7 +44,7 @@ def serve(
         server_header=False,
         timeout_graceful_shutdown=math.ceil(timeout_s),
     )
-    # uvicorn stops in good order and then raises the signal again, for those who were there before it.
+    # uvicorn shuts down and then raises the signal again for the previous handlers.
     before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         bound.listen(config.backlog)

@@ -1,4 +1,4 @@
-"""Inputs and outputs of a SavedModel's function."""
+"""Signatures of a SavedModel."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -7,11 +7,11 @@ import numpy as np
 
 
 class RequestError(ValueError):
-    """An error of a request, in words for the one who made it.
+    """An error to report to the client.
 
     Args:
-      message: the words.
-      status: of HTTP.
+      message: message for the client.
+      status: HTTP status.
     """
 
     def __init__(self, message: str, status: int = 400):
@@ -24,9 +24,9 @@ class Spec:
     """An input or output.
 
     Args:
-      name: what the signature calls it.
-      dtype: as TensorFlow names it, such as 'uint8' or 'string'.
-      shape: sizes, None where any will do; None in place of them for any number of dimensions.
+      name: name in the signature.
+      dtype: TensorFlow's name of the dtype, such as 'uint8' or 'string'.
+      shape: sizes, None for any size; None instead of a tuple for any number of dimensions.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Spec:
     shape: tuple[int | None, ...] | None
 
     def fits(self, shape: tuple[int, ...]) -> bool:
-        """Returns whether an array of this shape fits."""
+        """Returns whether an array of this shape is accepted."""
         if self.shape is None:
             return True
         return len(shape) == len(self.shape) and all(
@@ -43,13 +43,13 @@ class Spec:
 
     @property
     def has_rows(self) -> bool:
-        """True if the first dimension is of any size."""
+        """Whether the first dimension is of any size."""
         return self.shape is not None and self.shape[:1] == (None,)
 
     def __str__(self) -> str:
         if self.shape is None:
             return f"{self.name} must have dtype {self.dtype}"
-        # As the errors of the graphs say it: B images, and any other size that is free.
+        # As in the errors of the graphs: B images, and ? for other free sizes.
         sizes = [str(size or ("?" if i else "B")) for i, size in enumerate(self.shape)]
         return f"{self.name} must have shape [{', '.join(sizes)}] and dtype {self.dtype}"
 
@@ -59,10 +59,10 @@ class Signature:
     """A function of a SavedModel.
 
     Args:
-      name: what the SavedModel calls it.
-      inputs: by their names.
-      outputs: by their names.
-      defaults: of the inputs that can be left out; strings are arrays of objects, bytes.
+      name: name in the SavedModel.
+      inputs: inputs by name.
+      outputs: outputs by name.
+      defaults: defaults of the optional inputs; strings are arrays of bytes objects.
     """
 
     name: str
@@ -72,11 +72,11 @@ class Signature:
 
     @property
     def required(self) -> list[str]:
-        """The inputs that cannot be left out."""
+        """Names of the inputs without defaults."""
         return [name for name in self.inputs if name not in self.defaults]
 
     @property
     def has_rows(self) -> bool:
-        """True if it works row by row, as far as shapes tell: requests can then be run as one."""
+        """Whether it works row by row, judging by shapes, so that requests can be batched."""
         specs = [*self.inputs.values(), *self.outputs.values()]
         return bool(self.inputs) and all(spec.has_rows for spec in specs)

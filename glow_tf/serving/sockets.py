@@ -9,18 +9,18 @@ def bind(host: str, port: int) -> socket.socket:
     """Returns a socket bound to an address, which does not listen yet.
 
     Args:
-      host: a name or a number, of IPv4 or IPv6.
-      port: 0 for one that is free.
+      host: a name or an IPv4 or IPv6 address.
+      port: 0 for a free one.
 
     Raises:
-      OSError: if there is no such address here, or it is in use; the message names it.
+      OSError: if the address does not exist or is in use; the message names it.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
         try:
             if os.name == "posix":
-                # A server that has just stopped leaves its port in a state that would be taken for use.
+                # The port of a server that has just stopped would count as in use.
                 bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind(address)
         except OSError:
@@ -37,7 +37,7 @@ def url(bound: socket.socket, host: str | None = None) -> str:
 
     Args:
       bound: from `bind`.
-      host: its name; by default its number.
+      host: name of the host; by default its address.
     """
     number, port = bound.getsockname()[:2]
     host = host or number

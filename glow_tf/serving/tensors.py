@@ -1,8 +1,8 @@
-"""Arrays as JSON: the conventions of TensorFlow Serving's REST API.
+"""Conversion of arrays from and to JSON by the conventions of TensorFlow Serving's REST API.
 
 A tensor is a nested list of numbers, booleans or strings, or a single one of them. `NaN`, `Infinity` and `-Infinity`
-are numbers. Bytes that are no text are an object, {"b64": "..."}. Nothing is converted silently: an integer input takes
-no 1.0, a float input no number that float32 cannot hold.
+are numbers. Binary strings are objects, {"b64": "..."}. Nothing is converted silently: an integer input does not accept
+1.0, nor a float input a number beyond the range of float32.
 """
 
 import base64
@@ -13,7 +13,7 @@ import numpy as np
 
 from glow_tf.serving.signature import RequestError, Spec
 
-# JSON's numbers overflow to new infinities; one that was asked for is, by identity, one of these.
+# Distinguishes, by identity, infinities in the text from numbers that overflow.
 CONSTANTS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": -float("inf")}
 
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -27,17 +27,17 @@ def is_bytes(value: Any) -> bool:
 
 
 def to_array(value: Any, spec: Spec) -> np.ndarray:
-    """A JSON value as an array of the dtype and shape that `spec` states.
+    """Converts a JSON value to an array of the dtype and shape of `spec`.
 
     Args:
       value: parsed JSON, with `CONSTANTS` for the tokens of their names.
-      spec: of an input.
+      spec: specification of an input.
 
     Returns:
-      The array; strings are an array of objects, bytes.
+      The array; strings are an array of bytes objects.
 
     Raises:
-      RequestError: if the value does not fit, or is ragged. The message names the input.
+      RequestError: if the value does not match, or is ragged. The message names the input.
     """
     leaves, shape = _flattened(value, spec)
     if not spec.fits(shape):
@@ -59,31 +59,31 @@ def to_array(value: Any, spec: Spec) -> np.ndarray:
 
 
 def to_json(array: np.ndarray, name: str) -> Any:
-    """An array as what `json.dumps` makes JSON of, with the tokens NaN and Infinity.
+    """Converts an array to a value for `json.dumps`, with the tokens NaN and Infinity.
 
     Args:
-      array: numbers, booleans or, as objects, bytes.
-      name: of the output: strings of one whose name ends in `_bytes` are bytes, {"b64": "..."}.
+      array: numbers, booleans or bytes objects.
+      name: name of the output; if it ends in `_bytes`, strings are binary, {"b64": "..."}.
 
     Raises:
-      RequestError: if the dtype has no form in JSON.
+      RequestError: if the dtype cannot be represented in JSON.
     """
     if array.dtype == object:
         flat = [_text(value, name) for value in array.ravel()]
         return np.array([*flat, None], object)[:-1].reshape(array.shape).tolist()
-    # Those that NumPy itself does not know, such as bfloat16.
+    # Dtypes that NumPy itself does not have, such as bfloat16.
     if array.dtype.kind == "V":
         array = array.astype(np.float32)
     if array.dtype.kind not in "biuf":
         raise RequestError(f"The output {name} has dtype {array.dtype}, which has no form in JSON.")
     if array.dtype.kind == "f" and array.dtype != np.float64:
-        # float32's own shortest digits: as a float64, 0.1 would come out as 0.10000000149011612.
+        # The shortest digits of a float32: converted to float64 directly, 0.1 would be 0.10000000149011612.
         array = array.astype("U").astype(np.float64)
     return array.tolist()
 
 
 def _flattened(value: Any, spec: Spec) -> tuple[list, tuple[int, ...]]:
-    """The leaves of a nested list, and its shape. Level by level, as lists of images are long and never deep."""
+    """Returns the leaves of a nested list, and its shape. Level by level, as lists of images are long but not deep."""
     level, shape = [value], []
     while level and isinstance(level[0], list):
         sizes = set(map(len, level)) if _kinds(level) == {list} else ()
@@ -118,7 +118,7 @@ def _integers(leaves: list[int], spec: Spec) -> np.ndarray:
 
 def _floats(leaves: list[float], spec: Spec) -> np.ndarray:
     _require_kinds(leaves, spec, int, float)
-    # From this on, whole numbers have digits that the dtype has no place for.
+    # The smallest integer above which the dtype is not exact.
     whole = 2 ** (np.finfo(spec.dtype).nmant + 1)
     inexact = [leaf for leaf in leaves if type(leaf) is int and not -whole < leaf < whole]
     if inexact:
@@ -153,13 +153,13 @@ def _text(value: bytes, name: str) -> str | dict[str, str]:
         try:
             return value.decode()
         except UnicodeDecodeError:
-            # Rather than a reply that is no JSON.
+            # JSON strings are Unicode: other bytes are sent in base64.
             pass
     return {"b64": base64.b64encode(value).decode()}
 
 
 def _shown(value: Any) -> str:
-    # The digits of a very long number are themselves an error.
+    # Formatting a very long number would itself fail.
     if type(value) is int and value.bit_length() > 128:
         return "a number of more than 128 bits"
     text = repr(value)

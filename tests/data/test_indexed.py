@@ -44,6 +44,15 @@ def test_labels_of_a_data_set_with_more_classes():
     assert [int(label) for _, label in again.examples("train")] == again.row_labels("train").tolist() == [2, 1, 2, 1, 2]
 
 
+def test_the_identity_is_read_from_the_images_once():
+    """A run asks for it several times, and reading images can be slow."""
+    read = []
+    numbers = source(lambda index: read.append(index) or example(index), 3)
+    assert numbers.identity() == numbers.identity() == source(example, 3).identity()
+    assert sorted(read) == [0, 0, 1, 1, 2, 2]
+    assert numbers.identity() != source(lambda index: example(index + 1), 3).identity()
+
+
 @settings(derandomize=True, deadline=None, max_examples=15)
 @given(
     count=st.integers(1, 12),

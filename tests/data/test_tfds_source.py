@@ -138,6 +138,8 @@ def test_mnist_with_its_own_test_split(tmp_path):
     assert source.num_classes == 10
     assert source.class_names == tuple("0123456789")
     assert dict(source.sizes) == {"train": 12, "test": 4}
+    with pytest.raises(DataError, match="mnist has a test split of its own; leave out test_fraction=0.5"):
+        load_source("mnist", data_dir=root, test_fraction=0.5)
     assert sorted(centres(source.examples("test"))) == [100, 101, 102, 103]
     for image, label in source.examples("train", seed=0).take(24):
         assert int(image[16, 16, 0]) % 10 == int(label)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import re
 
@@ -12,6 +13,7 @@ from PIL import Image
 import glow_tf
 from glow_tf.analysis.attributes import Directions
 from glow_tf.analysis.codec import Codec, draw_latents
+from glow_tf.training.model_directory import TRAINING_FILE
 from tests.analysis import models
 from tests.marks import mostly_slow, slow
 from tests.tools.driver import run_commands
@@ -41,7 +43,9 @@ COMMANDS = {
     "reconstruct": ["reconstruct", "--model_dir=plain", *DATA, "--num=3", "--output=reconstruct.png"],
     "reconstruct, grey": ["reconstruct", *GREY, "--num=1", "--output=grey_reconstruct.png"],
     "reconstruct, labels": ["reconstruct", *LABELLED, "--output=labels_reconstruct.png"],
-    "nearest": ["nearest", "--model_dir=plain", *DATA, "--num=2", "--neighbours=2", "--output=nearest.png"],
+    "nearest": [
+        *("nearest", "--model_dir=plain", *DATA, "--num=2", "--neighbours=2", "--limit=30", "--output=nearest.png"),
+    ],
     "nearest, labels": ["nearest", *LABELLED, "--num=2", "--label=1", "--output=labels_nearest.png"],
     "outliers": ["outliers", "--model_dir=plain", *DATA, "--outliers=people", "--limit=20", "--output=outliers.png"],
     "outliers, grey": ["outliers", *GREY, "--outliers=people", "--limit=8", "--output=grey_outliers.png"],
@@ -118,6 +122,18 @@ ERRORS = {
         "belongs to another model",
     ),
     "no data": (["evaluate", "--model_dir=plain"], "does not say what the model was trained on; set --dataset"),
+    "a share and a number to hold out": (
+        ["evaluate", "--model_dir=plain", *DATA, "--test_fraction=0.5", "--test_size=4"],
+        "set one of them",
+    ),
+    "a share in place of the recorded number to hold out": (
+        ["reconstruct", "--model_dir=recorded", "--test_fraction=0.5", "--indices=7,20"],
+        "has no image 20",
+    ),
+    "the test split of other data than was recorded": (
+        ["reconstruct", "--model_dir=recorded", "--data_dir=split.npz", "--indices=2,3"],
+        "has no image 3",
+    ),
     "no model": (["temperature", "--model_dir=nowhere"], "nowhere"),
     "flat vectors": (["temperature", "--model_dir=flat"], "flat vectors"),
     "a temperature that is none": (["temperature", "--model_dir=plain", "--temperatures=warm"], "must be numbers"),
@@ -177,6 +193,10 @@ def run(directory, names):
         glow_tf.save(models.flow(name), directory / name)
     glow_tf.save(glow_tf.Flow(glow_tf.nice((16,), K=2, width=4, blocks=1)), directory / "flat")
     np.savez(directory / "images.npz", images=models.images(40), labels=np.arange(40) % 3)
+    np.savez(directory / "split.npz", x_train=models.images(5), x_test=models.images(3))
+    glow_tf.save(models.flow(), directory / "recorded")
+    source = {"name": "arrays", "data_dir": str(directory / "images.npz"), "test_size": 4}
+    (directory / "recorded" / TRAINING_FILE).write_text(json.dumps({"optimizer": "", "ema_decay": 0, "source": source}))
     for name, picture in zip("ab", models.images(2, seed=1), strict=True):
         Image.fromarray(picture).save(directory / f"{name}.png")
     for folder in (os.fsdecode(b"caf\xe9"), "a"):
@@ -252,10 +272,11 @@ def test_a_reconstruction_is_beside_its_original(work):
 
 def test_the_neighbours_are_training_images(work):
     directory, results = work
-    train, flow = models.images(40)[:36], models.flow()
+    train, flow = models.images(40)[:30], models.flow()
     samples = Codec(flow).decode(np.float32(0.7) * draw_latents(flow, 2))
     squares = ((samples[:, np.newaxis].astype(float) - train) ** 2).mean(axis=(2, 3, 4))
     assert shows(directory, "nearest.png", [*samples, *train[squares.argsort(axis=1)[:, :2].ravel()]])
+    assert "the nearest of 30 training images" in results["nearest"][1]
     pixels = re.search(r"in pixels: samples ([\d.]+), held-out images ([\d.]+)", results["nearest"][1])
     assert float(pixels[1]) == pytest.approx(np.median(np.sqrt(squares.min(axis=1))), rel=1e-2)
 

@@ -167,14 +167,13 @@ def test_the_plot_shows_what_was_measured(records, tmp_path):
     )
 
 
-@pytest.mark.parametrize(
-    "error,reason",
-    [
-        ("the process failed in measure: ResourceExhaustedError: Graph execution error: ...", "out of memory"),
-        ("x failed in train: OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", "out of memory"),
-        ("x failed: InternalError: a | b\nc", "x failed: InternalError: a / b c"),
-    ],
-)
-def test_reasons_fit_a_cell(error, reason):
-    assert gpu_table.reason(error) == reason
+def test_a_note_keeps_what_was_measured(records):
+    """Also where it tells of a way that had too little memory."""
+    (name,) = (name for name, record in records.items() if record["kind"] == "pytorch")
+    records[name]["note"] = "train: eager, 2 s; compiled fails: OutOfMemoryError: CUDA out of memory"
+    assert "(eager, 2 s; compiled fails: OutOfMemoryError" in gpu_table.lines(name, records)[0]
+
+
+def test_reasons_fit_a_cell():
+    assert gpu_table.reason("x failed: InternalError: a | b\nc") == "x failed: InternalError: a / b c"
     assert len(gpu_table.reason("a long story " * 100)) < 200

@@ -9,8 +9,10 @@ import time
 from importlib import metadata
 
 import pytest
+import tensorflow as tf
 
 from tools import peers
+from tools.peers.worker import is_out_of_memory
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 SIZES = {"K": 1, "L": 2, "width": 8, "image_size": 8, "batch_size": 4}
@@ -107,6 +109,36 @@ def test_the_end_of_a_process_is_an_error_then_and_later(workload, error):
             functions[workload]()
         with pytest.raises(ChildProcessError, match="^fake .* in chatter: "):
             functions["chatter"]()
+
+
+MEMORY = """
+class OutOfMemoryError(RuntimeError):
+    "Stands for PyTorch's."
+
+def torch(): raise OutOfMemoryError("tried to allocate 2 GiB")
+def python(): raise MemoryError
+def inside():
+    try: torch()
+    except RuntimeError: raise ValueError("the compiler failed")
+def other(): raise RuntimeError("not out of memory")
+serve(lambda: {"torch": torch, "python": python, "inside": inside, "other": other})
+"""
+
+
+def test_a_lack_of_memory_is_told_by_the_kind_of_error():
+    with worker(MEMORY) as fake:
+        functions = fake.functions()
+        for name in ("torch", "python", "inside"):
+            with pytest.raises(peers.OutOfMemoryError):
+                functions[name]()
+        with pytest.raises(ChildProcessError) as caught:
+            functions["other"]()
+        assert not isinstance(caught.value, peers.OutOfMemoryError)
+
+
+def test_tensorflow_lacks_memory():
+    assert is_out_of_memory(tf.errors.ResourceExhaustedError(None, None, "OOM when allocating"))
+    assert not is_out_of_memory(tf.errors.InvalidArgumentError(None, None, "OOM when allocating"))
 
 
 @pytest.mark.parametrize(

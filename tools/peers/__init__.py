@@ -1,20 +1,30 @@
-"""Glow as other packages have it, each in a process of its own, to be timed in turn with this one.
+"""Glow of other packages, each in a separate process, to be timed alternately with this one.
 
   with peers.start(K=8, L=3, width=512, image_size=32, batch_size=16) as (functions, missing):
       functions["normflows"]["train"]()
 
-The peers have the same K, L and width, and compute on the CPU, in float32, with as many threads as they are told; or on
-one GPU, in TF32. Each is fed one batch of noise in uint8, which is on the device and which it dequantizes on the way:
+The peers have the same K, L and width, and compute in float32 on the CPU, with a given number of threads, or in TF32 on
+one GPU. Each processes a batch of uint8 noise on the device, which it dequantizes:
 
   train       one update by Adamax of all parameters, from the gradient of bits/dim
   likelihood  bits/dim of the batch, without gradients
   sample      a batch of images at temperature 0.7
 
-In what else a peer's model differs from glow_tf's, its module says.
+The module of each peer lists other differences to glow_tf.
 """
 
 from tools.peers.model import TEMPERATURE, Model
-from tools.peers.processes import PACKAGES, REPORTS, Functions, Worker, launch, missing, start, version
+from tools.peers.processes import (
+    PACKAGES,
+    REPORTS,
+    Functions,
+    OutOfMemoryError,
+    Worker,
+    launch,
+    missing,
+    start,
+    version,
+)
 
 __all__ = [
     "PACKAGES",
@@ -22,6 +32,7 @@ __all__ = [
     "TEMPERATURE",
     "Functions",
     "Model",
+    "OutOfMemoryError",
     "Worker",
     "launch",
     "missing",

@@ -1,4 +1,4 @@
-"""The fastest of several ways to do the same."""
+"""Choice of the fastest of several implementations."""
 
 import statistics
 import time
@@ -9,13 +9,13 @@ _LONGEST_REASON = 120
 
 
 class Fastest:
-    """Tries each way when it is first called, and is the fastest of those that work from then on.
+    """Times each implementation at the first call, and from then on calls the fastest that works.
 
     Args:
-      ways: by name, functions that return when their work is done.
+      ways: implementations by name, functions that return when their work is done.
 
     Attributes:
-      note: what came of the trial: "compiled, 0.041 s; eager 0.057 s". Empty before the first call.
+      note: result of the timing: "compiled, 0.041 s; eager 0.057 s". Empty before the first call.
     """
 
     def __init__(self, ways: Mapping[str, Callable[[], float]]):
@@ -32,7 +32,7 @@ class Fastest:
         seconds, failures = {}, {}
         for name, way in self._ways.items():
             try:
-                # The first call compiles, and chooses kernels.
+                # The first call compiles and selects kernels.
                 way()
                 seconds[name] = statistics.median(_seconds(way) for _ in range(_CALLS))
             except Exception as error:

@@ -1,8 +1,7 @@
-"""Glow of FrEIA: a graph of its AllInOneBlocks, which are a coupling, a scale and shift, and a mixing of channels.
+"""Glow of FrEIA: a graph of its AllInOneBlocks, each a coupling, a scale and shift, and a linear map of the channels.
 
-What differs from glow_tf's: the mixing is a fixed rotation, not a learned matrix; scales are clamped by tanh; biases in
-place of actnorms in the coupling networks, which see no border; what is factored out, and the top, is standard normal;
-no moving average.
+Differences to glow_tf: the linear map is a fixed rotation, not learned; scales are clamped by tanh; coupling networks
+have biases instead of actnorms, and no border channel; all latents have a standard normal prior; no moving average.
 """
 
 from collections.abc import Callable
@@ -33,7 +32,7 @@ def build(model: Model) -> dict[str, Callable[[], float]]:
 
 
 def make_flow(model: Model) -> ff.GraphINN:
-    """The model, whose outputs are the latents of each level."""
+    """Returns the model, whose outputs are the latents of each level."""
     step = {
         "subnet_constructor": lambda inputs, outputs: coupling_network(inputs, outputs, model.width),
         "permute_soft": True,

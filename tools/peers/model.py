@@ -1,33 +1,25 @@
-"""The model that all peers build."""
+"""Model that all peers build."""
 
 import dataclasses
 
+from tools.sizes import Sizes
+
 TEMPERATURE = 0.7
-# Without a warm-up, a higher one would lead some peers astray: what is timed should be a model that learns.
+# Without warm-up, some peers diverge at higher rates; the timed model should learn.
 LEARNING_RATE = 1e-4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Model:
-    """The size of a Glow for square colour images, and of the work on it.
+class Model(Sizes):
+    """Sizes of a Glow, and how it is computed.
 
     Attributes:
-      K: steps of each level.
-      L: levels.
-      width: hidden channels of the coupling networks.
-      image_size: side of the images, a multiple of 2^L.
-      batch_size: images at once.
-      threads: that compute.
+      threads: number of threads on the CPU.
       device: `cpu`, or `cuda` for the first GPU.
-      precision: in which a GPU multiplies: `float32`, `tf32`, which is what packages do by themselves or with one
-        setting, or, where the peer has that, `bfloat16` in the coupling networks.
+      precision: precision of products on a GPU: `float32`; `tf32`, which packages use by default or with one setting;
+        or, if the peer supports it, `bfloat16` in the coupling networks.
     """
 
-    K: int
-    L: int
-    width: int
-    image_size: int
-    batch_size: int
     threads: int
     device: str = "cpu"
     precision: str = "float32"
@@ -41,5 +33,5 @@ class Model:
 
     @property
     def dimensions(self) -> int:
-        """Numbers of an image."""
+        """Number of dimensions of an image."""
         return 3 * self.image_size**2

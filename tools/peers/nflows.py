@@ -1,10 +1,10 @@
 """Glow of nflows: a MultiscaleCompositeTransform of ActNorm, OneByOneConvolution and AffineCouplingTransform.
 
-What differs from glow_tf's: a product with each factor of the 1x1 convolution's LU form in place of one with the
-matrix; biases in place of actnorms in the coupling networks, which see no border; what is factored out, and the top, is
-standard normal; no moving average.
+Differences to glow_tf: 1x1 convolutions multiply by each factor of the LU form instead of by the matrix; coupling
+networks have biases instead of actnorms, and no border channel; all latents have a standard normal prior; no moving
+average.
 
-It inverts the 1x1 convolution by torch.triangular_solve, which PyTorch 2.13 still has.
+It inverts 1x1 convolutions by torch.triangular_solve, which PyTorch 2.13 still has.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def build(model: Model) -> dict[str, Callable[[], float]]:
 
 
 def make_transform(model: Model) -> MultiscaleCompositeTransform:
-    """The model, from images to flat latents."""
+    """Returns the model, from images to flat latents."""
 
     def step(channels: int) -> list[nn.Module]:
         mask = torch.arange(channels) >= channels // 2
@@ -57,7 +57,7 @@ def make_transform(model: Model) -> MultiscaleCompositeTransform:
 
 
 class _Network(nn.Module):
-    """A coupling network that is called as nflows calls it."""
+    """A coupling network with the signature that nflows expects."""
 
     def __init__(self, inputs: int, outputs: int, width: int):
         super().__init__()

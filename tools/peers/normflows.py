@@ -1,7 +1,7 @@
-"""Glow of normflows: its MultiscaleFlow of GlowBlocks, put together as in its own example.
+"""Glow of normflows: its MultiscaleFlow of GlowBlocks, as in its own example.
 
-What differs from glow_tf's: biases in place of actnorms in the coupling networks, which see no border; what is factored
-out has a Gaussian of its own at every position, in place of one that is read off what remains; no moving average.
+Differences to glow_tf: coupling networks have biases instead of actnorms, and no border channel; the prior of factored
+out variables is an unconditional Gaussian at every position; no moving average.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def build(model: Model) -> dict[str, Callable[[], float]]:
 
 
 def make_flow(model: Model) -> nf.MultiscaleFlow:
-    """The model; its levels are counted from the top."""
+    """Returns the model; its levels are counted from the top."""
     bases, flows, merges = [], [], []
     for level in range(model.L, 0, -1):
         channels, side = 3 * 2 ** (level + 1), model.image_size // 2**level

@@ -1,4 +1,4 @@
-"""The peers as processes: each computes when it is asked to, and ends with the process that started it."""
+"""Processes of the peers, which compute on request and end with the process that started them."""
 
 import contextlib
 import dataclasses
@@ -18,7 +18,7 @@ from typing import Any
 from glow_tf.runtime.cores import cores
 from tools.peers.model import Model
 
-# For each peer the packages it needs, its own first.
+# Packages of each peer, its own first.
 PACKAGES = {
     "tfb.Glow": ("tensorflow-probability", "tf_keras", "tensorflow"),
     "pytorch": ("torch",),
@@ -26,9 +26,9 @@ PACKAGES = {
     "FrEIA": ("FrEIA", "torch"),
     "nflows": ("nflows", "torch"),
 }
-# In which a GPU multiplies for each peer, all others in TF32 alone.
+# Precisions of each peer on a GPU; the others use only TF32.
 _PRECISIONS = {"pytorch": ("tf32", "bfloat16")}
-# What workers answer that is no workload: of the workload that ran last the peak of memory, and what is to be known.
+# Reports of workers on the workloads that ran: their peak memory, and a note.
 REPORTS = ("memory", "note")
 _ROOT = pathlib.Path(__file__).parent.parent.parent
 
@@ -38,34 +38,31 @@ Functions = dict[str, Callable[[], Any]]
 @contextlib.contextmanager
 def start(
     *,
-    K: int,
-    L: int,
-    width: int,
-    image_size: int,
-    batch_size: int,
     threads: int | None = None,
     gpu: bool = False,
     names: Iterable[str] = tuple(PACKAGES),
+    **sizes: int,
 ) -> Iterator[tuple[dict[str, Functions], dict[str, str]]]:
-    """Starts the peers that are installed, one after the other; they end on leaving `with`.
+    """Starts the installed peers one after the other; they end on leaving `with`.
 
     Args:
-      K, L, width, image_size, batch_size: as for `Model`.
-      threads: that each computes with; by default one for each core this process may use, as TensorFlow does.
-      gpu: whether they compute on the first GPU, in TF32; `pytorch` then comes as "pytorch, bfloat16" too.
-      names: of the peers wanted.
+      threads: number of threads of each; by default one for each core this process may use, as in TensorFlow.
+      gpu: whether they compute on the first GPU, in TF32; `pytorch` is then also started as "pytorch, bfloat16".
+      names: names of the peers to start.
+      **sizes: sizes of the model, those of `Sizes`.
 
     Returns:
-      For each peer its workloads: functions that return when the work is done, `train` and `likelihood` bits/dim,
-      `sample` the mean of the images; on a GPU the `REPORTS` too. And for each peer that is not installed, why.
+      The workloads of each peer, functions that return when their work is done: `train` and `likelihood` return
+      bits/dim, `sample` the mean of the images; on a GPU also the `REPORTS`. And the reason for each peer that is not
+      installed.
 
     Raises:
-      ValueError: for a peer or a size that cannot be.
+      ValueError: for an unknown peer or an impossible size.
       ChildProcessError: if a peer fails, at its start or in a workload.
     """
     names = list(names)
     absent = {name: reason for name in names if (reason := missing(name))}
-    model = Model(K=K, L=L, width=width, image_size=image_size, batch_size=batch_size, threads=threads or cores())
+    model = Model(**sizes, threads=threads or cores())
     with contextlib.ExitStack() as stack:
         functions = {}
         for name in names:
@@ -78,10 +75,10 @@ def start(
 
 
 def launch(name: str, model: Model) -> "Worker":
-    """The process of a peer that is installed, which begins to build the model.
+    """Starts the process of an installed peer, which builds the model.
 
     Raises:
-      ValueError: for a peer that cannot be.
+      ValueError: for an unknown peer.
     """
     _known(name)
     command = [sys.executable, "-m", "tools.peers.worker", name, json.dumps(dataclasses.asdict(model))]
@@ -94,10 +91,10 @@ def version(title: str) -> str:
 
 
 def missing(name: str) -> str:
-    """Returns why a peer cannot be started, '' if it can.
+    """Returns why a peer cannot be started, or '' if it can.
 
     Raises:
-      ValueError: for a peer that cannot be.
+      ValueError: for an unknown peer.
     """
     absent = []
     for package in _known(name):
@@ -110,13 +107,17 @@ def missing(name: str) -> str:
     return f"{' and '.join(absent)} {'is' if len(absent) == 1 else 'are'} not installed: pip install {' '.join(absent)}"
 
 
+class OutOfMemoryError(ChildProcessError):
+    """A workload failed for lack of memory."""
+
+
 class Worker:
     """A process that runs `tools.peers.worker.serve`; killed on leaving `with`.
 
     Args:
-      name: what to call it in errors.
-      command: its command line.
-      gpus: whether it sees GPUs.
+      name: name in errors.
+      command: command line.
+      gpus: whether GPUs are visible to it.
     """
 
     def __init__(self, name: str, command: list[str], *, gpus: bool = False):
@@ -136,25 +137,26 @@ class Worker:
         return self
 
     def __exit__(self, *_) -> None:
-        # There is nothing in it to save, and it may be in the middle of something long.
+        # It has nothing to save, and may be busy for long.
         with self._process, self._stderr:
             self._process.kill()
 
     def functions(self, timeout: float | None = None) -> Functions:
-        """Waits until it is ready, and returns its workloads. Call it once; `timeout` is as for `run`."""
+        """Waits until the process is ready, and returns its workloads. To be called once; `timeout` as for `run`."""
         return {workload: functools.partial(self.run, workload) for workload in self._answer("its start", timeout)}
 
     def run(self, workload: str, timeout: float | None = None) -> Any:
-        """Runs a workload to its end, and returns its result.
+        """Runs a workload and returns its result.
 
         Args:
-          workload: its name.
-          timeout: seconds after which the process is killed; by default none.
+          workload: name of the workload.
+          timeout: seconds after which the process is killed; None for no limit.
 
         Raises:
-          ChildProcessError: if it fails, the process has ended, or the time is over.
+          OutOfMemoryError: if it fails for lack of memory.
+          ChildProcessError: if it fails otherwise, the process has ended, or the timeout is over.
         """
-        # A process that has ended reads nothing; what became of it, the answer tells.
+        # If the process has ended, `_answer` reports how.
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(f"{workload}\n".encode())
         return self._answer(workload, timeout)
@@ -178,7 +180,8 @@ class Worker:
             raise ChildProcessError(f"{self._name} {_end(self._process.wait())} in {doing}: {self._last_words()}")
         answer = json.loads(line)
         if "error" in answer:
-            raise ChildProcessError(f"{self._name} failed in {doing}: {answer['error']}")
+            kind = OutOfMemoryError if answer["out_of_memory"] else ChildProcessError
+            raise kind(f"{self._name} failed in {doing}: {answer['error']}")
         return answer["result"]
 
     def _last_words(self) -> str:

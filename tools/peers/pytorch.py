@@ -1,17 +1,17 @@
-"""A plain Glow in PyTorch, written for speed: what the implementations that pip does not install come to.
+"""A plain, fast Glow in PyTorch, representative of implementations that are not on PyPI.
 
   step     y = W (s * (x + b)),  W = P L (U + diag(sign * exp(log_diagonal))), then affine coupling
   network  3x3, 1x1 and 3x3 convolution, each with an actnorm; ReLU between them
-  split    the half that is factored out is whitened by a Gaussian that a 3x3 convolution reads off the other half
+  split    the factored out half is whitened by a Gaussian that a 3x3 convolution computes from the other half
 
-Actnorms join the convolutions beside them, so that nothing but convolutions and ReLUs passes over hidden activations;
-autograd keeps these. As glow_tf's training does, a step computes the norm of the gradient and a moving average of the
+Actnorms are folded into the adjacent convolutions, so that only convolutions and ReLUs process hidden activations,
+which autograd keeps. As in glow_tf's training, a step computes the norm of the gradient and a moving average of the
 weights.
 
-On a GPU, torch.compile compiles the steps of the flow if that is faster: each by itself, as those of a level are alike,
-and compiled once. With `precision="bfloat16"` the coupling networks are autocast, as glow_tf's are.
+On a GPU, torch.compile compiles the steps of the flow if that is faster: each step by itself, as the steps of a level
+share one compilation. With `precision="bfloat16"`, coupling networks are autocast, as in glow_tf.
 
-What differs from glow_tf's: the networks see no border; actnorms start as the identity.
+Differences to glow_tf: coupling networks have no border channel; actnorms start as the identity.
 """
 
 import functools
@@ -56,7 +56,7 @@ class Glow(nn.Module):
     """L levels of K steps; all latents are standard normal.
 
     Attributes:
-      latent_shapes: (C, H, W) of the latents, those factored out first, the top last.
+      latent_shapes: (C, H, W) of the latents, from the finest level to the top.
     """
 
     def __init__(self, model: Model):
@@ -75,12 +75,12 @@ class Glow(nn.Module):
         self.top_log_stddev = nn.Parameter(torch.zeros(channels, 1, 1))
 
     def set_compiled(self, compiled: bool) -> None:
-        """True if `encode` and `decode` use steps that torch.compile has compiled."""
+        """Sets whether `encode` and `decode` use steps compiled by torch.compile."""
         self._step_forward = _compiled(Step.forward) if compiled else Step.forward
         self._step_inverse = _compiled(Step.inverse) if compiled else Step.inverse
 
     def encode(self, x: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """Latents of x: [B, 3, H, W], and the log-det [B]."""
+        """Encodes x: [B, 3, H, W] as latents; returns them and the log-det [B]."""
         latents, log_det = [], 0.0
         for i, steps in enumerate(self.levels):
             x = F.pixel_unshuffle(x, 2).contiguous(memory_format=torch.channels_last)
@@ -96,7 +96,7 @@ class Glow(nn.Module):
         return latents, log_det - self.top_log_stddev.sum() * x[0, 0].numel()
 
     def decode(self, latents: list[torch.Tensor]) -> torch.Tensor:
-        """The images [B, 3, H, W] of latents."""
+        """Decodes latents to images [B, 3, H, W]."""
         x = latents[-1] * torch.exp(self.top_log_stddev) + self.top_mean
         for i in reversed(range(len(self.levels))):
             if i < len(self.splits):
@@ -132,7 +132,7 @@ class Step(nn.Module):
         )
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """[B, C, H, W] to the same, and the log-det [B]."""
+        """Maps x: [B, C, H, W] to y: [B, C, H, W]; returns y and the log-det [B]."""
         lower, upper = self._factors()
         matrix = self.permutation @ lower @ upper * self.log_scale.exp()
         x = F.conv2d(x, matrix[..., None, None], matrix @ self.bias)
@@ -143,7 +143,7 @@ class Step(nn.Module):
         return torch.cat([x1, (x2 + shift) * log_scale.exp()], 1), log_det
 
     def inverse(self, y: torch.Tensor) -> torch.Tensor:
-        """Inverts `forward`: the input that it maps to y, [B, C, H, W]."""
+        """Inverts `forward`: maps y: [B, C, H, W] to x: [B, C, H, W]."""
         y1, y2 = y.chunk(2, 1)
         shift, s = self._shift_and_scale(y1)
         y = torch.cat([y1, y2 * torch.exp(-F.logsigmoid(s + 2)) - shift], 1)
@@ -167,7 +167,7 @@ class Step(nn.Module):
 
 @functools.cache
 def _compiled(function: Callable) -> Callable:
-    # Once for each shape, and with and without gradients: one for all shapes would be slower.
+    # One compilation for each shape, with and without gradients; dynamic shapes would be slower.
     torch._dynamo.config.recompile_limit = 64
     return torch.compile(function, dynamic=False)
 
@@ -183,6 +183,6 @@ class Convolution(nn.Module):
         self.log_scale = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[B, inputs, H, W] to [B, outputs, H, W]."""
+        """Maps x: [B, inputs, H, W] to [B, outputs, H, W]."""
         scale = self.log_scale.exp()
         return F.conv2d(x, self.kernel * scale[:, None, None, None], self.bias * scale, padding="same")

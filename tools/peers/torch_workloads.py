@@ -1,4 +1,4 @@
-"""Code shared by the peers in PyTorch: device, batch, update, the measure of likelihood, the coupling network."""
+"""Code shared by the peers in PyTorch: device, batch, update, likelihood, coupling network."""
 
 import math
 from collections.abc import Callable
@@ -21,25 +21,25 @@ def workloads(
     after_update: Callable[[], None] = lambda: None,
     set_compiled: Callable[[bool], None] | None = None,
 ) -> dict[str, Callable[[], float | str]]:
-    """The workloads of a flow, which is moved to the model's device; on a GPU `memory` too.
+    """Returns the workloads of a flow, which is moved to the model's device; on a GPU also `memory`.
 
-    Each reads one number back, and so waits for the device.
+    Each reads a number back, and thereby waits for the device.
 
     Args:
-      flow: the module with the parameters. A first likelihood initialises its actnorms, where it has that.
+      flow: the module with the parameters. The first likelihood initialises its actnorms if they depend on data.
       log_prob: maps x: [B, 3, H, W] in [-0.5, 0.5) to [B], in nats.
       sample: draws a batch of images.
-      model: the sizes, and the device.
-      after_update: what else belongs to a training step.
-      set_compiled: has the flow use torch.compile from now on, or not. On a GPU each workload then tries both when it
-        is first called and keeps the faster one, and `note` tells what came of it.
+      model: sizes and device.
+      after_update: further work of a training step.
+      set_compiled: switches torch.compile on or off. On a GPU, each workload then times both at its first call and
+        keeps the faster one, which `note` reports.
     """
     torch.set_num_threads(model.threads)
     gpu = model.device == "cuda"
     if gpu:
         _set_precision(model.precision)
-    # On the GPU before a first likelihood initialises actnorms: what tells that it has is set by packages on the CPU,
-    # where it can be looked at without waiting for the GPU.
+    # Moved before the first likelihood initialises actnorms: packages then set their flags for that on the CPU, where
+    # they can be read without waiting for the GPU.
     flow.to(model.device)
     shape = [model.batch_size, 3, model.image_size, model.image_size]
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -66,7 +66,7 @@ def workloads(
     def mean_of_sample() -> float:
         return sample().mean().item()
 
-    # Parameters that were set in inference mode could not be trained.
+    # Not in inference mode, in which initialised parameters could not be trained afterwards.
     with torch.no_grad():
         bits_per_dim()
     functions = {"train": train, "likelihood": likelihood, "sample": mean_of_sample}
@@ -83,15 +83,15 @@ def workloads(
 
 
 def log_normal(z: torch.Tensor) -> torch.Tensor:
-    """The log-density of each image's latents under a standard normal, [B].
+    """Computes the log-density of each image's latents under a standard normal, [B].
 
-    torch.distributions would check on the way that they are numbers, for which a GPU has to be waited for.
+    torch.distributions would check for NaN, which waits for the GPU.
     """
     return -0.5 * (z.square() + _LOG_2_PI).flatten(1).sum(1)
 
 
 def coupling_network(inputs: int, outputs: int, width: int) -> nn.Sequential:
-    """3x3 convolution, ReLU, 1x1 convolution, ReLU, 3x3 convolution that starts at zero."""
+    """Returns a 3x3 convolution, ReLU, 1x1 convolution, ReLU, and a 3x3 convolution initialised to zero."""
     last = nn.Conv2d(width, outputs, 3, padding=1)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
@@ -105,7 +105,7 @@ def coupling_network(inputs: int, outputs: int, width: int) -> nn.Sequential:
 
 
 def _set_precision(precision: str) -> None:
-    """Makes a GPU multiply float32 in TF32, or not, and choose the fastest way for each convolution."""
+    """Sets whether a GPU multiplies float32 in TF32, and has cuDNN select the fastest convolutions."""
     tf32 = precision != "float32"
     torch.backends.cuda.matmul.allow_tf32 = tf32
     torch.backends.cudnn.allow_tf32 = tf32
@@ -125,7 +125,7 @@ def _eager_or_compiled(function: Callable[[], float], set_compiled: Callable[[bo
 
 
 def _peak_memory() -> int:
-    """The most bytes of the GPU that tensors have had since this was last called."""
+    """Returns the peak memory of tensors on the GPU since the last call, in bytes."""
     peak = torch.cuda.max_memory_allocated()
     torch.cuda.reset_peak_memory_stats()
     return peak

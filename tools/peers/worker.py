@@ -1,8 +1,9 @@
-"""A peer's process: `python -m tools.peers.worker <peer> <Model as JSON>`.
+"""Process of a peer: `python -m tools.peers.worker <peer> <Model as JSON>`.
 
-It answers every line on stdin, the name of a workload, by a line of JSON on stdout: `result`, or `error`. The first
-line, unasked, has the names of the workloads. Two of them are reports: `memory` returns the most bytes that were in use
-on the GPU since it was last called, `note` what is to be known of the workloads that ran. It ends with its stdin.
+It answers each line on stdin, the name of a workload, with a line of JSON on stdout: `result`, or `error` and
+`out_of_memory`, whether it failed for lack of memory. The first line, sent without a request, lists the names of the
+workloads. Two of them are reports: `memory` returns the most bytes that were in use on the GPU since its last call,
+`note` remarks on the workloads that ran. It ends with its stdin.
 """
 
 import contextlib
@@ -17,9 +18,12 @@ from typing import Any
 
 from tools.peers.model import Model
 
+# Classes of Python, PyTorch and TensorFlow; by name, as a worker imports at most one framework.
+_MEMORY_ERRORS = frozenset(("MemoryError", "OutOfMemoryError", "ResourceExhaustedError"))
+
 
 def main() -> None:
-    """Builds the peer that the command line names, and serves it."""
+    """Builds the peer of the command line, and serves it."""
     name, arguments = sys.argv[1:]
 
     def build() -> Mapping[str, Callable[[], Any]]:
@@ -30,13 +34,12 @@ def main() -> None:
 
 
 def serve(build: Callable[[], Mapping[str, Callable[[], Any]]]) -> None:
-    """Runs workloads as stdin asks for them, until it ends.
+    """Runs workloads on requests from stdin until it ends.
 
     Args:
-      build: makes the workloads: functions by name, each of which returns when its work is done, and what it returns
-        JSON can hold.
+      build: returns the workloads by name, functions that return JSON-able results when their work is done.
     """
-    # What libraries print goes to stderr: nothing but answers reaches the pipe.
+    # Output of libraries goes to stderr, and only answers to the pipe.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
@@ -44,7 +47,8 @@ def serve(build: Callable[[], Mapping[str, Callable[[], Any]]]) -> None:
         try:
             content = {"result": function()}
         except Exception as error:
-            content = {"error": " ".join(traceback.format_exception_only(error)[-1].split())}
+            text = " ".join(traceback.format_exception_only(error)[-1].split())
+            content = {"error": text, "out_of_memory": is_out_of_memory(error)}
         print(json.dumps(content), file=answers, flush=True)
         return "result" in content
 
@@ -54,12 +58,21 @@ def serve(build: Callable[[], Mapping[str, Callable[[], Any]]]) -> None:
         functions.update(build())
         return list(functions)
 
-    # Who asked may be gone before the answer is there.
+    # The requester may end before the answer.
     with contextlib.suppress(BrokenPipeError):
         if not answer(names):
             return
         for line in sys.stdin:
             answer(functools.partial(_run, functions, line.strip()))
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Returns whether an error, or one that caused it, is a lack of memory."""
+    while error is not None:
+        if any(kind.__name__ in _MEMORY_ERRORS for kind in type(error).__mro__):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _run(functions: Mapping[str, Callable[[], Any]], name: str) -> Any:
