@@ -30,7 +30,7 @@ class ModelConfig:
 
     Attributes:
       name: the preset it came from: `glow`, `real_nvp`, `nice`, or a name of your own.
-      image_shape: (H, W, C) of the images, or (D,) for flat vectors.
+      image_shape: (H, W, C) of the images, (T, C) for sequences, or (D,) for flat vectors.
       layers: the layers in the order from image to latent: objects of `glow_tf.layers`, or of classes of your own.
       n_bits: bits of each colour channel that are modelled, 1 to 8.
       base: the distribution of the latents, `normal` or `logistic`.
@@ -52,9 +52,10 @@ class ModelConfig:
     def __post_init__(self):
         object.__setattr__(self, "image_shape", tuple(int(n) for n in self.image_shape))
         object.__setattr__(self, "layers", tuple(self.layers))
-        if len(self.image_shape) not in (1, 3) or min(self.image_shape) < 1:
+        if len(self.image_shape) not in (1, 2, 3) or min(self.image_shape) < 1:
             raise ValueError(
-                f"image_shape={self.image_shape!r} must be (height, width, channels), or (size,) for flat vectors."
+                f"image_shape={self.image_shape!r} must be (height, width, channels), (length, channels) for "
+                "sequences, or (size,) for flat vectors."
             )
         at_least("n_bits", self.n_bits, 1)
         if self.n_bits > 8:

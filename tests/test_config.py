@@ -85,6 +85,11 @@ OLD_STEPS = {
 }
 
 
+def test_a_squeeze_without_a_factor_is_one_by_two():
+    text = json.dumps({"name": "mine", "image_shape": [4, 4, 3], "layers": [{"layer": "Squeeze"}]})
+    assert ModelConfig.from_json(text).layers == (layers.Squeeze(factor=2),)
+
+
 def old(prior=None, **fields):
     model = {"name": "mine", "image_shape": [8, 8, 3], "num_classes": 5}
     steps = {name: value for name, value in {**OLD_STEPS, **fields}.items() if value is not None}
@@ -236,20 +241,31 @@ def steps(**fields):
 @pytest.mark.parametrize(
     "call,message",
     [
-        (lambda: model(image_shape=(4, 4)), r"image_shape=\(4, 4\) must be"),
+        (lambda: model(image_shape=(2, 4, 4, 3)), r"image_shape=\(2, 4, 4, 3\) must be .*, \(length, channels\)"),
         (lambda: model(image_shape=()), r"image_shape=\(\) must be"),
         (lambda: model(image_shape=(4, 0, 3)), r"image_shape=\(4, 0, 3\) must be"),
         (lambda: model("Squeeze"), r"layers\[0\]='Squeeze' is not a layer; known are .*Squeeze"),
         (lambda: model(layers.Squeeze(), image_shape=(4, 3, 1)), r"layers\[0\] \(Squeeze\) .* it gets \(4, 3, 1\)"),
         (lambda: model(layers.Flatten(), layers.Squeeze()), r"layers\[1\] \(Squeeze\) .* it gets \(48,\)"),
+        (
+            lambda: model(layers.Squeeze(factor=3)),
+            r"\(Squeeze\) needs an image with sides that are multiples of factor=3; it gets \(4, 4, 3\)",
+        ),
+        (
+            lambda: model(layers.Squeeze(), image_shape=(9, 2)),
+            r"\(Squeeze\) needs a sequence with a length that is a multiple of factor=2; it gets \(9, 2\)",
+        ),
+        (lambda: layers.Squeeze(factor=0), "factor=0 must be an integer of at least 1"),
+        (lambda: layers.Squeeze(factor=2.0), "factor=2.0 must be an integer"),
         (lambda: model(layers.Split()), r"layers\[0\] \(Split\) needs an even number of channels"),
+        (lambda: model(layers.Flatten(), layers.Split()), r"\(Split\) has a convolutional prior and needs \(H, W, C\)"),
         (lambda: model(steps()), "halves the channels and needs an even number"),
         (lambda: model(layers.Flatten(), steps()), r"convolutional network and needs \(H, W, C\)"),
         (
             lambda: model(steps(partition=partitions.Checkerboard()), image_shape=(1, 1, 4)),
             "checkerboard mask and needs more than one position",
         ),
-        (lambda: model(layers.Flatten(), layers.TopPrior()), r"\(TopPrior\) needs \(H, W, C\)"),
+        (lambda: model(layers.Flatten(), layers.TopPrior()), r"\(TopPrior\) needs \(H, W, C\) or \(T, C\)"),
         (lambda: model(layers.TopPrior(num_classes=3)), "conditioned on 3 labels, and the model has num_classes=0"),
         (lambda: model(n_bits=True), "n_bits=True must be an integer"),
         (lambda: model(n_bits=8.0), "n_bits=8.0 must be an integer"),

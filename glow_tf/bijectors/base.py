@@ -269,7 +269,7 @@ def sum_log_dets(log_dets: list[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
 
 
 def positions(x: tf.Tensor) -> tf.Tensor:
-    """The number of positions that share channel-wise parameters: H * W for [B, H, W, C], 1 for [B, D]."""
+    """The number of positions that share channel-wise parameters: H * W for [B, H, W, C], T for [B, T, C], else 1."""
     return tf.cast(tf.reduce_prod(tf.shape(x)[1:-1]), x.dtype)
 
 

@@ -14,7 +14,7 @@ class DiagonalPrior(base.Bijector):
       inverse log-det:  sum(log_stddev)
 
     Args:
-      mean: [n, H, W, C]; the batch shape is [n], or [] where n is 1.
+      mean: [n, H, W, C], or [n, T, C]; the batch shape is [n], or [] where n is 1.
       log_stddev: like `mean`.
 
     Kingma & Dhariwal 2018, section 5 and the official code.

@@ -165,9 +165,9 @@ def nice(
       ValueError: if an argument is out of range.
     """
     at_least("K", K, 1)
-    if len(image_shape) == 3:
+    flat = len(image_shape) == 1
+    if not flat:
         check_divisible(image_shape, 0)
-    flatten = [Flatten()] if len(image_shape) == 3 else []
     steps = Steps(
         depth=K,
         actnorm=False,
@@ -180,7 +180,7 @@ def nice(
     return ModelConfig(
         name="nice",
         image_shape=image_shape,
-        layers=(*flatten, steps, Scale()),
+        layers=(*([] if flat else [Flatten()]), steps, Scale()),
         n_bits=n_bits,
         base=base,
         gradient=gradient,
