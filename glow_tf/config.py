@@ -200,3 +200,29 @@ def check_divisible(image_shape: tuple[int, ...], levels: int) -> None:
             f"An image of {height}x{width} cannot be squeezed {levels} times: both sides must be multiples of "
             f"2^L = {factor}. {options} would do, or a smaller L."
         )
+
+
+def check_length(shape: tuple[int, ...], levels: int, squeeze: int) -> None:
+    """Checks that a sequence can be squeezed by `squeeze`, `levels` times, with half of the channels left in between.
+
+    Raises:
+      ValueError: if its length is not a multiple of squeeze^levels, or its channels cannot be halved; the message names
+        what would do.
+    """
+    factor = squeeze**levels
+    if len(shape) != 2:
+        raise ValueError(f"shape={tuple(shape)!r} must be (length, channels).")
+    length, channels = shape
+    if channels < 1:
+        raise ValueError(f"shape={tuple(shape)!r}: a sequence has at least 1 channel.")
+    if length < 1 or length % factor:
+        near = dict.fromkeys(max(factor, length // factor * factor + up) for up in (0, factor))
+        raise ValueError(
+            f"A sequence of length {length} cannot be squeezed {levels} times by {squeeze}: its length must be a "
+            f"multiple of squeeze^L = {factor}. {' or '.join(map(str, near))} would do, or a smaller L."
+        )
+    if squeeze % 2 and channels % 2**levels:
+        raise ValueError(
+            f"squeeze={squeeze} leaves an odd number of channels of {channels}, and each of {levels} levels halves "
+            "them. An even squeeze would do."
+        )

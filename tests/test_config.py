@@ -297,6 +297,20 @@ def test_sizes_that_would_do_would_do(height, width, levels):
         assert height % 2**levels == 0 and width % 2**levels == 0
 
 
+@hypothesis.given(length=st.integers(0, 300), squeeze=st.integers(2, 5), levels=st.integers(0, 4))
+@hypothesis.settings(max_examples=100)
+def test_lengths_that_would_do_would_do(length, squeeze, levels):
+    factor = squeeze**levels
+    try:
+        config.check_length((length, 2**levels), levels, squeeze)
+    except ValueError as error:
+        for near in str(error).split(f"squeeze^L = {factor}. ")[1].split(" would do")[0].split(" or "):
+            config.check_length((int(near), 2**levels), levels, squeeze)
+        assert length % factor or not length
+    else:
+        assert length % factor == 0 and length > 0
+
+
 def test_configs_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         glow().n_bits = 5

@@ -22,7 +22,7 @@ class Squeeze(base.Bijector):
     Raises:
       ValueError: on use, if a side of the image, or the length of the sequence, is not a multiple of `factor`.
 
-    Kingma & Dhariwal 2018, section 3.6; Dinh et al. 2017, section 3.6; of sequences, Prenger et al. 2018, section 2.
+    Kingma & Dhariwal 2018, section 3.6; Dinh et al. 2017, section 3.6; of sequences, Prenger et al. 2018.
     """
 
     def __init__(self, factor: int = 2, *, event_ndims: int = 3, validate_args: bool = False, name: str = "squeeze"):
