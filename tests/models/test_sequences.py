@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 import glow_tf
-from glow_tf import ModelConfig, glow_1d, layers, networks, partitions, transforms
+from glow_tf import Flow, ModelConfig, glow_1d, layers, networks, partitions, transforms
+from glow_tf.data import speech_like
 from glow_tf.models import diagnosis, health
 from glow_tf.models.derived import DerivedCache
 from tests import bijector_checks as checks
@@ -99,3 +100,25 @@ def test_saved_and_loaded(tmp_path):
     loaded = glow_tf.load(tmp_path)
     assert loaded.config == config
     np.testing.assert_array_equal(loaded.distribution().log_prob(x), flow.distribution().log_prob(x))
+
+
+def test_a_loop_of_ones_own_learns_from_sound():
+    sounds = tf.constant(speech_like(192, 64, seed=0), tf.float64)
+    train, held_out = sounds[:128], sounds[128:]
+    flow = Flow(SOUND, dtype=tf.float64)
+    flow.initialize_from(train)
+    variables = list(flow.named_variables(trainable=True).values())
+
+    @tf.function(autograph=False)
+    def step():
+        with tf.GradientTape() as tape:
+            loss = -tf.reduce_mean(flow.distribution().log_prob(train)) / 64
+        for variable, gradient in zip(variables, tape.gradient(loss, variables), strict=True):
+            variable.assign_sub(0.005 * gradient)
+        return loss
+
+    before = tf.reduce_mean(flow.distribution().log_prob(held_out)) / 64
+    losses = [float(step()) for _ in range(30)]
+    after = tf.reduce_mean(flow.distribution().log_prob(held_out)) / 64
+    assert np.all(np.isfinite(losses)) and losses[-1] < losses[0] - 0.1
+    assert after > before + 0.1
