@@ -81,6 +81,11 @@ class ModelConfig:
         return any(layer.num_classes_needed() for layer in self.layers)
 
     @property
+    def events(self) -> str:
+        """What the model is one of: `flat vectors`, `sequences` or `images`."""
+        return ("flat vectors", "sequences", "images")[len(self.image_shape) - 1]
+
+    @property
     def dimensions(self) -> int:
         """D, the number of dimensions of an image and of its latent."""
         return math.prod(self.image_shape)

@@ -230,6 +230,11 @@ def test_shapes():
     assert glow((32, 16, 3)).dimensions == 32 * 16 * 3
 
 
+@pytest.mark.parametrize("shape,events", [((4, 4, 3), "images"), ((8, 2), "sequences"), ((6,), "flat vectors")])
+def test_what_a_model_is_one_of(shape, events):
+    assert ModelConfig(name="mine", image_shape=shape, layers=()).events == events
+
+
 def model(*layers, image_shape=(4, 4, 3), **fields):
     return ModelConfig(name="mine", image_shape=image_shape, layers=layers, **fields)
 
