@@ -9,7 +9,9 @@ from glow_tf.layers.base import Layer
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Squeeze(Layer):
-    """[H, W, C] to [H/f, W/f, f^2 C], and [T, C] to [T/f, f C] (Kingma & Dhariwal 2018, section 3.6).
+    """[H, W, C] to [H/f, W/f, f^2 C], and [T, C] to [T/f, f C].
+
+    Kingma & Dhariwal 2018, section 3.6; Dinh et al. 2017, section 3.6.
 
     Attributes:
       factor: f, by which each side is divided.
