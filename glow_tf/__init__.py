@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from glow_tf.models.flow import Flow
     from glow_tf.models.keras_layer import keras_layer
     from glow_tf.models.openai_checkpoint import import_openai_checkpoint
-    from glow_tf.models.presets import glow, nice, real_nvp
+    from glow_tf.models.presets import glow, glow_1d, nice, real_nvp
     from glow_tf.models.storage import load, save
 
 __version__ = "0.1.0"
@@ -22,6 +22,7 @@ __all__ = [
     "data",
     "dequantization",
     "glow",
+    "glow_1d",
     "import_openai_checkpoint",
     "keras_layer",
     "layers",
@@ -40,6 +41,7 @@ _MODULES = {
     "Flow": "glow_tf.models.flow",
     "ModelConfig": "glow_tf.config",
     "glow": "glow_tf.models.presets",
+    "glow_1d": "glow_tf.models.presets",
     "import_openai_checkpoint": "glow_tf.models.openai_checkpoint",
     "keras_layer": "glow_tf.models.keras_layer",
     "load": "glow_tf.models.storage",

@@ -37,7 +37,7 @@ class ModelConfig:
 
     Attributes:
       name: the preset it came from: `glow`, `real_nvp`, `nice`, or a name of your own.
-      image_shape: (H, W, C) of the images, or (D,) for flat vectors.
+      image_shape: (H, W, C) of the images, (T, C) for sequences, or (D,) for flat vectors.
       layers: the layers in the order from image to latent: objects of `glow_tf.layers`, or of classes of your own.
       dequantizer: from images of uint8 to real numbers, an object of `glow_tf.dequantization`, or of a class of your
         own; by default uniform noise in the bins of 8 bits.
@@ -60,9 +60,10 @@ class ModelConfig:
     def __post_init__(self):
         object.__setattr__(self, "image_shape", tuple(int(n) for n in self.image_shape))
         object.__setattr__(self, "layers", tuple(self.layers))
-        if len(self.image_shape) not in (1, 3) or min(self.image_shape) < 1:
+        if len(self.image_shape) not in (1, 2, 3) or min(self.image_shape) < 1:
             raise ValueError(
-                f"image_shape={self.image_shape!r} must be (height, width, channels), or (size,) for flat vectors."
+                f"image_shape={self.image_shape!r} must be (height, width, channels), (length, channels) for "
+                "sequences, or (size,) for flat vectors."
             )
         description.check("dequantizer", self.dequantizer, _dequantizer_class())
         one_of("base", self.base, BASES)
@@ -95,6 +96,11 @@ class ModelConfig:
     def conditional(self) -> bool:
         """Whether the likelihood depends on a label."""
         return any(part.num_classes_needed() for part in (*self.layers, self.dequantizer))
+
+    @property
+    def events(self) -> str:
+        """What the model is one of: `flat vectors`, `sequences` or `images`."""
+        return ("flat vectors", "sequences", "images")[len(self.image_shape) - 1]
 
     @property
     def dimensions(self) -> int:
@@ -228,4 +234,30 @@ def check_divisible(image_shape: tuple[int, ...], levels: int) -> None:
         raise ValueError(
             f"An image of {height}x{width} cannot be squeezed {levels} times: both sides must be multiples of "
             f"2^L = {factor}. {options} would do, or a smaller L."
+        )
+
+
+def check_length(shape: tuple[int, ...], levels: int, squeeze: int) -> None:
+    """Checks that a sequence can be squeezed by `squeeze`, `levels` times, with half of the channels left in between.
+
+    Raises:
+      ValueError: if its length is not a multiple of squeeze^levels, or its channels cannot be halved; the message names
+        what would do.
+    """
+    factor = squeeze**levels
+    if len(shape) != 2:
+        raise ValueError(f"shape={tuple(shape)!r} must be (length, channels).")
+    length, channels = shape
+    if channels < 1:
+        raise ValueError(f"shape={tuple(shape)!r}: a sequence has at least 1 channel.")
+    if length < 1 or length % factor:
+        near = dict.fromkeys(max(factor, length // factor * factor + up) for up in (0, factor))
+        raise ValueError(
+            f"A sequence of length {length} cannot be squeezed {levels} times by {squeeze}: its length must be a "
+            f"multiple of squeeze^L = {factor}. {' or '.join(map(str, near))} would do, or a smaller L."
+        )
+    if squeeze % 2 and channels % 2**levels:
+        raise ValueError(
+            f"squeeze={squeeze} leaves an odd number of channels of {channels}, and each of {levels} levels halves "
+            "them. An even squeeze would do."
         )

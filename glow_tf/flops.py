@@ -3,7 +3,7 @@
 A convolution of a k x k kernel from C_in to C_out channels over N = B * H * W positions is one product: either
 [N, k^2 C_in] x [k^2 C_in, C_out], of all neighbourhoods, or [N, C_in] x [C_in, k^2 C_out], whose results are shifted
 and added. Both take 2 N k^2 C_in C_out operations, those at the border of the image included, which see zeros. Counted
-is the form that moves less memory.
+is the form that moves less memory. Of a sequence, with k taps and N = B * T, k stands in the place of k^2.
 """
 
 import dataclasses
@@ -29,8 +29,11 @@ class Product:
 
 
 def convolution(shape: tuple[int, ...], batch_size: int, size: int, inputs: int, outputs: int) -> Product:
-    """Returns the product of a convolution with a kernel [size, size, inputs, outputs] of images [H, W, ...]."""
-    positions = batch_size * math.prod(shape[:-1])
+    """Returns the product of a convolution with a kernel [size, size, inputs, outputs] of images [H, W, ...].
+
+    Of sequences [T, ...] the kernel is [size, inputs, outputs].
+    """
+    positions, taps = batch_size * math.prod(shape[:-1]), size ** (len(shape) - 1)
     if inputs <= outputs:
-        return Product(positions, size**2 * inputs, outputs)
-    return Product(positions, inputs, size**2 * outputs)
+        return Product(positions, taps * inputs, outputs)
+    return Product(positions, inputs, taps * outputs)

@@ -93,8 +93,8 @@ class Channels(Partition):
 class Checkerboard(Partition):
     """The positions with (h + w) even condition and the others are transformed (Dinh et al. 2017, section 3.4).
 
-    Each part has the shape of the whole, with zeros in the other's place. Of flat events [D] the even components
-    condition (Dinh et al. 2015, section 5.1).
+    Each part has the shape of the whole, with zeros in the other's place. Of sequences [T, C] the even positions
+    condition, and of flat events [D] the even components (Dinh et al. 2015, section 5.1).
     """
 
     def check(self, shape):

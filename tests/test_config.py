@@ -86,6 +86,11 @@ OLD_STEPS = {
 }
 
 
+def test_a_squeeze_without_a_factor_is_one_by_two():
+    text = json.dumps({"name": "mine", "image_shape": [4, 4, 3], "layers": [{"layer": "Squeeze"}]})
+    assert ModelConfig.from_json(text).layers == (layers.Squeeze(factor=2),)
+
+
 def old(prior=None, n_bits=8, **fields):
     model = {"name": "mine", "image_shape": [8, 8, 3], "num_classes": 5, "n_bits": n_bits}
     steps = {name: value for name, value in {**OLD_STEPS, **fields}.items() if value is not None}
@@ -238,6 +243,11 @@ def test_shapes():
     assert glow((32, 16, 3)).dimensions == 32 * 16 * 3
 
 
+@pytest.mark.parametrize("shape,events", [((4, 4, 3), "images"), ((8, 2), "sequences"), ((6,), "flat vectors")])
+def test_what_a_model_is_one_of(shape, events):
+    assert ModelConfig(name="mine", image_shape=shape, layers=()).events == events
+
+
 def model(*layers, image_shape=(4, 4, 3), **fields):
     return ModelConfig(name="mine", image_shape=image_shape, layers=layers, **fields)
 
@@ -249,20 +259,31 @@ def steps(**fields):
 @pytest.mark.parametrize(
     "call,message",
     [
-        (lambda: model(image_shape=(4, 4)), r"image_shape=\(4, 4\) must be"),
+        (lambda: model(image_shape=(2, 4, 4, 3)), r"image_shape=\(2, 4, 4, 3\) must be .*, \(length, channels\)"),
         (lambda: model(image_shape=()), r"image_shape=\(\) must be"),
         (lambda: model(image_shape=(4, 0, 3)), r"image_shape=\(4, 0, 3\) must be"),
         (lambda: model("Squeeze"), r"layers\[0\]='Squeeze' is not a layer; known are .*Squeeze"),
         (lambda: model(layers.Squeeze(), image_shape=(4, 3, 1)), r"layers\[0\] \(Squeeze\) .* it gets \(4, 3, 1\)"),
         (lambda: model(layers.Flatten(), layers.Squeeze()), r"layers\[1\] \(Squeeze\) .* it gets \(48,\)"),
+        (
+            lambda: model(layers.Squeeze(factor=3)),
+            r"\(Squeeze\) needs an image with sides that are multiples of factor=3; it gets \(4, 4, 3\)",
+        ),
+        (
+            lambda: model(layers.Squeeze(), image_shape=(9, 2)),
+            r"\(Squeeze\) needs a sequence with a length that is a multiple of factor=2; it gets \(9, 2\)",
+        ),
+        (lambda: layers.Squeeze(factor=0), "factor=0 must be an integer of at least 1"),
+        (lambda: layers.Squeeze(factor=2.0), "factor=2.0 must be an integer"),
         (lambda: model(layers.Split()), r"layers\[0\] \(Split\) needs an even number of channels"),
+        (lambda: model(layers.Flatten(), layers.Split()), r"\(Split\) has a convolutional prior and needs \(H, W, C\)"),
         (lambda: model(steps()), "halves the channels and needs an even number"),
         (lambda: model(layers.Flatten(), steps()), r"convolutional network and needs \(H, W, C\)"),
         (
             lambda: model(steps(partition=partitions.Checkerboard()), image_shape=(1, 1, 4)),
             "checkerboard mask and needs more than one position",
         ),
-        (lambda: model(layers.Flatten(), layers.TopPrior()), r"\(TopPrior\) needs \(H, W, C\)"),
+        (lambda: model(layers.Flatten(), layers.TopPrior()), r"\(TopPrior\) needs \(H, W, C\) or \(T, C\)"),
         (lambda: model(layers.TopPrior(num_classes=3)), "conditioned on 3 labels, and the model has num_classes=0"),
         (lambda: Uniform(n_bits=True), "n_bits=True must be an integer"),
         (lambda: Uniform(n_bits=8.0), "n_bits=8.0 must be an integer"),
@@ -292,6 +313,20 @@ def test_sizes_that_would_do_would_do(height, width, levels):
             config.check_divisible((*map(int, size.split("x")), 3), levels)
     else:
         assert height % 2**levels == 0 and width % 2**levels == 0
+
+
+@hypothesis.given(length=st.integers(0, 300), squeeze=st.integers(2, 5), levels=st.integers(0, 4))
+@hypothesis.settings(max_examples=100)
+def test_lengths_that_would_do_would_do(length, squeeze, levels):
+    factor = squeeze**levels
+    try:
+        config.check_length((length, 2**levels), levels, squeeze)
+    except ValueError as error:
+        for near in str(error).split(f"squeeze^L = {factor}. ")[1].split(" would do")[0].split(" or "):
+            config.check_length((int(near), 2**levels), levels, squeeze)
+        assert length % factor or not length
+    else:
+        assert length % factor == 0 and length > 0
 
 
 def test_configs_are_frozen():

@@ -38,7 +38,7 @@ def main() -> None:
     batch_size = model_flags.batch_size(flow.config)
     print(f"{source.describe()}\n{FLAGS.split} split, {FLAGS.weights} weights", flush=True)
     batches = batches_with_rows(source, FLAGS.split, batch_size, data_flags.limit())
-    count = min(source.sizes[FLAGS.split], data_flags.limit() or source.sizes[FLAGS.split])
+    count = data_flags.image_count(source, FLAGS.split)
     rows: list[int] = []
     with tqdm.tqdm(batches, total=-(-count // batch_size), unit="batch", disable=None) as progress:
         scores = Scorer(flow)(_noting_rows(progress, rows), draws=FLAGS.samples, seed=FLAGS.seed)

@@ -24,7 +24,7 @@ def load_flow(*, many: bool = False) -> Flow:
         `glow_tf.runtime.sharding`.
 
     Raises:
-      ValueError: if it is a model of flat vectors instead of images.
+      ValueError: if it is a model of flat vectors or sequences instead of images.
     """
     if many:
         _enable_cpu_sharding(storage.load_config(FLAGS.model_dir))
@@ -33,8 +33,10 @@ def load_flow(*, many: bool = False) -> Flow:
         flow.xla = FLAGS.xla
     if flow.xla:
         print("XLA compiles each kind of computation when it is first needed.", file=sys.stderr)
-    if len(flow.config.image_shape) != 3:
-        raise ValueError("This is a model of flat vectors, which have no picture; use glow_tf.load(...) in Python.")
+    if flow.config.events != "images":
+        raise ValueError(
+            f"This is a model of {flow.config.events}, which have no picture; use glow_tf.load(...) in Python."
+        )
     return flow
 
 

@@ -17,7 +17,7 @@ class ActNorm(base.Bijector):
     Args:
       bias: [C].
       log_scale: [C].
-      event_ndims: rank of an event; 3 for [H, W, C], 1 for [C].
+      event_ndims: rank of an event; 3 for [H, W, C], 2 for [T, C], 1 for [C].
 
     Kingma & Dhariwal 2018, section 3.1 and table 1.
     """

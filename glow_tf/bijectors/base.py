@@ -269,7 +269,7 @@ def sum_log_dets(log_dets: list[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
 
 
 def positions(x: tf.Tensor) -> tf.Tensor:
-    """Returns the number of positions that share channel-wise parameters: H * W for [B, H, W, C], 1 for [B, D]."""
+    """Returns the number of positions that share channel-wise parameters: H * W for [B, H, W, C], T for [B, T, C]."""
     return tf.cast(tf.reduce_prod(tf.shape(x)[1:-1]), x.dtype)
 
 

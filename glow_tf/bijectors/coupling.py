@@ -27,7 +27,7 @@ class Coupling(base.Bijector):
       transform: elementwise map; by default Glow's `Affine`.
       partition: division of the input; by default into halves of the channels.
       swap: 1 exchanges the roles of the parts; an int or an int32 scalar tensor.
-      event_ndims: rank of an event; 3 for [H, W, C], 1 for [D].
+      event_ndims: rank of an event; 3 for [H, W, C], 2 for [T, C], 1 for [D].
     """
 
     def __init__(

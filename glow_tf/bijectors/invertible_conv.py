@@ -24,7 +24,7 @@ class InvertibleConv1x1(base.Bijector):
       weight: [C, C].
       inverse_weight: [C, C], the inverse of `weight`.
       log_abs_det: scalar, log|det weight|.
-      event_ndims: rank of an event; 3 for [H, W, C], 1 for [C].
+      event_ndims: rank of an event; 3 for [H, W, C], 2 for [T, C], 1 for [C].
 
     Kingma & Dhariwal 2018, section 3.2, equations 9 to 11.
     """

@@ -16,7 +16,7 @@ class Permutation(base.Bijector):
 
     Args:
       indices: [C] int, a permutation of 0 .. C-1.
-      event_ndims: rank of an event; 3 for [H, W, C], 1 for [C].
+      event_ndims: rank of an event; 3 for [H, W, C], 2 for [T, C], 1 for [C].
 
     `Permutation.reverse(C)` is the fixed permutation of RealNVP, `Permutation.shuffle(C, seed)` the random one of the
     ablation of Kingma & Dhariwal 2018, section 6.

@@ -14,8 +14,8 @@ class DiagonalPrior(base.Bijector):
       inverse log-det:  sum(log_stddev)
 
     Args:
-      mean: [n, H, W, C]; the batch shape is [n], or [] if n is 1.
-      log_stddev: [n, H, W, C].
+      mean: [n, H, W, C], or [n, T, C]; the batch shape is [n], or [] if n is 1.
+      log_stddev: like `mean`.
 
     Kingma & Dhariwal 2018, section 5 and the official code.
     """

@@ -21,7 +21,8 @@ class Split(base.Bijector):
     so that y2 is standard normal if x2 is distributed by the prior. The multi-scale flow then factors y2 out.
 
     Args:
-      prior: maps x1: [B, H, W, C/2] to h: [B, H, W, C]; None leaves x2 unchanged, for a standard normal prior.
+      prior: maps x1: [B, ..., C/2] to h: [B, ..., C]; None leaves x2 unchanged, for a standard normal prior.
+      event_ndims: rank of an event; 3 for [H, W, C], 2 for [T, C].
 
     Kingma & Dhariwal 2018, section 3.6 and the official code; Dinh et al. 2017, section 3.6.
     """

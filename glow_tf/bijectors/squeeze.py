@@ -1,4 +1,4 @@
-"""Space to channels."""
+"""Space, or time, to channels."""
 
 import tensorflow as tf
 
@@ -9,58 +9,80 @@ class Squeeze(base.Bijector):
     """Converts space to channels: `factor` x `factor` positions with C channels become one with factor^2 C channels.
 
       forward:          y[h, w, c * f^2 + dy * f + dx] = x[h * f + dy, w * f + dx, c],  f = factor
+      of sequences:     y[t, c * f + dt] = x[t * f + dt, c]
       inverse:          x[h * f + dy, w * f + dx, c] = y[h, w, c * f^2 + dy * f + dx]
       both log-dets:    0
 
     The order of channels is that of the official code: the positions of one colour are adjacent.
 
     Args:
-      factor: side of the square.
+      factor: side of the square, or the number of successive positions of a sequence.
+      event_ndims: rank of an event; 3 for [H, W, C], 2 for [T, C].
 
     Raises:
-      ValueError: on use, if a side of the image is not a multiple of `factor`.
+      ValueError: on use, if a side of the image, or the length of the sequence, is not a multiple of `factor`.
 
-    Kingma & Dhariwal 2018, section 3.6; Dinh et al. 2017, section 3.6.
+    Kingma & Dhariwal 2018, section 3.6; Dinh et al. 2017, section 3.6; of sequences, Prenger et al. 2018.
     """
 
-    def __init__(self, factor: int = 2, *, validate_args: bool = False, name: str = "squeeze"):
+    def __init__(self, factor: int = 2, *, event_ndims: int = 3, validate_args: bool = False, name: str = "squeeze"):
         if factor < 1:
             raise ValueError(f"factor={factor!r} must be at least 1.")
+        if event_ndims not in (2, 3):
+            raise ValueError(f"event_ndims={event_ndims!r} must be 3 for [H, W, C], or 2 for [T, C].")
         self._factor = factor
-        super().__init__(event_ndims=3, validate_args=validate_args, name=name)
+        self._axes = event_ndims - 1
+        super().__init__(event_ndims=event_ndims, validate_args=validate_args, name=name)
 
     def forward_and_log_det(self, x):
-        f = self._factor
-        height, width, channels = x.shape[1:]
-        if height % f or width % f:
-            raise ValueError(f"Sides of {height}x{width} are not multiples of {f}.")
-        y = tf.reshape(x, [-1, height // f, f, width // f, f, channels])
-        y = tf.transpose(y, [0, 1, 3, 5, 2, 4])
-        y = tf.reshape(y, [-1, height // f, width // f, channels * f * f])
+        f, n = self._factor, self._axes
+        *sides, channels = x.shape[1:]
+        if any(side % f for side in sides):
+            if n == 1:
+                raise ValueError(f"A length of {sides[0]} is not a multiple of {f}.")
+            raise ValueError(f"Sides of {sides[0]}x{sides[1]} are not multiples of {f}.")
+        blocks = [side // f for side in sides]
+        y = tf.reshape(x, [-1, *(size for block in blocks for size in (block, f)), channels])
+        # The blocks, the channel, the place within a block.
+        y = tf.transpose(y, [0, *range(1, 2 * n, 2), 2 * n + 1, *range(2, 2 * n + 1, 2)])
+        y = tf.reshape(y, [-1, *blocks, channels * f**n])
         return y, tf.zeros(tf.shape(x)[:1], x.dtype)
 
     def inverse_and_log_det(self, y):
-        f = self._factor
-        height, width, channels = y.shape[1:]
-        if channels % (f * f):
-            raise ValueError(f"{channels} channels are not a multiple of {f * f}.")
-        x = tf.reshape(y, [-1, height, width, channels // (f * f), f, f])
-        x = tf.transpose(x, [0, 1, 4, 2, 5, 3])
-        x = tf.reshape(x, [-1, height * f, width * f, channels // (f * f)])
+        f, n = self._factor, self._axes
+        *blocks, channels = y.shape[1:]
+        if channels % f**n:
+            raise ValueError(f"{channels} channels are not a multiple of {f**n}.")
+        x = tf.reshape(y, [-1, *blocks, channels // f**n, *[f] * n])
+        x = tf.transpose(x, [0, *(axis for i in range(1, n + 1) for axis in (i, n + 1 + i)), n + 1])
+        x = tf.reshape(x, [-1, *(block * f for block in blocks), channels // f**n])
         return x, tf.zeros(tf.shape(y)[:1], y.dtype)
 
     def _forward_event_shape(self, shape):
-        f = self._factor
-        return shape[:-3].concatenate([shape[-3] // f, shape[-2] // f, shape[-1] * f * f])
+        leading, event = self._divided(shape)
+        return leading.concatenate(self._squeezed(event))
 
     def _inverse_event_shape(self, shape):
-        f = self._factor
-        return shape[:-3].concatenate([shape[-3] * f, shape[-2] * f, shape[-1] // (f * f)])
+        leading, event = self._divided(shape)
+        return leading.concatenate(self._unsqueezed(event))
 
     def _forward_event_shape_tensor(self, shape):
-        f = self._factor
-        return tf.concat([shape[:-3], [shape[-3] // f, shape[-2] // f, shape[-1] * f * f]], axis=0)
+        leading, event = self._divided(shape)
+        return tf.concat([leading, self._squeezed(event)], axis=0)
 
     def _inverse_event_shape_tensor(self, shape):
-        f = self._factor
-        return tf.concat([shape[:-3], [shape[-3] * f, shape[-2] * f, shape[-1] // (f * f)]], axis=0)
+        leading, event = self._divided(shape)
+        return tf.concat([leading, self._unsqueezed(event)], axis=0)
+
+    def _divided(self, shape):
+        """The leading axes of a shape, and those of an event in a list."""
+        ndims = self._axes + 1
+        return shape[:-ndims], [shape[axis] for axis in range(-ndims, 0)]
+
+    def _squeezed(self, event):
+        *sides, channels = event
+        return [*(side // self._factor for side in sides), channels * self._factor**self._axes]
+
+    def _unsqueezed(self, event):
+        *blocks, channels = event
+        return [*(block * self._factor for block in blocks), channels // self._factor**self._axes]

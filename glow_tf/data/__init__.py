@@ -1,4 +1,4 @@
-"""Images to train on: sources (TFDS, image folder, arrays, bundled) and batches of them."""
+"""Images to train on: sources (TFDS, image folder, arrays, bundled) and batches of them; and synthetic sound."""
 
 from glow_tf.data.attributes import Attributes, attributed_batches, batches_with_rows, load_attributes
 from glow_tf.data.bundled import people_attributes
@@ -8,6 +8,7 @@ from glow_tf.data.pipeline import split_batches, test_batches, train_batches
 from glow_tf.data.rate import pipeline_rate
 from glow_tf.data.recipes import Recipe, recipe
 from glow_tf.data.source import DataError, Source
+from glow_tf.data.speech import speech_like
 
 __all__ = [
     "Attributes",
@@ -22,6 +23,7 @@ __all__ = [
     "people_attributes",
     "pipeline_rate",
     "recipe",
+    "speech_like",
     "split_batches",
     "test_batches",
     "train_batches",

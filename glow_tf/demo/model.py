@@ -47,8 +47,8 @@ class DemoModel:
             hint = f"; {inside[-1]} does" if inside else ": python -m tools.export writes one"
             raise FileNotFoundError(f"{directory} holds no SavedModel{hint}.")
         config = storage.load_config(directory)
-        if len(config.image_shape) != 3:
-            raise ValueError(f"{directory} is a model of flat vectors, which have no picture.")
+        if config.events != "images":
+            raise ValueError(f"{directory} is a model of {config.events}, which have no picture.")
         try:
             self._signatures = tf.saved_model.load(str(directory)).signatures
         # TensorFlow raises many kinds of exceptions for damaged files.

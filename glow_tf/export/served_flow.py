@@ -116,7 +116,7 @@ class ServedFlow(tf.train.Checkpoint):
         """Adds a function and its signature, and where there are pictures those that take and give files."""
         specs = [self._specs[key] for key in inputs]
         self._add_one(name, body, specs, defaults)
-        if name == "attributes" or len(self.flow.config.image_shape) != 3:
+        if name == "attributes" or self.flow.config.events != "images":
             return
         as_files = [
             tf.TensorSpec([None], tf.string, _FILES[key]) if key in _FILES else self._specs[key] for key in inputs

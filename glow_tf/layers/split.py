@@ -6,6 +6,7 @@ from typing import ClassVar
 from glow_tf import bijectors, flops, official
 from glow_tf.layers.base import Layer
 from glow_tf.networks import zero_layer
+from glow_tf.networks.convolution import check_positions, kernel_size
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,10 +24,14 @@ class Split(Layer):
     def output_shape(self, shape):
         if shape[-1] % 2:
             raise ValueError(f"needs an even number of channels; it gets {shape}.")
+        if self.learned:
+            check_positions(shape, "has a convolutional prior and ")
         return *shape[:-1], shape[-1] // 2
 
     def parameters(self, shape, rng):
-        return zero_layer.parameters(3, 3, shape[-1] // 2 + 1, shape[-1]) if self.learned else {}
+        if not self.learned:
+            return {}
+        return zero_layer.parameters(*kernel_size(shape, 3), shape[-1] // 2 + 1, shape[-1])
 
     def bijector(self, shape, tensors, context=None):
         prior = (lambda x: zero_layer.convolve(tensors, x)) if self.learned else None

@@ -1,19 +1,37 @@
-"""Space to channels."""
+"""Space, or time, to channels."""
 
 import dataclasses
 
 from glow_tf import bijectors
+from glow_tf.arguments import at_least
 from glow_tf.layers.base import Layer
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Squeeze(Layer):
-    """[H, W, C] to [H/2, W/2, 4C] (Kingma & Dhariwal 2018, section 3.6; Dinh et al. 2017, section 3.6)."""
+    """[H, W, C] to [H/f, W/f, f^2 C], and [T, C] to [T/f, f C].
+
+    Kingma & Dhariwal 2018, section 3.6; Dinh et al. 2017, section 3.6.
+
+    Attributes:
+      factor: f, by which each side is divided.
+    """
+
+    factor: int = 2
+
+    def __post_init__(self):
+        at_least("factor", self.factor, 1)
 
     def output_shape(self, shape):
-        if len(shape) != 3 or shape[0] % 2 or shape[1] % 2:
-            raise ValueError(f"needs an image with even sides; it gets {shape}.")
-        return shape[0] // 2, shape[1] // 2, 4 * shape[2]
+        if len(shape) not in (2, 3):
+            raise ValueError(f"needs an image (H, W, C) or a sequence (T, C); it gets {shape}.")
+        f, (*sides, channels) = self.factor, shape
+        if any(side % f for side in sides):
+            of_image = "even sides" if f == 2 else f"sides that are multiples of factor={f}"
+            of_sequence = f"a length that is a multiple of factor={f}"
+            needed = f"an image with {of_image}" if len(sides) == 2 else f"a sequence with {of_sequence}"
+            raise ValueError(f"needs {needed}; it gets {shape}.")
+        return *(side // f for side in sides), channels * f ** len(sides)
 
     def bijector(self, shape, tensors, context=None):
-        return bijectors.Squeeze()
+        return bijectors.Squeeze(self.factor, event_ndims=len(shape))

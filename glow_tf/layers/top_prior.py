@@ -9,7 +9,7 @@ from glow_tf import bijectors, official
 from glow_tf.arguments import at_least
 from glow_tf.layers.base import Layer
 from glow_tf.networks import zero_layer
-from glow_tf.networks.convolution import border_response
+from glow_tf.networks.convolution import at_every_position, border_response, check_positions, kernel_size
 from glow_tf.runtime import products
 
 
@@ -41,27 +41,27 @@ class TopPrior(Layer):
         return {**fields, "num_classes": model.get("num_classes", 0)} if conditional else fields
 
     def output_shape(self, shape):
-        if len(shape) != 3:
-            raise ValueError(f"needs (H, W, C); it gets {shape}.")
+        check_positions(shape)
         return shape
 
     def parameters(self, shape, rng):
         outputs = 2 * shape[-1]
         # The official prior convolves a map of zeros: all it sees is the indicator of the border.
-        border = {"border": zero_layer.parameters(3, 3, 1, outputs)} if self.learned else {}
+        border = {"border": zero_layer.parameters(*kernel_size(shape, 3), 1, outputs)} if self.learned else {}
         label = {"label": zero_layer.parameters(self.num_classes, outputs)} if self.num_classes else {}
         return border | label
 
     def bijector(self, shape, tensors, context=None):
-        height, width, channels = shape
-        h = tf.zeros([1, height, width, 2 * channels], tf.nest.flatten(tensors)[0].dtype)
+        *sides, channels = shape
+        h = tf.zeros([1, *sides, 2 * channels], tf.nest.flatten(tensors)[0].dtype)
         if self.learned:
             layer = tensors["border"]
-            h += zero_layer.scale(layer, border_response(layer["kernel"], height, width))
+            h += zero_layer.scale(layer, border_response(layer["kernel"], *sides))
         if self.num_classes:
             layer = tensors["label"]
             one_hot = tf.one_hot(context["labels"], self.num_classes, dtype=h.dtype)
-            h += zero_layer.scale(layer, products.matmul(one_hot, layer["kernel"]))[:, tf.newaxis, tf.newaxis, :]
+            of_label = zero_layer.scale(layer, products.matmul(one_hot, layer["kernel"]))
+            h += at_every_position(of_label, h.shape.rank)
         return bijectors.DiagonalPrior(*tf.split(h, 2, axis=-1))
 
     def initialize(self, shape, tensors, x, context=None):

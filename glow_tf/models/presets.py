@@ -2,8 +2,8 @@
 
 from glow_tf import networks, partitions, transforms
 from glow_tf.arguments import at_least, one_of
-from glow_tf.config import ModelConfig, check_divisible
-from glow_tf.dequantization import Dequantizer, Uniform
+from glow_tf.config import ModelConfig, check_divisible, check_length
+from glow_tf.dequantization import Continuous, Dequantizer, Uniform
 from glow_tf.layers import Flatten, Layer, Logit, Scale, Split, Squeeze, Steps, TopPrior
 from glow_tf.networks import Network
 from glow_tf.transforms import Transform
@@ -50,32 +50,93 @@ def glow(
     Raises:
       ValueError: if an argument is out of range or the image's sides are not multiples of 2^L.
     """
-    at_least("K", K, 1)
     at_least("L", L, 1)
-    if isinstance(coupling, str):
-        one_of("coupling", coupling, ("affine", "additive"))
-        coupling = transforms.NAMED[coupling]
-    one_of("permutation", permutation, ("conv1x1", "conv1x1_dense", "shuffle", "reverse"))
     check_divisible(image_shape, L)
-    if conditional is None:
-        conditional = num_classes > 0
-    if (conditional or conditional_couplings) and not num_classes:
-        raise ValueError("A label-conditional prior or coupling needs num_classes of at least 1.")
-    if network is None:
-        network = networks.Cnn(width=width, num_classes=num_classes if conditional_couplings else 0)
-    steps = Steps(depth=K, network=network, coupling=coupling, permutation=permutation)
-    layers: list[Layer] = []
-    for level in range(L):
-        layers += [Squeeze(), steps]
-        if level < L - 1:
-            layers.append(Split())
-    if learn_top or conditional:
-        layers.append(TopPrior(learned=learn_top, num_classes=num_classes if conditional else 0))
+    layers = _glow_layers(
+        Squeeze(),
+        K=K,
+        L=L,
+        width=width,
+        coupling=coupling,
+        permutation=permutation,
+        learn_top=learn_top,
+        num_classes=num_classes,
+        conditional=conditional,
+        conditional_couplings=conditional_couplings,
+        network=network,
+    )
     return ModelConfig(
         name="glow",
         image_shape=image_shape,
-        layers=tuple(layers),
+        layers=layers,
         dequantizer=dequantizer or Uniform(n_bits=n_bits),
+        num_classes=num_classes,
+        classifier=classifier,
+        gradient=gradient,
+    )
+
+
+def glow_1d(
+    shape: tuple[int, int] = (4096, 1),
+    K: int = 8,
+    L: int = 6,
+    width: int = 128,
+    coupling: str | Transform = "affine",
+    permutation: str = "conv1x1",
+    *,
+    squeeze: int = 2,
+    learn_top: bool = True,
+    num_classes: int = 0,
+    conditional: bool | None = None,
+    conditional_couplings: bool = False,
+    classifier: bool = False,
+    network: Network | None = None,
+    dequantizer: Dequantizer | None = None,
+    gradient: str = "reversible",
+) -> ModelConfig:
+    """Glow of sequences, such as sound, after WaveGlow (Prenger et al. 2018) and FloWaveNet (Kim et al. 2018).
+
+    Each of L levels squeezes [T, C] to [T / squeeze, squeeze * C], as a block of FloWaveNet does, and goes through K
+    steps of actnorm, 1x1 convolution and coupling; half of the channels leave after each level but the last. Glow's
+    coupling network, with convolutions over time, takes the place of the WaveNet of both papers, which sees a
+    spectrogram: a `network` of one's own is given it as the context.
+
+    Args:
+      shape: (T, C), the length of a sequence and its channels, 1 for mono; T is a multiple of squeeze^L.
+      K: steps of each level.
+      L: number of levels: the top sees T / squeeze^L positions.
+      width: hidden channels of the coupling networks, where `network` is not given.
+      coupling, permutation: as for `glow`.
+      squeeze: successive positions that become one at each level, at least 2.
+      dequantizer: from sequences to real numbers; by default `Continuous`, for those that are real numbers.
+      learn_top, num_classes, conditional, conditional_couplings, classifier, network, gradient: as for `glow`.
+
+    Raises:
+      ValueError: if an argument is out of range, or the length is not a multiple of squeeze^L.
+
+    Prenger, Valle & Catanzaro 2018, "WaveGlow", arXiv 1811.00002; Kim et al. 2018, "FloWaveNet", arXiv 1811.02155.
+    """
+    at_least("L", L, 1)
+    at_least("squeeze", squeeze, 2)
+    check_length(shape, L, squeeze)
+    layers = _glow_layers(
+        Squeeze(factor=squeeze),
+        K=K,
+        L=L,
+        width=width,
+        coupling=coupling,
+        permutation=permutation,
+        learn_top=learn_top,
+        num_classes=num_classes,
+        conditional=conditional,
+        conditional_couplings=conditional_couplings,
+        network=network,
+    )
+    return ModelConfig(
+        name="glow_1d",
+        image_shape=shape,
+        layers=layers,
+        dequantizer=dequantizer or Continuous(),
         num_classes=num_classes,
         classifier=classifier,
         gradient=gradient,
@@ -178,9 +239,9 @@ def nice(
       ValueError: if an argument is out of range.
     """
     at_least("K", K, 1)
-    if len(image_shape) == 3:
+    flat = len(image_shape) == 1
+    if not flat:
         check_divisible(image_shape, 0)
-    flatten = [Flatten()] if len(image_shape) == 3 else []
     steps = Steps(
         depth=K,
         actnorm=False,
@@ -193,8 +254,45 @@ def nice(
     return ModelConfig(
         name="nice",
         image_shape=image_shape,
-        layers=(*flatten, steps, Scale()),
+        layers=(*([] if flat else [Flatten()]), steps, Scale()),
         dequantizer=dequantizer or Uniform(n_bits=n_bits),
         base=base,
         gradient=gradient,
     )
+
+
+def _glow_layers(
+    squeeze: Squeeze,
+    *,
+    K: int,
+    L: int,
+    width: int,
+    coupling: str | Transform,
+    permutation: str,
+    learn_top: bool,
+    num_classes: int,
+    conditional: bool | None,
+    conditional_couplings: bool,
+    network: Network | None,
+) -> tuple[Layer, ...]:
+    """The layers of a Glow whose levels begin with `squeeze`; for the other arguments see `glow`."""
+    at_least("K", K, 1)
+    if isinstance(coupling, str):
+        one_of("coupling", coupling, ("affine", "additive"))
+        coupling = transforms.NAMED[coupling]
+    one_of("permutation", permutation, ("conv1x1", "conv1x1_dense", "shuffle", "reverse"))
+    if conditional is None:
+        conditional = num_classes > 0
+    if (conditional or conditional_couplings) and not num_classes:
+        raise ValueError("A label-conditional prior or coupling needs num_classes of at least 1.")
+    if network is None:
+        network = networks.Cnn(width=width, num_classes=num_classes if conditional_couplings else 0)
+    steps = Steps(depth=K, network=network, coupling=coupling, permutation=permutation)
+    layers: list[Layer] = []
+    for level in range(L):
+        layers += [squeeze, steps]
+        if level < L - 1:
+            layers.append(Split())
+    if learn_top or conditional:
+        layers.append(TopPrior(learned=learn_top, num_classes=num_classes if conditional else 0))
+    return tuple(layers)

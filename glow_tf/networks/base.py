@@ -175,11 +175,5 @@ class BuiltIn(Network, abstract=True):
         return self.width
 
 
-def check_is_image(shape: tuple[int, ...]) -> None:
-    """Checks that a shape is [H, W, C], as convolutional networks need it; as `Network.check`."""
-    if len(shape) != 3:
-        raise ValueError(f"has a convolutional network and needs (H, W, C); it gets {shape}.")
-
-
 def _bfloat16(t: tf.Tensor) -> tf.Tensor:
     return tf.cast(t, tf.bfloat16) if t.dtype.is_floating else t

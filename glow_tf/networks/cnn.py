@@ -10,8 +10,8 @@ from glow_tf import flops, official
 from glow_tf import parameters as p
 from glow_tf.arguments import at_least
 from glow_tf.networks import actnorm
-from glow_tf.networks.base import BuiltIn, check_is_image
-from glow_tf.networks.convolution import convolve, positions
+from glow_tf.networks.base import BuiltIn
+from glow_tf.networks.convolution import at_every_position, check_positions, convolve, kernel_size, positions
 from glow_tf.runtime.products import matmul
 
 _STDDEV = 0.05
@@ -22,7 +22,7 @@ class Cnn(BuiltIn):
     """A convolutional network with two hidden layers (Kingma & Dhariwal 2018, section 5 and the official code).
 
     3x3 convolution, actnorm, ReLU; 1x1 convolution, actnorm, ReLU; 3x3 convolution that starts at zero, with a bias and
-    a learned scale. The 3x3 convolutions see an indicator of the border.
+    a learned scale. The 3x3 convolutions see an indicator of the border. Of sequences, kernels have 3 taps and 1.
 
     Attributes:
       width: hidden channels.
@@ -37,15 +37,16 @@ class Cnn(BuiltIn):
         at_least("num_classes", self.num_classes, 0)
 
     def check(self, shape):
-        check_is_image(shape)
+        check_positions(shape, "has a convolutional network and ")
 
     def parameters(self, rng, depth, inputs, outputs, shape):
+        three, one = kernel_size(shape, 3), kernel_size(shape, 1)
         network = {
-            "conv1": {"kernel": p.normal(rng, _STDDEV, (depth, 3, 3, inputs + 1, self.width))},
+            "conv1": {"kernel": p.normal(rng, _STDDEV, (depth, *three, inputs + 1, self.width))},
             "actnorm1": p.actnorm(depth, self.width),
-            "conv2": {"kernel": p.normal(rng, _STDDEV, (depth, 1, 1, self.width, self.width))},
+            "conv2": {"kernel": p.normal(rng, _STDDEV, (depth, *one, self.width, self.width))},
             "actnorm2": p.actnorm(depth, self.width),
-            "conv3": {"kernel": p.zeros(depth, 3, 3, self.width + 1, outputs), **p.actnorm(depth, outputs)},
+            "conv3": {"kernel": p.zeros(depth, *three, self.width + 1, outputs), **p.actnorm(depth, outputs)},
         }
         if self.num_classes:
             network["label"] = {"kernel": p.zeros(depth, self.num_classes, self.width)}
@@ -58,7 +59,7 @@ class Cnn(BuiltIn):
         h = x
         for number in (1, 2):
             kernel, layer = tensors[f"conv{number}"]["kernel"], tensors[f"actnorm{number}"]
-            added = self._bias_of_labels(tensors, context, x.dtype) if number == 1 and self.num_classes else None
+            added = self._bias_of_labels(tensors, context, x) if number == 1 and self.num_classes else None
             if normalize is actnorm.apply and _folds(kernel, h):
                 activation = tf.nn.relu if added is None else tf.identity
                 h = convolve(h, *_folded(kernel, layer), activation=activation, precision=precision)
@@ -68,13 +69,13 @@ class Cnn(BuiltIn):
                 h = tf.nn.relu(h if added is None else h + added)
         return actnorm.apply(tensors["conv3"], convolve(h, tensors["conv3"]["kernel"], precision=precision))
 
-    def _bias_of_labels(self, tensors, context, dtype):
+    def _bias_of_labels(self, tensors, context, x):
         if not isinstance(context, Mapping) or "labels" not in context:
             raise ValueError(
                 f"Labels in 0 .. {self.num_classes - 1}, which condition the coupling networks, are missing."
             )
-        one_hot = tf.one_hot(context["labels"], self.num_classes, dtype=dtype)
-        return matmul(one_hot, tensors["label"]["kernel"])[:, tf.newaxis, tf.newaxis, :]
+        one_hot = tf.one_hot(context["labels"], self.num_classes, dtype=x.dtype)
+        return at_every_position(matmul(one_hot, tensors["label"]["kernel"]), x.shape.rank)
 
     def num_classes_needed(self):
         return self.num_classes

@@ -1,5 +1,6 @@
-"""The convolutions of the coupling networks."""
+"""The convolutions of the coupling networks, of images [B, H, W, C] and of sequences [B, T, C]."""
 
+import math
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -21,25 +22,31 @@ def convolve(
     *,
     precision: str = "float32",
 ) -> tf.Tensor:
-    """A convolution of stride 1 that keeps the size of the image.
+    """A convolution of stride 1 that keeps the size of the image, or the length of the sequence.
 
     The image is padded by zeros. A kernel with one input channel more than `x` also sees an indicator of the padding,
     1 outside the image and 0 inside, by which a network can tell the border from a black image (the official code).
 
     Args:
-      x: [B, H, W, C_in].
-      kernel: [h, w, C_in, C_out] or [h, w, C_in + 1, C_out], h and w odd.
+      x: [B, H, W, C_in], or [B, T, C_in].
+      kernel: [h, w, C_in, C_out] or [h, w, C_in + 1, C_out], h and w odd; for sequences without the first axis.
       bias: [C_out], or None.
       activation: an elementwise function. TensorFlow computes convolution, bias and ReLU as one operation, where they
         follow each other directly, and writes one tensor.
       precision: of the products, see `glow_tf.runtime.products`.
 
     Returns:
-      [B, H, W, C_out].
+      [B, H, W, C_out], or [B, T, C_out].
 
     Raises:
-      ValueError: if the kernel has another number of input channels.
+      ValueError: if the kernel has another number of axes or of input channels.
     """
+    if x.shape.rank != kernel.shape.rank:
+        raise ValueError(f"A kernel of shape {kernel.shape} does not fit an input of shape {x.shape}.")
+    if x.shape.rank == 3:
+        # As an image of one row, which is what TensorFlow makes of a sequence too.
+        image, row = tf.expand_dims(x, 1), tf.expand_dims(kernel, 0)
+        return tf.squeeze(convolve(image, row, bias, activation, precision=precision), 1)
     channels = x.shape[-1]
     size, inputs, outputs = tuple(kernel.shape[:2]), kernel.shape[2], kernel.shape[3]
     if inputs not in (channels, channels + 1):
@@ -62,17 +69,48 @@ def convolve(
     return activation(products.conv2d(x, kernel, "SAME", precision) + constant)
 
 
+def check_positions(shape: tuple[int, ...], reason: str = "") -> None:
+    """Checks that a shape is [H, W, C] or [T, C], as convolutions need it.
+
+    Raises:
+      ValueError: if it is not; the message goes on after the name of the layer, with the reason first.
+    """
+    if len(shape) not in (2, 3):
+        raise ValueError(f"{reason}needs (H, W, C) or (T, C); it gets {shape}.")
+
+
+def kernel_size(shape: tuple[int, ...], side: int) -> tuple[int, ...]:
+    """The size of a square kernel for events of a shape: (side, side) for [H, W, C], (side,) for [T, C]."""
+    return (side,) * (len(shape) - 1)
+
+
+def at_every_position(values: tf.Tensor, rank: int) -> tf.Tensor:
+    """Values [n, C] with axes of size 1 between the two, so that they broadcast against [n, ..., C] of a rank."""
+    return tf.reshape(values, [-1, *[1] * (rank - 2), values.shape[-1]])
+
+
 def positions(x: tf.Tensor) -> int:
-    """The number of positions B * H * W of `x`: [B, H, W, C], for the choice of the fastest way.
+    """The number of positions B * H * W of `x`: [B, H, W, C], or B * T, for the choice of the fastest way.
 
     A batch whose size is not known yet, as in a SavedModel, is taken for one of a few images.
     """
-    return (x.shape[0] or _FEW_IMAGES) * x.shape[1] * x.shape[2]
+    return (x.shape[0] or _FEW_IMAGES) * math.prod(x.shape[1:-1])
 
 
-def border_response(kernel: tf.Tensor, height: int, width: int, *, precision: str = "float32") -> tf.Tensor:
-    """The convolution of the padding's indicator, [1, H, W, C_out]: the same for every image, hence computed once."""
-    nothing = tf.zeros([1, height, width, 0], kernel.dtype)
+def border_response(kernel: tf.Tensor, *sides: int, precision: str = "float32") -> tf.Tensor:
+    """The convolution of the padding's indicator: the same for every image, hence computed once.
+
+    Args:
+      kernel: [h, w, 1, C_out], or [k, 1, C_out].
+      *sides: H and W of the image, or the length T.
+      precision: as for `convolve`.
+
+    Returns:
+      [1, H, W, C_out], or [1, T, C_out].
+    """
+    if len(sides) == 1:
+        return tf.squeeze(border_response(tf.expand_dims(kernel, 0), 1, *sides, precision=precision), 1)
+    nothing = tf.zeros([1, *sides, 0], kernel.dtype)
     indicator = _with_indicator(nothing, tuple(kernel.shape[:2]))
     return products.conv2d(indicator, kernel, "VALID", precision)
 

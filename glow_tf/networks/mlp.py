@@ -40,4 +40,5 @@ class Mlp(BuiltIn):
 
 
 def _dense(layer: dict[str, tf.Tensor], x: tf.Tensor, precision: str) -> tf.Tensor:
-    return products.matmul(x, layer["kernel"], precision) + layer["bias"]
+    flat = products.matmul(tf.reshape(x, [-1, x.shape[-1]]), layer["kernel"], precision) + layer["bias"]
+    return tf.reshape(flat, [-1, *x.shape[1:-1], flat.shape[-1]])

@@ -6,9 +6,9 @@ import tensorflow as tf
 
 from glow_tf import parameters as p
 from glow_tf.networks import actnorm
-from glow_tf.networks.base import BuiltIn, check_is_image
+from glow_tf.networks.base import BuiltIn
 from glow_tf.networks.channels import even_and_odd, interleaved
-from glow_tf.networks.convolution import convolve
+from glow_tf.networks.convolution import at_every_position, check_positions, convolve, kernel_size
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,7 @@ class Resnet(BuiltIn):
 
     A 3x3 convolution; residual blocks of ReLU, 3x3 convolution, actnorm, ReLU, 3x3 convolution, added to their input;
     actnorm, ReLU, 1x1 convolution that starts at zero. Of its outputs the even ones are shifts, the odd ones
-    log-scales: a learned factor times tanh (section 3.2).
+    log-scales: a learned factor times tanh (section 3.2). Of sequences, kernels have 3 taps and 1.
 
     Every kernel is g * v / |v| with a learned magnitude g per output channel (Salimans & Kingma 2016). Actnorm takes
     the place of the paper's batch normalisation.
@@ -30,11 +30,11 @@ class Resnet(BuiltIn):
     blocks: int = 2
 
     def check(self, shape):
-        check_is_image(shape)
+        check_positions(shape, "has a convolutional network and ")
 
     def parameters(self, rng, depth, inputs, outputs, shape):
         def convolution(size: int, n_in: int, n_out: int) -> p.Nest:
-            direction = p.normal(rng, 1.0, (depth, size, size, n_in, n_out))
+            direction = p.normal(rng, 1.0, (depth, *kernel_size(shape, size), n_in, n_out))
             return {"direction": direction, "magnitude": p.ones(depth, n_out), "bias": p.zeros(depth, n_out)}
 
         width = self.width
@@ -53,8 +53,9 @@ class Resnet(BuiltIn):
     def prepare(self, tensors):
         def of(layer):
             if "direction" in layer:
-                unit = tf.math.l2_normalize(layer["direction"], axis=[1, 2, 3])
-                return {"kernel": unit * layer["magnitude"][:, None, None, None, :], "bias": layer["bias"]}
+                rank = layer["direction"].shape.rank
+                unit = tf.math.l2_normalize(layer["direction"], axis=range(1, rank - 1))
+                return {"kernel": unit * at_every_position(layer["magnitude"], rank), "bias": layer["bias"]}
             if "logs" in layer:
                 return actnorm.scaled(layer)
             return {name: of(part) for name, part in layer.items()}

@@ -17,5 +17,5 @@ def scale(tensors: p.Nest, h: tf.Tensor) -> tf.Tensor:
 
 
 def convolve(tensors: p.Nest, x: tf.Tensor) -> tf.Tensor:
-    """Returns the convolution of `x`: [B, H, W, C_in] with the layer's kernel, bias and scale: [B, H, W, C]."""
+    """Returns the convolution of `x`: [B, ..., C_in] with the layer's kernel, bias and scale: [B, ..., C]."""
     return scale(tensors, convolution.convolve(x, tensors["kernel"]))

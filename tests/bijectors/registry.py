@@ -130,7 +130,24 @@ CASES = [
         shapes={"bias": (5,), "log_scale": (5,)},
         event=(5,),
     ),
+    Case(
+        name="ActNorm-2d",
+        covers=bijectors.ActNorm,
+        build=lambda p, watch=unwatched: bijectors.ActNorm(p["bias"], p["log_scale"], event_ndims=2),
+        shapes={"bias": (3,), "log_scale": (3,)},
+        event=(4, 3),
+    ),
     *coupling_cases(),
+    Case(
+        name="Coupling-checkerboard-2d",
+        covers=bijectors.Coupling,
+        build=lambda p, watch=unwatched: bijectors.Coupling(
+            watch(network(p, (5, 2), 4)), partition=partitions.Checkerboard(), event_ndims=2
+        ),
+        shapes=network_shapes((5, 2), 2, 4),
+        event=(5, 2),
+        network_calls=1,
+    ),
     Case(
         name="Coupling-swap-tensor",
         covers=bijectors.Coupling,
@@ -174,6 +191,14 @@ CASES = [
         derived=("weight",),
     ),
     Case(
+        name="InvertibleConv1x1-dense-2d",
+        covers=bijectors.InvertibleConv1x1,
+        build=lambda p, watch=unwatched: bijectors.InvertibleConv1x1.from_dense(p["weight"], event_ndims=2),
+        shapes={"weight": (3, 3)},
+        event=(4, 3),
+        derived=("weight",),
+    ),
+    Case(
         name="Permutation-reverse",
         covers=bijectors.Permutation,
         build=lambda p, watch=unwatched: bijectors.Permutation.reverse(4),
@@ -200,6 +225,13 @@ CASES = [
         latent=(1, 2, 9),
     ),
     Case(
+        name="Squeeze-of-sequences",
+        covers=bijectors.Squeeze,
+        build=lambda p, watch=unwatched: bijectors.Squeeze(3, event_ndims=2),
+        event=(6, 2),
+        latent=(2, 6),
+    ),
+    Case(
         name="Split-prior",
         covers=bijectors.Split,
         build=lambda p, watch=unwatched: bijectors.Split(watch(network(p, (2, 3, 4), 4))),
@@ -222,6 +254,14 @@ CASES = [
         network_calls=1,
     ),
     Case(
+        name="Split-prior-2d",
+        covers=bijectors.Split,
+        build=lambda p, watch=unwatched: bijectors.Split(watch(network(p, (3, 4), 4)), event_ndims=2),
+        shapes=network_shapes((3, 4), 2, 4),
+        event=(3, 4),
+        network_calls=1,
+    ),
+    Case(
         name="DiagonalPrior-one",
         covers=bijectors.DiagonalPrior,
         build=lambda p, watch=unwatched: bijectors.DiagonalPrior(p["mean"], p["log_stddev"]),
@@ -234,6 +274,14 @@ CASES = [
         build=lambda p, watch=unwatched: bijectors.DiagonalPrior(p["mean"], p["log_stddev"]),
         shapes={"mean": (3, 2, 2, 2), "log_stddev": (3, 2, 2, 2)},
         event=(2, 2, 2),
+        labels=3,
+    ),
+    Case(
+        name="DiagonalPrior-labels-2d",
+        covers=bijectors.DiagonalPrior,
+        build=lambda p, watch=unwatched: bijectors.DiagonalPrior(p["mean"], p["log_stddev"]),
+        shapes={"mean": (3, 4, 2), "log_stddev": (3, 4, 2)},
+        event=(4, 2),
         labels=3,
     ),
     Case(

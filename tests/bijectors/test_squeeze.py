@@ -26,6 +26,18 @@ def test_order_of_channels(height, width, channels, factor):
     np.testing.assert_array_equal(bijector.inverse(tf.constant(expected)), x)
 
 
+@hypothesis.given(length=st.integers(1, 4), channels=st.integers(1, 4), factor=st.integers(1, 5))
+def test_order_of_channels_of_sequences(length, channels, factor):
+    x = np.random.default_rng(0).standard_normal([2, length * factor, channels])
+    expected = np.empty([2, length, channels * factor])
+    for c in range(channels):
+        for dt in range(factor):
+            expected[:, :, c * factor + dt] = x[:, dt::factor, c]
+    bijector = Squeeze(factor, event_ndims=2)
+    np.testing.assert_array_equal(bijector.forward(x), expected)
+    np.testing.assert_array_equal(bijector.inverse(tf.constant(expected)), x)
+
+
 def test_one_square_by_hand():
     x = tf.reshape(tf.constant([[1.0, 2.0], [3.0, 4.0]]), [2, 2, 1])
     both = tf.concat([x, 10 * x], axis=-1)
@@ -37,5 +49,11 @@ def test_sides_are_checked():
         Squeeze().forward(tf.zeros([1, 4, 3, 1]))
     with pytest.raises(ValueError, match="6 channels are not a multiple of 4"):
         Squeeze().inverse(tf.zeros([1, 4, 3, 6]))
+    with pytest.raises(ValueError, match="A length of 9 is not a multiple of 4"):
+        Squeeze(4, event_ndims=2).forward(tf.zeros([1, 9, 1]))
+    with pytest.raises(ValueError, match="3 channels are not a multiple of 2"):
+        Squeeze(event_ndims=2).inverse(tf.zeros([1, 9, 3]))
+    with pytest.raises(ValueError, match="event_ndims=1 must be 3"):
+        Squeeze(event_ndims=1)
     with pytest.raises(ValueError, match="factor=0 must be at least 1"):
         Squeeze(0)

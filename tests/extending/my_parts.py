@@ -84,13 +84,14 @@ class Dense(glow_tf.networks.Network):
         return nest
 
     def apply(self, tensors, x, context=None, training=False, seed=None):
-        h = tf.tanh(tf.einsum("bhwc,cd->bhwd", x, tensors["enter"]))
+        h = tf.tanh(tf.einsum("...c,cd->...d", x, tensors["enter"]))
         if self.context_channels:
-            h += (context["embedding"] @ tensors["context"])[:, tf.newaxis, tf.newaxis, :]
+            of_context = context["embedding"] @ tensors["context"]
+            h += tf.reshape(of_context, [-1, *[1] * (h.shape.rank - 2), self.width])
         if training and self.dropout:
             keep = tf.random.stateless_uniform(tf.shape(h), seed, dtype=h.dtype) >= self.dropout
             h = tf.where(keep, h / (1 - self.dropout), tf.zeros([], h.dtype))
-        return tf.einsum("bhwc,cd->bhwd", h, tensors["leave"])
+        return tf.einsum("...c,cd->...d", h, tensors["leave"])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

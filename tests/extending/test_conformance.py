@@ -24,8 +24,8 @@ assert my_parts  # Registers those of a user.
 
 # For fields without a default, by their types.
 VALUES = {"int": 2, "float": 0.3, "str": "a", "Network": Cnn(width=3)}
-# The first one that a layer, a network or a partition takes is its.
-SHAPES = [(4, 4, 6), (6,)]
+# An image, a sequence and a flat vector. A layer, a network or a partition is tried on each that it takes.
+SHAPES = [(4, 4, 6), (8, 6), (6,)]
 
 
 def example(cls):
@@ -42,18 +42,32 @@ def every(*kinds):
     return pytest.mark.parametrize("cls", classes.values(), ids=classes)
 
 
+def takes(part, shape):
+    try:
+        part.output_shape(shape) if isinstance(part, Layer) else part.check(shape)
+    except ValueError:
+        return False
+    return True
+
+
+def every_with_shapes(kind):
+    """Every class of a kind with each shape that its example takes."""
+    cases = {
+        f"{kind.kind}-{name}-{len(shape)}d": (cls, shape)
+        for name, cls in kind.classes.items()
+        for shape in SHAPES
+        if takes(example(cls), shape)
+    }
+    return pytest.mark.parametrize("cls,shape", cases.values(), ids=cases)
+
+
+@every(Layer, Network, Partition)
+def test_it_takes_a_shape(cls):
+    assert any(takes(example(cls), shape) for shape in SHAPES), f"It takes none of {SHAPES}."
+
+
 def random(shape, seed=0):
     return tf.constant(np.random.default_rng(seed).standard_normal(shape))
-
-
-def first_shape(takes):
-    for shape in SHAPES:
-        try:
-            takes(shape)
-        except ValueError:
-            continue
-        return shape
-    raise AssertionError(f"It takes none of {SHAPES}.")
 
 
 KINDS = Layer, Transform, Network, Partition, Dequantizer
@@ -96,11 +110,10 @@ def test_products_with_the_jacobian_of_transforms(cls, count):
         assert_close(a, b)
 
 
-@every(Partition)
+@every_with_shapes(Partition)
 @pytest.mark.parametrize("swap", [0, 1])
-def test_partitions(cls, swap):
+def test_partitions(cls, shape, swap):
     partition = example(cls)
-    shape = first_shape(partition.check)
     x = random([3, *shape])
     x1, x2 = partition.divide(x, swap)
     assert (x1.shape[-1], x2.shape[-1]) == partition.channels(shape)
@@ -113,10 +126,9 @@ def test_partitions(cls, swap):
     assert np.any(again2 != x2)
 
 
-@every(Network)
-def test_networks(cls):
+@every_with_shapes(Network)
+def test_networks(cls, shape):
     network, depth, inputs, outputs = example(cls), 3, 4, 6
-    shape = first_shape(network.check)
     nest = network.parameters(np.random.default_rng(0), depth, inputs, outputs, shape)
     leaves = dict(parameters.by_path(nest))
     values = {path: tf.constant(parameters.initial_value(leaf), tf.float64) for path, leaf in leaves.items()}
@@ -132,11 +144,11 @@ def test_networks(cls):
         assert np.all(h == 0) if initial else np.any(h != 0)
 
 
-def flow_of(layer, gradient="reversible"):
+def flow_of(layer, shape, gradient="reversible"):
     """A flow of one layer, with weights that have moved, and a batch."""
     config = glow_tf.ModelConfig(
         name="one",
-        image_shape=first_shape(layer.output_shape),
+        image_shape=shape,
         layers=(layer,),
         gradient=gradient,
         num_classes=layer.num_classes_needed(),
@@ -148,9 +160,9 @@ def flow_of(layer, gradient="reversible"):
     return flow, tf.tanh(random([4, *config.image_shape], 9)) / 2
 
 
-@every(Layer)
-def test_layers_are_bijective(cls):
-    flow, x = flow_of(example(cls))
+@every_with_shapes(Layer)
+def test_layers_are_bijective(cls, shape):
+    flow, x = flow_of(example(cls), shape)
     bijector = flow.bijector()
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
@@ -163,11 +175,11 @@ def test_layers_are_bijective(cls):
     assert_close(log_det, np.linalg.slogdet(jacobian)[1])
 
 
-@every(Layer)
-def test_gradients_of_layers_are_the_same_rebuilt_and_stored(cls):
+@every_with_shapes(Layer)
+def test_gradients_of_layers_are_the_same_rebuilt_and_stored(cls, shape):
     found = []
     for gradient in ("reversible", "stored"):
-        flow, x = flow_of(example(cls), gradient)
+        flow, x = flow_of(example(cls), shape, gradient)
         variables = flow.named_variables(trainable=True)
         with tf.GradientTape() as tape:
             tape.watch(x)
@@ -178,11 +190,10 @@ def test_gradients_of_layers_are_the_same_rebuilt_and_stored(cls):
         assert_gradient_close(rebuilt, stored, message=path)
 
 
-@every(Layer)
-def test_layers_initialise_what_they_hand_on(cls):
+@every_with_shapes(Layer)
+def test_layers_initialise_what_they_hand_on(cls, shape):
     layer = example(cls)
-    flow, x = flow_of(layer)
-    shape = flow.config.image_shape
+    flow, x = flow_of(layer, shape)
     _, _, tensors = next(flow.iter_layers())
     values, y = layer.initialize(shape, tensors, x)
     assert y.shape == (4, *layer.output_shape(shape))

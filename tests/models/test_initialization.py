@@ -1,15 +1,25 @@
 """The data-dependent initialisation of `Flow.initialize`."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from glow_tf import Flow, bijectors, glow, networks, nice
+from glow_tf import Flow, bijectors, glow, glow_1d, layers, networks, nice
 from glow_tf.networks import actnorm
 from tests.marks import mostly_slow
 from tests.models.flows import CONFIGS, random_images, random_inputs, random_labels
 from tests.tolerances import assert_close
 
+SEQUENCES = {
+    "glow_1d": glow_1d((64, 1), K=2, L=2, width=8),
+    "resnet_1d": dataclasses.replace(
+        CONFIGS["real_nvp"],
+        image_shape=(8, 2),
+        layers=tuple(layer for layer in CONFIGS["real_nvp"].layers if not isinstance(layer, layers.Logit)),
+    ),
+}
 NAMES = ["glow-conv1x1-affine", "glow-colour", "glow-labels", "glow-shuffle-additive", "real_nvp", "real_nvp-colour"]
 QUICK = ["glow-colour", "real_nvp"]
 
@@ -47,9 +57,9 @@ def outputs(monkeypatch):
     return seen
 
 
-@pytest.mark.parametrize("name", mostly_slow(NAMES, QUICK))
+@pytest.mark.parametrize("name", mostly_slow([*NAMES, *SEQUENCES], [*QUICK, *SEQUENCES]))
 def test_every_actnorm_normalises_the_batch(name, request):
-    config = CONFIGS[name]
+    config = {**CONFIGS, **SEQUENCES}[name]
     flow, x = with_random_weights(config), random_inputs(config, 16)
     flow.initialize_from(x)
     outputs = request.getfixturevalue("outputs")
@@ -60,8 +70,9 @@ def test_every_actnorm_normalises_the_batch(name, request):
     assert len(outputs["network"]) == sum(step.depth * count for step, count in zip(steps, in_network, strict=True))
     for place, values in outputs.items():
         for i, y in enumerate(values):
-            assert_close(y.mean((0, 1, 2)), np.zeros(y.shape[-1]), message=f"mean, {place} {i}")
-            deviation = y.std((0, 1, 2))
+            axes = tuple(range(y.ndim - 1))
+            assert_close(y.mean(axes), np.zeros(y.shape[-1]), message=f"mean, {place} {i}")
+            deviation = y.std(axes)
             # A hidden unit that is silent on this batch is constant; its scale stays bounded, its deviation 0.
             assert_close(deviation[deviation > 0.01], np.ones((deviation > 0.01).sum()), message=f"{place} {i}")
             assert (deviation > 0.01).mean() >= 0.5

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glow_tf import Flow, ModelConfig, glow, layers, networks, nice, partitions, real_nvp, transforms
+from glow_tf import Flow, ModelConfig, glow, glow_1d, layers, networks, nice, partitions, real_nvp, transforms
 from glow_tf.models.likelihood import likelihood
 from tests import bijector_checks as checks
 from tests.marks import mostly_slow
@@ -179,6 +179,20 @@ def test_structure_of_glow():
     assert all(layer.network == networks.Cnn(width=512) for layer in paper.layers if isinstance(layer, layers.Steps))
 
 
+def test_structure_of_glow_1d():
+    description = glow_1d((4096, 2), K=3, L=3, width=16, squeeze=4)
+    assert [kind for kind in kinds(description) if kind != "TopPrior"] == kinds(glow((32, 32, 3), L=3))[:-1]
+    assert description.latent_shapes == [(1024, 4), (256, 8), (64, 32)]
+    assert {layer.factor for layer in description.layers if isinstance(layer, layers.Squeeze)} == {4}
+    steps = [layer for layer in description.layers if isinstance(layer, layers.Steps)]
+    assert steps == [layers.Steps(depth=3, network=networks.Cnn(width=16))] * 3
+    assert description.name == "glow_1d" and ModelConfig.from_json(description.to_json()) == description
+    assert kinds(description)[-1] == "TopPrior" and "TopPrior" not in kinds(glow_1d(learn_top=False))
+    labelled = glow_1d((8, 1), K=1, L=1, num_classes=3, conditional_couplings=True)
+    assert labelled.layers[1].network == networks.Cnn(width=128, num_classes=3)
+    assert labelled.layers[-1] == layers.TopPrior(num_classes=3)
+
+
 def test_structure_of_real_nvp():
     description = real_nvp((32, 32, 3), width=16)
     assert kinds(description) == ["Logit", *["Steps", "Squeeze", "Steps", "Split"] * 3, "Steps"]
@@ -219,6 +233,19 @@ def test_structure_of_nice():
         (lambda: glow((32, 32)), "image_shape=\\(32, 32\\) must be \\(height, width, channels\\)"),
         (lambda: real_nvp((32,)), "image_shape=\\(32,\\)"),
         (lambda: nice((4, 4)), "image_shape=\\(4, 4\\)"),
+        (lambda: glow_1d((1000, 1), L=6), "length 1000 .* squeeze\\^L = 64. 960 or 1024 would do, or a smaller L"),
+        (lambda: glow_1d((8, 1), L=2, squeeze=4), "squeezed 2 times by 4: .* = 16. 16 would do"),
+        (lambda: glow_1d((0, 1), L=1), "length 0 .* 2 would do"),
+        (lambda: glow_1d((27, 2), L=2, squeeze=3), "squeeze=3 leaves an odd number of channels of 2"),
+        (lambda: glow_1d((64, 0), L=1), "shape=\\(64, 0\\): a sequence has at least 1 channel"),
+        (lambda: glow_1d((64,), L=1), "shape=\\(64,\\) must be \\(length, channels\\)"),
+        (lambda: glow_1d((32, 32, 3), L=1), "shape=\\(32, 32, 3\\) must be \\(length, channels\\)"),
+        (lambda: glow_1d(squeeze=1), "squeeze=1 must be an integer of at least 2"),
+        (lambda: glow_1d(L=0), "L=0 must be an integer of at least 1"),
+        (lambda: glow_1d(K=0), "K=0 must be an integer of at least 1"),
+        (lambda: glow_1d(permutation="none"), "permutation='none' is not one of"),
+        (lambda: glow_1d(coupling="spline"), "coupling='spline' is not one of"),
+        (lambda: glow_1d(conditional_couplings=True), "needs num_classes of at least 1"),
         (lambda: glow(K=0), "K=0 must be an integer of at least 1"),
         (lambda: glow(L=0), "L=0 must be an integer of at least 1"),
         (lambda: glow(K=2.0), "K=2.0 must be an integer"),

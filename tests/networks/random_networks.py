@@ -10,10 +10,10 @@ def initial_values(parameters):
     return nested({path: initial_value(parameter) for path, parameter in by_path(parameters)})
 
 
-def random_values(network, depth, inputs, outputs, seed=0):
+def random_values(network, depth, inputs, outputs, seed=0, positions=(4, 4)):
     """Values near the initial ones."""
     rng = np.random.default_rng(seed)
-    initial = initial_values(network.parameters(rng, depth, inputs, outputs, (4, 4, inputs)))
+    initial = initial_values(network.parameters(rng, depth, inputs, outputs, (*positions, inputs)))
     return tf.nest.map_structure(lambda a: a + 0.3 * rng.standard_normal(a.shape), initial)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glow_tf.networks.convolution import border_response, convolve
+from glow_tf.networks.convolution import border_response, check_positions, convolve
 from tests.tolerances import assert_close
 
 
@@ -25,6 +25,17 @@ def convolve_by_hand(x, kernel):
                 for j in range(columns):
                     y[:, h, w] += padded[:, h + i, w + j] @ kernel[i, j]
     return y
+
+
+def convolve_sequences_by_tensorflow(x, kernel):
+    """As `convolve_by_hand`, of sequences [B, T, C], by `tf.nn.conv1d` of what is padded here."""
+    side = len(kernel) // 2
+    padded = np.pad(x, [(0, 0), (side, side), (0, 0)])
+    if kernel.shape[1] == x.shape[2] + 1:
+        outside = np.pad(np.zeros(x.shape[1]), side, constant_values=1)
+        outside = np.broadcast_to(outside[:, np.newaxis], [*padded.shape[:2], 1])
+        padded = np.concatenate([padded, outside], axis=-1)
+    return tf.nn.conv1d(padded, kernel, stride=1, padding="VALID").numpy()
 
 
 @hypothesis.given(
@@ -48,6 +59,34 @@ def test_against_loops(height, width, channels, outputs, size, indicator, biased
     assert_close(rectified, np.maximum(expected, 0))
 
 
+@hypothesis.given(
+    length=st.integers(1, 9),
+    channels=st.sampled_from([1, 2, 40]),
+    outputs=st.sampled_from([1, 4, 36, 512]),
+    size=st.sampled_from([1, 3, 5]),
+    indicator=st.booleans(),
+    biased=st.booleans(),
+)
+@hypothesis.settings(max_examples=50)
+def test_sequences_against_tensorflow(length, channels, outputs, size, indicator, biased):
+    rng = np.random.default_rng(length)
+    x = rng.standard_normal([2, length, channels])
+    kernel = rng.standard_normal([size, channels + indicator, outputs])
+    bias = rng.standard_normal([outputs]) if biased else None
+    expected = convolve_sequences_by_tensorflow(x, kernel) + (0 if bias is None else bias)
+    assert_close(convolve(tf.constant(x), tf.constant(kernel), bias), expected)
+    rectified = convolve(tf.constant(x), tf.constant(kernel), bias, activation=tf.nn.relu)
+    assert_close(rectified, np.maximum(expected, 0))
+
+
+def test_border_response_of_sequences():
+    kernel = np.random.default_rng(0).standard_normal([3, 1, 2])
+    # The first position sees the padding by the first tap, the last one by the last.
+    expected = np.zeros([1, 5, 2])
+    expected[0, 0], expected[0, -1] = kernel[0, 0], kernel[2, 0]
+    assert_close(border_response(tf.constant(kernel), 5), expected)
+
+
 def test_border_response_is_the_convolution_of_the_indicator_alone():
     kernel = np.random.default_rng(0).standard_normal([3, 3, 1, 2])
     expected = convolve_by_hand(np.zeros([1, 4, 3, 0]), kernel)
@@ -61,6 +100,26 @@ def test_a_network_can_tell_the_border_from_black():
     y = convolve(tf.zeros([1, 5, 5, 2], tf.float64), kernel).numpy()[0]
     assert_close(y[1:-1, 1:-1], np.zeros([3, 3, 4]))
     assert np.abs(y[0]).min() > 0
+
+
+def test_gradients_and_unknown_batches_of_sequences():
+    rng = np.random.default_rng(1)
+    x, kernel = tf.constant(rng.standard_normal([2, 6, 2])), tf.constant(rng.standard_normal([3, 2, 4]))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 6, 2], tf.float64)])
+    def compiled(x):
+        y = convolve(x, kernel)
+        assert y.shape.as_list() == [None, 6, 4]
+        return y
+
+    assert_close(compiled(x), convolve_sequences_by_tensorflow(x.numpy(), kernel.numpy()))
+    weights = rng.standard_normal([2, 6, 4])
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch([x, kernel])
+        ours = tf.reduce_sum(weights * convolve(x, kernel))
+        theirs = tf.reduce_sum(weights * tf.nn.conv1d(x, kernel, stride=1, padding="SAME"))
+    for actual, expected in zip(tape.gradient(ours, [x, kernel]), tape.gradient(theirs, [x, kernel]), strict=True):
+        assert_close(actual, expected)
 
 
 @pytest.mark.parametrize(
@@ -94,3 +153,12 @@ def test_unknown_batch_and_gradients(shape):
 def test_input_channels_are_checked(inputs):
     with pytest.raises(ValueError, match="does not fit an input of shape"):
         convolve(tf.zeros([1, 4, 4, 2]), tf.zeros([3, 3, inputs, 2]))
+
+
+def test_axes_are_checked():
+    with pytest.raises(ValueError, match=r"kernel of shape \(3, 3, 2, 2\) does not fit an input of shape \(1, 4, 2\)"):
+        convolve(tf.zeros([1, 4, 2]), tf.zeros([3, 3, 2, 2]))
+    check_positions((4, 4, 2))
+    check_positions((4, 2))
+    with pytest.raises(ValueError, match=r"has a network and needs \(H, W, C\) or \(T, C\); it gets \(4,\)"):
+        check_positions((4,), "has a network and ")

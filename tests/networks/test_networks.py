@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from glow_tf import networks
+from glow_tf.mode import Mode
 from glow_tf.parameters import by_path, nested
 from tests.networks.random_networks import initial_values, slices
 from tests.tolerances import assert_close
@@ -14,8 +15,14 @@ NETWORKS = {
     "cnn": networks.Cnn(width=WIDTH),
     "resnet": networks.Resnet(width=WIDTH, blocks=2),
     "mlp": networks.Mlp(width=WIDTH, blocks=2),
+    "cnn of sequences": networks.Cnn(width=WIDTH),
+    "resnet of sequences": networks.Resnet(width=WIDTH, blocks=2),
+    "mlp of sequences": networks.Mlp(width=WIDTH, blocks=2),
 }
-SHAPES = {"cnn": (3, 5, INPUTS), "resnet": (5, 3, INPUTS), "mlp": (INPUTS,)}
+SHAPES = {
+    **{"cnn": (3, 5, INPUTS), "resnet": (5, 3, INPUTS), "mlp": (INPUTS,)},
+    **dict.fromkeys(("cnn of sequences", "resnet of sequences", "mlp of sequences"), (7, INPUTS)),
+}
 
 
 def initial(name, seed=0):
@@ -81,7 +88,19 @@ def test_examples_do_not_influence_each_other(name):
         assert_close(run(name, parameters, x[i : i + 1])[0], h[i])
 
 
-@pytest.mark.parametrize("name,count", [("cnn", 2), ("resnet", 3), ("mlp", 0)])
+@every_network
+def test_gradients_in_tf32_have_the_shapes_of_the_parameters(name):
+    network, mode = NETWORKS[name], Mode(network_precision="tf32")
+    parameters = tf.nest.map_structure(lambda p: tf.cast(p[1], tf.float32), randomised(initial(name)))
+    with tf.GradientTape() as tape:
+        tape.watch(parameters)
+        stacked = network.prepare(tf.nest.map_structure(lambda p: p[tf.newaxis], parameters))
+        h = network.apply_in(mode, tf.nest.map_structure(lambda t: t[0], stacked), tf.cast(points(name), tf.float32))
+    for value, gradient in zip(*map(tf.nest.flatten, (parameters, tape.gradient(h, parameters))), strict=True):
+        assert gradient.shape == value.shape
+
+
+@pytest.mark.parametrize("name,count", [("cnn", 2), ("resnet", 3), ("mlp", 0), ("cnn of sequences", 2)])
 def test_initialisation_sets_every_actnorm_and_nothing_else(name, count):
     network = NETWORKS[name]
     parameters = randomised(initial(name))

@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from glow_tf.networks import Resnet
 from tests.networks.random_networks import random_values, slices
-from tests.networks.test_convolution import convolve_by_hand
+from tests.networks.test_convolution import convolve_by_hand, convolve_sequences_by_tensorflow
 from tests.tolerances import assert_close
 
 
@@ -27,20 +27,21 @@ def test_weight_normalisation():
 
 
 @pytest.mark.parametrize("blocks", [1, 3])
-@pytest.mark.parametrize("height,width", [(1, 3), (4, 4)])
-def test_by_hand(blocks, height, width):
+@pytest.mark.parametrize("positions", [(1, 3), (4, 4), (5,)])
+def test_by_hand(blocks, positions):
+    convolve_by = convolve_by_hand if len(positions) == 2 else convolve_sequences_by_tensorflow
     network, k = Resnet(width=5, blocks=blocks), 1
-    p = random_values(network, 2, 3, 4)
+    p = random_values(network, 2, 3, 4, positions=positions)
 
     def convolution(layer, x):
         v = layer["direction"][k]
-        kernel = layer["magnitude"][k] * v / np.sqrt((v**2).sum((0, 1, 2)))
-        return convolve_by_hand(x, kernel) + layer["bias"][k]
+        kernel = layer["magnitude"][k] * v / np.sqrt((v**2).sum(tuple(range(v.ndim - 1))))
+        return convolve_by(x, kernel) + layer["bias"][k]
 
     def norm(layer, x):
         return (x + layer["bias"][k]) * np.exp(3 * layer["logs"][k])
 
-    x = np.random.default_rng(1).standard_normal([2, height, width, 3])
+    x = np.random.default_rng(1).standard_normal([2, *positions, 3])
     h = convolution(p["enter"], x)
     for i in range(blocks):
         block = p[f"block{i}"]

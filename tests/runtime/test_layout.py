@@ -131,3 +131,26 @@ def test_likelihoods_latents_and_samples(model):
     with devices.made_for("GPU"):
         for function in functions(MODELS[model]).values():
             check(virtual_gpu.lowered_graphs(function))
+
+
+@pytest.mark.parametrize("gradient", ["reversible", slow("stored")])
+def test_a_loop_of_ones_own_over_sequences(gradient):
+    flow = glow_tf.Flow(glow_tf.glow_1d((16, 1), K=2, L=2, width=8, gradient=gradient), xla=False)
+    variables = list(flow.named_variables(trainable=True).values())
+    x = tf.constant(np.random.default_rng(0).standard_normal([4, 16, 1]), tf.float32)
+
+    @functools.partial(tf.function, autograph=False)
+    def train(steps):
+        def body(step):
+            with tf.GradientTape() as tape:
+                loss = -tf.reduce_mean(flow.distribution().log_prob(x))
+            for variable, change in zip(variables, tape.gradient(loss, variables), strict=True):
+                variable.assign_sub(1e-3 * change)
+            return step + 1
+
+        return tf.while_loop(lambda step: step < steps, body, [0])
+
+    sample = tf.function(lambda: flow.distribution().sample(4, seed=1), autograph=False)
+    with devices.made_for("GPU"):
+        check(virtual_gpu.lowered_graphs(lambda: train(tf.constant(2))))
+        check(virtual_gpu.lowered_graphs(sample))

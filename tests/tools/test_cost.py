@@ -3,6 +3,7 @@
 import pytest
 
 import glow_tf
+from glow_tf import layers, networks
 from glow_tf.flops import Product
 from tools.cost import flops, products
 
@@ -37,6 +38,24 @@ def test_levels_depth_and_coupling_by_hand():
         Product(4, 36, 8): 3,
         Product(4, 8, 8): 3,
         Product(4, 8, 36): 3,
+    }
+
+
+def test_a_sequence_by_hand():
+    # [8, 1] becomes [4, 2], split into 1 + 1 channels; then [2, 2]. Three images are 12 and 6 positions.
+    steps = layers.Steps(depth=2, network=networks.Cnn(width=16))
+    parts = (layers.Squeeze(), steps, layers.Split(), layers.Squeeze(), steps)
+    config = glow_tf.ModelConfig(name="sequence", image_shape=(8, 1), layers=parts)
+    assert products(config, 3) == {
+        Product(12, 2, 2): 2,  # the 1x1 convolutions
+        Product(12, 3 * 1, 16): 2,
+        Product(12, 16, 16): 2,
+        Product(12, 16, 3 * 2): 2,  # a shift and a scale of one channel
+        Product(12, 3 * 1, 2): 1,  # the prior of what is split off
+        Product(6, 2, 2): 2,
+        Product(6, 3 * 1, 16): 2,
+        Product(6, 16, 16): 2,
+        Product(6, 16, 3 * 2): 2,
     }
 
 

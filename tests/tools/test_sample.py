@@ -11,6 +11,7 @@ CONFIGS = {
     "plain": glow_tf.glow((8, 8, 3), K=1, L=1, width=4),
     "conditional": glow_tf.glow((8, 8, 1), K=1, L=1, width=4, num_classes=3),
     "flat": glow_tf.nice((16,), K=2, width=4, blocks=1),
+    "sequences": glow_tf.glow_1d((8, 1), K=1, L=1, width=4),
 }
 COMMANDS = {
     "grid": ["--model_dir=plain", "--num=5", "--columns=3", "--scale=2", "--output=new/grid.png"],
@@ -34,6 +35,7 @@ ERRORS = {
     "no labels": (["--model_dir=plain", "--label=1"], "--label is for conditional models"),
     "no such label": (["--model_dir=conditional", "--label=3"], "--label=3 must be less than 3"),
     "no picture": (["--model_dir=flat"], "flat vectors"),
+    "no picture of sequences": (["--model_dir=sequences"], "model of sequences, which have no picture"),
     "no folder": (["--model_dir=plain", "--output=plain/config.json/a.png"], "config.json"),
 }
 OUT_OF_RANGE = ["--num=0", "--temperature=-1", "--weights=best", "--scale=0"]
