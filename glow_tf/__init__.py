@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from glow_tf.models.openai_checkpoint import import_openai_checkpoint
     from glow_tf.models.presets import glow, glow_1d, nice, real_nvp
     from glow_tf.models.storage import load, save
+    from glow_tf.runtime.runtime import Runtime
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Flow",
     "ModelConfig",
+    "Runtime",
     "analysis",
     "bijectors",
     "data",
@@ -40,6 +42,7 @@ __all__ = [
 _MODULES = {
     "Flow": "glow_tf.models.flow",
     "ModelConfig": "glow_tf.config",
+    "Runtime": "glow_tf.runtime.runtime",
     "glow": "glow_tf.models.presets",
     "glow_1d": "glow_tf.models.presets",
     "import_openai_checkpoint": "glow_tf.models.openai_checkpoint",

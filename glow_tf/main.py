@@ -65,8 +65,6 @@ def run():
     """Trains, exports, and returns the final evaluation."""
     absl.logging.set_verbosity(absl.logging.WARNING)
     began = time.monotonic()
-    # First, as TensorFlow can split the CPU only before anything is computed.
-    strategy = make_strategy(**options.strategy_arguments())
     if os.environ.get("TF_CONFIG") and flags.FLAGS.strategy != "multi_worker":
         print(
             f"TF_CONFIG is not used: --strategy={flags.FLAGS.strategy} is for one machine, --strategy=multi_worker for "
@@ -76,9 +74,12 @@ def run():
     picture_files.limit(flags.FLAGS.max_megapixels)
     source = load_source(**options.source_arguments())
     config = options.model_config(source.image_shape, source.num_classes)
+    # Before anything is computed: TensorFlow then neither splits the CPU any more nor limits operations to a core.
+    runtime = options.runtime(config)
+    strategy = make_strategy(**options.strategy_arguments())
     training = options.training_config(source.image_shape, strategy.num_replicas_in_sync)
     directory = options.model_dir()
-    trainer = Trainer(config, training, source, directory, strategy, other_data=flags.FLAGS.other_data)
+    trainer = Trainer(config, training, source, directory, strategy, runtime=runtime, other_data=flags.FLAGS.other_data)
     parameters = sum(v.shape.num_elements() for v in trainer.flow.trainable_variables)
     print(f"{source.describe()}\n{config.name} with {parameters:,} parameters, in {directory}", flush=True)
     # A second Ctrl-C ends the program at once, also where nothing of Python runs.

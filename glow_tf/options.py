@@ -10,6 +10,7 @@ from glow_tf.config import ModelConfig
 from glow_tf.data import recipe
 from glow_tf.mode import NETWORK_PRECISIONS
 from glow_tf.models import presets
+from glow_tf.runtime.runtime import Runtime
 from glow_tf.shared_flags import define_max_megapixels, define_path
 from glow_tf.training import model_directory
 from glow_tf.training.config import TrainingConfig
@@ -305,23 +306,25 @@ def training_config(image_shape: tuple[int, int, int], replicas: int) -> Trainin
     return TrainingConfig(**{name: defaults[name] if value is None else value for name, value in values.items()})
 
 
-def strategy_arguments() -> dict:
-    """The arguments of `glow_tf.training.devices.make_strategy`."""
-    size, batch_size = image_size() or recipe(FLAGS.dataset).image_size, FLAGS.batch_size
-    if batch_size is None and size is not None:
-        height, width = (size, size) if isinstance(size, int) else size
-        batch_size = _default_batch_size(height * width, FLAGS.num_replicas or 1)
-    images = batch_size and batch_size // max(1, FLAGS.accumulate_steps)
+def runtime(config: ModelConfig) -> Runtime:
+    """Returns where and how a model is computed in training: on one CPU, in shards where that pays.
+
+    To be called before TensorFlow begins to work.
+    """
+    height, width = config.image_shape[:2]
+    images = (FLAGS.batch_size or _default_batch_size(height * width, 1)) // max(1, FLAGS.accumulate_steps)
+    one_device = FLAGS.strategy in ("mirrored", "one_device") and (FLAGS.num_replicas or 1) == 1
     # Not of RealNVP, whose networks are deep, and twice as wide at each level.
-    default = inspect.signature(presets.glow).parameters["width"].default
-    width = FLAGS.width or default if FLAGS.model == "glow" else None
-    return {
-        "name": FLAGS.strategy,
-        "num_replicas": FLAGS.num_replicas,
-        "images": images,
-        "width": width,
-        "deterministic": FLAGS.deterministic,
-    }
+    pays = one_device and config.name == "glow"
+    return Runtime.detect(
+        images=images if pays else None,
+        width=config.network_width if pays else None,
+    )
+
+
+def strategy_arguments() -> dict:
+    """Returns the arguments of `glow_tf.training.devices.make_strategy`."""
+    return {"name": FLAGS.strategy, "num_replicas": FLAGS.num_replicas, "deterministic": FLAGS.deterministic}
 
 
 def model_dir() -> pathlib.Path:

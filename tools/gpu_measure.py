@@ -55,20 +55,20 @@ def train(
     """
     import tensorflow as tf
 
+    from glow_tf.runtime.runtime import Runtime
     from glow_tf.training.config import TrainingConfig
-    from glow_tf.training.devices import has_gpu, make_strategy
+    from glow_tf.training.devices import make_strategy
     from tools.timing import time_steps
 
-    strategy = make_strategy("mirrored", 1, images=sizes.batch_size, width=sizes.width, deterministic=deterministic)
+    runtime = Runtime.detect(images=sizes.batch_size, width=sizes.width, xla=xla, network_precision=network_precision)
+    strategy = make_strategy("mirrored", 1, deterministic=deterministic)
     if deterministic:
         tf.random.set_seed(0)
     if not layout_optimizer:
         tf.config.optimizer.set_experimental_options({"layout_optimizer": False})
     config = sizes.config(gradient)
-    training = TrainingConfig(
-        batch_size=sizes.batch_size, network_precision=network_precision, xla=has_gpu() if xla is None else xla
-    )
-    timing = time_steps(config, training, strategy, steps=_STEPS, limit_s=_LIMIT_S)
+    training = TrainingConfig(batch_size=sizes.batch_size, network_precision=network_precision, xla=runtime.xla)
+    timing = time_steps(config, training, strategy, runtime=runtime, steps=_STEPS, limit_s=_LIMIT_S)
     found = {
         "seconds": timing.step,
         "compile_seconds": timing.first_step - timing.step,

@@ -9,7 +9,7 @@ from glow_tf.analysis.codec import default_batch_size
 from glow_tf.config import ModelConfig
 from glow_tf.models import labels, storage
 from glow_tf.models.flow import Flow
-from glow_tf.runtime.sharding import enable_cpu_sharding
+from glow_tf.runtime.runtime import Runtime
 
 FLAGS = flags.FLAGS
 
@@ -26,12 +26,14 @@ def load_flow(*, many: bool = False) -> Flow:
     Raises:
       ValueError: if it is a model of flat vectors or sequences instead of images.
     """
-    if many:
-        _enable_cpu_sharding(storage.load_config(FLAGS.model_dir))
-    flow = storage.load(FLAGS.model_dir, weights=FLAGS.weights)
-    if FLAGS.xla is not None:
-        flow.xla = FLAGS.xla
-    if flow.xla:
+    config = storage.load_config(FLAGS.model_dir)
+    # As in training, not for RealNVP.
+    pays = many and config.name == "glow"
+    runtime = Runtime.detect(
+        images=batch_size(config) if pays else None, width=config.network_width if pays else None, xla=FLAGS.xla
+    )
+    flow = storage.load(FLAGS.model_dir, weights=FLAGS.weights, runtime=runtime)
+    if runtime.xla:
         print("XLA compiles each kind of computation when it is first needed.", file=sys.stderr)
     if flow.config.events != "images":
         raise ValueError(
@@ -64,9 +66,3 @@ def sample_labels(flow: Flow, count: int) -> np.ndarray | None:
     """Returns labels [count] of samples: --label, or the classes in turn; None unless the model is conditional."""
     num_classes = flow.config.num_classes if flow.config.conditional else 0
     return labels.sample_labels(count, num_classes, label(flow))
-
-
-def _enable_cpu_sharding(config: ModelConfig) -> None:
-    # As in training, not for RealNVP.
-    if config.name == "glow":
-        enable_cpu_sharding(batch_size(config), config.network_width)

@@ -15,7 +15,6 @@ from absl import flags
 from glow_tf.analysis.probe import linear_probe
 from glow_tf.data import split_batches
 from glow_tf.models.flow import Flow
-from glow_tf.runtime.sharding import map_shards
 from tools import command, common_flags, data_flags, model_flags
 
 FLAGS = flags.FLAGS
@@ -48,7 +47,7 @@ def _features(flow: Flow, source, split: str) -> dict[str, np.ndarray]:
         return {"pixels": images, **levels, "latents": latents}
 
     represent = tf.function(
-        lambda images: map_shards(representations, images, xla=flow.xla), autograph=False, reduce_retracing=True
+        lambda images: flow.runtime.map_batch(representations, images), autograph=False, reduce_retracing=True
     )
     found: dict[str, list[np.ndarray]] = {}
     count = 0

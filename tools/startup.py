@@ -76,14 +76,16 @@ def _measure_here(sizes: Sizes, gradient: str, network_precision: str, steps: in
 
     libraries = time.monotonic()
     import glow_tf.main  # noqa: F401
+    from glow_tf.runtime.runtime import Runtime
     from glow_tf.training.config import TrainingConfig
-    from glow_tf.training.devices import has_gpu, make_strategy
+    from glow_tf.training.devices import make_strategy
     from tools.timing import time_steps
 
     package = time.monotonic()
-    strategy = make_strategy("mirrored", 1, images=sizes.batch_size, width=sizes.width)
-    training = TrainingConfig(batch_size=sizes.batch_size, network_precision=network_precision, xla=has_gpu())
-    timing = time_steps(sizes.config(gradient), training, strategy, steps=steps)
+    runtime = Runtime.detect(images=sizes.batch_size, width=sizes.width)
+    strategy = make_strategy("mirrored", 1)
+    training = TrainingConfig(batch_size=sizes.batch_size, network_precision=network_precision, xla=runtime.xla)
+    timing = time_steps(sizes.config(gradient), training, strategy, runtime=runtime, steps=steps)
     # Linux counts in kilobytes, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     process = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

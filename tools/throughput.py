@@ -22,6 +22,8 @@ from glow_tf.flops import Product
 from glow_tf.mode import NETWORK_PRECISIONS
 from glow_tf.models.flow import Flow
 from glow_tf.models.labels import cycle_labels
+from glow_tf.models.presets import nice
+from glow_tf.runtime.runtime import Runtime
 from glow_tf.training.batches import dequantized
 from glow_tf.training.devices import has_gpu
 
@@ -51,17 +53,18 @@ class Timing:
         return max(0.0, self.first - self.seconds)
 
 
-def passes(config: ModelConfig, batch_size: int) -> dict[str, Callable[[], np.ndarray]]:
+def passes(config: ModelConfig, batch_size: int, runtime: Runtime | None = None) -> dict[str, Callable[[], np.ndarray]]:
     """Returns the passes of a model besides training, on the first device; each returns its result when done.
 
     Args:
       config: the model, whose weights are random.
       batch_size: images at once, which are on the device from the start.
+      runtime: where and how they are computed.
 
     Returns:
       `likelihood`: bits/dim of a batch of images, and `sample`: a batch of images from the model.
     """
-    flow = Flow(config)
+    flow = Flow(config, runtime=runtime)
     images = np.random.default_rng(0).integers(0, 256, [batch_size, *config.image_shape], np.uint8)
     batch = {"images": tf.constant(images), "labels": cycle_labels(batch_size, max(1, config.num_classes))}
     scorer, sampler = Scorer(flow), Sampler(flow, batch_size, temperature=0.7, batch_size=batch_size)
@@ -126,7 +129,7 @@ def folder_rate(image_size: int, batch_size: int, seconds: float = 2.0) -> float
             noise = rng.integers(0, 256, [side, side, 3], np.uint8)
             tf.io.write_file(f"{directory}/{i:03d}.jpg", tf.io.encode_jpeg(noise))
         source = load_source("folder", directory, image_size=image_size)
-        batches = dequantized(train_batches(source, batch_size, seed=0, flip=True), n_bits=8, seed=0)
+        batches = dequantized(train_batches(source, batch_size, seed=0, flip=True), nice(source.image_shape), seed=0)
         return pipeline_rate(batches.prefetch(tf.data.AUTOTUNE), seconds)
 
 

@@ -9,9 +9,10 @@ import tensorflow as tf
 
 from glow_tf.config import ModelConfig
 from glow_tf.models.flow import Flow
+from glow_tf.runtime.runtime import Runtime
 from glow_tf.training.batches import dequantized
 from glow_tf.training.config import TrainingConfig
-from glow_tf.training.devices import has_gpu
+from glow_tf.training.devices import has_gpu, training_runtime
 from glow_tf.training.optimizer import make_optimizer
 from glow_tf.training.step import make_train_function
 
@@ -51,6 +52,7 @@ def time_steps(
     training: TrainingConfig,
     strategy: tf.distribute.Strategy,
     *,
+    runtime: Runtime | None = None,
     steps: int = 3,
     limit_s: float = float("inf"),
 ) -> StepTiming:
@@ -60,11 +62,12 @@ def time_steps(
       config: the model.
       training: how to train it.
       strategy: the devices.
+      runtime: where and how it is computed, as for `Trainer`.
       steps: number of steps that are timed after the first.
       limit_s: seconds after which no other step is timed.
     """
     begun = time.monotonic()
-    flow, step = training_step(config, training, strategy)
+    flow, step = training_step(config, training, strategy, runtime=runtime)
     built = time.monotonic()
 
     def seconds() -> float:
@@ -93,6 +96,7 @@ def training_step(
     training: TrainingConfig,
     strategy: tf.distribute.Strategy,
     *,
+    runtime: Runtime | None = None,
     resident: bool | None = None,
 ) -> tuple[Flow, Callable[[], None]]:
     """A new model, and a function that makes one update of it on a batch of noise, and returns when it is made.
@@ -101,12 +105,13 @@ def training_step(
       config: the model.
       training: how to train it.
       strategy: the devices.
+      runtime: where and how it is computed, as for `Trainer`.
       resident: whether one batch, dequantized once, stays on the devices; otherwise an input pipeline dequantizes one
         for each step, on the CPU. By default on GPUs: there the pipeline works beside the step, on a CPU it takes cores
         away from it, which is part of what a step costs.
     """
     with strategy.scope():
-        flow = Flow(config)
+        flow = Flow(config, runtime=training_runtime(training, runtime))
         optimizer = make_optimizer(training, list(flow.named_variables(trainable=True).values()))
     train = make_train_function(flow, optimizer, strategy, training)
     rng = np.random.default_rng(0)

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from glow_tf.mode import GRADIENTS
+from glow_tf.runtime.runtime import Runtime
 from glow_tf.training.config import TrainingConfig
-from glow_tf.training.devices import has_gpu, make_strategy
+from glow_tf.training.devices import make_strategy
 from tools.peers.worker import serve
 from tools.sizes import Sizes
 from tools.throughput import passes
@@ -24,15 +25,16 @@ def build(sizes: Sizes, network_precisions: Sequence[str] = ("float32",)) -> dic
 
     They use the first GPU if there is one. `memory` comes with them where TensorFlow reports it.
     """
-    strategy = make_strategy("mirrored", 1, images=sizes.batch_size, width=sizes.width)
+    runtime = Runtime.detect(images=sizes.batch_size, width=sizes.width)
+    strategy = make_strategy("mirrored", 1)
     functions: dict[str, Callable[[], float | None]] = {
         name: functools.partial(_mean_of, function)
-        for name, function in passes(sizes.config(), sizes.batch_size).items()
+        for name, function in passes(sizes.config(), sizes.batch_size, runtime).items()
     }
     for name, (gradient, precision) in training_names(network_precisions).items():
         config = sizes.config(gradient)
-        training = TrainingConfig(batch_size=sizes.batch_size, network_precision=precision, xla=has_gpu())
-        _, functions[name] = training_step(config, training, strategy)
+        training = TrainingConfig(batch_size=sizes.batch_size, network_precision=precision, xla=runtime.xla)
+        _, functions[name] = training_step(config, training, strategy, runtime=runtime)
     device = strategy.extended.worker_devices[0]
     if peak_memory(device) is not None:
         functions["memory"] = functools.partial(peak_memory, device)

@@ -11,7 +11,6 @@ from glow_tf.config import ModelConfig
 from glow_tf.models.checks import check_finite, check_labels, warn_if_not_finite
 from glow_tf.models.derived import DerivedCache
 from glow_tf.models.flow import Flow
-from glow_tf.runtime.sharding import map_shards
 
 # Dimensions of a default batch, images times pixels times channels: 64 images at 64x64x3, 4 at 256x256x3.
 _BATCH_NUMBERS = 4 * 256 * 256 * 3
@@ -58,11 +57,11 @@ class Codec:
         return images
 
     def _encode_batch(self, images, labels):
-        return map_shards(lambda *batch: (self.flow.encode(*batch),), images, labels, xla=self.flow.xla)
+        return self.flow.runtime.map_batch(lambda *batch: (self.flow.encode(*batch),), images, labels)
 
     def _decode_batch(self, z, labels):
         decode = functools.partial(self.flow.decode_and_check, derived=self._derived())
-        return map_shards(decode, z, labels, xla=self.flow.xla)
+        return self.flow.runtime.map_batch(decode, z, labels)
 
     def _in_batches(self, function: Callable, values: np.ndarray, labels: np.ndarray | None) -> list[np.ndarray]:
         values, count = np.asarray(values), len(values)

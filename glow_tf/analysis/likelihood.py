@@ -13,7 +13,7 @@ from glow_tf.models import health
 from glow_tf.models.checks import check_labels
 from glow_tf.models.flow import Flow
 from glow_tf.models.likelihood import batch_likelihood, with_noise
-from glow_tf.runtime.sharding import equal_batches, map_shards
+from glow_tf.runtime.sharding import equal_batches
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -92,7 +92,7 @@ class Scorer:
     def _score_batch(self, images, labels, seed):
         batch = {"images": images, "labels": labels}
         batch = with_noise(batch, self.flow.config, random.seeds_of(images, seed), self.flow.dtype)
-        return map_shards(self._scores, batch, xla=self.flow.xla)
+        return self.flow.runtime.map_batch(self._scores, batch)
 
     def _scores(self, batch):
         found = batch_likelihood(self.flow, batch)
@@ -107,7 +107,7 @@ def round_trips(flow: Flow, batches: Iterable[Mapping[str, np.ndarray]]) -> np.n
     """
 
     def errors_of(images, labels):
-        return map_shards(functools.partial(health.round_trip_errors, flow), flow.centers(images), labels, xla=flow.xla)
+        return flow.runtime.map_batch(functools.partial(health.round_trip_errors, flow), flow.centers(images), labels)
 
     errors = tf.function(errors_of, autograph=False, reduce_retracing=True)
     return np.concatenate(
@@ -120,7 +120,8 @@ def round_trips(flow: Flow, batches: Iterable[Mapping[str, np.ndarray]]) -> np.n
 
 def _batches(flow: Flow, batches: Iterable[Mapping[str, np.ndarray]]) -> Iterator[tuple[Mapping[str, np.ndarray], int]]:
     """The batches as the flow is computed of them, with checked labels, and how many images of each count."""
-    for batch, count in equal_batches(batches) if flow.xla else ((batch, len(batch["images"])) for batch in batches):
+    counted = ((batch, len(batch["images"])) for batch in batches)
+    for batch, count in equal_batches(batches) if flow.runtime.xla else counted:
         if flow.config.conditional:
             check_labels(flow.config, batch["labels"])
         yield batch, count

@@ -11,7 +11,6 @@ from glow_tf.models.derived import DerivedCache
 from glow_tf.models.flow import Flow
 from glow_tf.models.labels import sample_labels
 from glow_tf.models.seeds import stateless_seed
-from glow_tf.runtime.sharding import map_shards
 
 
 class Sampler:
@@ -67,4 +66,4 @@ class Sampler:
     def _sample(self, temperature, labels, seed):
         z = self._flow.sample_latents(self._batch_size, temperature, labels, seed)
         decode = functools.partial(self._flow.decode_and_check, derived=self._derived())
-        return map_shards(decode, z, labels, xla=self._flow.xla)
+        return self._flow.runtime.map_batch(decode, z, labels)

@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from glow_tf.bijectors import base
+from glow_tf.runtime import devices
 
 
 class Stack(base.Bijector):
@@ -72,7 +73,11 @@ class Stack(base.Bijector):
             tensors, context = sources[: len(flat)], sources[len(flat) :]
             read = _slices(tensors, constants)
             y, log_det = self._scan("forward_and_log_det", steps, x, read, context)
-            return (y, log_det), lambda dy, dlog_det: self._walk_back(y, dy, dlog_det, tensors, read, context)
+
+            def gradient(dy, dlog_det):
+                return self._walk_back(y, dy, dlog_det, tensors, read, context)
+
+            return (y, log_det), devices.with_present_target(gradient)
 
         return forward(x, *(_without_static_shape(t) for t in [*flat, *context]))
 

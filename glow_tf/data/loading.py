@@ -65,7 +65,9 @@ def load_source(
         crop_from=crop_from,
     )
     source = _load(name, options)
-    warn_if_dark(source)
+    if name in _SOURCES:
+        # One's own data. To look at that of TensorFlow Datasets here would have TensorFlow begin to use its devices.
+        warn_if_dark(source)
     if options.data_dir:
         # Recorded with the model, which may be used from another working directory.
         options = dataclasses.replace(options, data_dir=os.path.abspath(options.data_dir))

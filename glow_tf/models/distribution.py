@@ -1,5 +1,6 @@
 """The distribution of a flow, and its bijector: made of the flow's variables as they are at each evaluation."""
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -26,6 +27,7 @@ class FlowBijector(ToLatents):
       labels: int32 of any shape, which is the batch shape; None for a model without.
       context: a nest of tensors [B, ...] that the flow is conditioned on; the batch shape is [B], or [] where B is 1.
         None for a model without.
+      scope: what operations are made within, as of a `Runtime`.
     """
 
     def __init__(
@@ -36,11 +38,12 @@ class FlowBijector(ToLatents):
         labels: tf.Tensor | None = None,
         context: Any = None,
         *,
+        scope: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
         validate_args: bool = False,
         name: str = "flow",
     ):
         parameters = dict(locals())
-        self._make_layers = make_layers
+        self._make_layers, self._scope = make_layers, scope
         self._context = self._no_dependency(context)
         self._tracked = self._no_dependency(tracked)
         self._labels = labels
@@ -78,8 +81,9 @@ class FlowBijector(ToLatents):
         context = self._context
         if context is not None:
             context = tf.nest.map_structure(lambda leaf: _one_each(_not_empty(leaf), x), context)
-        multi_scale = bijectors.MultiScale(self._make_layers(labels, context), self._shapes)
-        results = getattr(multi_scale, direction)(x)
+        with self._scope():
+            multi_scale = bijectors.MultiScale(self._make_layers(labels, context), self._shapes)
+            results = getattr(multi_scale, direction)(x)
         return tf.nest.map_structure(lambda t: t[:count], results) if may_be_empty else results
 
     def _with_flat_batch(self, static, batch):
@@ -97,7 +101,8 @@ class FlowBijector(ToLatents):
             labels = flat(labels, labels.shape.rank)
         if context is not None:
             context = tf.nest.map_structure(lambda leaf: flat(leaf, 1), context)
-        return FlowBijector(self._make_layers, self._shapes, self._tracked, labels, context, name=self.name)
+        options = {"scope": self._scope, "name": self.name}
+        return FlowBijector(self._make_layers, self._shapes, self._tracked, labels, context, **options)
 
     def _batch_shape(self, x_event_ndims):
         shape = super()._batch_shape(x_event_ndims)

@@ -16,11 +16,13 @@ from glow_tf.layers import Layer
 from glow_tf.mode import Mode
 from glow_tf.models import checks, variables
 from glow_tf.models.distribution import FlowBijector, FlowDistribution
+from glow_tf.models.gradients import gradients_in_parts
 from glow_tf.models.labels import cycle_labels
 from glow_tf.models.likelihood import Likelihood, likelihood
 from glow_tf.models.seeds import stateless_seed
 from glow_tf.networks import zero_layer
-from glow_tf.runtime import devices, products
+from glow_tf.runtime import products
+from glow_tf.runtime.runtime import Runtime
 
 tfb = tfp.bijectors
 tfd = tfp.distributions
@@ -36,12 +38,11 @@ class Flow(tf.Module):
       config: what `glow_tf.glow`, `real_nvp` or `nice` return.
       seed: of the initial weights.
       dtype: of all variables and computations, tf.float32 or tf.float64.
-      xla: whether XLA compiles what is computed of many images (`Scorer`, `Codec`, `Sampler`, evaluations): by default
-        where there is a GPU.
+      runtime: where and how it is computed, which may be changed later; by default on the best device there is.
 
     Attributes:
       config: the `ModelConfig`.
-      xla: as above, True or False.
+      runtime: as above.
       initialized: a bool variable, true once the data-dependent initialisation or a checkpoint has set the weights.
     """
 
@@ -51,12 +52,12 @@ class Flow(tf.Module):
         seed: int = 0,
         *,
         dtype: tf.DType = tf.float32,
-        xla: bool | None = None,
+        runtime: Runtime | None = None,
         name: str = "flow",
     ):
         super().__init__(name=name)
         self.config = config
-        self.xla = devices.has_gpu() if xla is None else xla
+        self.runtime = runtime or Runtime.detect()
         self.dtype = tf.as_dtype(dtype)
         self._seed = int(seed)
         self._shapes = config.shapes()
@@ -108,7 +109,7 @@ class Flow(tf.Module):
                 for i, (layer, shape, tensors) in enumerate(self.iter_layers())
             ]
 
-        return FlowBijector(make_layers, self._shapes, self.layers, labels, context)
+        return FlowBijector(make_layers, self._shapes, self.layers, labels, context, scope=self.runtime.scope)
 
     def distribution(
         self,
@@ -203,6 +204,56 @@ class Flow(tf.Module):
         x, log_q = self.dequantize(images, seed, labels, context=context)
         return likelihood(self, x, log_q, labels, context=context)
 
+    def value_and_gradients(
+        self,
+        images: tf.Tensor,
+        labels: tf.Tensor | None = None,
+        seed: int | tf.Tensor | None = None,
+        *,
+        context: Any = None,
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Mean bits/dim of a batch, and its gradients, for a training loop of one's own in a `tf.function`.
+
+        It is what `glow_tf.main` trains on, and as fast: computed in the shards of `runtime`, and in the precision that
+        it states for training.
+
+        Args:
+          images: [B, H, W, C] uint8.
+          labels: [B] int for a conditional model.
+          seed: of the noise: an int, or a stateless seed of shape [2]; None for another one at each call.
+          context: nest of tensors [B, ...] or [1, ...], as for `distribution`.
+
+        Returns:
+          A scalar, and a gradient for each of `trainable_variables`, in their order.
+        """
+        images = checks.check_images(self.config, images)
+        labels = checks.check_labels(self.config, labels)
+        context = self._context_of(images, None, context)
+        count, seed = images.shape[0] or tf.shape(images)[0], stateless_seed(seed)
+        seeds = tf.random.stateless_uniform([tf.shape(images)[0], 2], seed, None, None, tf.int32)
+        precision = self.runtime.network_precision
+
+        def objective(part, number):
+            images, seeds, labels, context = part
+            options = {"context": context, "network_precision": precision, "training": True}
+            x, log_q = self.dequantize(images, seeds, labels, **options)
+            own = tf.random.experimental.stateless_fold_in(seed, number)
+            bits = likelihood(self, x, log_q, labels, seed=own, **options).bits_per_dim
+            return {"bits_per_dim": tf.reduce_sum(bits) / tf.cast(count, self.dtype)}
+
+        if labels is not None:
+            labels = tf.broadcast_to(labels, [tf.shape(images)[0]])
+        shards = 1 if self.runtime.xla else min(self.runtime.shards, images.shape[0] or 1)
+        variables, terms = list(self.trainable_variables), ["bits_per_dim"]
+
+        def compute(batch):
+            return gradients_in_parts(objective, variables, batch, terms, parallel=shards)
+
+        if self.runtime.xla:
+            compute = tf.function(compute, jit_compile=True, autograph=False)
+        gradients, values = compute((images, seeds, labels, context))
+        return values["bits_per_dim"], gradients
+
     def dequantize(
         self,
         images: tf.Tensor,
@@ -257,7 +308,8 @@ class Flow(tf.Module):
         """
         mode = Mode(gradient=gradient or self.config.gradient, **options)
         context = self._context_of(images, labels, context)
-        x, log_q = self.config.dequantizer.noise_in(mode, images, self.dequantizer, seed, context)
+        with self.runtime.scope():
+            x, log_q = self.config.dequantizer.noise_in(mode, images, self.dequantizer, seed, context)
         return tf.ensure_shape(x, images.shape), tf.ensure_shape(log_q, images.shape[:1])
 
     def _context_of(self, x: tf.Tensor, labels: tf.Tensor | None, context: Any) -> Any:
@@ -373,12 +425,12 @@ class Flow(tf.Module):
         shape = self._shapes[-1]
         top = tf.reshape(z[..., -int(np.prod(shape)) :], [-1, *shape])
         last, shape, tensors = list(self.iter_layers())[-1]
-        if last.is_prior:
-            labels = checks.check_labels(self.config, labels)
-            context = None if labels is None else {"labels": tf.reshape(labels, [-1])}
-            top, _ = last.bijector_in(Mode(), shape, tensors, context).inverse_and_log_det(top)
-        mean = tf.reduce_mean(top, axis=list(range(1, top.shape.rank - 1)))
-        return zero_layer.scale(self.classifier, products.matmul(mean, self.classifier["kernel"]))
+        with self.runtime.scope():
+            if last.is_prior:
+                context = _joined(checks.check_labels(self.config, labels), None)
+                top, _ = last.bijector_in(Mode(), shape, tensors, context).inverse_and_log_det(top)
+            mean = tf.reduce_mean(top, axis=list(range(1, top.shape.rank - 1)))
+            return zero_layer.scale(self.classifier, products.matmul(mean, self.classifier["kernel"]))
 
     def bijector_of(
         self, x: tf.Tensor, labels: tf.Tensor | None = None, context: Any = None, **options: Any
@@ -411,7 +463,8 @@ class Flow(tf.Module):
             checks.check_labels(self.config, labels)
         values, nest = tf.cast(images, self.dtype), self._context_of_initialisation(images, labels, context)
         dequantizer, seed = self.config.dequantizer, stateless_seed(self._seed)
-        found, (x, _) = dequantizer.initialize(values, self.dequantizer, seed, nest)
+        with self.runtime.scope():
+            found, (x, _) = dequantizer.initialize(values, self.dequantizer, seed, nest)
         _assign(self.dequantizer, found)
         self.initialize_from(x, labels, context=context)
 
@@ -421,7 +474,8 @@ class Flow(tf.Module):
         for layer, shape, tensors in self.iter_layers():
             # A layer of one's own need not know of contexts.
             knows = "context" in inspect.signature(layer.initialize).parameters
-            values, x = layer.initialize(shape, tensors, x, **({"context": nest} if knows else {}))
+            with self.runtime.scope():
+                values, x = layer.initialize(shape, tensors, x, **({"context": nest} if knows else {}))
             _assign(tensors, values)
         self.initialized.assign(True)
 

@@ -18,6 +18,7 @@ from glow_tf.models.flow import Flow
 from glow_tf.runtime import json_files, paths, text
 from glow_tf.runtime.errors import first_line, reraise_as_oserror
 from glow_tf.runtime.files import atomic_write
+from glow_tf.runtime.runtime import Runtime
 
 PRETRAINED = pathlib.Path(__file__).parent.parent / "pretrained"
 CONFIG_FILE = "config.json"
@@ -32,7 +33,7 @@ _INDICES = frozenset({"indices", "permutation"})
 _MOST_BYTES_OF_CONFIG = 2**20
 
 
-def load(path: str | os.PathLike, *, weights: str = "ema") -> Flow:
+def load(path: str | os.PathLike, *, weights: str = "ema", runtime: Runtime | None = None) -> Flow:
     """The flow of a model directory.
 
     Args:
@@ -40,6 +41,7 @@ def load(path: str | os.PathLike, *, weights: str = "ema") -> Flow:
         model of the bundled data set that comes with the package.
       weights: `ema`, the moving average, which evaluation and samples use, where the checkpoint has it; or `raw`.
         A SavedModel has one kind alone.
+      runtime: where and how it is computed, as for `Flow`.
 
     Raises:
       FileNotFoundError: if there is no model, or no checkpoint yet.
@@ -54,10 +56,10 @@ def load(path: str | os.PathLike, *, weights: str = "ema") -> Flow:
         checkpoint = str(directory / "variables" / "variables")
         with _errors_of_reading(f"The weights of the SavedModel {directory} cannot be read"):
             # The object that was saved has the flow as its attribute `flow`.
-            return _read_flow(config, checkpoint)
+            return _read_flow(config, checkpoint, runtime)
     checkpoint = _newest_checkpoint(directory)
     with _errors_of_reading(f"Checkpoint {checkpoint} cannot be read into the model of {directory}"):
-        flow = _read_flow(config, checkpoint)
+        flow = _read_flow(config, checkpoint, runtime)
         names = tf.train.load_checkpoint(checkpoint).get_variable_to_shape_map()
         if weights == "ema" and any(name.startswith("ema/") for name in names):
             averages = tf.train.Checkpoint(ema=flow.named_variables(trainable=True))
@@ -78,10 +80,10 @@ def _newest_checkpoint(directory: pathlib.Path) -> str:
     return found[max(found)]
 
 
-def _read_flow(config: ModelConfig, checkpoint: str) -> Flow:
+def _read_flow(config: ModelConfig, checkpoint: str, runtime: Runtime | None) -> Flow:
     """The flow of a checkpoint that has it as `flow`."""
     check_fits(config, checkpoint)
-    flow = Flow(config)
+    flow = Flow(config, runtime=runtime)
     restore(tf.train.Checkpoint(flow=flow), checkpoint).assert_existing_objects_matched()
     return flow
 

@@ -15,17 +15,24 @@ def has_gpu() -> bool:
     return bool(tf.config.get_visible_devices("GPU"))
 
 
-def target() -> str:
-    """The kind of device that operations made now will run on: `CPU`, `GPU` or `TPU`.
+def best() -> str:
+    """Returns the best kind of device of this process: `CPU`, `GPU`, or within a strategy for TPUs `TPU`.
 
-    The one given to `made_for`, else the best that this process has.
+    Without initialising TensorFlow.
     """
-    kind = _target.get()
-    if kind is not None:
-        return kind
-    if has_gpu():
-        return "GPU"
-    return "TPU" if tf.config.list_logical_devices("TPU") else "CPU"
+    if isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy):
+        return "TPU"
+    return "GPU" if has_gpu() else "CPU"
+
+
+def stated() -> str | None:
+    """Returns the kind of device that `made_for` states; None outside of it."""
+    return _target.get()
+
+
+def target() -> str:
+    """Returns the kind of device that operations made now will run on: the one of `made_for`, else `best`."""
+    return stated() or best()
 
 
 def portable(function: Callable[[], Any]) -> Any:
@@ -48,6 +55,17 @@ def portable(function: Callable[[], Any]) -> Any:
     # Of other devices the index is 2, for which the last branch is taken.
     index = tf.raw_ops.DeviceIndex(device_names=kinds)
     return tf.switch_case(index, [branch(kind) for kind in kinds])
+
+
+def with_present_target(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a function, such as a gradient, that makes operations for the `target` of now whenever it is called."""
+    kind = target()
+
+    def call(*args: Any) -> Any:
+        with made_for(kind):
+            return function(*args)
+
+    return call
 
 
 @contextlib.contextmanager

@@ -72,7 +72,7 @@ def matmul(
             return da, db
 
         axes = (-2 if transpose_a else -1), (-1 if transpose_b else -2)
-        return _multiplied(multiply, a, b, axes, precision), gradient
+        return _multiplied(multiply, a, b, axes, precision), devices.with_present_target(gradient)
 
     return product(a, b)
 
@@ -113,7 +113,7 @@ class _Convolution:
             def gradient(dy):
                 return self._by_input(tf.shape(x), kernel, dy), self._by_kernel(tf.shape(kernel), x, dy)
 
-            return _multiplied(multiply, x, kernel, (3, 2), self._precision), gradient
+            return _multiplied(multiply, x, kernel, (3, 2), self._precision), devices.with_present_target(gradient)
 
         return forward(x, kernel)
 
@@ -126,7 +126,7 @@ class _Convolution:
             def gradient(dx):
                 return self._by_kernel(tf.shape(kernel), dx, dy), self(dx, kernel)
 
-            return _multiplied(multiply, kernel, dy, (3, 3), self._precision), gradient
+            return _multiplied(multiply, kernel, dy, (3, 3), self._precision), devices.with_present_target(gradient)
 
         return by_input(kernel, dy)
 
@@ -139,7 +139,7 @@ class _Convolution:
             def gradient(dkernel):
                 return self._by_input(tf.shape(x), dkernel, dy), self(x, dkernel)
 
-            return _multiplied(multiply, x, dy, (0, 0), self._precision), gradient
+            return _multiplied(multiply, x, dy, (0, 0), self._precision), devices.with_present_target(gradient)
 
         return by_kernel(x, dy)
 

@@ -15,7 +15,7 @@ _IMAGES_PER_SHARD = 4
 _MOST_CORES_TIMES_WIDTH = 1024
 
 
-def enable_cpu_sharding(images: int, width: int) -> None:
+def enable_cpu_sharding(images: int, width: int) -> bool:
     """Limits each TensorFlow operation to one core, if cores get more done with a shard of the batch each.
 
     On a CPU, many operations of a flow are too short to be shared by cores. The setting holds for the whole process.
@@ -24,27 +24,27 @@ def enable_cpu_sharding(images: int, width: int) -> None:
     Args:
       images: the number of images computed at once.
       width: hidden channels of the coupling networks.
+
+    Returns:
+      Whether the limit is in force.
     """
     if images < _IMAGES_PER_SHARD * cores() or width * cores() > _MOST_CORES_TIMES_WIDTH:
-        return
+        return False
     if tf.config.list_physical_devices("GPU"):
-        return
+        return False
     with contextlib.suppress(RuntimeError):
         tf.config.threading.set_intra_op_parallelism_threads(1)
+    return tf.config.threading.get_intra_op_parallelism_threads() == 1
 
 
-def num_shards() -> int:
-    """Returns the number of shards of a batch: one per core after `enable_cpu_sharding`, else 1."""
-    return cores() if tf.config.threading.get_intra_op_parallelism_threads() == 1 else 1
-
-
-def map_shards(function: Callable, *nests: Any, xla: bool = False):
-    """Applies a function to `num_shards` shards of a batch in parallel; for use in a `tf.function`.
+def map_shards(function: Callable, *nests: Any, shards: int = 1, xla: bool = False):
+    """Applies a function to shards of a batch in parallel; for use in a `tf.function`.
 
     Args:
       function: takes as many arguments as there are `nests`, and returns a nest of tensors [B, ...], in which an
         image's values do not depend on the other images.
       *nests: of tensors [B, ...], of the same B; or of None, which is passed on. At least one is not None.
+      shards: number of shards.
       xla: whether to compile the function by XLA, once for each shape of the tensors, instead of sharding.
 
     Returns:
@@ -60,20 +60,19 @@ def map_shards(function: Callable, *nests: Any, xla: bool = False):
 
     if xla:
         return tf.function(of_given, jit_compile=True, autograph=False)(*given)
-    count = num_shards()
-    if count == 1:
+    if shards == 1:
         return function(*nests)
     size = tf.shape(given[0])[0]
     # The last shards may be padded; the results of the padding are cut off.
-    missing = -size % count
-    shards = [tf.reshape(pad_batch(t, missing), [count, -1, *t.shape[1:]]) for t in given]
+    missing = -size % shards
+    parts = [tf.reshape(pad_batch(t, missing), [shards, -1, *t.shape[1:]]) for t in given]
 
     # Traced before the loop is, which has to know the results' types.
     traced = tf.function(of_given, autograph=False).get_concrete_function(
-        *(tf.TensorSpec(s.shape[1:], s.dtype) for s in shards)
+        *(tf.TensorSpec(s.shape[1:], s.dtype) for s in parts)
     )
     signature = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), traced.structured_outputs)
-    results = tf.map_fn(lambda shard: traced(*shard), shards, fn_output_signature=signature, parallel_iterations=count)
+    results = tf.map_fn(lambda shard: traced(*shard), parts, fn_output_signature=signature, parallel_iterations=shards)
     return tf.nest.map_structure(lambda t: tf.reshape(t, [-1, *t.shape[2:]])[:size], results)
 
 

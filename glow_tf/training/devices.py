@@ -1,6 +1,7 @@
 """The devices a run uses."""
 
 import contextlib
+import dataclasses
 import json
 import os
 from collections.abc import Iterator
@@ -9,9 +10,10 @@ import tensorflow as tf
 
 from glow_tf.runtime.devices import has_gpu
 from glow_tf.runtime.errors import first_line
-from glow_tf.runtime.sharding import enable_cpu_sharding
+from glow_tf.runtime.runtime import Runtime
+from glow_tf.training.config import TrainingConfig
 
-__all__ = ["STRATEGIES", "check_tf_config", "has_gpu", "make_strategy"]
+__all__ = ["STRATEGIES", "check_tf_config", "has_gpu", "make_strategy", "training_runtime"]
 
 STRATEGIES = ("mirrored", "multi_worker", "tpu", "one_device")
 
@@ -20,13 +22,9 @@ def make_strategy(
     name: str = "mirrored",
     num_replicas: int | None = None,
     *,
-    images: int | None = None,
-    width: int | None = None,
     deterministic: bool = False,
 ) -> tf.distribute.Strategy:
     """The strategy that distributes batches.
-
-    With one CPU, batches are sharded over its cores where that pays, see `glow_tf.runtime.sharding`.
 
     Args:
       name: `mirrored`, all GPUs of this machine, or its CPU where there is none; `multi_worker`, those of all machines
@@ -34,8 +32,6 @@ def make_strategy(
         variable TPU_NAME names; `one_device`, the first GPU, or the CPU.
       num_replicas: for `mirrored` and `multi_worker`, how many devices of this machine are used; by default all GPUs.
         Where there is no GPU, `mirrored` splits the CPU into so many.
-      images: that this machine computes at once in training, if that is known.
-      width: of the coupling networks, if that is known.
       deterministic: whether GPUs are to give the same bits every time; it holds for the whole process.
 
     Raises:
@@ -50,8 +46,6 @@ def make_strategy(
     if name == "tpu":
         return _tpu()
     devices = _devices(num_replicas, splits_cpu=name == "mirrored")
-    if name != "multi_worker" and len(devices) == 1 and images and width:
-        enable_cpu_sharding(images, width)
     if name == "one_device":
         return tf.distribute.OneDeviceStrategy(devices[0])
     if name == "mirrored":
@@ -62,6 +56,17 @@ def make_strategy(
         return tf.distribute.MultiWorkerMirroredStrategy()
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
         raise ValueError(f"The workers of TF_CONFIG do not come together: {error}") from error
+
+
+def training_runtime(training: TrainingConfig, runtime: Runtime | None = None) -> Runtime:
+    """Returns the runtime of a training run, whose settings say whether XLA compiles it, and in which precision.
+
+    Args:
+      training: the settings.
+      runtime: what else is known of it; by default the best device there is.
+    """
+    settings = {"xla": training.xla, "network_precision": training.network_precision}
+    return dataclasses.replace(runtime or Runtime.detect(), **settings)
 
 
 def check_tf_config(text: str | None) -> None:

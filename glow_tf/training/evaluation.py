@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from glow_tf.models.flow import Flow
 from glow_tf.models.likelihood import batch_likelihood
-from glow_tf.runtime.sharding import map_shards, pad_batch
+from glow_tf.runtime.sharding import pad_batch
 from glow_tf.training.loss import label_losses
 from glow_tf.training.workers import Workers
 
@@ -102,9 +102,9 @@ class Evaluator:
             # The last batch may leave a replica without images, which is no input for a convolution.
             count = tf.shape(batch["labels"])[0]
             # XLA compiles for one size alone.
-            least = self._images_of_replica if self._flow.xla else 1
+            least = self._images_of_replica if self._flow.runtime.xla else 1
             padded = {name: pad_batch(t, tf.maximum(0, least - count)) for name, t in batch.items()}
-            parts = map_shards(self._of_images, padded, xla=self._flow.xla)
+            parts = self._flow.runtime.map_batch(self._of_images, padded)
             return {name: part[:count] for name, part in parts.items()}
 
         parts = self._strategy.run(on_replica, args=(batch,))

@@ -12,10 +12,12 @@ import tensorflow as tf
 from glow_tf.config import ModelConfig
 from glow_tf.data import Source, pipeline_rate
 from glow_tf.models.flow import Flow
+from glow_tf.runtime.runtime import Runtime
 from glow_tf.training import lock, model_directory
 from glow_tf.training.batches import TrainingBatches
 from glow_tf.training.checkpoints import CheckpointError, Checkpoints
 from glow_tf.training.config import TrainingConfig
+from glow_tf.training.devices import training_runtime
 from glow_tf.training.evaluation import Evaluation
 from glow_tf.training.guard import DivergenceError, Guard, has_singular_convolution
 from glow_tf.training.init_from import copy_weights
@@ -41,6 +43,8 @@ class Trainer:
       source: the images.
       directory: the model directory.
       strategy: the devices.
+      runtime: where and how the flow is computed, by default on the best device there is; whether by XLA, and in which
+        precision, `training` says.
       other_data: whether a run that began with other images may go on with these.
 
     Attributes:
@@ -61,6 +65,7 @@ class Trainer:
         directory: pathlib.Path,
         strategy: tf.distribute.Strategy,
         *,
+        runtime: Runtime | None = None,
         other_data: bool = False,
     ):
         if source.image_shape != config.image_shape:
@@ -76,7 +81,7 @@ class Trainer:
         self._directory, self._strategy = directory, strategy
         self._workers = Workers(strategy)
         with strategy.scope():
-            self.flow = Flow(config, training.seed, xla=training.xla)
+            self.flow = Flow(config, training.seed, runtime=training_runtime(training, runtime))
             variables = list(self.flow.named_variables(trainable=True).values())
             self._optimizer = make_optimizer(training, variables)
         self._state = RunState(metric_names(config))

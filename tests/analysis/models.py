@@ -5,6 +5,7 @@ import functools
 import numpy as np
 
 import glow_tf
+from glow_tf.runtime.runtime import Runtime
 from tests.models.flows import moved_flow
 
 PLAIN = glow_tf.glow((8, 8, 3), K=2, L=2, width=4, n_bits=5)
@@ -15,8 +16,10 @@ CONFIGS = {"plain": PLAIN, "grey": GREY, "conditional": CONDITIONAL}
 
 
 @functools.cache
-def flow(name="plain"):
-    return moved_flow({**CONFIGS, "logistic": LOGISTIC}[name], seed=3)
+def flow(name="plain", *, shards=1):
+    found = moved_flow({**CONFIGS, "logistic": LOGISTIC}[name], seed=3)
+    found.runtime = Runtime(shards=shards)
+    return found
 
 
 def images(count, name="plain", seed=0):

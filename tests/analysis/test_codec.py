@@ -21,9 +21,8 @@ from tests.marks import mostly_slow
         [("plain", 5, 2, 1), ("grey", 3, 64, 1), ("conditional", 5, 2, 1), ("conditional", 4, 4, 3)],
     ),
 )
-def test_images_come_back_whatever_the_batch(monkeypatch, name, count, batch_size, at_once):
-    monkeypatch.setattr("glow_tf.runtime.sharding.num_shards", lambda: at_once)
-    flow, pictures, labels = models.flow(name), models.images(count, name), models.labels(count, name)
+def test_images_come_back_whatever_the_batch(name, count, batch_size, at_once):
+    flow, pictures, labels = models.flow(name, shards=at_once), models.images(count, name), models.labels(count, name)
     codec = Codec(flow, batch_size)
     z = codec.encode(pictures, labels)
     assert z.shape == (count, flow.config.dimensions) and z.dtype == np.float32

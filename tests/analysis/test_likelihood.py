@@ -32,9 +32,8 @@ def log_density(flow, batch, seed):
         *(slow(case) for case in (("plain", 2), ("grey", 1), ("grey", 2), ("conditional", 1))),
     ],
 )
-def test_the_bound_by_hand(monkeypatch, name, at_once):
-    monkeypatch.setattr("glow_tf.runtime.sharding.num_shards", lambda: at_once)
-    flow, data = models.flow(name), batches(5, 3, name)
+def test_the_bound_by_hand(name, at_once):
+    flow, data = models.flow(name, shards=at_once), batches(5, 3, name)
     scores = Scorer(flow)(data, draws=4, seed=10)
     dimensions, n_bits = flow.config.dimensions, flow.config.n_bits
     for draws, found in ((1, scores.bits_per_dim), (4, scores.importance_weighted)):

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 import glow_tf
 from glow_tf.analysis.sampling import Sampler
+from glow_tf.runtime.runtime import Runtime
 from tests.analysis import models
 from tests.marks import slow
 
@@ -70,10 +71,9 @@ def test_draws_are_repeated(flow):
         *(slow((CONDITIONAL, at_once)) for at_once in (1, 2)),
     ],
 )
-def test_one_batch_is_what_the_flow_samples(monkeypatch, config, at_once):
-    monkeypatch.setattr("glow_tf.runtime.sharding.num_shards", lambda: at_once)
+def test_one_batch_is_what_the_flow_samples(config, at_once):
     # In double precision, in which the order of additions does not show in a picture.
-    flow = glow_tf.Flow(config, dtype=tf.float64)
+    flow = glow_tf.Flow(config, dtype=tf.float64, runtime=Runtime(shards=at_once))
     np.testing.assert_array_equal(Sampler(flow, 4, temperature=0.5, seed=3)(), flow.sample(4, 0.5, seed=3))
 
 

@@ -1,6 +1,8 @@
 """Data sets of TensorFlow Datasets: real builders, prepared here from small files."""
 
 import io
+import subprocess
+import sys
 import tarfile
 
 import numpy as np
@@ -158,6 +160,21 @@ def test_validation_stands_in_for_a_test_split_without_labels(tmp_path):
     )
     source = load_source("hidden_labels", data_dir=root)
     assert sorted(values(source.examples("test"))) == [50, 51]
+
+
+def test_tensorflow_has_not_begun_to_work_when_the_data_is_known(tmp_path):
+    """Its cores can then still be shared out, by what the data is."""
+    root = store(tmp_path, "labelled_digits", DIGITS, {"train": digits(5), "test": digits(3)})
+    code = (
+        "import tensorflow as tf\n"
+        "from glow_tf.data import load_source\n"
+        f"source = load_source('labelled_digits', data_dir={str(root)!r})\n"
+        "tf.config.threading.set_intra_op_parallelism_threads(1)\n"
+        "print(dict(source.sizes))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "{'train': 5, 'test': 3}"
 
 
 def test_images_of_different_sizes_need_a_size(tmp_path):

@@ -8,6 +8,7 @@ import glow_tf
 from glow_tf.analysis.codec import Codec
 from glow_tf.analysis.likelihood import Scorer, round_trips
 from glow_tf.runtime import devices
+from glow_tf.runtime.runtime import Runtime
 from tests.gpu import sizes
 from tests.gpu.patience import within
 from tests.models.flows import randomise
@@ -27,14 +28,14 @@ def random_flow():
 
 @pytest.fixture(scope="module", params=[True, False], ids=["xla", "plain"])
 def flow(request, random_flow):
-    random_flow.xla = request.param
+    random_flow.runtime = Runtime.detect(xla=request.param)
     return random_flow
 
 
 @pytest.fixture(scope="module")
 def bits_of_a_cpu(random_flow):
     with tf.device("CPU:0"), devices.made_for("CPU"):
-        twin = glow_tf.Flow(CONFIG, xla=False)
+        twin = glow_tf.Flow(CONFIG, runtime=Runtime.detect(xla=False))
         for path, variable in twin.named_variables().items():
             variable.assign(random_flow.named_variables()[path])
         return Scorer(twin)(BATCHES).bits_per_dim

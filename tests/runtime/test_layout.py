@@ -15,6 +15,7 @@ from glow_tf.analysis.codec import Codec
 from glow_tf.analysis.likelihood import Scorer, round_trips
 from glow_tf.analysis.sampling import Sampler
 from glow_tf.runtime import devices
+from glow_tf.runtime.runtime import Runtime
 from glow_tf.training.evaluation import Evaluator
 from tests.marks import mostly_slow, slow
 from tests.runtime import virtual_gpu
@@ -46,7 +47,7 @@ class Batches:
 
     def __init__(self, config, size=4):
         shape = [size, *config.image_shape]
-        self._batch = {"x": tf.zeros(shape), "labels": tf.zeros([size], tf.int32)}
+        self._batch = {"x": tf.zeros(shape), "log_q": tf.zeros([size]), "labels": tf.zeros([size], tf.int32)}
 
     def __next__(self):
         return self._batch
@@ -60,7 +61,7 @@ def train_step(config, strategy, **fields):
 
 def functions(config):
     """What else is computed of images, each as a function to call."""
-    flow = glow_tf.Flow(config, xla=False)
+    flow = glow_tf.Flow(config, runtime=Runtime())
     images = helpers.random_images(4, config)
     labels = np.zeros([4], np.int32)
     batches = [{"images": images, "labels": labels}]
@@ -135,7 +136,7 @@ def test_likelihoods_latents_and_samples(model):
 
 @pytest.mark.parametrize("gradient", ["reversible", slow("stored")])
 def test_a_loop_of_ones_own_over_sequences(gradient):
-    flow = glow_tf.Flow(glow_tf.glow_1d((16, 1), K=2, L=2, width=8, gradient=gradient), xla=False)
+    flow = glow_tf.Flow(glow_tf.glow_1d((16, 1), K=2, L=2, width=8, gradient=gradient), runtime=Runtime())
     variables = list(flow.named_variables(trainable=True).values())
     x = tf.constant(np.random.default_rng(0).standard_normal([4, 16, 1]), tf.float32)
 

@@ -16,6 +16,8 @@ from glow_tf.analysis.codec import Codec
 from glow_tf.analysis.likelihood import Scorer, round_trips
 from glow_tf.analysis.sampling import Sampler
 from glow_tf.runtime import devices
+from glow_tf.runtime.runtime import Runtime
+from glow_tf.training.devices import training_runtime
 from glow_tf.training.evaluation import Evaluator
 from glow_tf.training.optimizer import make_optimizer
 from glow_tf.training.step import make_train_function
@@ -191,7 +193,7 @@ def dtypes_of_variables(functions):
 def test_training_compiled_by_xla_has_no_variables_of_int32(compiled, model):
     config, training = MODELS[model], helpers.training(batch_size=4, xla=True)
     with devices.made_for("GPU"):
-        flow = glow_tf.Flow(config)
+        flow = glow_tf.Flow(config, runtime=training_runtime(training))
         optimizer = make_optimizer(training, list(flow.named_variables(trainable=True).values()))
         train = make_train_function(flow, optimizer, helpers.one_device(), training)
         train.get_concrete_function(test_layout.Batches(config), tf.constant(2), tf.constant(True))
@@ -202,7 +204,7 @@ def test_training_compiled_by_xla_has_no_variables_of_int32(compiled, model):
 
 def of_images(config):
     """What else XLA compiles, each as a function to call."""
-    flow = glow_tf.Flow(config, xla=True)
+    flow = glow_tf.Flow(config, runtime=Runtime(device=devices.target(), xla=True))
     images, labels = helpers.random_images(4, config), np.zeros([4], np.int32)
     given = labels if config.conditional else None
     codec, batches = Codec(flow), [{"images": images, "labels": labels}]

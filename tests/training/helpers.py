@@ -6,9 +6,11 @@ import numpy as np
 import tensorflow as tf
 
 import glow_tf
+from glow_tf.runtime.runtime import Runtime
 from glow_tf.training.batches import dequantized
 from glow_tf.training.checkpoints import Checkpoints
 from glow_tf.training.config import TrainingConfig
+from glow_tf.training.devices import training_runtime
 from glow_tf.training.optimizer import make_optimizer, steps_made
 from glow_tf.training.state import RunState
 from glow_tf.training.step import make_train_function
@@ -40,10 +42,11 @@ def batches(count, size, config=CONFIG, seed=0, dtype=tf.float32):
 class Run:
     """A flow, its optimizer and its train function under a strategy, over the same batches for every run."""
 
-    def __init__(self, training, config=CONFIG, *, strategy=None, steps=8, dtype=tf.float32):
+    def __init__(self, training, config=CONFIG, *, strategy=None, steps=8, dtype=tf.float32, shards=1):
         self.strategy = strategy or one_device()
         with self.strategy.scope():
-            self.flow = glow_tf.Flow(config, seed=1, dtype=dtype)
+            runtime = training_runtime(training, Runtime(shards=shards))
+            self.flow = glow_tf.Flow(config, seed=1, dtype=dtype, runtime=runtime)
             self.flow.initialize(random_images(16, config))
             self.variables = list(self.flow.named_variables(trainable=True).values())
             self.optimizer = make_optimizer(training, self.variables)

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import glow_tf
 from glow_tf.models.likelihood import likelihood
+from glow_tf.runtime.runtime import Runtime
 from glow_tf.training.batches import dequantized_for_evaluation
 from glow_tf.training.evaluation import Evaluation, Evaluator
 from glow_tf.training.loss import losses
@@ -15,10 +16,10 @@ from tests.marks import slow
 from tests.training import helpers
 
 
-def make(config=helpers.CONFIG, strategy=None):
+def make(config=helpers.CONFIG, strategy=None, shards=1):
     strategy = strategy or tf.distribute.OneDeviceStrategy("CPU:0")
     with strategy.scope():
-        flow = glow_tf.Flow(config, seed=3)
+        flow = glow_tf.Flow(config, seed=3, runtime=Runtime(shards=shards))
         flow.initialize(helpers.random_images(16, config))
         for variable in flow.classifier.values():
             rng = np.random.default_rng(0)
@@ -43,9 +44,8 @@ def partial_batches(config, count, size):
         *(slow(case) for case in ((helpers.CONFIG, 2), (helpers.CONFIG, 3), (helpers.LABELLED, 1))),
     ],
 )
-def test_mean_and_standard_error_by_hand(monkeypatch, config, at_once):
-    monkeypatch.setattr("glow_tf.runtime.sharding.num_shards", lambda: at_once)
-    flow, evaluator = make(config)
+def test_mean_and_standard_error_by_hand(config, at_once):
+    flow, evaluator = make(config, shards=at_once)
     whole, dataset = partial_batches(config, 11, 4)
     result = evaluator(dataset)
     parts = losses(flow, whole)
@@ -70,11 +70,10 @@ def test_mean_and_standard_error_by_hand(monkeypatch, config, at_once):
     ("count", "size", "at_once"),
     [(9, 4, 1), *(slow(case) for case in ((11, 4, 1), (6, 6, 1), (11, 4, 2), (9, 4, 2), (6, 6, 2)))],
 )
-def test_two_replicas_find_what_one_finds(monkeypatch, count, size, at_once):
+def test_two_replicas_find_what_one_finds(count, size, at_once):
     """Of 9 images in batches of 4 the last batch holds one, and leaves a replica with none."""
-    monkeypatch.setattr("glow_tf.runtime.sharding.num_shards", lambda: at_once)
-    _, one = make(helpers.TINY)
-    _, two = make(helpers.TINY, helpers.two_replicas())
+    _, one = make(helpers.TINY, shards=at_once)
+    _, two = make(helpers.TINY, helpers.two_replicas(), shards=at_once)
     _, dataset = partial_batches(helpers.TINY, count, size)
     a, b = one(dataset), two(dataset)
     assert (a.images, b.images) == (count, count)

@@ -8,6 +8,7 @@ import glow_tf
 from glow_tf.analysis.codec import Codec
 from glow_tf.analysis.likelihood import Scorer, round_trips
 from glow_tf.analysis.sampling import Sampler
+from glow_tf.runtime.runtime import Runtime
 from glow_tf.training.evaluation import Evaluator
 from glow_tf.training.loss import losses
 from tests.marks import slow
@@ -105,7 +106,7 @@ def test_likelihoods_latents_and_samples_are_the_same(config):
         }
 
     plain = results()
-    flow.xla = True
+    flow.runtime = Runtime(xla=True)
     for name, value in results().items():
         # A value next to the edge of a bin may fall to either side.
         atol = 2 ** (8 - config.n_bits) if name in ("images", "samples") else 1e-5
@@ -115,7 +116,7 @@ def test_likelihoods_latents_and_samples_are_the_same(config):
 def test_labels_out_of_range_are_refused():
     """XLA drops the checks that a graph has."""
     config = glow_tf.glow((4, 4, 3), K=1, L=1, width=4, num_classes=3)
-    flow = glow_tf.Flow(config, xla=True)
+    flow = glow_tf.Flow(config, runtime=Runtime(xla=True))
     images, labels = helpers.random_images(2, config), np.array([0, 3])
     for function in (
         lambda: Codec(flow).encode(images, labels),

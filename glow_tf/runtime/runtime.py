@@ -1,0 +1,72 @@
+"""Where and how a flow is computed."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from glow_tf.arguments import at_least, one_of
+from glow_tf.mode import NETWORK_PRECISIONS
+from glow_tf.runtime import devices, sharding
+from glow_tf.runtime.cores import cores
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """Where and how a flow is computed.
+
+    Attributes:
+      device: kind of device that operations are made for: `CPU`, `GPU` or `TPU`.
+      shards: number of shards of a batch that are computed at the same time, each on a core of a CPU.
+      xla: whether XLA compiles what is computed of whole batches.
+      network_precision: precision of the coupling networks in training: `float32` (the flow's dtype), `tf32` or
+        `bfloat16`; all else always has the flow's dtype, see `glow_tf.runtime.products`.
+    """
+
+    device: str = "CPU"
+    shards: int = 1
+    xla: bool = False
+    network_precision: str = "float32"
+
+    def __post_init__(self):
+        one_of("device", self.device, ("CPU", "GPU", "TPU"))
+        at_least("shards", self.shards, 1)
+        one_of("network_precision", self.network_precision, NETWORK_PRECISIONS)
+
+    @classmethod
+    def detect(
+        cls,
+        *,
+        images: int | None = None,
+        width: int | None = None,
+        xla: bool | None = None,
+        network_precision: str = "float32",
+    ) -> "Runtime":
+        """Returns the runtime for the devices that TensorFlow has.
+
+        Args:
+          images: number of images that are computed at once, if that is known.
+          width: hidden channels of the coupling networks, if that is known. Where both are, and there is no GPU, and
+            cores get more done with a shard of the batch each, batches are sharded: each operation of TensorFlow is
+            then limited to one core, in the whole process. That is possible only before TensorFlow has begun to work.
+          xla: as the attribute; by default where there is a GPU.
+          network_precision: as the attribute.
+        """
+        device = devices.best()
+        is_sharded = device == "CPU" and images and width and sharding.enable_cpu_sharding(images, width)
+        return cls(
+            device=device,
+            shards=cores() if is_sharded else 1,
+            xla=device == "GPU" if xla is None else xla,
+            network_precision=network_precision,
+        )
+
+    def map_batch(self, function: Callable, *nests: Any) -> Any:
+        """Applies a function to a batch in shards, or compiled by XLA; see `glow_tf.runtime.sharding.map_shards`."""
+        return sharding.map_shards(function, *nests, shards=self.shards, xla=self.xla)
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        """Makes operations for `device`, where no outer scope says what for."""
+        with devices.made_for(devices.stated() or self.device):
+            yield
