@@ -16,7 +16,7 @@ from tests.extending.my_parts import Dense, ScaleAndShift, Sinh
 README = pathlib.Path(__file__).parents[1] / "README.md"
 
 
-FIRST, IN_KERAS, REUSE, OWN_PARTS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+FIRST, OWN_LOOP, IN_KERAS, REUSE, OWN_PARTS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
 
 
 def test_the_python_examples_run_and_give_the_shapes_they_state(tmp_path, monkeypatch):
@@ -32,6 +32,16 @@ def test_the_python_examples_run_and_give_the_shapes_they_state(tmp_path, monkey
     photos = np.random.default_rng(0).integers(0, 256, [64, 4, 4, 3], np.uint8)
     exec(compile(IN_KERAS, str(README), "exec"), {"glow_tf": glow_tf, "flow": small, "photos": photos})
     assert small.initialized.numpy() and (tmp_path / "model.keras").is_file()
+
+
+def test_the_example_of_a_loop_of_ones_own_runs():
+    photos = np.random.default_rng(0).integers(0, 256, [8, 32, 32, 3], np.uint8)
+    names = {"glow_tf": glow_tf, "photos": photos}
+    # A smaller model, compiled in less time.
+    exec(compile(OWN_LOOP.replace("K=8, L=3, width=128", "K=1, L=1, width=4"), str(README), "exec"), names)
+    before = names["flow"].trainable_variables[0].numpy()
+    assert np.isfinite(names["step"](photos, tf.constant([0, 1])))
+    assert np.any(names["flow"].trainable_variables[0] != before)
 
 
 def test_the_example_of_parts_of_ones_own_runs():

@@ -7,11 +7,9 @@ import shutil
 import tensorflow as tf
 
 from glow_tf.models import storage
-from glow_tf.models.flow import Flow
 from glow_tf.runtime.errors import first_line
 from glow_tf.training.config import TrainingConfig
-from glow_tf.training.optimizer import Adam, Adamax
-from glow_tf.training.state import RunState
+from glow_tf.training.state import TrainingState
 
 # What reading a file that is cut short, altered or gone ends in. Another model's weights give other errors.
 _DAMAGE = (
@@ -31,37 +29,20 @@ class CheckpointError(OSError):
 
 
 class Checkpoints:
-    """Saves and restores the weights, their moving averages (by path, for `glow_tf.load`), the optimizer and the run.
+    """Saves and restores the state of a training run.
 
     Args:
       directory: the model directory.
-      flow: the model.
-      optimizer: its optimizer.
-      state: the run's.
+      state: what they hold.
       training: says how many are kept.
 
     Attributes:
       empty: whether none was restored or saved by this process.
     """
 
-    def __init__(
-        self,
-        directory: pathlib.Path,
-        flow: Flow,
-        optimizer: Adamax | Adam,
-        state: RunState,
-        training: TrainingConfig,
-    ):
+    def __init__(self, directory: pathlib.Path, state: TrainingState, training: TrainingConfig):
         self._directory = directory / storage.CHECKPOINTS
-        self._flow = flow
-        ema = optimizer.averages
-        # Named after the kind of optimizer, as those of Adam would fit Adamax, and the other way round.
-        kind = type(optimizer).__name__.lower()
-        slots = [variable.value for variable in optimizer.variables if all(variable.value is not a for a in ema)]
-        slots = {f"{kind}_{i:03d}": variable for i, variable in enumerate(slots)}
-        slots["learning_rate_factor"] = optimizer.schedule.factor
-        ema = dict(zip(flow.named_variables(trainable=True), ema, strict=True)) if ema else {}
-        self._checkpoint = tf.train.Checkpoint(flow=flow, optimizer=slots, ema=ema, run=state)
+        self._flow, self._checkpoint = state.flow, state.checkpoint()
         self._training = training
         self._manager: tf.train.CheckpointManager | None = None
         self.empty = True

@@ -11,8 +11,7 @@ from glow_tf.models.flow import Flow
 from glow_tf.models.likelihood import dequantized_batch
 from glow_tf.training.checkpoints import Checkpoints
 from glow_tf.training.config import TrainingConfig
-from glow_tf.training.optimizer import LinearWarmup
-from glow_tf.training.state import RunState
+from glow_tf.training.state import TrainingState
 
 _LOWER = 0.5
 
@@ -25,24 +24,20 @@ class Guard:
     """Counts the steps that were skipped, says where numbers went bad, and goes back to a checkpoint in time.
 
     Args:
-      flow: the model.
-      state: the run's.
-      schedule: of the learning rate.
-      checkpoints: the run's.
+      state: that of the run.
+      checkpoints: those of the run.
       training: the limits.
       batch_of: the batch of a step, as of `glow_tf.training.batches.dequantized`.
     """
 
     def __init__(
         self,
-        flow: Flow,
-        state: RunState,
-        schedule: LinearWarmup,
+        state: TrainingState,
         checkpoints: Checkpoints,
         training: TrainingConfig,
         batch_of: Callable[[int], dict[str, tf.Tensor]],
     ):
-        self._flow, self._state, self._schedule = flow, state, schedule
+        self._flow, self._state, self._schedule = state.flow, state.run, state.optimizer.schedule
         self._checkpoints, self._training, self._batch_of = checkpoints, training, batch_of
 
     def after(self, step: int, values: dict[str, float], say: Callable[[str], None]) -> bool:

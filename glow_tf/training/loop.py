@@ -11,22 +11,20 @@ import tensorflow as tf
 
 from glow_tf.config import ModelConfig
 from glow_tf.data import Source, pipeline_rate
-from glow_tf.models.flow import Flow
 from glow_tf.runtime.runtime import Runtime
 from glow_tf.training import lock, model_directory
 from glow_tf.training.batches import TrainingBatches
 from glow_tf.training.checkpoints import CheckpointError, Checkpoints
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.devices import training_runtime
-from glow_tf.training.evaluation import Evaluation
+from glow_tf.training.evaluation import Evaluation, Evaluator
 from glow_tf.training.guard import DivergenceError, Guard, has_singular_convolution
 from glow_tf.training.init_from import copy_weights
-from glow_tf.training.optimizer import make_optimizer
 from glow_tf.training.progress import Clock, Progress, rate_text
 from glow_tf.training.reports import Reports
 from glow_tf.training.signals import StopSignals, TrainingStopped
-from glow_tf.training.state import RunState
-from glow_tf.training.step import make_train_function, metric_names
+from glow_tf.training.state import RunState, TrainingState
+from glow_tf.training.step import make_train_function
 from glow_tf.training.workers import WORKER_LOST, WorkerLostError, Workers
 
 _SECONDS_PER_CALL = 2.0  # more would leave the progress bar standing and signals unheard
@@ -80,29 +78,17 @@ class Trainer:
         self._config, self._training, self._source = config, training, source
         self._directory, self._strategy = directory, strategy
         self._workers = Workers(strategy)
-        with strategy.scope():
-            self.flow = Flow(config, training.seed, runtime=training_runtime(training, runtime))
-            variables = list(self.flow.named_variables(trainable=True).values())
-            self._optimizer = make_optimizer(training, variables)
-        self._state = RunState(metric_names(config))
-        self._train = make_train_function(self.flow, self._optimizer, strategy, training)
-        self._checkpoints = Checkpoints(directory, self.flow, self._optimizer, self._state, training)
+        runtime = training_runtime(training, runtime)
+        self._state = TrainingState.create(config, training, strategy, runtime)
+        self.flow = self._state.flow
+        self._train = make_train_function(self.flow, self._state.optimizer, strategy, training)
+        self._checkpoints = Checkpoints(directory, self._state, training)
         self._batches = TrainingBatches(source, training, config)
         self._signals = StopSignals()
         self.rates: dict[str, float] = {}
-        self.reports = Reports(
-            self.flow,
-            self._optimizer,
-            self._state,
-            strategy,
-            training,
-            source,
-            directory,
-            write=self._workers.is_chief,
-            interrupted=self._interrupted,
-        )
-        schedule = self._optimizer.schedule
-        self._guard = Guard(self.flow, self._state, schedule, self._checkpoints, training, self._batches.one)
+        evaluator = Evaluator(self.flow, strategy, self._interrupted, batch_size=training.batch_size)
+        self.reports = Reports(self._state, evaluator, training, source, directory, write=self._workers.is_chief)
+        self._guard = Guard(self._state, self._checkpoints, training, self._batches.one)
         self._saved_at = time.monotonic()
 
     @property
@@ -113,12 +99,12 @@ class Trainer:
     @property
     def state(self) -> RunState:
         """The progress of the run."""
-        return self._state
+        return self._state.run
 
     @property
     def step(self) -> int:
         """The number of batches used."""
-        return int(self._state.step.read_value())
+        return self._state.step
 
     def no_room(self, error: OSError, what: str = "A file of the run") -> CheckpointError:
         """The error to raise where `what` could not be written: it says what is left and how to go on."""
@@ -253,14 +239,14 @@ class Trainer:
     def _report(self, progress: Progress) -> None:
         """Draws samples and evaluates where it is time to, unless that was done before the run was interrupted."""
         training, step = self._training, self.step
-        if step in (int(self._state.reported_step), training.steps):
+        if step in (int(self.state.reported_step), training.steps):
             return
         if training.sample_every and step % training.sample_every == 0:
             self.reports.save_samples()
         if training.eval_every and step % training.eval_every == 0:
             result = self.reports.evaluate(progress.say, training.eval_images or None)
             progress.say(f"step {step:,}: test bits/dim {result}")
-        self._state.reported_step.assign(step)
+        self.state.reported_step.assign(step)
 
     def _end(self, progress: Progress) -> Evaluation:
         if self._checkpoints.latest_step != self.step:
@@ -273,7 +259,7 @@ class Trainer:
     def _record(self, step: int, made: dict[str, np.ndarray]) -> dict[str, float]:
         """Notes what the steps up to `step` reported; returns the means over the good ones, {} if there are none."""
         finite = made["finite"]
-        state = self._state
+        state = self.state
         state.step.assign(step)
         values = {name: v[finite].astype(np.float64) for name, v in made.items() if name != "finite"}
         state.add({name: v.sum() for name, v in values.items()}, int(finite.sum()))
@@ -282,17 +268,17 @@ class Trainer:
         return {name: float(v.mean()) for name, v in values.items()} if finite.any() else {}
 
     def _log(self, clock: Clock) -> None:
-        values = self._state.take_means()
+        values = self.state.take_means()
         values["images_per_second"] = self.rates["training"] = clock.rate()
-        values["learning_rate"] = float(self._optimizer.learning_rate)
-        values["skipped_steps"] = int(self._state.skipped)
+        values["learning_rate"] = float(self._state.optimizer.learning_rate)
+        values["skipped_steps"] = int(self.state.skipped)
         self.reports.write("train", values)
         clock.restart()
 
     def _checkpoint_is_due(self, step: int) -> bool:
         """Never while updates are skipped, so that a checkpoint is a good one to go back to."""
         training = self._training
-        if not self._workers.is_chief or int(self._state.skipped_in_a_row):
+        if not self._workers.is_chief or int(self.state.skipped_in_a_row):
             return False
         # The first is written as soon as a step was made, so that a disk without room for it shows at once.
         every = training.checkpoint_every

@@ -1,16 +1,72 @@
-"""Progress of a run, beyond weights and optimizer."""
+"""State of a training run: the flow, its optimizer, and the progress of the run."""
 
+import contextlib
+import dataclasses
 import math
 from collections.abc import Iterable
 
 import tensorflow as tf
 
+from glow_tf.config import ModelConfig
+from glow_tf.models.flow import Flow
+from glow_tf.runtime.runtime import Runtime
+from glow_tf.training.config import TrainingConfig
+from glow_tf.training.optimizer import Adam, Adamax, averaged_weights, make_optimizer
+from glow_tf.training.step import metric_names
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainingState:
+    """All that training changes, and a checkpoint holds.
+
+    Attributes:
+      flow: the model.
+      optimizer: its optimizer, which has the moving averages of its weights.
+      run: progress of the run.
+    """
+
+    flow: Flow
+    optimizer: Adamax | Adam
+    run: "RunState"
+
+    @classmethod
+    def create(
+        cls, config: ModelConfig, training: TrainingConfig, strategy: tf.distribute.Strategy, runtime: Runtime
+    ) -> "TrainingState":
+        """Returns the state before the first step, with flow and optimizer on the devices of a strategy."""
+        with strategy.scope():
+            flow = Flow(config, training.seed, runtime=runtime)
+            optimizer = make_optimizer(training, list(flow.named_variables(trainable=True).values()))
+        return cls(flow, optimizer, RunState(metric_names(config)))
+
+    @property
+    def step(self) -> int:
+        """Number of batches used."""
+        return int(self.run.step.read_value())
+
+    def with_averages(self) -> contextlib.AbstractContextManager[None]:
+        """Returns a context in which the flow has the moving averages for its weights."""
+        return averaged_weights(self.optimizer, list(self.flow.named_variables(trainable=True).values()))
+
+    def checkpoint(self) -> tf.train.Checkpoint:
+        """Returns the checkpoint of it: moving averages by path, for `glow_tf.load`, and the optimizer's variables."""
+        averages = self.optimizer.averages
+        # Named after the kind of optimizer, as those of Adam would fit Adamax, and the other way round.
+        kind = type(self.optimizer).__name__.lower()
+        values = [variable.value for variable in self.optimizer.variables]
+        slots = [value for value in values if all(value is not average for average in averages)]
+        slots = {f"{kind}_{i:03d}": value for i, value in enumerate(slots)}
+        slots["learning_rate_factor"] = self.optimizer.schedule.factor
+        paths = self.flow.named_variables(trainable=True)
+        ema = dict(zip(paths, averages, strict=True)) if averages else {}
+        return tf.train.Checkpoint(flow=self.flow, optimizer=slots, ema=ema, run=self.run)
+
 
 class RunState(tf.Module):
-    """Part of every checkpoint.
+    """Progress of a run, beyond weights and optimizer.
 
     Args:
-      metrics: the names of what a step reports.
+      metrics: names of what a step reports.
 
     Attributes:
       step: batches used, those of skipped updates among them: the position in the data.

@@ -12,7 +12,7 @@ from glow_tf.training.checkpoints import Checkpoints
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.devices import training_runtime
 from glow_tf.training.optimizer import make_optimizer, steps_made
-from glow_tf.training.state import RunState
+from glow_tf.training.state import RunState, TrainingState
 from glow_tf.training.step import make_train_function
 
 CONFIG = glow_tf.glow((8, 8, 3), K=1, L=2, width=4, n_bits=5)
@@ -76,8 +76,9 @@ class Parts:
         self.variables = list(self.flow.named_variables(trainable=True).values())
         self.optimizer = make_optimizer(self.training, self.variables)
         self.state = RunState(["loss"])
+        self.whole_state = TrainingState(self.flow, self.optimizer, self.state)
         self.directory = directory
-        self.checkpoints = Checkpoints(directory, self.flow, self.optimizer, self.state, self.training)
+        self.checkpoints = Checkpoints(directory, self.whole_state, self.training)
 
     def advance(self):
         rng = np.random.default_rng(steps_made(self.optimizer))

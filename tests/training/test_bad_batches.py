@@ -75,9 +75,9 @@ def test_bad_batches_in_a_row_lead_back_to_a_checkpoint(tmp_path, tiny_source, m
     class Kept(loop.Guard):
         """Shows the state by which the batches become good again."""
 
-        def __init__(self, flow, state, *others):
-            super().__init__(flow, state, *others)
-            trainers.append(state)
+        def __init__(self, state, *others):
+            super().__init__(state, *others)
+            trainers.append(state.run)
 
     monkeypatch.setattr(loop, "Guard", Kept)
     poison([4, 5, 6], active=lambda: not trainers or int(trainers[-1].rollbacks) == 0)

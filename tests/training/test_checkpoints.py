@@ -10,7 +10,7 @@ import glow_tf
 from glow_tf.models import storage
 from glow_tf.training.checkpoints import Checkpoints
 from glow_tf.training.optimizer import steps_made
-from glow_tf.training.state import RunState
+from glow_tf.training.state import RunState, TrainingState
 from tests.training import helpers
 from tests.training.helpers import Parts
 
@@ -253,7 +253,7 @@ def test_a_checkpoint_of_two_replicas_is_continued_by_one(tmp_path):
     training = helpers.training()
     two = helpers.Run(training, helpers.TINY, strategy=helpers.two_replicas())
     two(2)
-    Checkpoints(tmp_path, two.flow, two.optimizer, RunState(["loss"]), training).save(2)
+    Checkpoints(tmp_path, TrainingState(two.flow, two.optimizer, RunState(["loss"])), training).save(2)
     one = Parts(tmp_path)
     one.checkpoints.restore()
     assert_same([v.numpy() for v in one.variables], two.weights())

@@ -24,9 +24,7 @@ class Guarded:
         self.batch = batch if x is None else {**batch, "x": x(batch["x"].numpy())}
         self.said, self.asked = [], []
         parts = self.parts
-        self.guard = Guard(
-            parts.flow, parts.state, parts.optimizer.schedule, parts.checkpoints, parts.training, self._batch_of
-        )
+        self.guard = Guard(parts.whole_state, parts.checkpoints, parts.training, self._batch_of)
 
     def _batch_of(self, step):
         self.asked.append(step)

@@ -22,7 +22,9 @@ def test_the_training_loop_can_be_called_again():
         optimizer = make_optimizer(training, list(flow.named_variables(trainable=True).values()))
     train = make_train_function(flow, optimizer, strategy, training)
     x = np.random.default_rng(0).uniform(-0.5, 0.5, [1, *config.image_shape]).astype(np.float32)
-    batches = tf.data.Dataset.from_tensors({"x": x, "log_q": np.zeros([1], np.float32), "labels": np.zeros([1], np.int32)}).repeat()
+    batches = tf.data.Dataset.from_tensors(
+        {"x": x, "log_q": np.zeros([1], np.float32), "labels": np.zeros([1], np.int32)}
+    ).repeat()
     iterator = iter(strategy.experimental_distribute_dataset(batches))
     losses = [float(train(iterator, tf.constant(1))["loss"][0]) for _ in range(3)]
     assert losses[2] < losses[1] < losses[0]

@@ -15,6 +15,7 @@ from glow_tf.data import load_source, test_batches
 from glow_tf.dequantization import Uniform
 from glow_tf.models import storage
 from glow_tf.training.batches import dequantized_for_evaluation
+from glow_tf.training.evaluation import Evaluator
 from glow_tf.training.loss import losses
 from glow_tf.training.reports import Reports, best_line
 from tests.training import helpers
@@ -31,8 +32,8 @@ class Reported:
         parts.flow.initialize(helpers.random_images(16, config))
         self.source = load_source("arrays", data_dir=str(data), test_size=11)
         strategy = tf.distribute.OneDeviceStrategy("CPU:0")
-        arguments = (parts.flow, parts.optimizer, parts.state, strategy, parts.training, self.source, directory)
-        self.reports = Reports(*arguments, write=write, interrupted=lambda: None)
+        evaluator = Evaluator(parts.flow, strategy, batch_size=parts.training.batch_size)
+        self.reports = Reports(parts.whole_state, evaluator, parts.training, self.source, directory, write=write)
         self.parts, self.directory, self.said = parts, directory, []
         # One update: before it there are no averages.
         weights = [v.numpy() for v in parts.variables]
