@@ -113,7 +113,7 @@ class ModelConfig:
         return max((layer.network_width() for layer in self.layers), default=1)
 
     def shapes(self) -> list[tuple[int, ...]]:
-        """The event shape that enters each layer, and after them the one that leaves the last.
+        """Returns the event shape that enters each layer, and after them the one that leaves the last.
 
         Raises:
           ValueError: if the layers do not fit the image.
@@ -140,7 +140,7 @@ class ModelConfig:
         return [*(shape for shape in left if shape), shapes[-1]]
 
     def to_json(self) -> str:
-        """The config as indented JSON, which `from_json` reads back to an equal one."""
+        """Returns the config as indented JSON, which `from_json` reads back to an equal one."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         fields["layers"] = [description.to_fields(layer) for layer in self.layers]
         fields["dequantizer"] = description.to_fields(self.dequantizer)
@@ -161,7 +161,7 @@ class ModelConfig:
 
     @classmethod
     def from_fields(cls, fields: Any) -> "ModelConfig":
-        """The config of the object that `to_json` writes, as `json.loads` reads it.
+        """Returns the config of the object that `to_json` writes, as `json.loads` reads it.
 
         Raises:
           ValueError: if it is no model config; the message names the field.
@@ -184,7 +184,7 @@ class ModelConfig:
         return description.construct(cls, "", {**fields, "layers": layers, "dequantizer": dequantizer})
 
     def differences(self, other: "ModelConfig") -> list[str]:
-        """The fields in which `other` differs, one readable line each (`layers[1].depth: 8 here, 16 there`)."""
+        """Returns the fields in which `other` differs, one readable line each (`layers[1].depth: 8 here, 16 there`)."""
         mine, theirs = (_flatten_fields(json.loads(config.to_json())) for config in (self, other))
         return [
             f"{key}: {mine.get(key, 'absent')} here, {theirs.get(key, 'absent')} there"

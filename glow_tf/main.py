@@ -120,7 +120,7 @@ def _exported(directory: os.PathLike) -> dict:
 
 
 def _command() -> str:
-    """The command line that was typed."""
+    """Returns the command line that was typed."""
     return shlex.join(["python", "-m", "glow_tf.main", *sys.argv[1:]])
 
 

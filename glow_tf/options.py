@@ -223,7 +223,7 @@ FLAGS = flags.FLAGS
 
 
 def image_size() -> int | tuple[int, int] | None:
-    """The value of --image_size.
+    """Returns the value of --image_size.
 
     Raises:
       ValueError: if it is neither one nor two positive integers.
@@ -237,7 +237,7 @@ def image_size() -> int | tuple[int, int] | None:
 
 
 def source_arguments() -> dict:
-    """The arguments of `glow_tf.data.load_source`."""
+    """Returns the arguments of `glow_tf.data.load_source`."""
     return {
         "name": FLAGS.dataset,
         "data_dir": FLAGS.data_dir,
@@ -250,7 +250,7 @@ def source_arguments() -> dict:
 
 
 def model_config(image_shape: tuple[int, int, int], num_classes: int) -> ModelConfig:
-    """The model that the flags describe, for images of `image_shape` with `num_classes` labels.
+    """Returns the model that the flags describe, for images of `image_shape` with `num_classes` labels.
 
     Raises:
       ValueError: if a flag does not apply to the model, does not fit the images, or needs labels there are not.
@@ -328,7 +328,7 @@ def strategy_arguments() -> dict:
 
 
 def model_dir() -> pathlib.Path:
-    """The value of --model_dir, or its default, which is named after the data and the model."""
+    """Returns the value of --model_dir, or its default, which is named after the data and the model."""
     return pathlib.Path(FLAGS.model_dir or model_directory.default_path(FLAGS.dataset, FLAGS.data_dir, FLAGS.model))
 
 

@@ -127,7 +127,7 @@ def _expanded(arguments: Iterable[str], within: tuple[str, ...]) -> Iterator[str
 
 
 def _lines(path: str) -> list[str]:
-    """The lines of a flagfile that are no comments."""
+    """Returns the lines of a flagfile that are no comments."""
     try:
         with open(path, "rb") as file:
             content = file.read()

@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def mean_and_error(values: np.ndarray) -> str:
-    """A mean with its standard error, as text."""
+    """Returns a mean with its standard error, as text."""
     error = values.std(ddof=1) / np.sqrt(values.size) if values.size > 1 else np.nan
     return with_error(values.mean(), error, digits=4)
 

@@ -99,7 +99,7 @@ def training_step(
     runtime: Runtime | None = None,
     resident: bool | None = None,
 ) -> tuple[Flow, Callable[[], None]]:
-    """A new model, and a function that makes one update of it on a batch of noise, and returns when it is made.
+    """Returns a new model, and a function that makes one update of it on a batch of noise, and returns when it is made.
 
     Args:
       config: the model.
@@ -135,7 +135,7 @@ def training_step(
 
 
 def peak_memory(device: str) -> int | None:
-    """The most bytes that TensorFlow's allocator had handed out on a device since this was last asked.
+    """Returns the most bytes that TensorFlow's allocator had handed out on a device since this was last asked.
 
     Right after another call it is what is in use.
 

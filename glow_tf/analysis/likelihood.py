@@ -101,7 +101,7 @@ class Scorer:
 
 
 def round_trips(flow: Flow, batches: Iterable[Mapping[str, np.ndarray]]) -> np.ndarray:
-    """The largest difference of each image to what comes back from its latents, [N], in the unit of pixels 0 .. 1.
+    """Returns the largest difference of each image to what its latents give back, [N], for pixels in 0 .. 1.
 
     Below half a bin, 2^-(n_bits + 1), every pixel comes back as it was.
     """
@@ -119,7 +119,7 @@ def round_trips(flow: Flow, batches: Iterable[Mapping[str, np.ndarray]]) -> np.n
 
 
 def _batches(flow: Flow, batches: Iterable[Mapping[str, np.ndarray]]) -> Iterator[tuple[Mapping[str, np.ndarray], int]]:
-    """The batches as the flow is computed of them, with checked labels, and how many images of each count."""
+    """Yields the batches as the flow is computed of them, with checked labels, and how many images of each count."""
     counted = ((batch, len(batch["images"])) for batch in batches)
     for batch, count in equal_batches(batches) if flow.runtime.xla else counted:
         if flow.config.conditional:

@@ -75,7 +75,7 @@ class Squeeze(base.Bijector):
         return tf.concat([leading, self._unsqueezed(event)], axis=0)
 
     def _divided(self, shape):
-        """The leading axes of a shape, and those of an event in a list."""
+        """Returns the leading axes of a shape, and those of an event in a list."""
         ndims = self._axes + 1
         return shape[:-ndims], [shape[axis] for axis in range(-ndims, 0)]
 

@@ -109,7 +109,7 @@ class ServedFlow(tf.train.Checkpoint):
         self.regularization_losses = []
 
     def signatures(self) -> dict[str, tf.types.experimental.PolymorphicFunction]:
-        """The signatures by their names."""
+        """Returns the signatures by their names."""
         return dict(self._signatures)
 
     def _add(self, name: str, body: Callable[..., Tensors], inputs: list[str], defaults: Mapping | None = None) -> None:
@@ -246,7 +246,7 @@ class ServedFlow(tf.train.Checkpoint):
         return {"names": tf.identity(self._names), "directions": tf.identity(self._directions)}
 
     def _labels(self, labels: tf.Tensor | None, count: tf.Tensor) -> list[tf.Tensor]:
-        """The labels, checked to be `count`, as further arguments of a pass; none where there are none."""
+        """Returns the labels, checked to be `count`, as further arguments of a pass; none where there are none."""
         if labels is None:
             return []
         message = "labels needs one entry for each image; labels and images are"

@@ -16,7 +16,7 @@ NOT_FINITE = "Latents must be finite, and not far larger than those of the model
 
 
 def check_images(config: ModelConfig, images: tf.Tensor) -> tf.Tensor:
-    """Images as a tensor, [B, H, W, C] as the model has them: uint8, or floats where it models real numbers.
+    """Returns images as a tensor, [B, H, W, C] as the model has them: uint8, or floats where it models real numbers.
 
     Raises:
       ValueError: if they are not.
@@ -38,7 +38,7 @@ def check_images(config: ModelConfig, images: tf.Tensor) -> tf.Tensor:
 
 
 def check_label_count(config: ModelConfig, labels: tf.Tensor | None, n: int | tf.Tensor) -> tf.Tensor | None:
-    """Labels as they are, if there is one for all or one for each of `n` images; others would be repeated.
+    """Returns labels as they are, if there is one for all or one for each of `n` images; others would be repeated.
 
     Raises:
       ValueError: if there is another number of them.
@@ -56,7 +56,7 @@ def check_label_count(config: ModelConfig, labels: tf.Tensor | None, n: int | tf
 
 
 def check_labels(config: ModelConfig, labels: tf.Tensor | None) -> tf.Tensor | None:
-    """Labels as int32, of the shape that they have; None for a model that is not conditional.
+    """Returns labels as int32, of the shape that they have; None for a model that is not conditional.
 
     Raises:
       ValueError: if they are missing, out of range, or given to a model that knows none. What XLA compiles cannot find
@@ -108,7 +108,7 @@ def check_context(context: Any, dtype: tf.DType, n: int | tf.Tensor | None = Non
 def check_temperature(
     temperature: float | tf.Tensor, dtype: tf.DType, n: int | tf.Tensor | None = None
 ) -> tf.Tensor | tfp.util.DeferredTensor:
-    """The temperature as a tensor of `dtype`; a variable as it is, to be read later.
+    """Returns the temperature as a tensor of `dtype`; a variable as it is, to be read later.
 
     Args:
       temperature: the factor on the latents' standard deviation.

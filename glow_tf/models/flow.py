@@ -84,7 +84,7 @@ class Flow(tf.Module):
         derived: Mapping[int, parameters.Nest] | None = None,
         gradient: str | None = None,
     ) -> FlowBijector:
-        """The bijector from preprocessed images [H, W, C] to latents [D], by the weights as they are when it is used.
+        """Returns the bijector from dequantized images [H, W, C] to latents [D], which follows the weights.
 
         Args:
           labels, context, network_precision, training, seed: as for `distribution`.
@@ -121,7 +121,7 @@ class Flow(tf.Module):
         training: bool = False,
         seed: int | tf.Tensor | None = None,
     ) -> FlowDistribution:
-        """The distribution of preprocessed images.
+        """Returns the distribution of preprocessed images.
 
         It may be kept: what it computes, it computes with the weights as they are then, and differentiably in them.
 
@@ -152,13 +152,13 @@ class Flow(tf.Module):
         return FlowDistribution(latent, tfb.Invert(bijector), self.in_support)
 
     def in_support(self, x: tf.Tensor) -> tf.Tensor | None:
-        """Whether the density of x: [..., H, W, C] can be other than 0, [...] bool; None if it can be everywhere."""
+        """Returns whether the density of x: [..., H, W, C] can be positive, [...] bool; None if it always is."""
         return self.config.layers[0].in_domain(self._shapes[0], x) if self.config.layers else None
 
     def latent_distribution(
         self, labels: tf.Tensor | None = None, temperature: float | tf.Tensor = 1.0, *, context: Any = None
     ) -> tfd.Distribution:
-        """The distribution of latents [D], on which labels have no effect but the batch shape; see `distribution`."""
+        """Returns the distribution of latents [D]; of labels it has the batch shape alone. See `distribution`."""
         return self._latent_distribution(self.bijector(labels, context=context), temperature)
 
     def _latent_distribution(self, bijector: FlowBijector, temperature: float | tf.Tensor) -> tfd.Distribution:
@@ -168,7 +168,7 @@ class Flow(tf.Module):
         return tfd.Sample(base, sample_shape=[self.config.dimensions])
 
     def base(self, location: tf.Tensor, scale: float | tf.Tensor) -> tfd.Distribution:
-        """The distribution of one dimension of a latent; of the model's own with location 0 and scale 1."""
+        """Returns the distribution of one dimension of a latent; of the model's own with location 0 and scale 1."""
         return {"normal": tfd.Normal, "logistic": tfd.Logistic}[self.config.base](location, scale)
 
     def bits_per_dim(
@@ -179,7 +179,7 @@ class Flow(tf.Module):
         *,
         context: Any = None,
     ) -> tf.Tensor:
-        """Bits per dimension of images, [B]; see `likelihood`."""
+        """Returns the bits per dimension of images, [B]; see `likelihood`."""
         return self.likelihood(images, labels, seed, context=context).bits_per_dim
 
     def likelihood(
@@ -212,7 +212,7 @@ class Flow(tf.Module):
         *,
         context: Any = None,
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """Mean bits/dim of a batch, and its gradients, for a training loop of one's own in a `tf.function`.
+        """Computes the mean bits/dim of a batch and its gradients, for a training loop of your own in a `tf.function`.
 
         It is what `glow_tf.main` trains on, and as fast: computed in the shards of `runtime`, and in the precision that
         it states for training.
@@ -298,7 +298,7 @@ class Flow(tf.Module):
         gradient: str | None = None,
         **options: Any,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """As `dequantize`, of images that are floats, with a stateless seed: [2] or [B, 2].
+        """Adds noise as `dequantize` does, to images that are floats, with a stateless seed: [2] or [B, 2].
 
         Args:
           images: [B, H, W, C], floats of the flow's dtype with values from 0 to 255.
@@ -323,7 +323,7 @@ class Flow(tf.Module):
         return None if nest is None else tf.nest.map_structure(of_each, nest)
 
     def encode(self, images: tf.Tensor, labels: tf.Tensor | None = None, *, context: Any = None) -> tf.Tensor:
-        """The latents [B, D] of the centres of the pixels' bins; `decode` gives the images back.
+        """Returns the latents [B, D] of the centres of the pixels' bins; `decode` gives the images back.
 
         Args:
           images: [B, H, W, C] uint8. With n_bits < 8, what comes back are their leading bits.
@@ -334,12 +334,12 @@ class Flow(tf.Module):
         return self.bijector_of(x, labels, context).forward_and_log_det(x)[0]
 
     def centers(self, images: tf.Tensor) -> tf.Tensor:
-        """The centres of the bins of images [B, H, W, C] uint8: real numbers that stand for them without noise."""
+        """Returns the centres of the bins of images [B, H, W, C] uint8, which stand for them without noise."""
         images = checks.check_images(self.config, images)
         return self.config.dequantizer.center(tf.cast(images, self.dtype))
 
     def features(self, images: tf.Tensor, labels: tf.Tensor | None = None, *, context: Any = None) -> list[tf.Tensor]:
-        """What the image has become at the end of each level, [B, h, w, c]; the arguments as for `encode`.
+        """Returns what the image has become at the end of each level, [B, h, w, c]; the arguments as for `encode`.
 
         Level l of L, of an image [H, W, C], has the shape [H / 2^l, W / 2^l, 2^(l + 1) C]: all that the levels after it
         see, and the half that leaves there.
@@ -355,7 +355,7 @@ class Flow(tf.Module):
         *,
         context: Any = None,
     ) -> tf.Tensor:
-        """The images [B, H, W, C], uint8, of latents [B, D]; the arguments as for `bijector`.
+        """Returns the images [B, H, W, C], uint8, of latents [B, D]; the arguments as for `bijector`.
 
         Raises:
           ValueError: if `z` has another number of dimensions; called eagerly, if an image is not finite, as with
@@ -374,7 +374,7 @@ class Flow(tf.Module):
         *,
         context: Any = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """As `decode`, and whether each image is finite, [B] bool: a pixel that is not comes out black."""
+        """Returns what `decode` does, and whether each image is finite, [B] bool; a pixel that is not is black."""
         z = checks.check_latents(self.config, tf.cast(z, self.dtype))
         bijector = self.bijector_of(z, labels, context, derived=derived, gradient="none")
         x, _ = bijector.inverse_and_log_det(z)
@@ -412,7 +412,7 @@ class Flow(tf.Module):
         return latents.sample([] if latents.batch_shape.rank else n, seed=stateless_seed(seed))
 
     def class_logits(self, z: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
-        """The classifier's logits [B, num_classes], from latents `z`: [B, D] encoded with the same `labels`.
+        """Returns the classifier's logits [B, num_classes], from latents `z`: [B, D] encoded with the same `labels`.
 
         It reads the spatial mean of the top variables before the prior whitens them, so that the labels given do not
         show in the result (the official code's predictive loss).
@@ -435,7 +435,7 @@ class Flow(tf.Module):
     def bijector_of(
         self, x: tf.Tensor, labels: tf.Tensor | None = None, context: Any = None, **options: Any
     ) -> FlowBijector:
-        """The bijector for the examples of `x`: [B, ...]; the other arguments are as for `bijector`.
+        """Returns the bijector for the examples of `x`: [B, ...]; the other arguments are as for `bijector`.
 
         Raises:
           ValueError: if labels or context are of another number of examples.
@@ -486,7 +486,7 @@ class Flow(tf.Module):
         return self._context_of(x, labels if self.config.conditional else None, context)
 
     def iter_layers(self) -> Iterator[tuple[Layer, tuple[int, ...], dict]]:
-        """Each layer's description, input shape and nest of parameters, from the image to the latents."""
+        """Yields each layer's description, input shape and nest of parameters, from the image to the latents."""
         for i, (layer, shape) in enumerate(zip(self.config.layers, self._shapes[:-1], strict=True)):
             yield layer, shape, self.layers.get(variables.layer_name(i, layer), {})
 

@@ -8,7 +8,7 @@ from glow_tf.models.flow import Flow
 
 
 def condition_numbers(flow: Flow) -> dict[str, float]:
-    """The largest condition number of the 1x1 convolutions of each level, as `level_1` and so on, from the finest.
+    """Returns the largest condition number of the 1x1 convolutions of each level: `level_1`, the finest, and so on.
 
     It is the ratio of the largest to the smallest singular value, 1 for the initial rotations: the factor by which
     rounding errors can grow on the way back. Infinite for a singular or non-finite matrix.
@@ -26,7 +26,7 @@ def condition_numbers(flow: Flow) -> dict[str, float]:
 def round_trip_errors(
     flow: Flow, x: tf.Tensor, labels: tf.Tensor | None = None, *, network_precision: str = "float32"
 ) -> tf.Tensor:
-    """The largest difference of each image to what comes back from its latents: [B], in the unit of pixels 0 .. 1.
+    """Returns the largest difference of each image to what its latents give back, [B], for pixels in 0 .. 1.
 
     The `reversible` gradient rebuilds its activations just so: where this error reaches 2^-n_bits, images are not
     restored exactly, and gradients are no longer those of the loss.

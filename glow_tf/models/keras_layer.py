@@ -54,7 +54,7 @@ class FlowLayer(keras.layers.Layer):
         self.built = True
 
     def adapt(self, images: np.ndarray, labels: np.ndarray | None = None) -> None:
-        """The data-dependent initialisation, from a few dozen images, before training; see `Flow.initialize`."""
+        """Initialises the flow from a few dozen images, before training; see `Flow.initialize`."""
         self.flow.initialize(images, labels)
 
     def call(self, inputs, training=False):
@@ -89,7 +89,7 @@ class FlowLayer(keras.layers.Layer):
 
 
 def keras_layer(flow: Flow, **kwargs: Any) -> FlowLayer:
-    """The flow as a layer of Keras models; for the arguments see `FlowLayer`.
+    """Returns the flow as a layer of Keras models; for the arguments see `FlowLayer`.
 
     ```
     layer = glow_tf.keras_layer(glow_tf.glow((32, 32, 3), K=8, L=3, width=128))

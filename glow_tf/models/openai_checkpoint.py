@@ -23,7 +23,7 @@ _STEP = re.compile(r"model/(\d+)/(\d+)/f1/l_1/W")
 
 
 def import_openai_checkpoint(path: str, config: c.ModelConfig) -> Flow:
-    """A flow with the weights of a checkpoint that the official code wrote.
+    """Returns a flow with the weights of a checkpoint that the official code wrote.
 
     Args:
       path: the checkpoint's prefix, as `tf.train.load_checkpoint` takes it (`model_best_loss.ckpt`).
@@ -49,7 +49,7 @@ def import_openai_checkpoint(path: str, config: c.ModelConfig) -> Flow:
 def openai_config(
     path: str, image_size: int | tuple[int, int], n_bits: int = 8, *, permutation: str = "conv1x1"
 ) -> c.ModelConfig:
-    """The configuration of a model of the official code, read off the variables of its checkpoint.
+    """Returns the configuration of a model of the official code, read off the variables of its checkpoint.
 
     Args:
       path: the checkpoint's prefix.
@@ -92,7 +92,7 @@ def openai_config(
 
 
 def flow_from_arrays(arrays: Mapping[str, np.ndarray], config: c.ModelConfig) -> Flow:
-    """A flow with weights given by the official names, such as `model/0/1/f1/l_1/W`; see `import_openai_checkpoint`."""
+    """Returns a flow with weights by their official names, such as `model/0/1/f1/l_1/W`."""
     flow = Flow(config)
     values, missing, misshapen = _values(arrays, config)
     variables = flow.named_variables()

@@ -275,7 +275,7 @@ def _glow_layers(
     conditional_couplings: bool,
     network: Network | None,
 ) -> tuple[Layer, ...]:
-    """The layers of a Glow whose levels begin with `squeeze`; for the other arguments see `glow`."""
+    """Returns the layers of a Glow whose levels begin with `squeeze`; for the other arguments see `glow`."""
     at_least("K", K, 1)
     if isinstance(coupling, str):
         one_of("coupling", coupling, ("affine", "additive"))

@@ -6,7 +6,7 @@ import tensorflow_probability as tfp
 
 
 def stateless_seed(seed: int | tf.Tensor | None) -> tf.Tensor:
-    """A stateless seed [2] of int32 from an int; one of shape [2] is passed on. None gives another one at each call."""
+    """Returns a stateless seed: [0, seed] of an int, a tensor as it is; another one at each call for None."""
     if seed is None:
         return tfp.random.sanitize_seed(None)
     if isinstance(seed, int | np.integer):

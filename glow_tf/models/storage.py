@@ -34,7 +34,7 @@ _MOST_BYTES_OF_CONFIG = 2**20
 
 
 def load(path: str | os.PathLike, *, weights: str = "ema", runtime: Runtime | None = None) -> Flow:
-    """The flow of a model directory.
+    """Returns the flow of a model directory.
 
     Args:
       path: the `--model_dir` of a training run, a directory written by `save`, a SavedModel, or `"pretrained"` for the
@@ -81,7 +81,7 @@ def _newest_checkpoint(directory: pathlib.Path) -> str:
 
 
 def _read_flow(config: ModelConfig, checkpoint: str, runtime: Runtime | None) -> Flow:
-    """The flow of a checkpoint that has it as `flow`."""
+    """Returns the flow of a checkpoint that has it as `flow`."""
     check_fits(config, checkpoint)
     flow = Flow(config, runtime=runtime)
     restore(tf.train.Checkpoint(flow=flow), checkpoint).assert_existing_objects_matched()
@@ -124,7 +124,7 @@ def check_fits(config: ModelConfig, checkpoint: str, dtype: tf.DType = tf.float3
 
 
 def _keys_of_flow(serialized: bytes) -> dict[str, str]:
-    """The names in a checkpoint of the variables of its `flow`, by their paths, from TensorFlow's graph of objects.
+    """Returns the names in a checkpoint of the variables of its `flow` by their paths, from its graph of objects.
 
     In a SavedModel, which has variables in lists of its own too, they are named after these.
     """
@@ -146,7 +146,7 @@ def _keys_of_flow(serialized: bytes) -> dict[str, str]:
 
 
 def is_saved_model(directory: str | os.PathLike) -> bool:
-    """Whether a directory is a SavedModel."""
+    """Returns whether a directory is a SavedModel."""
     return (pathlib.Path(directory) / "saved_model.pb").is_file()
 
 
@@ -176,7 +176,7 @@ def restore(checkpoint: tf.train.Checkpoint, path: str):
 
 
 def checkpoint_paths(directory: str | os.PathLike) -> dict[int, str]:
-    """The checkpoints of a model directory by their steps, in rising order.
+    """Returns the checkpoints of a model directory by their steps, in rising order.
 
     They are found by their files: TensorFlow's list of them is a file of its own, which a crash can leave behind.
     """
@@ -184,7 +184,7 @@ def checkpoint_paths(directory: str | os.PathLike) -> dict[int, str]:
 
 
 def paths_without_index(directory: str | os.PathLike) -> dict[int, str]:
-    """The checkpoints, newer than all of `checkpoint_paths`, whose index is gone, though their data is there.
+    """Returns the checkpoints, newer than all of `checkpoint_paths`, whose index is gone, though their data is there.
 
     A write that did not end leaves data without its index too: what it did not end is not in TensorFlow's list.
     """
@@ -206,7 +206,7 @@ def _paths_of(directory: str | os.PathLike, pattern: re.Pattern) -> dict[int, st
 
 
 def load_config(path: str | os.PathLike) -> ModelConfig:
-    """The config of the model that `load` takes the same path of.
+    """Returns the config of the model that `load` takes the same path of.
 
     Raises:
       FileNotFoundError: if there is none.

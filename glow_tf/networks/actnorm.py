@@ -28,7 +28,7 @@ def apply(layer: Mapping[str, tf.Tensor], h: tf.Tensor) -> tf.Tensor:
 
 
 def normalizer(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The `bias` and `log_scale`, both [C], after which the channels of `x`: [..., C] have mean 0 and deviation 1.
+    """Returns the `bias` and `log_scale`, [C] each, that give the channels of `x`: [..., C] mean 0 and deviation 1.
 
     Channels with a standard deviation under `MIN_STDDEV` are scaled by no more than its reciprocal.
     """
@@ -59,6 +59,6 @@ class Initializer:
 
 
 def _column_means(x: tf.Tensor) -> tf.Tensor:
-    """The mean of each column of `x`: [N, C], as a matrix product, which takes a third of the time of a reduction."""
+    """Returns the mean of each column of `x`: [N, C], by a matrix product: in a third of a reduction's time."""
     count = tf.shape(x)[0]
     return products.matmul(tf.ones([1, count], x.dtype), x)[0] / tf.cast(count, x.dtype)

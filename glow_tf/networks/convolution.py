@@ -22,7 +22,7 @@ def convolve(
     *,
     precision: str = "float32",
 ) -> tf.Tensor:
-    """A convolution of stride 1 that keeps the size of the image, or the length of the sequence.
+    """Convolves with stride 1, in a way that keeps the size of the image, or the length of the sequence.
 
     The image is padded by zeros. A kernel with one input channel more than `x` also sees an indicator of the padding,
     1 outside the image and 0 inside, by which a network can tell the border from a black image (the official code).
@@ -80,7 +80,7 @@ def check_positions(shape: tuple[int, ...], reason: str = "") -> None:
 
 
 def kernel_size(shape: tuple[int, ...], side: int) -> tuple[int, ...]:
-    """The size of a square kernel for events of a shape: (side, side) for [H, W, C], (side,) for [T, C]."""
+    """Returns the size of a square kernel for events of a shape: (side, side) for [H, W, C], (side,) for [T, C]."""
     return (side,) * (len(shape) - 1)
 
 
@@ -90,7 +90,7 @@ def at_every_position(values: tf.Tensor, rank: int) -> tf.Tensor:
 
 
 def positions(x: tf.Tensor) -> int:
-    """The number of positions B * H * W of `x`: [B, H, W, C], or B * T, for the choice of the fastest way.
+    """Returns the number of positions B * H * W of `x`: [B, H, W, C], or B * T, for the choice of the fastest way.
 
     A batch whose size is not known yet, as in a SavedModel, is taken for one of a few images.
     """
@@ -98,7 +98,7 @@ def positions(x: tf.Tensor) -> int:
 
 
 def border_response(kernel: tf.Tensor, *sides: int, precision: str = "float32") -> tf.Tensor:
-    """The convolution of the padding's indicator: the same for every image, hence computed once.
+    """Returns the convolution of the padding's indicator: the same for every image, hence computed once.
 
     Args:
       kernel: [h, w, 1, C_out], or [k, 1, C_out].
@@ -124,7 +124,7 @@ def _with_indicator(x: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
 
 
 def _patches(padded: tf.Tensor, size: tuple[int, int], positions: tuple[int, int]) -> tf.Tensor:
-    """What a kernel of `size` sees of `padded`, [B, h, w, C], at each position: [B * H * W, size * C]."""
+    """Returns what a kernel of `size` sees of `padded`, [B, h, w, C], at each position: [B * H * W, size * C]."""
     (rows, columns), (height, width) = size, positions
     # First what a row of the kernel sees, then all rows, whose slices are longer. Not by indices: the gradient of that
     # takes about as long as the product with the patches, and the one of `tf.slice` a fifth.
@@ -135,7 +135,7 @@ def _patches(padded: tf.Tensor, size: tuple[int, int], positions: tuple[int, int
 
 
 def _multiplies_patches(x: tf.Tensor, outputs: int) -> bool:
-    """Whether a product with patches of `x` is faster than a convolution."""
+    """Returns whether a product with patches of `x` is faster than a convolution."""
     if devices.target() != "CPU":
         return False
     if x.shape[-1] <= outputs:

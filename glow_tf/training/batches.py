@@ -22,21 +22,21 @@ class TrainingBatches:
         self._source, self._training, self._config = source, training, config
 
     def augmented(self, batch_size: int, start_step: int) -> tf.data.Dataset:
-        """Batches of `{"images": uint8 [B, H, W, C], "labels": int32 [B]}` from number `start_step` on."""
+        """Returns batches of `{"images": uint8 [B, H, W, C], "labels": int32 [B]}` from number `start_step` on."""
         training = self._training
         return train_batches(
             self._source, batch_size, training.seed, start_step, flip=training.flip, shift=training.shift
         )
 
     def dequantized(self, start_step: int) -> tf.data.Dataset:
-        """The batches of training from number `start_step` on, as `dequantized` returns them."""
+        """Returns the batches of training from number `start_step` on, as `dequantized` returns them."""
         training = self._training
         batches = self.augmented(training.batch_size, start_step)
         batches = dequantized(batches, self._config, training.seed, start_step=start_step)
         return batches.prefetch(tf.data.AUTOTUNE)
 
     def one(self, step: int) -> dict[str, tf.Tensor]:
-        """The batch of a step."""
+        """Returns the batch of a step."""
         return next(iter(self.dequantized(step)))
 
 
@@ -68,7 +68,7 @@ def dequantized(
 def dequantized_for_evaluation(
     batches: tf.data.Dataset, config: ModelConfig, seed: int = 0, *, dtype: tf.DType = tf.float32
 ) -> tf.data.Dataset:
-    """Like `dequantized`, with noise that depends on the seed and on each image alone.
+    """Adds noise as `dequantized` does, which depends on the seed and on each image alone.
 
     The evaluation of a set of images is then the same in batches of any size, and that of `Flow.bits_per_dim` with the
     same seed.

@@ -111,7 +111,7 @@ class Checkpoints:
         return path
 
     def no_room(self, error: Exception, what: str) -> str:
-        """The message of a `CheckpointError`."""
+        """Returns the message of a `CheckpointError`."""
         there = next(path for path in (self._directory, *self._directory.parents) if path.is_dir())
         free = shutil.disk_usage(there).free
         latest = self.latest_step

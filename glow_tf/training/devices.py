@@ -24,7 +24,7 @@ def make_strategy(
     *,
     deterministic: bool = False,
 ) -> tf.distribute.Strategy:
-    """The strategy that distributes batches.
+    """Returns the strategy that distributes batches.
 
     Args:
       name: `mirrored`, all GPUs of this machine, or its CPU where there is none; `multi_worker`, those of all machines
@@ -102,7 +102,7 @@ def _without_tf_config() -> Iterator[None]:
 
 
 def _devices(num_replicas: int | None, *, splits_cpu: bool) -> list[str]:
-    """The GPUs of this machine, or its CPU, split where more than one replica is asked for."""
+    """Returns the GPUs of this machine, or its CPU, split where more than one replica is asked for."""
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         if splits_cpu:

@@ -38,13 +38,13 @@ class Evaluation:
 
 
 def with_error(mean: float, error: float, digits: int = 3) -> str:
-    """A mean and its standard error for people; the mean alone where the error is not known."""
+    """Returns a mean and its standard error for people; the mean alone where the error is not known."""
     text = f"{mean:.{digits}f}"
     return f"{text} +- {error:.{digits}f}" if math.isfinite(error) else text
 
 
 def count_of(number: int, noun: str) -> str:
-    """A number of things for people: `1 image`, `2,000 images`."""
+    """Returns a number of things for people: `1 image`, `2,000 images`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
@@ -74,7 +74,7 @@ class Evaluator:
         self._batch = tf.function(self._distributed_batch, reduce_retracing=True, autograph=False)
 
     def __call__(self, batches: tf.data.Dataset) -> Evaluation:
-        """The evaluation over all of `batches`, made by `glow_tf.training.batches.dequantized`.
+        """Returns the evaluation over all of `batches`, made by `glow_tf.training.batches.dequantized`.
 
         Raises:
           ValueError: if there are no images.

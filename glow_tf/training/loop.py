@@ -107,7 +107,7 @@ class Trainer:
         return self._state.step
 
     def no_room(self, error: OSError, what: str = "A file of the run") -> CheckpointError:
-        """The error to raise where `what` could not be written: it says what is left and how to go on."""
+        """Returns the error to raise where `what` could not be written: it says what is left and how to go on."""
         return CheckpointError(self._checkpoints.no_room(error, what))
 
     def run(self) -> Evaluation:
@@ -292,7 +292,7 @@ class Trainer:
         self._saved_at = time.monotonic()
 
     def _agree_on(self, pace: int) -> int:
-        """The most steps of the next call: the same for all workers, whose clocks differ; or all stop."""
+        """Returns the most steps of the next call: the same for all workers, whose clocks differ; or all stop."""
         total, stop = self._workers.sum([pace, self._signals.received is not None]).tolist()
         if stop:
             raise TrainingStopped(self._signals.received, self.step)

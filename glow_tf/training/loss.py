@@ -18,7 +18,7 @@ def losses(
     training: bool = False,
     seed: tf.Tensor | None = None,
 ) -> dict[str, tf.Tensor]:
-    """The objective of the official code and its parts, for each image.
+    """Returns the objective of the official code and its parts, for each image.
 
     Args:
       flow: the model.

@@ -88,7 +88,7 @@ class MetricsWriter:
 
 
 def read_metrics(directory: pathlib.Path) -> Iterator[dict]:
-    """The lines of the `metrics.jsonl` of a model directory that can be read; none without such a file."""
+    """Yields the lines of the `metrics.jsonl` of a model directory that can be read; none without such a file."""
     with contextlib.suppress(FileNotFoundError), (directory / METRICS_FILE).open("rb") as file:
         for line in file:
             if _place_of(line):

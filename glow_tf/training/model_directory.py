@@ -30,7 +30,7 @@ _REPORTING = frozenset(
 
 
 def default_path(dataset: str, data_dir: str | None, model: str) -> pathlib.Path:
-    """The model directory where none is named: after the data, one's own folder or file by its name, and the model."""
+    """Returns the model directory where none is named: after the data, or its folder or file, and the model."""
     if dataset in ("folder", "arrays") and data_dir:
         dataset = pathlib.Path(data_dir).resolve().stem
     return pathlib.Path("runs") / f"{_IN_NO_NAME.sub('_', dataset)}_{model}"
@@ -97,14 +97,14 @@ def write_metadata(directory: pathlib.Path, config: ModelConfig, training: Train
 
 
 def source_arguments(directory: pathlib.Path) -> dict:
-    """The arguments of `glow_tf.data.load_source` for the data a model was last trained on; {} if that is not known."""
+    """Returns the arguments of `glow_tf.data.load_source` for the data of the last training; {} if not known."""
     found = (_load(directory / TRAINING_FILE) or {}).get("source", {})
     names = isinstance(found.get("name"), str) and isinstance(found.get("data_dir"), str | None)
     return found if names and found.keys() <= inspect.signature(load_source).parameters.keys() else {}
 
 
 def class_names(directory: pathlib.Path) -> list[str]:
-    """The names of the labels a model was last trained on; [] if there were none, or that is not known."""
+    """Returns the names of the labels a model was last trained on; [] if there were none, or that is not known."""
     classes = ((_load(directory / TRAINING_FILE) or {}).get("identity") or {}).get("classes")
     return classes if isinstance(classes, list) else []
 
@@ -119,7 +119,7 @@ def _fields(training: TrainingConfig, source: Source) -> dict:
 
 
 def _differing_data(before: dict, now: dict) -> list[str]:
-    """A line for each thing in which two data sets differ, and for where they lie if that does."""
+    """Returns a line for each thing in which two data sets differ, and for where they lie if that does."""
     places = [fields.get("source", {}).get("data_dir") for fields in (before, now)]
     lines = [] if places[0] == places[1] else [f"data_dir: {places[0]} here, {places[1]} there"]
     here, there = before["identity"], now["identity"]

@@ -172,7 +172,7 @@ class Adam(_Averaging, keras.optimizers.Adam):
 
 
 def make_optimizer(config: TrainingConfig, variables: list[tf.Variable]) -> Adamax | Adam:
-    """The optimizer of `variables`, built; call it inside the strategy's scope.
+    """Returns the optimizer of `variables`, built; call it inside the strategy's scope.
 
     Clipping is left to the training step, which sees the gradient of the whole batch; Keras would clip the part of
     each replica.
@@ -189,7 +189,7 @@ def _read(variable: tf.Variable) -> tf.Tensor:
 
 
 def steps_made(optimizer: keras.optimizers.Optimizer) -> int:
-    """The number of updates the optimizer has made."""
+    """Returns the number of updates the optimizer has made."""
     return int(optimizer.iterations.value.read_value())
 
 

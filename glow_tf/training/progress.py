@@ -90,7 +90,7 @@ class Clock:
         self._images += images
 
     def rate(self) -> float:
-        """Images a second."""
+        """Returns the number of images a second."""
         return self._images / max(time.monotonic() - self._begun, 1e-9)
 
     @contextlib.contextmanager
@@ -102,7 +102,7 @@ class Clock:
 
 
 def rate_text(rate: float) -> str:
-    """A rate for people."""
+    """Returns a rate for people."""
     return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 

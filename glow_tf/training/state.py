@@ -97,7 +97,7 @@ class RunState(tf.Module):
             self.totals[name].assign_add(value)
 
     def take_means(self) -> dict[str, float]:
-        """The means of the metrics since the last call; {} where there was no step."""
+        """Returns the means of the metrics since the last call; {} where there was no step."""
         totals = {name: float(total.read_value()) for name, total in self.totals.items()}
         for total in self.totals.values():
             total.assign(0)
