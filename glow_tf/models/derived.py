@@ -25,7 +25,8 @@ class DerivedCache(tf.Module):
         self._flow = flow
         self._cached = {}
         for i, (layer, _, tensors) in enumerate(flow.iter_layers()):
-            derived, sources = layer.derived(tensors)
+            with flow.runtime.scope():
+                derived, sources = layer.derived(tensors)
             if derived:
                 self._cached[variables.layer_name(i, layer)] = _Cached(derived, sources)
 
@@ -35,7 +36,8 @@ class DerivedCache(tf.Module):
         for i, (layer, _, tensors) in enumerate(self._flow.iter_layers()):
             cached = self._cached.get(variables.layer_name(i, layer))
             if cached is not None:
-                found[i] = cached(layer, tensors)
+                with self._flow.runtime.scope():
+                    found[i] = cached(layer, tensors)
         return found
 
 

@@ -41,6 +41,11 @@ def first_nonfinite(
     """
     if not _finite(x):
         return "the batch itself, before the first layer"
+    with flow.runtime.scope():
+        return _there_and_back(flow, x, labels, network_precision)
+
+
+def _there_and_back(flow, x, labels, network_precision) -> str | None:
     image = x
     parts = list(_parts(flow, labels, network_precision))
     stored, latents = [], []

@@ -15,7 +15,9 @@ def condition_numbers(flow: Flow) -> dict[str, float]:
     """
     numbers: dict[str, float] = {}
     for level, (layer, _, tensors) in zip(flow.config.levels, flow.iter_layers(), strict=True):
-        for matrices in layer.matrices(tensors):
+        with flow.runtime.scope():
+            found = layer.matrices(tensors)
+        for matrices in found:
             values = tf.linalg.svd(matrices, compute_uv=False)
             number = float(tf.reduce_max(values[..., 0] / values[..., -1]))
             name = f"level_{level}"

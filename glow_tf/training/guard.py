@@ -103,7 +103,9 @@ class Guard:
 def has_singular_convolution(flow: Flow) -> bool:
     """Returns whether the matrix of a 1x1 convolution is singular in floating point."""
     for layer, _, tensors in flow.iter_layers():
-        for matrices in layer.matrices(tensors):
+        with flow.runtime.scope():
+            found = layer.matrices(tensors)
+        for matrices in found:
             ranks = np.linalg.matrix_rank(np.nan_to_num(matrices))
             if (ranks < matrices.shape[-1]).any():
                 return True
