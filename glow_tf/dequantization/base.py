@@ -38,9 +38,8 @@ class Dequantizer(Description):
 
         def noise(self, images, tensors, seed, context=None):
             a = tf.exp(tensors["log_a"])
-            u = random.uniform_like(images, seed) ** (1 / a)
-            log_density = tf.math.log(a) + (a - 1) * tf.math.log(u)
-            return self.within_bins(images, u, log_density)
+            u = (1 - random.uniform_like(images, seed)) ** (1 / a)  # never 0
+            return self.within_bins(images, u, tf.math.log(a) + (a - 1) * tf.math.log(u))
     ```
 
     Attributes:

@@ -137,3 +137,16 @@ class LogitNormal(glow_tf.dequantization.Dequantizer):
     def initialize(self, images, tensors, seed, context=None):
         values = {"shift": -tf.reduce_mean(self.quantize(images), axis=range(images.shape.rank - 1))}
         return values, self.noise(images, {**tensors, **values}, seed, context)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Kumaraswamy(glow_tf.dequantization.Dequantizer):
+    """Noise of the density a u^(a - 1), with an `a` of each channel."""
+
+    def parameters(self, shape, rng):
+        return {"log_a": np.zeros(shape[-1])}
+
+    def noise(self, images, tensors, seed, context=None):
+        a = tf.exp(tensors["log_a"])
+        u = (1 - random.uniform_like(images, seed)) ** (1 / a)  # never 0
+        return self.within_bins(images, u, tf.math.log(a) + (a - 1) * tf.math.log(u))
