@@ -29,7 +29,7 @@ from glow_tf.data import speech_like
 from glow_tf.models import presets, storage
 from glow_tf.models.flow import Flow
 from glow_tf.shared_flags import define_path
-from tools import command, common_flags
+from tools import command
 
 FLAGS = flags.FLAGS
 
@@ -41,7 +41,6 @@ HELD_OUT = 32
 FITTED = 128
 STEPS_ON_THE_WAY = 8
 
-common_flags.define("seed")
 define_path("out_dir", "runs/audio", "Folder to write to.", for_tensorflow=True)
 flags.DEFINE_integer("steps", 500, "Updates.", lower_bound=1)
 flags.DEFINE_integer("rate", 8000, "Samples a second.", lower_bound=1000)
@@ -49,11 +48,18 @@ flags.DEFINE_float("seconds", 1.0, "Length of each sound.", 0.001, 60.0)
 flags.DEFINE_integer("K", 8, "Steps of flow per level.", lower_bound=1)
 flags.DEFINE_integer("L", 2, "Levels of the flow.", lower_bound=1)
 flags.DEFINE_integer("squeeze", 8, "Successive samples that become one position at each level.", lower_bound=2)
+flags.DEFINE_enum(
+    "coupling",
+    "additive",
+    ["additive", "affine"],
+    "Kind of coupling; of few updates additive ones stay better behaved.",
+)
 flags.DEFINE_integer("width", 64, "Hidden channels of the coupling networks.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 8, "Sounds per update.", lower_bound=1)
-flags.DEFINE_float("learning_rate", 2e-3, "Learning rate after the warm-up; it falls to 0 by a cosine.", 0.0)
+flags.DEFINE_float("learning_rate", 3e-3, "Learning rate after the warm-up; it falls to 0 by a cosine.", 0.0)
 flags.DEFINE_integer("eval_every", 100, "Updates between two evaluations.", lower_bound=1)
 flags.DEFINE_float("temperature", 1.0, "Factor on the standard deviation of the latents of samples.", 0.0)
+flags.DEFINE_integer("seed", 0, "Seed of all random draws.", lower_bound=0)
 flags.DEFINE_integer("count", 4, "Sounds of each kind to write, at least 2.", lower_bound=2, upper_bound=HELD_OUT)
 
 
@@ -63,7 +69,8 @@ def main() -> None:
     if (directory / storage.CONFIG_FILE).exists():
         raise ValueError(f"--out_dir={directory} holds a model already; name another folder.")
     length = round(FLAGS.seconds * FLAGS.rate)
-    flow = Flow(presets.glow_1d((length, 1), FLAGS.K, FLAGS.L, FLAGS.width, squeeze=FLAGS.squeeze), FLAGS.seed)
+    shape, sizes = (length, 1), (FLAGS.K, FLAGS.L, FLAGS.width)
+    flow = Flow(presets.glow_1d(shape, *sizes, FLAGS.coupling, squeeze=FLAGS.squeeze), FLAGS.seed)
     directory.mkdir(parents=True, exist_ok=True)
     # Training takes the seeds from 2 on.
     held_out, fitted = make_sounds(HELD_OUT, length, 0), make_sounds(FITTED, length, 1)

@@ -19,7 +19,7 @@ ERRORS = {
     "a rate that diverges": (["--out_dir=none", "--steps=9", "--learning_rate=1e30"], "lower --learning_rate"),
     "no folder": (["--out_dir=used/config.json/a"], "config.json"),
 }
-OUT_OF_RANGE = ["--rate=999", "--seconds=0", "--count=1", "--steps=0", "--temperature=-1", "--squeeze=1"]
+OUT_OF_RANGE = ["--rate=999", "--seconds=0", "--count=1", "--steps=0", "--temperature=-1", "--squeeze=1", "--seed=-1"]
 
 
 @pytest.fixture(scope="module")
