@@ -5,8 +5,9 @@
 
 The sounds are those of `glow_tf.data.speech_like` with some noise, others at each step; those held out have seeds of
 their own. Prints the held-out negative log-density in nats per sample, beside those of two baselines fitted to 128 more
-sounds: a Gaussian of the same variance, and linear prediction from the 16 samples before. The defaults take about five
-minutes on two cores; time grows with --steps, --batch_size, --rate, --seconds and --K.
+sounds: a Gaussian of the same variance, and linear prediction from the 16 samples before. The defaults take four to six
+minutes on two cores, after which samples have formants and rhythm, and no steady pitch. Time grows with --steps,
+--batch_size, --rate, --seconds and --K.
 
 Writes under --out_dir: the model, which `glow_tf.load` reads; WAV files of sounds that are held out, of samples, and of
 the way from one sound to another through the latents; and sounds.png with waveforms and spectrograms.
