@@ -20,11 +20,21 @@ CONFIGS = {
     "conditional": glow_tf.glow((8, 8, 3), K=1, L=1, width=4, num_classes=3),
     "real_nvp": glow_tf.real_nvp((8, 8, 1), L=1, width=4, blocks=1),
     "nice": glow_tf.nice((8, 8, 1), K=2, width=8, blocks=1),
+    "sound": glow_tf.glow_1d((16, 1), K=2, L=2, width=4),
     "flat": glow_tf.nice((12,), K=2, width=8, blocks=1),
 }
 # Of the model `glow` alone.
 NAMES = ("smile", "größe")
 DIRECTIONS = np.random.default_rng(5).normal(size=[2, 192]).astype(np.float32)
+
+
+def examples(config: glow_tf.ModelConfig, n: int) -> np.ndarray:
+    """Data such as a flow models, [n, ...]: uint8, or float32 for one of real numbers."""
+    rng = np.random.default_rng(0)
+    if config.n_bits is None:
+        return rng.uniform(-0.9, 0.9, [n, *config.image_shape]).astype(np.float32)
+    return rng.integers(0, 256, [n, *config.image_shape], np.uint8)
+
 
 # Where the folder that all processes share is; set before they start.
 FOLDER = "GLOW_TF_TEST_FOLDER"

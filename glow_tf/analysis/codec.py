@@ -51,9 +51,9 @@ class Codec:
           ValueError: if a latent is not finite.
         """
         z = np.asarray(z, self.flow.dtype.as_numpy_dtype)
-        check_finite(np.isfinite(z).all(axis=tuple(range(1, z.ndim))))
+        check_finite(self.flow.config, np.isfinite(z).all(axis=tuple(range(1, z.ndim))))
         images, finite = self._in_batches(self._decode, z, labels)
-        warn_if_not_finite(finite)
+        warn_if_not_finite(self.flow.config, finite)
         return images
 
     def _encode_batch(self, images, labels):

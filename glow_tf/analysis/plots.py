@@ -102,6 +102,57 @@ def save_bars(
     _save(figure, path)
 
 
+def save_sounds(
+    rows: Mapping[str, np.ndarray], rate: int, path: str | os.PathLike, *, title: str, quietest: float = -70.0
+) -> None:
+    """Draws sounds as waveforms, each above its spectrogram, in a grid.
+
+    All have the same axes, and the same colours for the same power.
+
+    Args:
+      rows: sounds [N, T] by the title of their row, as many in each.
+      rate: samples a second.
+      path: the PNG to write.
+      title: title of the figure.
+      quietest: the darkest power, in decibels below the loudest of the first row.
+    """
+    from matplotlib.figure import Figure
+
+    columns, length = next(iter(rows.values())).shape
+    figure = Figure(figsize=(1 + 3.2 * columns, 1 + 3 * len(rows)), dpi=100, layout="constrained")
+    figure.suptitle(title, fontsize=_SIZE + 1)
+    heights = [1, 2] * len(rows)
+    axes = figure.subplots(2 * len(rows), columns, squeeze=False, height_ratios=heights, sharex=True, sharey="row")
+    powers = {name: _spectrogram(sounds) for name, sounds in rows.items()}
+    loudest = next(iter(powers.values())).max()
+    for row, (name, sounds) in enumerate(rows.items()):
+        above, below = axes[2 * row : 2 * row + 2]
+        for column, (sound, power) in enumerate(zip(sounds, powers[name], strict=True)):
+            above[column].plot(np.arange(length) / rate, sound, color=COLOURS[0], linewidth=0.4)
+            above[column].set_ylim(-1, 1)
+            below[column].imshow(
+                power.T,
+                origin="lower",
+                aspect="auto",
+                extent=(0, length / rate, 0, rate / 2),
+                vmin=loudest + quietest,
+                vmax=loudest,
+                cmap="magma",
+            )
+        above[0].set_title(name, fontsize=_SIZE, loc="left")
+        below[0].set_ylabel("Hz", fontsize=_SIZE - 2)
+    for axis in axes[-1]:
+        axis.set_xlabel("seconds", fontsize=_SIZE - 2)
+    _save(figure, path)
+
+
+def _spectrogram(sounds: np.ndarray, window: int = 256, hop: int = 64) -> np.ndarray:
+    """Returns the power of sounds [N, T] at each time and frequency, [N, frames, frequencies], in decibels."""
+    window = min(window, sounds.shape[-1])
+    frames = np.lib.stride_tricks.sliding_window_view(sounds, window, axis=-1)[:, ::hop]
+    return 20 * np.log10(np.abs(np.fft.rfft(frames * np.hanning(window))) + 1e-9)
+
+
 def _figure(panels: int, title: str, share_y: bool):
     # Imported here, as it is slow; without pyplot, whose state is global.
     from matplotlib.figure import Figure

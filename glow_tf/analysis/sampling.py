@@ -60,7 +60,7 @@ class Sampler:
             temperature = tf.constant(self._temperature, self._flow.dtype)
             batches.append([values.numpy() for values in self._draw(temperature, labels, seed)])
         images, finite = (np.concatenate(parts)[: self._count] for parts in zip(*batches, strict=True))
-        warn_if_not_finite(finite)
+        warn_if_not_finite(self._flow.config, finite)
         return images
 
     def _sample(self, temperature, labels, seed):

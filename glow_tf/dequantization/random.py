@@ -28,10 +28,13 @@ def seeds_of(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Returns a seed for each image, [B, 2] int32, that depends on `seed`: [2] and on the image alone.
 
     What is found of an image with it is then the same in any batch: with others that happen to be asked for at the same
-    time, or by itself. It is a sum of the pixels times random numbers modulo 2^32 (Carter & Wegman 1979, "Universal
-    classes of hash functions").
+    time, or by itself. It is a sum of the pixels, of floats their bits as float32, times random numbers modulo 2^32
+    (Carter & Wegman 1979, "Universal classes of hash functions").
     """
-    values = tf.bitcast(images, tf.int32) if images.dtype.is_floating else tf.cast(images, tf.int32)
+    if images.dtype.is_floating:
+        values = tf.bitcast(tf.cast(images, tf.float32), tf.int32)
+    else:
+        values = tf.cast(images, tf.int32)
     shape = tf.shape(values)
     values = tf.reshape(values + 1, [shape[0], -1, 1])
     factors = tf.random.stateless_uniform([tf.reduce_prod(shape[1:]), 2], seed, None, None, tf.int32)

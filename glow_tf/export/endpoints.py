@@ -1,7 +1,7 @@
 """Functions of a SavedModel, with declared inputs, defaults and helpful errors."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -9,23 +9,29 @@ import tensorflow as tf
 Tensors = dict[str, tf.Tensor]
 
 
-# Dtypes that callers may pass for pixels by mistake.
-_MISTAKEN = (tf.bool, tf.int32, tf.int64, tf.float16, tf.bfloat16, tf.float32, tf.float64, tf.string)
+# Dtypes that callers may have for data, by mistake where it is not another float in place of a float.
+_FLOATS = (tf.float16, tf.bfloat16, tf.float32, tf.float64)
+_DTYPES = (tf.uint8, tf.bool, tf.int16, tf.int32, tf.int64, *_FLOATS, tf.string)
 
 
 def endpoint(
-    body: Callable[..., Tensors], inputs: Sequence[tf.TensorSpec], defaults: Mapping[str, tf.Tensor] | None = None
+    body: Callable[..., Tensors],
+    inputs: Sequence[tf.TensorSpec],
+    defaults: Mapping[str, tf.Tensor] | None = None,
+    *,
+    data: Collection[str] = (),
 ) -> tuple[tf.types.experimental.PolymorphicFunction, tf.types.experimental.PolymorphicFunction]:
     """Returns a function of a SavedModel, and its signature.
 
     The signature states the shapes of `inputs`, for people and tools. The function takes any shape, and any dtype for
-    pixels: the graph itself checks its inputs, with errors that state what is expected. TensorFlow would silently cast
-    arrays of floats to uint8.
+    data: the graph itself checks its inputs, with errors that state what is expected. TensorFlow would silently cast
+    arrays of floats to uint8, and sound of 16 bits to floats. Floats become floats of the dtype that is needed.
 
     Args:
       body: takes checked tensors by the names of `inputs`.
       inputs: names, dtypes and shapes: any number of leading dimensions of size None, followed by known ones.
       defaults: values of optional inputs, which come last.
+      data: names of the inputs that are examples of what the flow models, such as images.
 
     Returns:
       The function, to be set as an attribute of the SavedModel's object; and the function to pass to
@@ -33,34 +39,41 @@ def endpoint(
     """
 
     def checked(**values):
-        mistaken = [spec for spec in inputs if values[spec.name].dtype != spec.dtype]
-        if mistaken:
-            return _refused(values[mistaken[0].name], mistaken[0])
+        for spec in inputs:
+            value = values[spec.name]
+            if value.dtype.is_floating and spec.dtype.is_floating:
+                values[spec.name] = tf.cast(value, spec.dtype)
+            elif value.dtype != spec.dtype:
+                return _refused(value, spec)
         return body(**{spec.name: _checked(values[spec.name], spec) for spec in inputs})
 
-    function = of_any_shape(_declared(checked, inputs, defaults), inputs)
+    function = of_any_shape(_declared(checked, inputs, defaults), inputs, data)
     signature = _declared(lambda **values: function(**values), inputs, defaults)
     return function, tf.function(signature, input_signature=list(inputs), autograph=False)
 
 
-def of_any_shape(function: Callable, inputs: Sequence[Any]) -> tf.types.experimental.PolymorphicFunction:
-    """Traces `function` for `inputs` of any shape, and of any dtype in the place of uint8.
+def of_any_shape(
+    function: Callable, inputs: Sequence[Any], data: Collection[str]
+) -> tf.types.experimental.PolymorphicFunction:
+    """Traces `function` for `inputs` of any shape, and of any dtype where they are data.
 
     Args:
       function: takes one argument for each of `inputs`, and may have defaults for the last of them.
       inputs: `tf.TensorSpec`s, or nests of them.
+      data: names of those that are data.
     """
-    with_pixels = any(spec.dtype == tf.uint8 for spec in tf.nest.flatten(inputs))
-    if not with_pixels:
-        relaxed = tf.nest.map_structure(lambda spec: tf.TensorSpec(None, spec.dtype, spec.name), list(inputs))
-        return tf.function(function, input_signature=relaxed, autograph=False)
-    traced = tf.function(function, autograph=False)
-    for dtype in (tf.uint8, *_MISTAKEN):
-        specs = tf.nest.map_structure(
-            lambda spec: tf.TensorSpec(None, dtype if spec.dtype == tf.uint8 else spec.dtype, spec.name),  # noqa: B023
+
+    def relaxed(dtype=None):
+        return tf.nest.map_structure(
+            lambda spec: tf.TensorSpec(None, dtype if dtype and spec.name in data else spec.dtype, spec.name),
             list(inputs),
         )
-        traced.get_concrete_function(*specs)
+
+    if not any(spec.name in data for spec in tf.nest.flatten(inputs)):
+        return tf.function(function, input_signature=relaxed(), autograph=False)
+    traced = tf.function(function, autograph=False)
+    for dtype in _DTYPES:
+        traced.get_concrete_function(*relaxed(dtype))
     return traced
 
 

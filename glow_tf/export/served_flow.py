@@ -38,10 +38,11 @@ class ServedFlow(tf.train.Checkpoint):
       attributes()                            ->  names: [A], directions: [A, D]; where exported with them
       serving_default(images)                 ->  as log_prob with seed 0; a signature alone
 
-    images, start and end are [B, H, W, C] uint8; direction is [B, D] or [1, D], scale [B] or [1]. log_prob is that of
-    the discrete image, a lower bound of it in expectation, under one draw of dequantization noise that depends on the
-    seed and the image alone. For pictures there are also `encode_bytes` and so on, which take and give PNG files, and
-    take JPEG: `image_bytes`, `start_bytes`, `end_bytes`, strings [B], in the place of images.
+    images, start and end are [B, H, W, C] uint8; of a flow of sequences [B, T, C], and of one of real numbers floats.
+    direction is [B, D] or [1, D], scale [B] or [1]. log_prob is that of the discrete image, a lower bound of it in
+    expectation, under one draw of dequantization noise that depends on the seed and the image alone. For pictures there
+    are also `encode_bytes` and so on, which take and give PNG files, and take JPEG: `image_bytes`, `start_bytes`,
+    `end_bytes`, strings [B], in the place of images.
 
     With a label-conditional model, `labels`: [B] int32 follow the images or latents, `end_labels` those of the start
     (images on the way have the label of the nearer end); those of `sample` come last, by default the classes in turn.
@@ -103,7 +104,7 @@ class ServedFlow(tf.train.Checkpoint):
             self._add("attributes", self._attributes, [])
         inputs = {name: self._specs[name] for name in ["images", *labels]}
         # TensorFlow restores an attribute of this name as what calling the object does.
-        self.__call__ = of_any_shape(self._call, [inputs if labels else inputs["images"]])
+        self.__call__ = of_any_shape(self._call, [inputs if labels else inputs["images"]], _FILES)
         self.trainable_variables = list(flow.trainable_variables)
         self.variables = self.trainable_variables + [v for v in flow.variables if not v.trainable]
         self.regularization_losses = []
@@ -134,7 +135,7 @@ class ServedFlow(tf.train.Checkpoint):
         self._add_one(f"{name}_bytes", with_files, as_files, defaults)
 
     def _add_one(self, name: str, body: Callable[..., Tensors], specs: list[tf.TensorSpec], defaults) -> None:
-        function, self._signatures[name] = endpoint(body, specs, defaults)
+        function, self._signatures[name] = endpoint(body, specs, defaults, data=_FILES)
         setattr(self, f"_{name}_function" if name.startswith("serving_default") else name, function)
 
     def _forward_pass(self, x, labels=None):
@@ -185,7 +186,7 @@ class ServedFlow(tf.train.Checkpoint):
 
     def _images(self, latents, of_labels):
         images, finite = self._inverse(latents, *of_labels)
-        message = f"{checks.NOT_FINITE} Images, and those that are not finite numbers:"
+        message = f"{checks.NOT_FINITE} {self.flow.config.events.capitalize()}, and those that are not finite numbers:"
         not_finite = tf.math.count_nonzero(~finite, dtype=tf.int32)
         with tf.control_dependencies([require(not_finite == 0, message, tf.size(finite), not_finite)]):
             return {"images": tf.identity(images)}

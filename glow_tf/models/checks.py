@@ -24,7 +24,10 @@ def check_images(config: ModelConfig, images: tf.Tensor) -> tf.Tensor:
     images = tf.convert_to_tensor(images)
     shape = config.image_shape
     if config.n_bits is None and not images.dtype.is_floating:
-        raise ValueError(f"This is a model of real numbers, which must be floats; these are {images.dtype.name}.")
+        raise ValueError(
+            f"This is a model of real numbers, which must be floats; these are {images.dtype.name}. Scale them as for "
+            "training: sound of 16 bits is usually divided by 32768."
+        )
     if config.n_bits is not None and images.dtype != tf.uint8:
         raise ValueError(
             f"Images must be uint8 with values from 0 to 255; these are {images.dtype.name}. For preprocessed "
@@ -32,8 +35,10 @@ def check_images(config: ModelConfig, images: tf.Tensor) -> tf.Tensor:
         )
     if not images.shape.is_compatible_with([None, *shape]):
         expected = ", ".join(str(n) for n in ("B", *shape))
-        single = " For one image, add a leading axis: image[None]." if images.shape.is_compatible_with(shape) else ""
-        raise ValueError(f"Images must have shape [{expected}]; these have {images.shape}.{single}")
+        single = " For a single one, add a leading axis: x[None]." if images.shape.is_compatible_with(shape) else ""
+        raise ValueError(
+            f"{config.events.capitalize()} must have shape [{expected}]; these have {images.shape}.{single}"
+        )
     return tf.ensure_shape(images, [None, *shape])
 
 
@@ -50,7 +55,7 @@ def check_label_count(config: ModelConfig, labels: tf.Tensor | None, n: int | tf
         return labels
     expected = tf.get_static_value(n)
     if not labels.shape.is_compatible_with([None if expected is None else int(expected)]):
-        raise ValueError(f"Labels must have shape [] or [{expected}], one for each image; these have {labels.shape}.")
+        raise ValueError(f"Labels must have shape [] or [{expected}], one for each example; these have {labels.shape}.")
     with tf.control_dependencies([tf.debugging.assert_equal(tf.size(labels), n, "One label an image is needed.")]):
         return tf.identity(labels)
 
@@ -127,7 +132,7 @@ def check_temperature(
     expected = None if n is None else tf.get_static_value(n)
     if n is not None and temperature.shape.rank and not temperature.shape.is_compatible_with([expected]):
         raise ValueError(
-            f"temperature must be one number, or one for each of {expected} images; it has shape {temperature.shape}."
+            f"temperature must be one number, or one for each of {expected} samples; it has shape {temperature.shape}."
         )
     return temperature
 
@@ -143,24 +148,24 @@ def check_latents(config: ModelConfig, z: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(z, [None, config.dimensions])
 
 
-def check_finite(finite: np.ndarray | tf.Tensor) -> None:
+def check_finite(config: ModelConfig, finite: np.ndarray | tf.Tensor) -> None:
     """Checks that images, or the latents of them, are finite: [B] bool.
 
     Raises:
       ValueError: if some are not, with their number.
     """
-    reason = _not_finite(finite)
+    reason = _not_finite(config, finite)
     if reason:
         raise ValueError(reason)
 
 
-def warn_if_not_finite(finite: np.ndarray) -> None:
+def warn_if_not_finite(config: ModelConfig, finite: np.ndarray) -> None:
     """Logs what `check_finite` would raise, for batches whose other images are of use."""
-    reason = _not_finite(finite)
+    reason = _not_finite(config, finite)
     if reason:
         _log.warning("%s", reason)
 
 
-def _not_finite(finite):
+def _not_finite(config, finite):
     missing = int(np.sum(~np.asarray(finite)))
-    return "" if not missing else f"{missing} of {len(finite)} images are not finite numbers. {NOT_FINITE}"
+    return "" if not missing else f"{missing} of {len(finite)} {config.events} are not finite numbers. {NOT_FINITE}"

@@ -363,7 +363,7 @@ class Flow(tf.Module):
         """
         images, finite = self.decode_and_check(z, labels, derived, context=context)
         if tf.executing_eagerly():
-            checks.check_finite(finite)
+            checks.check_finite(self.config, finite)
         return images
 
     def decode_and_check(
@@ -458,7 +458,7 @@ class Flow(tf.Module):
         """
         images = checks.check_images(self.config, images)
         if not images.shape[0]:
-            raise ValueError("The data-dependent initialisation needs at least one image.")
+            raise ValueError("The data-dependent initialisation needs at least one example.")
         if labels is not None:
             checks.check_labels(self.config, labels)
         values, nest = tf.cast(images, self.dtype), self._context_of_initialisation(images, labels, context)
@@ -469,7 +469,13 @@ class Flow(tf.Module):
         self.initialize_from(x, labels, context=context)
 
     def initialize_from(self, x: tf.Tensor, labels: tf.Tensor | None = None, *, context: Any = None) -> None:
-        """`initialize` with dequantized images [B, H, W, C] in place of uint8; the dequantizer is left as it is."""
+        """`initialize` with dequantized images [B, H, W, C] in place of uint8; the dequantizer is left as it is.
+
+        Raises:
+          ValueError: if a number is not finite, called eagerly.
+        """
+        if tf.executing_eagerly() and not bool(tf.reduce_all(tf.math.is_finite(x))):
+            raise ValueError("The data-dependent initialisation needs finite numbers; some of these are not.")
         nest = self._context_of_initialisation(x, labels, context)
         for layer, shape, tensors in self.iter_layers():
             # A layer of one's own need not know of contexts.

@@ -21,9 +21,9 @@ class FlowLayer(keras.layers.Layer):
     """A flow in a Keras model: its variables are the layer's, trained, saved and loaded with the model.
 
     Called on images [B, H, W, C] or, for a conditional model, on a pair or a dictionary of `images` and `labels`.
-    Images are uint8, or floats with the same values: what Keras makes of uint8 in a `Sequential` model. In training
-    each image is dequantized by new noise, else by noise that depends on the image alone, as in `Flow.bits_per_dim`;
-    latents are then those of `Flow.encode`.
+    Images are uint8, or floats with the same values: what Keras makes of uint8 in a `Sequential` model; sequences of a
+    model of real numbers are floats. In training each image is dequantized by new noise, else by noise that depends on
+    the image alone, as in `Flow.bits_per_dim`; latents are then those of `Flow.encode`.
 
     Args:
       flow: the flow, with which the layer shares its variables.
@@ -59,7 +59,9 @@ class FlowLayer(keras.layers.Layer):
 
     def call(self, inputs, training=False):
         images, labels = _images_and_labels(inputs)
-        images = checks.check_images(self.flow.config, _as_uint8(images))
+        if self.flow.config.n_bits is not None:
+            images = _as_uint8(images)
+        images = checks.check_images(self.flow.config, images)
         if training:
             seed = stateless_seed(tf.convert_to_tensor(self._noise.next()))
             x, log_q = self.flow.dequantize(images, seed, labels, per_image=False, training=True)

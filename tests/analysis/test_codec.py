@@ -60,7 +60,8 @@ def test_images_that_are_no_numbers_are_told_of(caplog):
     z = draw_latents(flow, 5)
     z[3] = 1e30
     images = Codec(flow, 2).decode(z)
-    (record,) = caplog.records
+    # TensorFlow warns of what is traced often, whichever test did that.
+    (record,) = [record for record in caplog.records if record.name.startswith("glow_tf")]
     assert "1 of 5 images are not finite numbers" in record.getMessage()
     z[3] = 0
     np.testing.assert_array_equal(np.delete(images, 3, axis=0), np.delete(Codec(flow, 2).decode(z), 3, axis=0))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from glow_tf.analysis.plots import COLOURS, save_histograms, save_lines
+from glow_tf.analysis.plots import COLOURS, save_histograms, save_lines, save_sounds
 
 X = np.arange(4)
 
@@ -54,6 +54,15 @@ def test_histograms_of_whatever_there_is(tmp_path, values):
     save_histograms(panels, tmp_path / "h.png", title="Title", x={"bits": "bits/dim"})
     with Image.open(tmp_path / "h.png") as file:
         assert np.asarray(file.convert("L")).std() > 5
+
+
+def test_a_high_tone_stands_above_a_low_one(tmp_path):
+    def row_of_loudest(hertz):
+        tone = 0.5 * np.sin(2 * np.pi * hertz * np.arange(2000) / 8000)
+        save_sounds({"tone": tone[np.newaxis]}, 8000, tmp_path / "tone.png", title="Title")
+        return np.median(pixels(tmp_path / "tone.png", "#fcfdbf")[0])
+
+    assert row_of_loudest(3000) < row_of_loudest(1000) - 50
 
 
 def test_the_same_numbers_give_the_same_file(tmp_path):

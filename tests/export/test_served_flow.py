@@ -12,9 +12,9 @@ from PIL import Image
 from glow_tf.analysis.attributes import Directions
 from glow_tf.export.served_flow import ServedFlow
 from tests.marks import slow
-from tests.saved_models import CONFIGS, DIRECTIONS, NAMES, flow, saved
+from tests.saved_models import CONFIGS, DIRECTIONS, NAMES, examples, flow, saved
 
-MODELS = ("glow", "grey", "conditional", "flat")
+MODELS = ("glow", "grey", "conditional", "flat", "sound")
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +42,7 @@ def test_directions_of_another_model_are_refused(flows):
 
 @pytest.fixture(scope="module")
 def images():
-    rng = np.random.default_rng(0)
-    return {name: rng.integers(0, 256, [3, *CONFIGS[name].image_shape], np.uint8) for name in MODELS}
+    return {name: examples(CONFIGS[name], 3) for name in MODELS}
 
 
 def files(images, kind="PNG"):
@@ -125,7 +124,7 @@ def test_defaults(loaded, flows, images):
     assert np.abs(drawn.numpy().astype(int) - conditional.sample(4, seed=1, labels=[2, 2, 2, 2])["images"]).max() > 0
 
 
-@pytest.mark.parametrize("name", ["glow", slow("grey"), "conditional", "flat"])
+@pytest.mark.parametrize("name", ["glow", slow("grey"), "conditional", "flat", slow("sound")])
 def test_no_images(loaded, images, name):
     model, config = loaded[name], CONFIGS[name]
     none = images[name][:0]
@@ -157,17 +156,55 @@ def test_attributes_are_kept(loaded):
     assert "attributes" not in loaded["flat"].signatures
 
 
-def test_models_of_flat_vectors_have_no_files(loaded, images):
-    assert not [name for name in loaded["flat"].signatures if name.endswith("_bytes")]
-    assert loaded["flat"].encode(images["flat"])["latents"].shape == [3, 12]
+@pytest.mark.parametrize("name", ["flat", "sound"])
+def test_models_without_pictures_have_no_files(loaded, images, name):
+    assert not [function for function in loaded[name].signatures if function.endswith("_bytes")]
+    assert loaded[name].encode(images[name])["latents"].shape == [3, CONFIGS[name].dimensions]
+
+
+def test_sound_is_scored_and_comes_back_as_by_the_flow(loaded, flows, images):
+    model, flow, sounds = loaded["sound"], flows["sound"], images["sound"]
+    scores = model.log_prob(sounds)
+    np.testing.assert_allclose(scores["log_prob"], flow.distribution().log_prob(sounds), rtol=1e-5)
+    np.testing.assert_allclose(scores["bits_per_dim"], scores["log_prob"] / (-16 * np.log(2)), rtol=1e-5)
+    back = model.decode(model.encode(sounds)["latents"])["images"]
+    assert back.dtype == tf.float32
+    np.testing.assert_allclose(back, sounds, atol=1e-5)
+    np.testing.assert_allclose(model.sample(2, 0.5, 3)["images"], flow.sample(2, 0.5, seed=3), atol=1e-5)
+    path = model.interpolate(sounds[:1], sounds[1:2], steps=2)["images"]
+    np.testing.assert_allclose(path[0, ::2], sounds[:2], atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [tf.float16, tf.float64])
+def test_floats_of_another_precision_are_the_same_sound(loaded, flows, images, dtype):
+    sounds = tf.cast(images["sound"], dtype)
+    expected = flows["sound"].bits_per_dim(tf.cast(sounds, tf.float32))
+    np.testing.assert_allclose(flows["sound"].bits_per_dim(sounds), expected, rtol=1e-6)
+    np.testing.assert_allclose(loaded["sound"].log_prob(sounds)["bits_per_dim"], expected, rtol=1e-5)
+    assert loaded["sound"](sounds).dtype == tf.float32
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.int64])
+def test_whole_numbers_are_no_sound(loaded, images, dtype):
+    whole = np.abs(images["sound"] * 100).astype(dtype)
+    message = rf"images must have shape \[B, 16, 1\] and dtype float32; the dtype found is {np.dtype(dtype).name}"
+    for function in (loaded["sound"], loaded["sound"].log_prob, loaded["sound"].reconstruct):
+        with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+            function(whole)
 
 
 @pytest.mark.parametrize(
-    ("name", "shape"), [("glow", [None, 8, 8, 3]), slow(("grey", [None, 8, 4, 1])), ("flat", [None, 12])]
+    ("name", "shape", "dtype"),
+    [
+        ("glow", [None, 8, 8, 3], tf.uint8),
+        slow(("grey", [None, 8, 4, 1], tf.uint8)),
+        ("flat", [None, 12], tf.uint8),
+        ("sound", [None, 16, 1], tf.float32),
+    ],
 )
-def test_signatures_state_their_shapes(loaded, name, shape):
+def test_signatures_state_their_shapes(loaded, name, shape, dtype):
     signature = loaded[name].signatures["encode"]
-    assert signature.structured_input_signature[1]["images"] == tf.TensorSpec(shape, tf.uint8, "images")
+    assert signature.structured_input_signature[1]["images"] == tf.TensorSpec(shape, dtype, "images")
     assert signature.structured_outputs["latents"].shape == [None, CONFIGS[name].dimensions]
 
 

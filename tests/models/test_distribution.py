@@ -310,7 +310,7 @@ def test_one_temperature_an_image():
     np.testing.assert_array_equal(drawn, flow.decode(latents))
     np.testing.assert_array_equal(drawn[0], flow.sample(1, temperature=0.0)[0])
     for temperature, message in (
-        ([0.5, 0.7], "one number, or one for each of 3 images"),
+        ([0.5, 0.7], "one number, or one for each of 3 samples"),
         (float("nan"), "temperature=nan must not be negative, and finite"),
         ([0.1, -0.5, 1.0], "must not be negative"),
     ):

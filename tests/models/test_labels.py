@@ -70,7 +70,7 @@ def test_one_label_an_image_is_needed(conditional):
     ):
         for labels in ([0, 1], [2], [0, 1, 2], [0] * 8, [[0], [1], [2], [0]]):
             with pytest.raises(
-                ValueError, match=r"Labels must have shape \[\] or \[4\], one for each image; these have \("
+                ValueError, match=r"Labels must have shape \[\] or \[4\], one for each example; these have \("
             ):
                 call(labels)
         assert call(1).shape[0] == 4 and call([0, 1, 2, 0]).shape[0] == 4

@@ -1,5 +1,6 @@
 """Flows of sequences, [B, T, C]: exact, invertible, differentiated and initialised as those of images are."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -100,6 +101,46 @@ def test_saved_and_loaded(tmp_path):
     loaded = glow_tf.load(tmp_path)
     assert loaded.config == config
     np.testing.assert_array_equal(loaded.distribution().log_prob(x), flow.distribution().log_prob(x))
+
+
+def test_real_numbers_are_initialized_sampled_and_decoded_as_they_are():
+    sounds = speech_like(4, 64) / 100
+    flow = Flow(SOUND)
+    flow.initialize(sounds)
+    latents = flow.encode(sounds)
+    assert np.std(sounds) < 0.01 and 0.5 < np.std(latents) < 2
+    np.testing.assert_allclose(flow.decode(latents), sounds, atol=1e-6)
+    drawn = flow.sample(2, 0.7, seed=1)
+    assert drawn.shape == (2, 64, 1) and drawn.dtype == tf.float32
+    found = flow.likelihood(sounds)
+    assert_close(found.bits_per_dim, -flow.distribution().log_prob(sounds) / (64 * np.log(2)), 1e-6)
+    assert_close(sum(found.parts.values()), found.bits_per_dim, 1e-6)
+
+
+def test_what_is_no_sound_is_refused():
+    sounds, flow = speech_like(2, 64), Flow(SOUND)
+    with pytest.raises(ValueError, match="must be floats; these are int16.* divided by 32768"):
+        flow.bits_per_dim((sounds * 32767).astype(np.int16))
+    with pytest.raises(ValueError, match=r"Sequences must have shape \[B, 64, 1\]; these have \(64, 1\).*x\[None\]"):
+        flow.encode(sounds[0])
+    with pytest.raises(ValueError, match="1 of 2 sequences are not finite"):
+        flow.decode(np.stack([np.zeros(64), np.full(64, np.inf)]))
+    sounds[1, 3] = np.nan
+    for initialize in (flow.initialize, flow.initialize_from):
+        with pytest.raises(ValueError, match="initialisation needs finite numbers"):
+            initialize(sounds)
+    assert not flow.initialized.numpy()
+
+
+def test_a_layer_of_keras_takes_sound():
+    sounds, flow = speech_like(4, 8), Flow(glow_1d((8, 1), K=1, L=1, width=4))
+    layer = glow_tf.keras_layer(flow)
+    layer.adapt(sounds)
+    assert flow.initialized.numpy()
+    assert_close(keras.Sequential([layer])(sounds), flow.bits_per_dim(sounds), 1e-5)
+    # Without noise of dequantization it is the same in training.
+    assert_close(layer(sounds, training=True), flow.bits_per_dim(sounds), 1e-5)
+    assert_close(layer.losses[0], np.mean(flow.bits_per_dim(sounds)), 1e-5)
 
 
 def test_a_loop_of_ones_own_learns_from_sound():
