@@ -1,5 +1,6 @@
 """SavedModels of small flows, each of which is written once, however many processes test."""
 
+import dataclasses
 import functools
 import os
 import pathlib
@@ -14,17 +15,26 @@ from glow_tf.analysis.attributes import Directions
 from glow_tf.export.saved_model import export_saved_model
 from tests.models.flows import moved_flow
 
+
+def without_top_steps(config: glow_tf.ModelConfig) -> glow_tf.ModelConfig:
+    """A Glow of several levels, of which the last has no steps: most of the time to trace a model goes into those."""
+    *layers, _, top_prior = config.layers
+    return dataclasses.replace(config, layers=(*layers, top_prior))
+
+
 CONFIGS = {
-    "glow": glow_tf.glow((8, 8, 3), K=2, L=2, width=4, n_bits=5),
+    "glow": without_top_steps(glow_tf.glow((8, 8, 3), K=2, L=2, width=4, n_bits=5)),
     "grey": glow_tf.glow((8, 4, 1), K=1, L=2, width=4),
     "conditional": glow_tf.glow((8, 8, 3), K=1, L=1, width=4, num_classes=3),
     "real_nvp": glow_tf.real_nvp((8, 8, 1), L=1, width=4, blocks=1),
     "nice": glow_tf.nice((8, 8, 1), K=2, width=8, blocks=1),
     "flat": glow_tf.nice((12,), K=2, width=8, blocks=1),
 }
-# Of the model `glow` alone.
-NAMES = ("smile", "größe")
-DIRECTIONS = np.random.default_rng(5).normal(size=[2, 192]).astype(np.float32)
+# Of two models, the names of their attributes.
+ATTRIBUTES = {
+    "glow": ("Smiling", "Wearing_Hat", "dark", "größe"),
+    "conditional": ("Smiling", "Wearing_Hat", "dark"),
+}
 
 # Where the folder that all processes share is; set before they start.
 FOLDER = "GLOW_TF_TEST_FOLDER"
@@ -55,9 +65,19 @@ def flow(name: str) -> glow_tf.Flow:
     return moved_flow(CONFIGS[name])
 
 
+def directions(name: str) -> Directions | None:
+    """Random directions of a model that has attributes, the third one the shortest and the first one the longest."""
+    names = ATTRIBUTES.get(name)
+    if names is None:
+        return None
+    lengths = np.array([4.0, 2.0, 1.0, 3.0])[: len(names), np.newaxis]
+    vectors = np.random.default_rng(5).standard_normal([len(names), CONFIGS[name].dimensions])
+    vectors *= lengths / np.linalg.norm(vectors, axis=1, keepdims=True)
+    counts = np.ones(len(names), int)
+    return Directions(names, vectors.astype(np.float32), counts, counts)
+
+
 @functools.cache
 def saved(name: str) -> pathlib.Path:
     """The SavedModel of a flow of CONFIGS, named by its version: 1."""
-    counts = np.array([5, 5])
-    directions = Directions(NAMES, DIRECTIONS, counts, counts) if name == "glow" else None
-    return shared(name, lambda path: export_saved_model(flow(name), path, directions))
+    return shared(name, lambda path: export_saved_model(flow(name), path, directions(name)))

@@ -14,6 +14,8 @@ from glow_tf.training.loss import losses
 from tests.marks import slow
 from tests.training import helpers
 
+pytestmark = pytest.mark.usefixtures("untraced")
+
 
 def make(config=helpers.CONFIG, strategy=None):
     strategy = strategy or tf.distribute.OneDeviceStrategy("CPU:0")
