@@ -1,6 +1,5 @@
 """SavedModels of small flows, each of which is written once, however many processes test."""
 
-import dataclasses
 import functools
 import os
 import pathlib
@@ -13,14 +12,7 @@ import numpy as np
 import glow_tf
 from glow_tf.analysis.attributes import Directions
 from glow_tf.export.saved_model import export_saved_model
-from tests.models.flows import moved_flow
-
-
-def without_top_steps(config: glow_tf.ModelConfig) -> glow_tf.ModelConfig:
-    """A Glow of several levels, of which the last has no steps: most of the time to trace a model goes into those."""
-    *layers, _, top_prior = config.layers
-    return dataclasses.replace(config, layers=(*layers, top_prior))
-
+from tests.models.flows import moved_flow, without_top_steps
 
 CONFIGS = {
     "glow": without_top_steps(glow_tf.glow((8, 8, 3), K=2, L=2, width=4, n_bits=5)),

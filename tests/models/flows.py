@@ -57,6 +57,12 @@ def with_gradient(config: ModelConfig, gradient: str) -> ModelConfig:
     return dataclasses.replace(config, gradient=gradient)
 
 
+def without_top_steps(config: ModelConfig) -> ModelConfig:
+    """A Glow of several levels, of which the last has no steps: most of the time to trace a model goes into those."""
+    *layers, _, top_prior = config.layers
+    return dataclasses.replace(config, layers=(*layers, top_prior))
+
+
 GLOW = {
     f"glow-{permutation}-{coupling}": glow((8, 4, 1), K=2, L=2, width=4, permutation=permutation, coupling=coupling)
     for permutation in ("conv1x1", "conv1x1_dense", "shuffle", "reverse")

@@ -206,8 +206,8 @@ def test_a_config_that_is_none(tmp_path, content):
             "label/kernel has the shape",
         ),
         ("conditional", lambda fields: fields.update(num_classes=10**9), "is conditioned on 3 labels"),
-        ("glow", lambda fields: fields["layers"].extend([fields["layers"][1]] * 2000), "has no layers/06_steps"),
-        ("glow", lambda fields: fields["layers"].pop(), "it also holds layers/05_topprior/"),
+        ("glow", lambda fields: fields["layers"].extend([fields["layers"][1]] * 2000), "has no layers/05_steps"),
+        ("glow", lambda fields: fields["layers"].pop(), "it also holds layers/04_topprior/"),
     ],
 )
 @pytest.mark.parametrize("exported", [False, True])
