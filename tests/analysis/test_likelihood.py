@@ -32,7 +32,10 @@ def log_density(flow, batch, seed):
         *(slow(case) for case in (("plain", 2), ("grey", 1), ("grey", 2), ("conditional", 1))),
     ],
 )
-def test_the_bound_by_hand(monkeypatch, name, at_once):
+def test_the_bound_by_hand(request, monkeypatch, name, at_once):
+    if at_once > 1:
+        # Shards are of a graph.
+        request.getfixturevalue("traced")
     monkeypatch.setattr("glow_tf.runtime.sharding.num_shards", lambda: at_once)
     flow, data = models.flow(name), batches(5, 3, name)
     scores = Scorer(flow)(data, draws=4, seed=10)
