@@ -46,7 +46,7 @@ class Batches:
 
     def __init__(self, config, size=4):
         shape = [size, *config.image_shape]
-        self._batch = {"x": tf.zeros(shape), "labels": tf.zeros([size], tf.int32)}
+        self._batch = {"x": tf.zeros(shape), "log_q": tf.zeros([size]), "labels": tf.zeros([size], tf.int32)}
 
     def __next__(self):
         return self._batch
