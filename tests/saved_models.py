@@ -12,6 +12,7 @@ import numpy as np
 import glow_tf
 from glow_tf.analysis.attributes import Directions
 from glow_tf.export.saved_model import export_saved_model
+from tests import gradients
 from tests.models.flows import moved_flow, without_top_steps
 
 CONFIGS = {
@@ -77,4 +78,6 @@ def directions(name: str) -> Directions | None:
 @functools.cache
 def saved(name: str) -> pathlib.Path:
     """The SavedModel of a flow of CONFIGS, named by its version: 1."""
-    return shared(name, lambda path: export_saved_model(flow(name), path, directions(name)))
+    # The graphs of an export are hundreds of megabytes.
+    with gradients.forgotten():
+        return shared(name, lambda path: export_saved_model(flow(name), path, directions(name)))
