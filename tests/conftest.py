@@ -39,10 +39,30 @@ def graphs_as_they_are(request):
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 
+@pytest.fixture(scope="module")
+def untraced():
+    """Runs what is in a tf.function as it is written, for tests that call it a few times: to trace it takes far longer.
+
+    Tests of the command lines have the same functions traced, as users do.
+    """
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
+def traced():
+    """In a file of tests that uses `untraced`, for a test of what differs."""
+    eagerly = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(False)
+    yield
+    tf.config.run_functions_eagerly(eagerly)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def give_memory_back():
     """Leaves the memory of a file of tests to the next one."""
-    with gradients.forgotten():
+    with gradients.forgotten(collect=False):
         yield
     memory.give_back()
 

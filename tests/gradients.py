@@ -7,11 +7,14 @@ from tensorflow.python.framework import ops
 
 
 @contextlib.contextmanager
-def forgotten():
+def forgotten(*, collect: bool = True):
     """Has TensorFlow forget the custom gradients that are made inside, which nothing made inside may outlive.
 
     It keeps each of them, and with them the graphs they were made in, until the process ends: gigabytes, where tests
     export and load many models.
+
+    Args:
+      collect: whether Python looks for garbage at once.
     """
     kept = ops.gradient_registry._registry
     before = set(kept)
@@ -21,4 +24,5 @@ def forgotten():
         for name in set(kept) - before:
             if name.startswith("CustomGradient-"):
                 del kept[name]
-        gc.collect()
+        if collect:
+            gc.collect()

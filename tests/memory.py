@@ -4,8 +4,10 @@ import ctypes
 import gc
 import pathlib
 
-# Python is made to look through everything for garbage where a process has grown by half since it last was, beyond:
+# Python is made to look through everything for garbage where a process is larger than this, and has grown since it last
+# was by:
 _FREE_BYTES = 1.5 * 2**30
+_GROWTH_BYTES = 0.25 * 2**30
 _after_collection = 0.0
 
 
@@ -16,7 +18,7 @@ def give_back() -> None:
     these files, unless the process has grown by much.
     """
     global _after_collection
-    if resident_bytes() > max(_FREE_BYTES, 1.5 * _after_collection):
+    if resident_bytes() > max(_FREE_BYTES, _after_collection + _GROWTH_BYTES):
         gc.unfreeze()
         gc.collect()
         _trim()

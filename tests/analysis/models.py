@@ -6,9 +6,9 @@ import numpy as np
 
 import glow_tf
 from glow_tf.runtime.runtime import Runtime
-from tests.models.flows import moved_flow
+from tests.models.flows import moved_flow, without_top_steps
 
-PLAIN = glow_tf.glow((8, 8, 3), K=2, L=2, width=4, n_bits=5)
+PLAIN = without_top_steps(glow_tf.glow((8, 8, 3), K=2, L=2, width=4, n_bits=5))
 GREY = glow_tf.glow((8, 8, 1), K=1, L=2, width=4)
 CONDITIONAL = glow_tf.glow((8, 8, 3), K=1, L=2, width=4, num_classes=3)
 LOGISTIC = glow_tf.nice((4, 4, 1), K=2, width=8, blocks=1)

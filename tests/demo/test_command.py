@@ -10,9 +10,8 @@ import pytest
 from PIL import Image
 
 from glow_tf.serving.sockets import bind
-from tests import saved_models
-from tests.demo.models import saved
 from tests.marks import slow
+from tests.saved_models import saved
 from tests.tools.driver import ROOT, run_commands
 
 MISTAKES = {
@@ -38,10 +37,10 @@ OTHERS = tuple(name for name in MISTAKES if name not in QUICK)
 def results(request, tmp_path_factory):
     pytest.importorskip("gradio", reason="Gradio is not installed")
     directory = tmp_path_factory.mktemp("commands")
-    shutil.copytree(saved_models.saved("flat"), directory / "flat")
+    shutil.copytree(saved("flat"), directory / "flat")
     Image.fromarray(np.zeros([9, 9, 3], np.uint8)).save(directory / "one.png")
     (directory / "notes.png").write_text("milk, eggs")
-    model = directory / "flat" if request.param == QUICK else saved("plain")
+    model = directory / "flat" if request.param == QUICK else saved("glow")
     with bind("127.0.0.1", 0) as taken:
         taken.listen()
         port = taken.getsockname()[1]

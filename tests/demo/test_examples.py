@@ -49,7 +49,7 @@ def test_files_and_folders(tmp_path):
             (tmp_path / name).write_text("")
         else:
             saved_picture(tmp_path / name, np.full([9, 9, 3], i))
-    found = examples.of_files([str(tmp_path / "a.png"), str(tmp_path / "more")], loaded("plain"))
+    found = examples.of_files([str(tmp_path / "a.png"), str(tmp_path / "more")], loaded("glow"))
     assert [int(example.image.max()) for example in found] == [0, 1, 2]
     assert {example.label for example in found} == {None}
 
@@ -69,10 +69,10 @@ def test_files_that_will_not_do(tmp_path):
         ([str(tmp_path / "a.png")], "at least two"),
     ]:
         with pytest.raises(DataError, match=message):
-            examples.of_files(names, loaded("plain"))
+            examples.of_files(names, loaded("glow"))
 
 
-@pytest.mark.parametrize("name", [slow("plain"), slow("grey"), "conditional"])
+@pytest.mark.parametrize("name", [slow("glow"), slow("grey"), "conditional"])
 def test_a_model_draws_its_own_examples(name):
     found, model = examples.of_model(loaded(name)), loaded(name)
     assert len(found) == examples.COUNT
@@ -81,7 +81,7 @@ def test_a_model_draws_its_own_examples(name):
 
 
 def test_portraits_are_held_out():
-    model = loaded("plain")
+    model = loaded("glow")
     found = examples.of_portraits(model)
     source = examples.load_source("people", image_size=8)
     held_out = next(iter(examples.split_batches(source, "test", 200).as_numpy_iterator()))["images"]

@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
 def built(folder):
     from glow_tf.demo import examples, page
 
-    model = loaded("plain")
+    model = loaded("glow")
     return page.build(model, examples.of_model(model))
 
 

@@ -7,12 +7,11 @@ import pytest
 import tensorflow as tf
 
 from glow_tf.demo.model import DemoModel
-from tests import saved_models
-from tests.analysis.models import flow, images, labels
-from tests.demo.models import ATTRIBUTES, directions, loaded, saved
+from tests.demo.models import NAMES, images, labels, loaded
 from tests.marks import mostly_slow
+from tests.saved_models import ATTRIBUTES, directions, flow, saved
 
-every_model = pytest.mark.parametrize("name", mostly_slow(ATTRIBUTES, ["plain", "conditional"]))
+every_model = pytest.mark.parametrize("name", mostly_slow(NAMES, ["glow", "conditional"]))
 
 
 def assert_same_pictures(found, expected, n_bits):
@@ -30,8 +29,9 @@ def test_it_knows_what_it_is(name):
     assert model.dimensions == config.dimensions
     assert model.n_bits == config.n_bits
     assert model.num_classes == (3 if name == "conditional" else 0)
-    assert model.names == ATTRIBUTES[name]
-    assert model.directions.shape == (len(ATTRIBUTES[name]), config.dimensions)
+    names = ATTRIBUTES.get(name, ())
+    assert model.names == names
+    assert model.directions.shape == (len(names), config.dimensions)
     if model.names:
         np.testing.assert_array_equal(model.directions, directions(name).vectors)
     else:
@@ -65,11 +65,11 @@ def test_samples_of_one_class():
     model, of_flow = loaded("conditional"), flow("conditional")
     assert_same_pictures(model.sample(4, 0.7, 9, 2), of_flow.sample(4, 0.7, np.full([4], 2), seed=9), 8)
     np.testing.assert_array_equal(model.sample_labels(5), [0, 1, 2, 0, 1])
-    assert loaded("plain").sample_labels(5) is None
+    assert loaded("glow").sample_labels(5) is None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ATTRIBUTES)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_way_is_that_of_the_saved_model(name):
     model, (start, end) = loaded(name), images(2, name)
     ends = (0, 2) if model.num_classes else None
@@ -82,8 +82,8 @@ def test_the_way_is_that_of_the_saved_model(name):
 
 
 def test_the_strongest_attributes_keep_their_order():
-    model = loaded("plain")
-    assert [model.names[row] for row in model.strongest(2)] == ["Smiling", "Young"]
+    model = loaded("glow")
+    assert [model.names[row] for row in model.strongest(2)] == ["Smiling", "größe"]
     assert model.strongest(12) == [0, 1, 2, 3]
 
 
@@ -99,7 +99,7 @@ def test_no_saved_model(tmp_path):
 
 def test_the_folder_above(tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no SavedModel; .*1 does"):
-        DemoModel(saved("plain").parent)
+        DemoModel(saved("glow").parent)
 
 
 def test_a_saved_model_of_others(tmp_path):
@@ -109,7 +109,7 @@ def test_a_saved_model_of_others(tmp_path):
 
 
 def test_a_damaged_saved_model(tmp_path):
-    shutil.copytree(saved("plain"), tmp_path / "model")
+    shutil.copytree(saved("glow"), tmp_path / "model")
     (tmp_path / "model" / "saved_model.pb").write_bytes(b"nonsense")
     with pytest.raises(ValueError, match="cannot be read"):
         DemoModel(tmp_path / "model")
@@ -117,4 +117,4 @@ def test_a_damaged_saved_model(tmp_path):
 
 def test_flat_vectors_have_no_picture():
     with pytest.raises(ValueError, match="flat vectors, which have no picture"):
-        DemoModel(saved_models.saved("flat"))
+        DemoModel(saved("flat"))

@@ -169,7 +169,8 @@ def test_a_conditional_model_is_called_with_its_labels():
     np.testing.assert_allclose(found, flow.encode(IMAGES, labels), atol=1e-4)
 
 
-def test_back_into_tensorflow_probability(path, flow):
+def test_back_into_tensorflow_probability():
+    path, flow, images = str(saved_models.saved("flat")), saved_models.flow("flat"), images_of("flat")
     loaded = glow_tf.load(path)
     assert loaded.config == flow.config
     distribution, expected = loaded.distribution(), flow.distribution()
@@ -178,8 +179,8 @@ def test_back_into_tensorflow_probability(path, flow):
     np.testing.assert_allclose(distribution.sample(2, seed=(0, 1)), x, atol=1e-5)
     np.testing.assert_allclose(distribution.log_prob(x), expected.log_prob(x), rtol=1e-5)
     saved_model = tf.saved_model.load(path)
-    bits = saved_model.log_prob(IMAGES, seed=2)["bits_per_dim"]
-    np.testing.assert_allclose(loaded.bits_per_dim(IMAGES, seed=2), bits, rtol=1e-6)
+    bits = saved_model.log_prob(images, seed=2)["bits_per_dim"]
+    np.testing.assert_allclose(loaded.bits_per_dim(images, seed=2), bits, rtol=1e-6)
 
 
 def test_a_savedmodel_of_something_else(tmp_path):

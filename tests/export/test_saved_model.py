@@ -148,14 +148,6 @@ def test_exporting_again_replaces_the_model(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
-def test_labels_must_be_as_many_as_samples():
-    sample = tf.saved_model.load(str(saved("conditional"))).signatures["sample"]
-    with pytest.raises(tf.errors.InvalidArgumentError, match="one entry for each"):
-        sample(num=tf.constant(3), temperature=tf.constant(1.0), seed=tf.constant(0), labels=tf.constant([0, 1]))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="Labels must lie in"):
-        sample(num=tf.constant(2), temperature=tf.constant(1.0), seed=tf.constant(0), labels=tf.constant([0, 3]))
-
-
 @pytest.mark.slow
 def test_the_graph_does_not_grow_with_the_depth(tmp_path):
     sizes = []

@@ -12,7 +12,7 @@ from PIL import Image
 from glow_tf.analysis.attributes import Directions
 from glow_tf.export.served_flow import ServedFlow
 from tests.marks import slow
-from tests.saved_models import CONFIGS, DIRECTIONS, NAMES, examples, flow, saved
+from tests.saved_models import ATTRIBUTES, CONFIGS, directions, examples, flow, saved
 
 MODELS = ("glow", "grey", "conditional", "flat", "sound")
 
@@ -35,7 +35,7 @@ def loaded():
 
 
 def test_directions_of_another_model_are_refused(flows):
-    ones = Directions(NAMES, np.ones([len(NAMES), 7], np.float32), np.ones(len(NAMES)), np.ones(len(NAMES)))
+    ones = Directions(("a", "b"), np.ones([2, 7], np.float32), np.ones(2), np.ones(2))
     with pytest.raises(ValueError, match="another model: its directions have 7 dimensions"):
         ServedFlow(flows["glow"], ones)
 
@@ -113,7 +113,7 @@ def test_defaults(loaded, flows, images):
     np.testing.assert_array_equal(model.signatures["serving_default"](images=tf.constant(of))["log_prob"], stated)
     np.testing.assert_array_equal(model.sample(2)["images"], model.sample(2, 1.0, 0)["images"])
     assert model.interpolate(of[:1], of[1:2])["images"].shape == [1, 9, 8, 8, 3]
-    direction = DIRECTIONS[:1]
+    direction = directions("glow").vectors[:1]
     np.testing.assert_array_equal(
         model.manipulate(of, direction)["images"], model.manipulate(of, direction, np.ones(3, np.float32))["images"]
     )
@@ -151,8 +151,8 @@ def test_temperature_0_is_the_mode(loaded, flows):
 
 def test_attributes_are_kept(loaded):
     found = loaded["glow"].signatures["attributes"]()
-    assert found["names"].numpy().tolist() == [name.encode() for name in NAMES]
-    np.testing.assert_array_equal(found["directions"], DIRECTIONS)
+    assert found["names"].numpy().tolist() == [name.encode() for name in ATTRIBUTES["glow"]]
+    np.testing.assert_array_equal(found["directions"], directions("glow").vectors)
     assert "attributes" not in loaded["flat"].signatures
 
 
@@ -283,3 +283,9 @@ def test_labels_are_checked(loaded, images):
     ]:
         with pytest.raises(tf.errors.InvalidArgumentError, match=message):
             call()
+    sample = model.signatures["sample"]
+    given = {"temperature": tf.constant(1.0), "seed": tf.constant(0)}
+    with pytest.raises(tf.errors.InvalidArgumentError, match="one entry for each"):
+        sample(num=tf.constant(3), labels=tf.constant([0, 1]), **given)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="Labels must lie in"):
+        sample(num=tf.constant(2), labels=tf.constant([0, 3]), **given)

@@ -1,6 +1,7 @@
 """Small flows for the tests of models: random weights, random images."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import tensorflow as tf
@@ -27,7 +28,16 @@ def randomise(flow: Flow, seed: int = 0, scale: float = 0.05) -> Flow:
 
 
 def random_flow(config: ModelConfig, dtype: tf.DType = tf.float64, seed: int = 0) -> Flow:
-    return randomise(Flow(config, seed=seed, dtype=dtype), seed)
+    flow = Flow(config, seed=seed, dtype=dtype)
+    for variable, value in zip(flow.variables, _random_values(config, dtype, seed), strict=True):
+        variable.assign(value)
+    return flow
+
+
+@functools.cache
+def _random_values(config: ModelConfig, dtype: tf.DType, seed: int) -> list[np.ndarray]:
+    # Many tests take the same flow, whose initialisation is traced.
+    return [v.numpy() for v in randomise(Flow(config, seed=seed, dtype=dtype), seed).variables]
 
 
 def moved_flow(config: ModelConfig, seed: int = 0) -> Flow:
@@ -55,6 +65,12 @@ def random_inputs(config: ModelConfig, n: int = 3, seed: int = 0) -> tf.Tensor:
 
 def with_gradient(config: ModelConfig, gradient: str) -> ModelConfig:
     return dataclasses.replace(config, gradient=gradient)
+
+
+def without_top_steps(config: ModelConfig) -> ModelConfig:
+    """A Glow of several levels, of which the last has no steps: most of the time to trace a model goes into those."""
+    *layers, _, top_prior = config.layers
+    return dataclasses.replace(config, layers=(*layers, top_prior))
 
 
 GLOW = {

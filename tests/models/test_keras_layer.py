@@ -9,6 +9,8 @@ from glow_tf import Flow, glow, keras_layer
 from tests.models.flows import random_flow, random_images
 from tests.tolerances import assert_close
 
+pytestmark = pytest.mark.usefixtures("untraced")
+
 CONFIG = glow((4, 4, 3), K=1, L=1, width=4)
 CONDITIONAL = glow((4, 4, 3), K=1, L=1, width=4, num_classes=2, conditional=True)
 
@@ -27,6 +29,7 @@ def test_its_variables_are_those_of_the_flow():
     assert len(layer.variables) == len(flow.named_variables()) + 2, "and whether it is initialized, and the seed"
 
 
+@pytest.mark.usefixtures("traced")
 def test_fit_trains_it_and_what_is_saved_loads(images, tmp_path):
     flow = Flow(CONFIG)
     layer = keras_layer(flow)

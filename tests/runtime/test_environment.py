@@ -128,8 +128,3 @@ def test_only_programs_prepare(tmp_path, module):
     done = run(tmp_path, "-c", code)
     assert "TF_FORCE_GPU_ALLOW_GROWTH" not in done.stdout
     assert done.stderr == ""
-
-
-def test_a_tool_writes_nothing_but_its_own_lines(tmp_path):
-    done = run(tmp_path, "-m", "tools.sample", "--model_dir=nowhere")
-    assert re.fullmatch(r"error: nowhere .*\n", done.stderr)

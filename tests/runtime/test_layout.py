@@ -94,7 +94,7 @@ def check(graphs, *, convolves=True):
     [
         *mostly_slow(
             [(model, "plain", "one_device") for model in MODELS],
-            [("glow", "plain", "one_device"), ("nice", "plain", "one_device")],
+            [("one level", "plain", "one_device"), ("nice", "plain", "one_device")],
         ),
         *(slow((model, "in parts", "mirrored")) for model in ("glow", "stored")),
         *(slow(("glow", kind, "one_device")) for kind in TRAINING if kind != "plain"),

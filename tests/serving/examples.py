@@ -82,7 +82,7 @@ class Held:
     """A runner whose runs begin when they are told to: it stands for a model that takes long."""
 
     def __init__(self, model):
-        self.runner = Runner(model)
+        self.runner = Runner(model, max_batch_size=1)
         self.go = threading.Event()
         self.entered = threading.Semaphore(0)
 

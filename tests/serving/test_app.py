@@ -231,7 +231,7 @@ def test_bad_labels_are_the_graphs_to_refuse(conditional_client):
 
 @pytest.mark.parametrize("stated", [None, "10", "99999999"])
 def test_a_body_that_is_too_large_is_refused_whatever_its_header_says(model, stated):
-    client = Client(create_app(model, Runner(model), Limits(max_request_mb=0.01)))
+    client = Client(create_app(model, Runner(model, max_batch_size=1), Limits(max_request_mb=0.01)))
     sent = []
 
     async def body():

@@ -91,7 +91,7 @@ def test_time_is_bounded():
 
 def test_others_are_answered_meanwhile(reader):
     """While large bodies are read, a small one is not kept waiting by Python's lock."""
-    large = b'{"instances": [' + b"{}," * MB + b"{}]}"
+    large = b'{"instances": [' + b"{}," * (MB // 3) + b"{}]}"
     small = json.dumps({"instances": IMAGES[:1].tolist()}).encode()
     # The processes have started.
     for _ in range(2):
@@ -109,4 +109,4 @@ def test_others_are_answered_meanwhile(reader):
         reader.parse(small, soon())
         count += 1
     # As many as there are large ones, if each waited for one of those.
-    assert count > 40
+    assert count > 12

@@ -11,6 +11,7 @@ from tensorflow_serving.apis import get_model_metadata_pb2, get_model_status_pb2
 
 from glow_tf.serving.model import Model, find
 from glow_tf.serving.signature import Spec
+from tests.saved_models import saved
 from tests.serving.examples import direct, inputs_of, some_signatures, value_dtype
 
 
@@ -53,7 +54,7 @@ def test_what_is_no_saved_model_is_said(tmp_path, saved_models):
     (tmp_path / "saved_model.pb").write_bytes(b"not a model")
     with pytest.raises(ValueError, match="cannot be loaded as a SavedModel"):
         Model(tmp_path)
-    shutil.copytree(saved_models["glow"] / "1", tmp_path / "broken")
+    shutil.copytree(saved("flat"), tmp_path / "broken")
     next((tmp_path / "broken" / "variables").glob("*.index")).unlink()
     with pytest.raises(ValueError, match="cannot be loaded as a SavedModel"):
         Model(tmp_path / "broken")

@@ -13,7 +13,7 @@ from glow_tf.training.signals import TrainingStopped
 from tests.training import helpers
 from tests.training.runs import LONG, ONE_DEVICE, assert_same_weights, lines, stop_at, train, training
 
-pytestmark = pytest.mark.usefixtures("short_timing")
+pytestmark = pytest.mark.usefixtures("untraced", "short_timing")
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ from glow_tf.training.loss import losses
 from tests.marks import slow
 from tests.training import helpers
 
+pytestmark = pytest.mark.usefixtures("untraced")
+
 
 def make(config=helpers.CONFIG, strategy=None, shards=1):
     strategy = strategy or tf.distribute.OneDeviceStrategy("CPU:0")
@@ -44,7 +46,10 @@ def partial_batches(config, count, size):
         *(slow(case) for case in ((helpers.CONFIG, 2), (helpers.CONFIG, 3), (helpers.LABELLED, 1))),
     ],
 )
-def test_mean_and_standard_error_by_hand(config, at_once):
+def test_mean_and_standard_error_by_hand(request, config, at_once):
+    if at_once > 1:
+        # Shards are of a graph.
+        request.getfixturevalue("traced")
     flow, evaluator = make(config, shards=at_once)
     whole, dataset = partial_batches(config, 11, 4)
     result = evaluator(dataset)

@@ -10,6 +10,8 @@ import glow_tf
 from glow_tf.training.guard import DivergenceError, Guard, has_singular_convolution
 from tests.training import helpers
 
+pytestmark = pytest.mark.usefixtures("untraced")
+
 TWO_LEVELS = glow_tf.glow((8, 8, 3), K=2, L=2, width=4, n_bits=5)
 BAD = {"loss": float("nan"), "gradient_norm": float("inf")}
 

@@ -11,7 +11,7 @@ from glow_tf.training.loop import Trainer
 from tests.training import helpers
 from tests.training.runs import ONE_DEVICE, lines, stop_at, train, training
 
-pytestmark = pytest.mark.usefixtures("short_timing")
+pytestmark = pytest.mark.usefixtures("untraced", "short_timing")
 
 
 def shape_of(png):

@@ -20,6 +20,8 @@ from glow_tf.training.loss import losses
 from glow_tf.training.reports import Reports, best_line
 from tests.training import helpers
 
+pytestmark = pytest.mark.usefixtures("untraced")
+
 # Images of 8 bits come back whole.
 CONFIG = dataclasses.replace(helpers.CONFIG, dequantizer=Uniform())
 
@@ -207,7 +209,9 @@ def test_the_best_weights_are_kept(tiny):
     assert storage.load_config(tiny.directory / "best") == helpers.TINY
 
 
+@pytest.mark.usefixtures("traced")
 def test_what_is_not_a_number_is_never_the_best(tiny):
+    """A graph reconstructs what is not a number; eagerly it would be refused."""
     assert math.isnan(tiny.evaluate(10, shift=math.nan).mean)
     assert best_line(tiny.parts.state) == "no evaluation yet"
     assert not (tiny.directory / "best").exists()
