@@ -214,8 +214,7 @@ class Flow(tf.Module):
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Computes the mean bits/dim of a batch and its gradients, for a training loop of your own in a `tf.function`.
 
-        It is what `glow_tf.main` trains on: computed in the shards of `runtime`, and in the precision that it states for
-        training.
+        It is what `glow_tf.main` trains on, computed in the shards of `runtime` and in its precision for training.
 
         Args:
           images: [B, H, W, C] uint8.
