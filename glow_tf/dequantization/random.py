@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-# The same numbers on every device, and compiled by XLA.
+# The same bits on every device, and compiled by XLA.
 _ALGORITHM = "philox"
 
 
@@ -16,12 +16,19 @@ def uniform_like(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
       x: [B, ...], a tensor of the shape and dtype of the result.
       seed: [2], a stateless seed; or [B, 2], one for each example, whose numbers then depend on it alone.
     """
-    return _drawn(functools.partial(tf.random.stateless_uniform, minval=0, maxval=1), x, seed)
+    if x.dtype != tf.float32:
+        return _drawn(functools.partial(tf.random.stateless_uniform, minval=0, maxval=1, dtype=x.dtype), x, seed)
+    # As TensorFlow makes floats of random bits. XLA, for the same bits, takes others of them.
+    draw = functools.partial(tf.random.stateless_uniform, minval=None, maxval=None, dtype=tf.int32)
+    mantissa = tf.bitwise.bitwise_and(_drawn(draw, x, seed, tf.int32), 0x7FFFFF)
+    return tf.bitcast(tf.bitwise.bitwise_or(mantissa, 0x3F800000), tf.float32) - 1
 
 
 def normal_like(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Returns random numbers of the standard normal distribution; the arguments are as for `uniform_like`."""
-    return _drawn(tf.random.stateless_normal, x, seed)
+    # Between the numbers that `uniform_like` gives, of which 0 has no quantile.
+    half = 2.0**-24 if x.dtype == tf.float32 else 2.0**-54
+    return tf.math.ndtri(uniform_like(x, seed) + half)
 
 
 def seeds_of(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -41,9 +48,9 @@ def seeds_of(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return tf.reduce_sum(values * factors, axis=1)
 
 
-def _drawn(draw: Callable[..., tf.Tensor], x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    draw = functools.partial(draw, dtype=x.dtype, alg=_ALGORITHM)
+def _drawn(draw: Callable[..., tf.Tensor], x: tf.Tensor, seed: tf.Tensor, dtype: tf.DType | None = None) -> tf.Tensor:
+    draw = functools.partial(draw, alg=_ALGORITHM)
     if seed.shape.rank == 1:
         return draw(tf.shape(x), seed)
-    shape, signature = tf.shape(x)[1:], tf.TensorSpec(x.shape[1:], x.dtype)
+    shape, signature = tf.shape(x)[1:], tf.TensorSpec(x.shape[1:], dtype or x.dtype)
     return tf.map_fn(lambda one: draw(shape, one), seed, fn_output_signature=signature)

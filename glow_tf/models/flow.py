@@ -458,7 +458,7 @@ class Flow(tf.Module):
         images = checks.check_images(self.config, images)
         if not images.shape[0]:
             raise ValueError("The data-dependent initialisation needs at least one example.")
-        if labels is not None:
+        if labels is not None or self.config.dequantizer.num_classes_needed():
             checks.check_labels(self.config, labels)
         values, nest = tf.cast(images, self.dtype), self._context_of_initialisation(images, labels, context)
         dequantizer, seed = self.config.dequantizer, stateless_seed(self._seed)

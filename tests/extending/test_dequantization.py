@@ -22,7 +22,7 @@ from tests.tolerances import assert_close, assert_gradient_close
 from tests.training import helpers, runs
 
 CONFIG = dataclasses.replace(helpers.TINY, dequantizer=LogitNormal(n_bits=5))
-LABELLED = dataclasses.replace(helpers.LABELLED, dequantizer=LogitNormal(n_bits=5, num_classes=3))
+LABELLED = dataclasses.replace(helpers.LABELLED, classifier=False, dequantizer=LogitNormal(n_bits=5, num_classes=3))
 
 
 def moved(config=CONFIG, dtype=tf.float32):

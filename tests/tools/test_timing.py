@@ -29,7 +29,7 @@ def test_no_step_is_timed_after_the_limit(monkeypatch):
 
     monkeypatch.setattr(timing.time, "monotonic", lambda: clock[0])
     flow, _ = training_step(helpers.TINY, helpers.training(batch_size=8), helpers.one_device())
-    monkeypatch.setattr(timing, "training_step", lambda *_: (flow, step))
+    monkeypatch.setattr(timing, "training_step", lambda *_, **__: (flow, step))
     found = time_steps(helpers.TINY, helpers.training(batch_size=8), helpers.one_device(), steps=5, limit_s=15.0)
     # The first one, and two.
     assert len(calls) == 3 and found.step == 10.0

@@ -47,7 +47,8 @@ class Run:
         with self.strategy.scope():
             runtime = training_runtime(training, Runtime(shards=shards))
             self.flow = glow_tf.Flow(config, seed=1, dtype=dtype, runtime=runtime)
-            self.flow.initialize(random_images(16, config))
+            labels = np.arange(16) % 3 if config.dequantizer.num_classes_needed() else None
+            self.flow.initialize(random_images(16, config), labels)
             self.variables = list(self.flow.named_variables(trainable=True).values())
             self.optimizer = make_optimizer(training, self.variables)
         self.train = make_train_function(self.flow, self.optimizer, self.strategy, training)
