@@ -108,7 +108,7 @@ def test_whatever_computes_a_likelihood_computes_the_same(config, tmp_path):
         "    bits = loaded.log_prob(**given)['bits_per_dim']\n"
         "gradients = tape.gradient(bits, loaded.trainable_variables)\n"
         "assert 'glow_tf' not in sys.modules and all(g is not None for g in gradients)\n"
-        "print(json.dumps([bits.numpy().tolist(), [g.numpy().tolist() for g in gradients]]))\n"
+        "print(json.dumps([bits.numpy().tolist(), [tf.convert_to_tensor(g).numpy().tolist() for g in gradients]]))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     served, gradients = json.loads(done.stdout.splitlines()[-1])
@@ -117,7 +117,7 @@ def test_whatever_computes_a_likelihood_computes_the_same(config, tmp_path):
     with tf.GradientTape() as tape:
         bits = flow.bits_per_dim(data, of_images, seed=0)
     for variable, served, own in zip(variables, gradients, tape.gradient(bits, variables), strict=True):
-        assert_gradient_close(np.array(served), own, 1e-4, message=variable.name)
+        assert_gradient_close(np.array(served), tf.convert_to_tensor(own), 1e-4, message=variable.name)
 
 
 def test_the_importance_weighted_bound_by_hand():
