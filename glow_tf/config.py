@@ -99,7 +99,7 @@ class ModelConfig:
 
     @property
     def events(self) -> str:
-        """What the model is one of: `flat vectors`, `sequences` or `images`."""
+        """Kind of the modelled data: `flat vectors`, `sequences` or `images`."""
         return ("flat vectors", "sequences", "images")[len(self.image_shape) - 1]
 
     @property

@@ -14,7 +14,7 @@ from glow_tf.runtime.runtime import Runtime
 from glow_tf.shared_flags import define_max_megapixels, define_path
 from glow_tf.training import model_directory
 from glow_tf.training.config import TrainingConfig
-from glow_tf.training.devices import STRATEGIES, has_gpu
+from glow_tf.training.devices import STRATEGIES, has_gpu, sharding_runtime
 
 MODELS = {"glow": presets.glow, "real_nvp": presets.real_nvp, "nice": presets.nice}
 _DEFAULTS = TrainingConfig()
@@ -314,12 +314,7 @@ def runtime(config: ModelConfig) -> Runtime:
     height, width = config.image_shape[:2]
     images = (FLAGS.batch_size or _default_batch_size(height * width, 1)) // max(1, FLAGS.accumulate_steps)
     one_device = FLAGS.strategy in ("mirrored", "one_device") and (FLAGS.num_replicas or 1) == 1
-    # Not of RealNVP, whose networks are deep, and twice as wide at each level.
-    pays = one_device and config.name == "glow"
-    return Runtime.detect(
-        images=images if pays else None,
-        width=config.network_width if pays else None,
-    )
+    return sharding_runtime(config, images if one_device else None)
 
 
 def strategy_arguments() -> dict:

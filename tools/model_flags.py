@@ -9,7 +9,7 @@ from glow_tf.analysis.codec import default_batch_size
 from glow_tf.config import ModelConfig
 from glow_tf.models import labels, storage
 from glow_tf.models.flow import Flow
-from glow_tf.runtime.runtime import Runtime
+from glow_tf.training.devices import sharding_runtime
 
 FLAGS = flags.FLAGS
 
@@ -27,11 +27,7 @@ def load_flow(*, many: bool = False) -> Flow:
       ValueError: if it is a model of flat vectors or sequences instead of images.
     """
     config = storage.load_config(FLAGS.model_dir)
-    # As in training, not for RealNVP.
-    pays = many and config.name == "glow"
-    runtime = Runtime.detect(
-        images=batch_size(config) if pays else None, width=config.network_width if pays else None, xla=FLAGS.xla
-    )
+    runtime = sharding_runtime(config, batch_size(config) if many else None, xla=FLAGS.xla)
     flow = storage.load(FLAGS.model_dir, weights=FLAGS.weights, runtime=runtime)
     if runtime.xla:
         print("XLA compiles each kind of computation when it is first needed.", file=sys.stderr)

@@ -13,7 +13,7 @@ from glow_tf.runtime.runtime import Runtime
 from glow_tf.training.batches import dequantized
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.devices import has_gpu, training_runtime
-from glow_tf.training.optimizer import make_optimizer
+from glow_tf.training.state import TrainingState
 from glow_tf.training.step import make_train_function
 
 
@@ -110,10 +110,8 @@ def training_step(
         for each step, on the CPU. By default on GPUs: there the pipeline works beside the step, on a CPU it takes cores
         away from it, which is part of what a step costs.
     """
-    with strategy.scope():
-        flow = Flow(config, runtime=training_runtime(training, runtime))
-        optimizer = make_optimizer(training, list(flow.named_variables(trainable=True).values()))
-    train = make_train_function(flow, optimizer, strategy, training)
+    state = TrainingState.create(config, training, strategy, training_runtime(training, runtime))
+    train = make_train_function(state.flow, state.optimizer, strategy, training)
     rng = np.random.default_rng(0)
     noise = {
         "images": rng.integers(0, 256, [training.batch_size, *config.image_shape], np.uint8),
@@ -131,7 +129,7 @@ def training_step(
         # The value comes to the host when the device has computed it.
         train(iterator, tf.constant(1))["loss"].numpy()
 
-    return flow, step
+    return state.flow, step
 
 
 def peak_memory(device: str) -> int | None:

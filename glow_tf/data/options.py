@@ -8,7 +8,7 @@ from glow_tf.data.source import DataError, OwnTestSplitError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataOptions:
-    """How to load a data set: the arguments of `load_source` besides the name; None stands for a default.
+    """Options of a data set: the arguments of `load_source` besides the name; None stands for a default.
 
     Attributes:
         data_dir: folder or file of the data.

@@ -242,7 +242,7 @@ class Flow(tf.Module):
 
         if labels is not None:
             labels = tf.broadcast_to(labels, [tf.shape(images)[0]])
-        shards = 1 if self.runtime.xla else min(self.runtime.shards, images.shape[0] or 1)
+        shards = self.runtime.shards_of(images.shape[0] or 1)
         variables, terms = list(self.trainable_variables), ["bits_per_dim"]
 
         def compute(batch):

@@ -1,4 +1,4 @@
-"""Where and how a flow is computed."""
+"""Execution settings of a flow."""
 
 import contextlib
 import dataclasses
@@ -13,7 +13,7 @@ from glow_tf.runtime.cores import cores
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Runtime:
-    """Where and how a flow is computed.
+    """Execution settings of a flow: device, sharding, compilation and precision.
 
     Attributes:
       device: kind of device that operations are made for: `CPU`, `GPU` or `TPU`.
@@ -60,6 +60,10 @@ class Runtime:
             xla=device == "GPU" if xla is None else xla,
             network_precision=network_precision,
         )
+
+    def shards_of(self, images: int) -> int:
+        """Returns the number of shards of a gradient of so many images: 1 with XLA, and at most one for each image."""
+        return 1 if self.xla else min(self.shards, images)
 
     def map_batch(self, function: Callable, *nests: Any) -> Any:
         """Applies a function to a batch in shards, or compiled by XLA; see `glow_tf.runtime.sharding.map_shards`."""

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from glow_tf.config import ModelConfig
 from glow_tf.runtime.devices import has_gpu
 from glow_tf.runtime.errors import first_line
 from glow_tf.runtime.runtime import Runtime
 from glow_tf.training.config import TrainingConfig
 
-__all__ = ["STRATEGIES", "check_tf_config", "has_gpu", "make_strategy", "training_runtime"]
+__all__ = ["STRATEGIES", "check_tf_config", "has_gpu", "make_strategy", "sharding_runtime", "training_runtime"]
 
 STRATEGIES = ("mirrored", "multi_worker", "tpu", "one_device")
 
@@ -56,6 +57,18 @@ def make_strategy(
         return tf.distribute.MultiWorkerMirroredStrategy()
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
         raise ValueError(f"The workers of TF_CONFIG do not come together: {error}") from error
+
+
+def sharding_runtime(config: ModelConfig, images: int | None, *, xla: bool | None = None) -> Runtime:
+    """Returns the runtime for batches of a model, in shards where that pays; see `Runtime.detect`.
+
+    Args:
+      config: the model. RealNVP is not sharded, whose networks are deep, and twice as wide at each level.
+      images: number of images that are computed at once; None for no shards.
+      xla: as for `Runtime.detect`.
+    """
+    images = images if config.name == "glow" else None
+    return Runtime.detect(images=images, width=config.network_width, xla=xla)
 
 
 def training_runtime(training: TrainingConfig, runtime: Runtime | None = None) -> Runtime:

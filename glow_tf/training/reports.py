@@ -78,9 +78,10 @@ class Reports:
                 values["label_error"] = result.label_error
             self._keep_if_best(result)
         if self._metrics:
-            values |= self._health(say)
+            images, labels = self._held_out()
+            values |= self._health(images, labels, say)
             with self._state.with_averages():
-                _, grid = self._pictures.save_reconstructions(self._step, *self._held_out())
+                _, grid = self._pictures.save_reconstructions(self._step, images, labels)
             self._metrics.write_image("reconstructions", self._step, grid)
         self.write("test", {**values, **result.parts})
         return result
@@ -114,10 +115,9 @@ class Reports:
         if self._write:
             storage.save(self._state.flow, self._directory / BEST, step=self._step)
 
-    def _health(self, say: Callable[[str], None]) -> dict[str, float]:
-        numbers = {f"condition/{level}": n for level, n in health.condition_numbers(self._state.flow).items()}
-        images, labels = self._held_out()
+    def _health(self, images: tf.Tensor, labels: tf.Tensor | None, say: Callable[[str], None]) -> dict[str, float]:
         flow = self._state.flow
+        numbers = {f"condition/{level}": n for level, n in health.condition_numbers(flow).items()}
         error = float(tf.reduce_max(self._round_trip(flow.centers(images), labels)))
         if not error < flow.config.dequantizer.tolerance:
             worst = (

@@ -120,14 +120,13 @@ class _Step:
             return {name: tf.reduce_sum(value) / config.batch_size for name, value in terms.items()}
 
         images = config.batch_size // self._strategy.num_replicas_in_sync
-        shards = 1 if self._flow.runtime.xla else min(self._flow.runtime.shards, images // config.accumulate_steps)
         return gradients_in_parts(
             objective,
             self._variables,
             batch,
             _terms(self._flow.config),
             sequential=config.accumulate_steps,
-            parallel=shards,
+            parallel=self._flow.runtime.shards_of(images // config.accumulate_steps),
         )
 
     def _seed(self, replica: tf.distribute.ReplicaContext) -> tf.Tensor | None:
