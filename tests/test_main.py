@@ -158,6 +158,7 @@ def test_another_model_in_the_same_directory_is_refused(run, refused):
     assert "layers[1].network.width: 4 here, 5 there" in error
 
 
+@pytest.mark.slow
 def test_a_wrong_flag_from_outside(tmp_path):
     done = main("--image_size=20", "--L=3", cwd=tmp_path)
     assert done.returncode == 1

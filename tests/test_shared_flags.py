@@ -90,6 +90,7 @@ def test_a_list_of_names_that_is_none():
         del flags.FLAGS.pictures
 
 
+@pytest.mark.slow
 def test_programs_read_flagfiles_so(tmp_path):
     (tmp_path / "a.flags").write_text("--model_dir=nowhere\n", encoding="utf-8-sig")
     done = run(tmp_path, "-m", "tools.sample", "--flagfile=a.flags")

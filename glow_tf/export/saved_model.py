@@ -6,6 +6,7 @@ import shutil
 import tempfile
 
 import tensorflow as tf
+from tensorflow.python.saved_model import save_context
 
 from glow_tf.analysis.attributes import Directions
 from glow_tf.export.pruning import keep_outer_gradients
@@ -36,7 +37,10 @@ def export_saved_model(flow: Flow, path: str | os.PathLike, directions: Directio
     """
     path = pathlib.Path(paths.for_tensorflow(path, "The SavedModel"))
     temporary = temporary_path(path)
-    served = ServedFlow(flow, directions)
+    options = tf.saved_model.SaveOptions()
+    # A trace belongs to the context it is made in: outside of this one, saving would trace every function again.
+    with save_context.save_context(options):
+        served = ServedFlow(flow, directions)
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         with reraise_as_oserror(path), tempfile.TemporaryDirectory() as folder:
@@ -44,7 +48,7 @@ def export_saved_model(flow: Flow, path: str | os.PathLike, directions: Directio
             config = pathlib.Path(folder) / CONFIG_FILE
             config.write_text(flow.config.to_json(), encoding="utf-8")
             served.config = tf.saved_model.Asset(str(config))
-            tf.saved_model.save(served, str(temporary), signatures=served.signatures())
+            tf.saved_model.save(served, str(temporary), signatures=served.signatures(), options=options)
             keep_outer_gradients(temporary / "saved_model.pb")
     except OSError:
         shutil.rmtree(temporary, ignore_errors=True)

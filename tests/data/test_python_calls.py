@@ -17,6 +17,7 @@ SCRIPTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [slow("at the end"), "by an error"])
 def test_a_process_ends_with_its_stream_open(name):
     """Without waiting for the pipeline's threads, most such processes hang."""

@@ -39,6 +39,7 @@ def test_an_uncompressed_archive_of_150_mb_is_not_held_in_memory(tmp_path):
     assert mebibytes < 60
 
 
+@pytest.mark.slow
 def test_two_thousand_files_start_in_a_second(tmp_path):
     write_bitmaps(tmp_path, 2_000)
     seconds, mebibytes = stream("folder", tmp_path, 8, 2_000)

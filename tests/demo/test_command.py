@@ -53,6 +53,7 @@ def results(request, tmp_path_factory):
     return port, found
 
 
+@pytest.mark.slow
 def test_a_mistake_is_one_line(results):
     port, found = results
     for name, (code, out, err) in found.items():

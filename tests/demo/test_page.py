@@ -220,6 +220,7 @@ def test_small_pictures_are_enlarged_sharply(visit):
     assert width % 8 == 0 and width >= 64
 
 
+@pytest.mark.slow
 def test_reconstruct(visit):
     page = visit("conditional", "Reconstruct")
     shown = "#reconstruction"

@@ -45,6 +45,7 @@ def test_show_tells_inputs_and_outputs(directory):
         assert text.split() == ["dtype:", dtype, "shape:", *shape.split()], name
 
 
+@pytest.mark.slow
 def test_run_finds_what_the_flow_finds_and_takes_defaults(directory, flow):
     np.save(directory / "images.npy", IMAGES)
     inputs = ["--inputs", "images=images.npy", "--outdir", "out"]

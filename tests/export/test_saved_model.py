@@ -138,6 +138,7 @@ def test_images_come_back(served):
     np.testing.assert_allclose(outputs[f"{name}/reconstruct/3"], expected, atol=tolerance, rtol=0)
 
 
+@pytest.mark.slow
 def test_exporting_again_replaces_the_model(tmp_path):
     shutil.copytree(saved("flat"), tmp_path / "model")
     images = tf.constant(np.random.default_rng(0).integers(0, 256, [2, 12], np.uint8))

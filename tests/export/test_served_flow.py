@@ -156,12 +156,13 @@ def test_attributes_are_kept(loaded):
     assert "attributes" not in loaded["flat"].signatures
 
 
-@pytest.mark.parametrize("name", ["flat", "sound"])
+@pytest.mark.parametrize("name", ["flat", slow("sound")])
 def test_models_without_pictures_have_no_files(loaded, images, name):
     assert not [function for function in loaded[name].signatures if function.endswith("_bytes")]
     assert loaded[name].encode(images[name])["latents"].shape == [3, CONFIGS[name].dimensions]
 
 
+@pytest.mark.slow
 def test_sound_is_scored_and_comes_back_as_by_the_flow(loaded, flows, images):
     model, flow, sounds = loaded["sound"], flows["sound"], images["sound"]
     scores = model.log_prob(sounds)
@@ -175,6 +176,7 @@ def test_sound_is_scored_and_comes_back_as_by_the_flow(loaded, flows, images):
     np.testing.assert_allclose(path[0, ::2], sounds[:2], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [tf.float16, tf.float64])
 def test_floats_of_another_precision_are_the_same_sound(loaded, flows, images, dtype):
     sounds = tf.cast(images["sound"], dtype)
@@ -184,6 +186,7 @@ def test_floats_of_another_precision_are_the_same_sound(loaded, flows, images, d
     assert loaded["sound"](sounds).dtype == tf.float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.int16, np.uint8, np.int64])
 def test_whole_numbers_are_no_sound(loaded, images, dtype):
     whole = np.abs(images["sound"] * 100).astype(dtype)
@@ -199,7 +202,7 @@ def test_whole_numbers_are_no_sound(loaded, images, dtype):
         ("glow", [None, 8, 8, 3], tf.uint8),
         slow(("grey", [None, 8, 4, 1], tf.uint8)),
         ("flat", [None, 12], tf.uint8),
-        ("sound", [None, 16, 1], tf.float32),
+        slow(("sound", [None, 16, 1], tf.float32)),
     ],
 )
 def test_signatures_state_their_shapes(loaded, name, shape, dtype):

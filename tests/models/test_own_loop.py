@@ -76,6 +76,7 @@ def test_compiled_by_xla():
     np.testing.assert_allclose(step()[0], plain.value_and_gradients(images, seed=3)[0], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_its_precision_is_that_of_training():
     config = CONFIGS["glow-colour"]
     images = random_images(config, 4)

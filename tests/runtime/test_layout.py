@@ -134,7 +134,8 @@ def test_likelihoods_latents_and_samples(model):
             check(virtual_gpu.lowered_graphs(function))
 
 
-@pytest.mark.parametrize("gradient", ["reversible", slow("stored")])
+@pytest.mark.slow
+@pytest.mark.parametrize("gradient", ["reversible", "stored"])
 def test_a_loop_of_ones_own_over_sequences(gradient):
     flow = glow_tf.Flow(glow_tf.glow_1d((16, 1), K=2, L=2, width=8, gradient=gradient), runtime=Runtime())
     variables = list(flow.named_variables(trainable=True).values())

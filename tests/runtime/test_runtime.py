@@ -7,6 +7,7 @@ import tensorflow as tf
 import glow_tf
 from glow_tf.analysis.codec import Codec
 from glow_tf.runtime import devices
+from tests.marks import slow
 from tests.models.flows import CONFIGS, random_flow, random_images, random_labels
 
 
@@ -21,8 +22,8 @@ def unasked(monkeypatch):
         monkeypatch.setattr(f"tensorflow.config.{path}", asked)
 
 
-@pytest.mark.parametrize("device", ["CPU", "GPU"])
-@pytest.mark.parametrize("name", ["glow-labels", "real_nvp"])
+@pytest.mark.parametrize("device", [slow("CPU"), "GPU"])
+@pytest.mark.parametrize("name", ["glow-labels", slow("real_nvp")])
 def test_nothing_is_asked_of_tensorflow_while_a_flow_is_traced(request, name, device):
     config = CONFIGS[name]
     flow, images, labels = random_flow(config, tf.float32), random_images(config), random_labels(config)

@@ -76,6 +76,7 @@ def test_what_is_no_http_does_no_harm(running):
     assert process.poll() is None
 
 
+@pytest.mark.slow
 def test_what_cannot_be_served_is_one_line(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -9,6 +9,8 @@ from PIL import Image
 import glow_tf
 from tests.tools.driver import run_commands
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["--rate=1000", "--seconds=0.128", "--K=1", "--L=1", "--width=4", "--batch_size=2", "--count=2"]
 COMMANDS = {
     "short": ["--out_dir=new/short", "--steps=3", "--eval_every=2"],

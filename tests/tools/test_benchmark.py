@@ -9,6 +9,8 @@ from PIL import Image
 
 from tests.tools.driver import run_commands
 
+pytestmark = pytest.mark.slow
+
 SIZES = ["--K=1", "--L=2", "--width=4", "--image_size=8", "--train_batch_size=2", "--repeats=1"]
 COMMANDS = {
     "benchmark": ["benchmark", *SIZES, "--output=benchmark.json"],
@@ -42,7 +44,6 @@ def with_starts(tmp_path_factory):
     return directory, run_commands(directory, {"benchmark": COMMANDS["benchmark"]})
 
 
-@pytest.mark.slow
 def test_table_and_json_agree(with_starts):
     directory, results = with_starts
     code, out, err = results["benchmark"]
@@ -79,7 +80,6 @@ def test_a_precision_nobody_knows(work):
     assert code == 1 and "network_precision='float8' is not one of 'float32'" in err
 
 
-@pytest.mark.slow
 def test_start_memory_and_pipeline(with_starts):
     directory, (_, out, _) = with_starts[0], with_starts[1]["benchmark"]
     content = json.loads((directory / "benchmark.json").read_text())
@@ -93,7 +93,6 @@ def test_start_memory_and_pipeline(with_starts):
     assert "Input pipeline by itself, a folder of JPEG files: " in out
 
 
-@pytest.mark.slow
 def test_beside_another_package(tmp_path):
     directory, (code, out, err) = tmp_path, run_commands(tmp_path, {"compare": COMPARE})["compare"]
     assert code == 0, err

@@ -42,11 +42,13 @@ def table(out):
     return [[cell.strip() for cell in row] for row in rows]
 
 
+@pytest.mark.slow
 def test_without_a_gpu_it_says_so(refused):
     code, _, err = refused["no GPU"]
     assert code == 1 and err.startswith("error: TensorFlow sees no GPU here") and err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_unknown_rows(refused):
     code, _, err = refused["unknown rows"]
     assert code == 1 and "'produkt' is neither a group (throughput, large, options, memory) nor part" in err

@@ -8,6 +8,8 @@ import pytest
 import glow_tf
 from tests.tools.driver import run_commands
 
+pytestmark = pytest.mark.slow
+
 GOLDEN = pathlib.Path(__file__).parent.parent / "golden" / "openai_glow_affine"
 IMPORT = ["import_openai", f"--checkpoint={GOLDEN / 'model.ckpt'}", "--image_size=16", "--n_bits=5"]
 COMMANDS = {

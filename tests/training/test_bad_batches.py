@@ -104,6 +104,7 @@ def test_bad_batches_in_a_row_lead_back_to_a_checkpoint(tmp_path, tiny_source, m
     assert int(again.state.rollbacks) == 1
 
 
+@pytest.mark.slow
 def test_what_stays_bad_ends_the_run(tmp_path, tiny_source, poison):
     poison([3, 4])
     with pytest.raises(DivergenceError, match="At step 5 .* 2 times in a row, after 1 returns.*the batch itself"):

@@ -90,6 +90,7 @@ def finish(directory: pathlib.Path, arguments: tuple[str, ...]) -> str:
         return process.stderr
 
 
+@pytest.mark.slow
 def test_the_first_checkpoint_does_not_fit(tmp_path):
     def limit_files():
         resource.setrlimit(resource.RLIMIT_FSIZE, (32768, 32768))

@@ -160,6 +160,7 @@ def command_to_go_on(process: Process, number: signal.Signals) -> list[str]:
     return [sys.executable, *rest]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_and_then_killed_ends_as_one_that_was_not(tmp_path):
     begin_uninterrupted(*QUICK)
     # What a shell would take for two words is quoted.

@@ -115,6 +115,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path, sourc
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.slow
 def test_a_directory_of_another_model_is_refused(source, tiny_source, through):
     with pytest.raises(ValueError, match="another model"):
         Trainer(helpers.CONFIG, training(), source, through[0], ONE_DEVICE)
