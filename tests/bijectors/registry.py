@@ -94,7 +94,7 @@ def coupling_cases() -> list[Case]:
             for swap in (0, 1):
                 for event in ((2, 3, 4), (6,)):
                     inputs = event[-1] if mask == "checkerboard" else event[-1] // 2
-                    outputs = inputs if coupling == "additive" else 2 * inputs
+                    outputs = inputs * transform.parameters_per_dim
 
                     def build(p, watch=unwatched, *, event=event, outputs=outputs, **options):
                         return bijectors.Coupling(watch(network(p, event, outputs)), event_ndims=len(event), **options)
