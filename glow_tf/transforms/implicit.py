@@ -26,7 +26,7 @@ def increasing_root(
       tolerance: [N], the length of a Newton step that has reached the root.
 
     Returns:
-      The roots, [N], without gradient.
+      The roots, [N], without gradient; NaN where a value is NaN.
     """
     ulps = 4 * np.finfo(low.dtype.as_numpy_dtype).eps
 
@@ -40,10 +40,11 @@ def increasing_root(
         rounding = ulps * (tf.abs(x) + tolerance)
         found = (trusted & (length <= tolerance + rounding)) | (high - low <= rounding)
         moved = tf.where(trusted, newton, low + (high - low) / 2)
+        moved = tf.where(tf.math.is_nan(value), value, moved)
         next_step = tf.where(trusted, length, high - low)
         going_on = step > 0
-        x = tf.where(going_on, moved, x)
-        return x, low, high, tf.where(found | ~going_on, tf.zeros_like(step), next_step)
+        done = found | ~going_on | tf.math.is_nan(value)
+        return tf.where(going_on, moved, x), low, high, tf.where(done, tf.zeros_like(step), next_step)
 
     # Loops carry tensors of one axis: see `bijectors.Stack`.
     carried = (low + (high - low) / 2, low, high, high - low)

@@ -48,7 +48,7 @@ class MixtureLogistic(Transform):
     components: int = 8
 
     def __post_init__(self):
-        at_least("components", self.components, 1)
+        at_least("components", self.components, 1, most=1000)
 
     @property
     def parameters_per_dim(self) -> int:
@@ -174,6 +174,8 @@ class _Mixture:
             total = tf.reduce_sum(parts, axis=-1)
             log_cdf = tf.squeeze(most, -1) + tf.math.log(total)
             survival = -tf.math.expm1(log_cdf)
+            # Rounding may make it negative where it is next to 0.
+            survival = tf.where(survival < 0, tf.zeros_like(survival), survival)
             slope = tf.reduce_sum(parts * tf.sigmoid(u) * self._rates, axis=-1) / (total * survival)
             found, slope = _tilted(x, log_cdf - tf.math.log(survival), slope)
             return found - value, slope

@@ -42,7 +42,7 @@ class RationalQuadraticSpline(Transform):
     bound: float = 3.0
 
     def __post_init__(self):
-        # So that the least shares leave something.
+        # Half of the interval is left to be shared.
         at_least("bins", self.bins, 2, most=int(0.5 / _LEAST_SHARE))
         if not 0 < self.bound < math.inf:
             raise ValueError(f"bound={self.bound!r} must be a positive number.")
