@@ -6,6 +6,7 @@ import pathlib
 
 from absl import flags
 
+from glow_tf import transforms
 from glow_tf.config import ModelConfig
 from glow_tf.data import recipe
 from glow_tf.mode import NETWORK_PRECISIONS
@@ -70,7 +71,19 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     "blocks", None, "Residual blocks (real_nvp; 4), or hidden layers (nice; 5), of a coupling network.", lower_bound=1
 )
-flags.DEFINE_enum("coupling", None, ["affine", "additive"], "Kind of coupling (glow; affine).")
+flags.DEFINE_enum(
+    "coupling",
+    None,
+    list(presets.COUPLINGS),
+    "Kind of coupling (glow; affine): scale and shift, shift, log-odds of a mixture of logistics (Flow++), rational "
+    "quadratic spline.",
+)
+flags.DEFINE_integer(
+    "mixture_components", None, "Logistics of each mixture (--coupling=mixture_logistic; 8).", 1, upper_bound=1000
+)
+flags.DEFINE_integer("spline_bins", None, "Bins of each spline (--coupling=spline; 8).", 2, upper_bound=500)
+# The couplings that these belong to, and the fields of their transforms.
+_COUPLING_FIELDS = {"mixture_components": ("mixture_logistic", "components"), "spline_bins": ("spline", "bins")}
 flags.DEFINE_enum(
     "permutation",
     None,
@@ -258,6 +271,7 @@ def model_config(image_shape: tuple[int, int, int], num_classes: int) -> ModelCo
     preset = MODELS[FLAGS.model]
     names = ("K", "L", "width", "blocks", "coupling", "permutation", "learn_top", "base", "n_bits", "gradient")
     given = {name: FLAGS[name].value for name in names if FLAGS[name].value is not None}
+    of_coupling = {name: FLAGS[name].value for name in _COUPLING_FIELDS if FLAGS[name].value is not None}
     given.setdefault("n_bits", recipe(FLAGS.dataset).n_bits)
     uses_labels = {
         "conditional": FLAGS.conditional,
@@ -272,11 +286,19 @@ def model_config(image_shape: tuple[int, int, int], num_classes: int) -> ModelCo
             listed = " and ".join(f"--{name}" for name in asking)
             raise ValueError(f"{listed}: labels are needed, and {FLAGS.dataset} has none.")
         given.update(num_classes=num_classes, **uses_labels)
-    foreign = [name for name in given if name not in inspect.signature(preset).parameters]
+    parameters = inspect.signature(preset).parameters
+    foreign = [name for name in given if name not in parameters]
+    if "coupling" not in parameters:
+        foreign += of_coupling
     if foreign:
         flag_names = {"classifier": "label_loss_weight", "num_classes": "conditional"}
         listed = ", ".join(dict.fromkeys(f"--{flag_names.get(name, name)}" for name in foreign))
         raise ValueError(f"{listed} does not apply to --model={FLAGS.model}.")
+    for flag, value in of_coupling.items():
+        (coupling, field), chosen = _COUPLING_FIELDS[flag], FLAGS.coupling or parameters["coupling"].default
+        if chosen != coupling:
+            raise ValueError(f"--{flag} does not apply to --coupling={chosen}; it needs --coupling={coupling}.")
+        given["coupling"] = dataclasses.replace(transforms.NAMED[coupling], **{field: value})
     return preset(image_shape, **given)
 
 

@@ -10,6 +10,7 @@ from absl.testing import flagsaver
 import glow_tf
 from glow_tf import options
 from glow_tf.training.config import TrainingConfig
+from glow_tf.transforms import MixtureLogistic, RationalQuadraticSpline
 
 ROOT = pathlib.Path(__file__).parent.parent
 FLAGFILES = sorted((ROOT / "flags").glob("*.flags"))
@@ -118,6 +119,13 @@ def test_xla_compiles_where_there_is_a_gpu_unless_told_otherwise(parse, monkeypa
             ["--coupling=additive", "--permutation=shuffle"],
             glow_tf.glow(IMAGE, coupling="additive", permutation="shuffle"),
         ),
+        (["--coupling=spline"], glow_tf.glow(IMAGE, coupling="spline")),
+        (["--coupling=spline", "--spline_bins=5"], glow_tf.glow(IMAGE, coupling=RationalQuadraticSpline(bins=5))),
+        (["--coupling=mixture_logistic"], glow_tf.glow(IMAGE, coupling="mixture_logistic")),
+        (
+            ["--coupling=mixture_logistic", "--mixture_components=3"],
+            glow_tf.glow(IMAGE, coupling=MixtureLogistic(components=3)),
+        ),
         (["--nolearn_top", "--n_bits=5"], glow_tf.glow(IMAGE, learn_top=False, n_bits=5)),
         (["--gradient=stored"], glow_tf.glow(IMAGE, gradient="stored")),
         (["--conditional"], glow_tf.glow(IMAGE, num_classes=4)),
@@ -155,6 +163,9 @@ def test_flags_of_the_models(parse, arguments, expected):
         (["--base=normal"], "--base does not apply to --model=glow"),
         (["--model=nice", "--conditional"], "--conditional.* does not apply to --model=nice"),
         (["--L=6"], "32x32 cannot be squeezed 6 times"),
+        (["--spline_bins=5"], "--spline_bins does not apply to --coupling=affine; it needs --coupling=spline"),
+        (["--coupling=spline", "--mixture_components=5"], "--mixture_components does not apply to --coupling=spline"),
+        (["--model=nice", "--mixture_components=5"], "--mixture_components does not apply to --model=nice"),
     ],
 )
 def test_flags_that_do_not_apply(parse, arguments, message):

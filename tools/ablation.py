@@ -19,11 +19,12 @@ from tools import command, common_flags, data_flags, experiment_flags, experimen
 
 FLAGS = flags.FLAGS
 PERMUTATIONS = ("reverse", "shuffle", "conv1x1")
+# Those of the paper.
 COUPLINGS = ("additive", "affine")
 
 common_flags.define(*experiment_flags.NAMES, "width")
 flags.DEFINE_multi_enum("permutation", PERMUTATIONS, PERMUTATIONS, "Permutations to compare.")
-flags.DEFINE_multi_enum("coupling", COUPLINGS, COUPLINGS, "Couplings to compare.")
+flags.DEFINE_multi_enum("coupling", COUPLINGS, presets.COUPLINGS, "Couplings to compare; by default the paper's.")
 
 
 def main() -> None:

@@ -52,7 +52,7 @@ flags.DEFINE_integer("squeeze", 8, "Successive samples that become one position 
 flags.DEFINE_enum(
     "coupling",
     "additive",
-    ["additive", "affine"],
+    list(presets.COUPLINGS),
     "Kind of coupling; of few updates additive ones stay better behaved.",
 )
 flags.DEFINE_integer("width", 64, "Hidden channels of the coupling networks.", lower_bound=1)

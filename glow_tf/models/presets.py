@@ -8,6 +8,9 @@ from glow_tf.layers import Flatten, Layer, Logit, Scale, Split, Squeeze, Steps, 
 from glow_tf.networks import Network
 from glow_tf.transforms import Transform
 
+# Of Glow, by the names in `transforms.NAMED`.
+COUPLINGS = ("affine", "additive", "mixture_logistic", "spline")
+
 
 def glow(
     image_shape: tuple[int, int, int] = (32, 32, 3),
@@ -34,7 +37,8 @@ def glow(
       K: depth of flow, the steps of each level.
       L: number of levels.
       width: hidden channels of the coupling networks, where `network` is not given.
-      coupling: `affine` or `additive` (section 3.3), or a transform.
+      coupling: `affine` or `additive` (section 3.3), `mixture_logistic` (Ho et al. 2019), `spline` (Durkan et al.
+        2019), or a transform, such as `transforms.MixtureLogistic(components=32)`.
       permutation: `conv1x1` (PLU form, equation 10), `conv1x1_dense` (its weights as one matrix, as in the official
         code), `shuffle` (fixed) or `reverse` (section 3.2).
       n_bits: bits per colour channel that are modelled, where `dequantizer` is not given.
@@ -278,7 +282,7 @@ def _glow_layers(
     """Returns the layers of a Glow whose levels begin with `squeeze`; for the other arguments see `glow`."""
     at_least("K", K, 1)
     if isinstance(coupling, str):
-        one_of("coupling", coupling, ("affine", "additive"))
+        one_of("coupling", coupling, COUPLINGS)
         coupling = transforms.NAMED[coupling]
     one_of("permutation", permutation, ("conv1x1", "conv1x1_dense", "shuffle", "reverse"))
     if conditional is None:

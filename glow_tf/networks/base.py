@@ -42,10 +42,12 @@ class Network(Description):
 
     Attributes:
       is_random: whether `apply` uses its seed.
+      max_parameters_per_dim: the most that a transform may have for its output; None for any number.
     """
 
     kind: ClassVar[str] = "network"
     is_random: ClassVar[bool] = True
+    max_parameters_per_dim: ClassVar[int | None] = None
 
     def parameters(
         self, rng: np.random.Generator, depth: int, inputs: int, outputs: int, shape: tuple[int, ...]

@@ -17,7 +17,8 @@ class Resnet(BuiltIn):
 
     A 3x3 convolution; residual blocks of ReLU, 3x3 convolution, actnorm, ReLU, 3x3 convolution, added to their input;
     actnorm, ReLU, 1x1 convolution that starts at zero. Of its outputs the even ones are shifts, the odd ones
-    log-scales: a learned factor times tanh (section 3.2). Of sequences, kernels have 3 taps and 1.
+    log-scales: a learned factor times tanh (section 3.2); without `bounded`, the outputs are as they are. Of sequences,
+    kernels have 3 taps and 1.
 
     Every kernel is g * v / |v| with a learned magnitude g per output channel (Salimans & Kingma 2016). Actnorm takes
     the place of the paper's batch normalisation.
@@ -25,14 +26,24 @@ class Resnet(BuiltIn):
     Attributes:
       width: hidden channels.
       blocks: number of residual blocks.
+      bounded: whether the output is pairs of a shift and a bounded log-scale, as for `transforms.AffineExp`; False for
+        transforms with another number of parameters.
     """
 
     blocks: int = 2
+    bounded: bool = True
+
+    @property
+    def max_parameters_per_dim(self) -> int | None:
+        return 2 if self.bounded else None
 
     def check(self, shape):
         check_positions(shape, "has a convolutional network and ")
 
     def parameters(self, rng, depth, inputs, outputs, shape):
+        if self.bounded and outputs % 2:
+            raise ValueError(f"A Resnet has pairs of outputs, and not {outputs}: bounded=False gives any number.")
+
         def convolution(size: int, n_in: int, n_out: int) -> p.Nest:
             direction = p.normal(rng, 1.0, (depth, *kernel_size(shape, size), n_in, n_out))
             return {"direction": direction, "magnitude": p.ones(depth, n_out), "bias": p.zeros(depth, n_out)}
@@ -47,7 +58,8 @@ class Resnet(BuiltIn):
             }
         network["actnorm"] = p.actnorm(depth, width)
         network["leave"] = {**convolution(1, width, outputs), "magnitude": p.zeros(depth, outputs)}
-        network["tanh_factor"] = p.ones(depth, outputs // 2)
+        if self.bounded:
+            network["tanh_factor"] = p.ones(depth, outputs // 2)
         return network
 
     def prepare(self, tensors):
@@ -72,5 +84,7 @@ class Resnet(BuiltIn):
             inner = tf.nn.relu(normalize(block["actnorm"], convolution(block["conv1"], tf.nn.relu(h))))
             h += convolution(block["conv2"], inner)
         h = convolution(tensors["leave"], tf.nn.relu(normalize(tensors["actnorm"], h)))
+        if not self.bounded:
+            return h
         shift, log_scale = even_and_odd(h)
         return interleaved(shift, tensors["tanh_factor"] * tf.tanh(log_scale))

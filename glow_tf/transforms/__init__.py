@@ -4,8 +4,16 @@ from glow_tf.transforms.additive import Additive
 from glow_tf.transforms.affine import Affine
 from glow_tf.transforms.affine_exp import AffineExp
 from glow_tf.transforms.base import Transform
+from glow_tf.transforms.mixture_logistic import MixtureLogistic
+from glow_tf.transforms.spline import RationalQuadraticSpline
 
 # By the names of flags.
-NAMED = {"additive": Additive(), "affine": Affine(), "affine_exp": AffineExp()}
+NAMED = {
+    "additive": Additive(),
+    "affine": Affine(),
+    "affine_exp": AffineExp(),
+    "mixture_logistic": MixtureLogistic(),
+    "spline": RationalQuadraticSpline(),
+}
 
-__all__ = ["NAMED", "Additive", "Affine", "AffineExp", "Transform"]
+__all__ = ["NAMED", "Additive", "Affine", "AffineExp", "MixtureLogistic", "RationalQuadraticSpline", "Transform"]

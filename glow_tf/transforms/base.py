@@ -31,7 +31,7 @@ class Transform(Description):
     With h = 0 it should be near the identity, since coupling networks begin with outputs of 0.
 
     Attributes:
-      parameters_per_dim: P, the number of parameters of an element.
+      parameters_per_dim: P, the number of parameters of an element; a property, where it depends on the fields.
     """
 
     kind: ClassVar[str] = "transform"

@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from glow_tf import Flow, ModelConfig, glow, nice, real_nvp
+from glow_tf.transforms import MixtureLogistic, RationalQuadraticSpline
 
 
 def randomise(flow: Flow, seed: int = 0, scale: float = 0.05) -> Flow:
@@ -81,6 +82,8 @@ GLOW = {
 
 CONFIGS = {
     **GLOW,
+    "glow-mixture_logistic": glow((4, 4, 1), K=2, L=2, width=4, coupling=MixtureLogistic(components=3)),
+    "glow-spline": glow((4, 4, 1), K=2, L=2, width=4, coupling=RationalQuadraticSpline(bins=4)),
     "glow-colour": glow((4, 8, 3), K=2, L=2, width=4),
     "glow-one-level": glow((2, 4, 3), K=3, L=1, width=4),
     "glow-three-levels": glow((8, 8, 1), K=1, L=3, width=4),

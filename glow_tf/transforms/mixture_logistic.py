@@ -1,0 +1,207 @@
+"""Flow++'s transform."""
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from glow_tf.arguments import at_least
+from glow_tf.transforms import implicit
+from glow_tf.transforms.base import Transform
+
+# Of the logarithm of a component's scale. Below, the official code has the same bound: a component as narrow as a
+# thousandth of the activations holds a grey level. Above, the far tails, of slope 1 / scale, can still be inverted.
+_MOST_LOG_SCALE = 7.0
+# Between narrow components the log-odds are flat, and no rounded y could tell one x from another.
+_LEAST_SLOPE = 1e-3
+# The means begin evenly spread over -1 .. 1, as equal components would have equal gradients for good. Wider apart, the
+# map would be farther from the identity at first.
+_SPREAD = 1.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MixtureLogistic(Transform):
+    """The log-odds of a mixture of K logistic distributions, a scale and a shift (Ho et al. 2019, section 3.2).
+
+    h = (t, a, pi_1 .. pi_K, mu_1 .. mu_K, log s_1 .. log s_K)
+
+      w = softmax(pi),  z_k = (x - mu_k - m_k) / s_k  with fixed m_k,  F = sum_k w_k sigmoid(z_k)
+      v = (1 - e) log(F / (1 - F)) + e x,  v' = (1 - e) F' / (F (1 - F)) + e  with e = 1/1000
+
+    forward:          y = v * exp(tanh a) + t
+    forward log-det:  log v' + tanh a
+    inverse:          x where v = (y - t) * exp(-tanh a), by bisection and Newton's steps
+    inverse log-det:  -log v' - tanh a
+
+    The slope of the log-odds is a sum of positive terms, as F + (1 - F) = 1:
+
+      F' / (F (1 - F)) = sum_k (r_k sigmoid(-z_k) + q_k sigmoid(z_k)) / s_k
+
+    where r_k = w_k sigmoid(z_k) / F and q_k = w_k sigmoid(-z_k) / (1 - F) add up to 1 each. The paper has e = 0, and a
+    in place of tanh a, which is the official code's.
+
+    Attributes:
+      components: K.
+    """
+
+    components: int = 8
+
+    def __post_init__(self):
+        at_least("components", self.components, 1, most=1000)
+
+    @property
+    def parameters_per_dim(self) -> int:
+        return 2 + 3 * self.components
+
+    def forward(self, x, h):
+        shift, log_scale, mixture = self._split(h)
+        found = mixture.at(tf.reshape(x, [-1]))
+        return _like(x, found.value * tf.exp(log_scale) + shift), _like(x, tf.math.log(found.slope) + log_scale)
+
+    def inverse(self, y, h):
+        shift, log_scale, mixture = self._split(h)
+        x = mixture.solve((tf.reshape(y, [-1]) - shift) * tf.exp(-log_scale))
+        x = implicit.with_gradient(self, _like(y, x), y, h)
+        return x, -self.forward(x, h)[1]
+
+    def vjp(self, x, y, h, dy, dlog_det):
+        shift, log_scale, mixture = self._split(h)
+        dlog_det = tf.reshape(tf.broadcast_to(dlog_det, tf.shape(x)), [-1])
+        dy = tf.reshape(dy, [-1])
+        dlog_scale = dy * (tf.reshape(y, [-1]) - shift) + dlog_det
+        dx, dmixture = mixture.vjp(tf.reshape(x, [-1]), dy * tf.exp(log_scale), dlog_det)
+        of_pair = tf.stack([dy, dlog_scale * (1 - log_scale**2)], axis=-1)
+        return _like(x, dx), tf.reshape(tf.concat([of_pair, *dmixture], axis=-1), tf.shape(h))
+
+    def _split(self, h: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, "_Mixture"]:
+        """Returns the shifts [N], the log-scales [N] and the mixtures of N elements."""
+        count = self.components
+        flat = tf.reshape(h, [-1, self.parameters_per_dim])
+        pair, logits, means, log_scales = tf.split(flat, [2, count, count, count], axis=-1)
+        shift, a = tf.unstack(pair, axis=-1)
+        spread = _SPREAD * np.linspace(-1, 1, count) if count > 1 else [0.0]
+        return shift, tf.tanh(a), _Mixture(logits, means + tf.constant(spread, h.dtype), log_scales)
+
+
+class _Point(NamedTuple):
+    """What a mixture is at x, a point of each element.
+
+    Attributes:
+      z: [N, K], (x - mean) / scale.
+      above, below: [N, K], sigmoid(-z) and sigmoid(z).
+      of_cdf, of_survival: [N, K], the shares of the components in F and in 1 - F.
+      value, slope: [N], v and v'.
+    """
+
+    z: tf.Tensor
+    above: tf.Tensor
+    below: tf.Tensor
+    of_cdf: tf.Tensor
+    of_survival: tf.Tensor
+    value: tf.Tensor
+    slope: tf.Tensor
+
+
+class _Mixture:
+    """The function v of N elements, each of a mixture of K logistic distributions.
+
+    Args:
+      logits: [N, K], of the weights.
+      means: [N, K].
+      log_scales: [N, K], which are bounded here.
+    """
+
+    def __init__(self, logits: tf.Tensor, means: tf.Tensor, log_scales: tf.Tensor):
+        self._logits = logits
+        self._means = means
+        self._log_scales = log_scales
+        self._rates = tf.exp(-tf.clip_by_value(log_scales, -_MOST_LOG_SCALE, _MOST_LOG_SCALE))
+
+    def at(self, x: tf.Tensor) -> _Point:
+        """Returns what it is at `x`: [N]."""
+        z = (x[:, tf.newaxis] - self._means) * self._rates
+        above, below = tf.sigmoid(-z), tf.sigmoid(z)
+        of_cdf, log_cdf = _shares(self._logits - tf.nn.softplus(-z))
+        of_survival, log_survival = _shares(self._logits - tf.nn.softplus(z))
+        slope = tf.reduce_sum((of_cdf * above + of_survival * below) * self._rates, axis=-1)
+        return _Point(z, above, below, of_cdf, of_survival, *_tilted(x, log_cdf - log_survival, slope))
+
+    def vjp(
+        self, x: tf.Tensor, dvalue: tf.Tensor, dlog_slope: tf.Tensor
+    ) -> tuple[tf.Tensor, tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
+        """Returns the vector-Jacobian product of v and log v' at `x`.
+
+        Args:
+          x: [N].
+          dvalue: [N], the gradient with respect to v.
+          dlog_slope: [N], with respect to log v'.
+
+        Returns:
+          The gradients with respect to `x`, and to the logits, the means and the log-scales.
+        """
+        at = self.at(x)
+        cdf_above, survival_below = at.of_cdf * at.above, at.of_survival * at.below
+        # What each component is of the slope, by F and by 1 - F.
+        rates = self._rates * ((1 - _LEAST_SLOPE) / at.slope)[:, tf.newaxis]
+        by_cdf = tf.reduce_sum(cdf_above * rates, axis=-1)
+        by_survival = 1 - _LEAST_SLOPE / at.slope - by_cdf
+        dlog_odds = (1 - _LEAST_SLOPE) * dvalue
+        dlog_cdf = (dlog_odds - dlog_slope * by_cdf)[:, tf.newaxis]
+        dlog_survival = (dlog_odds + dlog_slope * by_survival)[:, tf.newaxis]
+        of_slope = dlog_slope[:, tf.newaxis] * (cdf_above + survival_below) * rates
+
+        dlogits = dlog_cdf * at.of_cdf - dlog_survival * at.of_survival + of_slope
+        dz = dlog_cdf * cdf_above + dlog_survival * survival_below + of_slope * (at.above - at.below)
+        dmeans = -dz * self._rates
+        is_bounded = tf.abs(self._log_scales) > _MOST_LOG_SCALE
+        dlog_scales = tf.where(is_bounded, tf.zeros([], x.dtype), -(dz * at.z + of_slope))
+        dx = _LEAST_SLOPE * dvalue - tf.reduce_sum(dmeans, axis=-1)
+        return dx, (dlogits, dmeans, dlog_scales)
+
+    def solve(self, value: tf.Tensor) -> tf.Tensor:
+        """Returns the x: [N] where v has a value, [N], without gradient."""
+        # Mirrored where the value is positive, so that F is not near 1, where it has few digits.
+        sign = tf.where(value > 0, -tf.ones_like(value), tf.ones_like(value))
+        value, means = sign * value, sign[:, tf.newaxis] * self._means
+        log_weights = tf.nn.log_softmax(self._logits)
+
+        def function(x):
+            u = (means - x[:, tf.newaxis]) * self._rates
+            logs = log_weights - tf.nn.softplus(u)
+            most = tf.reduce_max(logs, axis=-1, keepdims=True)
+            parts = tf.exp(logs - most)
+            total = tf.reduce_sum(parts, axis=-1)
+            log_cdf = tf.squeeze(most, -1) + tf.math.log(total)
+            survival = -tf.math.expm1(log_cdf)
+            # Rounding may make it negative where it is next to 0.
+            survival = tf.where(survival < 0, tf.zeros_like(survival), survival)
+            slope = tf.reduce_sum(parts * tf.sigmoid(u) * self._rates, axis=-1) / (total * survival)
+            found, slope = _tilted(x, log_cdf - tf.math.log(survival), slope)
+            return found - value, slope
+
+        # F is a mean of the components', and v one of the log-odds and x: the solution lies between theirs.
+        solutions = means + value[:, tf.newaxis] / self._rates
+        low = tf.minimum(tf.reduce_min(solutions, axis=-1), value)
+        high = tf.maximum(tf.reduce_max(solutions, axis=-1), value)
+        # Over so small a part of a scale the slope is constant, but for rounding.
+        precision = np.finfo(value.dtype.as_numpy_dtype).eps ** 0.5
+        tolerance = precision / tf.reduce_max(self._rates, axis=-1)
+        return sign * implicit.increasing_root(function, low, high, tolerance)
+
+
+def _tilted(x: tf.Tensor, log_odds: tf.Tensor, slope: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns v and v', of log-odds and their slope at `x`."""
+    return (1 - _LEAST_SLOPE) * log_odds + _LEAST_SLOPE * x, (1 - _LEAST_SLOPE) * slope + _LEAST_SLOPE
+
+
+def _shares(logs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns softmax and logsumexp over the last axis of [N, K]: [N, K] and [N]."""
+    most = tf.stop_gradient(tf.reduce_max(logs, axis=-1, keepdims=True))
+    parts = tf.exp(logs - most)
+    total = tf.reduce_sum(parts, axis=-1, keepdims=True)
+    return parts / total, tf.squeeze(most + tf.math.log(total), -1)
+
+
+def _like(x: tf.Tensor, flat: tf.Tensor) -> tf.Tensor:
+    return tf.ensure_shape(tf.reshape(flat, tf.shape(x)), x.shape)
