@@ -1,4 +1,4 @@
-"""Normalizing flows for images in TensorFlow: Glow, RealNVP and NICE as TFP distributions."""
+"""Normalizing flows for images in TensorFlow: Glow, Flow++, Jet, RealNVP and NICE as TFP distributions."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from glow_tf.models.flow import Flow
     from glow_tf.models.keras_layer import keras_layer
     from glow_tf.models.openai_checkpoint import import_openai_checkpoint
-    from glow_tf.models.presets import glow, glow_1d, nice, real_nvp
+    from glow_tf.models.presets import flow_plus_plus, glow, glow_1d, jet, nice, real_nvp
     from glow_tf.models.storage import load, save
     from glow_tf.runtime.runtime import Runtime
 
@@ -23,9 +23,11 @@ __all__ = [
     "bijectors",
     "data",
     "dequantization",
+    "flow_plus_plus",
     "glow",
     "glow_1d",
     "import_openai_checkpoint",
+    "jet",
     "keras_layer",
     "layers",
     "load",
@@ -43,9 +45,11 @@ _MODULES = {
     "Flow": "glow_tf.models.flow",
     "ModelConfig": "glow_tf.config",
     "Runtime": "glow_tf.runtime.runtime",
+    "flow_plus_plus": "glow_tf.models.presets",
     "glow": "glow_tf.models.presets",
     "glow_1d": "glow_tf.models.presets",
     "import_openai_checkpoint": "glow_tf.models.openai_checkpoint",
+    "jet": "glow_tf.models.presets",
     "keras_layer": "glow_tf.models.keras_layer",
     "load": "glow_tf.models.storage",
     "nice": "glow_tf.models.presets",

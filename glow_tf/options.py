@@ -17,7 +17,13 @@ from glow_tf.training import model_directory
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.devices import STRATEGIES, has_gpu, sharding_runtime
 
-MODELS = {"glow": presets.glow, "real_nvp": presets.real_nvp, "nice": presets.nice}
+MODELS = {
+    "glow": presets.glow,
+    "flow_plus_plus": presets.flow_plus_plus,
+    "jet": presets.jet,
+    "real_nvp": presets.real_nvp,
+    "nice": presets.nice,
+}
 _DEFAULTS = TrainingConfig()
 
 # Data.
@@ -63,23 +69,47 @@ define_max_megapixels()
 
 # Model. Where the default is None the model's own applies: the paper's.
 flags.DEFINE_enum("model", "glow", list(MODELS), "The family of flows.")
-flags.DEFINE_integer("K", None, "Depth: steps per level (glow; 32), or couplings (nice; 4).", lower_bound=1)
+flags.DEFINE_integer("K", None, "Depth: steps per level (glow; 32), or couplings (jet 32, nice 4).", lower_bound=1)
 flags.DEFINE_integer("L", None, "Levels (glow; 3), or halvings of the image (real_nvp; down to 4x4).", lower_bound=1)
 flags.DEFINE_integer(
-    "width", None, "Hidden channels of the coupling networks (glow 512, real_nvp 32, nice 1000).", lower_bound=1
+    "width",
+    None,
+    "Hidden channels of the coupling networks (glow 512, flow_plus_plus 96, jet 512, real_nvp 32, nice 1000).",
+    lower_bound=1,
 )
 flags.DEFINE_integer(
-    "blocks", None, "Residual blocks (real_nvp; 4), or hidden layers (nice; 5), of a coupling network.", lower_bound=1
+    "blocks",
+    None,
+    "Blocks (flow_plus_plus 10, jet 2, real_nvp 4), or hidden layers (nice; 5), of a coupling network.",
+    lower_bound=1,
+)
+flags.DEFINE_list(
+    "couplings",
+    None,
+    "Couplings at each scale, as many by channels + as many by positions (flow_plus_plus; 0+4,2+3).",
+)
+flags.DEFINE_integer("heads", None, "Heads of each attention (flow_plus_plus 4, jet 8).", lower_bound=1)
+flags.DEFINE_integer("patch_size", None, "Side of the patches that are tokens (jet; 4).", lower_bound=1)
+flags.DEFINE_float(
+    "dropout",
+    None,
+    "Share of the activations of coupling networks that are set to 0 in training (flow_plus_plus 0.2, jet 0).",
+    lower_bound=0.0,
+    upper_bound=1.0,
 )
 flags.DEFINE_enum(
     "coupling",
     None,
     list(presets.COUPLINGS),
-    "Kind of coupling (glow; affine): scale and shift, shift, log-odds of a mixture of logistics (Flow++), rational "
-    "quadratic spline.",
+    "Kind of coupling (glow affine, flow_plus_plus mixture_logistic): scale and shift, shift, log-odds of a mixture of "
+    "logistics, rational quadratic spline.",
 )
 flags.DEFINE_integer(
-    "mixture_components", None, "Logistics of each mixture (--coupling=mixture_logistic; 8).", 1, upper_bound=1000
+    "mixture_components",
+    None,
+    "Logistics of each mixture (--coupling=mixture_logistic; glow 8, flow_plus_plus 32).",
+    1,
+    upper_bound=1000,
 )
 flags.DEFINE_integer("spline_bins", None, "Bins of each spline (--coupling=spline; 8).", 2, upper_bound=500)
 # The couplings that these belong to, and the fields of their transforms.
@@ -88,8 +118,8 @@ flags.DEFINE_enum(
     "permutation",
     None,
     ["conv1x1", "conv1x1_dense", "shuffle", "reverse"],
-    "How channels are mixed (glow; conv1x1): a learned 1x1 convolution in PLU form or as a dense matrix, a fixed "
-    "shuffle, a reversal.",
+    "How channels are mixed (glow, flow_plus_plus; conv1x1): a learned 1x1 convolution in PLU form or as a dense "
+    "matrix, a fixed shuffle, a reversal.",
 )
 flags.DEFINE_bool("learn_top", None, "Learns mean and scale of the top prior (glow; true).")
 flags.DEFINE_enum("base", None, ["logistic", "normal"], "Distribution of the latents (nice; logistic).")
@@ -106,17 +136,19 @@ flags.DEFINE_enum(
     ["reversible", "stored"],
     "Rebuilds activations backwards, so that memory does not grow with K (reversible, the default), or stores them.",
 )
-flags.DEFINE_bool("conditional", False, "Conditions the top prior on the labels of the data (glow).")
+flags.DEFINE_bool(
+    "conditional", False, "Conditions the top prior on the labels of the data (glow, flow_plus_plus, jet)."
+)
 flags.DEFINE_bool(
     "conditional_couplings",
     False,
-    "Conditions the coupling networks on the labels too: each has biases a label (glow).",
+    "Conditions the coupling networks on the labels too: each has biases a label (glow, flow_plus_plus, jet).",
 )
 flags.DEFINE_float(
     "label_loss_weight",
     _DEFAULTS.label_loss_weight,
-    "Adds a linear classifier on the top latent, and so many times its loss in bits to bits/dim (glow; the official "
-    "code's conditional model uses 0.01).",
+    "Adds a linear classifier on the top latent, and so many times its loss in bits to bits/dim (glow, flow_plus_plus, "
+    "jet; the official code of Glow has 0.01 for its conditional model).",
     lower_bound=0.0,
 )
 
@@ -269,9 +301,12 @@ def model_config(image_shape: tuple[int, int, int], num_classes: int) -> ModelCo
       ValueError: if a flag does not apply to the model, does not fit the images, or needs labels there are not.
     """
     preset = MODELS[FLAGS.model]
-    names = ("K", "L", "width", "blocks", "coupling", "permutation", "learn_top", "base", "n_bits", "gradient")
+    of_networks = ("width", "blocks", "heads", "patch_size", "dropout")
+    names = ("K", "L", *of_networks, "coupling", "permutation", "learn_top", "base", "n_bits", "gradient")
     given = {name: FLAGS[name].value for name in names if FLAGS[name].value is not None}
     of_coupling = {name: FLAGS[name].value for name in _COUPLING_FIELDS if FLAGS[name].value is not None}
+    if FLAGS.couplings is not None:
+        given["couplings"] = _couplings()
     given.setdefault("n_bits", recipe(FLAGS.dataset).n_bits)
     uses_labels = {
         "conditional": FLAGS.conditional,
@@ -347,6 +382,16 @@ def strategy_arguments() -> dict:
 def model_dir() -> pathlib.Path:
     """Returns the value of --model_dir, or its default, which is named after the data and the model."""
     return pathlib.Path(FLAGS.model_dir or model_directory.default_path(FLAGS.dataset, FLAGS.data_dir, FLAGS.model))
+
+
+def _couplings() -> tuple[tuple[int, int], ...]:
+    pairs = [pair.split("+") for pair in FLAGS.couplings]
+    if not pairs or any(len(pair) != 2 or not all(count.strip().isdigit() for count in pair) for pair in pairs):
+        raise ValueError(
+            f"--couplings={','.join(FLAGS.couplings)} must be two numbers for each scale, by channels + by positions, "
+            "such as 0+4,2+3."
+        )
+    return tuple((int(by_channels), int(by_positions)) for by_channels, by_positions in pairs)
 
 
 def _network_precision() -> str:

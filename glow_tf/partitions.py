@@ -1,24 +1,34 @@
 """Partitions of an input into the part that conditions a coupling and the part that it transforms."""
 
 import dataclasses
+import math
 from typing import ClassVar
 
+import numpy as np
 import tensorflow as tf
 
-from glow_tf.arguments import at_least
+from glow_tf.arguments import at_least, one_of
 from glow_tf.description import Description
+from glow_tf.runtime.permuting import permuted
 
 Swap = int | tf.Tensor
+PATTERNS = ("columns", "rows", "checkerboard")
+_KINDS = tuple(f"{name}{odd}" for name in ("channels", *PATTERNS) for odd in ("", "-odd"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Partition(Description):
     """How a coupling divides its input.
 
-    `swap` exchanges the roles of the parts where it is 1: an int, or an int32 scalar tensor.
+    `swap` says which way of several, from 0: an int, or an int32 scalar tensor. Most partitions have two, and 1
+    exchanges the roles of the parts.
+
+    Attributes:
+      ways: number of ways, which successive couplings take in turn.
     """
 
     kind: ClassVar[str] = "partition"
+    ways: ClassVar[int] = 2
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Checks that events of a shape can be divided.
@@ -30,6 +40,10 @@ class Partition(Description):
     def channels(self, shape: tuple[int, ...]) -> tuple[int, int]:
         """Returns the number of channels of the part that conditions and of the one that is transformed."""
         raise NotImplementedError(f"{type(self).__name__} defines no channels.")
+
+    def positions(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Returns the axes of either part before that of the channels; by default those of the whole."""
+        return shape[:-1]
 
     def divide(self, x: tf.Tensor, swap: Swap = 0) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the part of `x`: [B, *shape] that conditions and the part that is transformed."""
@@ -83,10 +97,7 @@ class Channels(Partition):
     def _exchange(self, a, b, swap):
         if self.first and (tf.is_tensor(swap) or swap):
             raise ValueError("Parts of different sizes cannot be exchanged: leave first=0, which halves the channels.")
-        if tf.is_tensor(swap):
-            swapped = tf.equal(swap, 1)
-            return tf.where(swapped, b, a), tf.where(swapped, a, b)
-        return (b, a) if swap else (a, b)
+        return _exchanged(a, b, swap)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,6 +127,140 @@ class Checkerboard(Partition):
         parity = sum(tf.meshgrid(*(tf.range(n) for n in axes), indexing="ij")) + swap
         second = tf.cast(parity % 2, x.dtype)
         return second[..., tf.newaxis] if x.shape.rank > 2 else second
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Positions(Partition):
+    """Every second position conditions and the others are transformed, each part without the other's place.
+
+    So networks work on half of the positions: of [H, W, C], on [H, W/2, C], or [H/2, W, C] for `rows`.
+
+    Attributes:
+      pattern: the positions that condition: those of even `columns`, as in the official code of Flow++ (Ho et al. 2019,
+        which calls it a checkerboard), of even `rows`, or those with (h + w) even, a `checkerboard`. Of sequences
+        [T, C], for all three, the even ones.
+    """
+
+    pattern: str = "columns"
+
+    def __post_init__(self):
+        one_of("pattern", self.pattern, PATTERNS)
+
+    def check(self, shape):
+        if len(shape) < 2 or shape[self._axis(shape)] % 2:
+            number = f"an even number of {'rows' if self.pattern == 'rows' else 'columns'}"
+            raise ValueError(f"halves the positions by {self.pattern} and needs {number}; it gets {shape}.")
+
+    def channels(self, shape):
+        return shape[-1], shape[-1]
+
+    def positions(self, shape):
+        axis = self._axis(shape)
+        return *shape[:axis], shape[axis] // 2, *shape[axis + 1 : -1]
+
+    def divide(self, x, swap=0):
+        axis = self._axis(x.shape[1:]) + 1
+        pairs = tf.reshape(x, [-1, *x.shape[1:axis], x.shape[axis] // 2, 2, *x.shape[axis + 1 :]])
+        a, b = tf.unstack(pairs, axis=axis + 1)
+        return self._exchange(a, b, swap)
+
+    def merge(self, x1, x2, swap=0):
+        axis = self._axis(x1.shape[1:]) + 1
+        pairs = tf.stack(self._exchange(x1, x2, swap), axis=axis + 1)
+        return tf.reshape(pairs, [-1, *x1.shape[1:axis], 2 * x1.shape[axis], *x1.shape[axis + 1 :]])
+
+    def _axis(self, shape):
+        """Returns the axis of a shape that is halved."""
+        return 0 if self.pattern == "rows" else len(shape) - 2
+
+    def _exchange(self, a, b, swap):
+        if self.pattern == "checkerboard" and a.shape.rank > 3:
+            odd = tf.reshape(tf.range(a.shape[1]) % 2 == 1, [-1, 1, 1])
+            a, b = tf.where(odd, b, a), tf.where(odd, a, b)
+        return _exchanged(a, b, swap)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Turns(Partition):
+    """By channels and by positions, in turn (Kolesnikov et al. 2024, section 2.1, "Jet", and the authors' code).
+
+    Both parts are [*positions, C/2]. By channels, the first half of them conditions. By positions, every second one
+    conditions, and each is cut into two of C/2 channels.
+
+    Attributes:
+      kinds: of successive couplings: `channels`; or the positions that condition, those of even `columns`, of even
+        `rows`, or those with an even sum, a `checkerboard`; each with `-odd` for the others.
+    """
+
+    kinds: tuple[str, ...] = ("channels", "channels-odd", "checkerboard", "checkerboard-odd")
+
+    def __post_init__(self):
+        object.__setattr__(self, "kinds", tuple(self.kinds))
+        if not self.kinds:
+            raise ValueError("kinds must name at least one kind.")
+        for kind in self.kinds:
+            one_of("kinds", kind, _KINDS)
+
+    @property
+    def ways(self):
+        return len(self.kinds)
+
+    def check(self, shape):
+        if len(shape) < 2 or shape[-1] % 2:
+            raise ValueError(f"halves channels and positions and needs an even number of both; it gets {shape}.")
+        for kind in self.kinds:
+            odd = _odd(kind, shape[:-1])
+            if 2 * odd.sum() != odd.size:
+                raise ValueError(f"halves the positions by {kind} and needs as many even as odd ones; it gets {shape}.")
+
+    def channels(self, shape):
+        return shape[-1] // 2, shape[-1] // 2
+
+    def divide(self, x, swap=0):
+        *positions, channels = x.shape[1:]
+        order, inverse = self._orders(positions, swap)
+        halves = tf.reshape(x, [-1, 2 * math.prod(positions), channels // 2])
+        x1, x2 = tf.split(permuted(halves, order, inverse, axis=1), 2, axis=1)
+        return tf.reshape(x1, [-1, *positions, channels // 2]), tf.reshape(x2, [-1, *positions, channels // 2])
+
+    def merge(self, x1, x2, swap=0):
+        *positions, channels = x1.shape[1:]
+        order, inverse = self._orders(positions, swap)
+        x1, x2 = (tf.reshape(part, [-1, math.prod(positions), channels]) for part in (x1, x2))
+        halves = permuted(tf.concat([x1, x2], axis=1), inverse, order, axis=1)
+        return tf.reshape(halves, [-1, *positions, 2 * channels])
+
+    def _orders(self, positions, swap):
+        """Returns the order in which a kind takes the halves of the positions, first those that condition; its inverse.
+
+        Half c of position n has the number 2n + c.
+        """
+        orders = np.stack([np.argsort(_odd(kind, positions).ravel(), kind="stable") for kind in self.kinds])
+        inverses = np.argsort(orders)
+        if not tf.is_tensor(swap):
+            return orders[swap], inverses[swap]
+        return tf.gather(tf.constant(orders), swap), tf.gather(tf.constant(inverses), swap)
+
+
+def _odd(kind: str, positions: tuple[int, ...]) -> np.ndarray:
+    """Returns which of the two halves of the positions a kind transforms, [*positions, 2] bool."""
+    name, _, odd = kind.partition("-")
+    *of_positions, half = np.indices([*positions, 2])
+    sums = {
+        "channels": half,
+        "rows": of_positions[0],
+        "columns": of_positions[-1],
+        "checkerboard": sum(of_positions),
+    }
+    return (sums[name] % 2 == 1) != bool(odd)
+
+
+def _exchanged(a: tf.Tensor, b: tf.Tensor, swap: Swap) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns `a` and `b`, of one shape, in the order that `swap` says."""
+    if tf.is_tensor(swap):
+        swapped = tf.equal(swap, 1)
+        return tf.where(swapped, b, a), tf.where(swapped, a, b)
+    return (b, a) if swap else (a, b)
 
 
 # By the names of earlier versions.

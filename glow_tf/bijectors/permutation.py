@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from glow_tf.bijectors import base
+from glow_tf.runtime.permuting import permuted
 
 
 class Permutation(base.Bijector):
@@ -44,17 +45,8 @@ class Permutation(base.Bijector):
 
     def forward_and_log_det(self, x):
         indices, inverse_indices = self._both()
-        return _gather_channels(x, indices, inverse_indices), tf.zeros(tf.shape(x)[:1], x.dtype)
+        return permuted(x, indices, inverse_indices), tf.zeros(tf.shape(x)[:1], x.dtype)
 
     def inverse_and_log_det(self, y):
         indices, inverse_indices = self._both()
-        return _gather_channels(y, inverse_indices, indices), tf.zeros(tf.shape(y)[:1], y.dtype)
-
-
-def _gather_channels(x: tf.Tensor, indices: tf.Tensor, inverse_indices: tf.Tensor) -> tf.Tensor:
-    # TensorFlow's gradient of a gather is a scatter; for a permutation, the inverse gather is the same and faster.
-    @tf.custom_gradient
-    def gather(x):
-        return tf.gather(x, indices, axis=-1), lambda dy: _gather_channels(dy, inverse_indices, indices)
-
-    return gather(x)
+        return permuted(y, inverse_indices, indices), tf.zeros(tf.shape(y)[:1], y.dtype)

@@ -1,7 +1,9 @@
-"""The final scaling of NICE."""
+"""The final scaling of NICE, and fixed ones."""
 
 import dataclasses
+import math
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -12,19 +14,33 @@ from glow_tf.networks import actnorm
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scale(Layer):
-    """One learned positive factor a dimension (Dinh et al. 2015, section 3.3).
+    """One positive factor a dimension (Dinh et al. 2015, section 3.3).
 
-    The data-dependent initialisation gives its output a second moment of 1 in each dimension.
+    The data-dependent initialisation gives the output of learned ones a second moment of 1 in each dimension.
+
+    Attributes:
+      initial: the factors before any initialisation.
+      learned: whether they are learned; else they stay what they are.
     """
 
+    initial: float = 1.0
+    learned: bool = True
+
+    def __post_init__(self):
+        if not 0 < self.initial < math.inf:
+            raise ValueError(f"initial={self.initial!r} must be positive.")
+
     def parameters(self, shape, rng):
-        return {"log_scale": parameters.zeros(*shape)}
+        log_scale = parameters.Parameter(shape, lambda: np.full(shape, math.log(self.initial)), self.learned)
+        return {"log_scale": log_scale}
 
     def bijector(self, shape, tensors, context=None):
         scale = tfp.bijectors.Scale(log_scale=tf.convert_to_tensor(tensors["log_scale"]))
         return bijectors.Adapter(scale, event_ndims=len(shape))
 
     def initialize(self, shape, tensors, x, context=None):
+        if not self.learned:
+            return super().initialize(shape, tensors, x, context)
         # It has no bias, hence the second moment in place of the variance.
         log_scale = -0.5 * tf.math.log(tf.maximum(tf.reduce_mean(x**2, axis=0), actnorm.MIN_STDDEV**2))
         values = {"log_scale": log_scale}

@@ -26,12 +26,13 @@ class Steps(Layer):
     Attributes:
       depth: K, the number of steps.
       network: the conditioner of the couplings: `networks.Cnn` (Glow), `networks.Resnet` (RealNVP), `networks.Mlp`
-        (NICE), or one of your own.
+        (NICE), `networks.GatedAttention` (Flow++), `networks.Vit` (Jet), or one of your own.
       actnorm: whether a step begins with an activation normalisation.
       permutation: how channels are mixed: `conv1x1` (PLU), `conv1x1_dense`, `shuffle`, `reverse` or `none`.
       coupling: what couplings do with the part they transform, such as `transforms.Affine()`.
       partition: the parts of the input of a coupling, such as `partitions.Channels()`.
-      alternate: whether every second step exchanges the two parts.
+      alternate: whether successive steps divide their input in the ways of the partition in turn: most have two, and
+        every second step exchanges the parts.
     """
 
     is_recomputed: ClassVar[bool] = True
@@ -68,8 +69,8 @@ class Steps(Layer):
         return rest | _named_parts(fields)
 
     def output_shape(self, shape):
-        self.network.check(shape)
         self.partition.check(shape)
+        self.network.check(self._network_shape(shape))
         return shape
 
     def parameters(self, shape, rng):
@@ -82,7 +83,7 @@ class Steps(Layer):
         elif self.permutation == "shuffle":
             parts["shuffle"] = {"indices": p.Parameter((depth, channels), self._orders(channels, rng), trainable=False)}
         inputs, outputs = self._network_channels(shape)
-        return {**parts, "network": self.network.parameters(rng, depth, inputs, outputs, shape)}
+        return {**parts, "network": self.network.parameters(rng, depth, inputs, outputs, self._network_shape(shape))}
 
     def bijector(self, shape, tensors, context=None):
         return self.bijector_in(Mode(), shape, tensors, context)
@@ -143,7 +144,10 @@ class Steps(Layer):
     def products(self, shape, batch_size):
         channels = shape[-1]
         mixing = [flops.convolution(shape, batch_size, 1, channels, channels)] if self._has_conv1x1 else []
-        of_step = [*mixing, *self.network.products(shape, batch_size, *self._network_channels(shape))]
+        of_step = [
+            *mixing,
+            *self.network.products(self._network_shape(shape), batch_size, *self._network_channels(shape)),
+        ]
         return of_step * self.depth
 
     def official_variables(self, shape, level):
@@ -166,6 +170,9 @@ class Steps(Layer):
     def _network_channels(self, shape: Shape) -> tuple[int, int]:
         inputs, transformed = self.partition.channels(shape)
         return inputs, transformed * self.coupling.parameters_per_dim
+
+    def _network_shape(self, shape: Shape) -> Shape:
+        return *self.partition.positions(shape), shape[-1]
 
     def _orders(self, channels: int, rng: np.random.Generator) -> Callable[[], np.ndarray]:
         return lambda: np.stack([rng.permutation(channels) for _ in range(self.depth)])
@@ -201,7 +208,7 @@ class Steps(Layer):
         elif self.permutation == "shuffle":
             constants["indices"] = tensors["shuffle"]["indices"]
         if self.alternate:
-            constants["swap"] = tf.range(self.depth) % 2
+            constants["swap"] = tf.range(self.depth) % self.partition.ways
         return tf.nest.map_structure(tf.convert_to_tensor, (stacked, constants))
 
     def _step(
@@ -254,7 +261,7 @@ class Steps(Layer):
             tensors["actnorm"] = {name: value[tf.newaxis] for name, value in values["actnorm"].items()}
         stacked, constants = (_map_leaves(lambda t: t[0], nest) for nest in self._stacked(tensors))
         if self.alternate:
-            constants["swap"] = k % 2
+            constants["swap"] = k % self.partition.ways
 
         def conditioner(x):
             values["network"], h = self.network.initialize(stacked["network"], x, context)

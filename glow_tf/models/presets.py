@@ -1,5 +1,7 @@
 """The model families as plain functions that return a `ModelConfig`."""
 
+from collections.abc import Sequence
+
 from glow_tf import networks, partitions, transforms
 from glow_tf.arguments import at_least, one_of
 from glow_tf.config import ModelConfig, check_divisible, check_length
@@ -265,6 +267,186 @@ def nice(
     )
 
 
+def flow_plus_plus(
+    image_shape: tuple[int, int, int] = (32, 32, 3),
+    couplings: Sequence[tuple[int, int]] = ((0, 4), (2, 3)),
+    width: int = 96,
+    blocks: int = 10,
+    heads: int = 4,
+    dropout: float = 0.2,
+    coupling: str | Transform = "mixture_logistic",
+    permutation: str = "conv1x1",
+    n_bits: int = 8,
+    num_classes: int = 0,
+    *,
+    conditional: bool | None = None,
+    conditional_couplings: bool = False,
+    classifier: bool = False,
+    dequantizer: Dequantizer | None = None,
+    gradient: str = "reversible",
+) -> ModelConfig:
+    """Flow++: couplings with gated convolutions and self-attention (Ho et al. 2019, section 3 and the official code).
+
+    The images pass a logit first. Then come steps of actnorm, 1x1 convolution and coupling at each scale, with a
+    squeeze between two scales and nothing factored out. Couplings divide by channels first, then by positions: those of
+    even and odd columns, as in the official code, where the paper says checkerboard.
+
+    The defaults are the paper's for CIFAR-10, whose coupling networks have 27,920,088 parameters, as in the official
+    code. There the dequantization has 3,466,976 more, and normalisations of each element and 1x1 convolutions of each
+    part the 56,376 that are left of its 31,443,440. Here actnorms have two numbers a channel.
+
+    Args:
+      image_shape: (H, W, C); C is 1 or 3.
+      couplings: for each scale, the number of couplings by channels and of those by positions.
+      width: hidden channels of the coupling networks.
+      blocks: their blocks of a convolution and an attention.
+      heads: of an attention.
+      dropout: share of their activations that are set to 0 in training.
+      coupling: `mixture_logistic`, of 32 components, another of `COUPLINGS`, or a transform.
+      permutation: as for `glow`, or `none`.
+      n_bits: bits per colour channel that are modelled, where `dequantizer` is not given.
+      num_classes, conditional, conditional_couplings, classifier: as for `glow`; no top prior is learned but that of
+        labels.
+      dequantizer: from images to real numbers; by default uniform noise.
+      gradient: `reversible` or `stored`.
+
+    Raises:
+      ValueError: if an argument is out of range or does not fit the image's sides.
+
+    Ho, Chen, Srinivas, Duan & Abbeel 2019, "Flow++", arXiv 1902.00275.
+    """
+    if not couplings or any(len(pair) != 2 for pair in couplings):
+        raise ValueError(f"couplings={couplings!r} must be a pair of numbers for each scale.")
+    for pair in couplings:
+        for count in pair:
+            at_least("couplings", count, 0)
+    check_divisible(image_shape, len(couplings) - 1)
+    if coupling == "mixture_logistic":
+        coupling = transforms.MixtureLogistic(components=32)
+    coupling = _transform(coupling)
+    conditional = _conditional_prior(num_classes, conditional, conditional_couplings)
+    network = networks.GatedAttention(
+        width=width,
+        blocks=blocks,
+        heads=heads,
+        dropout=dropout,
+        num_classes=num_classes if conditional_couplings else 0,
+    )
+
+    layers: list[Layer] = [Logit()]
+    for scale, counts in enumerate(couplings):
+        if scale:
+            layers.append(Squeeze())
+        for depth, partition in zip(counts, (partitions.Channels(), partitions.Positions()), strict=True):
+            if depth:
+                layers.append(
+                    Steps(
+                        depth=depth,
+                        network=network,
+                        coupling=coupling,
+                        permutation=permutation,
+                        partition=partition,
+                        alternate=True,
+                    )
+                )
+    return ModelConfig(
+        name="flow_plus_plus",
+        image_shape=image_shape,
+        layers=(*layers, *_label_prior(num_classes if conditional else 0)),
+        dequantizer=dequantizer or Uniform(n_bits=n_bits),
+        num_classes=num_classes,
+        classifier=classifier,
+        gradient=gradient,
+    )
+
+
+def jet(
+    image_shape: tuple[int, int, int] = (64, 64, 3),
+    K: int = 32,
+    width: int = 512,
+    blocks: int = 2,
+    heads: int = 8,
+    patch_size: int = 4,
+    dropout: float = 0.0,
+    n_bits: int = 8,
+    num_classes: int = 0,
+    *,
+    conditional: bool | None = None,
+    conditional_couplings: bool = False,
+    classifier: bool = False,
+    dequantizer: Dequantizer | None = None,
+    gradient: str = "reversible",
+) -> ModelConfig:
+    """Jet: vision transformers in affine couplings, at one scale (Kolesnikov et al. 2024, section 2, and its code).
+
+    The image, between -1 and 1, is cut into patches. Each coupling shuffles the channels of the patches, in a fixed
+    random order, and divides them: four times by channels, then once by patches (a checkerboard, columns or rows, even
+    or odd ones). There are no actnorms and no 1x1 convolutions, and nothing is factored out.
+
+    The authors undo each shuffle after its coupling. Here shuffles add up, which is the same flow for couplings by
+    channels; those by patches see the halves of shuffled patches.
+
+    The published configurations for ImageNet 64x64 have 207,177,216 parameters (the defaults) and 1,019,612,160
+    (K = 64, blocks = 5).
+
+    Args:
+      image_shape: (H, W, C); sides are even multiples of `patch_size`, C is 1 or 3.
+      K: number of couplings.
+      width: channels of a token.
+      blocks: blocks of each vision transformer.
+      heads: of an attention.
+      patch_size: side of a patch.
+      dropout: share of the activations of the networks that are set to 0 in training.
+      n_bits: bits per colour channel that are modelled, where `dequantizer` is not given.
+      num_classes, conditional, conditional_couplings, classifier: as for `glow`; no top prior is learned but that of
+        labels.
+      dequantizer: from images to real numbers; by default uniform noise.
+      gradient: `reversible` or `stored`.
+
+    Raises:
+      ValueError: if an argument is out of range or does not fit the image's sides.
+
+    Kolesnikov, Pinto & Tschannen 2024, "Jet: A Modern Transformer-Based Normalizing Flow", arXiv 2412.15129.
+    """
+    at_least("K", K, 1)
+    at_least("patch_size", patch_size, 1)
+    check_divisible(image_shape, 0)
+    conditional = _conditional_prior(num_classes, conditional, conditional_couplings)
+    network = networks.Vit(
+        width=width,
+        depth=blocks,
+        heads=heads,
+        dropout=dropout,
+        num_classes=num_classes if conditional_couplings else 0,
+    )
+    by_positions = [f"{pattern}{odd}" for pattern in ("checkerboard", "columns", "rows") for odd in ("", "-odd")]
+    kinds = [kind for of_positions in by_positions for kind in (*["channels"] * 4, of_positions)]
+    steps = Steps(
+        depth=K,
+        network=network,
+        actnorm=False,
+        permutation="shuffle",
+        coupling=transforms.AffineSigmoid(),
+        partition=partitions.Turns(kinds=tuple(kinds)),
+        alternate=True,
+    )
+    doubled = Scale(initial=2.0, learned=False)
+    return ModelConfig(
+        name="jet",
+        image_shape=image_shape,
+        layers=(doubled, Squeeze(factor=patch_size), steps, *_label_prior(num_classes if conditional else 0)),
+        dequantizer=dequantizer or Uniform(n_bits=n_bits),
+        num_classes=num_classes,
+        classifier=classifier,
+        gradient=gradient,
+    )
+
+
+def _label_prior(num_classes: int) -> tuple[Layer, ...]:
+    """Returns the top prior of so many labels, if there are any."""
+    return (TopPrior(learned=False, num_classes=num_classes),) if num_classes else ()
+
+
 def _glow_layers(
     squeeze: Squeeze,
     *,
@@ -281,14 +463,9 @@ def _glow_layers(
 ) -> tuple[Layer, ...]:
     """Returns the layers of a Glow whose levels begin with `squeeze`; for the other arguments see `glow`."""
     at_least("K", K, 1)
-    if isinstance(coupling, str):
-        one_of("coupling", coupling, COUPLINGS)
-        coupling = transforms.NAMED[coupling]
+    coupling = _transform(coupling)
     one_of("permutation", permutation, ("conv1x1", "conv1x1_dense", "shuffle", "reverse"))
-    if conditional is None:
-        conditional = num_classes > 0
-    if (conditional or conditional_couplings) and not num_classes:
-        raise ValueError("A label-conditional prior or coupling needs num_classes of at least 1.")
+    conditional = _conditional_prior(num_classes, conditional, conditional_couplings)
     if network is None:
         network = networks.Cnn(width=width, num_classes=num_classes if conditional_couplings else 0)
     steps = Steps(depth=K, network=network, coupling=coupling, permutation=permutation)
@@ -300,3 +477,23 @@ def _glow_layers(
     if learn_top or conditional:
         layers.append(TopPrior(learned=learn_top, num_classes=num_classes if conditional else 0))
     return tuple(layers)
+
+
+def _transform(coupling: str | Transform) -> Transform:
+    if not isinstance(coupling, str):
+        return coupling
+    one_of("coupling", coupling, COUPLINGS)
+    return transforms.NAMED[coupling]
+
+
+def _conditional_prior(num_classes: int, conditional: bool | None, conditional_couplings: bool) -> bool:
+    """Returns whether labels condition the top prior; see `glow` for the arguments.
+
+    Raises:
+      ValueError: if there are no labels to condition on.
+    """
+    if conditional is None:
+        conditional = num_classes > 0
+    if (conditional or conditional_couplings) and not num_classes:
+        raise ValueError("A label-conditional prior or coupling needs num_classes of at least 1.")
+    return conditional

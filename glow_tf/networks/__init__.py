@@ -2,7 +2,9 @@
 
 from glow_tf.networks.base import Network
 from glow_tf.networks.cnn import Cnn
+from glow_tf.networks.gated_attention import GatedAttention
 from glow_tf.networks.mlp import Mlp
 from glow_tf.networks.resnet import Resnet
+from glow_tf.networks.vit import Vit
 
-__all__ = ["Cnn", "Mlp", "Network", "Resnet"]
+__all__ = ["Cnn", "GatedAttention", "Mlp", "Network", "Resnet", "Vit"]

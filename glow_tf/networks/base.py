@@ -59,7 +59,7 @@ class Network(Description):
           depth: number of networks.
           inputs: channels of the input.
           outputs: channels of the output.
-          shape: event shape of the coupling.
+          shape: event shape of the coupling, whose axes but the last are those of the input.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no parameters.")
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
 
 import tensorflow as tf
 
@@ -11,8 +10,8 @@ from glow_tf import parameters as p
 from glow_tf.arguments import at_least
 from glow_tf.networks import actnorm
 from glow_tf.networks.base import BuiltIn
-from glow_tf.networks.convolution import at_every_position, check_positions, convolve, kernel_size, positions
-from glow_tf.runtime.products import matmul
+from glow_tf.networks.convolution import check_positions, convolve, kernel_size, positions
+from glow_tf.networks.labels import of_labels
 
 _STDDEV = 0.05
 
@@ -59,7 +58,7 @@ class Cnn(BuiltIn):
         h = x
         for number in (1, 2):
             kernel, layer = tensors[f"conv{number}"]["kernel"], tensors[f"actnorm{number}"]
-            added = self._bias_of_labels(tensors, context, x) if number == 1 and self.num_classes else None
+            added = of_labels(tensors["label"]["kernel"], context, x) if number == 1 and self.num_classes else None
             if normalize is actnorm.apply and _folds(kernel, h):
                 activation = tf.nn.relu if added is None else tf.identity
                 h = convolve(h, *_folded(kernel, layer), activation=activation, precision=precision)
@@ -68,14 +67,6 @@ class Cnn(BuiltIn):
                 h = normalize(layer, convolve(h, kernel, precision=precision))
                 h = tf.nn.relu(h if added is None else h + added)
         return actnorm.apply(tensors["conv3"], convolve(h, tensors["conv3"]["kernel"], precision=precision))
-
-    def _bias_of_labels(self, tensors, context, x):
-        if not isinstance(context, Mapping) or "labels" not in context:
-            raise ValueError(
-                f"Labels in 0 .. {self.num_classes - 1}, which condition the coupling networks, are missing."
-            )
-        one_hot = tf.one_hot(context["labels"], self.num_classes, dtype=x.dtype)
-        return at_every_position(matmul(one_hot, tensors["label"]["kernel"]), x.shape.rank)
 
     def num_classes_needed(self):
         return self.num_classes

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from glow_tf import parameters as p
 from glow_tf.networks.base import BuiltIn
-from glow_tf.runtime import products
+from glow_tf.networks.dense import dense
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,10 +35,5 @@ class Mlp(BuiltIn):
 
     def evaluate(self, tensors, x, context, normalize, precision):
         for i in range(self.blocks):
-            x = tf.nn.relu(_dense(tensors[f"dense{i}"], x, precision))
-        return _dense(tensors["leave"], x, precision)
-
-
-def _dense(layer: dict[str, tf.Tensor], x: tf.Tensor, precision: str) -> tf.Tensor:
-    flat = products.matmul(tf.reshape(x, [-1, x.shape[-1]]), layer["kernel"], precision) + layer["bias"]
-    return tf.reshape(flat, [-1, *x.shape[1:-1], flat.shape[-1]])
+            x = tf.nn.relu(dense(tensors[f"dense{i}"], x, precision))
+        return dense(tensors["leave"], x, precision)

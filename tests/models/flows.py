@@ -6,7 +6,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from glow_tf import Flow, ModelConfig, glow, nice, real_nvp
+from glow_tf import Flow, ModelConfig, flow_plus_plus, glow, jet, nice, real_nvp
 from glow_tf.transforms import MixtureLogistic, RationalQuadraticSpline
 
 
@@ -23,7 +23,8 @@ def randomise(flow: Flow, seed: int = 0, scale: float = 0.05) -> Flow:
             variable.assign_add(tf.cast(distance * rng.standard_normal(variable.shape), variable.dtype))
 
     move(scale)
-    flow.initialize_from(tf.cast(random_inputs(flow.config, 8, seed + 1), flow.dtype))
+    inputs = tf.cast(random_inputs(flow.config, 8, seed + 1), flow.dtype)
+    flow.initialize_from(inputs, random_labels(flow.config, 8))
     move(scale / 2)
     return flow
 
@@ -95,5 +96,11 @@ CONFIGS = {
     "real_nvp-two-levels": real_nvp((8, 4, 1), L=2, width=3, blocks=1),
     "nice": nice((4, 4, 1), width=8, blocks=2),
     "nice-colour-odd": nice((3, 5, 3), K=3, width=8, blocks=1),
+    "flow_plus_plus": flow_plus_plus((2, 4, 3), ((0, 2), (1, 1)), width=4, blocks=1, heads=2),
+    "flow_plus_plus-labels": flow_plus_plus(
+        (2, 4, 3), ((0, 3),), width=4, blocks=2, num_classes=3, conditional_couplings=True
+    ),
+    "jet": jet((8, 4, 1), K=5, width=4, blocks=1, heads=2, patch_size=2, dropout=0.1),
+    "jet-labels": jet((4, 4, 3), K=6, width=6, blocks=2, patch_size=2, num_classes=3, conditional_couplings=True),
     "nice-flat": nice((7,), K=4, width=8, blocks=2, base="normal"),
 }

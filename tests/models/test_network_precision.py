@@ -36,7 +36,9 @@ def test_the_likelihood_of_the_pretrained_model_hardly_changes(pretrained):
     assert not np.any(exact == 0)
 
 
-@pytest.mark.parametrize("name", ["glow-conv1x1-additive", "nice", slow("glow-colour"), slow("real_nvp")])
+@pytest.mark.parametrize(
+    "name", ["glow-conv1x1-additive", "nice", *map(slow, ("glow-colour", "real_nvp", "flow_plus_plus", "jet"))]
+)
 def test_networks_compute_in_bfloat16_and_what_comes_out_is_float32(name):
     flow, x = random_flow(CONFIGS[name], tf.float32), tf.cast(random_inputs(CONFIGS[name]), tf.float32)
     expected, (z, log_det) = (

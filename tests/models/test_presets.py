@@ -4,8 +4,22 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glow_tf import Flow, ModelConfig, glow, glow_1d, layers, networks, nice, partitions, real_nvp, transforms
+from glow_tf import (
+    Flow,
+    ModelConfig,
+    flow_plus_plus,
+    glow,
+    glow_1d,
+    jet,
+    layers,
+    networks,
+    nice,
+    partitions,
+    real_nvp,
+    transforms,
+)
 from glow_tf.models.likelihood import likelihood
+from glow_tf.models.variables import shapes_and_kinds
 from tests import bijector_checks as checks
 from tests.marks import mostly_slow
 from tests.models.flows import CONFIGS, random_flow, random_images, random_inputs, random_labels
@@ -31,7 +45,7 @@ def test_round_trip(name):
     checks.check_round_trip(*bijector_and_points(name))
 
 
-@every_config
+@pytest.mark.parametrize("name", mostly_slow(CONFIGS, (*QUICK, "flow_plus_plus", "jet")))
 def test_log_det_is_that_of_the_jacobian(name):
     checks.check_log_det(*bijector_and_points(name))
 
@@ -53,7 +67,7 @@ def test_every_trainable_variable_has_a_gradient(name):
         assert grad is not None and np.abs(grad).max() > 0, name
 
 
-@every_config
+@pytest.mark.parametrize("name", mostly_slow(CONFIGS, (*QUICK, "jet-labels")))
 def test_images_come_back(name):
     config = CONFIGS[name]
     flow = random_flow(config, tf.float32)
@@ -222,9 +236,75 @@ def test_structure_of_nice():
     assert kinds(nice((5,))) == ["Steps", "Scale"]
 
 
+def test_structure_of_flow_plus_plus():
+    """That of the official code for CIFAR-10 and for ImageNet 64x64."""
+    description = flow_plus_plus(coupling="affine")
+    assert kinds(description) == ["Logit", "Steps", "Squeeze", "Steps", "Steps"]
+    steps = [layer for layer in description.layers if isinstance(layer, layers.Steps)]
+    columns, channels = partitions.Positions(pattern="columns"), partitions.Channels()
+    assert [(s.depth, s.partition) for s in steps] == [(4, columns), (2, channels), (3, columns)]
+    network = networks.GatedAttention(width=96, blocks=10, heads=4, dropout=0.2)
+    assert {(s.network, s.coupling, s.permutation, s.alternate, s.actnorm) for s in steps} == {
+        (network, transforms.Affine(), "conv1x1", True, True)
+    }
+    larger = flow_plus_plus((64, 64, 3), [(0, 0), (0, 4), (2, 2), (2, 2)])
+    assert kinds(larger) == ["Logit", *["Squeeze", "Steps"], *["Squeeze", "Steps", "Steps"] * 2]
+    assert larger.shapes()[-1] == (8, 8, 192)
+    labelled = flow_plus_plus((4, 4, 3), [(0, 1)], num_classes=3, conditional_couplings=True, classifier=True)
+    assert labelled.layers[1].network.num_classes == 3 and labelled.classifier
+    assert labelled.layers[-1] == layers.TopPrior(learned=False, num_classes=3)
+    assert ModelConfig.from_json(labelled.to_json()) == labelled
+
+
+def test_structure_of_jet():
+    """That of big_vision's configs/proj/jet/imagenet64.py."""
+    description = jet(K=7)
+    assert kinds(description) == ["Scale", "Squeeze", "Steps"]
+    steps = description.layers[-1]
+    assert (steps.depth, steps.network) == (7, networks.Vit(width=512, depth=2, heads=8))
+    assert (steps.actnorm, steps.permutation, steps.alternate) == (False, "shuffle", True)
+    assert steps.coupling == transforms.AffineSigmoid(factor=2.0)
+    assert description.shapes()[-1] == (16, 16, 48)
+    assert steps.partition.kinds[:10] == (*["channels"] * 4, "checkerboard", *["channels"] * 4, "checkerboard-odd")
+    spatial = ("checkerboard", "checkerboard-odd", "columns", "columns-odd", "rows", "rows-odd")
+    assert steps.partition.kinds[4::5] == spatial and steps.partition.ways == 30
+    labelled = jet((8, 8, 3), K=1, num_classes=3, conditional=False, conditional_couplings=True)
+    assert labelled.layers[-1].network.num_classes == 3
+    assert ModelConfig.from_json(labelled.to_json()) == labelled
+
+
+@pytest.mark.parametrize(("K", "blocks", "count"), [(32, 2, 207_177_216), (64, 5, 1_019_612_160)])
+def test_parameters_of_the_published_jets(K, blocks, count):
+    sizes = [np.prod(shape) for _, shape, trained in shapes_and_kinds(jet(K=K, blocks=blocks)) if trained]
+    assert sum(sizes) == count
+
+
+def test_bits_per_dim_of_an_untrained_jet():
+    """Nothing but the factor 2 of its input: the pixels, doubled, are standard normal."""
+    flow = Flow(jet((4, 4, 3), K=6, width=4, blocks=1, patch_size=2), dtype=tf.float64)
+    x = random_inputs(flow.config).numpy()
+    assert_close(bits_per_dim(flow, x), normal_bits(2 * x.reshape([3, -1]), 48 * np.log(2)))
+
+
 @pytest.mark.parametrize(
     "call,message",
     [
+        (lambda: flow_plus_plus((30, 31, 3)), "30x31 .* 2\\^L = 2"),
+        (lambda: flow_plus_plus((4, 3, 3), [(0, 1)]), r"layers\[1\] \(Steps\) halves the positions .* \(4, 3, 3\)"),
+        (lambda: flow_plus_plus((4, 4, 3), [(1, 1)]), r"layers\[1\] \(Steps\) halves the channels .* \(4, 4, 3\)"),
+        (lambda: flow_plus_plus(couplings=()), r"couplings=\(\) must be a pair of numbers for each scale"),
+        (lambda: flow_plus_plus(couplings=((1, 2, 3),)), "must be a pair of numbers for each scale"),
+        (lambda: flow_plus_plus(couplings=((0, -1),)), "couplings=-1 must be an integer of at least 0"),
+        (lambda: flow_plus_plus(coupling="cubic"), "coupling='cubic' is not one of 'affine'"),
+        (lambda: flow_plus_plus(dropout=1.5), "dropout=1.5 must be at least 0 and less than 1"),
+        (lambda: flow_plus_plus(conditional_couplings=True), "needs num_classes of at least 1"),
+        (lambda: jet((6, 8, 3)), r"layers\[1\] \(Squeeze\) needs .* multiples of factor=4; it gets \(6, 8, 3\)"),
+        (lambda: jet((12, 12, 3)), r"layers\[2\] \(Steps\) halves the positions .* \(3, 3, 48\)"),
+        (lambda: jet((8, 8, 2)), "1 or 3 channels, not 2"),
+        (lambda: jet(K=0), "K=0 must be an integer of at least 1"),
+        (lambda: jet(patch_size=0), "patch_size=0 must be an integer of at least 1"),
+        (lambda: jet(heads=0), "heads=0 must be an integer of at least 1"),
+        (lambda: jet(conditional=True), "needs num_classes of at least 1"),
         (lambda: glow((30, 32, 3), L=3), "30x32 .* 2\\^L = 8. 24x32 or 32x40 would do, or a smaller L"),
         (lambda: glow((8, 8, 3), L=4), "multiples of 2\\^L = 16. 16x16 would do, or a smaller L"),
         (lambda: real_nvp((20, 20, 3), L=3), "24x24 would do"),

@@ -18,10 +18,16 @@ NETWORKS = {
     "cnn of sequences": networks.Cnn(width=WIDTH),
     "resnet of sequences": networks.Resnet(width=WIDTH, blocks=2),
     "mlp of sequences": networks.Mlp(width=WIDTH, blocks=2),
+    "gated attention": networks.GatedAttention(width=WIDTH, blocks=2, heads=2),
+    "gated attention of sequences": networks.GatedAttention(width=WIDTH, blocks=1, heads=1),
+    "vit": networks.Vit(width=WIDTH, depth=2, heads=2, patch_size=2),
+    "vit of sequences": networks.Vit(width=WIDTH, depth=1, heads=1),
 }
 SHAPES = {
     **{"cnn": (3, 5, INPUTS), "resnet": (5, 3, INPUTS), "mlp": (INPUTS,)},
     **dict.fromkeys(("cnn of sequences", "resnet of sequences", "mlp of sequences"), (7, INPUTS)),
+    **{"gated attention": (3, 5, INPUTS), "vit": (2, 4, INPUTS)},
+    **dict.fromkeys(("gated attention of sequences", "vit of sequences"), (7, INPUTS)),
 }
 
 
@@ -75,8 +81,8 @@ def test_shape_and_dependence_on_every_parameter(name):
         h = run(name, parameters, points(name, batch=8), k=1)
         loss = tf.reduce_sum(tf.sin(h))
     assert h.shape == (8, *SHAPES[name][:-1], OUTPUTS)
-    for grad in tf.nest.flatten(tape.gradient(loss, parameters)):
-        assert np.abs(grad[1]).max() > 0
+    for path, grad in by_path(tape.gradient(loss, parameters)):
+        assert np.abs(grad[1]).max() > 0, path
         assert np.abs(grad[0]).max() == 0 and np.abs(grad[2]).max() == 0
 
 

@@ -32,7 +32,11 @@ MODELS = {
     "real_nvp": glow_tf.real_nvp((8, 8, 3), L=1, width=4, blocks=1),
     "real_nvp stored": glow_tf.real_nvp((8, 8, 3), L=1, width=4, blocks=1, gradient="stored"),
     "nice": glow_tf.nice((4, 4, 3), K=2, width=8, blocks=1),
+    "flow_plus_plus": glow_tf.flow_plus_plus((8, 8, 3), ((0, 2), (2, 0)), width=8, blocks=1),
+    "jet": glow_tf.jet((8, 8, 3), K=6, width=8, blocks=1, patch_size=2, dropout=0.1),
 }
+# Without convolutions.
+PRODUCTS = ("nice", "jet")
 TRAINING = {
     "plain": {},
     "in parts": {"accumulate_steps": 2},
@@ -104,8 +108,10 @@ def test_training(model, kind, strategy):
     train, arguments = train_step(MODELS[model], STRATEGIES[strategy](), **TRAINING[kind])
     with devices.made_for("GPU"):
         graphs = virtual_gpu.lowered_graphs(lambda: train(*arguments))
-    # In loops in loops the optimizer gives up where a product has operands joined for it.
-    check(graphs, convolves=model != "nice" and (kind, strategy) != ("in parts", "one_device"))
+    # In loops in loops the optimizer gives up where a product has operands joined for it, as attention has.
+    check(
+        graphs, convolves=model not in (*PRODUCTS, "flow_plus_plus") and (kind, strategy) != ("in parts", "one_device")
+    )
 
 
 @pytest.mark.parametrize("model", mostly_slow(["one level", "glow", "stored", "labels", "real_nvp"], ["one level"]))
@@ -127,11 +133,13 @@ def test_training_ends_on_two_devices(model):
     assert all(np.all(np.isfinite(value)) for value in found if value.dtype.is_floating)
 
 
-@pytest.mark.parametrize("model", mostly_slow(["one level", "glow", "labels", "real_nvp"], ["one level"]))
+@pytest.mark.parametrize(
+    "model", mostly_slow(["one level", "glow", "labels", "real_nvp", "flow_plus_plus", "jet"], ["one level"])
+)
 def test_likelihoods_latents_and_samples(model):
     with devices.made_for("GPU"):
         for function in functions(MODELS[model]).values():
-            check(virtual_gpu.lowered_graphs(function))
+            check(virtual_gpu.lowered_graphs(function), convolves=model not in PRODUCTS)
 
 
 @pytest.mark.slow

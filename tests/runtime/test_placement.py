@@ -41,7 +41,7 @@ MODELS = {
     "two levels": GLOW(L=2),
     "labels": GLOW(num_classes=3, classifier=True),
     "real_nvp": test_layout.MODELS["real_nvp"],
-    "nice": test_layout.MODELS["nice"],
+    **{name: test_layout.MODELS[name] for name in ("nice", "flow_plus_plus", "jet")},
 }
 
 pytestmark = pytest.mark.skipif(
@@ -138,7 +138,7 @@ def test_training_stays_on_the_gpu(model, precision):
     train, arguments = test_layout.train_step(MODELS[model], helpers.one_device(), network_precision=precision)
     of_networks = tf.bfloat16 if precision == "bfloat16" else tf.uint32
     # There are the products of networks, and of 1x1 convolutions.
-    dtypes = {of_networks} if model in ("nice", "real_nvp") else {of_networks, tf.float32, tf.uint32}
+    dtypes = {of_networks} if model in ("nice", "real_nvp", "jet") else {of_networks, tf.float32, tf.uint32}
     assert_stays(lambda: train(*arguments), *dtypes)
 
 

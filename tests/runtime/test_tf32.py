@@ -16,6 +16,8 @@ CONFIGS = {
     "glow": glow_tf.glow((16, 16, 3), K=8, L=2, width=24),
     "real_nvp": glow_tf.real_nvp((8, 8, 3), L=1, width=8, blocks=1),
     "nice": glow_tf.nice((8, 8, 1), width=16, blocks=2),
+    "flow_plus_plus": glow_tf.flow_plus_plus((8, 8, 3), ((0, 2), (2, 1)), width=8, blocks=1),
+    "jet": glow_tf.jet((8, 8, 3), K=6, width=8, blocks=1, patch_size=2),
 }
 
 
@@ -72,7 +74,8 @@ def test_a_saved_model_has_the_same_gradients(exported):
     ("name", "precision"),
     [
         ("shallow glow", "float32"),
-        *(slow((name, precision)) for name in ("glow", "real_nvp") for precision in ("float32", "tf32")),
+        *(slow((name, precision)) for name in ("glow", "real_nvp", "jet") for precision in ("float32", "tf32")),
+        slow(("flow_plus_plus", "float32")),
         *(slow(("nice", precision)) for precision in ("float32", "tf32")),
     ],
 )

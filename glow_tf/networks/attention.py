@@ -1,0 +1,195 @@
+"""Self-attention over positions, and the base class of the networks that have it."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from glow_tf import parameters as p
+from glow_tf.arguments import at_least
+from glow_tf.flops import Product
+from glow_tf.networks.base import Nest, Network
+from glow_tf.networks.convolution import check_positions
+from glow_tf.networks.dense import dense
+from glow_tf.networks.labels import of_labels
+from glow_tf.runtime import products
+
+# Added to variances.
+_EPSILON = 1e-6
+# The same bits on every device, and compiled by XLA.
+_ALGORITHM = "philox"
+
+
+class Dropout:
+    """Sets a share of the elements to 0, others at each call, and scales the rest up so that the mean stays.
+
+    Args:
+      rate: share of the elements that become 0.
+      seed: [2] int32, a stateless seed; without, nothing becomes 0.
+    """
+
+    def __init__(self, rate: float, seed: tf.Tensor | None):
+        self._rate, self._seed, self._calls = rate, seed, 0
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        if self._seed is None:
+            return x
+        self._calls += 1
+        seed = tf.random.experimental.stateless_fold_in(self._seed, self._calls, alg=_ALGORITHM)
+        # Of the same bits, XLA makes other floats.
+        bits = tf.random.stateless_uniform(tf.shape(x), seed, None, None, tf.uint32, alg=_ALGORITHM)
+        kept = bits >= tf.constant(min(round(self._rate * 2**32), 2**32 - 1), tf.uint32)
+        return tf.where(kept, x / (1 - self._rate), tf.zeros([], x.dtype))
+
+
+def layer_norm_parameters(depth: int, channels: int) -> p.Nest:
+    """Returns the parameters of `depth` layer normalisations, which begin as these alone."""
+    return {"scale": p.ones(depth, channels), "bias": p.zeros(depth, channels)}
+
+
+def layer_norm(layer: Mapping[str, tf.Tensor], x: tf.Tensor) -> tf.Tensor:
+    """Gives the channels of each position of `x`: [..., C] mean 0 and variance 1, then those of the layer.
+
+    The statistics are float32 at least (Ba, Kiros & Hinton 2016, arXiv 1607.06450).
+    """
+    wide = _at_least_float32(x)
+    mean = tf.reduce_mean(wide, axis=-1, keepdims=True)
+    variance = tf.reduce_mean(tf.math.squared_difference(wide, mean), axis=-1, keepdims=True)
+    normalized = (wide - mean) * tf.math.rsqrt(variance + _EPSILON)
+    return tf.cast(normalized, x.dtype) * layer["scale"] + layer["bias"]
+
+
+def dot_product_attention(queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, precision: str) -> tf.Tensor:
+    """Computes softmax(q k^T / sqrt(C)) v (Vaswani et al. 2017, equation 1), its softmax in float32 at least.
+
+    Args:
+      queries, keys, values: [..., T, C] each.
+      precision: of the products, see `glow_tf.runtime.products`.
+
+    Returns:
+      [..., T, C].
+    """
+    queries *= queries.shape[-1] ** -0.5
+    logits = products.matmul(queries, keys, precision, transpose_b=True)
+    weights = tf.cast(tf.nn.softmax(_at_least_float32(logits)), values.dtype)
+    return products.matmul(weights, values, precision)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Attentive(Network, abstract=True):
+    """Base class of the networks of this package with self-attention over all positions, and with dropout.
+
+    Subclasses define `evaluate`.
+
+    Attributes:
+      width: hidden channels.
+      heads: number of heads of each attention, of ceil(width / heads) channels.
+      dropout: share of activations that are set to 0 in training.
+      num_classes: number of labels, {"labels": [B] int32} in the context, each of which has a learned embedding that is
+        added to what the first layer gives, 0 at first; 0 for none.
+    """
+
+    width: int
+    heads: int = 4
+    dropout: float = 0.0
+    num_classes: int = 0
+
+    def __post_init__(self):
+        at_least("width", self.width, 1)
+        at_least("heads", self.heads, 1)
+        at_least("num_classes", self.num_classes, 0)
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout!r} must be at least 0 and less than 1.")
+
+    @property
+    def is_random(self):
+        return self.dropout > 0
+
+    def evaluate(self, tensors: Nest, x: tf.Tensor, context: Any, drop: Dropout, precision: str) -> tf.Tensor:
+        """Returns the output [B, ..., outputs].
+
+        Args:
+          tensors: what `prepare` returns, without the leading axis.
+          x: [B, ..., inputs].
+          context: as for `apply`.
+          drop: the dropout.
+          precision: of the products, see `glow_tf.runtime.products`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines no evaluate.")
+
+    def apply(self, tensors, x, context=None, training=False, seed=None):
+        return self.evaluate(tensors, x, context, self._dropout(training, seed), "float32")
+
+    def apply_in(self, mode, tensors, x, context=None):
+        if mode.network_precision != "tf32":
+            return super().apply_in(mode, tensors, x, context)
+        return self.evaluate(tensors, x, context, self._dropout(mode.training, mode.seed), "tf32")
+
+    def check(self, shape):
+        check_positions(shape, "has a network with attention over positions and ")
+
+    def num_classes_needed(self):
+        return self.num_classes
+
+    def hidden_channels(self):
+        return self.width
+
+    def _dropout(self, training: bool, seed: tf.Tensor | None) -> Dropout:
+        if not (training and self.dropout):
+            return Dropout(self.dropout, None)
+        if seed is None:
+            raise ValueError(f"dropout={self.dropout} needs a seed in training.")
+        return Dropout(self.dropout, seed)
+
+    def _label_parameters(self, depth: int) -> p.Nest:
+        return {"label": {"kernel": p.zeros(depth, self.num_classes, self.width)}} if self.num_classes else {}
+
+    def _labelled(self, tensors: Nest, h: tf.Tensor, context: Any) -> tf.Tensor:
+        """Returns `h`: [B, ..., width] with the embeddings of the labels, if there are any."""
+        return h + of_labels(tensors["label"]["kernel"], context, h) if self.num_classes else h
+
+    @property
+    def _attention_width(self) -> int:
+        return self.heads * -(-self.width // self.heads)
+
+    def _attention(self, layer: Nest, h: tf.Tensor, precision: str) -> tf.Tensor:
+        """Returns what the heads see of `h`: [B, ..., width], side by side, [B, ..., _attention_width].
+
+        `layer` makes queries, keys and values, in this order.
+        """
+        *positions, channels = h.shape[1:]
+        count, size = math.prod(positions), self._attention_width // self.heads
+        made = dense(layer, tf.reshape(h, [-1, count, channels]), precision)
+        of_heads = tf.transpose(tf.reshape(made, [-1, count, 3, self.heads, size]), [2, 0, 3, 1, 4])
+        seen = dot_product_attention(*tf.unstack(of_heads), precision)
+        return tf.reshape(tf.transpose(seen, [0, 2, 1, 3]), [-1, *positions, self._attention_width])
+
+    def _attention_products(self, batch_size: int, count: int) -> list[Product]:
+        """Returns the products of an attention over `count` positions: logits, and means of the values."""
+        size = self._attention_width // self.heads
+        rows = batch_size * self.heads * count
+        return [Product(rows, size, count), Product(rows, count, size)]
+
+
+def linear(rng: np.random.Generator, shape: tuple[int, ...], gain: float = 1.0) -> p.Nest:
+    """Returns the parameters of linear layers whose outputs have a variance of gain^2 times that of their inputs.
+
+    Args:
+      rng: source of random numbers.
+      shape: of the kernels, [depth, ..., C_in, C_out].
+      gain: as above.
+    """
+    stddev = gain / math.sqrt(math.prod(shape[1:-1]))
+    return {"kernel": p.normal(rng, stddev, shape), "bias": p.zeros(shape[0], shape[-1])}
+
+
+def zero_linear(*shape: int) -> p.Nest:
+    """Returns the parameters of linear layers that begin at zero: kernels [depth, ..., C_in, C_out], and biases."""
+    return {"kernel": p.zeros(*shape), "bias": p.zeros(shape[0], shape[-1])}
+
+
+def _at_least_float32(x: tf.Tensor) -> tf.Tensor:
+    return tf.cast(x, tf.float32) if x.dtype.size < tf.float32.size else x

@@ -1,0 +1,121 @@
+"""Jet's coupling network."""
+
+import dataclasses
+import math
+
+import tensorflow as tf
+
+from glow_tf import parameters as p
+from glow_tf.arguments import at_least
+from glow_tf.flops import Product
+from glow_tf.networks.attention import Attentive, layer_norm, layer_norm_parameters, linear, zero_linear
+from glow_tf.networks.dense import dense
+
+# Hidden units of an MLP, as a multiple of the width.
+_EXPANSION = 4
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Vit(Attentive):
+    """A vision transformer (Dosovitskiy et al. 2021, section 3.1; Kolesnikov et al. 2024, section 2.1 and its code).
+
+    The input is cut into patches, each of which becomes a token: a linear layer, to which a learned embedding of the
+    position is added; blocks of
+
+      h <- h + drop(attention(norm(h)))
+      h <- h + drop(MLP(norm(h)))
+
+    whose MLPs have one hidden layer of 4 * width GELUs; layer normalisation; and a linear layer that starts at zero,
+    from each token to the outputs of its patch.
+
+    Attributes:
+      width: channels of a token.
+      depth: number of blocks.
+      patch_size: side of a patch, or its length in a sequence.
+      heads, dropout, num_classes: as for every network with attention.
+
+    Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", arXiv 2010.11929; Kolesnikov, Pinto & Tschannen 2024,
+    "Jet: A Modern Transformer-Based Normalizing Flow", arXiv 2412.15129.
+    """
+
+    depth: int
+    patch_size: int = 1
+
+    def __post_init__(self):
+        super().__post_init__()
+        # Each is a layer of its own in the graph.
+        at_least("depth", self.depth, 1, most=1000)
+        at_least("patch_size", self.patch_size, 1)
+
+    def check(self, shape):
+        super().check(shape)
+        if any(side % self.patch_size for side in shape[:-1]):
+            raise ValueError(f"has patches of patch_size={self.patch_size} and needs multiples of it; it gets {shape}.")
+
+    def parameters(self, rng, depth, inputs, outputs, shape):
+        width, (count, area) = self.width, self._patches(shape)
+        network = {
+            "enter": linear(rng, (depth, area * inputs, width)),
+            "position": p.normal(rng, 1 / math.sqrt(width), (depth, count, width)),
+            **self._label_parameters(depth),
+        }
+        for i in range(self.depth):
+            network[f"block{i}"] = {
+                "norm1": layer_norm_parameters(depth, width),
+                "attention": linear(rng, (depth, width, 3 * self._attention_width)),
+                "mix": linear(rng, (depth, self._attention_width, width)),
+                "norm2": layer_norm_parameters(depth, width),
+                # Glorot's variances, as the authors have them.
+                "mlp1": linear(rng, (depth, width, _EXPANSION * width), math.sqrt(2 / (1 + _EXPANSION))),
+                "mlp2": linear(rng, (depth, _EXPANSION * width, width), math.sqrt(2 * _EXPANSION / (1 + _EXPANSION))),
+            }
+        network["norm"] = layer_norm_parameters(depth, width)
+        return {**network, "leave": zero_linear(depth, width, area * outputs)}
+
+    def evaluate(self, tensors, x, context, drop, precision):
+        positions = x.shape[1:-1]
+        h = dense(tensors["enter"], _cut(x, self.patch_size), precision) + tensors["position"]
+        h = self._labelled(tensors, h, context)
+        for i in range(self.depth):
+            block = tensors[f"block{i}"]
+            seen = self._attention(block["attention"], layer_norm(block["norm1"], h), precision)
+            h += drop(dense(block["mix"], seen, precision))
+            hidden = tf.nn.gelu(dense(block["mlp1"], layer_norm(block["norm2"], h), precision), approximate=True)
+            h += drop(dense(block["mlp2"], drop(hidden), precision))
+        h = dense(tensors["leave"], layer_norm(tensors["norm"], h), precision)
+        return _joined(h, self.patch_size, positions)
+
+    def products(self, shape, batch_size, inputs, outputs):
+        width, (count, area) = self.width, self._patches(shape)
+        tokens, inner = batch_size * count, self._attention_width
+        block = [
+            Product(tokens, width, 3 * inner),
+            *self._attention_products(batch_size, count),
+            Product(tokens, inner, width),
+            Product(tokens, width, _EXPANSION * width),
+            Product(tokens, _EXPANSION * width, width),
+        ]
+        return [Product(tokens, area * inputs, width), *block * self.depth, Product(tokens, width, area * outputs)]
+
+    def _patches(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Returns the number of patches, and of positions in each."""
+        area = self.patch_size ** (len(shape) - 1)
+        return math.prod(shape[:-1]) // area, area
+
+
+def _cut(x: tf.Tensor, size: int) -> tf.Tensor:
+    """Returns the patches of `x`: [B, ..., C], row by row, [B, count, area * C]."""
+    *sides, channels = x.shape[1:]
+    n = len(sides)
+    x = tf.reshape(x, [-1, *(part for side in sides for part in (side // size, size)), channels])
+    x = tf.transpose(x, [0, *range(1, 2 * n, 2), *range(2, 2 * n + 1, 2), 2 * n + 1])
+    return tf.reshape(x, [-1, math.prod(sides) // size**n, size**n * channels])
+
+
+def _joined(patches: tf.Tensor, size: int, sides: tuple[int, ...]) -> tf.Tensor:
+    """Returns the [B, *sides, C] that `_cut` gives these patches of."""
+    n = len(sides)
+    channels = patches.shape[-1] // size**n
+    x = tf.reshape(patches, [-1, *(side // size for side in sides), *[size] * n, channels])
+    x = tf.transpose(x, [0, *(axis for i in range(1, n + 1) for axis in (i, n + i)), 2 * n + 1])
+    return tf.reshape(x, [-1, *sides, channels])

@@ -1,0 +1,87 @@
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from glow_tf.networks import GatedAttention
+from glow_tf.parameters import by_path
+from tests.networks.random_networks import initial_values, random_values, slices
+from tests.networks.test_attention import heads_by_hand, norm_by_hand
+from tests.networks.test_convolution import convolve_by_hand, convolve_sequences_by_tensorflow
+from tests.tolerances import assert_close
+
+
+def concat_elu(h):
+    both = np.concatenate([h, -h], axis=-1)
+    return np.where(both > 0, both, np.expm1(np.minimum(both, 0)))
+
+
+def gate(h):
+    a, b = np.split(h, 2, axis=-1)
+    return a / (1 + np.exp(-b))
+
+
+# Of 7 hidden channels, 3 heads have 3 each.
+@pytest.mark.parametrize("blocks,heads,width", [(1, 3, 7), (2, 2, 6)])
+@pytest.mark.parametrize("positions", [(2, 3), (5,)])
+def test_by_hand(blocks, heads, width, positions):
+    convolve_by = convolve_by_hand if len(positions) == 2 else convolve_sequences_by_tensorflow
+    network, k = GatedAttention(width=width, blocks=blocks, heads=heads), 1
+    values = random_values(network, 2, 3, 4, positions=positions)
+    p = tf.nest.map_structure(lambda value: value[k], values)
+
+    def convolution(layer, h):
+        return convolve_by(h, layer["kernel"]) + layer["bias"]
+
+    def linear(layer, h):
+        return h @ layer["kernel"] + layer["bias"]
+
+    x = np.random.default_rng(1).standard_normal([2, *positions, 3])
+    h = convolution(p["enter"], x)
+    for i in range(blocks):
+        block = p[f"block{i}"]
+        inner = concat_elu(convolution(block["conv1"], concat_elu(h)))
+        h = norm_by_hand(block["norm1"], h + gate(linear(block["conv2"], inner)))
+        tokens = np.reshape(h + p["position"], [2, math.prod(positions), width])
+        seen = np.stack([heads_by_hand(block["attention"], of_example, heads) for of_example in tokens])
+        mixed = linear(block["mix"], np.reshape(seen, [2, *positions, seen.shape[-1]]))
+        h = norm_by_hand(block["norm2"], h + gate(mixed))
+    expected = convolution(p["leave"], h)
+    assert_close(network.apply(slices(network, values, k), tf.constant(x)), expected)
+
+
+def test_initial_weights_keep_variances():
+    network = GatedAttention(width=64, blocks=1)
+    p = initial_values(network.parameters(np.random.default_rng(0), 1, 6, 12, (8, 8, 6)))
+    x = np.random.default_rng(1).standard_normal([4, 8, 8, 6])
+    entered = convolve_by_hand(x, p["enter"]["kernel"][0])
+    # Less at the border.
+    assert 0.8 < entered[:, 1:-1, 1:-1].std() < 1.2
+    attention = np.random.default_rng(2).standard_normal([1000, 64]) @ p["block0"]["attention"]["kernel"][0]
+    assert abs(attention.std() - 1) < 0.05
+    assert abs(p["position"].std() - 0.01) < 1e-3
+
+
+# Inputs, positions and outputs of the couplings of the official code for CIFAR-10, and how many there are of each:
+# columns of 32x32x3, channels of 16x16x12 and columns of 16x16x12, with 2 + 3 * 32 outputs for each channel.
+CIFAR10 = [(3, (32, 16), 4), (6, (16, 16), 2), (12, (16, 8), 3)]
+
+
+def test_as_many_parameters_as_in_the_official_code():
+    """Its 31,443,440 without the dequantization (3,466,976), normalisations (55,296) and 1x1 convolutions (1,080)."""
+    network, total = GatedAttention(width=96, blocks=10), 0
+    for channels, positions, count in CIFAR10:
+        nest = network.parameters(np.random.default_rng(0), 1, channels, channels * 98, (*positions, channels))
+        total += count * sum(math.prod(parameter.shape) for _, parameter in by_path(nest))
+    assert total == 31_443_440 - 3_466_976 - 55_296 - 1_080 == 27_920_088
+
+
+def test_products_by_hand():
+    products = GatedAttention(width=6, blocks=2, heads=2).products((4, 5, 3), 7, 3, 8)
+    n = 7 * 4 * 5
+    enter, leave = 2 * n * 9 * 3 * 6, 2 * n * 9 * 6 * 8
+    convolutions = 2 * n * (9 * 12 * 6 + 12 * 12)
+    # Queries, keys and values; logits and means over 20 positions in two heads of 3 channels; the gate's input.
+    attention = 2 * n * (6 * 18 + 2 * 3 * 20 + 2 * 20 * 3 + 6 * 12)
+    assert sum(product.flops for product in products) == enter + leave + 2 * (convolutions + attention)
