@@ -187,6 +187,8 @@ _INTEGERS = {
     "log_every": "Steps between two lines of metrics.",
     "eval_every": "Steps between two evaluations on held-out images; 0: only at the end.",
     "eval_images": "Held-out images of those evaluations; 0: all. The one at the end takes all.",
+    "early_stop": "Ends the run, as at its last step, after so many evaluations in a row that are not better than the "
+    "best before them; 0: never. The weights of the best one are in best/.",
     "sample_every": "Steps between two grids of samples; 0: only at the end.",
     "checkpoint_every": "Steps between two checkpoints; 0: only at the end.",
     "keep_checkpoints": "Newest checkpoints that are kept.",

@@ -47,6 +47,7 @@ OTHER = {
     "log_every": 12,
     "eval_every": 13,
     "eval_images": 14,
+    "early_stop": 20,
     "sample_every": 15,
     "samples": 16,
     "temperature": 0.625,

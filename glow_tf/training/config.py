@@ -43,6 +43,8 @@ class TrainingConfig:
       log_every, eval_every, sample_every, checkpoint_every: steps between two of each; 0: only at the end.
       checkpoint_minutes: a checkpoint is written after so many minutes too; 0: after steps only.
       eval_images: held-out images of the evaluations during training; the last one takes all.
+      early_stop: evaluations during training in a row, none of which is better than the best before them, after which
+        the run ends as it would at the last step; 0: never.
       samples: images in the sample grid.
       temperature: of the sample grid.
       keep_checkpoints: how many of the newest checkpoints are kept.
@@ -77,6 +79,7 @@ class TrainingConfig:
     log_every: int = 50
     eval_every: int = 2000
     eval_images: int = 1000
+    early_stop: int = 0
     sample_every: int = 1000
     samples: int = 64
     temperature: float = 0.7
@@ -92,7 +95,8 @@ class TrainingConfig:
         for name in (*counts, "keep_checkpoints", "max_skipped"):
             at_least(name, getattr(self, name), 1)
         every = ("eval_every", "sample_every", "checkpoint_every")
-        for name in ("shift", "warmup_steps", "init_images", "eval_images", "seed", "max_rollbacks", *every):
+        counts = ("warmup_steps", "init_images", "eval_images", "early_stop", "max_rollbacks")
+        for name in ("shift", "seed", *counts, *every):
             at_least(name, getattr(self, name), 0)
         one_of("optimizer", self.optimizer, OPTIMIZERS)
         one_of("lr_schedule", self.lr_schedule, LR_SCHEDULES)
@@ -112,6 +116,11 @@ class TrainingConfig:
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be at least 0 and less than 1.")
         self._check_optimizer()
+        if self.early_stop and not 0 < self.eval_every < self.steps:
+            raise ValueError(
+                f"early_stop={self.early_stop!r} goes by evaluations, of which there is none before the end with "
+                f"eval_every={self.eval_every!r} and steps={self.steps!r}."
+            )
 
     def _check_optimizer(self) -> None:
         if self.optimizer == "adamw" and not self.weight_decay:

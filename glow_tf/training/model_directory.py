@@ -22,8 +22,8 @@ _COMPUTATION = ("gradient",)
 # Settings that have no influence on the weights, or none once the run has begun.
 _REPORTING = frozenset(
     {
-        *("steps", "steps_per_call", "log_every", "eval_every", "eval_images", "sample_every", "samples"),
-        *("temperature", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints", "keep_every_hours"),
+        *("steps", "steps_per_call", "log_every", "eval_every", "eval_images", "early_stop", "sample_every"),
+        *("samples", "temperature", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints", "keep_every_hours"),
         *("init_from", "identity", "source"),
     }
 )

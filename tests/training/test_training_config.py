@@ -28,6 +28,7 @@ def test_it_is_frozen_and_takes_keywords_only():
         ("warmup_steps", -1),
         ("init_images", -1),
         ("eval_every", -1),
+        ("early_stop", -1),
         ("seed", -1),
         ("optimizer", "sgd"),
         ("lr_schedule", "step"),
@@ -69,6 +70,8 @@ def test_parts_of_a_batch_are_of_one_size():
         ({"weight_decay": 0.1}, "weight_decay=0.1 does not apply to optimizer='adamax'"),
         ({"weight_decay": 0.1, "optimizer": "adam"}, "weight_decay=0.1 does not apply to optimizer='adam'"),
         ({"optimizer": "adamw"}, "optimizer='adamw' needs a weight_decay"),
+        ({"early_stop": 3, "eval_every": 0}, "early_stop=3 goes by evaluations, .* none .* eval_every=0"),
+        ({"early_stop": 3, "eval_every": 50, "steps": 50}, "none .* eval_every=50 and steps=50"),
         ({"lr_schedule": "cosine", "steps": 100}, "'cosine' begins after warmup_steps=1000.* less than steps=100"),
         ({"lr_schedule": "linear", "steps": 5, "warmup_steps": 5}, "'linear' begins after warmup_steps=5"),
     ],
@@ -81,6 +84,7 @@ def test_what_would_do_nothing_is_refused(fields, message):
 def test_what_belongs_together_is_taken():
     TrainingConfig(optimizer="adamw", weight_decay=0.1)
     TrainingConfig(lr_schedule="cosine", steps=6, warmup_steps=5)
+    TrainingConfig(early_stop=1, eval_every=50, steps=51)
 
 
 @pytest.mark.parametrize(
