@@ -8,11 +8,8 @@ import pytest
 
 from glow_tf.training import loop, reports
 from glow_tf.training.evaluation import Evaluator
-from glow_tf.training.loop import Trainer
-from glow_tf.training.signals import TrainingStopped
 from tests.marks import slow
-from tests.training import helpers
-from tests.training.runs import ONE_DEVICE, Signalling, assert_same_weights, lines, train, training
+from tests.training.runs import assert_same_weights, lines, stop_at, train
 
 pytestmark = pytest.mark.usefixtures("untraced", "short_timing")
 
@@ -77,11 +74,7 @@ def test_a_run_ends_after_so_many_evaluations_without_a_better_one(stopped_early
 @pytest.mark.parametrize("killed", [True, slow(False)])
 def test_evaluations_are_counted_through_stops_and_kills(tmp_path, tiny_source, monkeypatch, stopped_early, killed):
     directory, expected, result, _ = stopped_early
-    trainer = Trainer(helpers.TINY, training(**FIELDS), tiny_source, tmp_path, ONE_DEVICE)
-    with monkeypatch.context() as patch, pytest.raises(TrainingStopped):
-        patch.setattr(loop, "Progress", Signalling)
-        patch.setattr(Signalling, "at", 8)
-        trainer.run()
+    stop_at(monkeypatch, tmp_path, tiny_source, 8, **FIELDS)
     if killed:
         # As a process leaves it that has no time to write: the last checkpoint is that of step 6.
         for file in (tmp_path / "checkpoints").glob("ckpt-8.*"):

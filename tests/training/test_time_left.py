@@ -1,11 +1,14 @@
 """The estimate of the time left against runs whose every part takes a known time, on a clock of their own."""
 
 import dataclasses
+import functools
 
 import pytest
 
+from glow_tf.training import loop
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.time_left import TimeLeft
+from tests.training.runs import train
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -142,3 +145,58 @@ def test_it_follows_a_change_of_speed():
             now[0] += 1
             left.made(round(1 / seconds_per_step))
     assert left.seconds(50_000) == pytest.approx(50_000 * 0.2, rel=0.2)
+
+
+class Timed:
+    """A run of training on a clock of its own: a step takes a second, an image of an evaluation ten.
+
+    Attributes:
+      shown: the estimate at each step.
+    """
+
+    def __init__(self, patch):
+        self.now, self.shown = 0.0, {}
+        timed = self
+
+        class Progress(loop.Progress):
+            """Keeps what it is to show."""
+
+            def update(self, step, bits_per_dim, images_per_second, seconds_left):
+                timed.shown[step] = seconds_left
+                super().update(step, bits_per_dim, images_per_second, seconds_left)
+
+        class Reports(loop.Reports):
+            """Whose evaluations take their time."""
+
+            def evaluate(self, say, limit=None):
+                timed.now += 10.0 * (limit or 11)
+                return super().evaluate(say, limit)
+
+        class Train:
+            """A train function whose steps take their time."""
+
+            def __init__(self, *arguments):
+                self._train = make_train_function(*arguments)
+                self.get_concrete_function = self._train.get_concrete_function
+
+            def __call__(self, iterator, steps, enabled):
+                timed.now += float(steps) if enabled else 1000.0
+                return self._train(iterator, steps, enabled)
+
+        make_train_function = loop.make_train_function
+        patch.setattr(loop, "Progress", Progress)
+        patch.setattr(loop, "Reports", Reports)
+        patch.setattr(loop, "make_train_function", Train)
+        patch.setattr(loop, "TimeLeft", functools.partial(TimeLeft, clock=lambda: self.now))
+
+
+@pytest.mark.usefixtures("untraced", "short_timing")
+def test_a_run_shows_it(tmp_path, tiny_source, monkeypatch):
+    timed = Timed(monkeypatch)
+    train(tmp_path, tiny_source, steps=9, eval_every=2, eval_images=4)
+    assert list(timed.shown) == list(range(1, 10))
+    assert timed.shown[1] is None
+    # From the second evaluation on, at step 4: steps, those at steps 6 and 8 of 4 images, and one of all 11 at the end.
+    expected = {5: 4 + 2 * 40 + 110, 6: 3 + 2 * 40 + 110, 7: 2 + 40 + 110, 8: 1 + 40 + 110, 9: 110}
+    # The samples take nothing on this clock, but a share of a second is expected.
+    assert {step: timed.shown[step] for step in expected} == pytest.approx(expected, abs=0.5)
