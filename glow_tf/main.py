@@ -103,7 +103,8 @@ def run():
 def _summary(trainer: Trainer, directory: os.PathLike, seconds: float) -> str:
     state = trainer.state
     lines = {
-        "steps": f"{trainer.step:,} ({int(state.skipped):,} skipped), {seconds / 60:.1f} minutes since the start",
+        "steps": f"{trainer.step:,} ({int(state.skipped):,} skipped), {seconds / 60:.1f} minutes since the start"
+        f"{', stopped early' if trainer.stopped_early else ''}",
         "images/s": ", ".join(f"{rate_text(rate)} {name}" for name, rate in trainer.rates.items()),
         "best": f"{best_line(state)}, in {directory / 'best'}",
         "checkpoints": directory / "checkpoints",

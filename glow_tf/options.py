@@ -14,7 +14,7 @@ from glow_tf.models import presets
 from glow_tf.runtime.runtime import Runtime
 from glow_tf.shared_flags import define_max_megapixels, define_path
 from glow_tf.training import model_directory
-from glow_tf.training.config import TrainingConfig
+from glow_tf.training.config import LR_SCHEDULES, OPTIMIZERS, TrainingConfig
 from glow_tf.training.devices import STRATEGIES, has_gpu, sharding_runtime
 
 MODELS = {
@@ -25,6 +25,8 @@ MODELS = {
     "nice": presets.nice,
 }
 _DEFAULTS = TrainingConfig()
+# Of AdamW, as in Keras.
+_WEIGHT_DECAY = 0.004
 
 # Data.
 flags.DEFINE_string(
@@ -230,6 +232,8 @@ _INTEGERS = {
     "log_every": "Steps between two lines of metrics.",
     "eval_every": "Steps between two evaluations on held-out images; 0: only at the end.",
     "eval_images": "Held-out images of those evaluations; 0: all. The one at the end takes all.",
+    "early_stop": "Ends the run, as at its last step, after so many evaluations in a row that are not better than the "
+    "best before them; 0: never. The weights of the best one are in best/.",
     "sample_every": "Steps between two grids of samples; 0: only at the end.",
     "checkpoint_every": "Steps between two checkpoints; 0: only at the end.",
     "keep_checkpoints": "Newest checkpoints that are kept.",
@@ -252,9 +256,37 @@ flags.DEFINE_float(
     lower_bound=0.0,
 )
 flags.DEFINE_float("learning_rate", _DEFAULTS.learning_rate, "Learning rate after the warm-up.")
-flags.DEFINE_enum("optimizer", _DEFAULTS.optimizer, ["adamax", "adam"], "The optimizer.")
+flags.DEFINE_enum(
+    "lr_schedule",
+    _DEFAULTS.lr_schedule,
+    list(LR_SCHEDULES),
+    "The learning rate after the warm-up: constant, or falling to 0 at the last of --steps, along a cosine or in a "
+    "linear way. A run that is continued with other --steps goes on at the rate of a run of so many.",
+)
+flags.DEFINE_enum(
+    "optimizer", _DEFAULTS.optimizer, list(OPTIMIZERS), "The optimizer; adamw is adam with --weight_decay."
+)
+flags.DEFINE_float("beta1", _DEFAULTS.beta1, "How much of the gradient's first moment is kept at each step.", 0.0)
+flags.DEFINE_float("beta2", _DEFAULTS.beta2, "How much of the gradient's second moment is kept at each step.", 0.0)
 flags.DEFINE_float(
-    "clip_norm", _DEFAULTS.clip_norm, "Scales gradients of a larger global norm down to this one; 0: never.", 0.0
+    "epsilon",
+    _DEFAULTS.epsilon,
+    "Added to the root of the gradient's second moment. The gradient is that of bits/dim: one that was published for "
+    "the nats of an image of D dimensions is divided by D log(2) here, and so is a --clip_norm.",
+)
+flags.DEFINE_float(
+    "weight_decay",
+    None,
+    "Share of the kernels of coupling networks that --optimizer=adamw takes off at each step, times the learning rate; "
+    "not of biases, scales, actnorms, 1x1 convolutions and priors. By default 0.004, as in Keras.",
+    lower_bound=0.0,
+)
+flags.DEFINE_float(
+    "clip_norm",
+    _DEFAULTS.clip_norm,
+    "Scales gradients of a larger norm down to this one: the norm over all weights of the gradient of bits/dim of the "
+    "whole batch, whatever devices share it; 0: never.",
+    lower_bound=0.0,
 )
 flags.DEFINE_float(
     "ema_decay",
@@ -356,6 +388,7 @@ def training_config(image_shape: tuple[int, int, int], replicas: int) -> Trainin
         "samples": 64 if pixels <= 64 * 64 else 16,
         "flip": recipe(FLAGS.dataset).flip,
         "shift": recipe(FLAGS.dataset).shift,
+        "weight_decay": _WEIGHT_DECAY if FLAGS.optimizer == "adamw" else 0.0,
         "network_precision": _network_precision(),
         "xla": has_gpu(),
     }

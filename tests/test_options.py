@@ -29,7 +29,12 @@ OTHER = {
     "max_rollbacks": 20,
     "steps": 7,
     "learning_rate": 0.5,
+    "lr_schedule": "linear",
     "optimizer": "adam",
+    "beta1": 0.25,
+    "beta2": 0.375,
+    "epsilon": 0.0625,
+    "weight_decay": 0.4375,
     "warmup_steps": 8,
     "clip_norm": 0.25,
     "ema_decay": 0.75,
@@ -43,12 +48,15 @@ OTHER = {
     "log_every": 12,
     "eval_every": 13,
     "eval_images": 14,
+    "early_stop": 20,
     "sample_every": 15,
     "samples": 16,
     "temperature": 0.625,
     "checkpoint_every": 17,
     "keep_checkpoints": 18,
 }
+# What a field needs beside it.
+WITH = {"weight_decay": {"optimizer": "adamw"}}
 
 
 @pytest.fixture
@@ -80,8 +88,20 @@ def fields():
 @pytest.mark.parametrize("name", fields())
 def test_every_field_of_the_training_config_has_its_flag(parse, name):
     assert OTHER.get(name, getattr(TrainingConfig(), name)) != getattr(TrainingConfig(), name), "add it to OTHER"
-    parse(f"--{name}={str(OTHER[name]).lower()}")
-    assert options.training_config(IMAGE, 1) == dataclasses.replace(DEFAULTS, **{name: OTHER[name]})
+    values = {name: OTHER[name], **WITH.get(name, {})}
+    parse(*(f"--{flag}={str(value).lower()}" for flag, value in values.items()))
+    assert options.training_config(IMAGE, 1) == dataclasses.replace(DEFAULTS, **values)
+
+
+def test_adamw_decays_weights_unless_told_how_much(parse):
+    parse("--optimizer=adamw")
+    assert options.training_config(IMAGE, 1).weight_decay == 0.004
+    parse("--weight_decay=0")
+    with pytest.raises(ValueError, match="needs a weight_decay above 0"):
+        options.training_config(IMAGE, 1)
+    parse("--optimizer=adam", "--weight_decay=0.1")
+    with pytest.raises(ValueError, match="weight_decay=0.1 does not apply to optimizer='adam'"):
+        options.training_config(IMAGE, 1)
 
 
 @pytest.mark.parametrize(

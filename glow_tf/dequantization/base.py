@@ -70,6 +70,15 @@ class Dequantizer(Description):
         """Returns a nest of parameters, as `Layer.parameters` does; those of the noise of events of a shape."""
         return {}
 
+    def decays(self, path: str, shape: tuple[int, ...]) -> bool:
+        """Returns whether weight decay applies to a parameter, to none by default.
+
+        Args:
+          path: its path in the nest of `parameters`, such as `log_a`.
+          shape: its shape.
+        """
+        return False
+
     def noise(
         self, images: tf.Tensor, tensors: Nest, seed: tf.Tensor, context: Any = None
     ) -> tuple[tf.Tensor, tf.Tensor]:

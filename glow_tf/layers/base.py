@@ -116,6 +116,15 @@ class Layer(Description):
         """Returns whether its networks draw random numbers in training."""
         return False
 
+    def decays(self, path: str, shape: Shape) -> bool:
+        """Returns whether weight decay applies to a parameter, to none by default.
+
+        Args:
+          path: its path in the nest of `parameters`, such as `network/conv1/kernel`.
+          shape: its shape.
+        """
+        return False
+
     def num_classes_needed(self) -> int:
         """Returns the number of labels that the layer is conditioned on, 0 for none."""
         return 0

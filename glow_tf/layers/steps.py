@@ -115,6 +115,10 @@ class Steps(Layer):
     def is_random(self):
         return self.network.is_random
 
+    def decays(self, path, shape):
+        part, _, of_network = path.partition("/")
+        return part == "network" and self.network.decays(of_network, shape[1:])
+
     def num_classes_needed(self):
         return self.network.num_classes_needed()
 

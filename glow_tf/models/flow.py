@@ -73,6 +73,16 @@ class Flow(tf.Module):
         found = parameters.by_path(parts)
         return {path: v for path, v in found if v.trainable or not trainable}
 
+    def decayed_variables(self) -> list[tf.Variable]:
+        """The trainable variables that weight decay applies to: see `Layer.decays`."""
+        nests = [(layer, tensors) for layer, _, tensors in self.iter_layers()]
+        return [
+            v
+            for part, nest in [*nests, (self.config.dequantizer, self.dequantizer)]
+            for path, v in parameters.by_path(nest)
+            if v.trainable and part.decays(path, tuple(v.shape))
+        ]
+
     def bijector(
         self,
         labels: tf.Tensor | None = None,

@@ -109,6 +109,15 @@ class Network(Description):
           ValueError: if it cannot; the message goes on after the name of the layer.
         """
 
+    def decays(self, path: str, shape: tuple[int, ...]) -> bool:
+        """Returns whether weight decay applies to a parameter: by default to kernels, and not to biases and scales.
+
+        Args:
+          path: its path in the nest of `parameters`, such as `conv1/kernel`.
+          shape: its shape, without the leading axis. By default kernels are what has more than one axis.
+        """
+        return len(shape) > 1
+
     def num_classes_needed(self) -> int:
         """Returns the number of labels, {"labels": [B] int32} in the context, that it depends on; 0 for none."""
         return 0

@@ -62,6 +62,10 @@ class Resnet(BuiltIn):
             network["tanh_factor"] = p.ones(depth, outputs // 2)
         return network
 
+    def decays(self, path, shape):
+        # The norm of a kernel, whatever that of its direction is.
+        return path.endswith("magnitude")
+
     def prepare(self, tensors):
         def of(layer):
             if "direction" in layer:

@@ -5,6 +5,9 @@ import dataclasses
 from glow_tf.arguments import at_least, one_of
 from glow_tf.mode import NETWORK_PRECISIONS
 
+OPTIMIZERS = ("adamax", "adam", "adamw")
+LR_SCHEDULES = ("constant", "cosine", "linear")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
@@ -14,10 +17,17 @@ class TrainingConfig:
       batch_size: images per step, over all replicas together.
       accumulate_steps: parts in which each replica computes the gradient of its images, one after the other.
       steps: number of updates.
-      learning_rate: its constant value after the warm-up.
-      optimizer: `adamax` or `adam`.
+      learning_rate: its value after the warm-up.
+      lr_schedule: what becomes of it then: it is `constant`, or falls to 0 at the last of `steps`, along a `cosine` or
+        in a `linear` way. A run that is continued with other `steps` goes on at the rate of a run of so many.
+      optimizer: `adamax`, `adam` or `adamw`.
+      beta1, beta2: how much of the first and the second moment of the gradient is kept at each step.
+      epsilon: added to the root of the second moment. Gradients are of bits/dim.
+      weight_decay: share of the kernels of coupling networks that `adamw` takes off at each step, times the learning
+        rate; see `Network.decays`. 0 for the other optimizers.
       warmup_steps: the learning rate rises linearly over so many steps.
-      clip_norm: largest global norm of the gradient of the loss in bits; larger ones are scaled down. 0: never.
+      clip_norm: largest norm of the gradient of the loss in bits/dim, of all weights together and of the whole batch;
+        larger ones are scaled down. 0: never.
       ema_decay: of the moving average of the weights, which evaluation, samples and export use; 0: the weights as they
         are.
       network_precision: in which the coupling networks compute in training: `float32`, `tf32` or `bfloat16`; weights,
@@ -33,6 +43,8 @@ class TrainingConfig:
       log_every, eval_every, sample_every, checkpoint_every: steps between two of each; 0: only at the end.
       checkpoint_minutes: a checkpoint is written after so many minutes too; 0: after steps only.
       eval_images: held-out images of the evaluations during training; the last one takes all.
+      early_stop: evaluations during training in a row, none of which is better than the best before them, after which
+        the run ends as it would at the last step; 0: never.
       samples: images in the sample grid.
       temperature: of the sample grid.
       keep_checkpoints: how many of the newest checkpoints are kept.
@@ -46,7 +58,12 @@ class TrainingConfig:
     accumulate_steps: int = 1
     steps: int = 100_000
     learning_rate: float = 1e-3
+    lr_schedule: str = "constant"
     optimizer: str = "adamax"
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-7
+    weight_decay: float = 0.0
     warmup_steps: int = 1000
     clip_norm: float = 0.0
     ema_decay: float = 0.999
@@ -62,6 +79,7 @@ class TrainingConfig:
     log_every: int = 50
     eval_every: int = 2000
     eval_images: int = 1000
+    early_stop: int = 0
     sample_every: int = 1000
     samples: int = 64
     temperature: float = 0.7
@@ -77,18 +95,42 @@ class TrainingConfig:
         for name in (*counts, "keep_checkpoints", "max_skipped"):
             at_least(name, getattr(self, name), 1)
         every = ("eval_every", "sample_every", "checkpoint_every")
-        for name in ("shift", "warmup_steps", "init_images", "eval_images", "seed", "max_rollbacks", *every):
+        counts = ("warmup_steps", "init_images", "eval_images", "early_stop", "max_rollbacks")
+        for name in ("shift", "seed", *counts, *every):
             at_least(name, getattr(self, name), 0)
-        one_of("optimizer", self.optimizer, ("adamax", "adam"))
+        one_of("optimizer", self.optimizer, OPTIMIZERS)
+        one_of("lr_schedule", self.lr_schedule, LR_SCHEDULES)
         one_of("network_precision", self.network_precision, NETWORK_PRECISIONS)
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate={self.learning_rate!r} must be positive.")
-        for name in ("clip_norm", "label_loss_weight", "temperature", "checkpoint_minutes", "keep_every_hours"):
+        for name in ("learning_rate", "epsilon"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be positive.")
+        minutes = ("checkpoint_minutes", "keep_every_hours")
+        for name in ("clip_norm", "weight_decay", "label_loss_weight", "temperature", *minutes):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)!r} must not be negative.")
         if self.batch_size % self.accumulate_steps:
             raise ValueError(
                 f"batch_size={self.batch_size!r} must be a multiple of accumulate_steps={self.accumulate_steps!r}."
             )
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"ema_decay={self.ema_decay!r} must be at least 0 and less than 1.")
+        for name in ("beta1", "beta2", "ema_decay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)!r} must be at least 0 and less than 1.")
+        self._check_optimizer()
+        if self.early_stop and not 0 < self.eval_every < self.steps:
+            raise ValueError(
+                f"early_stop={self.early_stop!r} goes by evaluations, of which there is none before the end with "
+                f"eval_every={self.eval_every!r} and steps={self.steps!r}."
+            )
+
+    def _check_optimizer(self) -> None:
+        if self.optimizer == "adamw" and not self.weight_decay:
+            raise ValueError("optimizer='adamw' needs a weight_decay above 0: without it is 'adam'.")
+        if self.weight_decay and self.optimizer != "adamw":
+            raise ValueError(
+                f"weight_decay={self.weight_decay!r} does not apply to optimizer={self.optimizer!r}, but to 'adamw'."
+            )
+        if self.lr_schedule != "constant" and self.steps <= self.warmup_steps:
+            raise ValueError(
+                f"lr_schedule={self.lr_schedule!r} begins after warmup_steps={self.warmup_steps!r}, which must be less "
+                f"than steps={self.steps!r}."
+            )

@@ -17,14 +17,15 @@ from glow_tf.training.batches import TrainingBatches
 from glow_tf.training.checkpoints import CheckpointError, Checkpoints
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.devices import training_runtime
-from glow_tf.training.evaluation import Evaluation, Evaluator
+from glow_tf.training.evaluation import Evaluation, Evaluator, count_of
 from glow_tf.training.guard import DivergenceError, Guard, has_singular_convolution
 from glow_tf.training.init_from import copy_weights
 from glow_tf.training.progress import Clock, Progress, rate_text
-from glow_tf.training.reports import Reports
+from glow_tf.training.reports import Reports, best_line
 from glow_tf.training.signals import StopSignals, TrainingStopped
 from glow_tf.training.state import RunState, TrainingState
 from glow_tf.training.step import make_train_function
+from glow_tf.training.time_left import TimeLeft
 from glow_tf.training.workers import WORKER_LOST, WorkerLostError, Workers
 
 _SECONDS_PER_CALL = 2.0  # more would leave the progress bar standing and signals unheard
@@ -48,6 +49,7 @@ class Trainer:
     Attributes:
       flow: the model.
       reports: writes metrics and pictures.
+      stopped_early: whether the run ended as evaluations did not get better any more.
       rates: images/s of `training` and of the `input pipeline` by itself.
 
     Raises:
@@ -86,10 +88,12 @@ class Trainer:
         self._batches = TrainingBatches(source, training, config)
         self._signals = StopSignals()
         self.rates: dict[str, float] = {}
+        self.stopped_early = False
         evaluator = Evaluator(self.flow, strategy, self._interrupted, batch_size=training.batch_size)
         self.reports = Reports(self._state, evaluator, training, source, directory, write=self._workers.is_chief)
         self._guard = Guard(self._state, self._checkpoints, training, self._batches.one)
         self._saved_at = time.monotonic()
+        self._time_left = TimeLeft(training, source.sizes["test"])
 
     @property
     def is_chief(self) -> bool:
@@ -111,7 +115,7 @@ class Trainer:
         return CheckpointError(self._checkpoints.no_room(error, what))
 
     def run(self) -> Evaluation:
-        """Trains to the last step and returns the evaluation on all held-out images.
+        """Trains to the last step, or stops early, and returns the evaluation on all held-out images.
 
         Raises:
           DirectoryInUseError: if another run is under way in the model directory.
@@ -205,8 +209,9 @@ class Trainer:
         iterator, pace = None, 1
         periods = [n for n in (training.eval_every, training.sample_every, training.checkpoint_every) if n]
         clock = Clock()
+        self._time_left.begin()
         self._report(progress)
-        while (step := self.step) < training.steps:
+        while (step := self.step) < training.steps and not self.stopped_early:
             pace = self._agree_on(pace)
             iterator = iterator or self._iterator(step)
             stops = [training.steps, step + min(pace, training.steps_per_call)]
@@ -218,9 +223,10 @@ class Trainer:
             pace = max(1, int(_SECONDS_PER_CALL * count / (time.monotonic() - begun)))
             step += count
             clock.count(count * training.batch_size)
+            self._time_left.made(count)
             good = self._record(step, made)
             if good:
-                progress.update(step, good["bits_per_dim"], clock.rate())
+                progress.update(step, good["bits_per_dim"], clock.rate(), self._time_left.seconds(step))
             if not made["finite"][-1]:
                 iterator = None if training.xla else iterator  # It may be further than the steps made.
                 bad = {name: float(values[-1]) for name, values in made.items()}
@@ -233,19 +239,33 @@ class Trainer:
                 self._log(clock)
             with clock.stopped():
                 self._report(progress)
-                if self._checkpoint_is_due(step):
+                if self._checkpoint_is_due(step) and not self.stopped_early:
                     self._save()
+            if self.stopped_early and step % training.log_every:
+                self._log(clock)
 
     def _report(self, progress: Progress) -> None:
-        """Draws samples and evaluates where it is time to, unless that was done before the run was interrupted."""
+        """Draws samples and evaluates where it is time to, unless that was done before the run was interrupted.
+
+        An evaluation that ends the run is made again when the run is started again, to the same end.
+        """
         training, step = self._training, self.step
         if step in (int(self.state.reported_step), training.steps):
             return
         if training.sample_every and step % training.sample_every == 0:
-            self.reports.save_samples()
+            with self._time_left.drawing():
+                self.reports.save_samples()
         if training.eval_every and step % training.eval_every == 0:
-            result = self.reports.evaluate(progress.say, training.eval_images or None)
+            with self._time_left.evaluating():
+                result = self.reports.evaluate(progress.say, training.eval_images or None)
             progress.say(f"step {step:,}: test bits/dim {result}")
+            self.stopped_early = 0 < training.early_stop <= self.reports.without_better(result)
+        if self.stopped_early:
+            progress.say(
+                f"Stopping early after {count_of(training.early_stop, 'evaluation')} without a better one. The best: "
+                f"{best_line(self.state)}."
+            )
+            return
         self.state.reported_step.assign(step)
 
     def _end(self, progress: Progress) -> Evaluation:
@@ -288,7 +308,8 @@ class Trainer:
 
     def _save(self) -> None:
         if self._workers.is_chief:
-            self._checkpoints.save(self.step)
+            with self._time_left.saving():
+                self._checkpoints.save(self.step)
         self._saved_at = time.monotonic()
 
     def _agree_on(self, pace: int) -> int:

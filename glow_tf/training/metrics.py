@@ -29,7 +29,7 @@ class MetricsWriter:
       directory: the model directory.
       start_step: the step the run begins at.
       say: is told of lines that are moved.
-      evaluates_again: whether that step will be evaluated once more: the last one is, whenever a run is started.
+      evaluates_again: whether that step will be evaluated once more: the one a run ended at is, whenever it is started.
     """
 
     def __init__(

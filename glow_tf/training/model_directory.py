@@ -22,11 +22,13 @@ _COMPUTATION = ("gradient",)
 # Settings that have no influence on the weights, or none once the run has begun.
 _REPORTING = frozenset(
     {
-        *("steps", "steps_per_call", "log_every", "eval_every", "eval_images", "sample_every", "samples"),
-        *("temperature", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints", "keep_every_hours"),
+        *("steps", "steps_per_call", "log_every", "eval_every", "eval_images", "early_stop", "sample_every"),
+        *("samples", "temperature", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints", "keep_every_hours"),
         *("init_from", "identity", "source"),
     }
 )
+# Settings that older versions did not have; their defaults are what these did.
+_ADDED = ("lr_schedule", "beta1", "beta2", "epsilon", "weight_decay")
 
 
 def default_path(dataset: str, data_dir: str | None, model: str) -> pathlib.Path:
@@ -79,7 +81,10 @@ def check(
             _other(directory, "a run on other data", _differing_data(before, now))
             + "\nIf the run shall go on with this data all the same, say --other_data."
         )
-    changed = [name for name in now if name not in _REPORTING and before.get(name) != now[name]]
+    before = {name: getattr(TrainingConfig(), name) for name in _ADDED} | before
+    # A schedule goes by the number of steps.
+    without_influence = _REPORTING if training.lr_schedule == "constant" else _REPORTING - {"steps"}
+    changed = [name for name in now if name not in without_influence and before.get(name) != now[name]]
     return [f"{name}: {before.get(name)} before, {now[name]} now" for name in changed]
 
 

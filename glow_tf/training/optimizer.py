@@ -1,7 +1,7 @@
-"""The optimizer: Adamax or Adam of Keras, with warm-up and a moving average of the weights."""
+"""The optimizer: Adamax, Adam or AdamW of Keras, a schedule, and a moving average of the weights."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import keras
 import tensorflow as tf
@@ -12,18 +12,25 @@ from glow_tf.training.config import TrainingConfig
 class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
     """factor * learning_rate * min(1, (step + 1) / warmup_steps).
 
+    Args:
+      learning_rate: after the warm-up: a constant, or a schedule that begins then.
+      warmup_steps: number of steps of the warm-up.
+
     Attributes:
       factor: a variable, 1 at first, by which training is made more careful after it went wrong.
     """
 
-    def __init__(self, learning_rate: float, warmup_steps: int):
+    def __init__(self, learning_rate: float | keras.optimizers.schedules.LearningRateSchedule, warmup_steps: int):
         self.learning_rate = learning_rate
         self.warmup_steps = warmup_steps
         self.factor = tf.Variable(1.0, trainable=False, name="learning_rate_factor")
 
     def __call__(self, step):
         step = tf.cast(step, tf.float32)
-        return self.factor * self.learning_rate * tf.minimum(1.0, (step + 1) / max(1, self.warmup_steps))
+        rate = self.learning_rate
+        if callable(rate):
+            rate = rate(tf.maximum(0.0, step - self.warmup_steps))
+        return self.factor * rate * tf.minimum(1.0, (step + 1) / max(1, self.warmup_steps))
 
     def get_config(self):
         return {"learning_rate": self.learning_rate, "warmup_steps": self.warmup_steps}
@@ -171,17 +178,60 @@ class Adam(_Averaging, keras.optimizers.Adam):
         return self._momentums[i], self._velocities[i]
 
 
-def make_optimizer(config: TrainingConfig, variables: list[tf.Variable]) -> Adamax | Adam:
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019) and a moving average of the weights.
+
+      weight <- weight - learning_rate * weight_decay * weight
+
+    before each update of Adam, for the variables that `exclude_from_weight_decay` leaves.
+    """
+
+    def _apply_weight_decay(self, variables):
+        """Keras calls it for all variables at once; here it is a part of the update of each."""
+
+    def _update(self, gradient, variable, factors):
+        if self._use_weight_decay(variable):
+            share = factors["lr"] * tf.cast(self.weight_decay, variable.dtype)
+            tf.raw_ops.ResourceApplyGradientDescent(var=variable.handle, alpha=share, delta=_read(variable))
+        super()._update(gradient, variable, factors)
+
+
+Optimizer = Adamax | Adam
+_FAMILIES = {"adamax": Adamax, "adam": Adam, "adamw": AdamW}
+
+
+def make_optimizer(
+    config: TrainingConfig, variables: list[tf.Variable], decayed: Iterable[tf.Variable] | None = None
+) -> Optimizer:
     """Returns the optimizer of `variables`, built; call it inside the strategy's scope.
 
     Clipping is left to the training step, which sees the gradient of the whole batch; Keras would clip the part of
     each replica.
+
+    Args:
+      config: the settings.
+      variables: what is trained.
+      decayed: those of them that weight decay applies to, where there is any; by default all.
     """
-    family = {"adamax": Adamax, "adam": Adam}[config.optimizer]
-    schedule = LinearWarmup(config.learning_rate, config.warmup_steps)
-    optimizer = family(learning_rate=schedule, decay=config.ema_decay)
+    options = {"beta_1": config.beta1, "beta_2": config.beta2, "epsilon": config.epsilon}
+    if config.weight_decay:
+        options["weight_decay"] = config.weight_decay
+    optimizer = _FAMILIES[config.optimizer](learning_rate=make_schedule(config), decay=config.ema_decay, **options)
+    if decayed is not None:
+        kept = {id(variable) for variable in decayed}
+        optimizer.exclude_from_weight_decay(var_list=[v for v in variables if id(v) not in kept])
     optimizer.build(variables)
     return optimizer
+
+
+def make_schedule(config: TrainingConfig) -> LinearWarmup:
+    """Returns the learning rate by the number of updates made."""
+    rate, steps = config.learning_rate, config.steps - config.warmup_steps
+    if config.lr_schedule == "cosine":
+        rate = keras.optimizers.schedules.CosineDecay(rate, steps)
+    elif config.lr_schedule == "linear":
+        rate = keras.optimizers.schedules.PolynomialDecay(rate, steps, end_learning_rate=0.0)
+    return LinearWarmup(rate, config.warmup_steps)
 
 
 def _read(variable: tf.Variable) -> tf.Tensor:
@@ -194,7 +244,7 @@ def steps_made(optimizer: keras.optimizers.Optimizer) -> int:
 
 
 @contextlib.contextmanager
-def averaged_weights(optimizer: Adamax | Adam, variables: list[tf.Variable]) -> Iterator[None]:
+def averaged_weights(optimizer: Optimizer, variables: list[tf.Variable]) -> Iterator[None]:
     """Puts the moving averages in the variables' place; on leaving, the weights return."""
     # Before the first update there is no average yet.
     if not optimizer.averages or not steps_made(optimizer):

@@ -9,9 +9,14 @@ from typing import TextIO
 
 import tqdm
 
+# As tqdm's own, but for the time that is left.
+_BAR = "{{l_bar}}{{bar}}| {{n_fmt}}/{{total_fmt}} [{{elapsed}}<{left}, {{rate_fmt}}{{postfix}}]"
+
 
 class Progress:
     """Shows how far a run is, how fast it goes and how long it will take.
+
+    Where nobody else says how long it will take, it is told by the steps shown.
 
     Args:
       steps: at which the run ends.
@@ -54,18 +59,24 @@ class Progress:
     ) -> None:
         self._bar.close()
 
-    def update(self, step: int, bits_per_dim: float, images_per_second: float) -> None:
+    def update(
+        self, step: int, bits_per_dim: float, images_per_second: float, seconds_left: float | None = None
+    ) -> None:
         """Shows that `step` is reached."""
         text = f"{bits_per_dim:.3f} bits/dim, {rate_text(images_per_second)} images/s"
         self._bar.set_postfix_str(text, refresh=False)
+        self._bar.bar_format = (
+            None if seconds_left is None else _BAR.format(left=tqdm.tqdm.format_interval(seconds_left))
+        )
         self._bar.update(step - self._step)
         self._step = step
         now = time.monotonic()
         if not self._terminal and (now - self._last_line >= self._between or step == self._steps):
             self._last_line = now
-            done = step - self._start
-            left = (now - self._begun) / done * (self._steps - step) if done else 0
-            self.say(f"step {step:,} of {self._steps:,}: {text}, {_duration(left)} left")
+            if seconds_left is None:
+                done = step - self._start
+                seconds_left = (now - self._begun) / done * (self._steps - step) if done else 0
+            self.say(f"step {step:,} of {self._steps:,}: {text}, {_duration(seconds_left)} left")
 
     def say(self, line: str) -> None:
         """Writes a line without disturbing the bar."""

@@ -56,7 +56,8 @@ class Reports:
     def begin(self, step: int, say: Callable[[str], None] = lambda line: None) -> None:
         """Opens the files, from which lines after `step` are dropped; `say` is told of those that cannot be read."""
         if self._write:
-            self._metrics = MetricsWriter(self._directory, step, say, evaluates_again=step >= self._training.steps)
+            again = step >= self._training.steps or step != int(self._state.run.reported_step)
+            self._metrics = MetricsWriter(self._directory, step, say, evaluates_again=again)
             config = self._state.flow.config
             model = {"model": config.name, "n_bits": config.n_bits, "data": self._source.describe()}
             self._metrics.write_hyperparameters({**model, **dataclasses.asdict(self._training)})
@@ -85,6 +86,17 @@ class Reports:
             self._metrics.write_image("reconstructions", self._step, grid)
         self.write("test", {**values, **result.parts})
         return result
+
+    def without_better(self, result: Evaluation) -> int:
+        """Returns how many evaluations, of which `result` is the last, did not better the best before them.
+
+        It is told by the steps, so that nothing is to be kept but the best one. What does not compare with that one
+        counts for nothing.
+        """
+        best, every = self._state.run, self._training.eval_every
+        if int(best.best_step) and int(best.best_images) != result.images:
+            return 0
+        return self._step // every - int(best.best_step) // every
 
     def save_samples(self) -> None:
         """Draws the grid of samples, of the same latents every time."""

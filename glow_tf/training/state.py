@@ -11,7 +11,7 @@ from glow_tf.config import ModelConfig
 from glow_tf.models.flow import Flow
 from glow_tf.runtime.runtime import Runtime
 from glow_tf.training.config import TrainingConfig
-from glow_tf.training.optimizer import Adam, Adamax, averaged_weights, make_optimizer
+from glow_tf.training.optimizer import Optimizer, averaged_weights, make_optimizer
 from glow_tf.training.step import metric_names
 
 
@@ -26,7 +26,7 @@ class TrainingState:
     """
 
     flow: Flow
-    optimizer: Adamax | Adam
+    optimizer: Optimizer
     run: "RunState"
 
     @classmethod
@@ -36,7 +36,8 @@ class TrainingState:
         """Returns the state before the first step, with flow and optimizer on the devices of a strategy."""
         with strategy.scope():
             flow = Flow(config, training.seed, runtime=runtime)
-            optimizer = make_optimizer(training, list(flow.named_variables(trainable=True).values()))
+            trained = list(flow.named_variables(trainable=True).values())
+            optimizer = make_optimizer(training, trained, flow.decayed_variables())
         return cls(flow, optimizer, RunState(metric_names(config)))
 
     @property

@@ -10,7 +10,7 @@ from glow_tf.models.flow import Flow
 from glow_tf.models.gradients import gradients_in_parts
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.loss import losses
-from glow_tf.training.optimizer import Adam, Adamax
+from glow_tf.training.optimizer import Optimizer
 
 TrainFunction = Callable[..., dict[str, tf.Tensor]]
 
@@ -21,7 +21,7 @@ def metric_names(config: ModelConfig) -> list[str]:
 
 
 def make_train_function(
-    flow: Flow, optimizer: Adamax | Adam, strategy: tf.distribute.Strategy, config: TrainingConfig
+    flow: Flow, optimizer: Optimizer, strategy: tf.distribute.Strategy, config: TrainingConfig
 ) -> TrainFunction:
     """Returns a function that takes an iterator over distributed batches and a number of steps, and makes the updates.
 
@@ -69,7 +69,7 @@ class _Step:
       flow, optimizer, strategy, config: as for `make_train_function`.
     """
 
-    def __init__(self, flow: Flow, optimizer: Adamax | Adam, strategy: tf.distribute.Strategy, config: TrainingConfig):
+    def __init__(self, flow: Flow, optimizer: Optimizer, strategy: tf.distribute.Strategy, config: TrainingConfig):
         self._flow, self._optimizer, self._strategy, self._config = flow, optimizer, strategy, config
         self._variables = list(flow.named_variables(trainable=True).values())
         self._is_random = any(layer.is_random() for layer in flow.config.layers)

@@ -50,7 +50,7 @@ class Run:
             labels = np.arange(16) % 3 if config.dequantizer.num_classes_needed() else None
             self.flow.initialize(random_images(16, config), labels)
             self.variables = list(self.flow.named_variables(trainable=True).values())
-            self.optimizer = make_optimizer(training, self.variables)
+            self.optimizer = make_optimizer(training, self.variables, self.flow.decayed_variables())
         self.train = make_train_function(self.flow, self.optimizer, self.strategy, training)
         data = batches(steps, training.batch_size, config, dtype=dtype)
         self.iterator = iter(self.strategy.experimental_distribute_dataset(data))

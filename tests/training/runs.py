@@ -69,9 +69,9 @@ class Signalling(loop.Progress):
             signal.raise_signal(signal.SIGTERM)
 
 
-def stop_at(monkeypatch, directory, source, step, **fields):
+def stop_at(monkeypatch, directory, source, step, config=helpers.TINY, **fields):
     """A run that is stopped at a step by a signal."""
-    trainer = Trainer(helpers.TINY, training(**fields), source, directory, ONE_DEVICE)
+    trainer = Trainer(config, training(**fields), source, directory, ONE_DEVICE)
     with monkeypatch.context() as patch:
         patch.setattr(loop, "Progress", Signalling)
         patch.setattr(Signalling, "at", step)

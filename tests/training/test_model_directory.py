@@ -121,6 +121,28 @@ def test_what_changes_the_weights_to_come_gives_a_notice(claimed, fields, line):
     assert check(claimed, **fields) == [line]
 
 
+def test_the_number_of_steps_gives_a_notice_where_the_learning_rate_goes_by_it(tmp_path):
+    assert check_after({"steps": 2000}, tmp_path / "a", steps=3000) == []
+    decaying = {"lr_schedule": "cosine", "steps": 2000}
+    assert check_after(decaying, tmp_path / "b", **decaying) == []
+    assert check_after(decaying, tmp_path / "c", **{**decaying, "steps": 3000}) == ["steps: 2000 before, 3000 now"]
+
+
+def check_after(before, directory, **fields):
+    model_directory.write_metadata(directory, helpers.CONFIG, TrainingConfig(**before), source())
+    return check(directory, **fields)
+
+
+def test_runs_of_versions_that_knew_fewer_settings_go_on(claimed):
+    file = claimed / "training.json"
+    fields = json.loads(file.read_text())
+    for name in ("lr_schedule", "beta1", "beta2", "epsilon", "weight_decay"):
+        del fields[name]
+    file.write_text(json.dumps(fields))
+    assert check(claimed) == []
+    assert check(claimed, lr_schedule="linear") == ["lr_schedule: constant before, linear now"]
+
+
 OTHERS = {
     "another name": ({"name": "others"}, ["data set: people here, others there"]),
     "more images": ({"sizes": {"train": 41, "test": 10}}, ["train images: 40 here, 41 there"]),

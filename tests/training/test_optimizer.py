@@ -1,11 +1,16 @@
-"""Warm-up, Adamax, the moving averages, and their place in the weights' stead; by hand."""
+"""Schedules, Adamax, Adam, AdamW, the moving averages, and their place in the weights' stead; by hand."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import glow_tf
+from glow_tf.layers import Steps
+from glow_tf.networks import Resnet
 from glow_tf.training.config import TrainingConfig
-from glow_tf.training.optimizer import LinearWarmup, averaged_weights, make_optimizer, steps_made
+from glow_tf.training.optimizer import LinearWarmup, averaged_weights, make_optimizer, make_schedule, steps_made
+from tests.training import helpers
 
 
 def make(variables, **fields):
@@ -28,6 +33,26 @@ def gradients(step):
 def test_warmup(warmup_steps, rates):
     schedule = LinearWarmup(0.02, warmup_steps)
     np.testing.assert_allclose([schedule(step) for step in range(len(rates))], 0.02 * np.array(rates), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("lr_schedule", "warmup_steps", "rates"),
+    [
+        ("constant", 2, [0.5, 1, 1, 1, 1, 1, 1]),
+        ("linear", 2, [0.5, 1, 1, 0.75, 0.5, 0.25, 0, 0]),
+        ("linear", 0, [1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6, 0]),
+        ("cosine", 2, [0.5, 1, 1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2, 0, 0]),
+        ("cosine", 3, [1 / 3, 2 / 3, 1, 1, 0.75, 0.25, 0]),
+    ],
+)
+def test_schedules_of_six_steps(lr_schedule, warmup_steps, rates):
+    """Full after the warm-up, and 0 where the last step, number 5, is made."""
+    config = TrainingConfig(steps=6, warmup_steps=warmup_steps, learning_rate=0.02, lr_schedule=lr_schedule)
+    schedule = make_schedule(config)
+    found = [float(schedule(tf.constant(step, tf.int64))) for step in range(len(rates))]
+    np.testing.assert_allclose(found, 0.02 * np.array(rates), rtol=1e-5, atol=1e-8)
+    schedule.factor.assign(0.5)
+    np.testing.assert_allclose(schedule(3), found[3] / 2, rtol=1e-6)
 
 
 def test_the_optimizer_follows_the_warmup():
@@ -78,6 +103,71 @@ def test_updates_by_hand(name, by_hand):
         optimizer.apply([tf.constant(g) for g in gradients(step)], values)
         for value, e in zip(values, expected, strict=True):
             np.testing.assert_allclose(value, e, rtol=1e-5, atol=1e-6)
+
+
+FAMILIES = {"adamax": keras.optimizers.Adamax, "adam": keras.optimizers.Adam, "adamw": keras.optimizers.AdamW}
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["", "on a replica, by XLA"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_updates_of_keras(name, compiled):
+    """With moments and an epsilon that are not the defaults, which gradients of their size make felt."""
+    values, theirs = variables(), variables()
+    fields = {"beta1": 0.8, "beta2": 0.95, "epsilon": 0.1}
+    decay = {"weight_decay": 0.3} if name == "adamw" else {}
+    config = TrainingConfig(
+        optimizer=name, learning_rate=0.1, warmup_steps=2, steps=6, lr_schedule="cosine", **fields, **decay
+    )
+    optimizer = make_optimizer(config, values)
+    reference = FAMILIES[name](make_schedule(config), beta_1=0.8, beta_2=0.95, epsilon=0.1, **decay)
+
+    def apply(given):
+        if compiled:
+            optimizer.apply_on_replica(given, values, tf.constant(True))
+        else:
+            optimizer.apply(given, values)
+
+    apply = tf.function(apply, jit_compile=compiled, autograph=False)
+    for step in range(5):
+        given = [tf.constant(g) for g in gradients(step)]
+        apply(given)
+        reference.apply(given, theirs)
+        for value, e in zip(values, theirs, strict=True):
+            np.testing.assert_allclose(value, e, rtol=1e-5, atol=1e-6)
+
+
+def test_adamw_takes_nothing_off_what_does_not_decay():
+    decays, stays = tf.Variable([1.0, -2.0]), tf.Variable([1.0, -2.0])
+    config = TrainingConfig(optimizer="adamw", weight_decay=0.5, learning_rate=0.1, warmup_steps=0)
+    optimizer = make_optimizer(config, [decays, stays], decayed=[decays])
+    for _ in range(2):
+        optimizer.apply([tf.zeros([2]), tf.zeros([2])], [decays, stays])
+    np.testing.assert_allclose(decays, np.array([1.0, -2.0]) * 0.95**2, rtol=1e-6)
+    np.testing.assert_array_equal(stays, [1.0, -2.0])
+
+
+def decaying(config):
+    """The kinds of the variables of a model that weight decay applies to: their paths without the layers' names."""
+    flow = glow_tf.Flow(config)
+    decayed = {id(variable) for variable in flow.decayed_variables()}
+    named = flow.named_variables(trainable=True)
+    assert len(decayed) < len(named)
+    return {path.split("/", 2)[-1] for path, variable in named.items() if id(variable) in decayed}
+
+
+def test_kernels_of_networks_decay():
+    glow = glow_tf.glow((8, 8, 3), K=2, L=2, width=4, num_classes=3, classifier=True, conditional_couplings=True)
+    assert decaying(glow) == {f"network/{name}/kernel" for name in ("conv1", "conv2", "conv3", "label")}
+    assert decaying(helpers.TINY) == {"network/dense0/kernel", "network/leave/kernel"}
+
+
+def test_where_weights_are_normalised_their_magnitudes_decay():
+    """Their directions count as they are: to shrink them would change nothing but the size of steps."""
+    flow = glow_tf.ModelConfig(
+        name="m", image_shape=(8, 8, 4), layers=(Steps(depth=2, network=Resnet(width=4, blocks=1)),)
+    )
+    block = {f"network/block0/{name}/magnitude" for name in ("conv1", "conv2")}
+    assert decaying(flow) == {"network/enter/magnitude", "network/leave/magnitude"} | block
 
 
 @pytest.mark.parametrize("decay", [0.25, 0.99])

@@ -60,6 +60,14 @@ def test_a_resumed_bar_begins_at_its_step(monkeypatch):
     assert "901/1000 [00:10<16:30" in stream.getvalue()
 
 
+def test_the_time_left_is_what_the_caller_says():
+    for stream, text in ((Terminal(), "<1:01:01,"), (io.StringIO(), ", 1:01:01 left")):
+        with Progress(1000, 8, stream=stream, seconds_between_lines=0) as progress:
+            progress.begin(900)
+            progress.update(901, 3.0, 1.0, 3661.0)
+        assert text in stream.getvalue()
+
+
 def test_a_bar_can_go_back():
     stream = Terminal()
     with Progress(100, 8, stream=stream) as progress:

@@ -11,6 +11,9 @@ from tests.marks import slow
 from tests.training import helpers
 from tools.timing import training_step
 
+# Weights and learning rate decay, and gradients are clipped.
+DECAYING = {"clip_norm": 0.5, "optimizer": "adamw", "weight_decay": 0.3, "lr_schedule": "cosine"}
+
 
 def assert_equal(a, b):
     for x, y in zip(a, b, strict=True):
@@ -62,7 +65,9 @@ def test_networks_in_bfloat16_learn_too():
 
 @pytest.mark.slow
 def test_compiled_by_xla_a_step_is_the_same():
-    compiled, plain = (helpers.Run(helpers.training(xla=xla), helpers.TINY, steps=4) for xla in (True, False))
+    compiled, plain = (
+        helpers.Run(helpers.training(xla=xla, **DECAYING), helpers.TINY, steps=4) for xla in (True, False)
+    )
     values, expected = compiled(3), plain(3)
     assert values.keys() == expected.keys()
     for name, value in expected.items():
@@ -186,11 +191,12 @@ def run_of_noise(config, **fields):
     ("model", "fields"),
     [
         slow((helpers.LABELLED, {"ema_decay": 0.0, "label_loss_weight": 0.5})),
-        (helpers.TINY, {"clip_norm": 0.5, "ema_decay": 0.5, "accumulate_steps": 2}),
+        slow((helpers.TINY, {"clip_norm": 0.5, "ema_decay": 0.5, "accumulate_steps": 2})),
+        (helpers.TINY, {**DECAYING, "ema_decay": 0.5, "accumulate_steps": 2}),
     ],
 )
 def test_two_replicas_do_what_one_does(model, fields):
-    """In float64: Adamax divides by the gradient's size, and thereby makes of a rounding of nought a full step."""
+    """In float64: optimizers divide by the gradient's size, and thereby make of a rounding of nought a full step."""
     config = helpers.training(**fields)
     one = helpers.Run(config, model, dtype=tf.float64)
     two = helpers.Run(config, model, dtype=tf.float64, strategy=helpers.two_replicas())

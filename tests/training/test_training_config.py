@@ -28,8 +28,15 @@ def test_it_is_frozen_and_takes_keywords_only():
         ("warmup_steps", -1),
         ("init_images", -1),
         ("eval_every", -1),
+        ("early_stop", -1),
         ("seed", -1),
         ("optimizer", "sgd"),
+        ("lr_schedule", "step"),
+        ("beta1", 1.0),
+        ("beta2", -0.1),
+        ("beta2", float("nan")),
+        ("epsilon", 0.0),
+        ("weight_decay", -0.1),
         ("learning_rate", 0.0),
         ("learning_rate", float("nan")),
         ("clip_norm", -1.0),
@@ -55,6 +62,29 @@ def test_parts_of_a_batch_are_of_one_size():
     with pytest.raises(ValueError, match="batch_size=10 must be a multiple of accumulate_steps=4"):
         TrainingConfig(batch_size=10, accumulate_steps=4)
     TrainingConfig(batch_size=12, accumulate_steps=4)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"weight_decay": 0.1}, "weight_decay=0.1 does not apply to optimizer='adamax'"),
+        ({"weight_decay": 0.1, "optimizer": "adam"}, "weight_decay=0.1 does not apply to optimizer='adam'"),
+        ({"optimizer": "adamw"}, "optimizer='adamw' needs a weight_decay"),
+        ({"early_stop": 3, "eval_every": 0}, "early_stop=3 goes by evaluations, .* none .* eval_every=0"),
+        ({"early_stop": 3, "eval_every": 50, "steps": 50}, "none .* eval_every=50 and steps=50"),
+        ({"lr_schedule": "cosine", "steps": 100}, "'cosine' begins after warmup_steps=1000.* less than steps=100"),
+        ({"lr_schedule": "linear", "steps": 5, "warmup_steps": 5}, "'linear' begins after warmup_steps=5"),
+    ],
+)
+def test_what_would_do_nothing_is_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        TrainingConfig(**fields)
+
+
+def test_what_belongs_together_is_taken():
+    TrainingConfig(optimizer="adamw", weight_decay=0.1)
+    TrainingConfig(lr_schedule="cosine", steps=6, warmup_steps=5)
+    TrainingConfig(early_stop=1, eval_every=50, steps=51)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,202 @@
+"""The estimate of the time left against runs whose every part takes a known time, on a clock of their own."""
+
+import dataclasses
+import functools
+
+import pytest
+
+from glow_tf.training import loop
+from glow_tf.training.config import TrainingConfig
+from glow_tf.training.time_left import TimeLeft
+from tests.training.runs import train
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Costs:
+    """What the parts of a run take, in seconds; and how much longer what is compiled takes the first time."""
+
+    step: float
+    image: float = 0.0
+    evaluation: float = 0.0
+    grid: float = 0.0
+    checkpoint: float = 0.0
+    compilation: float = 20.0
+
+
+class Simulation:
+    """A run as the loop of training makes it, of calls of up to ten steps or two seconds.
+
+    Attributes:
+      estimates: time, step and estimate at each call.
+      end: when the run was over.
+    """
+
+    def __init__(self, training: TrainingConfig, held_out: int, costs: Costs):
+        self._training, self._held_out, self._costs = training, held_out, costs
+        self._now, self._compiled = 0.0, set()
+        self.estimates: list[tuple[float, int, float | None]] = []
+        left = TimeLeft(training, held_out, clock=lambda: self._now)
+        self._now += 30.0
+        left.begin()
+        begun, step = self._now, 0
+        images = min(training.eval_images or held_out, held_out)
+        while step < training.steps:
+            every = [training.eval_every, training.sample_every, training.checkpoint_every]
+            most = max(1, min(10, int(2 / costs.step)))
+            stop = min([training.steps, step + most, *((step // n + 1) * n for n in every if n)])
+            self._pass("steps", (stop - step) * costs.step)
+            left.made(stop - step)
+            step = stop
+            self.estimates.append((self._now - begun, step, left.seconds(step)))
+            if step == training.steps:
+                break
+            if training.sample_every and step % training.sample_every == 0:
+                with left.drawing():
+                    self._pass("grid", costs.grid)
+            if training.eval_every and step % training.eval_every == 0:
+                with left.evaluating():
+                    self._pass("evaluation", costs.evaluation + images * costs.image)
+            if training.checkpoint_every and step % training.checkpoint_every == 0:
+                with left.saving():
+                    self._now += costs.checkpoint
+        self._now += costs.checkpoint + costs.grid + costs.evaluation + held_out * costs.image
+        self.end = self._now - begun
+
+    def _pass(self, kind: str, seconds: float) -> None:
+        self._now += seconds if kind in self._compiled else seconds + self._costs.compilation
+        self._compiled.add(kind)
+
+
+@pytest.mark.parametrize(
+    ("fields", "held_out", "costs"),
+    [
+        pytest.param({"steps": 20_000}, 100, Costs(step=0.02, grid=0.1, evaluation=0.3, checkpoint=0.2), id="usual"),
+        pytest.param(
+            {"steps": 3000, "eval_every": 100, "eval_images": 500, "sample_every": 0},
+            500,
+            Costs(step=0.05, image=0.02),
+            id="evaluations take two thirds",
+        ),
+        pytest.param(
+            {"steps": 2000, "eval_every": 0, "sample_every": 100, "checkpoint_every": 0},
+            1,
+            Costs(step=0.1, grid=15.0),
+            id="samples take three fifths",
+        ),
+        pytest.param(
+            {"steps": 4000, "checkpoint_every": 100, "eval_every": 0, "sample_every": 0},
+            1,
+            Costs(step=0.2, checkpoint=15.0),
+            id="checkpoints take two fifths",
+        ),
+        pytest.param(
+            {"steps": 1500, "eval_every": 1000, "eval_images": 100, "sample_every": 0},
+            40_000,
+            Costs(step=0.64, image=0.64 / 64 / 4),
+            id="an evaluation at the end that takes a tenth, and none before",
+        ),
+        pytest.param(
+            {"steps": 30, "eval_every": 10, "eval_images": 10, "sample_every": 0},
+            100,
+            Costs(step=25.0, image=0.1),
+            id="few steps of half a minute",
+        ),
+    ],
+)
+def test_the_estimate_is_right_after_the_first_minute(fields, held_out, costs):
+    """Within a fifth of what is left; at the very end, where little is left, of ten seconds."""
+    run = Simulation(TrainingConfig(**fields), held_out, costs)
+    later = [(run.end - now, left) for now, step, left in run.estimates if now > 60 + costs.compilation]
+    assert len(later) > 10
+    for actual, left in later:
+        assert left == pytest.approx(actual, rel=0.2, abs=10), f"{actual:.0f} s before the end"
+
+
+def test_compilation_is_no_part_of_it():
+    """What the first call took is not expected of any other."""
+    run = Simulation(TrainingConfig(steps=100, eval_every=0, sample_every=0), 1, Costs(step=1.0, compilation=500.0))
+    (_, step, first), (_, second_step, second), *_ = run.estimates
+    assert (step, first) == (2, None)
+    assert second_step == 4
+    assert second == pytest.approx(96, rel=0.02)
+
+
+def test_checkpoints_by_the_clock_count_too():
+    """One every 12 seconds, which takes 3: of which the minutes know."""
+    now = [0.0]
+    training = TrainingConfig(
+        steps=1000, eval_every=0, sample_every=0, checkpoint_every=0, checkpoint_minutes=0.2, batch_size=64
+    )
+    left = TimeLeft(training, 1, clock=lambda: now[0])
+    for _ in range(2):
+        now[0] += 10
+        left.made(10)
+        with left.saving():
+            now[0] += 3
+    assert left.seconds(20) == pytest.approx(980 + 82 * 3, rel=0.02)
+
+
+def test_it_follows_a_change_of_speed():
+    """Another program begins to work: ten minutes later it is as if it always had."""
+    now = [0.0]
+    left = TimeLeft(TrainingConfig(steps=100_000, eval_every=0, sample_every=0), 1, clock=lambda: now[0])
+    for seconds_per_step, minutes in ((0.1, 60), (0.2, 10)):
+        for _ in range(minutes * 60):
+            now[0] += 1
+            left.made(round(1 / seconds_per_step))
+    assert left.seconds(50_000) == pytest.approx(50_000 * 0.2, rel=0.2)
+
+
+class Timed:
+    """A run of training on a clock of its own: a step takes a second, an image of an evaluation ten.
+
+    Attributes:
+      shown: the estimate at each step.
+    """
+
+    def __init__(self, patch):
+        self.now, self.shown = 0.0, {}
+        timed = self
+
+        class Progress(loop.Progress):
+            """Keeps what it is to show."""
+
+            def update(self, step, bits_per_dim, images_per_second, seconds_left):
+                timed.shown[step] = seconds_left
+                super().update(step, bits_per_dim, images_per_second, seconds_left)
+
+        class Reports(loop.Reports):
+            """Whose evaluations take their time."""
+
+            def evaluate(self, say, limit=None):
+                timed.now += 10.0 * (limit or 11)
+                return super().evaluate(say, limit)
+
+        class Train:
+            """A train function whose steps take their time."""
+
+            def __init__(self, *arguments):
+                self._train = make_train_function(*arguments)
+                self.get_concrete_function = self._train.get_concrete_function
+
+            def __call__(self, iterator, steps, enabled):
+                timed.now += float(steps) if enabled else 1000.0
+                return self._train(iterator, steps, enabled)
+
+        make_train_function = loop.make_train_function
+        patch.setattr(loop, "Progress", Progress)
+        patch.setattr(loop, "Reports", Reports)
+        patch.setattr(loop, "make_train_function", Train)
+        patch.setattr(loop, "TimeLeft", functools.partial(TimeLeft, clock=lambda: self.now))
+
+
+@pytest.mark.usefixtures("untraced", "short_timing")
+def test_a_run_shows_it(tmp_path, tiny_source, monkeypatch):
+    timed = Timed(monkeypatch)
+    train(tmp_path, tiny_source, steps=9, eval_every=2, eval_images=4)
+    assert list(timed.shown) == list(range(1, 10))
+    assert timed.shown[1] is None
+    # From the second evaluation on, at step 4: steps, those at steps 6 and 8 of 4 images, and one of all 11 at the end.
+    expected = {5: 4 + 2 * 40 + 110, 6: 3 + 2 * 40 + 110, 7: 2 + 40 + 110, 8: 1 + 40 + 110, 9: 110}
+    # The samples take nothing on this clock, but a share of a second is expected.
+    assert {step: timed.shown[step] for step in expected} == pytest.approx(expected, abs=0.5)
