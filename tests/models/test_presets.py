@@ -238,14 +238,14 @@ def test_structure_of_nice():
 
 def test_structure_of_flow_plus_plus():
     """That of the official code for CIFAR-10 and for ImageNet 64x64."""
-    description = flow_plus_plus(coupling="affine")
+    description = flow_plus_plus()
     assert kinds(description) == ["Logit", "Steps", "Squeeze", "Steps", "Steps"]
     steps = [layer for layer in description.layers if isinstance(layer, layers.Steps)]
     columns, channels = partitions.Positions(pattern="columns"), partitions.Channels()
     assert [(s.depth, s.partition) for s in steps] == [(4, columns), (2, channels), (3, columns)]
     network = networks.GatedAttention(width=96, blocks=10, heads=4, dropout=0.2)
     assert {(s.network, s.coupling, s.permutation, s.alternate, s.actnorm) for s in steps} == {
-        (network, transforms.Affine(), "conv1x1", True, True)
+        (network, transforms.MixtureLogistic(components=32), "conv1x1", True, True)
     }
     larger = flow_plus_plus((64, 64, 3), [(0, 0), (0, 4), (2, 2), (2, 2)])
     assert kinds(larger) == ["Logit", *["Squeeze", "Steps"], *["Squeeze", "Steps", "Steps"] * 2]
@@ -254,6 +254,13 @@ def test_structure_of_flow_plus_plus():
     assert labelled.layers[1].network.num_classes == 3 and labelled.classifier
     assert labelled.layers[-1] == layers.TopPrior(learned=False, num_classes=3)
     assert ModelConfig.from_json(labelled.to_json()) == labelled
+
+
+def test_parameters_of_the_published_flow_plus_plus():
+    """Those of the coupling networks in the official code for CIFAR-10, counted with its own function."""
+    shapes = shapes_and_kinds(flow_plus_plus())
+    sizes = [np.prod(shape) for path, shape, trained in shapes if trained and "/network/" in path]
+    assert sum(sizes) == 27_920_088
 
 
 def test_structure_of_jet():
