@@ -8,6 +8,8 @@ from absl import flags
 
 from glow_tf.config import ModelConfig
 from glow_tf.data import recipe
+from glow_tf.dequantization import NAMED as DEQUANTIZERS
+from glow_tf.dequantization import Dequantizer, Variational
 from glow_tf.mode import NETWORK_PRECISIONS
 from glow_tf.models import presets
 from glow_tf.runtime.runtime import Runtime
@@ -18,6 +20,7 @@ from glow_tf.training.devices import STRATEGIES, has_gpu, sharding_runtime
 
 MODELS = {"glow": presets.glow, "real_nvp": presets.real_nvp, "nice": presets.nice}
 _DEFAULTS = TrainingConfig()
+_VARIATIONAL = Variational()
 
 # Data.
 flags.DEFINE_string(
@@ -86,6 +89,25 @@ flags.DEFINE_integer(
     "Bits of each colour channel that are modelled; by default as the papers do with the data set, else 8.",
     lower_bound=1,
     upper_bound=8,
+)
+flags.DEFINE_enum(
+    "dequantization",
+    "uniform",
+    list(DEQUANTIZERS),
+    "Noise that makes real numbers of pixels: uniform, or variational, of a flow that sees the image and is learned "
+    "with the model.",
+)
+flags.DEFINE_integer(
+    "dequantization_width",
+    None,
+    f"Hidden channels of the networks of variational dequantization ({_VARIATIONAL.network.width}).",
+    lower_bound=1,
+)
+flags.DEFINE_integer(
+    "dequantization_depth",
+    None,
+    f"Couplings of variational dequantization ({_VARIATIONAL.depth}).",
+    lower_bound=1,
 )
 flags.DEFINE_enum(
     "gradient",
@@ -259,6 +281,7 @@ def model_config(image_shape: tuple[int, int, int], num_classes: int) -> ModelCo
     names = ("K", "L", "width", "blocks", "coupling", "permutation", "learn_top", "base", "n_bits", "gradient")
     given = {name: FLAGS[name].value for name in names if FLAGS[name].value is not None}
     given.setdefault("n_bits", recipe(FLAGS.dataset).n_bits)
+    given["dequantizer"] = _dequantizer(given["n_bits"])
     uses_labels = {
         "conditional": FLAGS.conditional,
         "conditional_couplings": FLAGS.conditional_couplings,
@@ -325,6 +348,20 @@ def strategy_arguments() -> dict:
 def model_dir() -> pathlib.Path:
     """Returns the value of --model_dir, or its default, which is named after the data and the model."""
     return pathlib.Path(FLAGS.model_dir or model_directory.default_path(FLAGS.dataset, FLAGS.data_dir, FLAGS.model))
+
+
+def _dequantizer(n_bits: int) -> Dequantizer:
+    width, depth = FLAGS.dequantization_width, FLAGS.dequantization_depth
+    if FLAGS.dequantization == "variational":
+        network = _VARIATIONAL.network if width is None else dataclasses.replace(_VARIATIONAL.network, width=width)
+        return Variational(n_bits=n_bits, network=network, depth=_VARIATIONAL.depth if depth is None else depth)
+    if (width, depth) != (None, None):
+        name = "dequantization_depth" if width is None else "dequantization_width"
+        raise ValueError(
+            f"--{name} does not apply to --dequantization={FLAGS.dequantization}; it is for "
+            "--dequantization=variational."
+        )
+    return DEQUANTIZERS[FLAGS.dequantization](n_bits=n_bits)
 
 
 def _network_precision() -> str:

@@ -1,9 +1,9 @@
 """The model families as plain functions that return a `ModelConfig`."""
 
-from glow_tf import networks, partitions, transforms
+from glow_tf import dequantization, networks, partitions, transforms
 from glow_tf.arguments import at_least, one_of
 from glow_tf.config import ModelConfig, check_divisible, check_length
-from glow_tf.dequantization import Continuous, Dequantizer, Uniform
+from glow_tf.dequantization import Continuous, Dequantizer
 from glow_tf.layers import Flatten, Layer, Logit, Scale, Split, Squeeze, Steps, TopPrior
 from glow_tf.networks import Network
 from glow_tf.transforms import Transform
@@ -24,7 +24,7 @@ def glow(
     conditional_couplings: bool = False,
     classifier: bool = False,
     network: Network | None = None,
-    dequantizer: Dequantizer | None = None,
+    dequantizer: str | Dequantizer | None = None,
     gradient: str = "reversible",
 ) -> ModelConfig:
     """Glow: L levels of K steps of actnorm, 1x1 convolution and coupling (Kingma & Dhariwal 2018, section 3, figure 2).
@@ -37,14 +37,14 @@ def glow(
       coupling: `affine` or `additive` (section 3.3), or a transform.
       permutation: `conv1x1` (PLU form, equation 10), `conv1x1_dense` (its weights as one matrix, as in the official
         code), `shuffle` (fixed) or `reverse` (section 3.2).
-      n_bits: bits per colour channel that are modelled, where `dequantizer` is not given.
+      n_bits: bits per colour channel that are modelled, where `dequantizer` is not an object.
       learn_top: whether the mean and scale of the top prior are learned.
       num_classes: number of labels, 0 for none.
       conditional: whether labels condition the top prior; by default, where there are any.
       conditional_couplings: whether labels also condition the coupling networks.
       classifier: whether a linear classifier on the top latent joins the model (section 5, conditional model).
       network: conditioner of the couplings; by default the paper's with `width` hidden channels.
-      dequantizer: from images to real numbers; by default uniform noise.
+      dequantizer: from images to real numbers: `uniform` noise, the default, `variational`, or a dequantizer.
       gradient: `reversible` (memory does not grow with K) or `stored`.
 
     Raises:
@@ -69,7 +69,7 @@ def glow(
         name="glow",
         image_shape=image_shape,
         layers=layers,
-        dequantizer=dequantizer or Uniform(n_bits=n_bits),
+        dequantizer=_dequantizer(dequantizer, n_bits),
         num_classes=num_classes,
         classifier=classifier,
         gradient=gradient,
@@ -91,7 +91,7 @@ def glow_1d(
     conditional_couplings: bool = False,
     classifier: bool = False,
     network: Network | None = None,
-    dequantizer: Dequantizer | None = None,
+    dequantizer: str | Dequantizer | None = None,
     gradient: str = "reversible",
 ) -> ModelConfig:
     """Glow of sequences, such as sound, after WaveGlow (Prenger et al. 2018) and FloWaveNet (Kim et al. 2018).
@@ -108,7 +108,8 @@ def glow_1d(
       width: hidden channels of the coupling networks, where `network` is not given.
       coupling, permutation: as for `glow`.
       squeeze: successive positions that become one at each level, at least 2.
-      dequantizer: from sequences to real numbers; by default `Continuous`, for those that are real numbers.
+      dequantizer: from sequences to real numbers; by default `Continuous`, for those that are real numbers. For uint8
+        as for `glow`.
       learn_top, num_classes, conditional, conditional_couplings, classifier, network, gradient: as for `glow`.
 
     Raises:
@@ -136,7 +137,7 @@ def glow_1d(
         name="glow_1d",
         image_shape=shape,
         layers=layers,
-        dequantizer=dequantizer or Continuous(),
+        dequantizer=_dequantizer(dequantizer or Continuous()),
         num_classes=num_classes,
         classifier=classifier,
         gradient=gradient,
@@ -150,7 +151,7 @@ def real_nvp(
     blocks: int = 4,
     n_bits: int = 8,
     *,
-    dequantizer: Dequantizer | None = None,
+    dequantizer: str | Dequantizer | None = None,
     gradient: str = "reversible",
 ) -> ModelConfig:
     """RealNVP (Dinh, Sohl-Dickstein & Bengio 2017, sections 3.4 to 3.6 and 4.1).
@@ -168,8 +169,8 @@ def real_nvp(
       L: number of times the image is halved; by default until its shorter side is 4 (section 4.1).
       width: feature maps of the first residual networks.
       blocks: residual blocks of each network.
-      n_bits: bits per colour channel that are modelled, where `dequantizer` is not given.
-      dequantizer: from images to real numbers; by default uniform noise.
+      n_bits: bits per colour channel that are modelled, where `dequantizer` is not an object.
+      dequantizer: from images to real numbers: `uniform` noise, the default, `variational`, or a dequantizer.
       gradient: `reversible` or `stored`.
 
     Raises:
@@ -205,7 +206,7 @@ def real_nvp(
         name="real_nvp",
         image_shape=image_shape,
         layers=tuple(layers),
-        dequantizer=dequantizer or Uniform(n_bits=n_bits),
+        dequantizer=_dequantizer(dequantizer, n_bits),
         gradient=gradient,
     )
 
@@ -218,7 +219,7 @@ def nice(
     n_bits: int = 8,
     base: str = "logistic",
     *,
-    dequantizer: Dequantizer | None = None,
+    dequantizer: str | Dequantizer | None = None,
     gradient: str = "reversible",
 ) -> ModelConfig:
     """NICE: additive couplings with deep MLPs and a final scaling (Dinh, Krueger & Bengio 2015, sections 3 and 5.1).
@@ -230,9 +231,9 @@ def nice(
       K: number of couplings (paper: 4).
       width: units of each hidden layer (paper: 1000 on MNIST).
       blocks: hidden layers of each MLP (paper: 5 on MNIST).
-      n_bits: bits per component that are modelled, where `dequantizer` is not given.
+      n_bits: bits per component that are modelled, where `dequantizer` is not an object.
       base: `logistic` (paper: MNIST) or `normal`.
-      dequantizer: from images to real numbers; by default uniform noise.
+      dequantizer: from images to real numbers: `uniform` noise, the default, `variational`, or a dequantizer.
       gradient: `reversible` or `stored`.
 
     Raises:
@@ -255,10 +256,19 @@ def nice(
         name="nice",
         image_shape=image_shape,
         layers=(*([] if flat else [Flatten()]), steps, Scale()),
-        dequantizer=dequantizer or Uniform(n_bits=n_bits),
+        dequantizer=_dequantizer(dequantizer, n_bits),
         base=base,
         gradient=gradient,
     )
+
+
+def _dequantizer(dequantizer: str | Dequantizer | None, n_bits: int = 8) -> Dequantizer:
+    """Returns a dequantizer, for `n_bits` where it is given by its name or not at all."""
+    if isinstance(dequantizer, Dequantizer):
+        return dequantizer
+    name = "uniform" if dequantizer is None else dequantizer
+    one_of("dequantizer", name, tuple(dequantization.NAMED))
+    return dequantization.NAMED[name](n_bits=n_bits)
 
 
 def _glow_layers(

@@ -2,7 +2,8 @@
 
 from glow_tf.networks.base import Network
 from glow_tf.networks.cnn import Cnn
+from glow_tf.networks.context_channels import ContextChannels
 from glow_tf.networks.mlp import Mlp
 from glow_tf.networks.resnet import Resnet
 
-__all__ = ["Cnn", "Mlp", "Network", "Resnet"]
+__all__ = ["Cnn", "ContextChannels", "Mlp", "Network", "Resnet"]
