@@ -9,6 +9,8 @@ from absl.testing import flagsaver
 
 import glow_tf
 from glow_tf import options
+from glow_tf.dequantization import Variational
+from glow_tf.networks import Resnet
 from glow_tf.training.config import TrainingConfig
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -139,6 +141,22 @@ def test_xla_compiles_where_there_is_a_gpu_unless_told_otherwise(parse, monkeypa
         ),
         (["--model=real_nvp", "--blocks=1", "--L=2"], glow_tf.real_nvp(IMAGE, L=2, blocks=1)),
         (["--model=nice", "--K=3", "--base=normal"], glow_tf.nice(IMAGE, K=3, base="normal")),
+        (["--dequantization=uniform"], glow_tf.glow(IMAGE)),
+        *(
+            (
+                [f"--model={name}", "--dequantization=variational", "--n_bits=5"],
+                getattr(glow_tf, name)(IMAGE, dequantizer=Variational(n_bits=5)),
+            )
+            for name in options.MODELS
+        ),
+        (
+            ["--dequantization=variational", "--dequantization_width=8", "--dequantization_depth=2"],
+            glow_tf.glow(IMAGE, dequantizer=Variational(depth=2, network=Resnet(width=8, blocks=1))),
+        ),
+        (
+            ["--dequantization=variational", "--conditional"],
+            glow_tf.glow(IMAGE, num_classes=4, dequantizer="variational"),
+        ),
     ],
 )
 def test_flags_of_the_models(parse, arguments, expected):
@@ -155,6 +173,8 @@ def test_flags_of_the_models(parse, arguments, expected):
         (["--base=normal"], "--base does not apply to --model=glow"),
         (["--model=nice", "--conditional"], "--conditional.* does not apply to --model=nice"),
         (["--L=6"], "32x32 cannot be squeezed 6 times"),
+        (["--dequantization_width=8"], "--dequantization_width does not apply to --dequantization=uniform"),
+        (["--dequantization_depth=8"], "--dequantization_depth does not apply to --dequantization=uniform"),
     ],
 )
 def test_flags_that_do_not_apply(parse, arguments, message):

@@ -92,23 +92,27 @@ def test_the_density_integrates_to_one():
     u = (x - flow.config.dequantizer.quantize(tf.cast(data, tf.float64))).numpy().reshape([-1, 2]) * 8
     widths = np.exp(-log_q.numpy()) * 8**2
     # The noise is far from uniform, and its elements from independent.
-    assert np.abs(np.corrcoef(u.T)[0, 1]) > 0.1
+    assert np.abs(np.corrcoef(u.T)[0, 1]) > 0.05
     for low, high in itertools.product([(0.1, 0.5), (0.5, 0.9)], repeat=2):
         inside = (u[:, 0] > low[0]) & (u[:, 0] < low[1]) & (u[:, 1] > high[0]) & (u[:, 1] < high[1])
         assert abs(np.mean(np.where(inside, widths, 0)) / 0.4**2 - 1) < 0.05
 
 
 @pytest.mark.parametrize("n_bits", [1, 5, 8])
-@pytest.mark.parametrize("distance", [1.0, 30.0])
-def test_it_stays_in_the_bin_and_finite_in_float32(n_bits, distance):
-    """Where the noise is driven to both ends of the bins."""
+@pytest.mark.parametrize("shift", [-200.0, -15.0, 15.0, 200.0])
+def test_it_stays_in_the_bin_and_finite_in_float32(n_bits, shift):
+    """Where the noise is driven to an end of the bins, past what floats can tell from it."""
     dequantizer = dataclasses.replace(SMALL, n_bits=n_bits)
-    flow, data = flow_of((4, 4, 3), dequantizer, dtype=tf.float32, distance=distance), images((4, 4, 3), 64)
-    x, log_q = flow.dequantize(data)
+    flow, data = flow_of((4, 4, 3), dequantizer, dtype=tf.float32), images((4, 4, 3), 64)
+    bias = flow.named_variables()["dequantizer/network/leave/bias"]
+    bias.assign(tf.where(tf.range(bias.shape[-1]) % 2 == 0, shift, bias))
+    with tf.GradientTape() as tape:
+        x, log_q = flow.dequantize(data)
     np.testing.assert_array_equal(dequantizer.to_images(x), data.numpy() >> (8 - n_bits) << (8 - n_bits))
-    assert np.all(np.isfinite(log_q))
     u = (x - dequantizer.quantize(data)).numpy() * 2**n_bits
-    assert u.min() < 0.01 and u.max() > 0.99
+    assert np.mean(u < 0.01 if shift < 0 else u > 0.99) > 0.9
+    assert np.all(np.isfinite(log_q)) and np.all(log_q > 0)
+    assert all(np.all(np.isfinite(g)) for g in tape.gradient(log_q, flow.trainable_variables))
 
 
 @functools.cache
@@ -148,7 +152,7 @@ def test_the_bound_rises_to_the_log_probability():
         rise, error = mean_and_error(tighter - looser)
         assert rise > 3 * error
     (one, of_one), (many, of_many) = mean_and_error(gaps[0]), mean_and_error(gaps[-1])
-    assert one < -3 * of_one and -0.02 < many < 3 * of_many
+    assert one < -3 * of_one and -0.06 < many < 3 * of_many
     # Over all images there are, of each of which there are fifty bounds.
     for gap in gaps:
         assert np.sum(np.exp((gap + exact).reshape([16, 50]).mean(-1))) <= 1
@@ -178,7 +182,7 @@ def test_it_learns_to_explain_more_than_uniform_noise():
 
 def test_labels_and_a_context_reach_it():
     network = Cnn(width=4, num_classes=3)
-    flow = flow_of((4, 4, 1), dataclasses.replace(SMALL, network=network), num_classes=3, distance=0.3)
+    flow = flow_of((4, 4, 1), dataclasses.replace(SMALL, network=network), num_classes=3)
     data = images((4, 4, 1))
     assert flow.config.conditional
     found = [flow.bits_per_dim(data, [label] * 3).numpy() for label in (0, 1)]
@@ -199,19 +203,28 @@ def test_its_networks_draw_by_the_seed_in_training():
     assert np.all(trained != evaluated)
 
 
-@pytest.mark.parametrize("config", [glow_tf.glow((4, 4, 3), K=1, L=1, width=4, num_classes=3), helpers.TINY])
-def test_a_saved_model_and_a_loaded_one(config, tmp_path):
-    config = dataclasses.replace(config, dequantizer=dataclasses.replace(SMALL, n_bits=5))
-    flow, data = glow_tf.Flow(config), images(config.image_shape)
+def moved(config):
+    flow = glow_tf.Flow(dataclasses.replace(config, dequantizer=dataclasses.replace(SMALL, n_bits=5)))
     rng = np.random.default_rng(0)
     for variable in flow.trainable_variables:
         variable.assign_add(0.05 * rng.standard_normal(variable.shape))
-    given = {"labels": tf.constant([0, 2, 1])} if config.conditional else {}
-    expected = flow.bits_per_dim(data, **given)
+    return flow
+
+
+def test_it_is_saved_and_loaded(tmp_path):
+    flow, data = moved(helpers.TINY), images(helpers.TINY.image_shape)
     glow_tf.save(flow, tmp_path / "flow")
-    np.testing.assert_array_equal(glow_tf.load(tmp_path / "flow").bits_per_dim(data, **given), expected)
-    export_saved_model(flow, tmp_path / "export")
-    served = tf.saved_model.load(str(tmp_path / "export"))
+    np.testing.assert_array_equal(glow_tf.load(tmp_path / "flow").bits_per_dim(data), flow.bits_per_dim(data))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", [glow_tf.glow((4, 4, 3), K=1, L=1, width=4, num_classes=3), helpers.TINY])
+def test_it_is_part_of_a_saved_model(config, tmp_path):
+    flow, data = moved(config), images(config.image_shape)
+    given = {"labels": tf.constant([0, 2, 1])} if config.conditional else {}
+    export_saved_model(flow, tmp_path)
+    served = tf.saved_model.load(str(tmp_path))
+    expected = flow.bits_per_dim(data, **given)
     np.testing.assert_allclose(served.log_prob(images=data, **given)["bits_per_dim"], expected, rtol=1e-5)
 
 
