@@ -92,10 +92,10 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_enum(
     "dequantization",
-    "uniform",
+    None,
     list(DEQUANTIZERS),
-    "Noise that makes real numbers of pixels: uniform, or variational, of a flow that sees the image and is learned "
-    "with the model.",
+    "Noise that makes real numbers of pixels (uniform): uniform, or variational, of a flow that sees the image and is "
+    "learned with the model.",
 )
 flags.DEFINE_integer(
     "dequantization_width",
@@ -281,7 +281,9 @@ def model_config(image_shape: tuple[int, int, int], num_classes: int) -> ModelCo
     names = ("K", "L", "width", "blocks", "coupling", "permutation", "learn_top", "base", "n_bits", "gradient")
     given = {name: FLAGS[name].value for name in names if FLAGS[name].value is not None}
     given.setdefault("n_bits", recipe(FLAGS.dataset).n_bits)
-    given["dequantizer"] = _dequantizer(given["n_bits"])
+    dequantizer = _dequantizer(given["n_bits"])
+    if dequantizer is not None:
+        given["dequantizer"] = dequantizer
     uses_labels = {
         "conditional": FLAGS.conditional,
         "conditional_couplings": FLAGS.conditional_couplings,
@@ -297,7 +299,11 @@ def model_config(image_shape: tuple[int, int, int], num_classes: int) -> ModelCo
         given.update(num_classes=num_classes, **uses_labels)
     foreign = [name for name in given if name not in inspect.signature(preset).parameters]
     if foreign:
-        flag_names = {"classifier": "label_loss_weight", "num_classes": "conditional"}
+        flag_names = {
+            "classifier": "label_loss_weight",
+            "num_classes": "conditional",
+            "dequantizer": "dequantization",
+        }
         listed = ", ".join(dict.fromkeys(f"--{flag_names.get(name, name)}" for name in foreign))
         raise ValueError(f"{listed} does not apply to --model={FLAGS.model}.")
     return preset(image_shape, **given)
@@ -350,18 +356,19 @@ def model_dir() -> pathlib.Path:
     return pathlib.Path(FLAGS.model_dir or model_directory.default_path(FLAGS.dataset, FLAGS.data_dir, FLAGS.model))
 
 
-def _dequantizer(n_bits: int) -> Dequantizer:
-    width, depth = FLAGS.dequantization_width, FLAGS.dequantization_depth
-    if FLAGS.dequantization == "variational":
-        network = _VARIATIONAL.network if width is None else dataclasses.replace(_VARIATIONAL.network, width=width)
-        return Variational(n_bits=n_bits, network=network, depth=_VARIATIONAL.depth if depth is None else depth)
-    if (width, depth) != (None, None):
-        name = "dequantization_depth" if width is None else "dequantization_width"
-        raise ValueError(
-            f"--{name} does not apply to --dequantization={FLAGS.dequantization}; it is for "
-            "--dequantization=variational."
-        )
-    return DEQUANTIZERS[FLAGS.dequantization](n_bits=n_bits)
+def _dequantizer(n_bits: int) -> Dequantizer | None:
+    """Returns the dequantizer that the flags describe; None for the model's own."""
+    name = FLAGS.dequantization
+    given = {field: FLAGS[f"dequantization_{field}"].value for field in ("width", "depth")}
+    given = {field: value for field, value in given.items() if value is not None}
+    if name == "variational":
+        network, depth = _VARIATIONAL.network, given.get("depth", _VARIATIONAL.depth)
+        network = dataclasses.replace(network, width=given.get("width", network.width))
+        return Variational(n_bits=n_bits, network=network, depth=depth)
+    if given:
+        listed = ", ".join(f"--dequantization_{field}" for field in given)
+        raise ValueError(f"{listed} is for --dequantization=variational{f', not {name}' if name else ''}.")
+    return None if name is None else DEQUANTIZERS[name](n_bits=n_bits)
 
 
 def _network_precision() -> str:

@@ -173,8 +173,11 @@ def test_flags_of_the_models(parse, arguments, expected):
         (["--base=normal"], "--base does not apply to --model=glow"),
         (["--model=nice", "--conditional"], "--conditional.* does not apply to --model=nice"),
         (["--L=6"], "32x32 cannot be squeezed 6 times"),
-        (["--dequantization_width=8"], "--dequantization_width does not apply to --dequantization=uniform"),
-        (["--dequantization_depth=8"], "--dequantization_depth does not apply to --dequantization=uniform"),
+        (["--dequantization_width=8"], "--dequantization_width is for --dequantization=variational"),
+        (
+            ["--dequantization=uniform", "--dequantization_width=8", "--dequantization_depth=2"],
+            "--dequantization_width, --dequantization_depth is for --dequantization=variational, not uniform",
+        ),
     ],
 )
 def test_flags_that_do_not_apply(parse, arguments, message):

@@ -35,9 +35,10 @@ class Variational(Dequantizer):
     The paper's eps is normal. With logistic noise a flow that is the identity, as at first, gives uniform noise, and
     the density need not vanish at the edges of a bin.
 
-    Where sides are even, 2x2 pixels are squeezed into channels, and couplings halve these; else their mask is a
-    checkerboard. Flat vectors are taken for sequences. From noise to t is the forward direction of the steps, so that
-    with the gradient `reversible` memory does not grow with `depth`.
+    Where sides are even, 2x2 pixels are squeezed into channels. Couplings halve the channels or, where their number is
+    odd, have a checkerboard mask. Flat vectors are taken for sequences; a single number has uniform noise. From noise
+    to t is the forward direction of the steps, so that with the gradient `reversible` memory does not grow with
+    `depth`.
 
     Attributes:
       network: conditioner of the couplings.
@@ -130,7 +131,9 @@ class Variational(Dequantizer):
 
 def _with_seed(mode: Mode, seed: tf.Tensor) -> Mode:
     """Returns the mode with a seed for networks that draw in training: one for the batch, as in the flow's layers."""
-    return dataclasses.replace(mode, seed=tf.reduce_sum(tf.reshape(seed, [-1, 2]), axis=0)) if mode.training else mode
+    if not mode.training:
+        return mode
+    return dataclasses.replace(mode, seed=tf.reduce_sum(tf.reshape(seed, [-1, 2]), axis=0))
 
 
 def _log_slope(t: tf.Tensor) -> tf.Tensor:
