@@ -110,7 +110,7 @@ class ModelConfig:
     @property
     def network_width(self) -> int:
         """The largest number of hidden channels of a coupling network."""
-        return max((layer.network_width() for layer in self.layers), default=1)
+        return max(part.network_width() for part in (*self.layers, self.dequantizer))
 
     def shapes(self) -> list[tuple[int, ...]]:
         """Returns the event shape that enters each layer, and after them the one that leaves the last.

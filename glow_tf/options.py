@@ -9,6 +9,8 @@ from absl import flags
 from glow_tf import transforms
 from glow_tf.config import ModelConfig
 from glow_tf.data import recipe
+from glow_tf.dequantization import NAMED as DEQUANTIZERS
+from glow_tf.dequantization import Dequantizer, Variational
 from glow_tf.mode import NETWORK_PRECISIONS
 from glow_tf.models import presets
 from glow_tf.runtime.runtime import Runtime
@@ -27,6 +29,7 @@ MODELS = {
 _DEFAULTS = TrainingConfig()
 # Of AdamW, as in Keras.
 _WEIGHT_DECAY = 0.004
+_VARIATIONAL = Variational()
 
 # Data.
 flags.DEFINE_string(
@@ -131,6 +134,25 @@ flags.DEFINE_integer(
     "Bits of each colour channel that are modelled; by default as the papers do with the data set, else 8.",
     lower_bound=1,
     upper_bound=8,
+)
+flags.DEFINE_enum(
+    "dequantization",
+    None,
+    list(DEQUANTIZERS),
+    "Noise that makes real numbers of pixels (uniform): uniform, or variational, of a flow that sees the image and is "
+    "learned with the model.",
+)
+flags.DEFINE_integer(
+    "dequantization_width",
+    None,
+    f"Hidden channels of the networks of variational dequantization ({_VARIATIONAL.network.width}).",
+    lower_bound=1,
+)
+flags.DEFINE_integer(
+    "dequantization_depth",
+    None,
+    f"Couplings of variational dequantization ({_VARIATIONAL.depth}).",
+    lower_bound=1,
 )
 flags.DEFINE_enum(
     "gradient",
@@ -340,6 +362,9 @@ def model_config(image_shape: tuple[int, int, int], num_classes: int) -> ModelCo
     if FLAGS.couplings is not None:
         given["couplings"] = _couplings()
     given.setdefault("n_bits", recipe(FLAGS.dataset).n_bits)
+    dequantizer = _dequantizer(given["n_bits"])
+    if dequantizer is not None:
+        given["dequantizer"] = dequantizer
     uses_labels = {
         "conditional": FLAGS.conditional,
         "conditional_couplings": FLAGS.conditional_couplings,
@@ -358,7 +383,11 @@ def model_config(image_shape: tuple[int, int, int], num_classes: int) -> ModelCo
     if "coupling" not in parameters:
         foreign += of_coupling
     if foreign:
-        flag_names = {"classifier": "label_loss_weight", "num_classes": "conditional"}
+        flag_names = {
+            "classifier": "label_loss_weight",
+            "num_classes": "conditional",
+            "dequantizer": "dequantization",
+        }
         listed = ", ".join(dict.fromkeys(f"--{flag_names.get(name, name)}" for name in foreign))
         raise ValueError(f"{listed} does not apply to --model={FLAGS.model}.")
     for flag, value in of_coupling.items():
@@ -425,6 +454,21 @@ def _couplings() -> tuple[tuple[int, int], ...]:
             "such as 0+4,2+3."
         )
     return tuple((int(by_channels), int(by_positions)) for by_channels, by_positions in pairs)
+
+
+def _dequantizer(n_bits: int) -> Dequantizer | None:
+    """Returns the dequantizer that the flags describe; None for the model's own."""
+    name = FLAGS.dequantization
+    given = {field: FLAGS[f"dequantization_{field}"].value for field in ("width", "depth")}
+    given = {field: value for field, value in given.items() if value is not None}
+    if name == "variational":
+        network, depth = _VARIATIONAL.network, given.get("depth", _VARIATIONAL.depth)
+        network = dataclasses.replace(network, width=given.get("width", network.width))
+        return Variational(n_bits=n_bits, network=network, depth=depth)
+    if given:
+        listed = ", ".join(f"--dequantization_{field}" for field in given)
+        raise ValueError(f"{listed} is for --dequantization=variational{f', not {name}' if name else ''}.")
+    return None if name is None else DEQUANTIZERS[name](n_bits=n_bits)
 
 
 def _network_precision() -> str:

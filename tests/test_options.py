@@ -9,6 +9,8 @@ from absl.testing import flagsaver
 
 import glow_tf
 from glow_tf import options
+from glow_tf.dequantization import Variational
+from glow_tf.networks import Resnet
 from glow_tf.training.config import TrainingConfig
 from glow_tf.transforms import MixtureLogistic, RationalQuadraticSpline
 
@@ -167,6 +169,22 @@ def test_xla_compiles_where_there_is_a_gpu_unless_told_otherwise(parse, monkeypa
         ),
         (["--model=real_nvp", "--blocks=1", "--L=2"], glow_tf.real_nvp(IMAGE, L=2, blocks=1)),
         (["--model=nice", "--K=3", "--base=normal"], glow_tf.nice(IMAGE, K=3, base="normal")),
+        (["--dequantization=uniform"], glow_tf.glow(IMAGE)),
+        *(
+            (
+                [f"--model={name}", "--dequantization=variational", "--n_bits=5"],
+                getattr(glow_tf, name)(IMAGE, dequantizer=Variational(n_bits=5)),
+            )
+            for name in options.MODELS
+        ),
+        (
+            ["--dequantization=variational", "--dequantization_width=8", "--dequantization_depth=2"],
+            glow_tf.glow(IMAGE, dequantizer=Variational(depth=2, network=Resnet(width=8, blocks=1))),
+        ),
+        (
+            ["--dequantization=variational", "--conditional"],
+            glow_tf.glow(IMAGE, num_classes=4, dequantizer="variational"),
+        ),
     ],
 )
 def test_flags_of_the_models(parse, arguments, expected):
@@ -186,6 +204,11 @@ def test_flags_of_the_models(parse, arguments, expected):
         (["--spline_bins=5"], "--spline_bins does not apply to --coupling=affine; it needs --coupling=spline"),
         (["--coupling=spline", "--mixture_components=5"], "--mixture_components does not apply to --coupling=spline"),
         (["--model=nice", "--mixture_components=5"], "--mixture_components does not apply to --model=nice"),
+        (["--dequantization_width=8"], "--dequantization_width is for --dequantization=variational"),
+        (
+            ["--dequantization=uniform", "--dequantization_width=8", "--dequantization_depth=2"],
+            "--dequantization_width, --dequantization_depth is for --dequantization=variational, not uniform",
+        ),
     ],
 )
 def test_flags_that_do_not_apply(parse, arguments, message):

@@ -18,9 +18,9 @@ def products(config: ModelConfig, batch_size: int, kind: str = "forward") -> col
     Args:
       config: a model whose layers and networks list their products, such as a Glow.
       batch_size: B.
-      kind: `forward`, from images to latents or back, which costs the same; `stored`, a training step that keeps
-        activations, with two more products for each; or `reversible`, a training step that reconstructs them, with one
-        more forward pass of the steps.
+      kind: `forward`, from images to latents or back, which costs the same, and for a likelihood the noise of
+        dequantization; `stored`, a training step that keeps activations, with two more products for each; or
+        `reversible`, a training step that reconstructs them, with one more forward pass of the steps.
 
     Raises:
       ValueError: for other models and kinds.
@@ -28,9 +28,10 @@ def products(config: ModelConfig, batch_size: int, kind: str = "forward") -> col
     if kind not in PASSES:
         raise ValueError(f"kind={kind!r} is not one of {', '.join(map(repr, PASSES))}.")
     counted = collections.Counter()
-    for layer, shape in zip(config.layers, config.shapes()[:-1], strict=True):
-        for product in layer.products(shape, batch_size):
-            counted[product] += 1 + (kind == "reversible" and layer.is_recomputed)
+    parts = [*zip(config.layers, config.shapes()[:-1], strict=True), (config.dequantizer, config.image_shape)]
+    for part, shape in parts:
+        for product in part.products(shape, batch_size):
+            counted[product] += 1 + (kind == "reversible" and part.is_recomputed)
             if kind != "forward":
                 counted.update(product.gradients())
     return counted

@@ -4,8 +4,8 @@
   python -m tools.evaluate --model_dir=runs/cifar10_glow --samples=16 --csv=scores.csv
   python -m tools.evaluate --model_dir=runs/cifar10_glow --dataset=svhn_cropped
 
-The plain figure is under one draw of uniform dequantization noise, that of the evaluations in training, which does not
-depend on the batches; --samples adds the importance-weighted bound.
+The plain figure is under one draw of the model's dequantization noise, that of the evaluations in training, which does
+not depend on the batches; --samples adds the importance-weighted bound.
 """
 
 import csv
@@ -36,7 +36,8 @@ def main() -> None:
     flow = model_flags.load_flow(many=True)
     source = data_flags.load_data(flow)
     batch_size = model_flags.batch_size(flow.config)
-    print(f"{source.describe()}\n{FLAGS.split} split, {FLAGS.weights} weights", flush=True)
+    noise = f"{type(flow.config.dequantizer).__name__} dequantization, {count_of(FLAGS.samples, 'draw')} an image"
+    print(f"{source.describe()}\n{FLAGS.split} split, {FLAGS.weights} weights\n{noise}", flush=True)
     batches = batches_with_rows(source, FLAGS.split, batch_size, data_flags.limit())
     count = data_flags.image_count(source, FLAGS.split)
     rows: list[int] = []

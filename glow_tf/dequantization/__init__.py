@@ -3,5 +3,9 @@
 from glow_tf.dequantization.base import Dequantizer
 from glow_tf.dequantization.continuous import Continuous
 from glow_tf.dequantization.uniform import Uniform
+from glow_tf.dequantization.variational import Variational
 
-__all__ = ["Continuous", "Dequantizer", "Uniform"]
+# By the names of flags.
+NAMED = {"uniform": Uniform, "variational": Variational}
+
+__all__ = ["NAMED", "Continuous", "Dequantizer", "Uniform", "Variational"]

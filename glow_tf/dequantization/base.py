@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from glow_tf.arguments import at_least
 from glow_tf.description import Description
+from glow_tf.flops import Product
 from glow_tf.mode import Mode
 
 Nest = Mapping[str, Any]
@@ -44,9 +45,11 @@ class Dequantizer(Description):
 
     Attributes:
       n_bits: bits of each channel that are modelled, 1 to 8.
+      is_recomputed: whether the gradient `reversible` computes it once more.
     """
 
     kind: ClassVar[str] = "dequantizer"
+    is_recomputed: ClassVar[bool] = False
 
     n_bits: int = 8
 
@@ -112,6 +115,18 @@ class Dequantizer(Description):
     def num_classes_needed(self) -> int:
         """Returns the number of labels, {"labels": [B] int32} in the context, that it depends on; 0 for none."""
         return 0
+
+    def network_width(self) -> int:
+        """Returns the number of hidden channels of its networks, 1 without."""
+        return 1
+
+    def products(self, shape: tuple[int, ...], batch_size: int) -> list[Product]:
+        """Returns the matrix products of the noise of a batch of events of a shape; none by default.
+
+        Raises:
+          ValueError: if they are not known.
+        """
+        return []
 
     def quantize(self, images: tf.Tensor) -> tf.Tensor:
         """Returns the lower edge of each channel's bin, q / 2^n_bits - 1/2, as in the official code."""

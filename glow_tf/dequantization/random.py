@@ -26,9 +26,19 @@ def uniform_like(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 def normal_like(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Returns random numbers of the standard normal distribution; the arguments are as for `uniform_like`."""
+    return tf.math.ndtri(_within_0_and_1(x, seed))
+
+
+def logistic_like(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Returns random numbers of the standard logistic distribution; the arguments are as for `uniform_like`."""
+    u = _within_0_and_1(x, seed)
+    return tf.math.log(u) - tf.math.log1p(-u)
+
+
+def _within_0_and_1(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     # Between the numbers that `uniform_like` gives, of which 0 has no quantile.
     half = 2.0**-24 if x.dtype == tf.float32 else 2.0**-54
-    return tf.math.ndtri(uniform_like(x, seed) + half)
+    return uniform_like(x, seed) + half
 
 
 def seeds_of(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

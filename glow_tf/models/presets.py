@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from glow_tf import networks, partitions, transforms
+from glow_tf import dequantization, networks, partitions, transforms
 from glow_tf.arguments import at_least, one_of
 from glow_tf.config import ModelConfig, check_divisible, check_length
-from glow_tf.dequantization import Continuous, Dequantizer, Uniform
+from glow_tf.dequantization import Continuous, Dequantizer
 from glow_tf.layers import Flatten, Layer, Logit, Scale, Split, Squeeze, Steps, TopPrior
 from glow_tf.networks import Network
 from glow_tf.transforms import Transform
@@ -29,7 +29,7 @@ def glow(
     conditional_couplings: bool = False,
     classifier: bool = False,
     network: Network | None = None,
-    dequantizer: Dequantizer | None = None,
+    dequantizer: str | Dequantizer | None = None,
     gradient: str = "reversible",
 ) -> ModelConfig:
     """Glow: L levels of K steps of actnorm, 1x1 convolution and coupling (Kingma & Dhariwal 2018, section 3, figure 2).
@@ -43,14 +43,14 @@ def glow(
         2019), or a transform, such as `transforms.MixtureLogistic(components=32)`.
       permutation: `conv1x1` (PLU form, equation 10), `conv1x1_dense` (its weights as one matrix, as in the official
         code), `shuffle` (fixed) or `reverse` (section 3.2).
-      n_bits: bits per colour channel that are modelled, where `dequantizer` is not given.
+      n_bits: bits per colour channel that are modelled, where `dequantizer` is not an object.
       learn_top: whether the mean and scale of the top prior are learned.
       num_classes: number of labels, 0 for none.
       conditional: whether labels condition the top prior; by default, where there are any.
       conditional_couplings: whether labels also condition the coupling networks.
       classifier: whether a linear classifier on the top latent joins the model (section 5, conditional model).
       network: conditioner of the couplings; by default the paper's with `width` hidden channels.
-      dequantizer: from images to real numbers; by default uniform noise.
+      dequantizer: from images to real numbers: `uniform` noise, the default, `variational`, or a dequantizer.
       gradient: `reversible` (memory does not grow with K) or `stored`.
 
     Raises:
@@ -75,7 +75,7 @@ def glow(
         name="glow",
         image_shape=image_shape,
         layers=layers,
-        dequantizer=dequantizer or Uniform(n_bits=n_bits),
+        dequantizer=_dequantizer(dequantizer, n_bits),
         num_classes=num_classes,
         classifier=classifier,
         gradient=gradient,
@@ -97,7 +97,7 @@ def glow_1d(
     conditional_couplings: bool = False,
     classifier: bool = False,
     network: Network | None = None,
-    dequantizer: Dequantizer | None = None,
+    dequantizer: str | Dequantizer | None = None,
     gradient: str = "reversible",
 ) -> ModelConfig:
     """Glow of sequences, such as sound, after WaveGlow (Prenger et al. 2018) and FloWaveNet (Kim et al. 2018).
@@ -114,7 +114,8 @@ def glow_1d(
       width: hidden channels of the coupling networks, where `network` is not given.
       coupling, permutation: as for `glow`.
       squeeze: successive positions that become one at each level, at least 2.
-      dequantizer: from sequences to real numbers; by default `Continuous`, for those that are real numbers.
+      dequantizer: from sequences to real numbers; by default `Continuous`, for those that are real numbers. For uint8
+        as for `glow`.
       learn_top, num_classes, conditional, conditional_couplings, classifier, network, gradient: as for `glow`.
 
     Raises:
@@ -142,7 +143,7 @@ def glow_1d(
         name="glow_1d",
         image_shape=shape,
         layers=layers,
-        dequantizer=dequantizer or Continuous(),
+        dequantizer=_dequantizer(dequantizer or Continuous()),
         num_classes=num_classes,
         classifier=classifier,
         gradient=gradient,
@@ -156,7 +157,7 @@ def real_nvp(
     blocks: int = 4,
     n_bits: int = 8,
     *,
-    dequantizer: Dequantizer | None = None,
+    dequantizer: str | Dequantizer | None = None,
     gradient: str = "reversible",
 ) -> ModelConfig:
     """RealNVP (Dinh, Sohl-Dickstein & Bengio 2017, sections 3.4 to 3.6 and 4.1).
@@ -174,8 +175,8 @@ def real_nvp(
       L: number of times the image is halved; by default until its shorter side is 4 (section 4.1).
       width: feature maps of the first residual networks.
       blocks: residual blocks of each network.
-      n_bits: bits per colour channel that are modelled, where `dequantizer` is not given.
-      dequantizer: from images to real numbers; by default uniform noise.
+      n_bits: bits per colour channel that are modelled, where `dequantizer` is not an object.
+      dequantizer: from images to real numbers: `uniform` noise, the default, `variational`, or a dequantizer.
       gradient: `reversible` or `stored`.
 
     Raises:
@@ -211,7 +212,7 @@ def real_nvp(
         name="real_nvp",
         image_shape=image_shape,
         layers=tuple(layers),
-        dequantizer=dequantizer or Uniform(n_bits=n_bits),
+        dequantizer=_dequantizer(dequantizer, n_bits),
         gradient=gradient,
     )
 
@@ -224,7 +225,7 @@ def nice(
     n_bits: int = 8,
     base: str = "logistic",
     *,
-    dequantizer: Dequantizer | None = None,
+    dequantizer: str | Dequantizer | None = None,
     gradient: str = "reversible",
 ) -> ModelConfig:
     """NICE: additive couplings with deep MLPs and a final scaling (Dinh, Krueger & Bengio 2015, sections 3 and 5.1).
@@ -236,9 +237,9 @@ def nice(
       K: number of couplings (paper: 4).
       width: units of each hidden layer (paper: 1000 on MNIST).
       blocks: hidden layers of each MLP (paper: 5 on MNIST).
-      n_bits: bits per component that are modelled, where `dequantizer` is not given.
+      n_bits: bits per component that are modelled, where `dequantizer` is not an object.
       base: `logistic` (paper: MNIST) or `normal`.
-      dequantizer: from images to real numbers; by default uniform noise.
+      dequantizer: from images to real numbers: `uniform` noise, the default, `variational`, or a dequantizer.
       gradient: `reversible` or `stored`.
 
     Raises:
@@ -261,7 +262,7 @@ def nice(
         name="nice",
         image_shape=image_shape,
         layers=(*([] if flat else [Flatten()]), steps, Scale()),
-        dequantizer=dequantizer or Uniform(n_bits=n_bits),
+        dequantizer=_dequantizer(dequantizer, n_bits),
         base=base,
         gradient=gradient,
     )
@@ -282,7 +283,7 @@ def flow_plus_plus(
     conditional: bool | None = None,
     conditional_couplings: bool = False,
     classifier: bool = False,
-    dequantizer: Dequantizer | None = None,
+    dequantizer: str | Dequantizer | None = None,
     gradient: str = "reversible",
 ) -> ModelConfig:
     """Flow++: couplings with gated convolutions and self-attention (Ho et al. 2019, section 3 and the official code).
@@ -304,10 +305,10 @@ def flow_plus_plus(
       dropout: share of their activations that are set to 0 in training.
       coupling: `mixture_logistic`, of 32 components, another of `COUPLINGS`, or a transform.
       permutation: as for `glow`, or `none`.
-      n_bits: bits per colour channel that are modelled, where `dequantizer` is not given.
+      n_bits: bits per colour channel that are modelled, where `dequantizer` is not an object.
       num_classes, conditional, conditional_couplings, classifier: as for `glow`; no top prior is learned but that of
         labels.
-      dequantizer: from images to real numbers; by default uniform noise.
+      dequantizer: from images to real numbers: `uniform` noise, the default, `variational`, or a dequantizer.
       gradient: `reversible` or `stored`.
 
     Raises:
@@ -353,7 +354,7 @@ def flow_plus_plus(
         name="flow_plus_plus",
         image_shape=image_shape,
         layers=(*layers, *_label_prior(num_classes if conditional else 0)),
-        dequantizer=dequantizer or Uniform(n_bits=n_bits),
+        dequantizer=_dequantizer(dequantizer, n_bits),
         num_classes=num_classes,
         classifier=classifier,
         gradient=gradient,
@@ -374,7 +375,7 @@ def jet(
     conditional: bool | None = None,
     conditional_couplings: bool = False,
     classifier: bool = False,
-    dequantizer: Dequantizer | None = None,
+    dequantizer: str | Dequantizer | None = None,
     gradient: str = "reversible",
 ) -> ModelConfig:
     """Jet: vision transformers in affine couplings, at one scale (Kolesnikov et al. 2024, section 2, and its code).
@@ -397,10 +398,10 @@ def jet(
       heads: of an attention.
       patch_size: side of a patch.
       dropout: share of the activations of the networks that are set to 0 in training.
-      n_bits: bits per colour channel that are modelled, where `dequantizer` is not given.
+      n_bits: bits per colour channel that are modelled, where `dequantizer` is not an object.
       num_classes, conditional, conditional_couplings, classifier: as for `glow`; no top prior is learned but that of
         labels.
-      dequantizer: from images to real numbers; by default uniform noise.
+      dequantizer: from images to real numbers: `uniform` noise, the default, `variational`, or a dequantizer.
       gradient: `reversible` or `stored`.
 
     Raises:
@@ -435,7 +436,7 @@ def jet(
         name="jet",
         image_shape=image_shape,
         layers=(doubled, Squeeze(factor=patch_size), steps, *_label_prior(num_classes if conditional else 0)),
-        dequantizer=dequantizer or Uniform(n_bits=n_bits),
+        dequantizer=_dequantizer(dequantizer, n_bits),
         num_classes=num_classes,
         classifier=classifier,
         gradient=gradient,
@@ -445,6 +446,15 @@ def jet(
 def _label_prior(num_classes: int) -> tuple[Layer, ...]:
     """Returns the top prior of so many labels, if there are any."""
     return (TopPrior(learned=False, num_classes=num_classes),) if num_classes else ()
+
+
+def _dequantizer(dequantizer: str | Dequantizer | None, n_bits: int = 8) -> Dequantizer:
+    """Returns a dequantizer, for `n_bits` where it is given by its name or not at all."""
+    if isinstance(dequantizer, Dequantizer):
+        return dequantizer
+    name = "uniform" if dequantizer is None else dequantizer
+    one_of("dequantizer", name, tuple(dequantization.NAMED))
+    return dequantization.NAMED[name](n_bits=n_bits)
 
 
 def _glow_layers(

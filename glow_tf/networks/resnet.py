@@ -4,6 +4,7 @@ import dataclasses
 
 import tensorflow as tf
 
+from glow_tf import flops
 from glow_tf import parameters as p
 from glow_tf.networks import actnorm
 from glow_tf.networks.base import BuiltIn
@@ -92,3 +93,10 @@ class Resnet(BuiltIn):
             return h
         shift, log_scale = even_and_odd(h)
         return interleaved(shift, tensors["tanh_factor"] * tf.tanh(log_scale))
+
+    def products(self, shape, batch_size, inputs, outputs):
+        return [
+            flops.convolution(shape, batch_size, 3, inputs, self.width),
+            *[flops.convolution(shape, batch_size, 3, self.width, self.width)] * 2 * self.blocks,
+            flops.convolution(shape, batch_size, 1, self.width, outputs),
+        ]

@@ -14,6 +14,7 @@ import glow_tf
 from glow_tf.analysis.codec import Codec
 from glow_tf.analysis.likelihood import Scorer, round_trips
 from glow_tf.analysis.sampling import Sampler
+from glow_tf.models.likelihood import with_noise
 from glow_tf.runtime import devices
 from glow_tf.runtime.runtime import Runtime
 from glow_tf.training.evaluation import Evaluator
@@ -32,11 +33,13 @@ MODELS = {
     "real_nvp": glow_tf.real_nvp((8, 8, 3), L=1, width=4, blocks=1),
     "real_nvp stored": glow_tf.real_nvp((8, 8, 3), L=1, width=4, blocks=1, gradient="stored"),
     "nice": glow_tf.nice((4, 4, 3), K=2, width=8, blocks=1),
+    "variational": GLOW(L=1, dequantizer="variational"),
     "flow_plus_plus": glow_tf.flow_plus_plus((8, 8, 3), ((0, 2), (2, 0)), width=8, blocks=1),
     "jet": glow_tf.jet((8, 8, 3), K=6, width=8, blocks=1, patch_size=2, dropout=0.1),
 }
 # Without convolutions.
 PRODUCTS = ("nice", "jet")
+QUICK = ["one level"]
 TRAINING = {
     "plain": {},
     "in parts": {"accumulate_steps": 2},
@@ -50,8 +53,8 @@ class Batches:
     """An iterator that needs no operation: what input pipelines do stays on the host."""
 
     def __init__(self, config, size=4):
-        shape = [size, *config.image_shape]
-        self._batch = {"x": tf.zeros(shape), "log_q": tf.zeros([size]), "labels": tf.zeros([size], tf.int32)}
+        batch = {"images": tf.zeros([size, *config.image_shape], tf.uint8), "labels": tf.zeros([size], tf.int32)}
+        self._batch = with_noise(batch, config, tf.constant([0, 1]))
 
     def __next__(self):
         return self._batch
@@ -114,7 +117,7 @@ def test_training(model, kind, strategy):
     )
 
 
-@pytest.mark.parametrize("model", mostly_slow(["one level", "glow", "stored", "labels", "real_nvp"], ["one level"]))
+@pytest.mark.parametrize("model", mostly_slow(["glow", "stored", "labels", "real_nvp", "variational", *QUICK], QUICK))
 def test_training_ends_on_two_devices(model):
     """The graph for a GPU runs to its end, and gives what it gives without one."""
     train, arguments = train_step(MODELS[model], helpers.one_device())
@@ -134,7 +137,7 @@ def test_training_ends_on_two_devices(model):
 
 
 @pytest.mark.parametrize(
-    "model", mostly_slow(["one level", "glow", "labels", "real_nvp", "flow_plus_plus", "jet"], ["one level"])
+    "model", mostly_slow(["glow", "labels", "real_nvp", "variational", "flow_plus_plus", "jet", *QUICK], QUICK)
 )
 def test_likelihoods_latents_and_samples(model):
     with devices.made_for("GPU"):

@@ -1,9 +1,11 @@
 """Counts of matrix products, against counts by hand."""
 
+import dataclasses
+
 import pytest
 
 import glow_tf
-from glow_tf import layers, networks
+from glow_tf import dequantization, layers, networks
 from glow_tf.flops import Product
 from tools.cost import flops, products
 
@@ -65,6 +67,20 @@ def test_training_takes_three_or_four_times_the_operations(kind, steps, splits):
     split = 2 * 4 * 4 * 5 * (9 * 6) * 12
     of_steps = flops(products(config, 5)) - split
     assert flops(products(config, 5, kind)) == steps * of_steps + splits * split
+
+
+@pytest.mark.parametrize("kind, steps", [("forward", 1), ("stored", 3), ("reversible", 4)])
+def test_the_noise_of_dequantization(kind, steps):
+    # 8x8x3 becomes 4x4x12. The networks see half of the noise and the image, 6 + 12 channels.
+    network = networks.Resnet(width=16, blocks=2)
+    learned = dequantization.Variational(network=network, depth=3)
+    coupling = 2 * 16 * (9 * 18 * 16 + 4 * 9 * 16 * 16 + 16 * 12)
+    config = glow_tf.ModelConfig(name="one", image_shape=(8, 8, 3), layers=(layers.Flatten(),), dequantizer=learned)
+    assert flops(products(config, 5, kind)) == steps * 5 * 3 * coupling
+    plain = glow_tf.glow((8, 8, 3), K=2, L=1, width=4)
+    with_noise = dataclasses.replace(plain, dequantizer=learned)
+    added = flops(products(with_noise, 5, kind)) - flops(products(plain, 5, kind))
+    assert added == steps * 5 * 3 * coupling
 
 
 def test_the_published_model_of_256x256():

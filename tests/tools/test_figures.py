@@ -292,6 +292,7 @@ def test_the_scores_of_a_file_have_the_mean_that_is_printed(work):
         assert float(mean) == pytest.approx(values.mean(), abs=1e-4)
         assert float(error) == pytest.approx(values.std(ddof=1) / 2, abs=1e-4)
     assert "4 of 4 images come back exactly at 5 bits" in text
+    assert "\nUniform dequantization, 3 draws an image\n" in text
 
 
 @pytest.mark.slow

@@ -1,0 +1,74 @@
+"""Networks that see channels of the context."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import tensorflow as tf
+
+from glow_tf.arguments import at_least
+from glow_tf.description import check
+from glow_tf.networks.base import Network
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ContextChannels(Network):
+    """A network that sees a tensor of the context, of the positions of its input, as further channels of it.
+
+    Attributes:
+      inner: the network, which is given the context too.
+      channels: number of channels of {key: [B, ..., channels]} in the context; 0 for none.
+      key: the tensor's name in the context.
+    """
+
+    inner: Network
+    channels: int = 0
+    key: str = "image"
+
+    def __post_init__(self):
+        check("inner", self.inner, Network)
+        at_least("channels", self.channels, 0)
+
+    @property
+    def is_random(self):
+        return self.inner.is_random
+
+    def parameters(self, rng, depth, inputs, outputs, shape):
+        return self.inner.parameters(rng, depth, inputs + self.channels, outputs, shape)
+
+    def prepare(self, tensors):
+        return self.inner.prepare(tensors)
+
+    def apply(self, tensors, x, context=None, training=False, seed=None):
+        return self.inner.apply(tensors, self._joined(x, context), context, training, seed)
+
+    def apply_in(self, mode, tensors, x, context=None):
+        return self.inner.apply_in(mode, tensors, self._joined(x, context), context)
+
+    def initialize(self, tensors, x, context=None):
+        return self.inner.initialize(tensors, self._joined(x, context), context)
+
+    def check(self, shape):
+        self.inner.check(shape)
+
+    def num_classes_needed(self):
+        return self.inner.num_classes_needed()
+
+    def hidden_channels(self):
+        return self.inner.hidden_channels()
+
+    def products(self, shape, batch_size, inputs, outputs):
+        return self.inner.products(shape, batch_size, inputs + self.channels, outputs)
+
+    def _joined(self, x: tf.Tensor, context) -> tf.Tensor:
+        if not self.channels:
+            return x
+        if not isinstance(context, Mapping) or self.key not in context:
+            raise ValueError(f"{self.key!r}, which conditions the coupling networks, is missing in the context.")
+        added = context[self.key]
+        expected = [*x.shape[1:-1], self.channels]
+        if added.shape[1:] != expected:
+            raise ValueError(
+                f"{self.key!r} in the context must have shape [B, {', '.join(map(str, expected))}], as the coupling "
+                f"networks see it; this one has {tuple(added.shape)}."
+            )
+        return tf.concat([x, tf.cast(added, x.dtype)], axis=-1)
