@@ -139,6 +139,22 @@ def test_xla_compiles_where_there_is_a_gpu_unless_told_otherwise(parse, monkeypa
         ),
         (["--model=real_nvp", "--blocks=1", "--L=2"], glow_tf.real_nvp(IMAGE, L=2, blocks=1)),
         (["--model=nice", "--K=3", "--base=normal"], glow_tf.nice(IMAGE, K=3, base="normal")),
+        (["--model=flow_plus_plus"], glow_tf.flow_plus_plus(IMAGE)),
+        (
+            ["--model=flow_plus_plus", "--couplings=0+1, 2+3", "--width=6", "--blocks=1", "--heads=2", "--dropout=0"],
+            glow_tf.flow_plus_plus(IMAGE, ((0, 1), (2, 3)), 6, 1, 2, 0.0),
+        ),
+        (
+            ["--model=flow_plus_plus", "--conditional_couplings", "--label_loss_weight=1", "--coupling=affine"],
+            glow_tf.flow_plus_plus(
+                IMAGE, coupling="affine", num_classes=4, conditional=False, conditional_couplings=True, classifier=True
+            ),
+        ),
+        (
+            ["--model=jet", "--K=3", "--width=6", "--blocks=1", "--heads=2", "--patch_size=8", "--dropout=0.1"],
+            glow_tf.jet(IMAGE, 3, 6, 1, 2, 8, 0.1),
+        ),
+        (["--model=jet", "--conditional"], glow_tf.jet(IMAGE, num_classes=4)),
     ],
 )
 def test_flags_of_the_models(parse, arguments, expected):
@@ -155,6 +171,15 @@ def test_flags_of_the_models(parse, arguments, expected):
         (["--base=normal"], "--base does not apply to --model=glow"),
         (["--model=nice", "--conditional"], "--conditional.* does not apply to --model=nice"),
         (["--L=6"], "32x32 cannot be squeezed 6 times"),
+        (["--heads=2", "--dropout=0.1"], "--heads, --dropout does not apply to --model=glow"),
+        (["--couplings=0+4"], "--couplings does not apply to --model=glow"),
+        (["--model=jet", "--L=2"], "--L does not apply to --model=jet"),
+        (["--model=flow_plus_plus", "--patch_size=2"], "--patch_size does not apply to --model=flow_plus_plus"),
+        (["--model=flow_plus_plus", "--dropout=1"], "dropout=1.0 must be at least 0 and less than 1"),
+        *(
+            (["--model=flow_plus_plus", f"--couplings={value}"], "--couplings=.* must be two numbers for each scale")
+            for value in ("", "4", "0+4,2", "1+2+3", "0+-1", "a+b", "0+4,,2+3")
+        ),
     ],
 )
 def test_flags_that_do_not_apply(parse, arguments, message):
