@@ -48,6 +48,16 @@ REAL_NVP = {
     "real_nvp_celeba": (64, 4, 32, 2, True),
 }
 
+# The official code: side, couplings, width, blocks, dropout, batch, learning rate, warm-up, decay of the average.
+FLOW_PLUS_PLUS = {
+    "flow_plus_plus_cifar10": (32, ((0, 4), (2, 3)), 96, 10, 0.2, 64, 3e-4, 2_000, 0.999),
+    "flow_plus_plus_imagenet32": (32, ((0, 7), (3, 3)), 128, 20, 0.0, 32, 1e-3, 5_000, 0.999222),
+    "flow_plus_plus_imagenet64": (64, ((0, 0), (0, 4), (2, 2), (2, 2)), 96, 16, 0.0, 72, 4e-4, 10_000, 0.999),
+}
+# The authors' code: couplings, blocks, and the number of parameters that they amount to.
+JET = {"jet_imagenet64_32x2": (32, 2, 207_177_216), "jet_imagenet64_64x5": (64, 5, 1_019_612_160)}
+PUBLISHED = (*GLOW, *REAL_NVP, *FLOW_PLUS_PLUS, *JET)
+
 every_file = pytest.mark.parametrize("stem", FILES)
 
 
@@ -77,7 +87,7 @@ def parameters(model):
     for layer, shape in zip(model.layers, model.shapes()[:-1], strict=True):
         channels = shape[-1]
         if isinstance(layer, c.Steps):
-            total += layer.depth * _step_parameters(layer, channels)
+            total += layer.depth * _step_parameters(layer, shape)
         elif isinstance(layer, c.Split) and layer.learned:
             # A 3x3 convolution of half the channels and the border's indicator, with bias and log-scale.
             total += 9 * (channels // 2 + 1) * channels + 2 * channels
@@ -88,12 +98,19 @@ def parameters(model):
     return total + model.classifier * (channels + 2) * model.num_classes
 
 
-def _step_parameters(layer, channels):
-    w = layer.network.width
-    inputs = channels if layer.partition == partitions.Checkerboard() else channels // 2
-    outputs = inputs if layer.coupling == transforms.Additive() else 2 * inputs
+def _step_parameters(layer, shape):
+    (*sides, channels), w = shape, layer.network.width
+    of_channels = isinstance(layer.partition, partitions.Channels | partitions.Turns)
+    inputs = channels // 2 if of_channels else channels
+    outputs = inputs * layer.coupling.parameters_per_dim
     # Actnorm: bias and log-scale. PLU: two triangles, kept as full matrices, and the diagonal.
-    mixing = 2 * channels + (2 * channels**2 + channels if layer.permutation == "conv1x1" else 0)
+    mixing = layer.actnorm * 2 * channels + (layer.permutation == "conv1x1") * (2 * channels**2 + channels)
+    if isinstance(layer.network, networks.GatedAttention | networks.Vit):
+        positions = math.prod(sides) // (1 + isinstance(layer.partition, partitions.Positions))
+        heads = layer.network.heads
+        return mixing + _attentive_parameters(
+            layer.network, w, heads * math.ceil(w / heads), inputs, outputs, positions
+        )
     if isinstance(layer.network, networks.Cnn):
         # Both 3x3 convolutions see the border's indicator; each of the three has two numbers an output channel.
         return mixing + 9 * (inputs + 1) * w + 2 * w + w**2 + 2 * w + 9 * (w + 1) * outputs + 2 * outputs
@@ -101,6 +118,17 @@ def _step_parameters(layer, channels):
     block = 2 * (9 * w**2 + 2 * w) + 2 * w
     leave = w * outputs + 2 * outputs + outputs // 2
     return mixing + 9 * inputs * w + 2 * w + layer.network.blocks * block + 2 * w + leave
+
+
+def _attentive_parameters(network, w, seen, inputs, outputs, positions):
+    """Of hidden channels w, `seen` of which an attention gives."""
+    if isinstance(network, networks.Vit):
+        # Two normalisations; queries, keys and values; their mix; an MLP of 4w units; each with biases.
+        block = 2 * 2 * w + (w + 1) * 3 * seen + (seen + 1) * w + (w + 1) * 4 * w + (4 * w + 1) * w
+        return (inputs + 1) * w + positions * w + network.depth * block + 2 * w + (w + 1) * outputs
+    # A 3x3 convolution and a 1x1 one of concatenated ELUs; the attention, and its gate; two normalisations.
+    block = (18 * w + 1) * w + (2 * w + 1) * 2 * w + (w + 1) * 3 * seen + (seen + 1) * 2 * w + 2 * 2 * w
+    return (9 * inputs + 1) * w + positions * w + network.blocks * block + (9 * w + 1) * outputs
 
 
 def narrow(model):
@@ -115,7 +143,7 @@ def narrow(model):
 
 
 def test_every_file_is_known():
-    assert set(FILES) == {*GLOW, *REAL_NVP, *OWN}
+    assert set(FILES) == {*PUBLISHED, *OWN}
 
 
 @every_file
@@ -162,6 +190,32 @@ def test_real_nvp_as_published(described, stem):
     assert training.clip_norm == pytest.approx(100 / (side * side * 3 * math.log(2)), rel=5e-3)
 
 
+@pytest.mark.parametrize("stem", FLOW_PLUS_PLUS)
+def test_flow_plus_plus_as_published(described, stem):
+    side, couplings, width, blocks, dropout, batch_size, learning_rate, warmup_steps, ema_decay = FLOW_PLUS_PLUS[stem]
+    model, training = described(stem)
+    expected = glow_tf.flow_plus_plus((side, side, 3), couplings, width, blocks, heads=4, dropout=dropout)
+    assert model == expected
+    assert (training.batch_size, training.learning_rate) == (batch_size, learning_rate)
+    assert (training.warmup_steps, training.ema_decay) == (warmup_steps, ema_decay)
+    assert (training.optimizer, training.flip, training.shift) == ("adam", False, 0)
+    # 1 nat an image, in bits/dim.
+    assert training.clip_norm == pytest.approx(1 / (side * side * 3 * math.log(2)), rel=5e-3)
+
+
+@pytest.mark.parametrize("stem", JET)
+def test_jet_as_published(described, stem):
+    K, blocks, count = JET[stem]
+    model, training = described(stem)
+    assert model == glow_tf.jet((64, 64, 3), K=K, width=512, blocks=blocks, heads=8, patch_size=4)
+    assert parameters(model) == count
+    assert f"{count:,} parameters" in FILES[stem].read_text()
+    assert (training.batch_size, training.learning_rate, training.clip_norm) == (1024, 3e-4, 1)
+    # 200 epochs, a tenth of them to warm up.
+    assert training.steps == 200 * 1_281_149 // 1024
+    assert training.warmup_steps == training.steps // 10
+
+
 @pytest.mark.parametrize("stem", [stem for stem in FILES if "lsun" in stem])
 def test_lsun_is_cropped_at_random(described, stem):
     described(stem)
@@ -174,7 +228,7 @@ def test_a_tenth_of_celeba_hq_is_held_out(described):
     assert options.source_arguments()["test_size"] == 3000
 
 
-@pytest.mark.parametrize("stem", [*GLOW, *REAL_NVP])
+@pytest.mark.parametrize("stem", PUBLISHED)
 def test_each_published_file_has_a_directory_of_its_own(described, stem):
     described(stem)
     assert options.model_dir() == pathlib.Path("runs") / stem

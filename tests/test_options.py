@@ -185,6 +185,22 @@ def test_xla_compiles_where_there_is_a_gpu_unless_told_otherwise(parse, monkeypa
             ["--dequantization=variational", "--conditional"],
             glow_tf.glow(IMAGE, num_classes=4, dequantizer="variational"),
         ),
+        (["--model=flow_plus_plus"], glow_tf.flow_plus_plus(IMAGE)),
+        (
+            ["--model=flow_plus_plus", "--couplings=0+1, 2+3", "--width=6", "--blocks=1", "--heads=2", "--dropout=0"],
+            glow_tf.flow_plus_plus(IMAGE, ((0, 1), (2, 3)), 6, 1, 2, 0.0),
+        ),
+        (
+            ["--model=flow_plus_plus", "--conditional_couplings", "--label_loss_weight=1", "--coupling=affine"],
+            glow_tf.flow_plus_plus(
+                IMAGE, coupling="affine", num_classes=4, conditional=False, conditional_couplings=True, classifier=True
+            ),
+        ),
+        (
+            ["--model=jet", "--K=3", "--width=6", "--blocks=1", "--heads=2", "--patch_size=8", "--dropout=0.1"],
+            glow_tf.jet(IMAGE, 3, 6, 1, 2, 8, 0.1),
+        ),
+        (["--model=jet", "--conditional"], glow_tf.jet(IMAGE, num_classes=4)),
     ],
 )
 def test_flags_of_the_models(parse, arguments, expected):
@@ -208,6 +224,15 @@ def test_flags_of_the_models(parse, arguments, expected):
         (
             ["--dequantization=uniform", "--dequantization_width=8", "--dequantization_depth=2"],
             "--dequantization_width, --dequantization_depth is for --dequantization=variational, not uniform",
+        ),
+        (["--heads=2", "--dropout=0.1"], "--heads, --dropout does not apply to --model=glow"),
+        (["--couplings=0+4"], "--couplings does not apply to --model=glow"),
+        (["--model=jet", "--L=2"], "--L does not apply to --model=jet"),
+        (["--model=flow_plus_plus", "--patch_size=2"], "--patch_size does not apply to --model=flow_plus_plus"),
+        (["--model=flow_plus_plus", "--dropout=1"], "dropout=1.0 must be at least 0 and less than 1"),
+        *(
+            (["--model=flow_plus_plus", f"--couplings={value}"], "--couplings=.* must be two numbers for each scale")
+            for value in ("", "4", "0+4,2", "1+2+3", "0+-1", "a+b", "0+4,,2+3")
         ),
     ],
 )
