@@ -29,7 +29,6 @@ MODELS = {
 _DEFAULTS = TrainingConfig()
 # Of AdamW, as in Keras.
 _WEIGHT_DECAY = 0.004
-_VARIATIONAL = Variational()
 
 # Data.
 flags.DEFINE_string(
@@ -139,19 +138,19 @@ flags.DEFINE_enum(
     "dequantization",
     None,
     list(DEQUANTIZERS),
-    "Noise that makes real numbers of pixels (uniform): uniform, or variational, of a flow that sees the image and is "
-    "learned with the model.",
+    "Noise that makes real numbers of pixels (uniform; flow_plus_plus variational): uniform, or variational, of a flow "
+    "that sees the image and is learned with the model.",
 )
 flags.DEFINE_integer(
     "dequantization_width",
     None,
-    f"Hidden channels of the networks of variational dequantization ({_VARIATIONAL.network.width}).",
+    "Hidden channels of the networks of variational dequantization (32, flow_plus_plus 96).",
     lower_bound=1,
 )
 flags.DEFINE_integer(
     "dequantization_depth",
     None,
-    f"Couplings of variational dequantization ({_VARIATIONAL.depth}).",
+    "Couplings of variational dequantization (4).",
     lower_bound=1,
 )
 flags.DEFINE_enum(
@@ -362,9 +361,8 @@ def model_config(image_shape: tuple[int, int, int], num_classes: int) -> ModelCo
     if FLAGS.couplings is not None:
         given["couplings"] = _couplings()
     given.setdefault("n_bits", recipe(FLAGS.dataset).n_bits)
-    dequantizer = _dequantizer(given["n_bits"])
-    if dequantizer is not None:
-        given["dequantizer"] = dequantizer
+    if FLAGS.dequantization is not None:
+        given["dequantizer"] = FLAGS.dequantization
     uses_labels = {
         "conditional": FLAGS.conditional,
         "conditional_couplings": FLAGS.conditional_couplings,
@@ -395,7 +393,8 @@ def model_config(image_shape: tuple[int, int, int], num_classes: int) -> ModelCo
         if chosen != coupling:
             raise ValueError(f"--{flag} does not apply to --coupling={chosen}; it needs --coupling={coupling}.")
         given["coupling"] = dataclasses.replace(transforms.NAMED[coupling], **{field: value})
-    return preset(image_shape, **given)
+    config = preset(image_shape, **given)
+    return dataclasses.replace(config, dequantizer=_adjusted(config.dequantizer))
 
 
 def training_config(image_shape: tuple[int, int, int], replicas: int) -> TrainingConfig:
@@ -456,19 +455,19 @@ def _couplings() -> tuple[tuple[int, int], ...]:
     return tuple((int(by_channels), int(by_positions)) for by_channels, by_positions in pairs)
 
 
-def _dequantizer(n_bits: int) -> Dequantizer | None:
-    """Returns the dequantizer that the flags describe; None for the model's own."""
-    name = FLAGS.dequantization
+def _adjusted(dequantizer: Dequantizer) -> Dequantizer:
+    """Returns the dequantizer of a model, of the width and depth that flags may give it."""
     given = {field: FLAGS[f"dequantization_{field}"].value for field in ("width", "depth")}
     given = {field: value for field, value in given.items() if value is not None}
-    if name == "variational":
-        network, depth = _VARIATIONAL.network, given.get("depth", _VARIATIONAL.depth)
-        network = dataclasses.replace(network, width=given.get("width", network.width))
-        return Variational(n_bits=n_bits, network=network, depth=depth)
-    if given:
-        listed = ", ".join(f"--dequantization_{field}" for field in given)
+    if not given:
+        return dequantizer
+    if not isinstance(dequantizer, Variational):
+        listed, name = ", ".join(f"--dequantization_{field}" for field in given), FLAGS.dequantization
         raise ValueError(f"{listed} is for --dequantization=variational{f', not {name}' if name else ''}.")
-    return None if name is None else DEQUANTIZERS[name](n_bits=n_bits)
+    network = dequantizer.network
+    if "width" in given:
+        network = dataclasses.replace(network, width=given["width"])
+    return dataclasses.replace(dequantizer, network=network, depth=given.get("depth", dequantizer.depth))
 
 
 def _network_precision() -> str:

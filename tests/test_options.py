@@ -10,7 +10,7 @@ from absl.testing import flagsaver
 import glow_tf
 from glow_tf import options
 from glow_tf.dequantization import Variational
-from glow_tf.networks import Resnet
+from glow_tf.networks import GatedAttention, Resnet
 from glow_tf.training.config import TrainingConfig
 from glow_tf.transforms import MixtureLogistic, RationalQuadraticSpline
 
@@ -176,6 +176,22 @@ def test_xla_compiles_where_there_is_a_gpu_unless_told_otherwise(parse, monkeypa
                 getattr(glow_tf, name)(IMAGE, dequantizer=Variational(n_bits=5)),
             )
             for name in options.MODELS
+            if name != "flow_plus_plus"
+        ),
+        (["--model=flow_plus_plus", "--dequantization=variational"], glow_tf.flow_plus_plus(IMAGE)),
+        (["--model=flow_plus_plus", "--dequantization=uniform"], glow_tf.flow_plus_plus(IMAGE, dequantizer="uniform")),
+        (
+            ["--model=flow_plus_plus", "--dequantization_width=8", "--width=16", "--blocks=1"],
+            glow_tf.flow_plus_plus(
+                IMAGE,
+                width=16,
+                blocks=1,
+                dequantizer=Variational(
+                    depth=4,
+                    network=GatedAttention(width=8, blocks=2, heads=4, dropout=0.2),
+                    coupling=MixtureLogistic(components=32),
+                ),
+            ),
         ),
         (
             ["--dequantization=variational", "--dequantization_width=8", "--dequantization_depth=2"],

@@ -1,5 +1,6 @@
 """The model families as plain functions that return a `ModelConfig`."""
 
+import dataclasses
 from collections.abc import Sequence
 
 from glow_tf import dequantization, networks, partitions, transforms
@@ -292,9 +293,11 @@ def flow_plus_plus(
     squeeze between two scales and nothing factored out. Couplings divide by channels first, then by positions: those of
     even and odd columns, as in the official code, where the paper says checkerboard.
 
+    Noise is variational, by four couplings with networks of the same kind, of two blocks (section 3.1).
+
     The defaults are the paper's for CIFAR-10, whose coupling networks have 27,920,088 parameters, as in the official
-    code. There the dequantization has 3,466,976 more, and normalisations of each element and 1x1 convolutions of each
-    part the 56,376 that are left of its 31,443,440. Here actnorms have two numbers a channel.
+    code. The dequantization has 4,195,248 more, there 3,466,976; normalisations of each element and 1x1 convolutions of
+    each part have the 56,376 that are left there of 31,443,440. Here actnorms have two numbers a channel.
 
     Args:
       image_shape: (H, W, C); C is 1 or 3.
@@ -308,7 +311,7 @@ def flow_plus_plus(
       n_bits: bits per colour channel that are modelled, where `dequantizer` is not an object.
       num_classes, conditional, conditional_couplings, classifier: as for `glow`; no top prior is learned but that of
         labels.
-      dequantizer: from images to real numbers: `uniform` noise, the default, `variational`, or a dequantizer.
+      dequantizer: from images to real numbers: `variational`, the default, `uniform` noise, or a dequantizer.
       gradient: `reversible` or `stored`.
 
     Raises:
@@ -333,6 +336,9 @@ def flow_plus_plus(
         dropout=dropout,
         num_classes=num_classes if conditional_couplings else 0,
     )
+    if dequantizer in (None, "variational"):
+        of_noise = dataclasses.replace(network, blocks=2)
+        dequantizer = dequantization.Variational(n_bits=n_bits, network=of_noise, depth=4, coupling=coupling)
 
     layers: list[Layer] = [Logit()]
     for scale, counts in enumerate(couplings):

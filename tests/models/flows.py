@@ -96,7 +96,7 @@ CONFIGS = {
     "real_nvp-two-levels": real_nvp((8, 4, 1), L=2, width=3, blocks=1),
     "nice": nice((4, 4, 1), width=8, blocks=2),
     "nice-colour-odd": nice((3, 5, 3), K=3, width=8, blocks=1),
-    "flow_plus_plus": flow_plus_plus((2, 4, 3), ((0, 2), (1, 1)), width=4, blocks=1, heads=2),
+    "flow_plus_plus": flow_plus_plus((2, 4, 3), ((0, 2), (1, 1)), width=4, blocks=1, heads=2, dequantizer="uniform"),
     "flow_plus_plus-labels": flow_plus_plus(
         (2, 4, 3), ((0, 3),), width=4, blocks=2, num_classes=3, conditional_couplings=True
     ),
