@@ -87,6 +87,10 @@ class Variational(Dequantizer):
         changed = parameters.nested({**dict(parameters.by_path(tensors)), **dict(parameters.by_path(values))})
         return values, self.noise(images, changed, seed, context)
 
+    def decays(self, path, shape):
+        part, _, of_network = path.partition("/")
+        return part == "network" and self.network.decays(of_network, shape[1:])
+
     def num_classes_needed(self):
         return self.network.num_classes_needed()
 

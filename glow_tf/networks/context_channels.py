@@ -50,6 +50,9 @@ class ContextChannels(Network):
     def check(self, shape):
         self.inner.check(shape)
 
+    def decays(self, path, shape):
+        return self.inner.decays(path, shape)
+
     def num_classes_needed(self):
         return self.inner.num_classes_needed()
 

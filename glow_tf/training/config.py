@@ -95,8 +95,8 @@ class TrainingConfig:
         for name in (*counts, "keep_checkpoints", "max_skipped"):
             at_least(name, getattr(self, name), 1)
         every = ("eval_every", "sample_every", "checkpoint_every")
-        counts = ("warmup_steps", "init_images", "eval_images", "early_stop", "max_rollbacks")
-        for name in ("shift", "seed", *counts, *every):
+        counts_or_none = ("warmup_steps", "init_images", "eval_images", "early_stop", "max_rollbacks")
+        for name in ("shift", "seed", *counts_or_none, *every):
             at_least(name, getattr(self, name), 0)
         one_of("optimizer", self.optimizer, OPTIMIZERS)
         one_of("lr_schedule", self.lr_schedule, LR_SCHEDULES)
