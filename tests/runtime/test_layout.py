@@ -29,6 +29,8 @@ MODELS = {
     "stored": GLOW(gradient="stored"),
     "dense": GLOW(permutation="conv1x1_dense"),
     "shuffle": GLOW(permutation="shuffle", coupling="additive"),
+    "mixture_logistic": GLOW(coupling="mixture_logistic"),
+    "spline": GLOW(coupling="spline"),
     "labels": GLOW(permutation="reverse", num_classes=3, classifier=True),
     "real_nvp": glow_tf.real_nvp((8, 8, 3), L=1, width=4, blocks=1),
     "real_nvp stored": glow_tf.real_nvp((8, 8, 3), L=1, width=4, blocks=1, gradient="stored"),

@@ -36,6 +36,8 @@ MODELS = {
     "conv1x1": GLOW(),
     "conv1x1_dense": GLOW(permutation="conv1x1_dense"),
     "shuffle": GLOW(permutation="shuffle", coupling="additive"),
+    "mixture_logistic": GLOW(coupling="mixture_logistic"),
+    "spline": GLOW(coupling="spline"),
     "reverse": GLOW(permutation="reverse"),
     "stored": GLOW(gradient="stored"),
     "two levels": GLOW(L=2),
