@@ -316,7 +316,7 @@ def flow_plus_plus(
     for pair in couplings:
         for count in pair:
             at_least("couplings", count, 0)
-    check_divisible(image_shape, len(couplings) - 1)
+    check_divisible(image_shape, len(couplings) - 1, "fewer scales")
     if isinstance(coupling, str):
         one_of("coupling", coupling, tuple(transforms.NAMED))
         coupling = transforms.NAMED[coupling]
