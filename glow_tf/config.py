@@ -216,8 +216,13 @@ def _flatten_fields(value: Any, prefix: str = "") -> dict[str, Any]:
     return {key: leaf for name, item in items for key, leaf in _flatten_fields(item, name).items()}
 
 
-def check_divisible(image_shape: tuple[int, ...], levels: int) -> None:
+def check_divisible(image_shape: tuple[int, ...], levels: int, fewer: str = "a smaller L") -> None:
     """Checks that an image can be squeezed `levels` times.
+
+    Args:
+      image_shape: (H, W, C).
+      levels: as above.
+      fewer: what makes them fewer, for the message.
 
     Raises:
       ValueError: if a side is not a multiple of 2^levels; the message names the sizes that would do.
@@ -233,7 +238,7 @@ def check_divisible(image_shape: tuple[int, ...], levels: int) -> None:
         options = " or ".join(dict.fromkeys(f"{h}x{w}" for h, w in near))
         raise ValueError(
             f"An image of {height}x{width} cannot be squeezed {levels} times: both sides must be multiples of "
-            f"2^L = {factor}. {options} would do, or a smaller L."
+            f"2^L = {factor}. {options} would do, or {fewer}."
         )
 
 

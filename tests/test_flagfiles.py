@@ -48,11 +48,11 @@ REAL_NVP = {
     "real_nvp_celeba": (64, 4, 32, 2, True),
 }
 
-# The official code: side, couplings, width, blocks, dropout, batch, learning rate, warm-up, decay of the average.
+# The official code: side, couplings, width, blocks, dropout, components, batch, learning rate, warm-up, decay of the average.
 FLOW_PLUS_PLUS = {
-    "flow_plus_plus_cifar10": (32, ((0, 4), (2, 3)), 96, 10, 0.2, 64, 3e-4, 2_000, 0.999),
-    "flow_plus_plus_imagenet32": (32, ((0, 7), (3, 3)), 128, 20, 0.0, 32, 1e-3, 5_000, 0.999222),
-    "flow_plus_plus_imagenet64": (64, ((0, 0), (0, 4), (2, 2), (2, 2)), 96, 16, 0.0, 72, 4e-4, 10_000, 0.999),
+    "flow_plus_plus_cifar10": (32, ((0, 4), (2, 3)), 96, 10, 0.2, 32, 64, 3e-4, 2_000, 0.999),
+    "flow_plus_plus_imagenet32": (32, ((0, 7), (3, 3)), 128, 20, 0.0, 32, 32, 1e-3, 5_000, 0.999222),
+    "flow_plus_plus_imagenet64": (64, ((0, 0), (0, 4), (2, 2), (2, 2)), 96, 16, 0.0, 4, 72, 4e-4, 10_000, 0.999),
 }
 # The authors' code: couplings, blocks, and the number of parameters that they amount to.
 JET = {"jet_imagenet64_32x2": (32, 2, 207_177_216), "jet_imagenet64_64x5": (64, 5, 1_019_612_160)}
@@ -192,10 +192,11 @@ def test_real_nvp_as_published(described, stem):
 
 @pytest.mark.parametrize("stem", FLOW_PLUS_PLUS)
 def test_flow_plus_plus_as_published(described, stem):
-    side, couplings, width, blocks, dropout, batch_size, learning_rate, warmup_steps, ema_decay = FLOW_PLUS_PLUS[stem]
+    side, couplings, width, blocks, dropout, components, *of_training = FLOW_PLUS_PLUS[stem]
+    batch_size, learning_rate, warmup_steps, ema_decay = of_training
     model, training = described(stem)
-    expected = glow_tf.flow_plus_plus((side, side, 3), couplings, width, blocks, heads=4, dropout=dropout)
-    assert model == expected
+    mixture = transforms.MixtureLogistic(components=components)
+    assert model == glow_tf.flow_plus_plus((side, side, 3), couplings, width, blocks, 4, dropout, mixture)
     assert (training.batch_size, training.learning_rate) == (batch_size, learning_rate)
     assert (training.warmup_steps, training.ema_decay) == (warmup_steps, ema_decay)
     assert (training.optimizer, training.flip, training.shift) == ("adam", False, 0)

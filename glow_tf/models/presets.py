@@ -324,7 +324,7 @@ def flow_plus_plus(
     for pair in couplings:
         for count in pair:
             at_least("couplings", count, 0)
-    check_divisible(image_shape, len(couplings) - 1)
+    check_divisible(image_shape, len(couplings) - 1, "fewer scales")
     if coupling == "mixture_logistic":
         coupling = transforms.MixtureLogistic(components=32)
     coupling = _transform(coupling)
