@@ -48,7 +48,8 @@ REAL_NVP = {
     "real_nvp_celeba": (64, 4, 32, 2, True),
 }
 
-# The official code: side, couplings, width, blocks, dropout, components, batch, learning rate, warm-up, decay of the average.
+# The official code: side, couplings, width, blocks, dropout, components, batch, learning rate, warm-up, decay of the
+# average.
 FLOW_PLUS_PLUS = {
     "flow_plus_plus_cifar10": (32, ((0, 4), (2, 3)), 96, 10, 0.2, 32, 64, 3e-4, 2_000, 0.999),
     "flow_plus_plus_imagenet32": (32, ((0, 7), (3, 3)), 128, 20, 0.0, 32, 32, 1e-3, 5_000, 0.999222),
