@@ -25,7 +25,7 @@ assert my_parts  # Registers those of a user.
 # For fields without a default, by their types.
 VALUES = {"int": 2, "float": 0.3, "str": "a", "Network": Cnn(width=3)}
 # An image, a sequence and a flat vector. A layer, a network or a partition is tried on each that it takes.
-SHAPES = [(4, 4, 6), (8, 6), (6,)]
+SHAPES = [(2, 4, 6), (4, 6), (6,)]
 
 
 def example(cls):
