@@ -60,11 +60,11 @@ def traced():
 
 
 @pytest.fixture(scope="module", autouse=True)
-def give_memory_back():
-    """Leaves the memory of a file of tests to the next one."""
+def take_memory_back():
+    """Takes back the memory of the file of tests before: its last test holds fixtures until it is over."""
+    memory.give_back()
     with gradients.forgotten(collect=False):
         yield
-    memory.give_back()
 
 
 def pytest_addoption(parser):

@@ -14,8 +14,8 @@ _after_collection = 0.0
 def give_back() -> None:
     """Collects garbage, and has the C library return what is free.
 
-    What is left is not looked through again at the end of the next file of tests, which would take longer than many of
-    these files, unless the process has grown by much.
+    What is left is not looked through again before the next file of tests, which would take longer than many of these
+    files, unless the process has grown by much.
     """
     global _after_collection
     if resident_bytes() > max(_FREE_BYTES, _after_collection + _GROWTH_BYTES):

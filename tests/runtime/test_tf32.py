@@ -73,7 +73,7 @@ def test_a_saved_model_has_the_same_gradients(exported):
 @pytest.mark.parametrize(
     ("name", "precision"),
     [
-        ("shallow glow", "float32"),
+        slow(("shallow glow", "float32")),
         *(slow((name, precision)) for name in ("glow", "real_nvp", "jet") for precision in ("float32", "tf32")),
         slow(("flow_plus_plus", "float32")),
         *(slow(("nice", precision)) for precision in ("float32", "tf32")),

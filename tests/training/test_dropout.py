@@ -65,6 +65,7 @@ def test_nothing_but_training_drops(tmp_path, traced):
     assert np.all(losses(plain, batch, **options)["loss"] != losses(dropping, batch, **options)["loss"])
 
 
+@pytest.mark.slow
 def test_a_continued_run_drops_the_same(tmp_path, monkeypatch):
     model = config(0.5)
     source = make_source(tmp_path, model)
