@@ -1,0 +1,12 @@
+"""What the tests of the page share."""
+
+import pytest
+
+from tests.demo import models
+
+
+@pytest.fixture(scope="package", autouse=True)
+def models_are_given_back():
+    """Leaves no model loaded for the tests of other folders."""
+    yield
+    models.loaded.cache_clear()
