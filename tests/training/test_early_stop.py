@@ -86,6 +86,7 @@ def test_evaluations_are_counted_through_stops_and_kills(tmp_path, tiny_source, 
         assert without_time(tmp_path, kind) == without_time(directory, kind)
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_early_ends_again_and_goes_on_with_more_patience(tiny_source, stopped_early):
     directory, _, result, _ = stopped_early
     before = without_time(directory, "test")

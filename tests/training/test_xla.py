@@ -78,12 +78,9 @@ def test_two_replicas_do_what_one_does():
 
 @pytest.mark.parametrize(
     "config",
-    [
-        helpers.TINY,
-        slow(helpers.LABELLED),
-        slow(glow_tf.real_nvp((8, 8, 3), L=1, width=4, blocks=1)),
-    ],
+    [helpers.TINY, helpers.LABELLED, glow_tf.real_nvp((8, 8, 3), L=1, width=4, blocks=1)],
 )
+@pytest.mark.slow
 def test_likelihoods_latents_and_samples_are_the_same(config):
     """Of batches that differ in size, too."""
     flow = moved_flow(config, seed=3)
