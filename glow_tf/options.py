@@ -246,6 +246,8 @@ flags.DEFINE_integer(
 )
 _INTEGERS = {
     "accumulate_steps": "Parts in which each device takes its share of a batch that is too large for its memory.",
+    "labels_per_class": "Training images of each class whose labels --label_loss_weight uses, chosen by --seed; the "
+    "likelihood is that of all images. 0: all labels.",
     "steps": "Updates to make.",
     "warmup_steps": "Updates over which the learning rate rises linearly.",
     "seed": "Of initial weights, data order, noise and samples.",

@@ -100,6 +100,15 @@ IN_PROCESS = {
     "a flag of another model": (["--model=nice", "--L=2"], "--L does not apply to --model=nice"),
     "a size that cannot be squeezed": (["--image_size=20", "--L=3"], "24x24 would do"),
     "no labels": (["--dataset=arrays", "--data_dir={arrays}", "--conditional"], "labels are needed"),
+    "few labels that nothing uses": (["--labels_per_class=4"], "labels_per_class=4 needs a label_loss_weight"),
+    "few labels of a model that is given all": (
+        ["--labels_per_class=4", "--label_loss_weight=0.1", "--conditional_couplings"],
+        "--labels_per_class=4 is for models that guess labels",
+    ),
+    "more labels than there are": (
+        ["--labels_per_class=400", "--label_loss_weight=0.1"],
+        "--labels_per_class=400: of class 'yellow' people has 149 training image(s). Ask for 149 at most",
+    ),
     "no data_dir": (["--dataset=folder", "--image_size=8"], "--data_dir"),
     "a file that is not there": (["--dataset=arrays", "--data_dir=nowhere.npz"], "nowhere.npz"),
     "a wrong image size": (["--image_size=8x8"], "--image_size=8x8"),

@@ -41,6 +41,7 @@ OTHER = {
     "clip_norm": 0.25,
     "ema_decay": 0.75,
     "label_loss_weight": 0.125,
+    "labels_per_class": 21,
     "flip": True,
     "shift": 2,
     "seed": 9,
@@ -58,7 +59,7 @@ OTHER = {
     "keep_checkpoints": 18,
 }
 # What a field needs beside it.
-WITH = {"weight_decay": {"optimizer": "adamw"}}
+WITH = {"weight_decay": {"optimizer": "adamw"}, "labels_per_class": {"label_loss_weight": 0.5}}
 
 
 @pytest.fixture

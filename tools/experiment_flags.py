@@ -1,5 +1,7 @@
 """Data and training of an experiment, by flags."""
 
+from typing import Any
+
 from absl import flags
 
 from glow_tf.data import Source, load_source, recipe
@@ -26,8 +28,8 @@ def load_data() -> Source:
     )
 
 
-def training(source: Source, seed: int) -> TrainingConfig:
-    """Returns the settings of a training run, with the data set's usual augmentation."""
+def training(source: Source, seed: int, **other: Any) -> TrainingConfig:
+    """Returns the settings of a training run, with the data set's usual augmentation, and `other` fields."""
     usual = recipe(source.name)
     return TrainingConfig(
         batch_size=FLAGS.train_batch_size,
@@ -47,4 +49,5 @@ def training(source: Source, seed: int) -> TrainingConfig:
         checkpoint_every=FLAGS.eval_every,
         keep_checkpoints=1,
         keep_every_hours=0.0,
+        **other,
     )

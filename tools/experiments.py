@@ -22,7 +22,7 @@ from glow_tf.training.metrics import read_metrics
 from glow_tf.training.signals import TrainingStopped
 from tools.timing import time_steps
 
-_COLUMNS = ("bits_per_dim", "standard_error", "images")
+_COLUMNS = ("bits_per_dim", "standard_error", "images", "label_error")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,22 +34,28 @@ class Run:
       config: the model.
       training: settings of the training.
       directory: the model directory.
+      source: its images; None for those of the experiment.
     """
 
     group: str
     config: ModelConfig
     training: TrainingConfig
     directory: pathlib.Path
+    source: Source | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """Held-out bits/dim of a run: steps [N], and for each the bits/dim, its standard error and the number of images."""
+    """Held-out bits/dim of a run: steps [N], and for each the bits/dim, its standard error and the number of images.
+
+    And the share of wrong guesses of the labels, NaN of a model without a classifier.
+    """
 
     steps: np.ndarray
     bits_per_dim: np.ndarray
     standard_error: np.ndarray
     images: np.ndarray
+    label_error: np.ndarray
 
     @property
     def reached(self) -> int:
@@ -61,7 +67,8 @@ def read_curve(directory: pathlib.Path) -> Curve:
     """Reads the evaluations of a run so far; empty if it has not started."""
     # A finished run that is started again evaluates its last step again.
     tests = {line["step"]: line for line in read_metrics(directory) if line["kind"] == "test"}
-    rows = [[math.nan if tests[step][name] is None else tests[step][name] for name in _COLUMNS] for step in tests]
+    # What is not finite is null there.
+    rows = [[math.nan if line.get(name) is None else line[name] for name in _COLUMNS] for line in tests.values()]
     columns = np.array(rows, np.float64).reshape(-1, len(_COLUMNS)).T
     return Curve(np.array(list(tests), np.int64), *columns)
 
@@ -89,7 +96,7 @@ def results(runs: Sequence[Run], source: Source) -> tuple[dict[str, list[Curve]]
     try:
         for i, run in enumerate(missing):
             _say(f"Run {i + 1} of {len(missing)}: {run.directory.name}")
-            result = Trainer(run.config, run.training, source, run.directory, strategy).run()
+            result = Trainer(run.config, run.training, run.source or source, run.directory, strategy).run()
             _say(f"{run.directory.name}: {result} bits/dim")
     except DivergenceError as error:
         raise ValueError(f"{run.directory.name}: {error}") from error

@@ -23,6 +23,7 @@ def save_lines(
     x: str,
     y: str | Mapping[str, str],
     share_y: bool = True,
+    log_x: bool = False,
 ) -> None:
     """Draws lines in panels side by side; several runs as their mean and a band of one standard deviation.
 
@@ -33,6 +34,7 @@ def save_lines(
       x: label of the horizontal axes.
       y: label of the vertical axis, or labels by panel.
       share_y: whether the panels share a vertical axis.
+      log_x: whether the horizontal axes are logarithmic, with a mark for each x.
     """
     figure, axes = _figure(len(panels), title, share_y)
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
@@ -45,6 +47,11 @@ def save_lines(
             if len(runs) > 1:
                 spread = runs.std(axis=0, ddof=1)
                 axes[i].fill_between(across, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
+        if log_x:
+            marks = sorted({float(at) for across, _ in lines.values() for at in across})
+            axes[i].set_xscale("log")
+            axes[i].set_xticks(marks, [f"{at:,.6g}" for at in marks])
+            axes[i].minorticks_off()
         axes[i].set_title(panel, fontsize=_SIZE)
         axes[i].set_xlabel(x, fontsize=_SIZE)
         if i == 0 or not share_y:

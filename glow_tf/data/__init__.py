@@ -7,6 +7,7 @@ from glow_tf.data.loading import load_source
 from glow_tf.data.pipeline import split_batches, test_batches, train_batches
 from glow_tf.data.rate import pipeline_rate
 from glow_tf.data.recipes import Recipe, recipe
+from glow_tf.data.semi_supervised import labelled_rows
 from glow_tf.data.source import DataError, Source
 from glow_tf.data.speech import speech_like
 
@@ -17,6 +18,7 @@ __all__ = [
     "Source",
     "attributed_batches",
     "batches_with_rows",
+    "labelled_rows",
     "load_attributes",
     "load_images",
     "load_source",

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from glow_tf.data.python_calls import numpy_function
-from glow_tf.data.source import DataError, Source
+from glow_tf.data.source import SPLITS, UNLABELLED, DataError, Source
 
 # Maps an index to (image uint8 [H, W, C] of the source's `stored_shape`, label), or to None if it cannot be read.
 Reader = Callable[[int], tuple[np.ndarray, int] | None]
@@ -44,6 +44,9 @@ class IndexedSource(Source):
     def row_labels(self, split: str) -> np.ndarray:
         return np.asarray(self.labels[split], np.int32)
 
+    def is_readable(self, split: str, row: int) -> bool:
+        return self.readers[split](row) is not None
+
     def identity(self) -> dict[str, Any]:
         """Adds a hash of the labels and names of all images, or of the pixels of some where they have no names."""
         return {**super().identity(), "images": self._images_hash}
@@ -76,7 +79,29 @@ class IndexedSource(Source):
             labels={split: numbers[np.asarray(labels)] for split, labels in self.labels.items()},
         )
 
-    def _relabelled(self, label_of: Callable[[int, int], int]) -> "IndexedSource":
+    def with_labels_of(self, rows: Sequence[int]) -> "IndexedSource":
+        labelled = np.zeros(self.sizes["train"], bool)
+        labelled[rows] = True
+        return dataclasses.replace(
+            self._relabelled(lambda index, label: label if labelled[index] else UNLABELLED, ("train",)),
+            labels={**self.labels, "train": np.where(labelled, self.row_labels("train"), UNLABELLED)},
+        )
+
+    def reduced_to(self, rows: Sequence[int]) -> "IndexedSource":
+        rows, read = np.asarray(rows), self.readers["train"]
+
+        def of_rows(values):
+            return {split: [of[row] for row in rows] if split == "train" else of for split, of in values.items()}
+
+        return dataclasses.replace(
+            self,
+            sizes={**self.sizes, "train": len(rows)},
+            readers={**self.readers, "train": lambda index: read(int(rows[index]))},
+            labels=of_rows(self.labels),
+            names=of_rows(self.names),
+        )
+
+    def _relabelled(self, label_of: Callable[[int, int], int], splits: Sequence[str] = SPLITS) -> "IndexedSource":
         def of(read):
             def relabelled(index):
                 example = read(index)
@@ -84,7 +109,8 @@ class IndexedSource(Source):
 
             return relabelled
 
-        return dataclasses.replace(self, readers={split: of(read) for split, read in self.readers.items()})
+        readers = {split: of(read) if split in splits else read for split, read in self.readers.items()}
+        return dataclasses.replace(self, readers=readers)
 
     def _blocks(self, split: str, seed: int | None, start: int) -> tf.data.Dataset:
         count, read = self.sizes[split], self.readers[split]

@@ -8,6 +8,8 @@ import numpy as np
 import tensorflow as tf
 
 SPLITS = ("train", "test")
+# The label of an image whose own label is not used.
+UNLABELLED = -1
 _BLOCK_BYTES = 2**18
 _LARGEST_BLOCK = 256
 
@@ -113,6 +115,34 @@ class Source:
     def row_labels(self, split: str) -> np.ndarray:
         """Returns the label of each image of a split, int [N]."""
         raise NotImplementedError
+
+    def is_readable(self, split: str, row: int) -> bool:
+        """Returns whether an image of a split can be read: False if it is left out."""
+        return True
+
+    def with_labels_of(self, rows: Sequence[int]) -> "Source":
+        """Returns the same images, of which in the train split only those of some rows have labels.
+
+        The label of the others is `UNLABELLED`; those of the test split stay.
+
+        Raises:
+            DataError: if the labels of this kind of source cannot be left out.
+        """
+        raise DataError(
+            f"{self.name}: labels of single images cannot be left out of a {type(self).__name__}. Save the images to a "
+            "folder or a .npz file, and use --dataset=folder or --dataset=arrays."
+        )
+
+    def reduced_to(self, rows: Sequence[int]) -> "Source":
+        """Returns the same images without those of the train split that are not of some rows.
+
+        Raises:
+            DataError: if images of this kind of source cannot be had one by one.
+        """
+        raise DataError(
+            f"{self.name}: single images cannot be left out of a {type(self).__name__}. Save the images to a folder or "
+            "a .npz file, and use --dataset=folder or --dataset=arrays."
+        )
 
     def identity(self) -> dict[str, Any]:
         """Returns JSON-able properties that identify the data set independently of its location."""

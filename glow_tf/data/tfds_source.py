@@ -14,7 +14,7 @@ from glow_tf.data import images
 from glow_tf.data.options import DataOptions
 from glow_tf.data.python_calls import numpy_function
 from glow_tf.data.recipes import Recipe, recipe
-from glow_tf.data.source import DataError, Source, held_out_count
+from glow_tf.data.source import UNLABELLED, DataError, Source, held_out_count
 from glow_tf.data.tfds_prepare import get_builder, prepare
 
 TEST_FRACTION = 0.05
@@ -81,12 +81,14 @@ class TfdsSource(Source):
         image_key: name of the image feature.
         splits: split of the builder for "train" and "test", such as "train[:28500]".
         steps: recipe whose `pad` and `center_crop` are applied to the images.
+        labelled: whether the label of each image of the train split is used, bool [N]; None if all are.
     """
 
     builder: Any
     image_key: str
     splits: Mapping[str, str]
     steps: Recipe
+    labelled: np.ndarray | None = None
 
     def row_names(self, split: str) -> Sequence[str]:
         features = self.builder.info.features
@@ -96,7 +98,14 @@ class TfdsSource(Source):
         return [str(example[key], "utf-8") for example in self._known(split, {key: True})]
 
     def row_labels(self, split: str) -> np.ndarray:
-        return np.array([example["label"] for example in self._known(split, {"label": True})], np.int32)
+        labels = np.array([example["label"] for example in self._known(split, {"label": True})], np.int32)
+        is_chosen = split == "train" and self.labelled is not None
+        return np.where(self.labelled, labels, UNLABELLED) if is_chosen else labels
+
+    def with_labels_of(self, rows: Sequence[int]) -> "TfdsSource":
+        labelled = np.zeros(self.sizes["train"], bool)
+        labelled[rows] = True
+        return dataclasses.replace(self, labelled=labelled)
 
     def attributes(self, split: str) -> dict[str, np.ndarray]:
         features = self.builder.info.features
@@ -118,6 +127,9 @@ class TfdsSource(Source):
 
     def _blocks(self, split: str, seed: int | None, start: int) -> tf.data.Dataset:
         encoded = _encoded(self.builder, self.splits[split], self.image_key, self.num_classes > 0)
+        if split == "train" and self.labelled is not None:
+            # Before the order is shuffled, by the row in the fixed one.
+            encoded = encoded.enumerate().map(self._with_label_if_used)
         if seed is not None:
             count = self.sizes[split]
             first_epoch, offset = divmod(start, count)
@@ -140,6 +152,11 @@ class TfdsSource(Source):
             encoded = epochs.flat_map(epoch_examples).skip(offset)
         decoded = encoded.map(self._decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return decoded.batch(self.block_size)
+
+    def _with_label_if_used(self, row, example):
+        label = example["label"]
+        used = tf.gather(tf.constant(self.labelled), row)
+        return {**example, "label": tf.where(used, label, tf.constant(UNLABELLED, label.dtype))}
 
     def _decode(self, example):
         feature = self.builder.info.features[self.image_key]

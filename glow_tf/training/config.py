@@ -34,6 +34,8 @@ class TrainingConfig:
         flow, log-dets and likelihood stay in float32, and evaluation, samples and export are all float32.
       xla: whether XLA compiles the steps.
       label_loss_weight: factor on the classification loss, in bits, that is added to bits/dim.
+      labels_per_class: training images of each class whose labels that loss uses, chosen by the seed, while the
+        likelihood is that of all; 0: all labels.
       flip: whether training images are mirrored at random.
       shift: most pixels by which training images are moved at random.
       seed: of initial weights, data order, dequantization noise and samples.
@@ -70,6 +72,7 @@ class TrainingConfig:
     network_precision: str = "float32"
     xla: bool = False
     label_loss_weight: float = 0.0
+    labels_per_class: int = 0
     flip: bool = False
     shift: int = 0
     seed: int = 0
@@ -96,7 +99,7 @@ class TrainingConfig:
             at_least(name, getattr(self, name), 1)
         every = ("eval_every", "sample_every", "checkpoint_every")
         counts_or_none = ("warmup_steps", "init_images", "eval_images", "early_stop", "max_rollbacks")
-        for name in ("shift", "seed", *counts_or_none, *every):
+        for name in ("labels_per_class", "shift", "seed", *counts_or_none, *every):
             at_least(name, getattr(self, name), 0)
         one_of("optimizer", self.optimizer, OPTIMIZERS)
         one_of("lr_schedule", self.lr_schedule, LR_SCHEDULES)
@@ -116,6 +119,11 @@ class TrainingConfig:
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be at least 0 and less than 1.")
         self._check_optimizer()
+        if self.labels_per_class and not self.label_loss_weight:
+            raise ValueError(
+                f"labels_per_class={self.labels_per_class!r} needs a label_loss_weight above 0: nothing else uses the "
+                "labels."
+            )
         if self.early_stop and not 0 < self.eval_every < self.steps:
             raise ValueError(
                 f"early_stop={self.early_stop!r} goes by evaluations, of which there is none before the end with "

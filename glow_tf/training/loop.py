@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from glow_tf.config import ModelConfig
-from glow_tf.data import Source, pipeline_rate
+from glow_tf.data import Source, labelled_rows, pipeline_rate
 from glow_tf.runtime.runtime import Runtime
 from glow_tf.training import lock, model_directory
 from glow_tf.training.batches import TrainingBatches
@@ -76,16 +76,23 @@ class Trainer:
                 f"--batch_size={training.batch_size} is the batch of all {replicas} replicas together and must be a "
                 f"multiple of {replicas} * --accumulate_steps={training.accumulate_steps}."
             )
+        if training.labels_per_class and (config.conditional or not config.classifier):
+            raise ValueError(
+                f"--labels_per_class={training.labels_per_class} is for models that guess labels and are not given "
+                "them: use it with --label_loss_weight, without --conditional and --conditional_couplings."
+            )
         self._changed = model_directory.check(directory, config, training, source, other_data=other_data)
         self._config, self._training, self._source = config, training, source
         self._directory, self._strategy = directory, strategy
         self._workers = Workers(strategy)
         runtime = training_runtime(training, runtime)
+        # Before anything is built: there may be too few labels.
+        trained_on, labelled_share = _with_labels_used(source, training)
         self._state = TrainingState.create(config, training, strategy, runtime)
         self.flow = self._state.flow
-        self._train = make_train_function(self.flow, self._state.optimizer, strategy, training)
+        self._train = make_train_function(self.flow, self._state.optimizer, strategy, training, labelled_share)
         self._checkpoints = Checkpoints(directory, self._state, training)
-        self._batches = TrainingBatches(source, training, config)
+        self._batches = TrainingBatches(trained_on, training, config)
         self._signals = StopSignals()
         self.rates: dict[str, float] = {}
         self.stopped_early = False
@@ -190,6 +197,8 @@ class Trainer:
             progress.say(f"Beginning with the weights of {self._training.init_from}.")
             copy_weights(self._training.init_from, self.flow)
         else:
+            if count := self._training.labels_per_class:
+                progress.say(f"Labels are used of {count_of(count, 'training image')} of each class.")
             progress.say("Initialising from the first images.")
             self._initialize()
         if self._workers.sum([self.step])[0] != self._workers.count * self.step:
@@ -333,3 +342,11 @@ class Trainer:
         batch = next(iter(self._batches.augmented(count, 0)))
         self.flow.initialize(batch["images"], batch["labels"] if self.flow.config.conditional else None)
         self._workers.make_equal(list(self.flow.named_variables(trainable=True).values()))
+
+
+def _with_labels_used(source: Source, training: TrainingConfig) -> tuple[Source, float]:
+    """Returns the images with those labels that training uses, and the share of the training images that have one."""
+    if not training.labels_per_class:
+        return source, 1.0
+    rows = labelled_rows(source, training.labels_per_class, training.seed)
+    return source.with_labels_of(rows), len(rows) / source.sizes["train"]

@@ -13,6 +13,7 @@ def losses(
     flow: Flow,
     batch: Mapping[str, tf.Tensor],
     label_loss_weight: float = 0.0,
+    labelled_share: float = 1.0,
     *,
     network_precision: str = "float32",
     training: bool = False,
@@ -22,25 +23,32 @@ def losses(
 
     Args:
       flow: the model.
-      batch: `labels`: [B] int32, and images with noise, see `glow_tf.models.likelihood.with_noise`.
+      batch: `labels`: [B] int32, negative where there is none; and images with noise, see
+        `glow_tf.models.likelihood.with_noise`.
       label_loss_weight: factor on the classification loss; not 0 needs a model with a classifier.
+      labelled_share: the share of images that have a label. It makes the mean over many batches that over the images
+        with a label, however few of them are in a batch or in a part of one.
       network_precision, training, seed: as for `Flow.distribution`.
 
     Returns:
       `loss` = bits_per_dim + label_loss_weight * label_bits, `bits_per_dim`, and with a classifier `label_bits` (its
-      cross-entropy in bits) and `label_error` (1 where its guess is wrong); each [B].
+      cross-entropy in bits) and `label_error` (1 where its guess is wrong), both divided by `labelled_share` and 0
+      without a label; each [B].
     """
     found = batch_likelihood(flow, batch, network_precision=network_precision, training=training, seed=seed)
     bits = found.bits_per_dim
     if not flow.config.classifier:
         return {"loss": bits, "bits_per_dim": bits}
     parts = label_losses(flow, found.latents, batch["labels"])
+    if labelled_share != 1:
+        parts = {name: part / labelled_share for name, part in parts.items()}
     return {"loss": bits + label_loss_weight * parts["label_bits"], "bits_per_dim": bits, **parts}
 
 
 def label_losses(flow: Flow, z: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
-    """`label_bits` and `label_error`, [B] each, of the classifier on the latents `z`: [B, D]."""
+    """`label_bits` and `label_error`, [B] each, of the classifier on the latents `z`: [B, D]; 0 without a label."""
     logits = flow.class_logits(z, labels)
-    label_bits = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits) / math.log(2)
+    label_bits = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(labels, 0), logits) / math.log(2)
     error = tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32) != labels, z.dtype)
-    return {"label_bits": label_bits, "label_error": error}
+    labelled = tf.cast(labels >= 0, z.dtype)
+    return {"label_bits": labelled * label_bits, "label_error": labelled * error}

@@ -28,7 +28,7 @@ _REPORTING = frozenset(
     }
 )
 # Settings that older versions did not have; their defaults are what these did.
-_ADDED = ("lr_schedule", "beta1", "beta2", "epsilon", "weight_decay")
+_ADDED = ("lr_schedule", "beta1", "beta2", "epsilon", "weight_decay", "labels_per_class")
 
 
 def default_path(dataset: str, data_dir: str | None, model: str) -> pathlib.Path:

@@ -21,7 +21,11 @@ def metric_names(config: ModelConfig) -> list[str]:
 
 
 def make_train_function(
-    flow: Flow, optimizer: Optimizer, strategy: tf.distribute.Strategy, config: TrainingConfig
+    flow: Flow,
+    optimizer: Optimizer,
+    strategy: tf.distribute.Strategy,
+    config: TrainingConfig,
+    labelled_share: float = 1.0,
 ) -> TrainFunction:
     """Returns a function that takes an iterator over distributed batches and a number of steps, and makes the updates.
 
@@ -33,10 +37,10 @@ def make_train_function(
     which are computed at the same time. With XLA, see `_CompiledStep`.
 
     The function returns vectors with a value for each step made: `loss`, `bits_per_dim` and what else `losses` gives,
-    as means over the batch; `gradient_norm`; and `finite`.
+    as means over the batch; `gradient_norm`; and `finite`. `labelled_share` is that of all training images.
     """
     is_compiled = flow.runtime.xla
-    step = (_CompiledStep if is_compiled else _Step)(flow, optimizer, strategy, config)
+    step = (_CompiledStep if is_compiled else _Step)(flow, optimizer, strategy, config, labelled_share)
     dtypes = {**dict.fromkeys(metric_names(flow.config), flow.dtype), "finite": tf.bool}
 
     # Nothing in a step needs autograph, whose conversion of every function called would double the time to trace.
@@ -66,11 +70,19 @@ class _Step:
     """One update of all replicas, made if loss and gradient are finite.
 
     Args:
-      flow, optimizer, strategy, config: as for `make_train_function`.
+      flow, optimizer, strategy, config, labelled_share: as for `make_train_function`.
     """
 
-    def __init__(self, flow: Flow, optimizer: Optimizer, strategy: tf.distribute.Strategy, config: TrainingConfig):
+    def __init__(
+        self,
+        flow: Flow,
+        optimizer: Optimizer,
+        strategy: tf.distribute.Strategy,
+        config: TrainingConfig,
+        labelled_share: float,
+    ):
         self._flow, self._optimizer, self._strategy, self._config = flow, optimizer, strategy, config
+        self._labelled_share = labelled_share
         self._variables = list(flow.named_variables(trainable=True).values())
         self._is_random = any(layer.is_random() for layer in flow.config.layers)
 
@@ -113,6 +125,7 @@ class _Step:
                 self._flow,
                 part,
                 config.label_loss_weight,
+                self._labelled_share,
                 network_precision=self._flow.runtime.network_precision,
                 training=True,
                 seed=own,

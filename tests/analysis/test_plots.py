@@ -29,6 +29,20 @@ def test_lines_of_other_names_have_other_colours(tmp_path):
     assert not pixels(tmp_path / "a.png", COLOURS[2])[0].size
 
 
+def test_powers_are_equally_far_apart_on_a_logarithmic_axis(tmp_path):
+    """The peak of the line is in its middle, and not at its left end."""
+    places = {}
+    for log_x in (False, True):
+        path = tmp_path / f"{log_x}.png"
+        panel = {"line": (np.array([1, 100, 10_000]), np.array([0.0, 1.0, 0.0]))}
+        save_lines({"": panel}, path, title="Title", x="labels", y="accuracy", log_x=log_x)
+        rows, columns = pixels(path, COLOURS[0])
+        ends = np.ptp(columns[rows > np.quantile(rows, 0.9)])
+        places[log_x] = (np.median(columns[rows == rows.min()]) - columns.min()) / ends
+    assert places[False] < 0.1
+    assert places[True] == pytest.approx(0.5, abs=0.1)
+
+
 def test_several_runs_are_a_mean_in_a_band(tmp_path):
     wide, narrow = (
         {"runs": (X, np.stack([1 + spread + 0.0 * X, 1 - spread + 0.0 * X, 0 * X, 2 + 0.0 * X]))}

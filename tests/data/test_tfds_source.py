@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from glow_tf.data import DataError, attributed_batches, load_attributes, load_source, train_batches
+from glow_tf.data import DataError, attributed_batches, labelled_rows, load_attributes, load_source, train_batches
 from glow_tf.data import test_batches as batches_of_test
 
 
@@ -148,6 +148,24 @@ def test_mnist_with_its_own_test_split(tmp_path):
         assert label.dtype == tf.int32
     colour = load_source("mnist", data_dir=root, channels=3)
     assert next(iter(colour.examples("train")))[0].shape == (32, 32, 3)
+
+
+def test_few_labels_of_shuffled_examples(tmp_path):
+    """Each image keeps its own label or has none, in whatever order it comes."""
+    root = store(tmp_path, "few_digits", DIGITS, {"train": digits(40), "test": digits(4)})
+    source = load_source("few_digits", data_dir=root)
+    rows = labelled_rows(source, 2, seed=0)
+    few = source.with_labels_of(rows)
+    fixed = values(source.examples("train"))
+    labels = {fixed[row]: fixed[row] % 10 for row in rows}
+    assert len(labels) == 20
+    for examples in (few.examples("train"), few.examples("train", seed=1).take(80)):
+        assert all(int(label) == labels.get(int(image[14, 14, 0]), -1) for image, label in examples)
+    np.testing.assert_array_equal(few.row_labels("train"), [labels.get(value, -1) for value in fixed])
+    assert values(few.examples("train", seed=1).take(80)) == values(source.examples("train", seed=1).take(80))
+    assert sorted(int(label) for _, label in few.examples("test")) == [0, 1, 2, 3]
+    with pytest.raises(DataError, match="single images cannot be left out of a TfdsSource"):
+        source.reduced_to(rows)
 
 
 def test_validation_stands_in_for_a_test_split_without_labels(tmp_path):

@@ -14,6 +14,7 @@ SMALL = ["--image_size=8", "--L=2", "--train_batch_size=8", "--eval_every=2", "-
 ABLATION = ["ablation", *SMALL, "--K=1", "--width=4", "--seeds=2", "--coupling=additive", "--output=ablation"]
 BOTH = ["--permutation=reverse", "--permutation=conv1x1"]
 COMPARE = ["compare", *SMALL, "--K=1", "--parameters=30000", "--blocks=1", "--seeds=1", "--steps=4", "--output=compare"]
+SEMI = ["semi_supervised", *SMALL, "--K=1", "--width=4", "--steps=4", "--labels_per_class=0,2", "--output=semi"]
 # The allocator counts blocks of 256 KB and more.
 MEMORY = ["memory", "--L=1", "--width=16", "--image_size=32", "--train_batch_size=32", "--timed_steps=1"]
 COMMANDS = {
@@ -22,10 +23,16 @@ COMMANDS = {
     "all there": [*ABLATION, *BOTH, "--steps=4"],
     "compare": COMPARE,
     "too few parameters": [*COMPARE, "--parameters=1000", "--output=few"],
+    "semi-supervised": [*SEMI, "--seeds=2"],
+    "semi-supervised, all there": [*SEMI, "--seeds=2"],
+    "numbers of labels that are none": [*SEMI, "--labels_per_class=1,few"],
+    "a negative number of labels": [*SEMI, "--labels_per_class=-1"],
+    "more labels than there are": [*SEMI, "--labels_per_class=150"],
+    "labels that do not count": [*SEMI, "--label_loss_weight=0"],
     "memory": [*MEMORY, "--depths=1,8", "--output=memory.png"],
     "memory of no depth": [*MEMORY, "--depths=few"],
 }
-# They train seven models.
+# They train thirteen models.
 pytestmark = pytest.mark.slow
 
 
@@ -102,6 +109,48 @@ def test_a_size_no_model_can_have(work):
     code, _, err = work[1]["too few parameters"]
     assert code == 1
     assert "--parameters=1,000 is too few" in err
+
+
+def test_accuracy_with_and_without_unlabelled_images(work):
+    """All labels are one kind of run, as no image is without one."""
+    directory, results = work
+    code, out, err = results["semi-supervised"]
+    assert code == 0, err
+    kinds = ("labels_2_all", "labels_2_labelled", "labels_of_all")
+    assert trained(out) == [f"{kind}_seed{seed}" for seed in (0, 1) for kind in kinds]
+    cells = {}
+    for kind in kinds:
+        runs = [last_test(directory / "semi" / f"{kind}_seed{seed}") for seed in (0, 1)]
+        accuracy = np.array([100 - 100 * run["label_error"] for run in runs])
+        bits = np.array([run["bits_per_dim"] for run in runs])
+        spread = accuracy.std(ddof=1), bits.std(ddof=1)
+        cells[kind] = f"{accuracy.mean():.1f} +- {spread[0]:.1f} % | {bits.mean():.3f} +- {spread[1]:.3f}"
+    text = (directory / "semi" / "semi_supervised.md").read_text()
+    assert text.splitlines()[-2:] == [
+        f"| 2 | {cells['labels_2_all']} | {cells['labels_2_labelled']} |",
+        f"| all | {cells['labels_of_all']} | {cells['labels_of_all']} |",
+    ]
+    with Image.open(directory / "semi" / "semi_supervised.png") as file:
+        assert np.asarray(file.convert("L")).std() > 5
+    assert trained(results["semi-supervised, all there"][1]) == []
+    records = [json.loads((directory / "semi" / f"{kind}_seed1" / "training.json").read_text()) for kind in kinds]
+    assert [record["identity"]["train images"] for record in records] == [894, 12, 894]
+    assert [record["labels_per_class"] for record in records] == [2, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("numbers of labels that are none", "--labels_per_class=1,few must be numbers"),
+        ("a negative number of labels", "--labels_per_class=-1 must be whole numbers from 0"),
+        ("more labels than there are", "of class 'yellow' people has 149 training image(s)"),
+        ("labels that do not count", "--label_loss_weight=0 learns no labels"),
+    ],
+)
+def test_labels_that_cannot_be_compared(work, name, message):
+    code, out, err = work[1][name]
+    assert code == 1
+    assert message in err and err.count("\n") == 1 and "Run" not in out
 
 
 def test_memory_is_a_row_for_each_measurement(work):

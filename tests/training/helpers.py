@@ -19,6 +19,8 @@ CONFIG = glow_tf.glow((8, 8, 3), K=1, L=2, width=4, n_bits=5)
 # Compiles in a fifth of the time: for what does not depend on the kind of flow.
 TINY = glow_tf.nice((4, 4, 3), K=2, width=8, blocks=1, n_bits=5)
 LABELLED = glow_tf.glow((8, 8, 3), K=1, L=1, width=4, n_bits=5, num_classes=3, classifier=True)
+# Guesses labels and is not given them.
+GUESSING = glow_tf.glow((8, 8, 3), K=1, L=1, width=4, n_bits=5, num_classes=3, conditional=False, classifier=True)
 
 
 def random_images(count, config=CONFIG, seed=0):
@@ -29,10 +31,12 @@ def random_images(count, config=CONFIG, seed=0):
     return np.clip(images + rng.normal(0, 6, [count, *config.image_shape]), 0, 255).astype(np.uint8)
 
 
-def batches(count, size, config=CONFIG, seed=0, dtype=tf.float32):
-    """`count` dequantized batches of `size` images, with labels below 3."""
+def batches(count, size, config=CONFIG, seed=0, dtype=tf.float32, labelled_share=1.0):
+    """`count` dequantized batches of `size` images, with labels below 3, or -1 for those without."""
     images = random_images(count * size, config, seed)
-    labels = np.random.default_rng(seed).integers(0, 3, count * size).astype(np.int32)
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 3, count * size).astype(np.int32)
+    labels[rng.uniform(size=count * size) >= labelled_share] = -1
     dataset = tf.data.Dataset.from_tensor_slices({"images": images, "labels": labels}).batch(size)
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
@@ -42,7 +46,9 @@ def batches(count, size, config=CONFIG, seed=0, dtype=tf.float32):
 class Run:
     """A flow, its optimizer and its train function under a strategy, over the same batches for every run."""
 
-    def __init__(self, training, config=CONFIG, *, strategy=None, steps=8, dtype=tf.float32, shards=1):
+    def __init__(
+        self, training, config=CONFIG, *, strategy=None, steps=8, dtype=tf.float32, shards=1, labelled_share=1.0
+    ):
         self.strategy = strategy or one_device()
         with self.strategy.scope():
             runtime = training_runtime(training, Runtime(shards=shards))
@@ -51,8 +57,8 @@ class Run:
             self.flow.initialize(random_images(16, config), labels)
             self.variables = list(self.flow.named_variables(trainable=True).values())
             self.optimizer = make_optimizer(training, self.variables, self.flow.decayed_variables())
-        self.train = make_train_function(self.flow, self.optimizer, self.strategy, training)
-        data = batches(steps, training.batch_size, config, dtype=dtype)
+        self.train = make_train_function(self.flow, self.optimizer, self.strategy, training, labelled_share)
+        data = batches(steps, training.batch_size, config, dtype=dtype, labelled_share=labelled_share)
         self.iterator = iter(self.strategy.experimental_distribute_dataset(data))
 
     def __call__(self, steps):

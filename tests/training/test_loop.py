@@ -6,6 +6,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
 import glow_tf
+from glow_tf.data import DataError, load_source
 from glow_tf.models import storage
 from glow_tf.training.loop import Trainer
 from tests.training import helpers
@@ -95,6 +96,23 @@ def test_two_replicas_a_classifier_and_partial_batches(tmp_path, source):
     assert lines(tmp_path, "test")[-1]["label_error"] == result.label_error
 
 
+def test_few_labels_in_a_run(tmp_path):
+    """A classifier that begins at nought needs log2(3) bits for each label, of which there are six among 18 images.
+
+    One epoch of batches of six: the loss counts those in each batch, and its mean is that over all with a label.
+    """
+    path = tmp_path / "images.npz"
+    np.savez(path, images=helpers.random_images(24, helpers.GUESSING), labels=np.arange(24) % 3)
+    source = load_source("arrays", data_dir=str(path), test_size=6)
+    fields = {"label_loss_weight": 0.1, "labels_per_class": 2, "batch_size": 6, "steps": 3, "learning_rate": 1e-20}
+    _, result = train(tmp_path / "run", source, helpers.GUESSING, **fields)
+    counts = [line["label_bits"] / np.log2(3) * 2 for line in lines(tmp_path / "run", "train")]
+    np.testing.assert_allclose(counts, np.round(counts), atol=1e-4)
+    assert len(set(np.round(counts))) > 1 and round(sum(counts)) == 6
+    # All held-out images have their labels.
+    assert result.label_error == pytest.approx(2 / 3)
+
+
 @pytest.mark.slow
 def test_another_seed_is_another_run(tmp_path, tiny_source, monkeypatch):
     for seed in (0, 1):
@@ -112,6 +130,13 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path, sourc
     with pytest.raises(ValueError, match=r"--batch_size=12 .* multiple of 2 \* --accumulate_steps=4"):
         config = training(batch_size=12, accumulate_steps=4)
         Trainer(helpers.CONFIG, config, source, tmp_path / "a", helpers.two_replicas())
+    few = training(labels_per_class=2, label_loss_weight=0.1)
+    for config in (helpers.LABELLED, helpers.CONFIG):
+        with pytest.raises(ValueError, match="--labels_per_class=2 .* without --conditional"):
+            Trainer(config, few, source, tmp_path / "a", ONE_DEVICE)
+    with pytest.raises(DataError, match="--labels_per_class=20: of class .* training image"):
+        config = training(labels_per_class=20, label_loss_weight=0.1)
+        Trainer(helpers.GUESSING, config, source, tmp_path / "a", ONE_DEVICE)
     assert not (tmp_path / "a").exists()
 
 

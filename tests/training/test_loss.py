@@ -11,8 +11,8 @@ from glow_tf.training.loss import losses
 from tests.training import helpers
 
 
-def labelled_flow():
-    flow = glow_tf.Flow(helpers.LABELLED, seed=2)
+def labelled_flow(config=helpers.LABELLED):
+    flow = glow_tf.Flow(config, seed=2)
     rng = np.random.default_rng(0)
     for variable in flow.named_variables(trainable=True).values():
         variable.assign_add(rng.normal(0, 0.1, variable.shape).astype(np.float32))
@@ -52,6 +52,46 @@ def test_with_a_classifier(weight):
     np.testing.assert_allclose(parts["label_bits"], label_bits, rtol=1e-5)
     np.testing.assert_array_equal(parts["label_error"], (logits.argmax(-1) != labels.numpy()).astype(float))
     np.testing.assert_allclose(parts["loss"], parts["bits_per_dim"] + weight * label_bits, rtol=1e-5)
+
+
+def semi_supervised(labels):
+    """A model that is not given labels, six images with these, and the images with their noise."""
+    flow = labelled_flow(helpers.GUESSING)
+    whole, x, _ = batch(helpers.GUESSING)
+    return flow, with_labels(whole, tf.constant(labels)), x
+
+
+def test_only_labelled_images_have_a_label_loss():
+    """The gradient of its mean over a batch is that of the mean over the images with a label, by hand."""
+    labels = [-1, 2, -1, -1, 0, -1]
+    flow, whole, x = semi_supervised(labels)
+    variables = flow.trainable_variables
+    with tf.GradientTape(persistent=True) as tape:
+        parts = losses(flow, whole, 0.5, 2 / 6)
+        label_bits = tf.reduce_mean(parts["label_bits"])
+        logits = tf.gather(flow.class_logits(flow.bijector().forward(x)), [1, 4])
+        chosen = tf.stack([tf.nn.log_softmax(logits[0])[2], tf.nn.log_softmax(logits[1])[0]])
+        expected = -tf.reduce_mean(chosen) / math.log(2)
+    np.testing.assert_allclose(label_bits, expected, rtol=1e-5)
+    gradients = [tape.gradient(target, variables, unconnected_gradients="zero") for target in (label_bits, expected)]
+    assert any(np.abs(gradient).max() > 1e-3 for gradient in gradients[0])
+    for gradient, by_hand in zip(*gradients, strict=True):
+        np.testing.assert_allclose(gradient, by_hand, rtol=1e-4, atol=1e-5)
+
+    wrong = logits.numpy().argmax(-1) != [2, 0]
+    np.testing.assert_allclose(np.mean(parts["label_error"]), wrong.mean(), rtol=1e-6)
+    np.testing.assert_array_equal(parts["label_bits"].numpy()[[0, 2, 3, 5]], 0)
+    np.testing.assert_allclose(parts["loss"], parts["bits_per_dim"] + 0.5 * parts["label_bits"], rtol=1e-6)
+
+
+def test_a_batch_without_labels_has_its_likelihood_alone():
+    flow, whole, _ = semi_supervised([-1] * 6)
+    with tf.GradientTape() as tape:
+        parts = losses(flow, whole, 0.5, 0.01)
+    np.testing.assert_array_equal(parts["label_bits"], np.zeros(6))
+    np.testing.assert_array_equal(parts["loss"], parts["bits_per_dim"])
+    gradients = tape.gradient(parts["loss"], flow.trainable_variables, unconnected_gradients="zero")
+    assert all(np.isfinite(gradient).all() for gradient in gradients)
 
 
 def test_the_prior_sees_the_labels():

@@ -114,11 +114,20 @@ def test_an_optimizer_with_other_state_is_refused(tmp_path, before, fields, line
         ({"seed": 3}, "seed: 0 before, 3 now"),
         ({"network_precision": "tf32"}, "network_precision: float32 before, tf32 now"),
         ({"xla": True}, "xla: False before, True now"),
+        ({"label_loss_weight": 0.1}, "label_loss_weight: 0.0 before, 0.1 now"),
         ({"max_skipped": 9}, "max_skipped: 5 before, 9 now"),
     ],
 )
 def test_what_changes_the_weights_to_come_gives_a_notice(claimed, fields, line):
     assert check(claimed, **fields) == [line]
+
+
+def test_other_labels_give_a_notice(tmp_path):
+    few = {"label_loss_weight": 0.1, "labels_per_class": 4}
+    assert check_after(few, tmp_path / "a", **few) == []
+    assert check_after(few, tmp_path / "b", **few, seed=1) == ["seed: 0 before, 1 now"]
+    more = {**few, "labels_per_class": 5}
+    assert check_after(few, tmp_path / "c", **more) == ["labels_per_class: 4 before, 5 now"]
 
 
 def test_the_number_of_steps_gives_a_notice_where_the_learning_rate_goes_by_it(tmp_path):
@@ -136,7 +145,7 @@ def check_after(before, directory, **fields):
 def test_runs_of_versions_that_knew_fewer_settings_go_on(claimed):
     file = claimed / "training.json"
     fields = json.loads(file.read_text())
-    for name in ("lr_schedule", "beta1", "beta2", "epsilon", "weight_decay"):
+    for name in ("lr_schedule", "beta1", "beta2", "epsilon", "weight_decay", "labels_per_class"):
         del fields[name]
     file.write_text(json.dumps(fields))
     assert check(claimed) == []

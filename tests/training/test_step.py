@@ -173,6 +173,26 @@ def test_a_batch_in_parts_gives_the_same_updates(not_accumulated, count, at_once
     assert_same_updates(run, expected, 1e-9)
 
 
+@pytest.fixture(scope="module")
+def few_labels():
+    """Three steps in float64 where one image in four has a label."""
+    config = helpers.training(label_loss_weight=0.5)
+    run = helpers.Run(config, helpers.GUESSING, dtype=tf.float64, labelled_share=0.25)
+    return run, run(3)
+
+
+@pytest.mark.parametrize("how", ["two parts", "two replicas"])
+def test_the_loss_of_few_labels_is_the_same_in_parts_and_on_replicas(few_labels, how):
+    """However unequally the labels fall to them."""
+    expected, values = few_labels
+    config = helpers.training(label_loss_weight=0.5, accumulate_steps=2 if how == "two parts" else 1)
+    strategy = helpers.two_replicas() if how == "two replicas" else None
+    run = helpers.Run(config, helpers.GUESSING, dtype=tf.float64, labelled_share=0.25, strategy=strategy)
+    for name, value in run(3).items():
+        np.testing.assert_allclose(value, values[name], rtol=1e-9, err_msg=name)
+    assert_same_updates(run, expected, 1e-7)
+
+
 @pytest.mark.slow
 def test_a_large_model_in_parts():
     """TensorFlow's graph optimizer rewrites sums of what is large by its measure: 256 MB."""

@@ -48,6 +48,8 @@ def test_it_is_frozen_and_takes_keywords_only():
         ("max_skipped", 0),
         ("max_rollbacks", -1),
         ("shift", -1),
+        ("labels_per_class", -1),
+        ("labels_per_class", 0.5),
         ("checkpoint_minutes", -1.0),
         ("checkpoint_minutes", float("nan")),
         ("keep_every_hours", -1.0),
@@ -70,6 +72,7 @@ def test_parts_of_a_batch_are_of_one_size():
         ({"weight_decay": 0.1}, "weight_decay=0.1 does not apply to optimizer='adamax'"),
         ({"weight_decay": 0.1, "optimizer": "adam"}, "weight_decay=0.1 does not apply to optimizer='adam'"),
         ({"optimizer": "adamw"}, "optimizer='adamw' needs a weight_decay"),
+        ({"labels_per_class": 4}, "labels_per_class=4 needs a label_loss_weight"),
         ({"early_stop": 3, "eval_every": 0}, "early_stop=3 goes by evaluations, .* none .* eval_every=0"),
         ({"early_stop": 3, "eval_every": 50, "steps": 50}, "none .* eval_every=50 and steps=50"),
         ({"lr_schedule": "cosine", "steps": 100}, "'cosine' begins after warmup_steps=1000.* less than steps=100"),
@@ -85,6 +88,7 @@ def test_what_belongs_together_is_taken():
     TrainingConfig(optimizer="adamw", weight_decay=0.1)
     TrainingConfig(lr_schedule="cosine", steps=6, warmup_steps=5)
     TrainingConfig(early_stop=1, eval_every=50, steps=51)
+    TrainingConfig(labels_per_class=4, label_loss_weight=0.1)
 
 
 @pytest.mark.parametrize(
