@@ -26,12 +26,23 @@ def load_data() -> Source:
     )
 
 
-def training(source: Source, seed: int) -> TrainingConfig:
-    """Returns the settings of a training run, with the data set's usual augmentation."""
+def training(
+    source: Source, seed: int, *, steps: int | None = None, eval_every: int | None = None, lr_schedule: str = "constant"
+) -> TrainingConfig:
+    """Returns the settings of a training run, with the data set's usual augmentation.
+
+    Args:
+      source: the data.
+      seed: the seed of the run.
+      steps, eval_every: in place of those of the flags.
+      lr_schedule: as for `TrainingConfig`.
+    """
     usual = recipe(source.name)
+    eval_every = FLAGS.eval_every if eval_every is None else eval_every
     return TrainingConfig(
         batch_size=FLAGS.train_batch_size,
-        steps=FLAGS.steps,
+        steps=FLAGS.steps if steps is None else steps,
+        lr_schedule=lr_schedule,
         optimizer="adam",
         learning_rate=FLAGS.learning_rate,
         warmup_steps=FLAGS.warmup_steps,
@@ -40,11 +51,11 @@ def training(source: Source, seed: int) -> TrainingConfig:
         shift=usual.shift,
         seed=seed,
         init_images=max(FLAGS.train_batch_size, 64),
-        eval_every=FLAGS.eval_every,
+        eval_every=eval_every,
         eval_images=0,
         sample_every=0,
         samples=16,
-        checkpoint_every=FLAGS.eval_every,
+        checkpoint_every=eval_every,
         keep_checkpoints=1,
         keep_every_hours=0.0,
     )
