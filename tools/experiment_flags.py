@@ -28,12 +28,22 @@ def load_data() -> Source:
     )
 
 
-def training(source: Source, seed: int, **other: Any) -> TrainingConfig:
-    """Returns the settings of a training run, with the data set's usual augmentation, and `other` fields."""
+def training(
+    source: Source, seed: int, *, steps: int | None = None, eval_every: int | None = None, **other: Any
+) -> TrainingConfig:
+    """Returns the settings of a training run, with the data set's usual augmentation.
+
+    Args:
+      source: the data.
+      seed: the seed of the run.
+      steps, eval_every: in place of those of the flags.
+      **other: further fields of `TrainingConfig`.
+    """
     usual = recipe(source.name)
+    eval_every = FLAGS.eval_every if eval_every is None else eval_every
     return TrainingConfig(
         batch_size=FLAGS.train_batch_size,
-        steps=FLAGS.steps,
+        steps=FLAGS.steps if steps is None else steps,
         optimizer="adam",
         learning_rate=FLAGS.learning_rate,
         warmup_steps=FLAGS.warmup_steps,
@@ -42,11 +52,11 @@ def training(source: Source, seed: int, **other: Any) -> TrainingConfig:
         shift=usual.shift,
         seed=seed,
         init_images=max(FLAGS.train_batch_size, 64),
-        eval_every=FLAGS.eval_every,
+        eval_every=eval_every,
         eval_images=0,
         sample_every=0,
         samples=16,
-        checkpoint_every=FLAGS.eval_every,
+        checkpoint_every=eval_every,
         keep_checkpoints=1,
         keep_every_hours=0.0,
         **other,
