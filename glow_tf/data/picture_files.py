@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import threading
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -104,6 +105,8 @@ def opened(file: Any, side: int | None = None) -> Iterator["Image.Image"]:
 
     if isinstance(file, str | os.PathLike) and not stat.S_ISREG(os.stat(file).st_mode):
         raise ValueError("it is no regular file")
+    # Pillow warns of sizes by its own limit; they are checked here.
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     try:
         image = Image.open(file, formats=formats())
     except Image.DecompressionBombError as error:
