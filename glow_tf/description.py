@@ -65,6 +65,10 @@ def check(where: str, part: Any, kind: type[Description]) -> None:
     if "__dataclass_fields__" not in vars(type(part)):
         name = type(part).__name__
         raise ValueError(f"{name} must be decorated with @dataclasses.dataclass(frozen=True, kw_only=True).")
+    # JSON has the names of class and module there.
+    for field in dataclasses.fields(part):
+        if field.name in (kind.kind, "module"):
+            raise ValueError(f"{type(part).__name__} has a field {field.name!r}: choose another name for it.")
 
 
 def to_fields(part: Description) -> dict[str, Any]:
@@ -97,7 +101,9 @@ def from_fields(where: str, fields: Any, kind: type[Description], model: Mapping
         )
     cls = kind.classes[name]
     for key, value in fields.items():
-        nested = [of for of in Description._kinds.values() if isinstance(value, Mapping) and of.kind in value]
+        kinds = Description._kinds.values() if isinstance(value, Mapping) else ()
+        # A field of it may have the name of another kind, and holds a part then.
+        nested = [of for of in kinds if isinstance(value.get(of.kind), str)]
         if nested:
             fields[key] = from_fields(f"{where}.{key}", value, nested[0], model)
     try:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -176,6 +177,31 @@ def test_a_class_without_its_decorator_is_named():
 
     with pytest.raises(ValueError, match="Plain must be decorated with @dataclasses.dataclass"):
         dataclasses.replace(OWN, layers=(Plain(),))
+
+
+def test_a_field_with_the_name_of_its_kind_is_refused():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Around(glow_tf.networks.Network):
+        network: glow_tf.networks.Network = Dense(width=4)
+
+    try:
+        with pytest.raises(ValueError, match="Around has a field 'network': choose another name for it"):
+            Steps(depth=1, network=Around())
+    finally:
+        del glow_tf.networks.Network.classes["Around"]
+
+
+def test_a_part_in_a_part_whose_field_has_the_name_of_another_kind():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Learned(glow_tf.transforms.Transform):
+        parameters_per_dim: ClassVar[int] = 1
+        network: glow_tf.networks.Network = Dense(width=4)
+
+    try:
+        config = glow_tf.glow((4, 4, 3), K=1, L=1, coupling=Learned(network=Dense(width=7)))
+        assert glow_tf.ModelConfig.from_json(config.to_json()) == config
+    finally:
+        del glow_tf.transforms.Transform.classes["Learned"]
 
 
 def test_a_name_of_the_package_is_taken():
