@@ -11,7 +11,7 @@ import tensorflow as tf
 from glow_tf import parameters as p
 from glow_tf.arguments import at_least
 from glow_tf.flops import Product
-from glow_tf.networks.base import Nest, Network
+from glow_tf.networks.base import Nest, PrecisionNetwork
 from glow_tf.networks.convolution import check_positions
 from glow_tf.networks.dense import dense
 from glow_tf.networks.labels import of_labels
@@ -79,7 +79,7 @@ def dot_product_attention(queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Attentive(Network, abstract=True):
+class Attentive(PrecisionNetwork, abstract=True):
     """Base class of the networks of this package with self-attention over all positions, and with dropout.
 
     Subclasses define `evaluate`.
@@ -120,13 +120,8 @@ class Attentive(Network, abstract=True):
         """
         raise NotImplementedError(f"{type(self).__name__} defines no evaluate.")
 
-    def apply(self, tensors, x, context=None, training=False, seed=None):
-        return self.evaluate(tensors, x, context, self._dropout(training, seed), "float32")
-
-    def apply_in(self, mode, tensors, x, context=None):
-        if mode.network_precision != "tf32":
-            return super().apply_in(mode, tensors, x, context)
-        return self.evaluate(tensors, x, context, self._dropout(mode.training, mode.seed), "tf32")
+    def apply_with_precision(self, precision, tensors, x, context, training, seed):
+        return self.evaluate(tensors, x, context, self._dropout(training, seed), precision)
 
     def check(self, shape):
         check_positions(shape, "has a network with attention over positions and ")

@@ -140,8 +140,30 @@ class Network(Description):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BuiltIn(Network, abstract=True):
-    """Base class of the networks of this package, which compute in the precision of a mode and may have actnorms.
+class PrecisionNetwork(Network, abstract=True):
+    """Base class of networks whose products are computed in the precision of a mode.
+
+    Subclasses define `apply_with_precision`.
+    """
+
+    def apply_with_precision(
+        self, precision: str, tensors: Nest, x: tf.Tensor, context: Any, training: bool, seed: tf.Tensor | None
+    ) -> tf.Tensor:
+        """Returns `apply` with products of a precision, see `glow_tf.runtime.products`."""
+        raise NotImplementedError(f"{type(self).__name__} defines no apply_with_precision.")
+
+    def apply(self, tensors, x, context=None, training=False, seed=None):
+        return self.apply_with_precision("float32", tensors, x, context, training, seed)
+
+    def apply_in(self, mode, tensors, x, context=None):
+        if mode.network_precision != "tf32":
+            return super().apply_in(mode, tensors, x, context)
+        return self.apply_with_precision("tf32", tensors, x, context, mode.training, mode.seed)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BuiltIn(PrecisionNetwork, abstract=True):
+    """Base class of the convolutional and dense networks of this package, which may have actnorms.
 
     Subclasses define `evaluate`.
     """
@@ -169,13 +191,8 @@ class BuiltIn(Network, abstract=True):
         """
         raise NotImplementedError(f"{type(self).__name__} defines no evaluate.")
 
-    def apply(self, tensors, x, context=None, training=False, seed=None):
-        return self.evaluate(tensors, x, context, actnorm.apply, "float32")
-
-    def apply_in(self, mode, tensors, x, context=None):
-        if mode.network_precision != "tf32":
-            return super().apply_in(mode, tensors, x, context)
-        return self.evaluate(tensors, x, context, actnorm.apply, "tf32")
+    def apply_with_precision(self, precision, tensors, x, context, training, seed):
+        return self.evaluate(tensors, x, context, actnorm.apply, precision)
 
     def initialize(self, tensors, x, context=None):
         initializer = actnorm.Initializer()
