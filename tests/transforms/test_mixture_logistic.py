@@ -8,6 +8,7 @@ from scipy import special, stats
 from glow_tf.transforms import MixtureLogistic
 from tests.marks import mostly_slow, slow
 from tests.tolerances import assert_close, assert_gradient_close
+from tests.transforms.compiled import assert_same_compiled
 
 LEAST_SLOPE = 1e-3
 
@@ -210,17 +211,11 @@ def test_parameters_that_are_not_numbers_spoil_their_element_alone():
 def test_compiled_by_xla_and_with_batches_of_unknown_size():
     transform, n = MixtureLogistic(components=3), 40
     y, h = points(n, dtype=np.float32), parameters(3, n, dtype=np.float32)
-    expected = [*transform.inverse(y, h), *transform.forward(y, h)]
 
     def both(y, h):
         return *transform.inverse(y, h), *transform.forward(y, h)
 
-    unknown = [tf.TensorSpec([None, 1]), tf.TensorSpec([None, 1, 11])]
-    of_unknown = tf.function(both, input_signature=unknown)
-    for compiled in (tf.function(both, jit_compile=True), of_unknown):
-        for actual, wanted in zip(compiled(y, h), expected, strict=True):
-            assert_close(actual, wanted, 1e-5)
-    assert [t.shape for t in of_unknown(y[:0], h[:0])] == [(0, 1)] * 4
+    assert_same_compiled(both, y, h, 1e-5)
     assert transform.inverse(y[:0], h[:0])[0].shape == (0, 1)
 
 
@@ -237,14 +232,7 @@ def test_gradients_compiled_by_xla_and_with_batches_of_unknown_size(dtype):
         gradients = tape.gradient([x, log_det], [y, h])
         return x, log_det, again, *gradients, *transform.vjp(x, y, h, y, tf.ones_like(y))
 
-    unknown = [tf.TensorSpec([None, 1], dtype), tf.TensorSpec([None, 1, 11], dtype)]
-    expected = all_of(y, h)
-    tolerance = 2e-5 if dtype == np.float32 else 1e-12
-    for compiled in (tf.function(all_of, jit_compile=True), tf.function(all_of, input_signature=unknown)):
-        for actual, wanted in zip(compiled(y, h), expected, strict=True):
-            assert_close(actual, wanted, tolerance)
-    empty = tf.function(all_of, input_signature=unknown)(y[:0], h[:0])
-    assert [t.shape[0] for t in empty] == [0] * len(expected)
+    assert_same_compiled(all_of, y, h, 2e-5 if dtype == np.float32 else 1e-12)
     assert transform.inverse(y[:0], h[:0])[0].shape == (0, 1)
 
 

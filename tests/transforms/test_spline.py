@@ -8,6 +8,7 @@ import tensorflow_probability as tfp
 from glow_tf.transforms import RationalQuadraticSpline
 from tests.marks import slow
 from tests.tolerances import assert_close, assert_gradient_close
+from tests.transforms.compiled import assert_same_compiled
 
 
 def parameters(bins, n, scale=0.5, dtype=np.float64, seed=1):
@@ -120,17 +121,11 @@ def test_the_gradient_of_the_inverse_is_the_inverse_of_the_jacobian():
 def test_compiled_by_xla_and_with_batches_of_unknown_size():
     transform, n = RationalQuadraticSpline(bins=4), 40
     y, h = points(n, dtype=np.float32), parameters(4, n, dtype=np.float32)
-    expected = [*transform.inverse(y, h), *transform.forward(y, h)]
 
     def both(y, h):
         return *transform.inverse(y, h), *transform.forward(y, h)
 
-    unknown = [tf.TensorSpec([None, 1]), tf.TensorSpec([None, 1, 11])]
-    of_unknown = tf.function(both, input_signature=unknown)
-    for compiled in (tf.function(both, jit_compile=True), of_unknown):
-        for actual, wanted in zip(compiled(y, h), expected, strict=True):
-            assert_close(actual, wanted, 1e-5)
-    assert [t.shape for t in of_unknown(y[:0], h[:0])] == [(0, 1)] * 4
+    assert_same_compiled(both, y, h, 1e-5)
     assert transform.inverse(y[:0], h[:0])[0].shape == (0, 1)
 
 
@@ -145,14 +140,7 @@ def test_gradients_compiled_by_xla_and_with_batches_of_unknown_size(dtype):
             x, log_det = transform.inverse(y, h)
         return x, log_det, *tape.gradient([x, log_det], [y, h]), *transform.vjp(x, y, h, y, tf.ones_like(y))
 
-    unknown = [tf.TensorSpec([None, 1], dtype), tf.TensorSpec([None, 1, 11], dtype)]
-    expected = all_of(y, h)
-    tolerance = 2e-5 if dtype == np.float32 else 1e-12
-    for compiled in (tf.function(all_of, jit_compile=True), tf.function(all_of, input_signature=unknown)):
-        for actual, wanted in zip(compiled(y, h), expected, strict=True):
-            assert_close(actual, wanted, tolerance)
-    empty = tf.function(all_of, input_signature=unknown)(y[:0], h[:0])
-    assert [t.shape[0] for t in empty] == [0] * len(expected)
+    assert_same_compiled(all_of, y, h, 2e-5 if dtype == np.float32 else 1e-12)
 
 
 @pytest.mark.parametrize(
