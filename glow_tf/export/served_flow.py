@@ -79,8 +79,7 @@ class ServedFlow(tf.train.Checkpoint):
             "temperature": tf.TensorSpec([], flow.dtype, "temperature"),
             "scale": tf.TensorSpec([None], flow.dtype, "scale"),
         }
-        # One graph of each direction, whatever the number of functions that call it. Traced now: TensorFlow would trace
-        # functions anew while it saves.
+        # One graph of each direction, whatever the number of functions that call it.
         x, latents = tf.TensorSpec([None, *config.image_shape], flow.dtype, "x"), self._specs["latents"]
         of_labels = [self._specs[name] for name in labels]
         self._forward = tf.function(self._forward_pass, autograph=False).get_concrete_function(x, *of_labels)

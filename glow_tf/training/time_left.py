@@ -1,4 +1,4 @@
-"""How long the rest of a run takes, by what its parts have taken so far."""
+"""Estimate of the remaining time of a run, from the durations of its parts so far."""
 
 import contextlib
 import math

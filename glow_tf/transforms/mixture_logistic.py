@@ -85,7 +85,7 @@ class MixtureLogistic(Transform):
 
 
 class _Point(NamedTuple):
-    """What a mixture is at x, a point of each element.
+    """Values of a mixture at x, a point of each element.
 
     Attributes:
       z: [N, K], (x - mean) / scale.

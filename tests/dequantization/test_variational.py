@@ -105,7 +105,7 @@ def test_the_density_integrates_to_one():
 @pytest.mark.parametrize("n_bits", [1, 5, 8])
 @pytest.mark.parametrize("shift", [-200.0, -15.0, 15.0, 200.0])
 def test_it_stays_in_the_bin_and_finite_in_float32(n_bits, shift):
-    """Where the noise is driven to an end of the bins, past what floats can tell from it."""
+    """The noise is driven to the ends of the bins, closer than floats can resolve."""
     dequantizer = dataclasses.replace(SMALL, n_bits=n_bits)
     flow, data = flow_of((4, 4, 3), dequantizer, dtype=tf.float32), images((4, 4, 3), 64)
     bias = flow.named_variables()["dequantizer/network/leave/bias"]
@@ -172,7 +172,7 @@ def test_the_bound_rises_to_the_log_probability():
 
 
 def test_it_learns_to_explain_more_than_uniform_noise():
-    """Where a normal of scale 1 / 6 falls within a bin of half the range."""
+    """The data are bins of half the range, under a normal of scale 1 / 6."""
     layers, data = (ScaleAndShift(initial=6.0),), images((2, 2, 1), 64)
     uniform = flow_of((2, 2, 1), Uniform(n_bits=1), layers=layers, dtype=tf.float32)
     small = Variational(n_bits=1, network=Resnet(width=8, blocks=1), depth=2)

@@ -237,7 +237,7 @@ def test_structure_of_nice():
 
 
 def test_structure_of_flow_plus_plus():
-    """That of the official code for CIFAR-10 and for ImageNet 64x64."""
+    """The layers are those of the official code for CIFAR-10 and ImageNet 64x64."""
     description = flow_plus_plus()
     assert kinds(description) == ["Logit", "Steps", "Squeeze", "Steps", "Steps"]
     steps = [layer for layer in description.layers if isinstance(layer, layers.Steps)]
