@@ -20,7 +20,7 @@ $(INSTALLED): requirements.txt pyproject.toml
 install: $(INSTALLED)  ## Creates the virtual environment.
 
 run: $(INSTALLED)  ## Trains the quick-start model, three to five minutes on two cores.
-	$(BIN)/python -m glow_tf.main --flagfile=flags/quickstart.flags
+	$(BIN)/glow train --flagfile=quickstart
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

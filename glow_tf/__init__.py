@@ -3,6 +3,8 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from glow_tf.version import __version__
+
 if TYPE_CHECKING:
     from glow_tf import analysis, bijectors, data, dequantization, layers, networks, partitions, transforms
     from glow_tf.config import ModelConfig
@@ -13,12 +15,11 @@ if TYPE_CHECKING:
     from glow_tf.models.storage import load, save
     from glow_tf.runtime.runtime import Runtime
 
-__version__ = "0.1.0"
-
 __all__ = [
     "Flow",
     "ModelConfig",
     "Runtime",
+    "__version__",
     "analysis",
     "bijectors",
     "data",

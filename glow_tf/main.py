@@ -1,12 +1,12 @@
 """Trains a normalizing flow on images.
 
-  python -m glow_tf.main                                             the bundled emoji portraits
-  python -m glow_tf.main --dataset=folder --data_dir=photos --image_size=64
-  python -m glow_tf.main --dataset=celeb_a_hq --K=32 --L=6
-  python -m glow_tf.main --flagfile=flags/quickstart.flags
+  glow train                                             the bundled emoji portraits
+  glow train --dataset=folder --data_dir=photos --image_size=64
+  glow train --dataset=celeb_a_hq --K=32 --L=6
+  glow train --flagfile=quickstart
 
 Everything is written under --model_dir; the same command again continues where it stopped. All flags: --help;
-those of the libraries too: --helpfull.
+those of the libraries too: --helpfull. `python -m glow_tf.main` is the same program.
 """
 
 import os
@@ -19,7 +19,7 @@ import traceback
 import absl.logging
 from absl import app, flags
 
-from glow_tf.runtime import environment
+from glow_tf.runtime import environment, program
 
 if __name__ == "__main__":
     # Before TensorFlow is imported, as the modules below do.
@@ -117,12 +117,13 @@ def _summary(trainer: Trainer, directory: os.PathLike, seconds: float) -> str:
 
 def _exported(directory: os.PathLike) -> dict:
     saved_model = directory / "saved_model"
-    return {"SavedModel": saved_model, "in the browser": f"python -m tools.demo --saved_model={saved_model}"}
+    return {"SavedModel": saved_model, "in the browser": f"{program.name()} demo --saved_model={saved_model}"}
 
 
 def _command() -> str:
     """Returns the command line that was typed."""
-    return shlex.join(["python", "-m", "glow_tf.main", *sys.argv[1:]])
+    started = f"{program.name()} train" if sys.argv[0].startswith("glow ") else "python -m glow_tf.main"
+    return f"{started} {shlex.join(sys.argv[1:])}"
 
 
 if __name__ == "__main__":

@@ -178,7 +178,7 @@ flags.DEFINE_float(
 define_path(
     "init_from",
     _DEFAULTS.init_from,
-    "Model directory with whose weights a new run begins, such as one that tools.import_openai wrote; 'pretrained' for "
+    "Model directory with whose weights a new run begins, such as one that glow import_openai wrote; 'pretrained' for "
     "the model that comes along.",
     for_tensorflow=True,
 )
@@ -226,7 +226,7 @@ define_path(
     "Where everything is written; by default runs/<dataset>_<model>, with the name of the folder or file of one's own.",
     for_tensorflow=True,
 )
-flags.DEFINE_bool("export", True, "Writes a SavedModel at the end, as python -m tools.export does.")
+flags.DEFINE_bool("export", True, "Writes a SavedModel at the end, as glow export does.")
 flags.DEFINE_bool("other_data", False, "Lets a run that began with other images go on with these.")
 flags.DEFINE_integer(
     "batch_size",

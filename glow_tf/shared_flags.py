@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from absl import app, flags
 
+from glow_tf import flagfiles
 from glow_tf.data import picture_files
 from glow_tf.runtime import paths
 
@@ -121,6 +122,8 @@ def _expanded(arguments: Iterable[str], within: tuple[str, ...]) -> Iterator[str
         path = os.path.expanduser(path.strip() if has_value else next(arguments, ""))
         if not path:
             raise ValueError("--flagfile needs the name of a file.")
+        if not os.path.exists(path):
+            path = str(flagfiles.find(path) or path)
         if path in within:
             raise ValueError(f"--flagfile={path} includes itself.")
         yield from _expanded(_lines(path), (*within, path))
@@ -132,7 +135,8 @@ def _lines(path: str) -> list[str]:
         with open(path, "rb") as file:
             content = file.read()
     except OSError as error:
-        raise ValueError(f"--flagfile={path} cannot be read: {error.strerror}.") from error
+        hint = "; glow flags lists the configurations that have names" if isinstance(error, FileNotFoundError) else ""
+        raise ValueError(f"--flagfile={path} cannot be read: {error.strerror}{hint}.") from error
     marked = content.startswith((b"\xff\xfe", b"\xfe\xff"))
     # Comments may be in any encoding, and names of files are bytes.
     text = content.decode("utf-16" if marked else "utf-8-sig", "replace" if marked else "surrogateescape")

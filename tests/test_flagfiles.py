@@ -1,4 +1,4 @@
-"""The configurations under flags/: what they describe, and that it can be built."""
+"""The configurations that come along: what they describe, and that it can be built."""
 
 import dataclasses
 import functools
@@ -16,7 +16,7 @@ from glow_tf import layers as c
 from glow_tf import networks, options, partitions, transforms
 from tests.marks import mostly_slow
 
-FOLDER = pathlib.Path(__file__).parent.parent / "flags"
+FOLDER = pathlib.Path(__file__).parent.parent / "glow_tf" / "flagfiles"
 FILES = {file.stem: file for file in sorted(FOLDER.glob("*.flags"))}
 # What is measured with this program rather than published.
 OWN = ("people_pretrained", "quickstart")

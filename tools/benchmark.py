@@ -32,6 +32,7 @@ from typing import Any
 from absl import flags
 
 from glow_tf.arguments import one_of
+from glow_tf.commands import command, common_flags, startup
 from glow_tf.mode import NETWORK_PRECISIONS
 from glow_tf.models import presets
 from glow_tf.runtime import text
@@ -39,7 +40,7 @@ from glow_tf.runtime.files import atomic_write
 from glow_tf.shared_flags import define_path
 from glow_tf.training.devices import has_gpu, make_strategy
 from glow_tf.training.progress import rate_text
-from tools import benchmark_tables, command, common_flags, cost, hardware, peers, startup
+from tools import benchmark_tables, cost, hardware, peers
 from tools.throughput import (
     Precise,
     Timing,

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from glow_tf.analysis import plots
+from glow_tf.commands import startup
 from glow_tf.mode import GRADIENTS
 from glow_tf.training.progress import rate_text
-from tools import startup
 
 # The baseline workloads of glow_tf for each workload of a peer.
 BESIDE = {

@@ -25,10 +25,11 @@ from typing import Any
 
 from absl import flags
 
+from glow_tf.commands import command, common_flags
 from glow_tf.runtime import text
 from glow_tf.runtime.files import atomic_write
 from glow_tf.training.devices import has_gpu
-from tools import command, common_flags, gpu_rows, gpu_table, hardware
+from tools import gpu_rows, gpu_table, hardware
 from tools.gpu_processes import Processes
 
 FLAGS = flags.FLAGS

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from glow_tf.commands.sizes import Sizes
 from tools.peers.worker import serve
-from tools.sizes import Sizes
 
 # Results, such as seconds and bytes, by workload.
 Found = dict[str, dict[str, Any]]
@@ -55,10 +55,10 @@ def train(
     """
     import tensorflow as tf
 
+    from glow_tf.commands.timing import time_steps
     from glow_tf.runtime.runtime import Runtime
     from glow_tf.training.config import TrainingConfig
     from glow_tf.training.devices import make_strategy
-    from tools.timing import time_steps
 
     runtime = Runtime.detect(images=sizes.batch_size, width=sizes.width, xla=xla, network_precision=network_precision)
     strategy = make_strategy("mirrored", 1, deterministic=deterministic)
@@ -114,8 +114,7 @@ def _worker(kind: str, arguments: dict[str, Any]) -> dict[str, Callable[[], Foun
     import tensorflow  # noqa: F401
     import tensorflow_probability  # noqa: F401
 
-    import tools.throughput
-    import tools.timing  # noqa: F401
+    import glow_tf.commands.timing  # noqa: F401
 
     measure = {"products": products, "train": train, "passes": passes}[kind]
     if "sizes" in arguments:

@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from glow_tf.commands.sizes import Sizes
+from glow_tf.commands.timing import peak_memory, training_step
 from glow_tf.mode import GRADIENTS
 from glow_tf.runtime.runtime import Runtime
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.devices import make_strategy
 from tools.peers.worker import serve
-from tools.sizes import Sizes
 from tools.throughput import passes
-from tools.timing import peak_memory, training_step
 
 
 def build(sizes: Sizes, network_precisions: Sequence[str] = ("float32",)) -> dict[str, Callable[[], float | None]]:

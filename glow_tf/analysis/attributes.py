@@ -96,7 +96,7 @@ class Directions:
         """
         path = paths.local(path)
         if not os.path.exists(path):
-            raise FileNotFoundError(f"{os.fspath(path)} is not there; python -m tools.attributes writes such a file.")
+            raise FileNotFoundError(f"{os.fspath(path)} is not there; glow attributes writes such a file.")
         try:
             arrays = open_arrays(path, [field.name for field in dataclasses.fields(cls)])
             found = cls._of(**{key: in_memory(array) for key, array in arrays.items()})

@@ -44,7 +44,7 @@ class DemoModel:
         directory = pathlib.Path(path)
         if not storage.is_saved_model(directory):
             inside = sorted(file.parent for file in directory.glob("*/saved_model.pb"))
-            hint = f"; {inside[-1]} does" if inside else ": python -m tools.export writes one"
+            hint = f"; {inside[-1]} does" if inside else ": glow export writes one"
             raise FileNotFoundError(f"{directory} holds no SavedModel{hint}.")
         config = storage.load_config(directory)
         if config.events != "images":

@@ -141,8 +141,8 @@ def attributes_tab(model: DemoModel, examples: Sequence[Example]) -> None:
     if not rows:
         gr.HTML(
             html.hint(
-                "This model was exported without attributes: find some with <code>python -m tools.attributes</code>, "
-                "then export it with <code>python -m tools.export --attributes=attributes.npz</code>."
+                "This model was exported without attributes: find some with <code>glow attributes</code>, "
+                "then export it with <code>glow export --attributes=attributes.npz</code>."
             ),
             elem_id="no-attributes",
         )

@@ -82,7 +82,7 @@ def find(path: pathlib.Path) -> tuple[pathlib.Path, int]:
         name = path.resolve().name
         return path, int(name) if _is_number(name) else 1
     if not path.is_dir():
-        raise FileNotFoundError(f"{path} is not there; python -m tools.export writes SavedModels.")
+        raise FileNotFoundError(f"{path} is not there; glow export writes SavedModels.")
     versions = [folder for folder in path.iterdir() if _is_number(folder.name) and (folder / _FILE).is_file()]
     if not versions:
         raise FileNotFoundError(f"{path} is no SavedModel, nor a folder of SavedModels that are named by numbers.")

@@ -63,7 +63,7 @@ def test_directions_are_kept_in_a_file(directions, tmp_path):
 
 
 def test_files_that_hold_no_directions(tmp_path):
-    with pytest.raises(FileNotFoundError, match="tools.attributes"):
+    with pytest.raises(FileNotFoundError, match="glow attributes"):
         Directions.load(tmp_path / "nowhere.npz")
     (tmp_path / "text.npz").write_text("no arrays")
     np.savez(tmp_path / "other.npz", images=np.zeros(3))

@@ -155,7 +155,7 @@ def test_names_in_another_encoding(tmp_path):
     assert attributes.names == (r"caf\xe9", r"th\xe9")
     found = by_number(source, "train", attributes)
     assert found == {i: ([1 - i % 2, i % 2], i % 2) for i in found}
-    # A table spells them as `tools.evaluate --csv` does.
+    # A table spells them as `glow evaluate --csv` does.
     lines = "".join(rf"th\xe9/\xe9{i:02d}.png,1" + "\n" for i in range(1, 40, 2))
     found = by_number(source, "train", load_attributes(source, "train", table(tmp_path, f"name,tea\n{lines}")))
     assert found == {i: ([1 if i % 2 else -1], i % 2) for i in found}

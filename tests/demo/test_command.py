@@ -1,4 +1,4 @@
-"""What `python -m tools.demo` says when it cannot start: one line, and the exit code 1."""
+"""What `glow demo` says when it cannot start: one line, and the exit code 1."""
 
 import os
 import shutil
@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from glow_tf.serving.sockets import bind
+from tests.commands.driver import ROOT, run_commands
 from tests.marks import slow
 from tests.saved_models import saved
-from tests.tools.driver import ROOT, run_commands
 
 MISTAKES = {
     "no saved model": (["--saved_model=nowhere"], "error: nowhere holds no SavedModel"),

@@ -93,7 +93,7 @@ def test_a_conditional_model_wants_labels():
 
 
 def test_no_saved_model(tmp_path):
-    with pytest.raises(FileNotFoundError, match="holds no SavedModel: python -m tools.export writes one"):
+    with pytest.raises(FileNotFoundError, match="holds no SavedModel: glow export writes one"):
         DemoModel(tmp_path / "nowhere")
 
 

@@ -1,4 +1,4 @@
-"""The page in a real browser: `python -m tools.demo` as people run it, every control of it, and what they then see."""
+"""The page in a real browser: `glow demo` as people run it, every control of it, and what they then see."""
 
 import contextlib
 import functools
@@ -329,7 +329,7 @@ def test_a_grey_model_without_attributes(chromium, tmp_path):
         page = chromium.new_page()
         page.goto(_address(process))
         page.get_by_role("tab", name="Attributes").click()
-        expect(page.locator("#no-attributes")).to_contain_text("python -m tools.export --attributes=attributes.npz")
+        expect(page.locator("#no-attributes")).to_contain_text("glow export --attributes=attributes.npz")
         page.get_by_role("tab", name="Reconstruct").click()
         with changing(page, "#reconstruction"):
             upload(page, "#original-file", "mine.png", png())

@@ -40,7 +40,7 @@ def end(process: subprocess.Popen) -> tuple[str, str]:
 
 
 class Training(processes.Process):
-    """`python -m glow_tf.main` on the GPU, which the base class hides.
+    """`glow train` on the GPU, which the base class hides.
 
     Args:
       directory: the model directory.

@@ -8,12 +8,12 @@ import subprocess
 import pytest
 
 import glow_tf
+from glow_tf.commands.timing import peak_memory, time_steps
 from glow_tf.training.devices import make_strategy
 from tests.gpu import sizes
 from tests.gpu.patience import within
 from tests.gpu.programs import begin, end
 from tests.training import helpers
-from tools.timing import peak_memory, time_steps
 
 # What of a model is as large as its weights: they, Adamax's two slots, the moving average and the gradient.
 AS_LARGE_AS_WEIGHTS = 5

@@ -121,7 +121,7 @@ def test_what_the_user_has_set_stays(tmp_path):
     assert done.stderr == NOISE
 
 
-@pytest.mark.parametrize("module", ["glow_tf.main", "tools.sample"])
+@pytest.mark.parametrize("module", ["glow_tf.main", "tools.sample", "glow_tf"])
 def test_only_programs_prepare(tmp_path, module):
     (tmp_path / "tensorflow.py").write_text("raise ImportError('stop here')")
     code = f"import os, contextlib\nwith contextlib.suppress(ImportError):\n  import {module}\nprint(*os.environ)"

@@ -12,7 +12,7 @@ from glow_tf.data import load_source
 from glow_tf.export import export_saved_model
 from glow_tf.runtime import paths
 from tests import saved_models
-from tests.tools.driver import run_commands
+from tests.commands.driver import run_commands
 
 # As TensorFlow finds them.
 UNUSUAL = ["with space", "Größe", "it's", 'a "b"', "#1", "100%", "a,b", "x" * 120, "日本", "a=b", "{b}", "(b)", "~b"]

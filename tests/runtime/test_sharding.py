@@ -83,7 +83,7 @@ print(options.runtime(options.model_config((32, 32, 3), 0)).shards)
 TOOL = """
 import os, sys
 from absl import flags
-from tools import common_flags, model_flags
+from glow_tf.commands import common_flags, model_flags
 os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
 common_flags.define(*model_flags.NAMES)
 flags.FLAGS(sys.argv[:1] + sys.argv[2:])

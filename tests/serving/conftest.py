@@ -25,6 +25,6 @@ def conditional(saved_models):
 
 @pytest.fixture(scope="package")
 def running(saved_models):
-    """`python -m tools.serve` with the model `glow`: the process, its port, its first line."""
+    """`glow serve` with the model `glow`: the process, its port, its first line."""
     with processes.server(saved_models["glow"], "--max_batch_size=8", "--max_request_mb=0.05") as found:
         yield found

@@ -14,7 +14,7 @@ ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES"
 
 @contextlib.contextmanager
 def server(saved_model, *flags):
-    """Runs `python -m tools.serve` on a free port, and ends it with SIGTERM, of which it must die in good order.
+    """Runs `glow serve` on a free port, and ends it with SIGTERM, of which it must die in good order.
 
     Yields:
       The process, its port, and the line that it printed at its start.

@@ -1,4 +1,4 @@
-"""The command line: `python -m tools.serve` starts, says where it is, and ends when it is told to."""
+"""The command line: `glow serve` starts, says where it is, and ends when it is told to."""
 
 import contextlib
 import http.client
@@ -18,8 +18,8 @@ import pytest
 from glow_tf.serving import server as serving
 from glow_tf.serving import sockets
 from glow_tf.serving.app import create_app
+from tests.commands.driver import run_commands
 from tests.serving.examples import IMAGES, Held
-from tests.tools.driver import run_commands
 
 PREDICT = "/v1/models/glow:predict"
 
@@ -92,7 +92,7 @@ def test_what_cannot_be_served_is_one_line(tmp_path):
         )
     expected = {
         "none": "--saved_model must name a SavedModel",
-        "missing": "missing is not there; python -m tools.export writes SavedModels.",
+        "missing": "missing is not there; glow export writes SavedModels.",
         "empty": "is no SavedModel, nor a folder of SavedModels that are named by numbers.",
         "taken": f"--host=127.0.0.1 --port={port} cannot be served: Address already in use",
     }

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.tools.driver import run_commands
+from tests.commands.driver import run_commands
 
 pytestmark = pytest.mark.slow
 

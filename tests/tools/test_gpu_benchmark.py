@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from glow_tf.models import presets
-from tests.tools.driver import run_commands
+from tests.commands.driver import run_commands
 from tools import cost, gpu_rows, gpu_table
 from tools.gpu_processes import Processes
 

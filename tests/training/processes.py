@@ -36,7 +36,7 @@ _INDEX = re.compile(r"ckpt-(\d+)\.index")
 
 
 class Process:
-    """`python -m glow_tf.main` in a model directory; killed on leaving `with`.
+    """`glow train` in a model directory; killed on leaving `with`.
 
     Args:
       directory: the model directory.

@@ -2,8 +2,8 @@
 
 import pytest
 
+from glow_tf.commands import startup
 from glow_tf.runtime.cores import cores
-from tools import startup
 
 
 def weights_and_peak(depth, gradient, batch_size=16):

@@ -5,11 +5,11 @@ import pytest
 import tensorflow as tf
 
 import glow_tf
+from glow_tf.commands.timing import training_step
 from glow_tf.training.loss import losses
 from glow_tf.training.step import make_train_function
 from tests.marks import slow
 from tests.training import helpers
-from tools.timing import training_step
 
 # Weights and learning rate decay, and gradients are clipped.
 DECAYING = {"clip_norm": 0.5, "optimizer": "adamw", "weight_decay": 0.3, "lr_schedule": "cosine"}

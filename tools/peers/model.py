@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tools.sizes import Sizes
+from glow_tf.commands.sizes import Sizes
 
 TEMPERATURE = 0.7
 # Without warm-up, some peers diverge at higher rates; the timed model should learn.

@@ -13,8 +13,8 @@ import tensorflow as tf
 import tensorflow_probability as tfp
 import tf_keras
 
+from glow_tf.commands.timing import peak_memory
 from tools.peers.model import LEARNING_RATE, TEMPERATURE, Model
-from tools.timing import peak_memory
 
 tfb, tfd = tfp.bijectors, tfp.distributions
 

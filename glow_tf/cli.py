@@ -1,0 +1,102 @@
+"""The command `glow`: runs one of the programs of the package, such as `glow train` or `glow sample`."""
+
+import ast
+import difflib
+import importlib.util
+import os
+import pathlib
+import runpy
+import sys
+
+from glow_tf.runtime import environment
+from glow_tf.version import __version__
+
+# The module of each command, by group, in the order of `glow --help`.
+GROUPS: dict[str, dict[str, str]] = {
+    "Train": {
+        "train": "glow_tf.main",
+        "flags": "glow_tf.commands.flags",
+        "import_openai": "glow_tf.commands.import_openai",
+    },
+    "Look": {
+        "demo": "glow_tf.commands.demo",
+        "sample": "glow_tf.commands.sample",
+        "temperature": "glow_tf.commands.temperature",
+        "interpolate": "glow_tf.commands.interpolate",
+        "reconstruct": "glow_tf.commands.reconstruct",
+        "attributes": "glow_tf.commands.attributes",
+        "manipulate": "glow_tf.commands.manipulate",
+        "nearest": "glow_tf.commands.nearest",
+    },
+    "Measure": {
+        "evaluate": "glow_tf.commands.evaluate",
+        "outliers": "glow_tf.commands.outliers",
+        "probe": "glow_tf.commands.probe",
+        "attribute_check": "glow_tf.commands.attribute_check",
+        "memory": "glow_tf.commands.memory",
+    },
+    "Serve": {
+        "export": "glow_tf.commands.export",
+        "serve": "glow_tf.commands.serve",
+    },
+    "Compare models": {
+        "ablation": "glow_tf.commands.ablation",
+        "compare": "glow_tf.commands.compare",
+        "density": "glow_tf.commands.density",
+        "semi_supervised": "glow_tf.commands.semi_supervised",
+        "audio": "glow_tf.commands.audio",
+    },
+}
+COMMANDS = {name: module for commands in GROUPS.values() for name, module in commands.items()}
+
+
+def main() -> None:
+    """Runs the command that the first argument names, with the arguments after it."""
+    try:
+        _run()
+    except BrokenPipeError:
+        # Whoever reads has had enough, such as `head`. Python would complain once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+
+
+def _run() -> None:
+    name, arguments = sys.argv[1] if len(sys.argv) > 1 else "--help", sys.argv[2:]
+    if name in ("-h", "-help", "--help", "help"):
+        print(usage())
+    elif name in ("-version", "--version"):
+        print(f"glow_tf {__version__}")
+    else:
+        module = COMMANDS.get(name.replace("-", "_"))
+        if module is None:
+            print(f"error: {_unknown(name)}", file=sys.stderr)
+            raise SystemExit(2)
+        # As `python -m` does it, and as absl looks for the flags and the help of a program.
+        sys.path.insert(0, os.getcwd())
+        sys.argv = [f"glow {name}", *arguments]
+        environment.prepare()
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def usage() -> str:
+    """Returns what `glow --help` prints."""
+    width = max(map(len, COMMANDS))
+    lines = ["Normalizing flows for images: train them, look at them, measure them, serve them.", ""]
+    lines.append("  glow COMMAND --flag=value ...    glow COMMAND --help    glow --version")
+    for group, commands in GROUPS.items():
+        lines += ["", group, *(f"  {name:{width}}  {summary(module)}" for name, module in commands.items())]
+    return "\n".join(lines)
+
+
+def summary(module: str) -> str:
+    """Returns the first line of a module's docstring, without importing it, as that would import TensorFlow."""
+    source = pathlib.Path(importlib.util.find_spec(module).origin).read_text(encoding="utf-8")
+    return ast.get_docstring(ast.parse(source)).splitlines()[0].removesuffix(".")
+
+
+def _unknown(name: str) -> str:
+    if name.startswith("-"):
+        return f"{name} comes before the command; glow --help lists the commands, whose flags follow their name."
+    close = difflib.get_close_matches(name, COMMANDS, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    return f"glow has no command {name!r}.{hint} glow --help lists them."

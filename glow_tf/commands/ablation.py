@@ -1,0 +1,82 @@
+"""Trains Glow with each permutation and coupling (the paper's figure 3).
+
+  glow ablation --dataset=cifar10 --K=32 --width=512 --steps=200000 --output=runs/ablation
+  glow ablation --data_dir=images.npz --dataset=arrays --K=8 --width=64 --steps=500 --train_batch_size=32
+
+Every run is a model directory under --output. The program first prints how long it will take. If it is interrupted, the
+same command continues, and trains only missing runs. It writes ablation.png and ablation.md.
+"""
+
+import pathlib
+
+import numpy as np
+from absl import flags
+
+from glow_tf.analysis import plots
+from glow_tf.commands import command, common_flags, data_flags, experiment_flags, experiments
+from glow_tf.data import Source, recipe
+from glow_tf.models import presets
+
+FLAGS = flags.FLAGS
+PERMUTATIONS = ("reverse", "shuffle", "conv1x1")
+# Those of the paper.
+COUPLINGS = ("additive", "affine")
+
+common_flags.define(*experiment_flags.NAMES, "width")
+flags.DEFINE_multi_enum("permutation", PERMUTATIONS, PERMUTATIONS, "Permutations to compare.")
+flags.DEFINE_multi_enum("coupling", COUPLINGS, presets.COUPLINGS, "Couplings to compare; by default the paper's.")
+
+
+def main() -> None:
+    """Trains missing runs, draws the curves and writes the table."""
+    source = experiment_flags.load_data()
+    directory = pathlib.Path(FLAGS.output or "runs/ablation")
+    runs = _runs(source, directory)
+    curves, _ = experiments.results(runs, source)
+    title = f"{data_flags.data_name(source)}: Glow, K={FLAGS.K}, L={FLAGS.L}, width {FLAGS.width}, {FLAGS.seeds} seeds"
+    couplings, permutations = dict.fromkeys(FLAGS.coupling), dict.fromkeys(FLAGS.permutation)
+    panels = {}
+    for coupling in couplings:
+        of_coupling = {permutation: curves[f"{permutation}_{coupling}"] for permutation in permutations}
+        panels[f"{coupling} coupling"] = {
+            permutation: (of_seeds[0].steps, np.stack([curve.bits_per_dim for curve in of_seeds]))
+            for permutation, of_seeds in of_coupling.items()
+        }
+    plots.save_lines(panels, directory / "ablation.png", title=title, x="updates", y="bits/dim, held out")
+    table = [
+        f"| bits/dim of {source.sizes['test']:,} held-out images | {' | '.join(couplings)} |",
+        "|---|" + "---:|" * len(couplings),
+    ]
+    for permutation in permutations:
+        cells = [experiments.last(curves[f"{permutation}_{coupling}"]) for coupling in couplings]
+        table.append(f"| {permutation} | {' | '.join(cells)} |")
+    experiments.write_table(
+        directory / "ablation.md", f"{title}, {FLAGS.steps:,} updates of {FLAGS.train_batch_size} images", table
+    )
+    print(directory / "ablation.png")
+
+
+def _runs(source: Source, directory: pathlib.Path) -> list[experiments.Run]:
+    usual = recipe(source.name)
+    runs = []
+    # All kinds for the first seed, then for the next, so that results of every kind are available early.
+    for seed in range(FLAGS.seeds):
+        for coupling in dict.fromkeys(FLAGS.coupling):
+            for permutation in dict.fromkeys(FLAGS.permutation):
+                config = presets.glow(
+                    source.image_shape,
+                    FLAGS.K,
+                    FLAGS.L,
+                    FLAGS.width,
+                    coupling,
+                    permutation,
+                    FLAGS.n_bits or usual.n_bits,
+                )
+                group = f"{permutation}_{coupling}"
+                training = experiment_flags.training(source, seed)
+                runs.append(experiments.Run(group, config, training, directory / f"{group}_seed{seed}"))
+    return runs
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,112 @@
+"""Flags that several tools share."""
+
+from collections.abc import Callable
+
+from absl import flags
+
+from glow_tf.analysis.attributes import SCALE
+from glow_tf.runtime.text import printable
+from glow_tf.shared_flags import define_max_megapixels, define_path, define_paths, define_plugins
+
+FLAGS = flags.FLAGS
+
+# Flags become key flags of the tool that uses them, so that its --help lists only those.
+flags.disclaim_key_flags()
+
+
+def _define_model_dir() -> None:
+    help = "Model directory, or 'pretrained' for the bundled model."
+    define_path("model_dir", "pretrained", help, for_tensorflow=True)
+    define_plugins()
+
+
+_FLAGS: dict[str, Callable[[], object]] = {
+    "model_dir": _define_model_dir,
+    "weights": lambda: flags.DEFINE_enum(
+        "weights", "ema", ["ema", "raw"], "The moving average of the weights, or the weights themselves."
+    ),
+    "dataset": lambda: flags.DEFINE_string(
+        "dataset", None, "Data set, as for training; by default the one the model was trained on."
+    ),
+    "data_dir": lambda: define_path("data_dir", None, "Folder or file of the data set, as for training."),
+    "test_fraction": lambda: flags.DEFINE_float("test_fraction", None, "Share held out, as for training.", 0.0, 1.0),
+    "test_size": lambda: flags.DEFINE_integer("test_size", None, "Images held out, as for training.", 1),
+    "max_megapixels": define_max_megapixels,
+    "split": lambda: flags.DEFINE_enum("split", "test", ["train", "test"], "Split of the data set."),
+    "limit": lambda: flags.DEFINE_integer(
+        "limit", 0, "Number of images of the split to use, from the first; 0: all.", 0
+    ),
+    "batch_size": lambda: flags.DEFINE_integer(
+        "batch_size", None, "Images per batch; by default depends on their size.", lower_bound=1
+    ),
+    "xla": lambda: flags.DEFINE_bool(
+        "xla", None, "Compiles computations on whole batches with XLA; by default with a GPU."
+    ),
+    "num": lambda: flags.DEFINE_integer(
+        "num", None, "Number of images; by default depends on the figure.", lower_bound=1
+    ),
+    "images": lambda: define_paths("images", "Picture files to use instead of images of the data set."),
+    "indices": lambda: flags.DEFINE_list(
+        "indices", None, "Numbers of images of the split to use; by default the first ones."
+    ),
+    "label": lambda: flags.DEFINE_integer(
+        "label", None, "Label of samples, or of --images, for a conditional model.", lower_bound=0
+    ),
+    "temperature": lambda: flags.DEFINE_float(
+        "temperature", 0.7, "Factor on the standard deviation of the latents.", lower_bound=0.0
+    ),
+    "seed": lambda: flags.DEFINE_integer("seed", 0, "Seed of all random draws."),
+    "scale": lambda: flags.DEFINE_integer(
+        "scale", None, "Enlargement of each pixel; by default small images are enlarged.", lower_bound=1
+    ),
+    "seeds": lambda: flags.DEFINE_integer("seeds", 3, "Runs of each kind, with the seeds 0, 1, ...", lower_bound=1),
+    "K": lambda: flags.DEFINE_integer("K", 8, "Steps of flow per level of Glow.", lower_bound=1),
+    "width": lambda: flags.DEFINE_integer("width", 64, "Hidden channels of the coupling networks.", lower_bound=1),
+    "L": lambda: flags.DEFINE_integer("L", 3, "Levels of the flow.", lower_bound=1),
+    "steps": lambda: flags.DEFINE_integer("steps", 500, "Updates of each run.", lower_bound=1),
+    "train_batch_size": lambda: flags.DEFINE_integer("train_batch_size", 32, "Images per update.", lower_bound=1),
+    "learning_rate": lambda: flags.DEFINE_float("learning_rate", 1e-3, "Learning rate after the warm-up.", 0.0),
+    "warmup_steps": lambda: flags.DEFINE_integer("warmup_steps", 50, "Updates of linear warm-up.", lower_bound=0),
+    "clip_norm": lambda: flags.DEFINE_float(
+        "clip_norm", 50.0, "Largest norm of the gradient, as a single bad batch could ruin a short run; 0: none.", 0.0
+    ),
+    "eval_every": lambda: flags.DEFINE_integer("eval_every", 100, "Updates between two evaluations.", lower_bound=1),
+    "n_bits": lambda: flags.DEFINE_integer(
+        "n_bits", None, "Bits per channel; by default as the papers do with the data set, else 8.", 1, 8
+    ),
+    "image_size": lambda: flags.DEFINE_integer("image_size", None, "Side of the images; by default their own.", 1),
+    "table": lambda: define_path(
+        "table", None, "File of attributes with a line for each image: its name, and 1, 0 or -1 for each attribute."
+    ),
+    "names": lambda: flags.DEFINE_list("names", None, "Attributes to use; by default all."),
+    "attributes": lambda: define_path("attributes", None, "File of directions, written by glow attributes."),
+    "strength": lambda: flags.DEFINE_float(
+        "strength", SCALE, "Factor on the difference of the means; 1.6 is that of the official demo."
+    ),
+    "output": lambda: define_path("output", None, "File or folder to write; by default named after the tool."),
+}
+
+
+def define(*names: str) -> None:
+    """Defines flags by their names; each tool interprets a default of None."""
+    for name in names:
+        if name not in FLAGS:
+            _FLAGS[name]()
+        flags.declare_key_flag(name)
+
+
+def numbers(flag: str) -> list[float]:
+    """Returns the value of a flag that lists numbers.
+
+    Raises:
+      ValueError: if one of them is not a number.
+    """
+    try:
+        return [float(text) for text in FLAGS[flag].value]
+    except ValueError:
+        raise ValueError(f"--{flag}={','.join(FLAGS[flag].value)} must be numbers.") from None
+
+
+def attribute_names() -> list[str]:
+    """Returns the value of --names, spelt as by `load_attributes`; [] if it is not set."""
+    return [printable(name) for name in FLAGS.names or ()]

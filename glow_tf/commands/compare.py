@@ -1,0 +1,117 @@
+"""Trains NICE, RealNVP and Glow with as many parameters each.
+
+  glow compare --dataset=cifar10 --parameters=40000000 --steps=200000 --output=runs/compare
+  glow compare --dataset=arrays --data_dir=images.npz --parameters=1000000 --steps=1000
+
+Every run is a model directory under --output. The program first prints how long it will take. If it is interrupted, the
+same command continues. It writes compare.png and compare.md, which also has the published figures on CIFAR-10.
+"""
+
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+from absl import flags
+
+from glow_tf.analysis import plots
+from glow_tf.commands import command, common_flags, data_flags, experiment_flags, experiments
+from glow_tf.config import ModelConfig
+from glow_tf.data import Source, recipe
+from glow_tf.models import presets
+from glow_tf.models.flow import Flow
+
+FLAGS = flags.FLAGS
+
+# Bits/dim on CIFAR-10 and their sources. NICE's was computed by the authors of PixelRNN.
+PUBLISHED = {
+    "nice": "4.48 (van den Oord et al. 2016, table 4)",
+    "real_nvp": "3.49 (Dinh et al. 2017, table 1)",
+    "glow": "3.35 (Kingma & Dhariwal 2018, table 2)",
+}
+
+common_flags.define(*experiment_flags.NAMES)
+flags.DEFINE_integer(
+    "parameters", 1_000_000, "Approximate number of trainable parameters of each model.", lower_bound=1000
+)
+flags.DEFINE_integer("blocks", 2, "Residual blocks of RealNVP's networks.", lower_bound=1)
+
+
+def main() -> None:
+    """Trains missing runs, draws the curves and writes the table."""
+    source = experiment_flags.load_data()
+    directory = pathlib.Path(FLAGS.output or "runs/compare")
+    configs = matched(source)
+    runs = [
+        experiments.Run(name, config, experiment_flags.training(source, seed), directory / f"{name}_seed{seed}")
+        for seed in range(FLAGS.seeds)
+        for name, config in configs.items()
+    ]
+    curves, seconds = experiments.results(runs, source)
+    title = f"{data_flags.data_name(source)}: models of {parameters(configs['real_nvp']):,} parameters"
+    lines = {
+        name: (of_seeds[0].steps, np.stack([curve.bits_per_dim for curve in of_seeds]))
+        for name, of_seeds in curves.items()
+    }
+    plots.save_lines({"": lines}, directory / "compare.png", title=title, x="updates", y="bits/dim, held out")
+    table = [
+        f"| | parameters | width | bits/dim of {source.sizes['test']:,} held-out images | images/s in training "
+        "| published, CIFAR-10 |",
+        "|---|---:|---:|---:|---:|---|",
+    ]
+    for name, config in configs.items():
+        width = next(layer.width for layer in config.layers if hasattr(layer, "width"))
+        rate = f"{FLAGS.train_batch_size / seconds[name]:,.0f}"
+        cells = (f"{parameters(config):,}", width, experiments.last(curves[name]), rate, PUBLISHED[name])
+        table.append(f"| {name} | {' | '.join(map(str, cells))} |")
+    experiments.write_table(
+        directory / "compare.md", f"{title}, {FLAGS.steps:,} updates of {FLAGS.train_batch_size} images", table
+    )
+    print(directory / "compare.png")
+
+
+def parameters(config: ModelConfig) -> int:
+    """Returns the number of trainable parameters of a model."""
+    return sum(v.shape.num_elements() for v in Flow(config).trainable_variables)
+
+
+def of_size(make: Callable[[int], ModelConfig], wanted: int) -> ModelConfig:
+    """Returns the model of the width whose number of parameters is nearest to `wanted`.
+
+    Args:
+      make: maps a width to a model.
+      wanted: number of parameters.
+
+    Raises:
+      ValueError: if a model of width 1 has more than twice as many.
+    """
+    low, high = 1, 2
+    if parameters(make(low)) > 2 * wanted:
+        raise ValueError(f"--parameters={wanted:,} is too few: with a width of 1 there are {parameters(make(1)):,}.")
+    while parameters(make(high)) < wanted:
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if parameters(make(middle)) < wanted else (low, middle)
+    return min((make(low), make(high)), key=lambda config: abs(parameters(config) - wanted))
+
+
+def matched(source: Source) -> dict[str, ModelConfig]:
+    """Returns the models by name: the RealNVP nearest to --parameters, and NICE and Glow of its number of parameters.
+
+    As the width of RealNVP doubles with each scale, its possible sizes are far apart.
+    """
+    shape, n_bits = source.image_shape, FLAGS.n_bits or recipe(source.name).n_bits
+    blocks = FLAGS.blocks
+    real_nvp = of_size(
+        lambda width: presets.real_nvp(shape, width=width, blocks=blocks, n_bits=n_bits), FLAGS.parameters
+    )
+    size = parameters(real_nvp)
+    return {
+        "nice": of_size(lambda width: presets.nice(shape, width=width, n_bits=n_bits), size),
+        "real_nvp": real_nvp,
+        "glow": of_size(lambda width: presets.glow(shape, FLAGS.K, FLAGS.L, width, n_bits=n_bits), size),
+    }
+
+
+if __name__ == "__main__":
+    command.run(main)

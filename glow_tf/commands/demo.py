@@ -1,0 +1,81 @@
+"""Opens a web page: sample, reconstruct, interpolate, change attributes.
+
+  glow demo
+  glow demo --saved_model=models/glow/1 --images=anna.png,bert.png
+  glow demo --saved_model=models/glow/1 --images=photos --port=0 --nobrowser
+
+--saved_model is a directory written by glow export; by default the pretrained model, with the attributes of
+the bundled portraits. --images are files and folders of pictures to choose from; by default held-out portraits if the
+model has the portraits' attributes, else samples. --port=0 finds a free port. The page works without a network and
+sends no telemetry. It answers to the names of the address it listens at, and to those of --allowed_hosts. It needs
+Gradio: pip install 'glow_tf[demo]'.
+"""
+
+import contextlib
+import importlib.util
+import os
+import pathlib
+import tempfile
+
+from absl import flags
+
+from glow_tf.analysis.attributes import attribute_directions
+from glow_tf.analysis.codec import Codec
+from glow_tf.commands import command, common_flags
+from glow_tf.data import attributed_batches, load_attributes, load_source
+from glow_tf.export.saved_model import export_saved_model
+from glow_tf.models import storage
+from glow_tf.shared_flags import define_path
+
+FLAGS = flags.FLAGS
+
+common_flags.define("images", "max_megapixels")
+define_path(
+    "saved_model",
+    None,
+    "Directory of a SavedModel; by default the pretrained model is exported.",
+    for_tensorflow=True,
+)
+flags.DEFINE_string("host", "127.0.0.1", "Address to listen at; 0.0.0.0 lets other machines see the page.")
+flags.DEFINE_integer("port", 7860, "Port to listen at; 0 finds a free one.", 0, 65535)
+flags.DEFINE_list("allowed_hosts", [], "Further names of the page, such as that of a proxy.")
+flags.DEFINE_bool("browser", True, "Open the page in the browser.")
+
+
+def main() -> None:
+    """Serves the page until it is interrupted."""
+    if importlib.util.find_spec("gradio") is None:
+        raise ValueError("The page needs Gradio: pip install 'glow_tf[demo]'.")
+    with contextlib.ExitStack() as stack:
+        folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="glow_tf_demo_")))
+        # Gradio reads both when it is imported; uploads are deleted with the folder at the end.
+        os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=str(folder / "uploads"))
+        from glow_tf.demo import examples, look, page, server
+        from glow_tf.demo.model import DemoModel
+        from glow_tf.serving.hosts import Hosts
+        from glow_tf.serving.sockets import bind
+
+        listening = stack.enter_context(bind(FLAGS.host, FLAGS.port))
+        listening.listen()
+        if FLAGS.saved_model is None:
+            print("Getting the pretrained model ready ...", flush=True)
+            _export_pretrained(folder / "model")
+        model = DemoModel(FLAGS.saved_model or folder / "model")
+        pictures = examples.of_files(FLAGS.images, model) if FLAGS.images else examples.of_model(model)
+        hosts = Hosts(FLAGS.host, FLAGS.allowed_hosts)
+        app = server.guarded(page.build(model, pictures), look.look(), hosts, folder / "uploads")
+        server.serve(app, listening, browser=FLAGS.browser)
+
+
+def _export_pretrained(path: pathlib.Path) -> None:
+    flow = storage.load("pretrained")
+    height, width, channels = flow.config.image_shape
+    source = load_source("people", image_size=(height, width), channels=channels)
+    attributes = load_attributes(source, "train")
+    codec = Codec(flow)
+    batches = attributed_batches(source, "train", codec.batch_size, attributes)
+    export_saved_model(flow, path, attribute_directions(codec, batches, attributes.names))
+
+
+if __name__ == "__main__":
+    command.run(main)

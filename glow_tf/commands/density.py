@@ -1,0 +1,164 @@
+"""Trains Glow and the models after it for the same time each.
+
+  glow density --dataset=arrays --data_dir=cifar10.npz --test_size=500 --minutes=30 --seeds=2
+
+A model is timed first and makes as many updates as it has time for; evaluations do not count. The learning rate falls
+along a cosine to 0 at the last of them. Every run is a model directory under --output. If the program is interrupted,
+the same command continues. It writes density.png and density.md.
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+from absl import flags
+
+from glow_tf.analysis import plots
+from glow_tf.commands import command, common_flags, data_flags, experiment_flags, experiments
+from glow_tf.commands.compare import parameters
+from glow_tf.commands.timing import time_steps
+from glow_tf.config import ModelConfig
+from glow_tf.data import Source, recipe
+from glow_tf.dequantization import Uniform, Variational
+from glow_tf.models import presets
+from glow_tf.networks import Resnet
+from glow_tf.training.config import TrainingConfig
+from glow_tf.training.devices import make_strategy
+from glow_tf.training.model_directory import TRAINING_FILE
+from glow_tf.transforms import MixtureLogistic
+
+FLAGS = flags.FLAGS
+
+Make = Callable[[tuple[int, int, int], int], ModelConfig]
+_TIMED_STEPS, _TIMED_S = 20, 30.0
+
+
+def _glow(coupling: str = "affine", variational: bool = False) -> Make:
+    def make(shape: tuple[int, int, int], n_bits: int) -> ModelConfig:
+        transform = MixtureLogistic(components=4) if coupling == "mixture_logistic" else coupling
+        return presets.glow(
+            shape,
+            FLAGS.K,
+            FLAGS.L,
+            FLAGS.width,
+            transform,
+            n_bits=n_bits,
+            dequantizer=_dequantizer(variational, n_bits),
+        )
+
+    return make
+
+
+def _dequantizer(variational: bool, n_bits: int) -> Uniform | Variational:
+    if not variational:
+        return Uniform(n_bits=n_bits)
+    return Variational(n_bits=n_bits, network=Resnet(width=16, blocks=1), depth=2)
+
+
+def _flow_plus_plus(shape: tuple[int, int, int], n_bits: int) -> ModelConfig:
+    return presets.flow_plus_plus(
+        shape,
+        ((0, 0), (0, 3), (2, 2)),
+        width=32,
+        blocks=2,
+        dropout=0.0,
+        coupling=MixtureLogistic(components=4),
+        dequantizer=_dequantizer(True, n_bits),
+    )
+
+
+def _jet(shape: tuple[int, int, int], n_bits: int) -> ModelConfig:
+    return presets.jet(shape, K=20, width=96, blocks=1, heads=4, n_bits=n_bits)
+
+
+# At sizes for so short a time. Glow's is that of --K, --L and --width.
+MODELS: dict[str, Make] = {
+    "glow": _glow(),
+    "glow, variational": _glow(variational=True),
+    "glow, mixture": _glow("mixture_logistic"),
+    "glow, both": _glow("mixture_logistic", variational=True),
+    "flow_plus_plus": _flow_plus_plus,
+    "jet": _jet,
+}
+
+NAMES = tuple(name for name in experiment_flags.NAMES if name not in ("steps", "eval_every"))
+common_flags.define(*NAMES, "width")
+flags.DEFINE_float("minutes", 30.0, "Time that each model is trained for.", lower_bound=0.0)
+flags.DEFINE_integer("evaluations", 10, "Evaluations of each run, at equal times.", lower_bound=1)
+flags.DEFINE_multi_enum("models", list(MODELS), list(MODELS), "Models to compare; the first is what others are beside.")
+
+
+def main() -> None:
+    """Trains missing runs, draws the curves and writes the table."""
+    source = experiment_flags.load_data()
+    directory = pathlib.Path(FLAGS.output or "runs/density")
+    n_bits = FLAGS.n_bits or recipe(source.name).n_bits
+    configs = {name: MODELS[name](source.image_shape, n_bits) for name in dict.fromkeys(FLAGS.models)}
+    trainings = {name: _budgeted(name, config, source, directory) for name, config in configs.items()}
+    runs = [
+        experiments.Run(name, config, dataclasses.replace(trainings[name], seed=seed), _folder(directory, name, seed))
+        # All models for the first seed, then for the next, so that results of every kind are available early.
+        for seed in range(FLAGS.seeds)
+        for name, config in configs.items()
+    ]
+    curves, seconds = experiments.results(runs, source)
+    title = f"{data_flags.data_name(source)}: {FLAGS.minutes:g} minutes each, {FLAGS.seeds} seeds"
+    lines = {
+        name: (of_seeds[0].steps * seconds[name] / 60, np.stack([curve.bits_per_dim for curve in of_seeds]))
+        for name, of_seeds in curves.items()
+    }
+    plots.save_lines({"": lines}, directory / "density.png", title=title, x="minutes", y="bits/dim, held out")
+    experiments.write_table(directory / "density.md", title, _table(configs, trainings, curves, seconds, source))
+    print(directory / "density.png")
+
+
+def _table(configs, trainings, curves, seconds, source: Source) -> list[str]:
+    names, held_out = list(configs), f"{source.sizes['test']:,} held-out images"
+    lines = [
+        f"| | parameters | updates | images/s | bits/dim of {held_out} | below {names[0]} |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    first, _ = _mean_and_error(curves[names[0]])
+    for name, config in configs.items():
+        mean, error = _mean_and_error(curves[name])
+        training = trainings[name]
+        cells = (
+            f"{parameters(config):,}",
+            f"{training.steps:,}",
+            f"{training.batch_size / seconds[name]:,.0f}",
+            f"{mean:.3f} +- {error:.3f}" if FLAGS.seeds > 1 else experiments.last(curves[name]),
+            f"{first - mean:.3f}",
+        )
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def _mean_and_error(curves: list[experiments.Curve]) -> tuple[float, float]:
+    """Returns the mean over seeds of the last bits/dim, and its standard error; NaN for one seed."""
+    last = np.array([curve.bits_per_dim[-1] for curve in curves])
+    return float(last.mean()), float(last.std(ddof=1) / np.sqrt(last.size)) if last.size > 1 else float("nan")
+
+
+def _budgeted(name: str, config: ModelConfig, source: Source, directory: pathlib.Path) -> TrainingConfig:
+    """Returns how to train a model for --minutes: as many updates as a run that has begun makes, or as time allows."""
+    recorded = _folder(directory, name, 0) / TRAINING_FILE
+    if recorded.exists():
+        steps = json.loads(recorded.read_text(encoding="utf-8"))["steps"]
+    else:
+        print(f"Timing {name} ...", flush=True)
+        few = experiment_flags.training(source, 0, steps=FLAGS.warmup_steps + 1, eval_every=0)
+        timing = time_steps(config, few, make_strategy("mirrored"), steps=_TIMED_STEPS, limit_s=_TIMED_S)
+        steps = max(FLAGS.warmup_steps + 1, round(60 * FLAGS.minutes / timing.step))
+    return experiment_flags.training(
+        source, 0, steps=steps, eval_every=max(1, round(steps / FLAGS.evaluations)), lr_schedule="cosine"
+    )
+
+
+def _folder(directory: pathlib.Path, name: str, seed: int) -> pathlib.Path:
+    return directory / f"{name.replace(', ', '_')}_seed{seed}"
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,105 @@
+"""Evaluates a model: bits/dim with standard error, by level, and the round trip.
+
+  glow evaluate --model_dir=runs/cifar10_glow
+  glow evaluate --model_dir=runs/cifar10_glow --samples=16 --csv=scores.csv
+  glow evaluate --model_dir=runs/cifar10_glow --dataset=svhn_cropped
+
+The plain figure is under one draw of the model's dequantization noise, that of the evaluations in training, which does
+not depend on the batches; --samples adds the importance-weighted bound.
+"""
+
+import csv
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import tqdm
+from absl import flags
+
+from glow_tf.analysis.likelihood import Scorer, Scores, round_trips
+from glow_tf.commands import command, common_flags, data_flags, model_flags
+from glow_tf.data import batches_with_rows, split_batches
+from glow_tf.runtime import text
+from glow_tf.runtime.files import atomic_write
+from glow_tf.shared_flags import define_path
+from glow_tf.training.evaluation import count_of, with_error
+
+FLAGS = flags.FLAGS
+
+common_flags.define(*model_flags.NAMES, *data_flags.NAMES, "split", "limit", "seed")
+flags.DEFINE_integer("samples", 1, "Draws of the noise for the importance-weighted bound; 1: none.", lower_bound=1)
+define_path("csv", None, "File for the bits/dim of every image and their parts.")
+flags.DEFINE_integer("round_trip", 100, "First images that are encoded and decoded; 0: none.", lower_bound=0)
+
+
+def main() -> None:
+    """Prints the figures and writes the CSV."""
+    flow = model_flags.load_flow(many=True)
+    source = data_flags.load_data(flow)
+    batch_size = model_flags.batch_size(flow.config)
+    noise = f"{type(flow.config.dequantizer).__name__} dequantization, {count_of(FLAGS.samples, 'draw')} an image"
+    print(f"{source.describe()}\n{FLAGS.split} split, {FLAGS.weights} weights\n{noise}", flush=True)
+    batches = batches_with_rows(source, FLAGS.split, batch_size, data_flags.limit())
+    count = data_flags.image_count(source, FLAGS.split)
+    rows: list[int] = []
+    with tqdm.tqdm(batches, total=-(-count // batch_size), unit="batch", disable=None) as progress:
+        scores = Scorer(flow)(_noting_rows(progress, rows), draws=FLAGS.samples, seed=FLAGS.seed)
+    print(f"bits/dim: {mean_and_error(scores.bits_per_dim)} ({count_of(scores.bits_per_dim.size, 'image')})")
+    if FLAGS.samples > 1:
+        bound = mean_and_error(scores.importance_weighted)
+        print(f"bits/dim, importance-weighted over {FLAGS.samples} draws: {bound}")
+    print(_parts_table(scores))
+    if FLAGS.round_trip:
+        few = split_batches(source, FLAGS.split, batch_size, FLAGS.round_trip).as_numpy_iterator()
+        errors = round_trips(flow, few)
+        exact = (errors < flow.config.dequantizer.tolerance).sum()
+        come = "comes" if errors.size == 1 else "come"
+        print(
+            f"round trip of pixels in 0 .. 1: largest error {errors.max():.2g}, mean of the images' largest "
+            f"{errors.mean():.2g}; {exact:,} of {count_of(errors.size, 'image')} {come} back exactly at "
+            f"{flow.config.n_bits} bits"
+        )
+    if FLAGS.csv:
+        names = source.row_names(FLAGS.split)
+        _write_csv(scores, [text.printable(names[row]) for row in rows], FLAGS.csv)
+        print(FLAGS.csv)
+
+
+def mean_and_error(values: np.ndarray) -> str:
+    """Returns a mean with its standard error, as text."""
+    error = values.std(ddof=1) / np.sqrt(values.size) if values.size > 1 else np.nan
+    return with_error(values.mean(), error, digits=4)
+
+
+def _parts_table(scores: Scores) -> str:
+    """bits/dim by level, whose total is the mean."""
+    levels = sorted({name.rpartition("_")[2] for name in scores.parts if "level_" in name}, key=int)
+    of_noise = f"{scores.parts['dequantization'].mean():.4f}".rstrip("0").rstrip(".")
+    lines = [f"{'':>8}{'log-det':>10}{'prior':>10}   bits/dim (and {of_noise} for the levels of the pixels)"]
+    for level in levels:
+        cells = [scores.parts[f"{kind}/level_{level}"].mean() for kind in ("log_det", "prior")]
+        lines.append(f"level {level:>2}" + "".join(f"{cell:10.4f}" for cell in cells))
+    return "\n".join(lines)
+
+
+def _noting_rows(batches: Iterable[dict], rows: list[int]) -> Iterator[dict]:
+    for batch in batches:
+        rows.extend(batch["rows"].tolist())
+        yield batch
+
+
+def _write_csv(scores: Scores, names: list[str], path: str) -> None:
+    columns = {
+        "bits_per_dim": scores.bits_per_dim,
+        "importance_weighted": scores.importance_weighted,
+        "latent_nats_per_dim": scores.latent_nats,
+        **scores.parts,
+    }
+    with atomic_write(path) as temporary, text.open_to_write(temporary, newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", *columns])
+        for name, row in zip(names, zip(*columns.values(), strict=True), strict=True):
+            writer.writerow([name, *(f"{value:.6f}" for value in row)])
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,45 @@
+"""Writes a SavedModel, for TensorFlow Serving, TF Hub and Keras.
+
+  glow export --model_dir=runs/celeb_a_glow --output=models/glow/1
+  glow export --model_dir=runs/celeb_a_glow --attributes=celeb_a.npz --output=models/glow/1
+
+--attributes, a file written by glow attributes, stores the directions of attributes in the SavedModel. The
+weights are the moving average unless --weights=raw. TensorFlow Serving serves models/glow, in which folders must be
+named by numbers. To list the functions of the SavedModel:
+
+  saved_model_cli show --dir models/glow/1 --all
+"""
+
+import pathlib
+
+from absl import flags
+
+from glow_tf.analysis.attributes import Directions
+from glow_tf.commands import command, common_flags
+from glow_tf.export.saved_model import export_saved_model
+from glow_tf.models import storage
+from glow_tf.runtime import paths
+
+FLAGS = flags.FLAGS
+
+common_flags.define("model_dir", "weights", "attributes", "output")
+
+
+def main() -> None:
+    """Writes the SavedModel, and prints its signatures, size and path."""
+    flow = storage.load(FLAGS.model_dir, weights=FLAGS.weights)
+    directions = None
+    if FLAGS.attributes:
+        directions = Directions.load(FLAGS.attributes, flow.config.dimensions)
+    output = pathlib.Path(paths.for_tensorflow(FLAGS.output or "saved_model", "--output"))
+    if output.exists() and not storage.is_saved_model(output) and (not output.is_dir() or any(output.iterdir())):
+        raise ValueError(f"--output={output} is there and is no SavedModel; it will not be overwritten.")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    names = export_saved_model(flow, output, directions)
+    size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
+    print(f"signatures: {', '.join(names)}\nsize: {size / 1e6:,.1f} MB")
+    print(output)
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,83 @@
+"""Shows the training images nearest to samples, to detect memorisation.
+
+  glow nearest --model_dir=runs/cifar10_glow --num=8 --output=nearest.png
+
+It also prints the distance of samples and of held-out images to their nearest training image: if samples were much
+nearer, the model would have memorised training images.
+"""
+
+import numpy as np
+import tqdm
+from absl import flags
+
+from glow_tf.analysis.codec import Codec, draw_latents
+from glow_tf.analysis.grid import labelled_grid, save_png
+from glow_tf.analysis.neighbours import NearestNeighbours
+from glow_tf.commands import command, common_flags, data_flags, model_flags
+from glow_tf.data import Source, split_batches
+from glow_tf.training.evaluation import count_of
+
+FLAGS = flags.FLAGS
+
+common_flags.define(
+    *model_flags.NAMES, *data_flags.NAMES, "num", "label", "limit", "temperature", "seed", "scale", "output"
+)
+flags.DEFINE_integer("neighbours", 3, "Training images shown for each sample and distance.", lower_bound=1)
+
+
+def main() -> None:
+    """Writes the PNG and prints the distances."""
+    flow = model_flags.load_flow(many=True)
+    source = data_flags.load_data(flow)
+    codec = Codec(flow, FLAGS.batch_size)
+    count = FLAGS.num or 8
+    labels = model_flags.sample_labels(flow, count)
+    z = FLAGS.temperature * draw_latents(flow, count, seed=FLAGS.seed)
+    samples = codec.decode(z, labels)
+    held_out = next(split_batches(source, "test", count, count).as_numpy_iterator())
+    z_held_out = codec.encode(held_out["images"], held_out["labels"] if flow.config.conditional else None)
+
+    k = FLAGS.neighbours
+    found = {
+        "pixels": NearestNeighbours(np.concatenate([samples, held_out["images"]]), k),
+        "latents": NearestNeighbours(np.concatenate([z, z_held_out]), k),
+    }
+    for batch in _training_batches(source, codec):
+        found["pixels"].show(batch["images"])
+        found["latents"].show(codec.encode(batch["images"], batch["labels"] if flow.config.conditional else None))
+    shown = [samples[:, np.newaxis]]
+    for neighbours in found.values():
+        numbers = neighbours.indices[:count]
+        pictures = _pictures(source, codec, set(numbers.ravel().tolist()))
+        shown.append(np.stack([[pictures[number] for number in row] for row in numbers.tolist()]))
+    columns = ["sample", *(f"{space} {i + 1}" for space in ("pixels", "latents") for i in range(k))]
+    output = FLAGS.output or "nearest.png"
+    save_png(labelled_grid(np.concatenate(shown, axis=1), columns=columns, scale=FLAGS.scale), output)
+    searched = count_of(data_flags.image_count(source, "train"), "training image")
+    print(f"root mean square distance to the nearest of {searched}, median")
+    for space, neighbours in found.items():
+        of_samples, of_held_out = np.split(neighbours.distances[:, 0], [count])
+        print(f"  in {space}: samples {np.median(of_samples):.3g}, held-out images {np.median(of_held_out):.3g}")
+    print(output)
+
+
+def _training_batches(source: Source, codec: Codec):
+    batches = split_batches(source, "train", codec.batch_size, data_flags.limit()).as_numpy_iterator()
+    return tqdm.tqdm(batches, unit="batch", disable=None)
+
+
+def _pictures(source: Source, codec: Codec, numbers: set[int]) -> dict[int, np.ndarray]:
+    """Returns training images by their number, in another pass, as all images would not fit in memory."""
+    found, start = {}, 0
+    for batch in _training_batches(source, codec):
+        images = batch["images"]
+        found |= {number: images[number - start] for number in numbers if start <= number < start + len(images)}
+        start += len(images)
+        if len(found) == len(numbers):
+            break
+    blank = np.full(source.image_shape, 255, np.uint8)
+    return {number: found.get(number, blank) for number in numbers}
+
+
+if __name__ == "__main__":
+    command.run(main)

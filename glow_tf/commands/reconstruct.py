@@ -1,0 +1,33 @@
+"""Shows what each level of latents represents, by drawing the finest ones anew.
+
+glow reconstruct --model_dir=runs/celeb_a_hq_glow --num=4 --output=reconstructions.png
+"""
+
+from absl import flags
+
+from glow_tf.analysis.codec import Codec
+from glow_tf.analysis.grid import labelled_grid, save_png
+from glow_tf.analysis.reconstruction import reconstructions
+from glow_tf.commands import command, common_flags, data_flags, model_flags, picture_flags
+
+FLAGS = flags.FLAGS
+
+common_flags.define(*model_flags.NAMES, *data_flags.NAMES, *picture_flags.NAMES)
+common_flags.define("temperature", "seed", "scale", "output")
+
+
+def main() -> None:
+    """Writes the PNG, a row for each image."""
+    flow = model_flags.load_flow()
+    images, labels, names = picture_flags.load_pictures(flow, 4)
+    codec = Codec(flow, FLAGS.batch_size)
+    rows = reconstructions(codec, images, labels=labels, temperature=FLAGS.temperature, seed=FLAGS.seed)
+    drawn = [f"level{'s 1-' if n > 1 else ' '}{n} new" for n in range(1, rows.shape[1] - 1)]
+    grid = labelled_grid(rows, rows=names, columns=["original", "reconstruction", *drawn], scale=FLAGS.scale)
+    output = FLAGS.output or "reconstructions.png"
+    save_png(grid, output)
+    print(output)
+
+
+if __name__ == "__main__":
+    command.run(main)

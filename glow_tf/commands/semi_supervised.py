@@ -1,0 +1,128 @@
+"""Trains Glow on few labels, with and without images that have none.
+
+  glow semi_supervised --labels_per_class=1,4,16,0 --output=runs/semi_supervised
+  glow semi_supervised --dataset=arrays --data_dir=cifar10.npz --test_size=500 --labels_per_class=4,16,64,0
+
+Every run is a model directory under --output. The seed of a run chooses its labels too. The program first prints how
+long it will take. If it is interrupted, the same command continues, and trains only missing runs. It writes
+semi_supervised.png and semi_supervised.md.
+"""
+
+import math
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+from absl import flags
+
+from glow_tf.analysis import plots
+from glow_tf.commands import command, common_flags, data_flags, experiment_flags, experiments
+from glow_tf.data import Source, labelled_rows, recipe
+from glow_tf.models import presets
+from glow_tf.training.evaluation import with_error
+
+FLAGS = flags.FLAGS
+# What a model is trained on besides the images with a label.
+IMAGES = {"all": "all images", "labelled": "labelled images alone"}
+
+common_flags.define(*experiment_flags.NAMES, "width")
+flags.DEFINE_list("labels_per_class", ["1", "4", "16", "0"], "Labelled images of each class to compare; 0: all.")
+flags.DEFINE_multi_enum(
+    "train_on", list(IMAGES), list(IMAGES), "Whether the likelihood is that of all images, or of those with a label."
+)
+flags.DEFINE_float("label_loss_weight", 0.1, "Factor on the label loss in bits, beside bits/dim, as for training.", 0.0)
+
+
+def main() -> None:
+    """Trains missing runs, draws the curves and writes the table."""
+    counts, kinds = _counts(), list(dict.fromkeys(FLAGS.train_on))
+    source = experiment_flags.load_data()
+    directory = pathlib.Path(FLAGS.output or "runs/semi_supervised")
+    curves, _ = experiments.results(_runs(source, directory, counts, kinds), source)
+    title = f"{data_flags.data_name(source)}: Glow, K={FLAGS.K}, L={FLAGS.L}, width {FLAGS.width}, {FLAGS.seeds} seeds"
+    labels = {count: count or source.sizes["train"] / source.num_classes for count in counts}
+    lines = {}
+    for kind in kinds:
+        errors = [[curve.label_error[-1] for curve in curves[_group(count, kind)]] for count in counts]
+        lines[IMAGES[kind]] = (np.array([labels[count] for count in counts]), 100 * (1 - np.transpose(errors)))
+    plots.save_lines(
+        {"": lines},
+        directory / "semi_supervised.png",
+        title=title,
+        x="labelled images of each class",
+        y="accuracy, held out, %",
+        log_x=True,
+    )
+    table = [
+        "| labels of each class | " + " | ".join(f"accuracy, {IMAGES[kind]} | bits/dim" for kind in kinds) + " |",
+        "|---:|" + "---:|" * (2 * len(kinds)),
+    ]
+    for count in counts:
+        of_kinds = [curves[_group(count, kind)] for kind in kinds]
+        cells = [f"{_accuracy(of_seeds)} | {experiments.last(of_seeds)}" for of_seeds in of_kinds]
+        table.append(f"| {count or 'all'} | {' | '.join(cells)} |")
+    about = f"{FLAGS.steps:,} updates of {FLAGS.train_batch_size} images, {source.sizes['test']:,} held out"
+    experiments.write_table(directory / "semi_supervised.md", f"{title}, {about}", table)
+    print(directory / "semi_supervised.png")
+
+
+def _counts() -> list[int]:
+    counts = common_flags.numbers("labels_per_class")
+    if not counts or any(count < 0 or count != int(count) for count in counts):
+        raise ValueError(f"--labels_per_class={','.join(FLAGS.labels_per_class)} must be whole numbers from 0.")
+    if not FLAGS.label_loss_weight:
+        raise ValueError("--label_loss_weight=0 learns no labels: it must be above 0.")
+    # All labels are the most.
+    return sorted({int(count) for count in counts}, key=lambda count: count or math.inf)
+
+
+def _group(count: int, kind: str) -> str:
+    """Returns the name of the runs with so many labels; where all have one, both kinds are the same."""
+    return f"labels_{count}_{kind}" if count else "labels_of_all"
+
+
+def _runs(
+    source: Source, directory: pathlib.Path, counts: Sequence[int], kinds: Sequence[str]
+) -> list[experiments.Run]:
+    if not source.num_classes:
+        raise ValueError(f"Labels are needed, and {data_flags.data_name(source)} has none.")
+    config = presets.glow(
+        source.image_shape,
+        FLAGS.K,
+        FLAGS.L,
+        FLAGS.width,
+        n_bits=FLAGS.n_bits or recipe(source.name).n_bits,
+        num_classes=source.num_classes,
+        conditional=False,
+        classifier=True,
+    )
+    runs = {}
+    # All kinds for the first seed, then for the next, so that results of every kind are available early.
+    for seed in range(FLAGS.seeds):
+        for count in counts:
+            rows = labelled_rows(source, count, seed) if count else None
+            for kind in kinds:
+                alone = count > 0 and kind == "labelled"
+                training = experiment_flags.training(
+                    source,
+                    seed,
+                    label_loss_weight=FLAGS.label_loss_weight,
+                    labels_per_class=0 if alone else count,
+                )
+                group = _group(count, kind)
+                path = directory / f"{group}_seed{seed}"
+                own = source.reduced_to(rows) if alone else None
+                runs[path] = experiments.Run(group, config, training, path, own)
+    return list(runs.values())
+
+
+def _accuracy(curves: Sequence[experiments.Curve]) -> str:
+    """Formats the accuracy after the last step: mean and standard deviation over runs; of one run, standard error."""
+    values = np.array([1 - curve.label_error[-1] for curve in curves])
+    one = math.sqrt(values[0] * (1 - values[0]) / curves[0].images[-1])
+    spread = values.std(ddof=1) if values.size > 1 else one
+    return f"{with_error(100 * values.mean(), 100 * spread, 1)} %"
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,106 @@
+r"""Serves a SavedModel over HTTP without TensorFlow Serving.
+
+  glow export --model_dir=runs/celeb_a_glow --output=models/glow/1
+  glow serve --saved_model=models/glow
+
+It implements TensorFlow Serving's REST API, https://www.tensorflow.org/tfx/serving/api_rest, for the same clients:
+
+  GET  /v1/models/glow             status
+  GET  /v1/models/glow/metadata    signatures with their inputs and outputs
+  POST /v1/models/glow:predict     runs a signature; also .../glow/versions/1:predict
+
+  curl -H 'Content-Type: application/json' -d '{"signature_name": "sample", "inputs": {"num": 2, "seed": 1}}' \
+    localhost:8501/v1/models/glow:predict
+
+A signature whose inputs all have rows also accepts requests row by row, {"instances": [...]}. Files are in base64,
+{"b64": "..."}. Inputs that are left out have their defaults. An error is {"error": "..."}. Requests may be compressed,
+by Content-Encoding: gzip. Concurrent requests run in batches. Limits on requests and connections protect the server
+from overload.
+
+The server has neither passwords nor encryption: it listens only on this machine by default, see --host. It answers to
+the names of the address it listens at; behind a proxy, set --allowed_hosts to its name there. Requests from web pages
+are refused, except those of --cors_origin. Ctrl-C and SIGTERM let running requests finish. It needs
+pip install 'glow_tf[serve]'.
+"""
+
+from absl import flags
+
+from glow_tf.commands import command
+from glow_tf.shared_flags import define_path
+
+FLAGS = flags.FLAGS
+
+define_path(
+    "saved_model",
+    None,
+    "SavedModel to serve, such as models/glow/1, or a folder of numbered ones, of which the newest is served.",
+    for_tensorflow=True,
+)
+flags.DEFINE_string("name", "glow", "Name of the model in requests.")
+flags.DEFINE_string("host", "127.0.0.1", "Address to listen at; 0.0.0.0 admits everyone who can reach this machine.")
+flags.DEFINE_integer("port", 8501, "Port to listen at; 0 finds a free one.", 0, 65535)
+flags.DEFINE_list("allowed_hosts", [], "Further names of the server, such as that of a proxy.")
+flags.DEFINE_list(
+    "cors_origin", [], "Origins of web pages that may send requests, such as https://example.org; *: all."
+)
+flags.DEFINE_integer("max_batch_size", 32, "Most rows of a batch; 1: no batching.", 1, 4096)
+flags.DEFINE_float(
+    "batch_wait_ms",
+    0.0,
+    "Milliseconds that an idle server waits for a batch to fill; useful on a GPU.",
+    0.0,
+    10000.0,
+)
+flags.DEFINE_float("max_request_mb", 32.0, "Largest request, in 10^6 bytes.", 0.001, 4096.0)
+flags.DEFINE_integer(
+    "max_images",
+    None,
+    "Most images of a request, its rows times num or steps; by default 1024, fewer if they are large.",
+    1,
+)
+flags.DEFINE_integer("max_connections", 1024, "Largest number of connections.", 1)
+flags.DEFINE_float("header_timeout_s", 10.0, "Seconds in which a connection must send a request's headers.", 0.001)
+flags.DEFINE_integer(
+    "max_pending", 128, "Largest number of concurrent requests; further ones are told to retry.", 1, 4096
+)
+flags.DEFINE_float("timeout_s", 60.0, "Seconds that a request may take.", 0.001)
+
+
+def main() -> None:
+    """Loads the SavedModel, prints its URL, and serves it."""
+    try:
+        from glow_tf.serving import app, server, sockets
+        from glow_tf.serving.connections import Connections
+        from glow_tf.serving.hosts import Hosts
+    except ModuleNotFoundError as error:
+        if error.name not in ("starlette", "uvicorn"):
+            raise
+        raise ValueError(f"{error.name} is not installed; pip install 'glow_tf[serve]' does it.") from error
+    from glow_tf.serving.batching import Runner
+    from glow_tf.serving.model import Model
+
+    if not FLAGS.saved_model:
+        raise ValueError("--saved_model must name a SavedModel; glow export writes one.")
+    bound = sockets.bind(FLAGS.host, FLAGS.port)
+    model = Model(FLAGS.saved_model, FLAGS.name)
+    most = FLAGS.max_images or app.most_images(model)
+    limits = app.Limits(FLAGS.max_request_mb, most, FLAGS.max_pending, FLAGS.timeout_s)
+    runner = Runner(model, FLAGS.max_batch_size, FLAGS.batch_wait_ms)
+    hosts = Hosts(FLAGS.host, FLAGS.allowed_hosts)
+    application = app.create_app(model, runner, limits, hosts, FLAGS.cors_origin)
+    connections = Connections(FLAGS.max_connections, FLAGS.header_timeout_s, FLAGS.timeout_s)
+    url = f"{sockets.url(bound, FLAGS.host)}/v1/models/{model.name}"
+
+    def ready() -> None:
+        example = f"curl {url}/metadata"
+        if "sample" in model.signatures:
+            data = '{"signature_name": "sample", "inputs": {"num": 1}}'
+            example = f"curl -H 'Content-Type: application/json' -d '{data}' {url}:predict"
+        signatures = ", ".join(model.signatures)
+        print(f"serving {url} version {model.version}, signatures {signatures}; try: {example}", flush=True)
+
+    server.serve(application, bound, ready, FLAGS.timeout_s, connections)
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,31 @@
+"""Published configurations, as flagfiles of `glow train`."""
+
+import pathlib
+import re
+
+FOLDER = pathlib.Path(__file__).parent
+
+
+def names() -> list[str]:
+    """Returns the names of the configurations, such as "celeba_hq_256", in order."""
+    return sorted(path.stem for path in FOLDER.glob("*.flags"))
+
+
+def find(name: str) -> pathlib.Path | None:
+    """Returns the file of a configuration, given as `cifar10`, `cifar10.flags` or `flags/cifar10.flags`; or None."""
+    stem = name.removeprefix("flags/").removesuffix(".flags")
+    return FOLDER / f"{stem}.flags" if stem in names() else None
+
+
+def describe(name: str) -> tuple[str, str]:
+    """Returns what a configuration trains, and the figure to expect of it: the sentences at the top of its file."""
+    comment = []
+    for line in (FOLDER / f"{name}.flags").read_text(encoding="utf-8").splitlines():
+        if not line.startswith("# "):
+            break
+        comment.append(line.removeprefix("# "))
+    return _sentence(comment), _sentence(comment[comment.index(next(c for c in comment if c.startswith("Expect "))) :])
+
+
+def _sentence(lines: list[str]) -> str:
+    return re.split(r"[.:;](?:\s|$)", " ".join(lines), maxsplit=1)[0]

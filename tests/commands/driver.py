@@ -1,0 +1,74 @@
+"""Runs command lines of tools, many in one process, as TensorFlow takes seconds to start.
+
+It is a process of its own, since the flags of tools and those of the training program share names, which absl allows in
+one process only once.
+"""
+
+import contextlib
+import faulthandler
+import importlib
+import io
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import tensorflow as tf
+
+TIMEOUT_S = 600
+ROOT = pathlib.Path(__file__).parent.parent.parent
+Result = tuple[int | str, str, str]
+
+
+def run_commands(directory: pathlib.Path, commands: dict[str, list[str]]) -> dict[str, Result]:
+    """Runs commands, each the name of a tool and its arguments, one after the other in `directory`.
+
+    Returns:
+      For each its exit code, or the name of an error of absl's, and what it wrote to stdout and stderr.
+    """
+    (directory / "commands.json").write_text(json.dumps(commands))
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.commands.driver", json.dumps(tf.config.optimizer.get_experimental_options())],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
+        timeout=TIMEOUT_S + 60,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {name: tuple(result) for name, result in json.loads((directory / "results.json").read_text()).items()}
+
+
+def main() -> None:
+    """Runs commands.json and writes results.json."""
+    # One that hangs says where.
+    faulthandler.dump_traceback_later(TIMEOUT_S, exit=True)
+    from absl import flags
+    from absl.testing import flagsaver
+
+    from glow_tf.cli import COMMANDS
+    from glow_tf.commands import command
+
+    # As in the process that tests.
+    tf.config.optimizer.set_experimental_options(json.loads(sys.argv[1]))
+
+    results = {}
+    for name, (tool, *arguments) in json.loads(pathlib.Path("commands.json").read_text()).items():
+        module = importlib.import_module(COMMANDS.get(tool, f"tools.{tool}"))
+        saved = flagsaver.save_flag_values()
+        out, err, code = io.StringIO(), io.StringIO(), 0
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                command.call(module.main, flags.FLAGS([tool, *arguments]))
+            except SystemExit as stop:
+                code = stop.code
+            except flags.Error as error:
+                code = type(error).__name__
+        flagsaver.restore_flag_values(saved)
+        results[name] = [code, out.getvalue(), err.getvalue()]
+    pathlib.Path("results.json").write_text(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""The command line that compares models after equal times of training."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.commands.driver import run_commands
+
+pytestmark = pytest.mark.slow
+
+DENSITY = [
+    *("density", "--image_size=8", "--n_bits=5", "--K=1", "--L=2", "--width=4", "--train_batch_size=8"),
+    *("--warmup_steps=2", "--minutes=0.02", "--evaluations=2", "--seeds=2", "--output=density"),
+    *("--models=glow", "--models=glow, mixture"),
+]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """The directory the commands ran in, and for each of them its exit code, stdout and stderr."""
+    directory = tmp_path_factory.mktemp("work")
+    return directory, run_commands(directory, {"first": DENSITY, "again": DENSITY})
+
+
+def last_test(directory):
+    lines = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["kind"] == "test"][-1]
+
+
+def test_the_table_has_the_means_and_what_they_are_below_the_first(work):
+    directory, results = work
+    code, out, err = results["first"]
+    assert code == 0, err
+    rows = re.findall(
+        r"^\| (glow.*?) \| [\d,]+ \| ([\d,]+) \| [\d,]+ \| ([\d.]+) \+- ([\d.]+) \| (-?[\d.]+) \|$", out, re.M
+    )
+    assert [row[0] for row in rows] == ["glow", "glow, mixture"]
+    means = []
+    for name, steps, mean, error, below in rows:
+        lasts = [last_test(directory / "density" / f"{name.replace(', ', '_')}_seed{seed}") for seed in (0, 1)]
+        assert {last["step"] for last in lasts} == {int(steps.replace(",", ""))}
+        values = np.array([last["bits_per_dim"] for last in lasts])
+        means.append(values.mean())
+        assert float(mean) == pytest.approx(means[-1], abs=6e-4)
+        assert float(error) == pytest.approx(values.std(ddof=1) / np.sqrt(2), abs=6e-4)
+        assert float(below) == pytest.approx(means[0] - means[-1], abs=6e-4)
+    with Image.open(directory / "density" / "density.png") as file:
+        assert np.asarray(file.convert("L")).std() > 5
+
+
+def test_the_same_command_trains_nothing_again(work):
+    _, out, _ = work[1]["again"]
+    assert "4 runs" in out and "4 of them finished" in out
+    assert not re.search(r"^(Run \d|Timing)", out, re.M)

@@ -1,0 +1,364 @@
+"""The command lines that make figures of trained models: what they write and say, and what they refuse."""
+
+import csv
+import io
+import json
+import os
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import glow_tf
+from glow_tf.analysis.attributes import Directions
+from glow_tf.analysis.codec import Codec, draw_latents
+from glow_tf.training.model_directory import TRAINING_FILE
+from tests.analysis import models
+from tests.commands.driver import run_commands
+from tests.marks import mostly_slow, slow
+
+DATA = ["--dataset=arrays", "--data_dir=images.npz"]
+GREY = ["--model_dir=grey", *DATA]
+LABELLED = ["--model_dir=conditional", *DATA]
+# Named where the encoding is Latin-1.
+PHOTOS = os.fsdecode(b"ph\xf6tos")
+NAMED = ["--model_dir=plain", "--dataset=folder", f"--data_dir={PHOTOS}"]
+COMMANDS = {
+    "temperature": ["temperature", "--model_dir=plain", "--num=2", "--temperatures=0,1", "--output=temperature.png"],
+    "temperature again": ["temperature", "--model_dir=plain", "--num=2", "--temperatures=0,1", "--output=again.png"],
+    "temperature, grey": ["temperature", "--model_dir=grey", "--num=2", "--output=grey_temperature.png"],
+    "temperature, labels": ["temperature", "--model_dir=conditional", "--num=3", "--output=labels_temperature.png"],
+    "interpolation": ["interpolate", "--model_dir=plain", "--images=a.png,b.png", "--frames=3", "--output=path.png"],
+    "chain": [
+        "interpolate",
+        *GREY,
+        "--indices=2,0,1",
+        "--kind=linear",
+        "--steps=2",
+        "--frames=0",
+        "--output=chain.png",
+    ],
+    "interpolation, labels": ["interpolate", *LABELLED, "--steps=2", "--frames=2", "--output=labels_path.png"],
+    "reconstruct": ["reconstruct", "--model_dir=plain", *DATA, "--num=3", "--output=reconstruct.png"],
+    "reconstruct, grey": ["reconstruct", *GREY, "--num=1", "--output=grey_reconstruct.png"],
+    "reconstruct, labels": ["reconstruct", *LABELLED, "--output=labels_reconstruct.png"],
+    "nearest": [
+        *("nearest", "--model_dir=plain", *DATA, "--num=2", "--neighbours=2", "--limit=30", "--output=nearest.png"),
+    ],
+    "nearest, labels": ["nearest", *LABELLED, "--num=2", "--label=1", "--output=labels_nearest.png"],
+    "outliers": ["outliers", "--model_dir=plain", *DATA, "--outliers=people", "--limit=20", "--output=outliers.png"],
+    "outliers, grey": ["outliers", *GREY, "--outliers=people", "--limit=8", "--output=grey_outliers.png"],
+    "outliers, labels": [
+        *("outliers", *LABELLED, "--outliers=arrays", "--outliers_dir=images.npz", "--output=labels_outliers.png"),
+    ],
+    "evaluate": ["evaluate", "--model_dir=plain", *DATA, "--samples=3", "--csv=scores.csv"],
+    "evaluate, names": ["evaluate", *NAMED, "--split=train", "--round_trip=0", "--csv=names.csv"],
+    "outliers, names": [
+        *("outliers", *NAMED, "--outliers=folder", f"--outliers_dir={PHOTOS}", "--split=train", "--output=names.png"),
+    ],
+    "attributes, names": ["attributes", *NAMED, "--output=names.npz"],
+    "manipulate, names": [
+        *("manipulate", "--model_dir=plain", "--attributes=names.npz", os.fsdecode(b"--names=caf\xe9")),
+        *(f"--images={PHOTOS}/a/{os.fsdecode(b'b' + bytes([0xE9]))}0.png", "--output=names_moved.png"),
+    ],
+    "export, names": ["export", "--model_dir=plain", "--attributes=names.npz", "--output=served/names"],
+    "evaluate, one image": ["evaluate", "--model_dir=plain", *DATA, "--limit=1", "--round_trip=1", "--csv=one.csv"],
+    "evaluate, raw": ["evaluate", "--model_dir=plain", *DATA, "--weights=raw", "--round_trip=0"],
+    "evaluate, grey": ["evaluate", *GREY, "--split=train", "--limit=5"],
+    "evaluate, labels": ["evaluate", *LABELLED, "--round_trip=2"],
+    "attributes": ["attributes", "--model_dir=plain", *DATA, "--output=directions.npz"],
+    "attributes of a table": ["attributes", "--model_dir=plain", *DATA, "--table=table.csv", "--output=table.npz"],
+    "attributes, labels": ["attributes", *LABELLED, "--names=0,2", "--output=labels.npz"],
+    "manipulate": [
+        *("manipulate", "--model_dir=plain", *DATA, "--attributes=directions.npz", "--indices=1"),
+        *("--amounts=-1,0,1", "--output=manipulate.png"),
+    ],
+    "manipulate, labels": [
+        *(
+            "manipulate",
+            *LABELLED,
+            "--attributes=labels.npz",
+            "--images=a.png",
+            "--label=1",
+            "--output=labels_moved.png",
+        ),
+    ],
+    "probe": ["probe", "--model_dir=plain", *DATA],
+    "probe, grey": ["probe", *GREY, "--limit=20"],
+    "export": ["export", "--model_dir=plain", "--attributes=directions.npz", "--output=served/plain/1"],
+    "export again": ["export", "--model_dir=grey", "--output=served/grey"],
+    "export over it": ["export", "--model_dir=grey", "--output=served/grey"],
+    "export, vectors": ["export", "--model_dir=flat", "--output=served/flat"],
+    "export, labels": ["export", "--model_dir=conditional", "--output=served/conditional"],
+    "a sample of the exported": ["sample", "--model_dir=served/plain/1", "--num=2", "--output=served.png"],
+    "the same sample": ["sample", "--model_dir=plain", "--num=2", "--output=not_served.png"],
+    "attributes, grey": ["attributes", *GREY, "--output=grey.npz"],
+    "manipulate, grey": [
+        *("manipulate", *GREY, "--attributes=grey.npz", "--names=1", "--num=2", "--output=grey_moved.png"),
+    ],
+    "check, grey": ["attribute_check", *GREY, "--attributes=grey.npz", "--epochs=1", "--output=grey.md"],
+    "check, labels": ["attribute_check", *LABELLED, "--attributes=labels.npz", "--epochs=1", "--output=labels.md"],
+    "nearest, grey": ["nearest", *GREY, "--num=1", "--output=grey_nearest.png"],
+    "set": [
+        *("manipulate", "--model_dir=plain", *DATA, "--attributes=directions.npz", "--set=0:0.5,1:-1"),
+        *("--num=2", "--output=set.png"),
+    ],
+    "check": [
+        *("attribute_check", "--model_dir=plain", *DATA, "--attributes=directions.npz", "--epochs=1"),
+        *("--names=0,1", "--output=check.md"),
+    ],
+}
+# Each tool once; the others run with the slow tests.
+QUICK = (
+    *("temperature", "interpolation", "reconstruct", "nearest", "outliers", "evaluate", "attributes", "manipulate"),
+    *("probe", "export, vectors"),
+)
+ERRORS = {
+    "a probe of a conditional model": (["probe", *LABELLED], "is given the labels"),
+    "an export over something else": (["export", "--model_dir=plain", "--output=plain"], "is no SavedModel"),
+    "an export with directions of another model": (
+        ["export", "--model_dir=grey", "--attributes=directions.npz", "--output=served/other"],
+        "belongs to another model",
+    ),
+    "no data": (["evaluate", "--model_dir=plain"], "does not say what the model was trained on; set --dataset"),
+    "a share and a number to hold out": (
+        ["evaluate", "--model_dir=plain", *DATA, "--test_fraction=0.5", "--test_size=4"],
+        "set one of them",
+    ),
+    "a share in place of the recorded number to hold out": (
+        ["reconstruct", "--model_dir=recorded", "--test_fraction=0.5", "--indices=7,20"],
+        "has no image 20",
+    ),
+    "the test split of other data than was recorded": (
+        ["reconstruct", "--model_dir=recorded", "--data_dir=split.npz", "--indices=2,3"],
+        "has no image 3",
+    ),
+    "no model": (["temperature", "--model_dir=nowhere"], "nowhere"),
+    "flat vectors": (["temperature", "--model_dir=flat"], "flat vectors"),
+    "a temperature that is none": (["temperature", "--model_dir=plain", "--temperatures=warm"], "must be numbers"),
+    "a cold temperature": (["temperature", "--model_dir=plain", "--temperatures=-1"], "at least 0"),
+    "one image": (["interpolate", "--model_dir=plain", "--images=a.png"], "at least two images"),
+    "a picture that is not there": (
+        ["interpolate", "--model_dir=plain", "--images=a.png,x.png"],
+        "x.png cannot be used",
+    ),
+    "no picture": (["reconstruct", "--model_dir=plain", "--images=table.csv"], "table.csv cannot be used"),
+    "a picture that is too small": (["reconstruct", "--model_dir=plain", "--images=tiny.png"], "smaller than 8x8"),
+    "a number that is none": (["reconstruct", "--model_dir=plain", *DATA, "--indices=one"], "--indices=one"),
+    "a number out of range": (["reconstruct", "--model_dir=plain", *DATA, "--indices=99"], "has no image 99"),
+    "a picture without a label": (["reconstruct", "--model_dir=conditional", "--images=a.png"], "need their --label"),
+    "a label out of range": (["nearest", *LABELLED, "--label=3"], "--label=3 must be less than 3"),
+    "a label that is not taken": (
+        ["temperature", "--model_dir=plain", "--label=0"],
+        "--label is for conditional models",
+    ),
+    "nothing to tell from": (["outliers", "--model_dir=plain", *DATA], "--outliers names the data set"),
+    "outliers without labels": (["outliers", *LABELLED, "--outliers=people"], "no labels from 0 to 2"),
+    "no directions": (["manipulate", "--model_dir=plain", "--images=a.png"], "attributes.npz is not there"),
+    "directions of another model": (
+        ["manipulate", "--model_dir=grey", "--images=a.png", "--attributes=directions.npz"],
+        "belongs to another model",
+    ),
+    "no such attribute": (
+        ["manipulate", "--model_dir=plain", *DATA, "--attributes=directions.npz", "--names=smile"],
+        "no attribute 'smile'; there are 0, 1, 2",
+    ),
+    "an amount that is none": (
+        ["manipulate", "--model_dir=plain", *DATA, "--attributes=directions.npz", "--set=0"],
+        "--set=0 must be name:amount",
+    ),
+    "a table of other images": (
+        ["attributes", "--model_dir=plain", *DATA, "--table=other.csv"],
+        "names none of the images: it begins with 'x.jpg', the images with '0'",
+    ),
+    "no table": (["attributes", "--model_dir=plain", *DATA, "--table=nowhere.csv"], "nowhere.csv is not a file"),
+}
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """The directory the quick commands ran in, and for each of them its exit code, stdout and stderr."""
+    return run(tmp_path_factory.mktemp("work"), QUICK)
+
+
+@pytest.fixture(scope="module")
+def all_work(tmp_path_factory):
+    """As `work`, for all commands."""
+    return run(tmp_path_factory.mktemp("all_work"), COMMANDS)
+
+
+def run(directory, names):
+    for name in models.CONFIGS:
+        glow_tf.save(models.flow(name), directory / name)
+    glow_tf.save(glow_tf.Flow(glow_tf.nice((16,), K=2, width=4, blocks=1)), directory / "flat")
+    np.savez(directory / "images.npz", images=models.images(40), labels=np.arange(40) % 3)
+    np.savez(directory / "split.npz", x_train=models.images(5), x_test=models.images(3))
+    glow_tf.save(models.flow(), directory / "recorded")
+    source = {"name": "arrays", "data_dir": str(directory / "images.npz"), "test_size": 4}
+    (directory / "recorded" / TRAINING_FILE).write_text(json.dumps({"optimizer": "", "ema_decay": 0, "source": source}))
+    for name, picture in zip("ab", models.images(2, seed=1), strict=True):
+        Image.fromarray(picture).save(directory / f"{name}.png")
+    for folder in (os.fsdecode(b"caf\xe9"), "a"):
+        (directory / PHOTOS / folder).mkdir(parents=True)
+        for i, picture in enumerate(models.images(4)):
+            Image.fromarray(picture).save(directory / PHOTOS / folder / os.fsdecode(b"b\xe9%d.png" % i))
+    Image.new("RGB", (4, 4)).save(directory / "tiny.png")
+    rows = "".join(f"{i},{i % 2},{(i // 2) % 2 * 2 - 1}\n" for i in range(36))
+    (directory / "table.csv").write_text(f"image,odd,pair\n{rows}")
+    (directory / "other.csv").write_text("image,odd\nx.jpg,1\ny.jpg,0\n")
+    commands = {name: arguments for name, arguments in COMMANDS.items() if name in names}
+    commands |= {name: arguments for name, (arguments, _) in ERRORS.items()}
+    return directory, run_commands(directory, commands)
+
+
+@pytest.mark.parametrize("name", mostly_slow(COMMANDS, QUICK))
+def test_it_does_what_it_is_asked(request, name):
+    directory, results = request.getfixturevalue("work" if name in QUICK else "all_work")
+    code, out, err = results[name]
+    assert (code, "error:" in err) == (0, False), err
+    for argument in COMMANDS[name]:
+        if argument.startswith(("--output=", "--csv=")):
+            file = argument.partition("=")[2]
+            assert (directory / file).stat().st_size and file in out.splitlines()
+            if file.endswith(".png"):
+                with Image.open(directory / file) as picture:
+                    assert np.asarray(picture).std() > 5
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_what_is_wrong_is_one_line(work, name):
+    code, out, err = work[1][name]
+    assert code == 1
+    assert err.startswith("error: ") and ERRORS[name][1] in err
+    assert err.count("\n") == 1
+
+
+def shows(directory, file, pictures, scale=12):
+    """Whether a figure shows all of these pictures, enlarged."""
+    with Image.open(directory / file) as opened:
+        canvas = np.asarray(opened.convert("RGB"))[..., :]
+    found = np.lib.stride_tricks.sliding_window_view(canvas, (8 * scale, 8 * scale), axis=(0, 1))[..., ::scale, ::scale]
+    return all((found == np.broadcast_to(p, (8, 8, 3)).transpose(2, 0, 1)).all(axis=(2, 3, 4)).any() for p in pictures)
+
+
+@pytest.mark.slow
+def test_the_seed_determines_the_figure(all_work):
+    assert (all_work[0] / "temperature.png").read_bytes() == (all_work[0] / "again.png").read_bytes()
+
+
+def test_a_path_begins_and_ends_with_the_images(work):
+    directory, _ = work
+    assert shows(directory, "path.png", models.quantized(models.images(2, seed=1), 5))
+    with Image.open(directory / "path.gif") as file:
+        # Three frames to the second image, and back without showing either end twice.
+        assert file.n_frames == 4 + 2
+
+
+@pytest.mark.slow
+def test_a_chain_goes_through_the_images_in_the_order_asked_for(all_work):
+    """The split holds out the last four of forty images; grey ones are their mean colour."""
+    with Image.open(all_work[0] / "chain.png") as file:
+        width = file.width
+    # Five images of 96 pixels.
+    assert 5 * 96 < width < 6 * 96 + 60
+
+
+def test_a_reconstruction_is_beside_its_original(work):
+    held_out = models.images(40)[36:39]
+    assert shows(work[0], "reconstruct.png", [*held_out, *models.quantized(held_out, 5)])
+    assert not shows(work[0], "reconstruct.png", models.images(1))
+
+
+def test_the_neighbours_are_training_images(work):
+    directory, results = work
+    train, flow = models.images(40)[:30], models.flow()
+    samples = Codec(flow).decode(np.float32(0.7) * draw_latents(flow, 2))
+    squares = ((samples[:, np.newaxis].astype(float) - train) ** 2).mean(axis=(2, 3, 4))
+    assert shows(directory, "nearest.png", [*samples, *train[squares.argsort(axis=1)[:, :2].ravel()]])
+    assert "the nearest of 30 training images" in results["nearest"][1]
+    pixels = re.search(r"in pixels: samples ([\d.]+), held-out images ([\d.]+)", results["nearest"][1])
+    assert float(pixels[1]) == pytest.approx(np.median(np.sqrt(squares.min(axis=1))), rel=1e-2)
+
+
+def test_the_scores_of_a_file_have_the_mean_that_is_printed(work):
+    directory, results = work
+    rows = list(csv.DictReader(io.StringIO((directory / "scores.csv").read_text())))
+    assert [row["image"] for row in rows] == ["0", "1", "2", "3"]
+    text = results["evaluate"][1]
+    for column, line in (("bits_per_dim", "bits/dim"), ("importance_weighted", "over 3 draws")):
+        values = np.array([float(row[column]) for row in rows])
+        mean, error = re.search(rf"{line}: ([\d.]+) \+- ([\d.]+)", text).groups()
+        assert float(mean) == pytest.approx(values.mean(), abs=1e-4)
+        assert float(error) == pytest.approx(values.std(ddof=1) / 2, abs=1e-4)
+    assert "4 of 4 images come back exactly at 5 bits" in text
+    assert "\nUniform dequantization, 3 draws an image\n" in text
+
+
+@pytest.mark.slow
+def test_an_evaluation_may_leave_out_round_trips_and_be_of_some_images(all_work):
+    _, results = all_work
+    assert "round trip" not in results["evaluate, raw"][1]
+    assert "(5 images)" in results["evaluate, grey"][1]
+
+
+@pytest.mark.slow
+def test_one_image_has_no_error(all_work):
+    out = all_work[1]["evaluate, one image"][1]
+    assert re.search(r"^bits/dim: \d+\.\d{4} \(1 image\)$", out, re.MULTILINE)
+    assert "1 of 1 image comes back exactly" in out
+    assert "nan" not in out + (all_work[0] / "one.csv").read_text()
+
+
+@pytest.mark.slow
+def test_a_file_of_scores_is_utf8_whatever_the_images_are_called(all_work):
+    with (all_work[0] / "names.csv").open(encoding="utf-8", newline="") as file:
+        names = {row["image"] for row in csv.DictReader(file)}
+    assert 0 < len(names) and names <= {rf"{folder}/b\xe9{i}.png" for folder in ("a", r"caf\xe9") for i in range(4)}
+
+
+def test_directions_are_of_the_training_images(work):
+    directory, results = work
+    found = Directions.load(directory / "directions.npz")
+    assert found.names == ("0", "1", "2")
+    assert found.positives.tolist() == [12, 12, 12]
+    assert "1: 12 images with, 24 without" in results["attributes"][1]
+
+
+@pytest.mark.slow
+def test_directions_of_a_table(all_work):
+    directory, _ = all_work
+    table = Directions.load(directory / "table.npz")
+    assert (table.names, table.positives.tolist()) == (("odd", "pair"), [18, 18])
+
+
+def test_the_manipulated_image_is_there_unmoved(work):
+    image = models.images(40)[37:38]
+    assert shows(work[0], "manipulate.png", [*image, *models.quantized(image, 5)])
+
+
+@pytest.mark.slow
+def test_the_judgement_is_a_table(all_work):
+    lines = (all_work[0] / "check.md").read_text().splitlines()
+    assert len(lines) == 2 + 2 and lines[2].startswith("| 0 |")
+    assert all_work[1]["check"][1].startswith(lines[0])
+
+
+@pytest.mark.parametrize(("name", "dimensions"), [("probe", 192), slow(("probe, grey", 64))])
+def test_a_probe_compares_all_levels_with_pixels(request, name, dimensions):
+    _, results = request.getfixturevalue("work" if name in QUICK else "all_work")
+    rows = re.findall(r"^\| (.+) \| ([\d,]+) \| ([\d.]+)% \|$", results[name][1], re.MULTILINE)
+    assert [row[0] for row in rows] == ["pixels", "level 1", "level 2", "latents"]
+    assert [int(row[1]) for row in rows] == [dimensions, dimensions, dimensions // 2, dimensions]
+    assert all(0 <= float(row[2]) <= 100 for row in rows)
+
+
+@pytest.mark.slow
+def test_an_exported_model_is_a_model_like_any_other(all_work):
+    directory, results = all_work
+    assert (directory / "served.png").read_bytes() == (directory / "not_served.png").read_bytes()
+    for name in ("export", "export over it", "export, labels"):
+        signatures, size, where = results[name][1].splitlines()
+        assert "log_prob" in signatures and re.fullmatch(r"size: [\d.]+ MB", size)
+        assert (directory / where / "saved_model.pb").is_file()
+    assert "attributes" in results["export"][1] and "attributes" not in results["export over it"][1]

@@ -1,0 +1,88 @@
+"""The command `glow`: finds programs and configurations by name, from any folder."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from glow_tf import cli, flagfiles
+
+GLOW = pathlib.Path(sys.executable).parent / "glow"
+
+
+def glow(*arguments, cwd, **environment):
+    return subprocess.run(
+        [GLOW, *arguments], capture_output=True, text=True, cwd=cwd, timeout=120, env={**os.environ, **environment}
+    )
+
+
+def test_help_lists_every_command(tmp_path):
+    done = glow("--help", cwd=tmp_path)
+    assert done.returncode == 0 and not done.stderr
+    described = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line.startswith("  ")}
+    assert set(described) - {"glow"} == set(cli.COMMANDS)
+    assert all(described.values()) and max(map(len, done.stdout.splitlines())) <= 100
+    assert done.stdout == glow(cwd=tmp_path).stdout
+
+
+def test_every_program_that_has_flags_is_a_command():
+    folder = pathlib.Path(cli.__file__).parent / "commands"
+    programs = {path.stem for path in folder.glob("*.py") if 'if __name__ == "__main__"' in path.read_text()}
+    assert programs - {"startup"} == set(cli.COMMANDS) - {"train"}
+
+
+@pytest.mark.parametrize("name", ["sample", "import-openai"])
+def test_help_of_a_command(tmp_path, name):
+    done = glow(name, "--help", cwd=tmp_path)
+    assert f"glow {name.replace('-', '_')}" in done.stdout
+    assert "--[no]" in done.stdout or "--model_dir" in done.stdout
+    assert not done.stderr
+
+
+def test_commands_that_are_not_there_say_which_are(tmp_path):
+    done = glow("smaple", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == "error: glow has no command 'smaple'. Did you mean sample? glow --help lists them.\n"
+    done = glow("--K=8", "train", cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.startswith("error: --K=8 comes before the command;")
+
+
+def test_flags_lists_every_configuration_with_its_figure(tmp_path):
+    done = glow("flags", cwd=tmp_path)
+    assert done.returncode == 0 and not done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines[::2]] == flagfiles.names()
+    assert all("bits/dim" in line for line in lines[1::2])
+    expected = dict(zip((line.split()[0] for line in lines[::2]), lines[1::2], strict=True))
+    # Kingma & Dhariwal 2018, table 2.
+    assert expected["cifar10"].split()[:2] == ["Expect", "3.35"]
+    assert "--K=32\n" in glow("flags", "celeba_hq_256", cwd=tmp_path).stdout
+    done = glow("flags", "nope", cwd=tmp_path)
+    assert done.returncode == 1 and done.stderr.startswith("error: nope is no published configuration;")
+
+
+@pytest.mark.parametrize("name", ["mnist", "mnist.flags", "flags/mnist.flags"])
+def test_configurations_are_found_by_name_from_any_folder(tmp_path, name):
+    done = glow("train", f"--flagfile={name}", "--data_dir=nowhere", "--dataset=folder", cwd=tmp_path)
+    # The file was read, and flags after it take precedence.
+    assert done.returncode == 1 and "nowhere" in done.stderr and "flagfile" not in done.stderr
+    done = glow("train", "--flagfile=mnst", cwd=tmp_path)
+    assert done.returncode == 1 and "glow flags lists" in done.stderr
+
+
+def test_a_file_of_ones_own_comes_before_a_published_one(tmp_path):
+    (tmp_path / "mnist").write_text("--dataset=folder\n--data_dir=elsewhere\n")
+    assert "elsewhere" in glow("train", "--flagfile=mnist", cwd=tmp_path).stderr
+
+
+def test_own_parts_are_imported_from_this_folder(tmp_path):
+    (tmp_path / "my_module.py").write_text("raise ImportError('here I am')\n")
+    done = glow("sample", "--plugins=my_module", cwd=tmp_path)
+    assert done.returncode == 1 and "here I am" in done.stderr
+
+
+def test_a_reader_that_has_had_enough_ends_it_quietly(tmp_path):
+    done = subprocess.run(f"{GLOW} flags | head -1", shell=True, capture_output=True, text=True, cwd=tmp_path)
+    assert len(done.stdout.splitlines()) == 1 and not done.stderr
