@@ -24,6 +24,7 @@ from glow_tf.data import Source, recipe
 from glow_tf.dequantization import Uniform, Variational
 from glow_tf.models import presets
 from glow_tf.networks import Resnet
+from glow_tf.runtime.runtime import Runtime
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.devices import make_strategy
 from glow_tf.training.model_directory import TRAINING_FILE
@@ -96,14 +97,15 @@ def main() -> None:
     directory = pathlib.Path(FLAGS.output or "runs/density")
     n_bits = FLAGS.n_bits or recipe(source.name).n_bits
     configs = {name: MODELS[name](source.image_shape, n_bits) for name in dict.fromkeys(FLAGS.models)}
-    trainings = {name: _budgeted(name, config, source, directory) for name, config in configs.items()}
+    runtime = experiments.common_runtime(configs.values(), FLAGS.train_batch_size)
+    trainings = {name: _budgeted(name, config, source, directory, runtime) for name, config in configs.items()}
     runs = [
         experiments.Run(name, config, dataclasses.replace(trainings[name], seed=seed), _folder(directory, name, seed))
         # All models for the first seed, then for the next, so that results of every kind are available early.
         for seed in range(FLAGS.seeds)
         for name, config in configs.items()
     ]
-    curves, seconds = experiments.results(runs, source)
+    curves, seconds = experiments.results(runs, source, runtime)
     title = f"{data_flags.data_name(source)}: {FLAGS.minutes:g} minutes each, {FLAGS.seeds} seeds"
     lines = {
         name: (of_seeds[0].steps * seconds[name] / 60, np.stack([curve.bits_per_dim for curve in of_seeds]))
@@ -141,7 +143,9 @@ def _mean_and_error(curves: list[experiments.Curve]) -> tuple[float, float]:
     return float(last.mean()), float(last.std(ddof=1) / np.sqrt(last.size)) if last.size > 1 else float("nan")
 
 
-def _budgeted(name: str, config: ModelConfig, source: Source, directory: pathlib.Path) -> TrainingConfig:
+def _budgeted(
+    name: str, config: ModelConfig, source: Source, directory: pathlib.Path, runtime: Runtime
+) -> TrainingConfig:
     """Returns how to train a model for --minutes: as many updates as a run that has begun makes, or as time allows."""
     recorded = _folder(directory, name, 0) / TRAINING_FILE
     if recorded.exists():
@@ -149,7 +153,8 @@ def _budgeted(name: str, config: ModelConfig, source: Source, directory: pathlib
     else:
         print(f"Timing {name} ...", flush=True)
         few = experiment_flags.training(source, 0, steps=FLAGS.warmup_steps + 1, eval_every=0)
-        timing = time_steps(config, few, make_strategy("mirrored"), steps=_TIMED_STEPS, limit_s=_TIMED_S)
+        strategy = make_strategy("mirrored")
+        timing = time_steps(config, few, strategy, runtime=runtime, steps=_TIMED_STEPS, limit_s=_TIMED_S)
         steps = max(FLAGS.warmup_steps + 1, round(60 * FLAGS.minutes / timing.step))
     return experiment_flags.training(
         source, 0, steps=steps, eval_every=max(1, round(steps / FLAGS.evaluations)), lr_schedule="cosine"

@@ -5,7 +5,7 @@ import math
 import pathlib
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -13,9 +13,10 @@ import tensorflow as tf
 from glow_tf.commands.timing import time_steps
 from glow_tf.config import ModelConfig
 from glow_tf.data import Source
+from glow_tf.runtime.runtime import Runtime
 from glow_tf.runtime.text import write
 from glow_tf.training.config import TrainingConfig
-from glow_tf.training.devices import make_strategy
+from glow_tf.training.devices import make_strategy, sharding_runtime
 from glow_tf.training.evaluation import with_error
 from glow_tf.training.guard import DivergenceError
 from glow_tf.training.loop import Trainer
@@ -79,8 +80,29 @@ def is_finished(run: Run, source: Source) -> bool:
     return curve.reached == run.training.steps and curve.images[-1] == source.sizes["test"]
 
 
-def results(runs: Sequence[Run], source: Source) -> tuple[dict[str, list[Curve]], dict[str, float]]:
+def common_runtime(configs: Iterable[ModelConfig], images: int) -> Runtime:
+    """Returns where and how the models of an experiment are computed, in shards on a CPU if that pays for all of them.
+
+    To be called before TensorFlow begins to work.
+
+    Args:
+      configs: the models.
+      images: images of an update.
+    """
+    # The one for which shards pay least.
+    widest = max(configs, key=lambda config: (config.name == "real_nvp", config.network_width))
+    return sharding_runtime(widest, images)
+
+
+def results(
+    runs: Sequence[Run], source: Source, runtime: Runtime | None = None
+) -> tuple[dict[str, list[Curve]], dict[str, float]]:
     """Prints an estimate of the duration, then trains missing runs one after the other.
+
+    Args:
+      runs: the runs.
+      source: their images.
+      runtime: where and how they are computed; by default that of `common_runtime`.
 
     Returns:
       The curves of the runs of each group, and the measured seconds per step of each group.
@@ -88,15 +110,17 @@ def results(runs: Sequence[Run], source: Source) -> tuple[dict[str, list[Curve]]
     Raises:
       SystemExit: after SIGTERM or SIGINT; the same call continues from there.
     """
+    runtime = runtime or common_runtime((run.config for run in runs), min(run.training.batch_size for run in runs))
     strategy = make_strategy("mirrored")
     missing = [run for run in runs if not is_finished(run, source)]
     _say(f"{len(runs)} runs of {runs[0].training.steps:,} steps, {len(runs) - len(missing)} of them finished.")
     if missing:
-        _time(missing, strategy)
+        _time(missing, strategy, runtime)
     try:
         for i, run in enumerate(missing):
             _say(f"Run {i + 1} of {len(missing)}: {run.directory.name}")
-            result = Trainer(run.config, run.training, run.source or source, run.directory, strategy).run()
+            images = run.source or source
+            result = Trainer(run.config, run.training, images, run.directory, strategy, runtime=runtime).run()
             _say(f"{run.directory.name}: {result} bits/dim")
     except DivergenceError as error:
         raise ValueError(f"{run.directory.name}: {error}") from error
@@ -126,12 +150,12 @@ def write_table(path: pathlib.Path, title: str, lines: Sequence[str]) -> None:
     print(f"\n{text}\n\n{path}")
 
 
-def _time(missing: Sequence[Run], strategy: tf.distribute.Strategy) -> None:
+def _time(missing: Sequence[Run], strategy: tf.distribute.Strategy, runtime: Runtime) -> None:
     timings = {}
     for run in missing:
         if run.group not in timings:
             _say(f"Timing {run.group} ...")
-            timings[run.group] = time_steps(run.config, run.training, strategy)
+            timings[run.group] = time_steps(run.config, run.training, strategy, runtime=runtime)
     total = 0.0
     for run in missing:
         timing = timings[run.group]

@@ -111,6 +111,8 @@ def shards_of_a_process(script, *arguments):
         slow((["--width=64", "--num_replicas=2"], False, 1)),
         slow((["--width=64", "--strategy=multi_worker"], False, 1)),
         slow((["--model=real_nvp"], False, 1)),
+        slow((["--model=jet", "--width=64"], False, 2)),
+        slow((["--model=flow_plus_plus"], False, 2)),
         slow((["--width=64"], True, 1)),
     ],
 )
