@@ -13,7 +13,7 @@ import numpy as np
 from absl import flags
 
 from glow_tf.analysis import plots
-from glow_tf.commands import command, common_flags, data_flags, experiment_flags, experiments
+from glow_tf.commands import command, common_flags, experiment_flags, experiments
 from glow_tf.data import Source, recipe
 from glow_tf.models import presets
 
@@ -33,7 +33,7 @@ def main() -> None:
     directory = pathlib.Path(FLAGS.output or "runs/ablation")
     runs = _runs(source, directory)
     curves, _ = experiments.results(runs, source)
-    title = f"{data_flags.data_name(source)}: Glow, K={FLAGS.K}, L={FLAGS.L}, width {FLAGS.width}, {FLAGS.seeds} seeds"
+    title = f"{source.title}: Glow, K={FLAGS.K}, L={FLAGS.L}, width {FLAGS.width}, {FLAGS.seeds} seeds"
     couplings, permutations = dict.fromkeys(FLAGS.coupling), dict.fromkeys(FLAGS.permutation)
     panels = {}
     for coupling in couplings:

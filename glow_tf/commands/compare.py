@@ -14,7 +14,7 @@ import numpy as np
 from absl import flags
 
 from glow_tf.analysis import plots
-from glow_tf.commands import command, common_flags, data_flags, experiment_flags, experiments
+from glow_tf.commands import command, common_flags, experiment_flags, experiments
 from glow_tf.config import ModelConfig
 from glow_tf.data import Source, recipe
 from glow_tf.models import presets
@@ -47,7 +47,7 @@ def main() -> None:
         for name, config in configs.items()
     ]
     curves, seconds = experiments.results(runs, source)
-    title = f"{data_flags.data_name(source)}: models of {parameters(configs['real_nvp']):,} parameters"
+    title = f"{source.title}: models of {parameters(configs['real_nvp']):,} parameters"
     lines = {
         name: (of_seeds[0].steps, np.stack([curve.bits_per_dim for curve in of_seeds]))
         for name, of_seeds in curves.items()

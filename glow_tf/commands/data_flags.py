@@ -10,7 +10,6 @@ from glow_tf.data import Source, load_source
 from glow_tf.data.indexed import IndexedSource
 from glow_tf.data.source import OwnTestSplitError
 from glow_tf.models.flow import Flow
-from glow_tf.runtime.text import printable
 from glow_tf.training import model_directory
 
 FLAGS = flags.FLAGS
@@ -54,12 +53,6 @@ def limit() -> int | None:
 def image_count(source: Source, split: str) -> int:
     """Returns the number of images of a split that are used: all, or --limit."""
     return min(source.sizes[split], FLAGS.limit or source.sizes[split])
-
-
-def data_name(source: Source) -> str:
-    """Returns the name of a data set for figures: that of its folder or file for data of one's own."""
-    own = source.name in ("folder", "arrays")
-    return printable(pathlib.Path(source.arguments["data_dir"]).stem) if own else source.name
 
 
 def _load_recorded(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> Source:

@@ -16,7 +16,7 @@ import numpy as np
 from absl import flags
 
 from glow_tf.analysis import plots
-from glow_tf.commands import command, common_flags, data_flags, experiment_flags, experiments
+from glow_tf.commands import command, common_flags, experiment_flags, experiments
 from glow_tf.commands.compare import parameters
 from glow_tf.commands.timing import time_steps
 from glow_tf.config import ModelConfig
@@ -106,7 +106,7 @@ def main() -> None:
         for name, config in configs.items()
     ]
     curves, seconds = experiments.results(runs, source, runtime)
-    title = f"{data_flags.data_name(source)}: {FLAGS.minutes:g} minutes each, {FLAGS.seeds} seeds"
+    title = f"{source.title}: {FLAGS.minutes:g} minutes each, {FLAGS.seeds} seeds"
     lines = {
         name: (of_seeds[0].steps * seconds[name] / 60, np.stack([curve.bits_per_dim for curve in of_seeds]))
         for name, of_seeds in curves.items()

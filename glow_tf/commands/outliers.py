@@ -37,7 +37,7 @@ def main() -> None:
         )
     scorer = Scorer(flow)
     inside, outside = (outlier_scores(flow, _scores(scorer, source)) for source in (own, other))
-    names = data_flags.data_name(own), data_flags.data_name(other)
+    names = own.title, other.title
     if names[0] == names[1]:
         names = names[0], f"{names[1]} (outliers)"
     panels, axes = {}, {}

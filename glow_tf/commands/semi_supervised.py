@@ -16,7 +16,7 @@ import numpy as np
 from absl import flags
 
 from glow_tf.analysis import plots
-from glow_tf.commands import command, common_flags, data_flags, experiment_flags, experiments
+from glow_tf.commands import command, common_flags, experiment_flags, experiments
 from glow_tf.data import Source, labelled_rows, recipe
 from glow_tf.models import presets
 from glow_tf.training.evaluation import with_error
@@ -39,7 +39,7 @@ def main() -> None:
     source = experiment_flags.load_data()
     directory = pathlib.Path(FLAGS.output or "runs/semi_supervised")
     curves, _ = experiments.results(_runs(source, directory, counts, kinds), source)
-    title = f"{data_flags.data_name(source)}: Glow, K={FLAGS.K}, L={FLAGS.L}, width {FLAGS.width}, {FLAGS.seeds} seeds"
+    title = f"{source.title}: Glow, K={FLAGS.K}, L={FLAGS.L}, width {FLAGS.width}, {FLAGS.seeds} seeds"
     labels = {count: count or source.sizes["train"] / source.num_classes for count in counts}
     lines = {}
     for kind in kinds:
@@ -85,7 +85,7 @@ def _runs(
     source: Source, directory: pathlib.Path, counts: Sequence[int], kinds: Sequence[str]
 ) -> list[experiments.Run]:
     if not source.num_classes:
-        raise ValueError(f"Labels are needed, and {data_flags.data_name(source)} has none.")
+        raise ValueError(f"Labels are needed, and {source.title} has none.")
     config = presets.glow(
         source.image_shape,
         FLAGS.K,

@@ -1,11 +1,14 @@
 """Interface of data sets."""
 
 import dataclasses
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+from glow_tf.runtime.text import printable
 
 SPLITS = ("train", "test")
 # The label of an image whose own label is not used.
@@ -148,6 +151,12 @@ class Source:
         """Returns JSON-able properties that identify the data set independently of its location."""
         classes = list(self.class_names) or "no labels"
         return {"data set": self.name, **{f"{split} images": self.sizes[split] for split in SPLITS}, "classes": classes}
+
+    @property
+    def title(self) -> str:
+        """Its name for people: that of the folder or file for data of one's own."""
+        place = self.arguments.get("data_dir") if self.name in ("folder", "arrays") else None
+        return printable(pathlib.Path(place).stem if place else self.name)
 
     def attributes(self, split: str) -> dict[str, np.ndarray]:
         """Returns, for each attribute in the data set, whether the images of a split have it: bool [N]."""
