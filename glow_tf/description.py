@@ -113,6 +113,17 @@ def from_fields(where: str, fields: Any, kind: type[Description], model: Mapping
     return construct(cls, f"{where}.", fields)
 
 
+def modules(fields: Any) -> list[str]:
+    """Returns the modules that the classes of parts in JSON are from, if not of this package."""
+    if isinstance(fields, list):
+        return [name for item in fields for name in modules(item)]
+    if not isinstance(fields, Mapping):
+        return []
+    named = any(isinstance(fields.get(kind), str) for kind in Description._kinds)
+    here = [fields["module"]] if named and isinstance(fields.get("module"), str) else []
+    return list(dict.fromkeys([*here, *(name for value in fields.values() for name in modules(value))]))
+
+
 def _advice(name: Any, module: Any) -> str:
     if not isinstance(module, str):
         return ""

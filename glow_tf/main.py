@@ -4,12 +4,15 @@
   glow train --dataset=folder --data_dir=photos --image_size=64
   glow train --dataset=celeb_a_hq --K=32 --L=6
   glow train --flagfile=quickstart
+  glow train --model_dir=runs/photos_glow --resume --steps=200000
 
-Everything is written under --model_dir; the same command again continues where it stopped. All flags: --help;
-those of the libraries too: --helpfull. `python -m glow_tf.main` is the same program.
+Everything is written under --model_dir; the same command again continues where it stopped, and so does --resume, which
+takes the settings from there. All flags: --help; those of the libraries too: --helpfull. `python -m glow_tf.main` is
+the same program.
 """
 
 import os
+import pathlib
 import shlex
 import signal
 import sys
@@ -25,15 +28,17 @@ if __name__ == "__main__":
     # Before TensorFlow is imported, as the modules below do.
     environment.prepare()
 
-from glow_tf import options, shared_flags
+from glow_tf import options, run_flags, shared_flags
 from glow_tf.data import load_source, picture_files
 from glow_tf.export.saved_model import export_saved_model
 from glow_tf.models import storage
+from glow_tf.training import model_directory
 from glow_tf.training.devices import make_strategy
 from glow_tf.training.guard import DivergenceError
 from glow_tf.training.loop import Trainer
 from glow_tf.training.progress import rate_text
 from glow_tf.training.reports import best_line
+from glow_tf.training.run_record import Start
 from glow_tf.training.signals import TrainingStopped
 from glow_tf.training.workers import WorkerLostError
 
@@ -65,6 +70,8 @@ def run():
     """Trains, exports, and returns the final evaluation."""
     absl.logging.set_verbosity(absl.logging.WARNING)
     began = time.monotonic()
+    directory = options.model_dir()
+    recorded = run_flags.restore(directory) if flags.FLAGS.resume else None
     if os.environ.get("TF_CONFIG") and flags.FLAGS.strategy != "multi_worker":
         print(
             f"TF_CONFIG is not used: --strategy={flags.FLAGS.strategy} is for one machine, --strategy=multi_worker for "
@@ -72,14 +79,27 @@ def run():
             file=sys.stderr,
         )
     picture_files.limit(flags.FLAGS.max_megapixels)
+    model_directory.check_before_loading(
+        directory,
+        flags.FLAGS.dataset.strip(),
+        flags.FLAGS.optimizer,
+        flags.FLAGS.ema_decay,
+        other_data=flags.FLAGS.other_data,
+    )
     source = load_source(**options.source_arguments())
-    config = options.model_config(source.image_shape, source.num_classes)
+    config = run_flags.model_config(recorded, source)
     # Before anything is computed: TensorFlow then neither splits the CPU any more nor limits operations to a core.
     runtime = options.runtime(config)
     strategy = make_strategy(**options.strategy_arguments())
     training = options.training_config(source.image_shape, strategy.num_replicas_in_sync)
-    directory = options.model_dir()
-    trainer = Trainer(config, training, source, directory, strategy, runtime=runtime, other_data=flags.FLAGS.other_data)
+    start = Start(
+        command=_command(),
+        flags=run_flags.of_run(recorded),
+        flagfile=run_flags.flagfile(recorded, training, source),
+    )
+    trainer = Trainer(
+        config, training, source, directory, strategy, runtime=runtime, other_data=flags.FLAGS.other_data, start=start
+    )
     parameters = sum(v.shape.num_elements() for v in trainer.flow.trainable_variables)
     print(f"{source.describe()}\n{config.name} with {parameters:,} parameters, in {directory}", flush=True)
     # A second Ctrl-C ends the program at once, also where nothing of Python runs.
@@ -122,8 +142,10 @@ def _exported(directory: os.PathLike) -> dict:
 
 def _command() -> str:
     """Returns the command line that was typed."""
-    started = f"{program.name()} train" if sys.argv[0].startswith("glow ") else "python -m glow_tf.main"
-    return f"{started} {shlex.join(sys.argv[1:])}"
+    _, *arguments = sys.orig_argv
+    if arguments and pathlib.Path(arguments[0]).stem == "glow":
+        return f"{program.name()} {shlex.join(arguments[1:])}"
+    return shlex.join(["python", *arguments])
 
 
 if __name__ == "__main__":

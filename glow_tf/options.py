@@ -14,7 +14,7 @@ from glow_tf.dequantization import Dequantizer, Variational
 from glow_tf.mode import NETWORK_PRECISIONS
 from glow_tf.models import presets
 from glow_tf.runtime.runtime import Runtime
-from glow_tf.shared_flags import define_max_megapixels, define_path
+from glow_tf.shared_flags import define_max_megapixels, define_path, define_plugins
 from glow_tf.training import model_directory
 from glow_tf.training.config import LR_SCHEDULES, OPTIMIZERS, TrainingConfig
 from glow_tf.training.devices import STRATEGIES, has_gpu, sharding_runtime
@@ -226,6 +226,13 @@ define_path(
     "Where everything is written; by default runs/<dataset>_<model>, with the name of the folder or file of one's own.",
     for_tensorflow=True,
 )
+flags.DEFINE_bool(
+    "resume",
+    False,
+    "Goes on with the run in --model_dir by what is recorded there: data, model, training and devices. Flags that are "
+    "given besides change what may change, such as --steps.",
+)
+define_plugins()
 flags.DEFINE_bool("export", True, "Writes a SavedModel at the end, as glow export does.")
 flags.DEFINE_bool("other_data", False, "Lets a run that began with other images go on with these.")
 flags.DEFINE_integer(

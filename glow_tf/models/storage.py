@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
+from glow_tf import description
 from glow_tf.config import ModelConfig
 from glow_tf.models import variables
 from glow_tf.models.flow import Flow
@@ -212,6 +213,21 @@ def load_config(path: str | os.PathLike) -> ModelConfig:
       FileNotFoundError: if there is none.
       ValueError: if it cannot be read, or the SavedModel is not of this package.
     """
+    file, fields = _read_config(path)
+    try:
+        config = ModelConfig.from_fields(fields)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+    _check_image_fits(config, file)
+    return config
+
+
+def own_modules(path: str | os.PathLike) -> list[str]:
+    """Returns the modules of one's own that `load_config` needs the classes of; raises as it does."""
+    return description.modules(_read_config(path)[1])
+
+
+def _read_config(path: str | os.PathLike) -> tuple[pathlib.Path, dict]:
     directory = _directory(path)
     if is_saved_model(directory):
         file = directory / "assets" / CONFIG_FILE
@@ -221,13 +237,7 @@ def load_config(path: str | os.PathLike) -> ModelConfig:
         file = directory / CONFIG_FILE
     if not file.is_file():
         raise FileNotFoundError(f"{directory} is no model directory: it has no {CONFIG_FILE}.")
-    fields = json_files.read_object(file, _MOST_BYTES_OF_CONFIG)
-    try:
-        config = ModelConfig.from_fields(fields)
-    except ValueError as error:
-        raise ValueError(f"{file}: {error}") from error
-    _check_image_fits(config, file)
-    return config
+    return file, json_files.read_object(file, _MOST_BYTES_OF_CONFIG)
 
 
 def _check_image_fits(config: ModelConfig, file: pathlib.Path) -> None:

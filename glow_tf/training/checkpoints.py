@@ -22,10 +22,30 @@ _DAMAGE = (
     IndexError,
     UnicodeDecodeError,
 )
+# What the checkpoints of all runs have, and those of `storage.save` have not.
+_STEP = "run/step/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 class CheckpointError(OSError):
     """A checkpoint could not be written; those before it are as they were."""
+
+
+def check_continuable(directory: pathlib.Path) -> None:
+    """Checks that the newest checkpoint of a model directory, if it has one, is of a run and not of weights alone.
+
+    Raises:
+      ValueError: if it is not; the message says what to do with it.
+    """
+    path = next(reversed(storage.checkpoint_paths(directory).values()), None)
+    try:
+        names = tf.train.load_checkpoint(path).get_variable_to_shape_map() if path else {_STEP: []}
+    except (tf.errors.OpError, *_DAMAGE):
+        return
+    if _STEP not in names:
+        raise ValueError(
+            f"{directory} holds the weights of a model and no run to go on with. To begin one with these weights, set "
+            f"--init_from={directory} and another --model_dir."
+        )
 
 
 class Checkpoints:

@@ -14,7 +14,15 @@ from glow_tf.runtime.errors import first_line
 from glow_tf.runtime.runtime import Runtime
 from glow_tf.training.config import TrainingConfig
 
-__all__ = ["STRATEGIES", "check_tf_config", "has_gpu", "make_strategy", "sharding_runtime", "training_runtime"]
+__all__ = [
+    "STRATEGIES",
+    "check_tf_config",
+    "has_gpu",
+    "make_strategy",
+    "sharding_runtime",
+    "strategy_flags",
+    "training_runtime",
+]
 
 STRATEGIES = ("mirrored", "multi_worker", "tpu", "one_device")
 
@@ -57,6 +65,20 @@ def make_strategy(
         return tf.distribute.MultiWorkerMirroredStrategy()
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
         raise ValueError(f"The workers of TF_CONFIG do not come together: {error}") from error
+
+
+def strategy_flags(strategy: tf.distribute.Strategy) -> dict[str, str | int]:
+    """Returns the flags of `glow train` that make a strategy like this one, of those that are not the default."""
+    kinds = {
+        "multi_worker": tf.distribute.MultiWorkerMirroredStrategy,
+        "tpu": tf.distribute.TPUStrategy,
+        "one_device": tf.distribute.OneDeviceStrategy,
+    }
+    name = next((name for name, kind in kinds.items() if isinstance(strategy, kind)), "mirrored")
+    if name != "mirrored":
+        return {"strategy": name}
+    # Of GPUs all are used, where the run goes on.
+    return {} if has_gpu() or strategy.num_replicas_in_sync == 1 else {"num_replicas": strategy.num_replicas_in_sync}
 
 
 def sharding_runtime(config: ModelConfig, images: int | None, *, xla: bool | None = None) -> Runtime:

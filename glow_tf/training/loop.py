@@ -12,9 +12,10 @@ import tensorflow as tf
 from glow_tf.config import ModelConfig
 from glow_tf.data import Source, labelled_rows, pipeline_rate
 from glow_tf.runtime.runtime import Runtime
-from glow_tf.training import lock, model_directory
+from glow_tf.training import card, lock, model_directory
 from glow_tf.training.batches import TrainingBatches
-from glow_tf.training.checkpoints import CheckpointError, Checkpoints
+from glow_tf.training.card import Best, Card
+from glow_tf.training.checkpoints import CheckpointError, Checkpoints, check_continuable
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.devices import training_runtime
 from glow_tf.training.evaluation import Evaluation, Evaluator, count_of
@@ -22,6 +23,7 @@ from glow_tf.training.guard import DivergenceError, Guard, has_singular_convolut
 from glow_tf.training.init_from import copy_weights
 from glow_tf.training.progress import Clock, Progress, rate_text
 from glow_tf.training.reports import Reports, best_line
+from glow_tf.training.run_record import RunRecord, Start
 from glow_tf.training.signals import StopSignals, TrainingStopped
 from glow_tf.training.state import RunState, TrainingState
 from glow_tf.training.step import make_train_function
@@ -45,6 +47,7 @@ class Trainer:
       runtime: where and how the flow is computed, by default on the best device there is; whether by XLA, and in which
         precision, `training` says.
       other_data: whether a run that began with other images may go on with these.
+      start: how this process was started, for the record of the run; by default as a program of your own.
 
     Attributes:
       flow: the model.
@@ -67,6 +70,7 @@ class Trainer:
         *,
         runtime: Runtime | None = None,
         other_data: bool = False,
+        start: Start | None = None,
     ):
         if source.image_shape != config.image_shape:
             raise ValueError(f"{source.name} has images of {source.image_shape}, the model of {config.image_shape}.")
@@ -82,8 +86,11 @@ class Trainer:
                 "them: use it with --label_loss_weight, without --conditional and --conditional_couplings."
             )
         self._changed = model_directory.check(directory, config, training, source, other_data=other_data)
+        check_continuable(directory)
         self._config, self._training, self._source = config, training, source
         self._directory, self._strategy = directory, strategy
+        self._start = start or Start.of_program(strategy)
+        self._run_record = RunRecord(directory, self._start, strategy)
         self._workers = Workers(strategy)
         runtime = training_runtime(training, runtime)
         # Before anything is built: there may be too few labels.
@@ -145,6 +152,9 @@ class Trainer:
             # Not where the signal was noticed: the weights may have been replaced by their averages there.
             if self._checkpoints.latest_step != self.step:
                 self._save()
+            if self._workers.is_chief:
+                with contextlib.suppress(OSError):
+                    self._run_record.reached(self.step)
             raise
         except OSError as error:
             if error.errno not in _NO_ROOM or isinstance(error, CheckpointError):
@@ -205,7 +215,10 @@ class Trainer:
             raise ValueError(f"The workers see other checkpoints: --model_dir={self._directory} must be shared.")
         progress.begin(self.step)
         if self._workers.is_chief:
-            model_directory.write_metadata(self._directory, self._config, self._training, self._source)
+            model_directory.write_metadata(
+                self._directory, self._config, self._training, self._source, self._start.flags
+            )
+            self._run_record.begin(self.step)
         self.reports.begin(self.step, progress.say)
         self.rates["input pipeline"] = rate = pipeline_rate(
             self._batches.dequantized(self.step), _SECONDS_TO_TIME_THE_PIPELINE
@@ -266,7 +279,7 @@ class Trainer:
                 self.reports.save_samples()
         if training.eval_every and step % training.eval_every == 0:
             with self._time_left.evaluating():
-                result = self.reports.evaluate(progress.say, training.eval_images or None)
+                result = self._evaluate(progress, training.eval_images or None)
             progress.say(f"step {step:,}: test bits/dim {result}")
             self.stopped_early = 0 < training.early_stop <= self.reports.without_better(result)
         if self.stopped_early:
@@ -281,9 +294,38 @@ class Trainer:
         if self._checkpoints.latest_step != self.step:
             self._save()
         self.reports.save_samples()
-        result = self.reports.evaluate(progress.say)
+        result = self._evaluate(progress)
         self.reports.flush()
         return result
+
+    def _evaluate(self, progress: Progress, limit: int | None = None) -> Evaluation:
+        """Evaluates, and writes the record of the run and the model card."""
+        result = self.reports.evaluate(progress.say, limit)
+        if self._workers.is_chief:
+            self._run_record.reached(self.step)
+            card.write(self._directory, self._card(result))
+        return result
+
+    def _card(self, result: Evaluation) -> Card:
+        state = self.state
+        best = Best(
+            bits_per_dim=float(state.best_bits_per_dim.read_value()),
+            step=int(state.best_step),
+            images=int(state.best_images),
+        )
+        return Card(
+            name=self._directory.resolve().name,
+            config=self._config,
+            parameters=sum(variable.shape.num_elements() for variable in self.flow.trainable_variables),
+            source=self._source,
+            training=self._training,
+            step=self.step,
+            last=result,
+            best=best,
+            starts=self._run_record.starts,
+            flagfile=bool(self._start.flagfile),
+            pictures=card.newest_pictures(self._directory, self.step),
+        )
 
     def _record(self, step: int, made: dict[str, np.ndarray]) -> dict[str, float]:
         """Notes what the steps up to `step` reported; returns the means over the good ones, {} if there are none."""

@@ -3,9 +3,14 @@
 import dataclasses
 import inspect
 import json
+import os
 import pathlib
 import re
+import types
+from collections.abc import Mapping
+from typing import Any
 
+from glow_tf import description
 from glow_tf.config import ModelConfig
 from glow_tf.data import Source, load_source
 from glow_tf.models import storage
@@ -29,6 +34,22 @@ _REPORTING = frozenset(
 )
 # Settings that older versions did not have; their defaults are what these did.
 _ADDED = ("lr_schedule", "beta1", "beta2", "epsilon", "weight_decay", "labels_per_class")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a model directory records of its last training, besides the model.
+
+    Attributes:
+      training: the settings.
+      source: arguments of `glow_tf.data.load_source` for its data; {} if not known.
+      flags: other flags of `glow train` that were not at their defaults, by name: of a run begun in Python those of its
+        devices.
+    """
+
+    training: TrainingConfig
+    source: Mapping[str, Any]
+    flags: Mapping[str, Any]
 
 
 def default_path(dataset: str, data_dir: str | None, model: str) -> pathlib.Path:
@@ -70,17 +91,8 @@ def check(
     if before is None:
         return []
     now = _fields(training, source)
-    averages = [{**fields, "ema_decay": fields["ema_decay"] > 0} for fields in (before, now)]
-    if any(averages[0][name] != averages[1][name] for name in ("optimizer", "ema_decay")):
-        names = [name for name in ("optimizer", "ema_decay") if averages[0][name] != averages[1][name]]
-        lines = [f"{name}: {before[name]} here, {now[name]} there" for name in names]
-        raise ValueError(_other(directory, "a run with another optimizer", lines))
-    identities = before.get("identity"), now["identity"]
-    if identities[0] is not None and identities[0] != identities[1] and not other_data:
-        raise ValueError(
-            _other(directory, "a run on other data", _differing_data(before, now))
-            + "\nIf the run shall go on with this data all the same, say --other_data."
-        )
+    _check_optimizer(directory, before, now)
+    _check_data(directory, before, now, other_data)
     before = {name: getattr(TrainingConfig(), name) for name in _ADDED} | before
     # A schedule goes by the number of steps.
     without_influence = _REPORTING if training.lr_schedule == "constant" else _REPORTING - {"steps"}
@@ -88,24 +100,97 @@ def check(
     return [f"{name}: {before.get(name)} before, {now[name]} now" for name in changed]
 
 
+def check_before_loading(
+    directory: pathlib.Path, data_set: str, optimizer: str, ema_decay: float, *, other_data: bool = False
+) -> None:
+    """Checks what `check` finds without the data, which can take hours to download and prepare.
+
+    Raises:
+      ValueError: as `check`.
+    """
+    before = _load(directory / TRAINING_FILE)
+    if before is not None:
+        _check_optimizer(directory, before, {"optimizer": optimizer, "ema_decay": ema_decay})
+        identity = before.get("identity") or {}
+        now = {"identity": {**identity, "data set": data_set}, "source": before.get("source", {})}
+        _check_data(directory, before, now, other_data)
+
+
 def differences(config: ModelConfig, other: ModelConfig) -> list[str]:
     """`ModelConfig.differences` in what the models are, not in how they are computed."""
     return [line for line in config.differences(other) if line.partition(":")[0] not in _COMPUTATION]
 
 
-def write_metadata(directory: pathlib.Path, config: ModelConfig, training: TrainingConfig, source: Source) -> None:
-    """Writes `config.json` and `training.json`, each atomically."""
+def write_metadata(
+    directory: pathlib.Path,
+    config: ModelConfig,
+    training: TrainingConfig,
+    source: Source,
+    flags: Mapping[str, Any] = types.MappingProxyType({}),
+) -> None:
+    """Writes `config.json` and `training.json`, each atomically; `flags` as in `Run`."""
     storage.save_config(config, directory)
-    fields = _fields(training, source)
+    fields = {**_fields(training, source), "init_from": init_from(training)}
+    if "data_dir" in source.arguments:
+        # Both may move together.
+        fields["data_dir_from_here"] = os.path.relpath(source.arguments["data_dir"], directory)
+    fields["flags"] = dict(flags)
     with atomic_write(directory / TRAINING_FILE) as temporary:
         text.write(temporary, json.dumps(fields, indent=2) + "\n")
 
 
+def load_run(directory: pathlib.Path) -> Run:
+    """Returns what a model directory records of its last training.
+
+    Raises:
+      ValueError: if there is no run, or its record cannot be read; the message names the field.
+    """
+    file = directory / TRAINING_FILE
+    try:
+        fields = json_files.read_object(file, _MOST_BYTES)
+    except FileNotFoundError:
+        if not (directory / storage.CONFIG_FILE).exists():
+            raise ValueError(
+                f"{directory} holds no run to go on with. Set the --model_dir of one, or leave out --resume to begin."
+            ) from None
+        raise ValueError(
+            f"{directory} holds a model and no {TRAINING_FILE} to say how it was trained. Go on by the command its run "
+            f"was begun with, or begin a new one with these weights by --init_from={directory}."
+        ) from None
+    except NotADirectoryError:
+        raise ValueError(f"{directory} is a file, and no model directory.") from None
+    settings = {field.name for field in dataclasses.fields(TrainingConfig)} & fields.keys()
+    missing = {"batch_size", "optimizer", "steps"} - settings
+    if missing:
+        raise ValueError(f"{file} is no record of a run: {min(missing)} is missing.")
+    training = description.construct(TrainingConfig, f"{file}: ", {name: fields[name] for name in settings})
+    flags = fields.get("flags", {})
+    if not isinstance(flags, dict):
+        raise ValueError(f"{file}: flags={flags!r} must be an object, {{...}}.")
+    return Run(training=training, source=source_arguments(directory), flags=flags)
+
+
 def source_arguments(directory: pathlib.Path) -> dict:
-    """Returns the arguments of `glow_tf.data.load_source` for the data of the last training; {} if not known."""
-    found = (_load(directory / TRAINING_FILE) or {}).get("source", {})
+    """Returns the arguments of `glow_tf.data.load_source` for the data of the last training; {} if not known.
+
+    Data that is gone from its place is looked for where it was as seen from the directory.
+    """
+    fields = _load(directory / TRAINING_FILE) or {}
+    found = fields.get("source", {})
     names = isinstance(found.get("name"), str) and isinstance(found.get("data_dir"), str | None)
-    return found if names and found.keys() <= inspect.signature(load_source).parameters.keys() else {}
+    if not names or not found.keys() <= inspect.signature(load_source).parameters.keys():
+        return {}
+    place, from_here = found.get("data_dir"), fields.get("data_dir_from_here")
+    if place and isinstance(from_here, str) and not os.path.exists(place):
+        moved = os.path.abspath(directory / from_here)
+        return {**found, "data_dir": moved} if os.path.exists(moved) else found
+    return found
+
+
+def init_from(training: TrainingConfig) -> str:
+    """Returns `training.init_from` as a path that does not depend on the working directory."""
+    path = training.init_from
+    return path if path in ("", "pretrained") else os.path.abspath(path)
 
 
 def class_names(directory: pathlib.Path) -> list[str]:
@@ -121,6 +206,22 @@ def _fields(training: TrainingConfig, source: Source) -> dict:
         "source": dict(source.arguments),
         "identity": source.identity(),
     }
+
+
+def _check_optimizer(directory: pathlib.Path, before: dict, now: dict) -> None:
+    averages = [{**fields, "ema_decay": fields["ema_decay"] > 0} for fields in (before, now)]
+    names = [name for name in ("optimizer", "ema_decay") if averages[0][name] != averages[1][name]]
+    if names:
+        lines = [f"{name}: {before[name]} here, {now[name]} there" for name in names]
+        raise ValueError(_other(directory, "a run with another optimizer", lines))
+
+
+def _check_data(directory: pathlib.Path, before: dict, now: dict, other_data: bool) -> None:
+    if before.get("identity") not in (None, now["identity"]) and not other_data:
+        raise ValueError(
+            _other(directory, "a run on other data", _differing_data(before, now))
+            + "\nIf the run shall go on with this data all the same, say --other_data."
+        )
 
 
 def _differing_data(before: dict, now: dict) -> list[str]:
@@ -159,6 +260,6 @@ def _load(file: pathlib.Path) -> dict | None:
 def _other(directory: pathlib.Path, what: str, lines: list[str]) -> str:
     listed = "\n  ".join(lines[:20])
     return (
-        f"{directory} holds {what}. Choose another --model_dir, or the flags it was made with. In the directory (here) "
-        f"and by your flags (there):\n  {listed}"
+        f"{directory} holds {what}. Choose another --model_dir, or the flags it was made with, which --resume sets. In "
+        f"the directory (here) and by your flags (there):\n  {listed}"
     )

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from glow_tf.data import Source, test_batches
 from glow_tf.models import health, storage
+from glow_tf.training import model_directory
 from glow_tf.training.batches import dequantized_for_evaluation
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.evaluation import Evaluation, Evaluator
@@ -126,6 +127,10 @@ class Reports:
         state.best_images.assign(result.images)
         if self._write:
             storage.save(self._state.flow, self._directory / BEST, step=self._step)
+            # With it commands find the data and the names of its labels.
+            model_directory.write_metadata(
+                self._directory / BEST, self._state.flow.config, self._training, self._source
+            )
 
     def _health(self, images: tf.Tensor, labels: tf.Tensor | None, say: Callable[[str], None]) -> dict[str, float]:
         flow = self._state.flow

@@ -178,6 +178,18 @@ def test_other_data_is_refused_unless_it_is_meant(claimed, name):
     assert model_directory.check(claimed, helpers.CONFIG, TrainingConfig(), other) == []
 
 
+def test_some_is_refused_before_the_data_is_loaded(claimed, tmp_path):
+    """Which for data of TensorFlow Datasets would be downloaded first."""
+    early = model_directory.check_before_loading
+    assert early(claimed, "people", "adamax", 0.5) is None
+    assert early(claimed, "lsun/bedroom", "adamax", 0.5, other_data=True) is None
+    assert early(tmp_path / "new", "lsun/bedroom", "adam", 0.5) is None
+    with pytest.raises(ValueError, match="data.*\n  data set: people here, lsun/bedroom there\n.*--other_data"):
+        early(claimed, "lsun/bedroom", "adamax", 0.5)
+    with pytest.raises(ValueError, match="another optimizer.*\n  optimizer: adamax here, adam there$"):
+        early(claimed, "people", "adam", 0.5)
+
+
 def folder_of_images(path, values, names="{}.png"):
     path.mkdir()
     for number, value in enumerate(values):

@@ -1,0 +1,144 @@
+"""How a run came about: the commands that started it, versions and devices, and the flagfile that repeats it."""
+
+import dataclasses
+import datetime
+import json
+import pathlib
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+import tensorflow_probability as tfp
+
+from glow_tf.runtime import json_files, text
+from glow_tf.runtime.files import atomic_write
+from glow_tf.training.devices import strategy_flags
+from glow_tf.version import __version__
+
+RUN_FILE = "run.json"
+FLAGFILE = "run.flags"
+# A start has some 500 bytes.
+_MOST_BYTES = 2**26
+_HEADER = """\
+# Every setting of the run in {name} that is not a default. To repeat it elsewhere:
+#   glow train --flagfile={name}/{file} --model_dir=...
+"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Start:
+    """How a process began a run, or went on with it.
+
+    Attributes:
+      command: the command line that was typed.
+      flags: the flags of `glow train` for `model_directory.Run`.
+      flagfile: lines of the flagfile that repeats the run; none where no flags describe its model.
+    """
+
+    command: str
+    flags: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    flagfile: Sequence[str] = ()
+
+    @classmethod
+    def of_program(cls, strategy: tf.distribute.Strategy) -> "Start":
+        """Returns that of a program other than `glow train`."""
+        return cls(command=shlex.join(sys.orig_argv), flags=strategy_flags(strategy))
+
+
+class RunRecord:
+    """Writes `run.json`, a list of the starts of a run, and the flagfile.
+
+    Each start has its `command`, the time it was `begun` at, the step it is `from_step`, the one it came `to_step`, the
+    `seconds` that took, the `devices` with the number of `replicas`, and the `versions` of what computed.
+
+    Args:
+      directory: the model directory.
+      start: this start.
+      strategy: the devices.
+
+    Attributes:
+      starts: those of the run, this one the last.
+    """
+
+    def __init__(self, directory: pathlib.Path, start: Start, strategy: tf.distribute.Strategy):
+        self._directory, self._start, self._strategy = directory, start, strategy
+        self._begun = time.monotonic()
+        self._at = datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+        self.starts: list[dict[str, Any]] = []
+
+    def begin(self, step: int) -> None:
+        """Adds this start, from a step, to those before it. Of a new run there are none."""
+        start = {
+            "command": text.printable(self._start.command),
+            "begun": self._at,
+            "from_step": step,
+            "to_step": step,
+            "seconds": 0.0,
+            "devices": device_name(),
+            "replicas": self._strategy.num_replicas_in_sync,
+            "versions": versions(),
+        }
+        self.starts = [*(self._before() if step else ()), start]
+        if self._start.flagfile:
+            lines = "".join(f"{line}\n" for line in self._start.flagfile)
+            header = _HEADER.format(name=shlex.quote(text.printable(self._directory.resolve().name)), file=FLAGFILE)
+            with atomic_write(self._directory / FLAGFILE) as temporary:
+                # Names of files are bytes, as which flagfiles are read.
+                temporary.write_bytes((header + lines).encode("utf-8", "surrogateescape"))
+        self.reached(step)
+
+    def reached(self, step: int) -> None:
+        """Notes how far this start has come by now."""
+        self.starts[-1] |= {"to_step": step, "seconds": round(time.monotonic() - self._begun, 1)}
+        with atomic_write(self._directory / RUN_FILE) as temporary:
+            text.write(temporary, json.dumps({"starts": self.starts}, indent=2) + "\n")
+
+    @property
+    def seconds(self) -> float:
+        """The time that all starts took together."""
+        return sum(start["seconds"] for start in self.starts)
+
+    def _before(self) -> list[dict[str, Any]]:
+        try:
+            starts = json_files.read_object(self._directory / RUN_FILE, _MOST_BYTES).get("starts")
+        except (FileNotFoundError, ValueError):
+            # It is a record, that nothing goes by; older versions wrote none.
+            return []
+        kinds = {"command": str, "begun": str, "from_step": int, "to_step": int, "seconds": int | float}
+        kinds |= {"devices": str, "replicas": int, "versions": dict}
+        return [start for start in starts if _has(start, kinds)] if isinstance(starts, list) else []
+
+
+def versions() -> dict[str, str]:
+    """Returns the versions of what computes a run, by name."""
+    return {
+        "glow_tf": __version__,
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "tensorflow_probability": tfp.__version__,
+        "numpy": np.__version__,
+    }
+
+
+def device_name() -> str:
+    """Returns what this machine computes with: the name of its first GPU, else of its processor."""
+    gpus = tf.config.get_visible_devices("GPU")
+    if gpus:
+        return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return next(iter(names), "") or platform.processor() or platform.machine()
+
+
+def _has(start: Any, kinds: Mapping[str, Any]) -> bool:
+    return isinstance(start, dict) and all(isinstance(start.get(name), kind) for name, kind in kinds.items())

@@ -1,0 +1,291 @@
+"""`glow train --resume`: a run that goes on by what its directory records."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl.testing import flagsaver
+
+import glow_tf
+from glow_tf import main as program
+from glow_tf import run_flags, shared_flags
+from glow_tf.data import load_source
+from glow_tf.models import storage
+from glow_tf.training import loop, model_directory
+from glow_tf.training.loop import Trainer
+from tests.extending.my_parts import ScaleAndShift
+from tests.training import runs
+
+# Everything that must come back is at another value than its default.
+RUN = [
+    *("--model=nice", "--K=2", "--blocks=1", "--width=4", "--n_bits=5", "--batch_size=8", "--samples=4", "--flip"),
+    *("--warmup_steps=1", "--learning_rate=0.01", "--seed=3", "--strategy=one_device", "--noexport"),
+    *("--dataset=arrays", "--data_dir=data/images.npz", "--test_size=11", "--image_size=4"),
+]
+
+pytestmark = pytest.mark.usefixtures("untraced")
+
+
+@pytest.fixture(scope="module")
+def glow():
+    """Runs `glow train` in this process, in a folder; returns the code and the lines with which it ends."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "_SECONDS_TO_TIME_THE_PIPELINE", 0.01)
+        patch.delenv("TF_CONFIG", raising=False)
+
+        def glow(folder, *arguments):
+            saved, before = flagsaver.save_flag_values(), os.getcwd()
+            os.chdir(folder)
+            try:
+                program.main(shared_flags.parse_command_line(["main", *map(str, arguments)]))
+                return 0
+            except SystemExit as stop:
+                return stop.code
+            finally:
+                os.chdir(before)
+                flagsaver.restore_flag_values(saved)
+
+        yield glow
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, glow):
+    """A folder with a data set, and the same run of two steps and of four in it."""
+    folder = tmp_path_factory.mktemp("work")
+    (folder / "data").mkdir()
+    rng = np.random.default_rng(0)
+    np.savez(folder / "data" / "images.npz", images=rng.integers(0, 256, [51, 4, 4, 3], np.uint8))
+    for steps in (2, 4):
+        assert glow(folder, *RUN, f"--steps={steps}", f"--model_dir=runs/{steps}") == 0
+    return folder
+
+
+def copied(folder, name):
+    return pathlib.Path(shutil.copytree(folder / "runs" / "2", folder / "runs" / name))
+
+
+def record(directory):
+    return json.loads((directory / "training.json").read_text())
+
+
+def weights(directory):
+    reader = tf.train.load_checkpoint(str(directory / "checkpoints"))
+    # Not what the evaluations were, of which the run that ended earlier has one more.
+    of_training = ("flow/", "optimizer/", "ema/", "run/step/")
+    names = [name for name in reader.get_variable_to_shape_map() if name.startswith(of_training)]
+    return {name: reader.get_tensor(name) for name in names}
+
+
+def assert_same(directory, other):
+    expected = weights(other)
+    found = weights(directory)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+def test_it_is_the_same_run_to_the_last_bit(folder, glow, capsys):
+    directory = copied(folder, "resumed")
+    assert glow(folder, "--model_dir=runs/resumed", "--resume", "--steps=4") == 0
+    assert "Not as before" not in capsys.readouterr().err
+    assert_same(directory, folder / "runs" / "4")
+    assert record(directory) == record(folder / "runs" / "4")
+
+
+def test_the_flagfile_repeats_the_run(folder, glow):
+    assert glow(folder.parent, f"--flagfile={folder}/runs/4/run.flags", f"--model_dir={folder}/runs/repeated") == 0
+    repeated = folder / "runs" / "repeated"
+    assert_same(repeated, folder / "runs" / "4")
+    assert (repeated / "config.json").read_bytes() == (folder / "runs" / "4" / "config.json").read_bytes()
+    lines = [(directory / "run.flags").read_text().splitlines()[2:] for directory in (repeated, folder / "runs" / "4")]
+    assert lines[0] == lines[1]
+    assert {"--model=nice", "--flip", "--steps=4", f"--data_dir={folder}/data/images.npz"} <= set(lines[0])
+    assert not any(line.startswith(("--model_dir", "--ema_decay", "--weight_decay")) for line in lines[0])
+
+
+def test_every_start_is_recorded_and_the_card_is_of_the_last(folder, glow):
+    directory = copied(folder, "card")
+    assert glow(folder, "--model_dir=runs/card", "--resume", "--steps=3") == 0
+    starts = json.loads((directory / "run.json").read_text())["starts"]
+    assert [(start["from_step"], start["to_step"]) for start in starts] == [(0, 2), (2, 3)]
+    text = (directory / "README.md").read_text(encoding="utf-8")
+    assert "# `card`" in text and "samples/step_0000003.png" in text and "started 2 times" in text
+    assert "--steps=3\n" in (directory / "run.flags").read_text()
+
+
+def test_the_best_weights_are_a_whole_model_directory(folder, glow, capsys):
+    best = folder / "runs" / "4" / "best"
+    assert model_directory.source_arguments(best) == model_directory.source_arguments(folder / "runs" / "4")
+    assert glow(folder, *RUN, f"--init_from={best}", "--model_dir=runs/from_best", "--steps=2") == 0
+    assert f"Beginning with the weights of {best}" in capsys.readouterr().err
+    for more in (["--resume"], RUN):
+        assert glow(folder, *more, f"--model_dir={best}") == 1
+        assert "holds the weights of a model and no run to go on with. To begin one" in (
+            error := capsys.readouterr().err
+        )
+        assert f"--init_from={best}" in error
+
+
+def test_it_goes_on_from_another_folder_and_where_everything_was_moved(folder, glow, tmp_path):
+    moved = tmp_path / "moved"
+    shutil.copytree(folder, moved)
+    hidden = folder / "data" / "images.npz"
+    hidden.rename(folder / "data" / "hidden.npz")
+    try:
+        assert glow(tmp_path, "--model_dir=moved/runs/2", "--resume", "--steps=4") == 0
+    finally:
+        (folder / "data" / "hidden.npz").rename(hidden)
+    assert_same(moved / "runs" / "2", folder / "runs" / "4")
+    assert record(moved / "runs" / "2")["source"]["data_dir"] == str(moved / "data" / "images.npz")
+
+
+def test_what_may_change_changes(folder, glow, capsys):
+    directory = copied(folder, "changed")
+    changes = ["--steps=3", "--learning_rate=0.02", "--eval_every=1", "--gradient=stored", "--mixed_precision"]
+    assert glow(folder, "--model_dir=runs/changed", "--resume", *changes) == 0
+    text = capsys.readouterr().err
+    assert "Not as before: learning_rate: 0.01 before, 0.02 now." in text
+    assert "Not as before: network_precision: float32 before, bfloat16 now." in text
+    assert text.count("Not as before") == 2
+    assert storage.load_config(directory).gradient == "stored"
+    # They hold from then on.
+    assert glow(folder, "--model_dir=runs/changed", "--resume", "--steps=4") == 0
+    assert "Not as before" not in capsys.readouterr().err
+    assert (record(directory)["learning_rate"], record(directory)["steps"]) == (0.02, 4)
+
+
+def test_flags_that_say_the_same_again_are_no_change(folder, glow, capsys):
+    copied(folder, "same")
+    assert glow(folder, *RUN, "--model_dir=runs/same", "--resume", "--steps=2") == 0
+    assert "Not as before" not in capsys.readouterr().err
+
+
+REFUSED = {
+    "another depth": (["--K=4"], ["holds another model", "layers[1].depth: 2 here, 4 there"]),
+    "another family": (["--model=glow", "--L=1"], ["--blocks does not apply to --model=glow"]),
+    "another size": (["--image_size=8"], ["holds another model", "image_shape: [4, 4, 3] here, [8, 8, 3] there"]),
+    "a classifier": (["--label_loss_weight=1"], ["--label_loss_weight"]),
+    "another optimizer": (["--optimizer=adamw"], ["another optimizer", "optimizer: adamax here, adamw there"]),
+    "no averages": (["--ema_decay=0"], ["another optimizer", "ema_decay: 0.999 here, 0.0 there"]),
+    "other data": (["--dataset=people"], ["run on other data", "data set: arrays here, people there", "--other_data"]),
+    "other images held out": (["--test_size=12"], ["run on other data", "test images: 11 here, 12 there"]),
+    "data that is not there": (["--data_dir=nowhere.npz"], ["nowhere.npz"]),
+    "a value out of range": (["--steps=0"], ["steps=0"]),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_may_not_change_is_refused_by_name(folder, glow, capsys, name):
+    arguments, parts = REFUSED[name]
+    before = record(folder / "runs" / "2")
+    assert glow(folder, "--model_dir=runs/2", "--resume", *arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    for part in parts:
+        assert part in error
+    assert record(folder / "runs" / "2") == before
+
+
+def test_where_there_is_no_run_it_says_so(folder, glow, capsys):
+    assert glow(folder, "--model_dir=runs/nothing", "--resume") == 1
+    assert capsys.readouterr().err == (
+        "error: runs/nothing holds no run to go on with. Set the --model_dir of one, or leave out --resume to begin.\n"
+    )
+    assert not (folder / "runs" / "nothing").exists()
+    # The default directory is named as that of a new run.
+    assert glow(folder, "--resume") == 1
+    assert "runs/people_glow holds no run" in capsys.readouterr().err
+    glow_tf.save(glow_tf.load(folder / "runs" / "2"), folder / "runs" / "weights")
+    assert glow(folder, "--model_dir=runs/weights", "--resume") == 1
+    assert "no training.json" in (error := capsys.readouterr().err) and "--init_from=runs/weights" in error
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": "many"}, "training.json: steps='many' must be of type int"),
+        ({"beta1": 2.0}, "training.json: beta1=2.0 must be at least 0 and less than 1"),
+        ({"optimizer": None}, "training.json: optimizer=None must be of type str"),
+        ({"flags": []}, "training.json: flags=[] must be an object"),
+        ({"flags": {"model": "vae"}}, "training.json: flags.model='vae'"),
+        ({"flags": {"strategy": 3}}, "training.json: flags.strategy=3"),
+    ],
+)
+def test_a_damaged_record_is_named(folder, glow, capsys, tmp_path, changes, message):
+    directory = tmp_path / "run"
+    shutil.copytree(folder / "runs" / "2", directory)
+    (directory / "training.json").write_text(json.dumps({**record(directory), **changes}))
+    assert glow(folder, f"--model_dir={directory}", "--noexport", "--resume") == 1
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_fields_of_versions_to_come_are_no_obstacle(folder, glow, tmp_path):
+    directory = tmp_path / "run"
+    shutil.copytree(folder / "runs" / "2", directory)
+    fields = record(directory)
+    del fields["max_rollbacks"], fields["data_dir_from_here"]
+    fields["flags"]["color"] = "red"
+    (directory / "training.json").write_text(json.dumps({**fields, "color": "red"}))
+    assert glow(folder, f"--model_dir={directory}", "--noexport", "--resume") == 0
+
+
+def begun_in_python(folder, config, *, known=True):
+    data = load_source("arrays", data_dir=str(folder / "data" / "images.npz"), test_size=11)
+    if not known:
+        data = dataclasses.replace(data, arguments={})
+    directory = folder / "runs" / "python"
+    shutil.rmtree(directory, ignore_errors=True)
+    Trainer(config, runs.training(steps=2), data, directory, runs.ONE_DEVICE).run()
+    return directory
+
+
+def test_a_run_begun_in_python_goes_on_by_the_command(folder, glow, capsys):
+    nice = glow_tf.nice((4, 4, 3), K=2, width=8, blocks=1, n_bits=5)
+    own = glow_tf.ModelConfig(name="own", image_shape=(4, 4, 3), layers=(ScaleAndShift(initial=2.0), *nice.layers))
+    directory = begun_in_python(folder, own)
+    assert glow(folder, f"--model_dir={directory}", "--noexport", "--resume", "--steps=3") == 0
+    text = capsys.readouterr().err
+    assert "Continuing at step 2" in text and "Not as before" not in text
+    assert storage.load_config(directory) == own
+    assert record(directory)["flags"] == {"strategy": "one_device", "export": False}
+    assert glow(folder, f"--model_dir={directory}", "--noexport", "--resume", "--K=4", "--width=3") == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: --K, --width: {directory} holds a model that is not made by flags")
+    # Where the module of its layer is not.
+    file = directory / "config.json"
+    file.write_text(file.read_text().replace("tests.extending.my_parts", "nowhere.my_parts"))
+    assert glow(folder, f"--model_dir={directory}", "--noexport", "--resume") == 1
+    assert "nowhere.my_parts cannot be imported" in (error := capsys.readouterr().err) and error.count("\n") == 1
+    # The flag names the module it is in now.
+    assert glow(folder, f"--model_dir={directory}", "--noexport", "--resume", "--plugins=tests.extending.my_parts") == 0
+
+
+def test_data_that_a_program_loaded_is_asked_for(folder, glow, capsys):
+    nice = glow_tf.nice((4, 4, 3), K=2, width=8, blocks=1, n_bits=5)
+    directory = begun_in_python(folder, nice, known=False)
+    assert glow(folder, f"--model_dir={directory}", "--noexport", "--resume") == 1
+    assert "does not say how its data is loaded; set --dataset" in capsys.readouterr().err
+    data = ["--dataset=arrays", "--data_dir=data/images.npz", "--test_size=11"]
+    assert glow(folder, f"--model_dir={directory}", "--noexport", "--resume", *data) == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        ("/data/two words", "--data_dir=/data/two words"),
+        ("/data/# no comment", "--data_dir=/data/# no comment"),
+        ("/data/ends in a space ", None),
+        ("/data/two\nlines", None),
+        ("/data/two\r--steps=9", None),
+    ],
+)
+def test_names_in_a_flagfile_stand_for_themselves(tmp_path, value, line):
+    written = run_flags._line("data_dir", value)
+    (tmp_path / "run.flags").write_bytes(f"{written}\n".encode())
+    assert shared_flags._lines(str(tmp_path / "run.flags")) == ([line] if line else [])
