@@ -32,16 +32,16 @@ def main() -> None:
     images, labels, names = picture_flags.load_pictures(flow, 2)
     if len(images) < 2:
         raise ValueError("An interpolation needs at least two images; name them by --images or --indices.")
-    codec = Codec(flow, FLAGS.batch_size)
+    codec, displayed = Codec(flow, FLAGS.batch_size), flow.config.dequantizer.displayed
     kinds = KINDS if FLAGS.kind == "both" else (FLAGS.kind,)
-    strips = [interpolate_images(codec, images, FLAGS.steps, kind, labels=labels) for kind in kinds]
+    strips = [displayed(interpolate_images(codec, images, FLAGS.steps, kind, labels=labels)) for kind in kinds]
     columns = ["" if i % FLAGS.steps else names[i // FLAGS.steps] for i in range(len(strips[0]))]
     output = pathlib.Path(FLAGS.output or "interpolation.png")
     save_png(labelled_grid(np.stack(strips), rows=kinds, columns=columns, scale=FLAGS.scale), output)
     print(output)
     if FLAGS.frames:
         # The path of the last row, forwards and backwards.
-        path = interpolate_images(codec, images, FLAGS.frames, kinds[-1], labels=labels)
+        path = displayed(interpolate_images(codec, images, FLAGS.frames, kinds[-1], labels=labels))
         scale = FLAGS.scale or max(1, 256 // images.shape[1])
         frames = np.concatenate([path, path[-2:0:-1]]).repeat(scale, axis=1).repeat(scale, axis=2)
         save_gif(frames, output.with_suffix(".gif"))

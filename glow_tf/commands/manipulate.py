@@ -45,9 +45,8 @@ def main() -> None:
     rows = np.stack(by_move, axis=1).reshape(-1, *by_move[0].shape[1:])
     row_names = [f"{name}, {move}" if len(names) > 1 else move for name in names for move in moves]
     originals = np.repeat(images, len(moves), axis=0)[:, np.newaxis]
-    grid = labelled_grid(
-        np.concatenate([originals, rows], axis=1), rows=row_names, columns=["original", *columns], scale=FLAGS.scale
-    )
+    pictures = flow.config.dequantizer.displayed(np.concatenate([originals, rows], axis=1))
+    grid = labelled_grid(pictures, rows=row_names, columns=["original", *columns], scale=FLAGS.scale)
     output = FLAGS.output or "manipulated.png"
     save_png(grid, output)
     print(output)

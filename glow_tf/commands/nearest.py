@@ -52,7 +52,8 @@ def main() -> None:
         shown.append(np.stack([[pictures[number] for number in row] for row in numbers.tolist()]))
     columns = ["sample", *(f"{space} {i + 1}" for space in ("pixels", "latents") for i in range(k))]
     output = FLAGS.output or "nearest.png"
-    save_png(labelled_grid(np.concatenate(shown, axis=1), columns=columns, scale=FLAGS.scale), output)
+    pictures = flow.config.dequantizer.displayed(np.concatenate(shown, axis=1))
+    save_png(labelled_grid(pictures, columns=columns, scale=FLAGS.scale), output)
     searched = count_of(data_flags.image_count(source, "train"), "training image")
     print(f"root mean square distance to the nearest of {searched}, median")
     for space, neighbours in found.items():

@@ -22,6 +22,7 @@ def main() -> None:
     images, labels, names = picture_flags.load_pictures(flow, 4)
     codec = Codec(flow, FLAGS.batch_size)
     rows = reconstructions(codec, images, labels=labels, temperature=FLAGS.temperature, seed=FLAGS.seed)
+    rows = flow.config.dequantizer.displayed(rows)
     drawn = [f"level{'s 1-' if n > 1 else ' '}{n} new" for n in range(1, rows.shape[1] - 1)]
     grid = labelled_grid(rows, rows=names, columns=["original", "reconstruction", *drawn], scale=FLAGS.scale)
     output = FLAGS.output or "reconstructions.png"

@@ -25,6 +25,7 @@ def main() -> None:
     labels = model_flags.sample_labels(flow, count)
     images = temperature_grid(Codec(flow, FLAGS.batch_size), count, temperatures, labels=labels, seed=FLAGS.seed)
     rows = [] if labels is None else [f"label {label}" for label in np.asarray(labels)]
+    images = flow.config.dequantizer.displayed(images)
     grid = labelled_grid(images, rows=rows, columns=[f"T = {t:g}" for t in temperatures], scale=FLAGS.scale)
     output = FLAGS.output or "temperature.png"
     save_png(grid, output)

@@ -21,12 +21,13 @@ class DemoModel:
     """A SavedModel of images that this package exported.
 
     It is called by its signatures, which are compiled once for any number of images; the functions of the loaded object
-    would be compiled again for each number.
+    would be compiled again for each number. Images that it returns are those to show, see `displayed`.
 
     Attributes:
       image_shape: (H, W, C), C being 1 or 3.
       dimensions: D, the number of dimensions of a latent.
       n_bits: bits per channel.
+      displayed: takes images, uint8 of any shape, to what is shown of them at so many bits, beside what is returned.
       num_classes: number of classes of a conditional model, else 0.
       most_images: number of images that can be drawn quickly.
       names: names of the A attributes it was exported with.
@@ -60,6 +61,7 @@ class DemoModel:
         self.image_shape: tuple[int, int, int] = tuple(config.image_shape)
         self.dimensions = config.dimensions
         self.n_bits = config.n_bits
+        self.displayed = config.dequantizer.displayed
         self.num_classes = config.num_classes if config.conditional else 0
         self.most_images = max(4, default_batch_size(config))
         self.names: tuple[str, ...] = ()
@@ -131,4 +133,5 @@ class DemoModel:
             found = self._signatures[name](**inputs)
         except tf.errors.InvalidArgumentError as error:
             raise UndrawableError from error
-        return {key: value.numpy() for key, value in found.items()}
+        values = {key: value.numpy() for key, value in found.items()}
+        return {key: self.displayed(value) if key == "images" else value for key, value in values.items()}

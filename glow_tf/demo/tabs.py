@@ -82,10 +82,10 @@ def reconstruct_tab(model: DemoModel, examples: Sequence[Example]) -> None:
     @_or_note
     def show(chosen):
         image, labels = chosen.image[np.newaxis], _labels(chosen)
-        again = model.reconstruct(image, labels)
-        difference = int(np.abs(again.astype(int) - image).max())
+        original, again = model.displayed(image), model.reconstruct(image, labels)
+        difference = int(np.abs(again.astype(int) - original).max())
         bits = float(model.bits_per_dim(image, labels)[0])
-        figures = html.figures([image[0], again[0]], ["Original", "Reconstruction"], 288)
+        figures = html.figures([original[0], again[0]], ["Original", "Reconstruction"], 288)
         values = [(f"{bits:.2f}", "bits per dimension"), (f"{difference} of 255", "largest pixel difference")]
         return figures + html.facts(values) + html.hint(_verdict(difference, model.n_bits))
 
@@ -156,7 +156,7 @@ def attributes_tab(model: DemoModel, examples: Sequence[Example]) -> None:
     def move(chosen, latents, *amounts):
         moved = latents + SCALE * np.asarray(amounts, np.float32) @ directions
         (image,) = model.decode(moved[np.newaxis], _labels(chosen))
-        return html.figures([chosen.image, image], ["Original", "Changed"], 256)
+        return html.figures([model.displayed(chosen.image), image], ["Original", "Changed"], 256)
 
     def show(chosen, *amounts):
         latents = encode(chosen)
@@ -208,8 +208,8 @@ def _labels(example):
 
 
 def _verdict(difference, n_bits):
+    if not difference and n_bits < 8:
+        return f"The same to the first {n_bits} of a colour's 8 bits, which are what the model knows and you see here."
     if not difference:
         return "Pixel for pixel the same: a flow loses nothing."
-    if n_bits < 8 and difference < 2 ** (8 - n_bits):
-        return f"As near as can be: the model knows the first {n_bits} of a colour's 8 bits."
     return "Not quite the same: this picture is so unusual for the model that its arithmetic runs out of digits."

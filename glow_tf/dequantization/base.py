@@ -159,9 +159,31 @@ class Dequantizer(Description):
         return self.quantize(images) + self.tolerance
 
     def to_images(self, x: tf.Tensor) -> tf.Tensor:
-        """Returns floor((x + 1/2) * 2^n_bits) * 2^(8 - n_bits), clipped to [0, 255], as uint8; as the official code."""
+        """Returns floor((x + 1/2) * 2^n_bits) * 2^(8 - n_bits), clipped to [0, 255], as uint8; as the official code.
+
+        With n_bits < 8 the brightest level is 256 - 2^(8 - n_bits), 248 for 5 bits, and 255 is what x >= 1/2 gives,
+        above that level. `displayed` is for pictures that people look at.
+        """
         levels = tf.floor((x + 0.5) * 2**self.n_bits)
         return tf.cast(tf.clip_by_value(levels * self.values_per_bin, 0, 255), tf.uint8)
+
+    def displayed(self, images: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
+        """Returns images as people are to see them, with the levels spread over 0 to 255:
+
+          round(255 q / (2^n_bits - 1)),  q = floor(image / 2^(8 - n_bits))
+
+        White is white then, whatever n_bits is, and an image looks like its reconstruction. Levels stay what they are:
+        `quantize` gives the same for the result. With 8 bits, images are returned as they are.
+
+        Args:
+          images: uint8 of any shape, a NumPy array or a tensor, of which the result is another.
+        """
+        if self.n_bits == 8:
+            return images
+        top = 2**self.n_bits - 1
+        levels = np.arange(256) // self.values_per_bin
+        values = ((2 * 255 * levels + top) // (2 * top)).astype(np.uint8)
+        return tf.gather(values, tf.cast(images, tf.int32)) if tf.is_tensor(images) else values[np.asarray(images)]
 
     @property
     def tolerance(self) -> float:

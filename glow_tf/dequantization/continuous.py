@@ -35,6 +35,9 @@ class Continuous(Dequantizer):
     def to_images(self, x):
         return x
 
+    def displayed(self, images):
+        return images
+
     @property
     def tolerance(self) -> float:
         """An error that goes unnoticed: that of audio or images of 8 bits in [-1/2, 1/2)."""

@@ -42,7 +42,8 @@ class ServedFlow(tf.train.Checkpoint):
     direction is [B, D] or [1, D], scale [B] or [1]. log_prob is that of the discrete image, a lower bound of it in
     expectation, under one draw of dequantization noise that depends on the seed and the image alone. For pictures there
     are also `encode_bytes` and so on, which take and give PNG files, and take JPEG: `image_bytes`, `start_bytes`,
-    `end_bytes`, strings [B], in the place of images.
+    `end_bytes`, strings [B], in the place of images. Those files are for people: with n_bits < 8, their levels are
+    spread over 0 to 255, where `images` have the values that `Flow.decode` gives; both have the same latents.
 
     With a label-conditional model, `labels`: [B] int32 follow the images or latents, `end_labels` those of the start
     (images on the way have the label of the nearer end); those of `sample` come last, by default the classes in turn.
@@ -128,7 +129,8 @@ class ServedFlow(tf.train.Checkpoint):
                     values[key] = pictures.decoded(values.pop(of_files), self.flow.config.image_shape, of_files)
             outputs = body(**values)
             if "images" in outputs:
-                outputs["image_bytes"] = pictures.encoded(outputs.pop("images"))
+                displayed = self.flow.config.dequantizer.displayed(outputs.pop("images"))
+                outputs["image_bytes"] = pictures.encoded(displayed)
             return outputs
 
         self._add_one(f"{name}_bytes", with_files, as_files, defaults)

@@ -22,6 +22,7 @@ class Pictures:
 
     def __init__(self, flow: Flow, training: TrainingConfig, directory: pathlib.Path):
         self._directory = directory
+        self._displayed = flow.config.dequantizer.displayed
         batch_size = min(training.samples, training.batch_size)
         self._sampler = Sampler(
             flow, training.samples, temperature=training.temperature, seed=training.seed, batch_size=batch_size
@@ -42,7 +43,7 @@ class Pictures:
         return self._save("reconstructions", step, np.concatenate([images, again]), len(images))
 
     def _save(self, name: str, step: int, images: np.ndarray, columns: int | None = None):
-        grid = image_grid(images, columns, scale=readable_scale(images.shape[1]))
+        grid = image_grid(self._displayed(images), columns, scale=readable_scale(images.shape[1]))
         path = self._directory / name / f"step_{step:07d}.png"
         save_png(grid, path)
         return path, grid

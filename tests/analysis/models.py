@@ -33,3 +33,8 @@ def labels(count, name="plain"):
 def quantized(pictures, n_bits):
     """The leading bits, which are what a model of so many bits sees."""
     return pictures // 2 ** (8 - n_bits) * 2 ** (8 - n_bits)
+
+
+def displayed(pictures, n_bits):
+    """What people are shown of pictures: the leading bits, spread over 0 to 255."""
+    return np.round(pictures // 2 ** (8 - n_bits) * (255 / (2**n_bits - 1))).astype(np.uint8)

@@ -249,7 +249,7 @@ def test_the_seed_determines_the_figure(all_work):
 
 def test_a_path_begins_and_ends_with_the_images(work):
     directory, _ = work
-    assert shows(directory, "path.png", models.quantized(models.images(2, seed=1), 5))
+    assert shows(directory, "path.png", models.displayed(models.images(2, seed=1), 5))
     with Image.open(directory / "path.gif") as file:
         # Three frames to the second image, and back without showing either end twice.
         assert file.n_frames == 4 + 2
@@ -266,16 +266,19 @@ def test_a_chain_goes_through_the_images_in_the_order_asked_for(all_work):
 
 def test_a_reconstruction_is_beside_its_original(work):
     held_out = models.images(40)[36:39]
-    assert shows(work[0], "reconstruct.png", [*held_out, *models.quantized(held_out, 5)])
+    assert shows(work[0], "reconstruct.png", models.displayed(held_out, 5))
+    # The original, too, is shown at the bits of the model.
+    assert not shows(work[0], "reconstruct.png", held_out[:1])
     assert not shows(work[0], "reconstruct.png", models.images(1))
 
 
 def test_the_neighbours_are_training_images(work):
     directory, results = work
     train, flow = models.images(40)[:30], models.flow()
-    samples = Codec(flow).decode(np.float32(0.7) * draw_latents(flow, 2))
+    samples = Codec(flow).decode(np.float32(0.7) * draw_latents(flow, 2, seed=0))
     squares = ((samples[:, np.newaxis].astype(float) - train) ** 2).mean(axis=(2, 3, 4))
-    assert shows(directory, "nearest.png", [*samples, *train[squares.argsort(axis=1)[:, :2].ravel()]])
+    shown = [*samples, *train[squares.argsort(axis=1)[:, :2].ravel()]]
+    assert shows(directory, "nearest.png", models.displayed(np.stack(shown), 5))
     assert "the nearest of 30 training images" in results["nearest"][1]
     pixels = re.search(r"in pixels: samples ([\d.]+), held-out images ([\d.]+)", results["nearest"][1])
     assert float(pixels[1]) == pytest.approx(np.median(np.sqrt(squares.min(axis=1))), rel=1e-2)
@@ -334,7 +337,7 @@ def test_directions_of_a_table(all_work):
 
 def test_the_manipulated_image_is_there_unmoved(work):
     image = models.images(40)[37:38]
-    assert shows(work[0], "manipulate.png", [*image, *models.quantized(image, 5)])
+    assert shows(work[0], "manipulate.png", models.displayed(image, 5))
 
 
 @pytest.mark.slow

@@ -78,6 +78,30 @@ def test_to_images_clips():
     assert Uniform(n_bits=5).to_images(tf.constant([0.49, 0.51])).numpy().tolist() == [248, 255]
 
 
+@pytest.mark.parametrize("n_bits", range(1, 9))
+def test_displayed_levels_are_spread_and_stay_what_they_are(n_bits):
+    uniform = Uniform(n_bits=n_bits)
+    shown = uniform.displayed(EVERY_LEVEL.numpy())
+    levels = [int(value, 2) for value in (f"{value:08b}"[:n_bits] for value in range(256))]
+    exact = np.array(levels) * (255 / (2**n_bits - 1))
+    assert shown.dtype == np.uint8 and shown.shape == EVERY_LEVEL.shape
+    assert np.abs(shown.ravel() - exact).max() <= 0.5
+    assert (shown.min(), shown.max(), len(np.unique(shown))) == (0, 255, 2**n_bits)
+    np.testing.assert_array_equal(uniform.quantize(shown), uniform.quantize(EVERY_LEVEL))
+    np.testing.assert_array_equal(uniform.displayed(shown), shown)
+    of_tensor = tf.function(uniform.displayed)(EVERY_LEVEL)
+    assert of_tensor.dtype == tf.uint8
+    np.testing.assert_array_equal(of_tensor, shown)
+
+
+def test_displayed_white_is_one_white():
+    uniform = Uniform(n_bits=5)
+    # The brightest bin, and what is above it.
+    decoded = uniform.to_images(tf.constant([0.49, 0.51, 9.0]))
+    assert uniform.displayed(decoded).numpy().tolist() == [255, 255, 255]
+    assert uniform.displayed(np.uint8([0, 8, 128, 240])).tolist() == [0, 8, 132, 247]
+
+
 @pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
 def test_dtype(dtype):
     images = tf.cast(EVERY_LEVEL, dtype)
