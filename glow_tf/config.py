@@ -139,6 +139,14 @@ class ModelConfig:
         left = itertools.starmap(leaving_shape, itertools.pairwise(shapes))
         return [*(shape for shape in left if shape), shapes[-1]]
 
+    def describe(self) -> str:
+        """Describes the model in a line: its name, what it models, levels, and steps where its layers have any."""
+        shape = "x".join(map(str, self.image_shape))
+        values = "real numbers" if self.n_bits is None else f"{self.n_bits} bits"
+        depths = list(dict.fromkeys(layer.depth for layer in self.layers if hasattr(layer, "depth")))
+        steps = f", K={'/'.join(map(str, depths))}" if depths else ""
+        return f"{self.name} of {self.events} {shape}, {values}, L={len(self.latent_shapes)}{steps}"
+
     def to_json(self) -> str:
         """Returns the config as indented JSON, which `from_json` reads back to an equal one."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}

@@ -248,6 +248,17 @@ def test_what_a_model_is_one_of(shape, events):
     assert ModelConfig(name="mine", image_shape=shape, layers=()).events == events
 
 
+@pytest.mark.parametrize(
+    ("config", "line"),
+    [
+        (glow((32, 16, 3), K=4, L=3, width=4, n_bits=5), "glow of images 32x16x3, 5 bits, L=3, K=4"),
+        (ModelConfig(name="mine", image_shape=(6,), layers=()), "mine of flat vectors 6, 8 bits, L=1"),
+    ],
+)
+def test_a_model_in_a_line(config, line):
+    assert config.describe() == line
+
+
 def model(*layers, image_shape=(4, 4, 3), **fields):
     return ModelConfig(name="mine", image_shape=image_shape, layers=layers, **fields)
 

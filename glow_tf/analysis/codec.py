@@ -11,6 +11,7 @@ from glow_tf.config import ModelConfig
 from glow_tf.models.checks import check_finite, check_labels, warn_if_not_finite
 from glow_tf.models.derived import DerivedCache
 from glow_tf.models.flow import Flow
+from glow_tf.models.seeds import int_seed
 
 # Dimensions of a default batch, images times pixels times channels: 64 images at 64x64x3, 4 at 256x256x3.
 _BATCH_NUMBERS = 4 * 256 * 256 * 3
@@ -45,7 +46,7 @@ class Codec:
     def decode(self, z: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
         """Decodes latents [N, D] to images [N, H, W, C] uint8, with `labels` [N] for a conditional model.
 
-        Images that are not finite, such as those of extreme latents, are logged.
+        The values are those of `Flow.decode`. Images that are not finite, such as those of extreme latents, are logged.
 
         Raises:
           ValueError: if a latent is not finite.
@@ -81,8 +82,16 @@ class Codec:
         return [np.concatenate(results)[:count] for results in zip(*done, strict=True)]
 
 
-def draw_latents(flow: Flow, count: int, *, seed: int = 0) -> np.ndarray:
-    """Draws latents from the model's base distribution, [count, D]; row i does not depend on `count`."""
+def draw_latents(flow: Flow, count: int, *, seed: int | None = None) -> np.ndarray:
+    """Draws latents from the model's base distribution, [count, D].
+
+    Args:
+      flow: the model.
+      count: number of latents.
+      seed: with a seed, row i is the same at every call, whatever `count`; by default latents differ from call to call,
+        as `tf.random.set_seed` determines.
+    """
+    seed = int_seed(seed)
     uniform = np.stack([np.random.default_rng([seed, i]).random(flow.config.dimensions) for i in range(count)])
     # The quantiles of 0 and 1 are infinite.
     return flow.base(0.0, 1.0).quantile(np.clip(uniform, 2**-32, 1 - 2**-32).astype(np.float32)).numpy()

@@ -6,6 +6,7 @@ import numpy as np
 
 from glow_tf.analysis.codec import Codec, draw_latents
 from glow_tf.models.flow import Flow
+from glow_tf.models.seeds import int_seed
 
 
 def level_sizes(flow: Flow) -> list[int]:
@@ -13,7 +14,9 @@ def level_sizes(flow: Flow) -> list[int]:
     return [math.prod(shape) for shape in flow.config.latent_shapes]
 
 
-def resample_finest(flow: Flow, z: np.ndarray, levels: int, *, temperature: float = 0.7, seed: int = 0) -> np.ndarray:
+def resample_finest(
+    flow: Flow, z: np.ndarray, levels: int, *, temperature: float = 0.7, seed: int | None = None
+) -> np.ndarray:
     """Resamples the finest levels of latents, and keeps the others.
 
     Args:
@@ -21,7 +24,7 @@ def resample_finest(flow: Flow, z: np.ndarray, levels: int, *, temperature: floa
       z: [N, D].
       levels: number of levels to resample, from 0 to all.
       temperature: factor on the standard deviation of the new values.
-      seed: seed of the new values.
+      seed: of the new values, as for `draw_latents`.
 
     Returns:
       [N, D].
@@ -38,7 +41,12 @@ def resample_finest(flow: Flow, z: np.ndarray, levels: int, *, temperature: floa
 
 
 def reconstructions(
-    codec: Codec, images: np.ndarray, *, labels: np.ndarray | None = None, temperature: float = 0.7, seed: int = 0
+    codec: Codec,
+    images: np.ndarray,
+    *,
+    labels: np.ndarray | None = None,
+    temperature: float = 0.7,
+    seed: int | None = None,
 ) -> np.ndarray:
     """Returns each image, its exact reconstruction, and those with the finest 1, 2, ... L-1 levels resampled.
 
@@ -51,6 +59,8 @@ def reconstructions(
     Returns:
       [N, 1 + L, H, W, C] uint8.
     """
+    # The same new values at every number of levels.
+    seed = int_seed(seed)
     z = codec.encode(images, labels)
     columns = [np.asarray(images)]
     for levels in range(len(level_sizes(codec.flow))):

@@ -21,7 +21,7 @@ class Sampler:
       count: number of images.
       temperature: factor on the latents' standard deviation.
       labels: [count] int; None for the classes in turn if the model is conditional.
-      seed: seed of the latents.
+      seed: seed of the latents; by default they are others for each sampler.
       batch_size: images per batch; by default `default_batch_size`.
     """
 
@@ -32,7 +32,7 @@ class Sampler:
         *,
         temperature: float = 1.0,
         labels: np.ndarray | None = None,
-        seed: int = 0,
+        seed: int | None = None,
         batch_size: int | None = None,
     ):
         if labels is None and flow.config.conditional:
@@ -43,7 +43,7 @@ class Sampler:
         self._count = count
         self._temperature = temperature
         self._labels = None if labels is None else np.asarray(labels, np.int32)
-        self._seed = seed
+        self._seed = stateless_seed(seed)
         self._batch_size = min(batch_size or default_batch_size(flow.config), count)
         self._derived = DerivedCache(flow)
         self._draw = tf.function(self._sample, autograph=False)
@@ -56,7 +56,7 @@ class Sampler:
             labels = None
             if self._labels is not None:
                 labels = tf.constant(np.resize(self._labels[start:], self._batch_size))
-            seed = stateless_seed(self._seed) + [start, 0]
+            seed = self._seed + [start, 0]
             temperature = tf.constant(self._temperature, self._flow.dtype)
             batches.append([values.numpy() for values in self._draw(temperature, labels, seed)])
         images, finite = (np.concatenate(parts)[: self._count] for parts in zip(*batches, strict=True))

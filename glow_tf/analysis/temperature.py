@@ -15,7 +15,7 @@ def temperature_grid(
     temperatures: Sequence[float] = TEMPERATURES,
     *,
     labels: np.ndarray | None = None,
-    seed: int = 0,
+    seed: int | None = None,
 ) -> np.ndarray:
     """Draws `count` latents and decodes them at every temperature.
 
@@ -24,7 +24,7 @@ def temperature_grid(
       count: number of latents.
       temperatures: factors on the standard deviation of the latents, at least 0.
       labels: [count] int for a conditional model.
-      seed: seed of the latents.
+      seed: of the latents, as for `draw_latents`.
 
     Returns:
       [count, len(temperatures), H, W, C] uint8.

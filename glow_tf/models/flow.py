@@ -67,6 +67,13 @@ class Flow(tf.Module):
         self.dequantizer = nest.get("dequantizer", {})
         self.initialized = tf.Variable(False, trainable=False, name="initialized")
 
+    def __repr__(self) -> str:
+        count = sum(v.shape.num_elements() for v in self.trainable_variables)
+        # A function that is traced has no values of variables.
+        with tf.init_scope():
+            weights = "initialized" if self.initialized.numpy() else "not initialized"
+        return f"<{type(self).__name__} {self.config.describe()}, {count:,} parameters, {weights}>"
+
     def named_variables(self, *, trainable: bool = False) -> dict[str, tf.Variable]:
         """Every variable, or every trainable one, by its path, such as `layers/01_steps/network/conv1/kernel`."""
         parts = {"layers": self.layers, "classifier": self.classifier, "dequantizer": self.dequantizer}
@@ -366,6 +373,9 @@ class Flow(tf.Module):
     ) -> tf.Tensor:
         """Returns the images [B, H, W, C], uint8, of latents [B, D]; the arguments as for `bijector`.
 
+        The values are those of the official code: with n_bits < 8 the lowest of each bin, and 255 above the brightest
+        one. To look at, `config.dequantizer.displayed(images)` spreads the levels over 0 to 255.
+
         Raises:
           ValueError: if `z` has another number of dimensions; called eagerly, if an image is not finite, as with
             latents that are not, or are far too large.
@@ -395,17 +405,18 @@ class Flow(tf.Module):
         n: int,
         temperature: float | tf.Tensor = 1.0,
         labels: tf.Tensor | None = None,
-        seed: int | tf.Tensor | None = 0,
+        seed: int | tf.Tensor | None = None,
         *,
         context: Any = None,
     ) -> tf.Tensor:
-        """Draws images, [n, H, W, C] uint8.
+        """Draws images, [n, H, W, C] uint8, with the values that `decode` gives.
 
         Args:
           n: how many.
           temperature: the factor on the latents' standard deviation, one for all or [n]; the paper's figures use 0.7.
           labels: int scalar or [n], for a conditional model; by default the classes in turn.
-          seed: an int, or a stateless seed of shape [2]; None for another one at each call.
+          seed: an int, or a stateless seed of shape [2], which gives the same images every time; by default they
+            differ from call to call, as `tf.random.set_seed` and `keras.utils.set_random_seed` determine.
           context: nest of tensors [n, ...] or [1, ...], as for `distribution`.
         """
         if labels is None and self.config.conditional:

@@ -87,6 +87,14 @@ def test_more_latents_leave_the_first_ones_as_they_are():
     assert np.abs(few - draw_latents(models.flow(), 2, seed=5)).max() > 0.1
 
 
+def test_latents_without_a_seed_differ_unless_that_of_tensorflow_is_set():
+    tf.random.set_seed(2)
+    first, second = draw_latents(models.flow(), 2), draw_latents(models.flow(), 2)
+    assert np.abs(first - second).max() > 0.1
+    tf.random.set_seed(2)
+    np.testing.assert_array_equal(draw_latents(models.flow(), 2), first)
+
+
 def test_the_weights_of_the_moment_count():
     flow = glow_tf.Flow(glow_tf.glow((8, 8, 3), K=2, L=2, width=4), seed=0)
     codec = Codec(flow, batch_size=4)

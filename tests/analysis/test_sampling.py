@@ -63,6 +63,12 @@ def test_draws_are_repeated(flow):
     assert np.any(sampler() != Sampler(flow, 3, seed=2, batch_size=2)())
 
 
+def test_without_a_seed_samplers_differ_and_each_repeats_itself(flow):
+    sampler = Sampler(flow, 3)
+    np.testing.assert_array_equal(sampler(), sampler())
+    assert np.any(sampler() != Sampler(flow, 3)())
+
+
 @pytest.mark.parametrize(
     ("config", "at_once"),
     [

@@ -295,12 +295,19 @@ def test_tensors_of_another_size(conditional):
         distribution.log_prob(tf.zeros([2, 16], tf.float64))
 
 
-@pytest.mark.slow
-def test_samples_without_a_seed_differ():
+@pytest.mark.parametrize("function", [lambda f: f, slow(lambda f: tf.function(f, autograph=False))])
+def test_samples_without_a_seed_differ_unless_that_of_tensorflow_is_set(function):
     flow = random_flow(CONFIG, tf.float32)
-    draw = tf.function(lambda: flow.sample(2, seed=None), autograph=False)
-    for sample in (lambda: flow.sample(2, seed=None), draw):
-        assert (sample().numpy() != sample().numpy()).any()
+
+    def draw(set_seed):
+        set_seed(3)
+        sample = function(lambda: flow.sample(2))
+        return sample().numpy(), sample().numpy()
+
+    first, second = draw(tf.random.set_seed)
+    assert (first != second).any()
+    for set_seed in (tf.random.set_seed, tf.keras.utils.set_random_seed):
+        np.testing.assert_array_equal(draw(set_seed), (first, second))
 
 
 def test_one_temperature_an_image():

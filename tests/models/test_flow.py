@@ -169,6 +169,17 @@ def test_samples_are_drawn_from_their_seed(flow):
     assert (first[0] != first[1]).any()
 
 
+def test_what_a_flow_says_that_it_is():
+    flow = Flow(CONFIG)
+    count = sum(int(np.prod(v.shape)) for v in flow.trainable_variables)
+    assert repr(flow) == f"<Flow glow of images 4x8x3, 8 bits, L=2, K=2, {count:,} parameters, not initialized>"
+    flow.initialize(random_images(CONFIG))
+    assert repr(flow).endswith(" parameters, initialized>")
+    said = []
+    tf.function(lambda: said.append(repr(flow)), autograph=False)()
+    assert said == [repr(flow)]
+
+
 def test_latents_of_samples_are_standard_normal():
     flow = random_flow(CONFIG)
     z = flow.bijector().forward(tf.identity(flow.distribution().sample(200, seed=0))).numpy()

@@ -83,7 +83,7 @@ def functions(config):
         "likelihood": lambda: Scorer(flow)(batches),
         "encode": lambda: codec.encode(images, given),
         "decode": lambda: codec.decode(latents, given),
-        "samples": Sampler(flow, 4),
+        "samples": Sampler(flow, 4, seed=0),
         "round trip": lambda: round_trips(flow, batches),
         "features": lambda: tf.function(flow.features, autograph=False)(images, given),
     }
