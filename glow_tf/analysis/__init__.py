@@ -2,7 +2,7 @@
 
 from glow_tf.analysis.attributes import Directions, attribute_directions, manipulate
 from glow_tf.analysis.codec import Codec, draw_latents
-from glow_tf.analysis.grid import image_grid, labelled_grid, save_gif, save_png
+from glow_tf.analysis.grid import image_grid, labelled_grid, save_gif, save_picture, save_png
 from glow_tf.analysis.interpolation import interpolate, interpolate_images
 from glow_tf.analysis.likelihood import Scorer, Scores, round_trips
 from glow_tf.analysis.neighbours import NearestNeighbours, nearest
@@ -32,6 +32,7 @@ __all__ = [
     "resample_finest",
     "round_trips",
     "save_gif",
+    "save_picture",
     "save_png",
     "temperature_grid",
 ]

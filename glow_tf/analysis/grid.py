@@ -2,6 +2,7 @@
 
 import math
 import os
+import pathlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,6 +10,9 @@ import tensorflow as tf
 from PIL import Image, ImageDraw, ImageFont
 
 from glow_tf.runtime.files import atomic_write
+
+# Formats of pictures, by the suffix of a file.
+PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
 
 def image_grid(images: np.ndarray, columns: int | None = None, *, border: int = 1, scale: int = 1) -> np.ndarray:
@@ -49,6 +53,23 @@ def save_png(image: np.ndarray, path: str | os.PathLike) -> None:
     """Writes [H, W, C] uint8 as a PNG, atomically."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(tf.io.encode_png(image).numpy())
+
+
+def save_picture(image: np.ndarray, path: str | os.PathLike) -> None:
+    """Writes [H, W, C] uint8 as a PNG or a JPEG, as the name says, atomically.
+
+    Raises:
+      ValueError: if the name ends with the suffix of neither.
+    """
+    suffix = pathlib.Path(path).suffix.lower()
+    if suffix not in PICTURES:
+        raise ValueError(f"{os.fspath(path)} must end with {', '.join(PICTURES)}.")
+    if PICTURES[suffix] == "PNG":
+        save_png(image, path)
+        return
+    with atomic_write(path) as temporary:
+        picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+        picture.save(temporary, PICTURES[suffix], quality=95)
 
 
 def labelled_grid(

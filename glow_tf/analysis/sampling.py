@@ -1,6 +1,7 @@
 """Sampling in batches."""
 
 import functools
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -50,20 +51,25 @@ class Sampler:
 
     def __call__(self) -> np.ndarray:
         """Returns the images for the flow's present weights, [count, H, W, C] uint8."""
+        return np.concatenate([images for images, _ in self.batches()])
+
+    def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields the same images batch by batch, [B, H, W, C] uint8, each batch with its latents, [B, D]."""
         # All batches have one size, so that the function is traced once; the padding is cut off.
-        batches = []
+        all_finite = []
         for start in range(0, self._count, self._batch_size):
             labels = None
             if self._labels is not None:
                 labels = tf.constant(np.resize(self._labels[start:], self._batch_size))
             seed = self._seed + [start, 0]
             temperature = tf.constant(self._temperature, self._flow.dtype)
-            batches.append([values.numpy() for values in self._draw(temperature, labels, seed)])
-        images, finite = (np.concatenate(parts)[: self._count] for parts in zip(*batches, strict=True))
-        warn_if_not_finite(self._flow.config, finite)
-        return images
+            drawn = self._draw(temperature, labels, seed)
+            images, finite, latents = (values.numpy()[: self._count - start] for values in drawn)
+            all_finite.append(finite)
+            yield images, latents
+        warn_if_not_finite(self._flow.config, np.concatenate(all_finite))
 
     def _sample(self, temperature, labels, seed):
         z = self._flow.sample_latents(self._batch_size, temperature, labels, seed)
         decode = functools.partial(self._flow.decode_and_check, derived=self._derived())
-        return self._flow.runtime.map_batch(decode, z, labels)
+        return *self._flow.runtime.map_batch(decode, z, labels), z

@@ -12,9 +12,9 @@ import numpy as np
 from absl import flags
 
 from glow_tf.analysis.codec import Codec
-from glow_tf.analysis.grid import labelled_grid, save_gif, save_png
+from glow_tf.analysis.grid import labelled_grid, save_gif, save_picture
 from glow_tf.analysis.interpolation import KINDS, interpolate_images
-from glow_tf.commands import command, common_flags, data_flags, model_flags, picture_flags
+from glow_tf.commands import command, common_flags, data_flags, model_flags, outputs, picture_flags
 
 FLAGS = flags.FLAGS
 
@@ -28,6 +28,7 @@ flags.DEFINE_integer(
 
 def main() -> None:
     """Writes the strip, a row for each kind of path, and the animation."""
+    output = pathlib.Path(outputs.picture("interpolation.png"))
     flow = model_flags.load_flow()
     images, labels, names = picture_flags.load_pictures(flow, 2)
     if len(images) < 2:
@@ -36,8 +37,7 @@ def main() -> None:
     kinds = KINDS if FLAGS.kind == "both" else (FLAGS.kind,)
     strips = [displayed(interpolate_images(codec, images, FLAGS.steps, kind, labels=labels)) for kind in kinds]
     columns = ["" if i % FLAGS.steps else names[i // FLAGS.steps] for i in range(len(strips[0]))]
-    output = pathlib.Path(FLAGS.output or "interpolation.png")
-    save_png(labelled_grid(np.stack(strips), rows=kinds, columns=columns, scale=FLAGS.scale), output)
+    save_picture(labelled_grid(np.stack(strips), rows=kinds, columns=columns, scale=FLAGS.scale), output)
     print(output)
     if FLAGS.frames:
         # The path of the last row, forwards and backwards.

@@ -13,8 +13,8 @@ from absl import flags
 
 from glow_tf.analysis.attributes import Directions, manipulate
 from glow_tf.analysis.codec import Codec
-from glow_tf.analysis.grid import labelled_grid, save_png
-from glow_tf.commands import command, common_flags, data_flags, model_flags, picture_flags
+from glow_tf.analysis.grid import labelled_grid, save_picture
+from glow_tf.commands import command, common_flags, data_flags, model_flags, outputs, picture_flags
 
 FLAGS = flags.FLAGS
 
@@ -26,6 +26,7 @@ flags.DEFINE_list("set", None, "Several attributes at once, as name:amount, inst
 
 def main() -> None:
     """Writes the PNG: for each image, a row for each attribute, or one row for all attributes of --set."""
+    output = outputs.picture("manipulated.png")
     flow = model_flags.load_flow()
     directions = Directions.load(FLAGS.attributes or "attributes.npz", flow.config.dimensions)
     images, labels, names = picture_flags.load_pictures(flow, 1)
@@ -47,8 +48,7 @@ def main() -> None:
     originals = np.repeat(images, len(moves), axis=0)[:, np.newaxis]
     pictures = flow.config.dequantizer.displayed(np.concatenate([originals, rows], axis=1))
     grid = labelled_grid(pictures, rows=row_names, columns=["original", *columns], scale=FLAGS.scale)
-    output = FLAGS.output or "manipulated.png"
-    save_png(grid, output)
+    save_picture(grid, output)
     print(output)
 
 

@@ -11,9 +11,9 @@ import tqdm
 from absl import flags
 
 from glow_tf.analysis.codec import Codec, draw_latents
-from glow_tf.analysis.grid import labelled_grid, save_png
+from glow_tf.analysis.grid import labelled_grid, save_picture
 from glow_tf.analysis.neighbours import NearestNeighbours
-from glow_tf.commands import command, common_flags, data_flags, model_flags
+from glow_tf.commands import command, common_flags, data_flags, model_flags, outputs
 from glow_tf.data import Source, split_batches
 from glow_tf.training.evaluation import count_of
 
@@ -27,6 +27,7 @@ flags.DEFINE_integer("neighbours", 3, "Training images shown for each sample and
 
 def main() -> None:
     """Writes the PNG and prints the distances."""
+    output = outputs.picture("nearest.png")
     flow = model_flags.load_flow(many=True)
     source = data_flags.load_data(flow)
     codec = Codec(flow, FLAGS.batch_size)
@@ -51,9 +52,8 @@ def main() -> None:
         pictures = _pictures(source, codec, set(numbers.ravel().tolist()))
         shown.append(np.stack([[pictures[number] for number in row] for row in numbers.tolist()]))
     columns = ["sample", *(f"{space} {i + 1}" for space in ("pixels", "latents") for i in range(k))]
-    output = FLAGS.output or "nearest.png"
     pictures = flow.config.dequantizer.displayed(np.concatenate(shown, axis=1))
-    save_png(labelled_grid(pictures, columns=columns, scale=FLAGS.scale), output)
+    save_picture(labelled_grid(pictures, columns=columns, scale=FLAGS.scale), output)
     searched = count_of(data_flags.image_count(source, "train"), "training image")
     print(f"root mean square distance to the nearest of {searched}, median")
     for space, neighbours in found.items():

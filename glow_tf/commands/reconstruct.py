@@ -6,9 +6,9 @@ glow reconstruct --model_dir=runs/celeb_a_hq_glow --num=4 --output=reconstructio
 from absl import flags
 
 from glow_tf.analysis.codec import Codec
-from glow_tf.analysis.grid import labelled_grid, save_png
+from glow_tf.analysis.grid import labelled_grid, save_picture
 from glow_tf.analysis.reconstruction import reconstructions
-from glow_tf.commands import command, common_flags, data_flags, model_flags, picture_flags
+from glow_tf.commands import command, common_flags, data_flags, model_flags, outputs, picture_flags
 
 FLAGS = flags.FLAGS
 
@@ -18,6 +18,7 @@ common_flags.define("temperature", "seed", "scale", "output")
 
 def main() -> None:
     """Writes the PNG, a row for each image."""
+    output = outputs.picture("reconstructions.png")
     flow = model_flags.load_flow()
     images, labels, names = picture_flags.load_pictures(flow, 4)
     codec = Codec(flow, FLAGS.batch_size)
@@ -25,8 +26,7 @@ def main() -> None:
     rows = flow.config.dequantizer.displayed(rows)
     drawn = [f"level{'s 1-' if n > 1 else ' '}{n} new" for n in range(1, rows.shape[1] - 1)]
     grid = labelled_grid(rows, rows=names, columns=["original", "reconstruction", *drawn], scale=FLAGS.scale)
-    output = FLAGS.output or "reconstructions.png"
-    save_png(grid, output)
+    save_picture(grid, output)
     print(output)
 
 

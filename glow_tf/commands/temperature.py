@@ -7,9 +7,9 @@ import numpy as np
 from absl import flags
 
 from glow_tf.analysis.codec import Codec
-from glow_tf.analysis.grid import labelled_grid, save_png
+from glow_tf.analysis.grid import labelled_grid, save_picture
 from glow_tf.analysis.temperature import TEMPERATURES, temperature_grid
-from glow_tf.commands import command, common_flags, model_flags
+from glow_tf.commands import command, common_flags, model_flags, outputs
 
 FLAGS = flags.FLAGS
 
@@ -19,6 +19,7 @@ flags.DEFINE_list("temperatures", [str(t) for t in TEMPERATURES], "Factors on th
 
 def main() -> None:
     """Draws the grid and writes the PNG."""
+    output = outputs.picture("temperature.png")
     flow = model_flags.load_flow(many=True)
     temperatures = common_flags.numbers("temperatures")
     count = FLAGS.num or 6
@@ -27,8 +28,7 @@ def main() -> None:
     rows = [] if labels is None else [f"label {label}" for label in np.asarray(labels)]
     images = flow.config.dequantizer.displayed(images)
     grid = labelled_grid(images, rows=rows, columns=[f"T = {t:g}" for t in temperatures], scale=FLAGS.scale)
-    output = FLAGS.output or "temperature.png"
-    save_png(grid, output)
+    save_picture(grid, output)
     print(output)
 
 

@@ -9,6 +9,7 @@ from tests.commands.driver import run_commands
 
 CONFIGS = {
     "plain": glow_tf.glow((8, 8, 3), K=1, L=1, width=4),
+    "five": glow_tf.glow((8, 8, 3), K=1, L=1, width=4, n_bits=5),
     "conditional": glow_tf.glow((8, 8, 1), K=1, L=1, width=4, num_classes=3),
     "flat": glow_tf.nice((16,), K=2, width=4, blocks=1),
     "sequences": glow_tf.glow_1d((8, 1), K=1, L=1, width=4),
@@ -30,7 +31,20 @@ COMMANDS = {
         "--output=labelled.png",
     ],
 }
+COMMANDS |= {
+    "files": ["--model_dir=five", "--num=3", "--seed=3", "--output=drawn/"],
+    "arrays": ["--model_dir=five", "--num=3", "--seed=3", "--temperature=0.5", "--output=drawn.npz"],
+    "arrays over it": ["--model_dir=conditional", "--num=4", "--output=drawn_twice.npz"],
+    "images": ["--model_dir=five", "--num=3", "--seed=3", "--output=drawn.npy"],
+    "jpeg": ["--model_dir=five", "--num=4", "--scale=4", "--output=drawn.JPG"],
+}
 ERRORS = {
+    "unknown suffix": (["--model_dir=nowhere", "--output=a.webp"], "--output=a.webp must end with .png, .jpg, .jpeg"),
+    "over notes": (["--model_dir=nowhere", "--output=notes.png"], "--output=notes.png is there and is no .png file"),
+    "over a data set": (["--model_dir=nowhere", "--output=data.npz"], "--output=data.npz is there and is no .npz file"),
+    "over a file": (["--model_dir=nowhere", "--output=notes.png/"], "--output=notes.png/ is there and is no folder"),
+    "columns of an array": (["--model_dir=nowhere", "--columns=2", "--output=a.npy"], "--columns=2 is for a grid"),
+    "scale of an array": (["--model_dir=nowhere", "--scale=2", "--output=a.npz"], "--scale=2 is for pictures"),
     "no model": (["--model_dir=nowhere"], "nowhere"),
     "no labels": (["--model_dir=plain", "--label=1"], "--label is for conditional models"),
     "no such label": (["--model_dir=conditional", "--label=3"], "--label=3 must be less than 3"),
@@ -47,9 +61,13 @@ def work(tmp_path_factory):
     directory = tmp_path_factory.mktemp("work")
     for name, config in CONFIGS.items():
         glow_tf.save(glow_tf.Flow(config, seed=1), directory / name)
-    commands = COMMANDS | {
-        name: ["--num=1", "--output=none.png", *arguments] for name, (arguments, _) in ERRORS.items()
-    }
+    (directory / "notes.png").write_text("milk, eggs")
+    np.savez(directory / "data.npz", images=np.zeros([2, 8, 8, 3], np.uint8))
+    commands = (
+        COMMANDS
+        | {"again": COMMANDS["arrays over it"]}
+        | {name: ["--num=1", "--output=none.png", *arguments] for name, (arguments, _) in ERRORS.items()}
+    )
     commands |= {argument: [argument] for argument in OUT_OF_RANGE}
     return directory, run_commands(directory, {name: ["sample", *arguments] for name, arguments in commands.items()})
 
@@ -79,6 +97,36 @@ def test_it_shows_what_the_flow_samples(work):
         part = picture[1:9, 1 + 9 * i : 9 + 9 * i].astype(int)
         # Compiled or not, additions may come in another order and move a value across the edge of its bin.
         assert np.abs(part - expected[i, ..., 0]).max() <= 1
+
+
+def test_single_files_at_the_spread_levels(work):
+    directory, results = work
+    assert results["files"][:2] == (0, "drawn/\n")
+    files = sorted((directory / "drawn").iterdir())
+    assert [file.name for file in files] == [f"sample_{i:04}.png" for i in range(3)]
+    found = np.stack([np.asarray(Image.open(file)) for file in files])
+    levels = np.load(directory / "drawn.npy") // 8
+    assert found.shape == (3, 8, 8, 3)
+    np.testing.assert_array_equal(found, np.round(levels * (255 / 31)).astype(np.uint8))
+
+
+def test_arrays_are_images_and_what_they_were_drawn_from(work):
+    directory, results = work
+    assert results["arrays"][0] == results["again"][0] == 0
+    with np.load(directory / "drawn.npz") as file:
+        assert set(file) == {"images", "latents", "temperature", "seed"}
+        assert (file["temperature"], file["seed"]) == (0.5, 3)
+        decoded = glow_tf.load(directory / "five").decode(file["latents"]).numpy().astype(int)
+        assert file["images"].dtype == np.uint8
+        assert np.abs(decoded - file["images"]).max() <= 8 and np.mean(decoded != file["images"]) < 0.01
+    with np.load(directory / "drawn_twice.npz") as file:
+        assert file["labels"].tolist() == [0, 1, 2, 0]
+        assert (file["images"].shape, file["latents"].shape) == ((4, 8, 8, 1), (4, 64))
+
+
+def test_a_grid_as_jpeg(work):
+    with Image.open(work[0] / "drawn.JPG") as file:
+        assert (file.format, file.mode, file.size) == ("JPEG", "RGB", (4 * 19, 4 * 19))
 
 
 @pytest.mark.parametrize("name", ERRORS)
