@@ -82,7 +82,9 @@ class Scorer:
                 if draw == 0:
                     for name, value in scores.items():
                         found.setdefault(name, []).append(value)
-            found.setdefault("bound", []).append((math.log2(draws) - bound) / dimensions)
+            # Of one draw it is the plain figure, which a division would round.
+            last = (math.log2(draws) - bound) / dimensions if draws > 1 else scores["bits_per_dim"]
+            found.setdefault("bound", []).append(last)
         if not found:
             raise ValueError("There are no images to score.")
         values = {name: np.concatenate(parts) for name, parts in found.items()}

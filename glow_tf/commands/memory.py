@@ -3,9 +3,12 @@
   glow memory --depths=4,16,64 --image_size=64 --train_batch_size=16 --width=128 --output=memory.png
 
 Every combination is measured in a separate process, as allocators do not shrink. `peak` is the peak memory allocated by
-TensorFlow in the steps after the first; on a CPU, only blocks of at least 256 KB count. The part that is not weights,
-optimizer or moving average consists of gradients and activations. `process` is the peak memory of the process.
+TensorFlow in the steps after the first; on a CPU it is with oneDNN, and only blocks of at least 256 KB count. The part
+that is not weights, optimizer or moving average consists of gradients and activations. `process` is the peak memory of
+the process.
 """
+
+import os
 
 import numpy as np
 import tqdm
@@ -13,6 +16,7 @@ from absl import flags
 
 from glow_tf.analysis import plots
 from glow_tf.commands import command, common_flags, startup
+from glow_tf.commands.sizes import Sizes
 from glow_tf.mode import GRADIENTS
 
 FLAGS = flags.FLAGS
@@ -25,21 +29,31 @@ flags.DEFINE_integer("timed_steps", 3, "Number of steps to time after the first.
 
 def main() -> None:
     """Measures, prints a table in Markdown, and draws the plot."""
-    depths = [int(depth) for depth in common_flags.numbers("depths")]
+    depths = common_flags.numbers("depths")
+    if not depths or any(depth < 1 or depth != int(depth) for depth in depths):
+        raise ValueError(f"--depths={','.join(FLAGS.depths)} must be whole numbers of at least 1.")
+    depths = [int(depth) for depth in depths]
     gradients = list(dict.fromkeys(FLAGS.gradient))
     size = FLAGS.image_size or 32
     same = {"L": FLAGS.L, "width": FLAGS.width, "image_size": size, "batch_size": FLAGS.train_batch_size}
+    # TensorFlow counts on a CPU with oneDNN alone, which some are used without. The processes inherit it.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    # What is no model is said before the first process starts.
+    Sizes(K=depths[0], **same).config()
     found: dict[tuple[int, str], startup.Start] = {}
     pairs = [(depth, gradient) for gradient in gradients for depth in depths]
     for depth, gradient in tqdm.tqdm(pairs, unit="measurement", disable=None):
         found[depth, gradient] = startup.measure(K=depth, gradient=gradient, steps=FLAGS.timed_steps, **same)
         if found[depth, gradient].peak is None:
-            raise ValueError("TensorFlow does not tell the memory of this device.")
+            hint = "on a CPU it does with TF_ENABLE_ONEDNN_OPTS=1 in the environment"
+            raise ValueError(f"TensorFlow does not tell the memory of this device; {hint}.")
     print("| K | gradient | weights | peak | of it gradients and activations | process | seconds a step |")
     print("|---:|---|---:|---:|---:|---:|---:|")
     for (depth, gradient), start in found.items():
-        sizes = [f"{n / 1e6:,.1f} MB" for n in (start.weights, start.peak, start.peak_excluding_weights, start.process)]
+        sizes = map(startup.megabytes, (start.weights, start.peak, start.peak_excluding_weights, start.process))
         print(f"| {depth} | {gradient} | {' | '.join(sizes)} | {start.step:.3f} |")
+    if any(start.peak_excluding_weights < 0 for start in found.values()):
+        print("\n-: too small to be counted, as the weights are in blocks of less than 256 KB.")
     units = {"peak memory": ("peak", 1e6, "MB"), "time": ("step", 1, "seconds a step")}
     panels = {
         panel: {

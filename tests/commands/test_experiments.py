@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 import glow_tf
+from glow_tf.commands.startup import megabytes
 from tests.commands.driver import run_commands
 
 SMALL = ["--image_size=8", "--L=2", "--train_batch_size=8", "--eval_every=2", "--n_bits=5"]
@@ -31,6 +32,8 @@ COMMANDS = {
     "labels that do not count": [*SEMI, "--label_loss_weight=0"],
     "memory": [*MEMORY, "--depths=1,8", "--output=memory.png"],
     "memory of no depth": [*MEMORY, "--depths=few"],
+    "memory of half a step": [*MEMORY, "--depths=1.5"],
+    "memory of no image": ["memory", "--L=3", "--image_size=12", "--depths=1"],
 }
 # They train thirteen models.
 pytestmark = pytest.mark.slow
@@ -166,4 +169,15 @@ def test_memory_is_a_row_for_each_measurement(work):
     assert growth["stored"] > 2 * growth["reversible"]
     with Image.open(directory / "memory.png") as file:
         assert np.asarray(file.convert("L")).std() > 5
-    assert work[1]["memory of no depth"][0] == 1
+    for name, message in (
+        ("memory of no depth", "--depths=few must be numbers"),
+        ("memory of half a step", "--depths=1.5 must be whole numbers of at least 1"),
+        ("memory of no image", "8"),
+    ):
+        code, out, err = results[name]
+        assert (code, out, err.count("\n")) == (1, "", 1) and message in err
+
+
+def test_sizes_for_people():
+    sizes = {0: "0.0 MB", 21_340: "0.021 MB", 1_234_567_890: "1,234.6 MB", -5: "-"}
+    assert {size: megabytes(size) for size in sizes} == sizes
