@@ -30,6 +30,7 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "Measure": {
         "evaluate": "glow_tf.commands.evaluate",
+        "fid": "glow_tf.commands.fid",
         "outliers": "glow_tf.commands.outliers",
         "probe": "glow_tf.commands.probe",
         "attribute_check": "glow_tf.commands.attribute_check",

@@ -41,6 +41,8 @@ class _Paths(_Path):
             names = [argument] if one else next(csv.reader([argument], strict=True), [])
         except csv.Error as error:
             raise ValueError(f"{self._name} is no list of names with commas between them: {error}.") from error
+        if not names:
+            raise ValueError(f"{self._name} names no file.")
         return [self._read(name.strip(), self._name) for name in names]
 
 

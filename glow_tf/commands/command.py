@@ -6,6 +6,7 @@ from collections.abc import Callable
 import absl.logging
 from absl import app, flags
 
+from glow_tf.commands import common_flags
 from glow_tf.data import picture_files
 from glow_tf.shared_flags import parse_command_line
 
@@ -23,6 +24,7 @@ def call(main: Callable[[], None], argv: list[str]) -> None:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     absl.logging.set_verbosity(absl.logging.WARNING)
     try:
+        common_flags.check_one_model()
         if "max_megapixels" in FLAGS:
             picture_files.limit(FLAGS.max_megapixels)
         main()

@@ -15,9 +15,19 @@ flags.disclaim_key_flags()
 
 
 def _define_model_dir() -> None:
-    help = "Model directory, or 'pretrained' for the bundled model."
+    help = "Model directory or SavedModel, or 'pretrained' for the bundled model; --saved_model is the same flag."
     define_path("model_dir", "pretrained", help, for_tensorflow=True)
+    flags.DEFINE_alias("saved_model", "model_dir")
     define_plugins()
+
+
+def check_one_model() -> None:
+    """Raises ValueError if --model_dir is given by both of its names."""
+    if "saved_model" in FLAGS:
+        alias = FLAGS["saved_model"].present
+        # What is given by the other name counts for both.
+        if 0 < alias < FLAGS["model_dir"].present:
+            raise ValueError("--model_dir and --saved_model are one flag; give one of them.")
 
 
 _FLAGS: dict[str, Callable[[], object]] = {
@@ -87,12 +97,19 @@ _FLAGS: dict[str, Callable[[], object]] = {
 }
 
 
-def define(*names: str) -> None:
-    """Defines flags by their names; each tool interprets a default of None."""
-    for name in names:
+def define(*names: str, **helps: str) -> None:
+    """Defines flags by their names; each tool interprets a default of None.
+
+    Args:
+      *names: of flags.
+      **helps: of further flags, what they are in this tool.
+    """
+    for name in (*names, *helps):
         if name not in FLAGS:
             _FLAGS[name]()
         flags.declare_key_flag(name)
+    for name, help in helps.items():
+        FLAGS[name].help = help
 
 
 def numbers(flag: str) -> list[float]:

@@ -1,14 +1,14 @@
 """Opens a web page: sample, reconstruct, interpolate, change attributes.
 
   glow demo
-  glow demo --saved_model=models/glow/1 --images=anna.png,bert.png
-  glow demo --saved_model=models/glow/1 --images=photos --port=0 --nobrowser
+  glow demo --model_dir=runs/photos --images=anna.png,bert.png
+  glow demo --model_dir=models/glow/1 --images=photos --port=0 --nobrowser
 
---saved_model is a directory written by glow export; by default the pretrained model, with the attributes of
-the bundled portraits. --images are files and folders of pictures to choose from; by default held-out portraits if the
-model has the portraits' attributes, else samples. --port=0 finds a free port. The page works without a network and
-sends no telemetry. It answers to the names of the address it listens at, and to those of --allowed_hosts. It needs
-Gradio: pip install 'glow_tf[demo]'.
+--model_dir is a model directory, or a SavedModel written by glow export, which may have attributes; by default the
+pretrained model, with the attributes of the bundled portraits. --images are files and folders of pictures to choose
+from; by default held-out portraits if the model has the portraits' attributes, else samples. --port=0 finds a free
+port. The page works without a network and sends no telemetry. It answers to the names of the address it listens at, and
+to those of --allowed_hosts. It needs Gradio: pip install 'glow_tf[demo]'.
 """
 
 import contextlib
@@ -21,21 +21,14 @@ from absl import flags
 
 from glow_tf.analysis.attributes import attribute_directions
 from glow_tf.analysis.codec import Codec
-from glow_tf.commands import command, common_flags
+from glow_tf.commands import command, common_flags, model_flags
 from glow_tf.data import attributed_batches, load_attributes, load_source
 from glow_tf.export.saved_model import export_saved_model
 from glow_tf.models import storage
-from glow_tf.shared_flags import define_path
 
 FLAGS = flags.FLAGS
 
-common_flags.define("images", "max_megapixels")
-define_path(
-    "saved_model",
-    None,
-    "Directory of a SavedModel; by default the pretrained model is exported.",
-    for_tensorflow=True,
-)
+common_flags.define("model_dir", "images", "max_megapixels")
 flags.DEFINE_string("host", "127.0.0.1", "Address to listen at; 0.0.0.0 lets other machines see the page.")
 flags.DEFINE_integer("port", 7860, "Port to listen at; 0 finds a free one.", 0, 65535)
 flags.DEFINE_list("allowed_hosts", [], "Further names of the page, such as that of a proxy.")
@@ -57,10 +50,12 @@ def main() -> None:
 
         listening = stack.enter_context(bind(FLAGS.host, FLAGS.port))
         listening.listen()
-        if FLAGS.saved_model is None:
+        if FLAGS.model_dir == "pretrained":
             print("Getting the pretrained model ready ...", flush=True)
             _export_pretrained(folder / "model")
-        model = DemoModel(FLAGS.saved_model or folder / "model")
+            model = DemoModel(folder / "model")
+        else:
+            model = DemoModel(model_flags.saved_model(folder / "model"))
         pictures = examples.of_files(FLAGS.images, model) if FLAGS.images else examples.of_model(model)
         hosts = Hosts(FLAGS.host, FLAGS.allowed_hosts)
         app = server.guarded(page.build(model, pictures), look.look(), hosts, folder / "uploads")

@@ -3,12 +3,19 @@
   glow evaluate --model_dir=runs/cifar10_glow
   glow evaluate --model_dir=runs/cifar10_glow --samples=16 --csv=scores.csv
   glow evaluate --model_dir=runs/cifar10_glow --dataset=svhn_cropped
+  glow evaluate --model_dir=runs/photos --images=anna.png,ben.jpg,holidays --csv=scores.csv
+
+--images scores pictures of your own in place of a data set: files, and folders, which are searched as those of
+--dataset=folder are. They are resized and cropped as for training; with --exact, those of another size are refused.
+Pictures in folders that cannot be used are left out, and named at the end.
 
 The plain figure is under one draw of the model's dequantization noise, that of the evaluations in training, which does
 not depend on the batches; --samples adds the importance-weighted bound.
 """
 
 import csv
+import itertools
+import sys
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -17,7 +24,8 @@ from absl import flags
 
 from glow_tf.analysis.likelihood import Scorer, Scores, round_trips
 from glow_tf.commands import command, common_flags, data_flags, model_flags
-from glow_tf.data import batches_with_rows, split_batches
+from glow_tf.data import Source, batches_with_rows, picture_source, split_batches
+from glow_tf.models.flow import Flow
 from glow_tf.runtime import text
 from glow_tf.runtime.files import atomic_write
 from glow_tf.shared_flags import define_path
@@ -25,19 +33,30 @@ from glow_tf.training.evaluation import count_of, with_error
 
 FLAGS = flags.FLAGS
 
-common_flags.define(*model_flags.NAMES, *data_flags.NAMES, "split", "limit", "seed")
+common_flags.define(*model_flags.NAMES, *data_flags.NAMES, "split", "limit", "images", "label", "seed")
+flags.DEFINE_bool("exact", False, "Refuses --images that are not of the model's size.")
 flags.DEFINE_integer("samples", 1, "Draws of the noise for the importance-weighted bound; 1: none.", lower_bound=1)
 define_path("csv", None, "File for the bits/dim of every image and their parts.")
 flags.DEFINE_integer("round_trip", 100, "First images that are encoded and decoded; 0: none.", lower_bound=0)
 
 
+# Flags that do not go with --images, and those that do not go without.
+_OF_DATA_SETS = ("dataset", "data_dir", "test_fraction", "test_size", "split")
+_OF_IMAGES = ("label", "exact")
+# Pictures whose scores are printed where they are not written to a file.
+_PRINTED = 20
+
+
 def main() -> None:
     """Prints the figures and writes the CSV."""
+    _check_flags()
     flow = model_flags.load_flow(many=True)
-    source = data_flags.load_data(flow)
+    source = _load_pictures(flow) if FLAGS.images else data_flags.load_data(flow)
     batch_size = model_flags.batch_size(flow.config)
     noise = f"{type(flow.config.dequantizer).__name__} dequantization, {count_of(FLAGS.samples, 'draw')} an image"
-    print(f"{source.describe()}\n{FLAGS.split} split, {FLAGS.weights} weights\n{noise}", flush=True)
+    images = count_of(source.sizes["test"], "picture")
+    data = f"{images}, " if FLAGS.images else f"{source.describe()}\n{FLAGS.split} split, "
+    print(f"{data}{FLAGS.weights} weights\n{noise}", flush=True)
     batches = batches_with_rows(source, FLAGS.split, batch_size, data_flags.limit())
     count = data_flags.image_count(source, FLAGS.split)
     rows: list[int] = []
@@ -49,7 +68,8 @@ def main() -> None:
         print(f"bits/dim, importance-weighted over {FLAGS.samples} draws: {bound}")
     print(_parts_table(scores))
     if FLAGS.round_trip:
-        few = split_batches(source, FLAGS.split, batch_size, FLAGS.round_trip).as_numpy_iterator()
+        first = min(FLAGS.round_trip, data_flags.limit() or FLAGS.round_trip)
+        few = split_batches(source, FLAGS.split, batch_size, first).as_numpy_iterator()
         errors = round_trips(flow, few)
         exact = (errors < flow.config.dequantizer.tolerance).sum()
         come = "comes" if errors.size == 1 else "come"
@@ -58,10 +78,40 @@ def main() -> None:
             f"{errors.mean():.2g}; {exact:,} of {count_of(errors.size, 'image')} {come} back exactly at "
             f"{flow.config.n_bits} bits"
         )
+    of_split = source.row_names(FLAGS.split)
+    names = [text.printable(of_split[row]) for row in rows]
     if FLAGS.csv:
-        names = source.row_names(FLAGS.split)
-        _write_csv(scores, [text.printable(names[row]) for row in rows], FLAGS.csv)
+        _write_csv(scores, names, FLAGS.csv)
         print(FLAGS.csv)
+    elif FLAGS.images:
+        _print_scores(scores, names)
+    if FLAGS.images and source.skipped:
+        print(source.describe_skipped(), file=sys.stderr)
+
+
+def _check_flags() -> None:
+    """Raises ValueError if flags of data sets and of pictures are mixed."""
+    of_other = _OF_DATA_SETS if FLAGS.images else _OF_IMAGES
+    given = next((name for name in of_other if FLAGS[name].present), None)
+    if given is not None:
+        does = "goes with a data set, not with" if FLAGS.images else "is for"
+        raise ValueError(f"--{given} {does} --images.")
+
+
+def _load_pictures(flow: Flow) -> Source:
+    label, num_classes = model_flags.label(flow), flow.config.num_classes if flow.config.conditional else 0
+    if num_classes and label is None:
+        raise ValueError("This model is conditional: --images need their --label.")
+    shape = flow.config.image_shape
+    return picture_source(FLAGS.images, shape, exact=FLAGS.exact, label=label, num_classes=num_classes)
+
+
+def _print_scores(scores: Scores, names: list[str]) -> None:
+    print("\nbits/dim of each")
+    for name, bits in itertools.islice(zip(names, scores.bits_per_dim, strict=True), _PRINTED):
+        print(f"{bits:8.4f}  {name}")
+    if len(names) > _PRINTED:
+        print(f"and {len(names) - _PRINTED:,} more: --csv=scores.csv writes all")
 
 
 def mean_and_error(values: np.ndarray) -> str:

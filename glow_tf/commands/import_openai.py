@@ -2,9 +2,10 @@
 
   glow import_openai --checkpoint=logs/model_best_loss.ckpt --image_size=32 --model_dir=runs/official
 
-Depth, width, coupling, permutation, priors and labels are read from the checkpoint, which does not contain the size of
-the images and the bits per channel. All tools work with the model; glow train --init_from=runs/official,
-with the same flags for the model, trains it further.
+The prefix of a checkpoint is the name of its files without .index, .meta or .data-00000-of-00001. Depth, width,
+coupling, permutation, priors and labels are read from it; it does not contain the size of the images and the bits per
+channel, which the official command line had as --image_size and --n_bits_x. All tools work with the model; glow train
+--init_from=runs/official, with the same flags for the model, trains it further.
 """
 
 import pathlib
@@ -20,13 +21,21 @@ FLAGS = flags.FLAGS
 
 define_path("checkpoint", None, "The checkpoint's prefix, such as logs/model_best_loss.ckpt.", for_tensorflow=True)
 flags.DEFINE_bool("dense", False, "Keeps 1x1 convolutions as matrices, as in the official code, and not in PLU form.")
-common_flags.define("model_dir", "image_size", "n_bits")
+common_flags.define(
+    model_dir="New directory for the model.",
+    image_size="Height and width of the images, in pixels, which the checkpoint does not tell.",
+    n_bits="Bits per channel, n_bits_x of the official code; by default 8.",
+)
+# It is written here.
+FLAGS.set_default("model_dir", None)
 
 
 def main() -> None:
     """Writes the model directory, and describes the model."""
     if not FLAGS.checkpoint or not FLAGS.image_size:
         raise ValueError("--checkpoint and --image_size are needed; see --help.")
+    if not FLAGS.model_dir:
+        raise ValueError("--model_dir is needed, the new directory for the model.")
     directory = pathlib.Path(FLAGS.model_dir)
     if FLAGS.model_dir == "pretrained" or (directory / storage.CONFIG_FILE).exists():
         raise ValueError(f"--model_dir={FLAGS.model_dir} holds a model already; choose a new directory.")
@@ -34,10 +43,7 @@ def main() -> None:
     config = openai_config(FLAGS.checkpoint, FLAGS.image_size, FLAGS.n_bits or 8, permutation=permutation)
     flow = import_openai_checkpoint(FLAGS.checkpoint, config)
     storage.save(flow, directory)
-    parameters = sum(v.shape.num_elements() for v in flow.trainable_variables)
-    shape = "x".join(map(str, config.image_shape))
-    print(f"glow with {parameters:,} parameters, {shape}, {config.n_bits} bits, {len(config.latent_shapes)} levels")
-    print(directory)
+    print(f"{flow}\n{directory}")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Model of a tool and labels of its samples, by flags."""
 
+import pathlib
 import sys
 
 import numpy as np
@@ -7,6 +8,7 @@ from absl import flags
 
 from glow_tf.analysis.codec import default_batch_size
 from glow_tf.config import ModelConfig
+from glow_tf.export.saved_model import export_saved_model
 from glow_tf.models import labels, storage
 from glow_tf.models.flow import Flow
 from glow_tf.training.devices import sharding_runtime
@@ -36,6 +38,16 @@ def load_flow(*, many: bool = False) -> Flow:
             f"This is a model of {flow.config.events}, which have no picture; use glow_tf.load(...) in Python."
         )
     return flow
+
+
+def saved_model(folder: pathlib.Path) -> pathlib.Path:
+    """Returns the SavedModel of --model_dir; that of a model directory is written to `folder` first."""
+    path = pathlib.Path(FLAGS.model_dir)
+    if FLAGS.model_dir != "pretrained" and not (path / storage.CONFIG_FILE).is_file():
+        return path
+    print(f"Exporting {FLAGS.model_dir} ...", flush=True)
+    export_saved_model(storage.load(FLAGS.model_dir), folder)
+    return folder
 
 
 def batch_size(config: ModelConfig) -> int:

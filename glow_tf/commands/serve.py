@@ -1,7 +1,11 @@
-r"""Serves a SavedModel over HTTP without TensorFlow Serving.
+r"""Serves a model over HTTP without TensorFlow Serving.
 
+  glow serve --model_dir=runs/celeb_a_glow
   glow export --model_dir=runs/celeb_a_glow --output=models/glow/1
-  glow serve --saved_model=models/glow
+  glow serve --model_dir=models/glow
+
+--model_dir is a model directory, which is exported to a temporary folder first, a SavedModel, or a folder of numbered
+SavedModels, of which the newest is served.
 
 It implements TensorFlow Serving's REST API, https://www.tensorflow.org/tfx/serving/api_rest, for the same clients:
 
@@ -23,19 +27,16 @@ are refused, except those of --cors_origin. Ctrl-C and SIGTERM let running reque
 pip install 'glow_tf[serve]'.
 """
 
+import pathlib
+import tempfile
+
 from absl import flags
 
-from glow_tf.commands import command
-from glow_tf.shared_flags import define_path
+from glow_tf.commands import command, common_flags, model_flags
 
 FLAGS = flags.FLAGS
 
-define_path(
-    "saved_model",
-    None,
-    "SavedModel to serve, such as models/glow/1, or a folder of numbered ones, of which the newest is served.",
-    for_tensorflow=True,
-)
+common_flags.define("model_dir")
 flags.DEFINE_string("name", "glow", "Name of the model in requests.")
 flags.DEFINE_string("host", "127.0.0.1", "Address to listen at; 0.0.0.0 admits everyone who can reach this machine.")
 flags.DEFINE_integer("port", 8501, "Port to listen at; 0 finds a free one.", 0, 65535)
@@ -79,10 +80,11 @@ def main() -> None:
     from glow_tf.serving.batching import Runner
     from glow_tf.serving.model import Model
 
-    if not FLAGS.saved_model:
-        raise ValueError("--saved_model must name a SavedModel; glow export writes one.")
+    if FLAGS["model_dir"].using_default_value:
+        raise ValueError("--model_dir or --saved_model must name a SavedModel or a model directory, or 'pretrained'.")
     bound = sockets.bind(FLAGS.host, FLAGS.port)
-    model = Model(FLAGS.saved_model, FLAGS.name)
+    with tempfile.TemporaryDirectory(prefix="glow_tf_serve_") as folder:
+        model = Model(model_flags.saved_model(pathlib.Path(folder) / "1"), FLAGS.name)
     most = FLAGS.max_images or app.most_images(model)
     limits = app.Limits(FLAGS.max_request_mb, most, FLAGS.max_pending, FLAGS.timeout_s)
     runner = Runner(model, FLAGS.max_batch_size, FLAGS.batch_wait_ms)

@@ -4,6 +4,7 @@ from glow_tf.data.attributes import Attributes, attributed_batches, batches_with
 from glow_tf.data.bundled import people_attributes
 from glow_tf.data.images import load_images
 from glow_tf.data.loading import load_source
+from glow_tf.data.named_pictures import picture_source
 from glow_tf.data.pipeline import split_batches, test_batches, train_batches
 from glow_tf.data.rate import pipeline_rate
 from glow_tf.data.recipes import Recipe, recipe
@@ -23,6 +24,7 @@ __all__ = [
     "load_images",
     "load_source",
     "people_attributes",
+    "picture_source",
     "pipeline_rate",
     "recipe",
     "speech_like",

@@ -13,6 +13,7 @@ from PIL import Image
 import glow_tf
 from glow_tf.analysis.attributes import Directions
 from glow_tf.analysis.codec import Codec, draw_latents
+from glow_tf.data import load_images
 from glow_tf.training.model_directory import TRAINING_FILE
 from tests.analysis import models
 from tests.commands.driver import run_commands
@@ -67,6 +68,11 @@ COMMANDS = {
     "evaluate, raw": ["evaluate", "--model_dir=plain", *DATA, "--weights=raw", "--round_trip=0"],
     "evaluate, grey": ["evaluate", *GREY, "--split=train", "--limit=5"],
     "evaluate, labels": ["evaluate", *LABELLED, "--round_trip=2"],
+    "scores": ["evaluate", "--model_dir=plain", "--images=a.png,large.jpg,album", "--csv=pictures.csv"],
+    "scores, one": ["evaluate", "--saved_model=plain", "--images=a.png", "--exact"],
+    "scores, label": ["evaluate", "--model_dir=conditional", "--images=a.png", "--label=2", "--csv=labelled.csv"],
+    "fid": ["fid", "--model_dir=plain", *DATA, "--test_size=10", "--num=12"],
+    "fid, labels": ["fid", *LABELLED, "--limit=4", "--split=train"],
     "attributes": ["attributes", "--model_dir=plain", *DATA, "--output=directions.npz"],
     "attributes of a table": ["attributes", "--model_dir=plain", *DATA, "--table=table.csv", "--output=table.npz"],
     "attributes, labels": ["attributes", *LABELLED, "--names=0,2", "--output=labels.npz"],
@@ -112,7 +118,7 @@ COMMANDS = {
 # Each tool once; the others run with the slow tests.
 QUICK = (
     *("temperature", "interpolation", "reconstruct", "nearest", "outliers", "evaluate", "attributes", "manipulate"),
-    *("probe", "export, vectors"),
+    *("probe", "export, vectors", "scores", "scores, one", "fid"),
 )
 ERRORS = {
     "a probe of a conditional model": (["probe", *LABELLED], "is given the labels"),
@@ -120,6 +126,47 @@ ERRORS = {
     "an export with directions of another model": (
         ["export", "--model_dir=grey", "--attributes=directions.npz", "--output=served/other"],
         "belongs to another model",
+    ),
+    "scores of pictures that are not there": (
+        ["evaluate", "--model_dir=plain", "--images=a.png,x.png,y.png"],
+        "--images: x.png, y.png are not there",
+    ),
+    "scores of what is no picture": (
+        ["evaluate", "--model_dir=plain", "--images=a.png,table.csv,tiny.png"],
+        "table.csv (UnidentifiedImageError",
+    ),
+    "scores of pictures of another size": (
+        ["evaluate", "--model_dir=plain", "--images=a.png,large.jpg", "--exact"],
+        "large.jpg (20x24, and --exact takes 8x8 alone)",
+    ),
+    "scores of pictures and of a data set": (
+        ["evaluate", "--model_dir=plain", *DATA, "--images=a.png"],
+        "--dataset goes with a data set, not with --images",
+    ),
+    "scores of pictures and of a split": (
+        ["evaluate", "--model_dir=plain", "--images=a.png", "--split=test"],
+        "--split goes with a data set, not with --images",
+    ),
+    "scores of pictures without a label": (
+        ["evaluate", "--model_dir=conditional", "--images=a.png"],
+        "need their --label",
+    ),
+    "exact scores of a data set": (["evaluate", "--model_dir=plain", *DATA, "--exact"], "--exact is for --images"),
+    "a model by both names of the flag": (
+        ["evaluate", "--model_dir=plain", "--saved_model=grey", *DATA],
+        "--model_dir and --saved_model are one flag",
+    ),
+    "no weights of Inception": (
+        ["fid", "--model_dir=plain", *DATA, "--inception_weights=nowhere.h5"],
+        "--inception_weights=nowhere.h5 is no file",
+    ),
+    "a picture of an unknown kind": (
+        ["temperature", "--model_dir=nowhere", "--output=a.webp"],
+        "--output=a.webp must end with .png",
+    ),
+    "a picture in the place of something else": (
+        ["reconstruct", "--model_dir=nowhere", "--output=notes.png"],
+        "--output=notes.png is there and is no .png file",
     ),
     "no data": (["evaluate", "--model_dir=plain"], "does not say what the model was trained on; set --dataset"),
     "a share and a number to hold out": (
@@ -204,6 +251,12 @@ def run(directory, names):
         for i, picture in enumerate(models.images(4)):
             Image.fromarray(picture).save(directory / PHOTOS / folder / os.fsdecode(b"b\xe9%d.png" % i))
     Image.new("RGB", (4, 4)).save(directory / "tiny.png")
+    Image.fromarray(np.random.default_rng(5).integers(0, 256, [20, 24, 3], np.uint8)).save(directory / "large.jpg")
+    (directory / "album" / "inside").mkdir(parents=True)
+    for name in ("c.png", "inside/d.png", ".hidden.png"):
+        Image.fromarray(models.images(1, seed=len(name))[0]).save(directory / "album" / name)
+    for name in ("album/broken.png", "notes.png"):
+        (directory / name).write_text("milk, eggs")
     rows = "".join(f"{i},{i % 2},{(i // 2) % 2 * 2 - 1}\n" for i in range(36))
     (directory / "table.csv").write_text(f"image,odd,pair\n{rows}")
     (directory / "other.csv").write_text("image,odd\nx.jpg,1\ny.jpg,0\n")
@@ -296,6 +349,35 @@ def test_the_scores_of_a_file_have_the_mean_that_is_printed(work):
         assert float(error) == pytest.approx(values.std(ddof=1) / 2, abs=1e-4)
     assert "4 of 4 images come back exactly at 5 bits" in text
     assert "\nUniform dequantization, 3 draws an image\n" in text
+
+
+def test_scores_of_pictures_are_those_of_their_pixels(work):
+    directory, results = work
+    rows = {row["image"]: row for row in csv.DictReader((directory / "pictures.csv").read_text().splitlines())}
+    assert list(rows) == ["a.png", "large.jpg", "album/c.png", "album/inside/d.png"]
+    pixels = [
+        *(models.images(2, seed=1)[:1], load_images([str(directory / "large.jpg")], (8, 8, 3))),
+        *(models.images(1, seed=len(name)) for name in ("c.png", "inside/d.png")),
+    ]
+    expected = models.flow().bits_per_dim(np.concatenate(pixels)).numpy()
+    np.testing.assert_allclose([float(row["bits_per_dim"]) for row in rows.values()], expected, atol=1e-4)
+    assert {"importance_weighted", "latent_nats_per_dim", "prior/level_2"} <= rows["a.png"].keys()
+    _, out, err = results["scores"]
+    assert "(4 images)" in out
+    assert "1 image(s) left out: album/broken.png" in err
+    one = results["scores, one"][1]
+    assert f"\nbits/dim: {expected[0]:.4f} (1 image)\n" in one and "nan" not in one
+    assert one.splitlines()[-1].split() == [f"{expected[0]:.4f}", "a.png"]
+
+
+def test_distances_of_samples_stand_beside_those_of_images(work):
+    out = work[1]["fid"][1]
+    assert out.startswith("12 samples at temperature 0.7, and 30 train images, to 10 test images of images\n")
+    rows = re.findall(r"^\| (.+) \| (\d+) \| (.+) \| (.+) \| (.+) \| (.+) \|$", out, re.MULTILINE)
+    assert [row[:2] for row in rows] == [("level 1", "12"), ("level 2", "24"), ("all levels", "36")]
+    assert all(float(value) > 0 for row in rows for value in row[2:])
+    assert "fewer images than dimensions of level 1, level 2, all levels" in out
+    assert "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5" in out
 
 
 @pytest.mark.slow

@@ -1,0 +1,134 @@
+"""Pictures named one by one: files, and folders of them."""
+
+import os
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+
+from glow_tf.data import folder_files, images, picture_files
+from glow_tf.data.indexed import IndexedSource
+from glow_tf.data.names import listed
+from glow_tf.data.source import DataError
+from glow_tf.runtime.text import printable
+
+
+class OtherSize(ValueError):
+    """A picture is not of the model's size."""
+
+
+def find_pictures(paths: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Returns the names of picture files, and those of all picture files in folders and their sub-folders.
+
+    Folders are searched as those of `--dataset=folder` are: see `folder_source`.
+
+    Args:
+        paths: files and folders.
+
+    Returns:
+        All pictures in the order of `paths`, those of a folder sorted; and of them the ones that are named themselves.
+
+    Raises:
+        DataError: if one is not there, or a folder holds no picture.
+    """
+    missing = [printable(path) for path in paths if not os.path.exists(path)]
+    if missing:
+        raise DataError(f"--images: {listed(missing)} {'is' if len(missing) == 1 else 'are'} not there.")
+    found, named = [], []
+    for path in paths:
+        if not os.path.isdir(path):
+            found.append(path)
+            named.append(path)
+            continue
+        files = folder_files.list_files(path)
+        if not files.images:
+            others = f", but {files.unread()}, which cannot be read: convert them" if files.unread() else ""
+            raise DataError(f"--images={printable(path)} holds no images (png, jpeg, bmp, webp, gif, ...){others}.")
+        found += [os.path.join(path, file) for file in files.images]
+    return found, named
+
+
+def picture_source(
+    paths: Sequence[str],
+    image_shape: tuple[int, int, int],
+    *,
+    exact: bool = False,
+    label: int | None = None,
+    num_classes: int = 0,
+) -> IndexedSource:
+    """Opens pictures as the test split of a source, whose train split is empty; they are decoded as needed.
+
+    As in `folder_source`, a picture in a folder that cannot be read, or would have to be enlarged, is left out and
+    noted in `Source.skipped`. One that is named itself is an error.
+
+    Args:
+        paths: files, and folders of them.
+        image_shape: (H, W, C) that pictures are resized and cropped to, as for training.
+        exact: whether pictures of another height or width count as ones that cannot be read.
+        label: of all pictures.
+        num_classes: number of labels; 0 without.
+
+    Raises:
+        DataError: if there is no picture that can be read, or one that is named itself cannot.
+    """
+    files, named = find_pictures(paths)
+    decoder = _Decoder(files, image_shape, exact)
+    # A name given twice is scored twice, and read once here.
+    positions = {file: i for i, file in enumerate(files)}
+    for file in dict.fromkeys(named):
+        decoder.decode(positions[file])
+    readable = any(decoder.decode(i) is not None for i in range(len(files)))
+    if decoder.skipped.keys() & {printable(file) for file in named} or not readable:
+        raise decoder.unreadable()
+    return IndexedSource(
+        name="pictures",
+        image_shape=image_shape,
+        stored_shape=image_shape,
+        num_classes=num_classes,
+        class_names=tuple(map(str, range(num_classes))),
+        sizes={"train": 0, "test": len(files)},
+        skipped=decoder.skipped,
+        readers={"train": lambda index: None, "test": lambda index: _labelled(decoder.decode(index), label or 0)},
+        labels={"train": [], "test": [label or 0] * len(files)},
+        names={"train": [], "test": files},
+    )
+
+
+class _Decoder:
+    """Decodes files, and records those that are left out."""
+
+    def __init__(self, files, image_shape, exact):
+        self.skipped = {}
+        self._files, self._image_shape, self._exact = files, image_shape, exact
+        self._lock = threading.Lock()
+
+    def decode(self, index):
+        """Returns uint8 [H, W, C], or None if the file cannot be used."""
+        file = self._files[index]
+        try:
+            if self._exact:
+                _check_size(file, self._image_shape)
+            return images.decode_file(file, self._image_shape)
+        except (images.TooSmall, OtherSize) as error:
+            reason = str(error)
+        except Exception as error:  # On a broken file, Pillow's decoders raise nearly anything.
+            reason = f"{type(error).__name__}: {error}"
+        with self._lock:
+            self.skipped[printable(file)] = reason
+        return None
+
+    def unreadable(self):
+        """Returns the error that names the files that cannot be used."""
+        bad = listed([f"{file} ({reason})" for file, reason in self.skipped.items()])
+        return DataError(f"--images: cannot be used as pictures of this model: {bad}.")
+
+
+def _labelled(pixels: np.ndarray | None, label: int) -> tuple[np.ndarray, int] | None:
+    return None if pixels is None else (pixels, label)
+
+
+def _check_size(file, image_shape):
+    with picture_files.opened(file) as image:
+        if (image.height, image.width) != image_shape[:2]:
+            height, width = image_shape[:2]
+            raise OtherSize(f"{image.height}x{image.width}, and --exact takes {height}x{width} alone")
