@@ -2,6 +2,7 @@
 
 from glow_tf.analysis.attributes import Directions, attribute_directions, manipulate
 from glow_tf.analysis.codec import Codec, draw_latents
+from glow_tf.analysis.frechet import Moments, frechet_distance
 from glow_tf.analysis.grid import image_grid, labelled_grid, save_gif, save_picture, save_png
 from glow_tf.analysis.interpolation import interpolate, interpolate_images
 from glow_tf.analysis.likelihood import Scorer, Scores, round_trips
@@ -14,6 +15,7 @@ from glow_tf.analysis.temperature import temperature_grid
 __all__ = [
     "Codec",
     "Directions",
+    "Moments",
     "NearestNeighbours",
     "Sampler",
     "Scorer",
@@ -21,6 +23,7 @@ __all__ = [
     "attribute_directions",
     "auroc",
     "draw_latents",
+    "frechet_distance",
     "image_grid",
     "interpolate",
     "interpolate_images",

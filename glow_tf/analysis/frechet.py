@@ -97,11 +97,13 @@ def flow_features(flow: Flow) -> Features:
     """Returns a function to the features of a flow's levels, the means over positions of what `Flow.features` gives.
 
     The function takes images [B, H, W, C] uint8, and labels [B] for a conditional model or None. It returns `level 1`
-    [B, 4 C], `level 2` [B, 8 C] and so on, and `all levels`, one after the other in one vector.
+    [B, 4 C], `level 2` [B, 8 C] and so on of a Glow, and `all levels`, one after the other in one vector.
     """
 
     def of_images(images, labels):
-        levels = [tf.reduce_mean(level, axis=[1, 2]) for level in flow.features(images, labels)]
+        levels = flow.features(images, labels)
+        # Those of a flow that flattens images have no positions.
+        levels = [tf.reduce_mean(level, axis=list(range(1, level.shape.rank - 1))) for level in levels]
         named = {f"level {number}": level for number, level in enumerate(levels, 1)}
         return {**named, "all levels": tf.concat(levels, axis=-1)}
 

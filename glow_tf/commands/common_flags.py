@@ -17,7 +17,8 @@ flags.disclaim_key_flags()
 def _define_model_dir() -> None:
     help = "Model directory or SavedModel, or 'pretrained' for the bundled model; --saved_model is the same flag."
     define_path("model_dir", "pretrained", help, for_tensorflow=True)
-    flags.DEFINE_alias("saved_model", "model_dir")
+    # A flag of this module, as --help need not list both names.
+    flags.DEFINE_alias("saved_model", "model_dir", module_name=__name__)
     define_plugins()
 
 

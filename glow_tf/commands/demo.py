@@ -28,7 +28,7 @@ from glow_tf.models import storage
 
 FLAGS = flags.FLAGS
 
-common_flags.define("model_dir", "images", "max_megapixels")
+common_flags.define("model_dir", "max_megapixels", images="Picture files, and folders of them, to choose from.")
 flags.DEFINE_string("host", "127.0.0.1", "Address to listen at; 0.0.0.0 lets other machines see the page.")
 flags.DEFINE_integer("port", 7860, "Port to listen at; 0 finds a free one.", 0, 65535)
 flags.DEFINE_list("allowed_hosts", [], "Further names of the page, such as that of a proxy.")

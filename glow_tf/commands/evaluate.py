@@ -33,7 +33,10 @@ from glow_tf.training.evaluation import count_of, with_error
 
 FLAGS = flags.FLAGS
 
-common_flags.define(*model_flags.NAMES, *data_flags.NAMES, "split", "limit", "images", "label", "seed")
+common_flags.define(
+    *(*model_flags.NAMES, *data_flags.NAMES, "split", "limit", "label", "seed"),
+    images="Picture files, and folders of them, to score instead of a data set.",
+)
 flags.DEFINE_bool("exact", False, "Refuses --images that are not of the model's size.")
 flags.DEFINE_integer("samples", 1, "Draws of the noise for the importance-weighted bound; 1: none.", lower_bound=1)
 define_path("csv", None, "File for the bits/dim of every image and their parts.")

@@ -52,8 +52,8 @@ def main() -> None:
     for (depth, gradient), start in found.items():
         sizes = map(startup.megabytes, (start.weights, start.peak, start.peak_excluding_weights, start.process))
         print(f"| {depth} | {gradient} | {' | '.join(sizes)} | {start.step:.3f} |")
-    if any(start.peak_excluding_weights < 0 for start in found.values()):
-        print("\n-: too small to be counted, as the weights are in blocks of less than 256 KB.")
+    if any(start.peak_excluding_weights <= 0 for start in found.values()):
+        print("\n-: not counted, in blocks of less than 256 KB.")
     units = {"peak memory": ("peak", 1e6, "MB"), "time": ("step", 1, "seconds a step")}
     panels = {
         panel: {

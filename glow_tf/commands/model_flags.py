@@ -45,7 +45,7 @@ def saved_model(folder: pathlib.Path) -> pathlib.Path:
     path = pathlib.Path(FLAGS.model_dir)
     if FLAGS.model_dir != "pretrained" and not (path / storage.CONFIG_FILE).is_file():
         return path
-    print(f"Exporting {FLAGS.model_dir} ...", flush=True)
+    print(f"Exporting {FLAGS.model_dir} ...", file=sys.stderr, flush=True)
     export_saved_model(storage.load(FLAGS.model_dir), folder)
     return folder
 

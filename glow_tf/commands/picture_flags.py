@@ -23,10 +23,13 @@ def load_pictures(flow: Flow, default_num: int) -> tuple[np.ndarray, np.ndarray 
       images uint8 [N, H, W, C]; labels int32 [N], or None unless the model is conditional; N names.
 
     Raises:
-      ValueError: if there are none, an index is not in the split, or a label is missing.
+      ValueError: if there are none, an index is not in the split, a label is missing, or images are asked for twice.
     """
     label = model_flags.label(flow)
     if FLAGS.images:
+        given = next((name for name in ("indices", "num", "split") if FLAGS[name].present), None)
+        if given is not None:
+            raise ValueError(f"--{given} goes with a data set, not with --images.")
         images = load_images(FLAGS.images, flow.config.image_shape)
         if flow.config.conditional and label is None:
             raise ValueError("This model is conditional: --images need their --label.")

@@ -70,10 +70,10 @@ def measure(*, gradient: str = "reversible", network_precision: str = "float32",
 
 
 def megabytes(count: int) -> str:
-    """Returns bytes as text, and "-" for a difference of sizes that were not all counted."""
-    if count < 0:
+    """Returns bytes as text, and "-" for what was not counted, and differences to it."""
+    if count <= 0:
         return "-"
-    return f"{count / 1e6:,.1f} MB" if count >= 1e5 or not count else f"{count / 1e6:.2g} MB"
+    return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count / 1e6:.2g} MB"
 
 
 def _measure_here(sizes: Sizes, gradient: str, network_precision: str, steps: int) -> Start:

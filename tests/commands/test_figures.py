@@ -192,6 +192,10 @@ ERRORS = {
     ),
     "no picture": (["reconstruct", "--model_dir=plain", "--images=table.csv"], "table.csv cannot be used"),
     "a picture that is too small": (["reconstruct", "--model_dir=plain", "--images=tiny.png"], "smaller than 8x8"),
+    "a picture by its name and by its number": (
+        ["reconstruct", "--model_dir=plain", "--images=a.png", "--indices=1"],
+        "--indices goes with a data set, not with --images",
+    ),
     "a number that is none": (["reconstruct", "--model_dir=plain", *DATA, "--indices=one"], "--indices=one"),
     "a number out of range": (["reconstruct", "--model_dir=plain", *DATA, "--indices=99"], "has no image 99"),
     "a picture without a label": (["reconstruct", "--model_dir=conditional", "--images=a.png"], "need their --label"),

@@ -15,10 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+import glow_tf
 from glow_tf.serving import server as serving
 from glow_tf.serving import sockets
 from glow_tf.serving.app import create_app
 from tests.commands.driver import run_commands
+from tests.saved_models import examples, flow
+from tests.serving import processes
 from tests.serving.examples import IMAGES, Held
 
 PREDICT = "/v1/models/glow:predict"
@@ -74,6 +77,19 @@ def test_what_is_no_http_does_no_harm(running):
     assert b"HTTP/1.1 400" in raw(port, b"\x16\x03\x01no http\r\n\r\n")
     assert ask(port, "GET", "/v1/models/glow")[0] == 200
     assert process.poll() is None
+
+
+@pytest.mark.slow
+def test_a_model_directory_is_exported_first(tmp_path):
+    glow_tf.save(flow("grey"), tmp_path / "grey")
+    with processes.server(tmp_path / "grey") as (_, port, line):
+        assert " version 1, signatures decode, " in line
+        inputs = {"images": examples(flow("grey").config, 1).tolist()}
+        body = json.dumps({"signature_name": "encode", "inputs": inputs})
+        status, document = ask(port, "POST", PREDICT, body)
+    assert status == 200
+    latents = flow("grey").encode(examples(flow("grey").config, 1))
+    np.testing.assert_allclose(document["outputs"], latents, atol=1e-4)
 
 
 @pytest.mark.slow
