@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install run test lint slow-test gpu-test gpu-benchmark clean
+.PHONY: help install run demo test lint slow-test gpu-test gpu-benchmark docs docs-serve clean
 
 help:  ## Shows this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -21,6 +21,9 @@ install: $(INSTALLED)  ## Creates the virtual environment.
 
 run: $(INSTALLED)  ## Trains the quick-start model, three to five minutes on two cores.
 	$(BIN)/glow train --flagfile=quickstart
+
+demo: $(INSTALLED)  ## Opens the demo of the pretrained model in the browser.
+	$(BIN)/glow demo
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -45,5 +48,20 @@ gpu-test: $(INSTALLED)  ## Runs the tests that need an NVIDIA GPU, and others on
 gpu-benchmark: $(INSTALLED)  ## Measures training, samples and memory on an NVIDIA GPU, in eight minutes; docs/gpu.*
 	$(BIN)/python -m tools.gpu_benchmark
 
+DOCS_INSTALLED := $(VENV)/.docs_installed
+
+$(DOCS_INSTALLED): $(INSTALLED) pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
+	@touch $@
+
+# Without the advertisement of another program.
+docs docs-serve: export NO_MKDOCS_2_WARNING := 1
+
+docs: $(DOCS_INSTALLED)  ## Builds the documentation into site/, which is read without a network.
+	$(BIN)/mkdocs build --strict --quiet
+
+docs-serve: $(DOCS_INSTALLED)  ## Shows the documentation in the browser, and what changes in it.
+	$(BIN)/mkdocs serve --open
+
 clean:  ## Removes the virtual environment and caches; keeps runs/.
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info build dist
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info build dist site

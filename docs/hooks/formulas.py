@@ -1,0 +1,37 @@
+"""Draws the LaTeX of the docs as SVG when the site is built, so that pages need no scripts, fonts or network for it."""
+
+import html
+import re
+from xml.etree import ElementTree
+
+import ziamath
+
+# As `pymdownx.arithmatex` leaves them.
+_INLINE = re.compile(r'<span class="arithmatex">\\\((.*?)\\\)</span>', re.DOTALL)
+_BLOCK = re.compile(r'<div class="arithmatex">\s*\\\[(.*?)\\\]\s*</div>', re.DOTALL)
+# The size of the font of drawings, in pixels, and the pixels that are shown as one em of the text around them: letters of
+# this font are smaller than others of its size.
+_SIZE = 16
+_EM = 14.5
+
+# One drawing has all its glyphs: their ids would be those of other formulas of the page.
+ziamath.config.svg2 = False
+
+
+def on_page_content(content: str, **_) -> str:
+    """Replaces the formulas of a page; called by MkDocs."""
+    content = _INLINE.sub(lambda match: _drawing(match[1], inline=True), content)
+    return _BLOCK.sub(lambda match: f'<div class="formula">{_drawing(match[1], inline=False)}</div>', content)
+
+
+def _drawing(latex: str, inline: bool) -> str:
+    latex = " ".join(html.unescape(latex).split())
+    formula = ziamath.Latex(latex, size=_SIZE, color="currentColor", inline=inline)
+    svg = formula.svgxml()
+    below = float(svg.get("viewBox").split()[1]) + float(svg.get("height"))
+    svg.set("style", f"vertical-align: {-below / _EM:.4f}em")
+    for side in ("width", "height"):
+        svg.set(side, f"{float(svg.get(side)) / _EM:.4f}em")
+    svg.set("role", "img")
+    svg.set("aria-label", latex)
+    return ElementTree.tostring(svg, encoding="unicode")
