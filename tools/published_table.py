@@ -12,7 +12,9 @@ from glow_tf import flagfiles
 
 def table() -> str:
     """Returns the table in Markdown, a row for each configuration."""
-    return "\n".join(["| `--flagfile` | trains | expect | source |", "|---|---|---|---|", *map(_row, flagfiles.names())])
+    return "\n".join(
+        ["| `--flagfile` | trains | expect | source |", "|---|---|---|---|", *map(_row, flagfiles.names())]
+    )
 
 
 def _row(name: str) -> str:

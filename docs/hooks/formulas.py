@@ -9,8 +9,8 @@ import ziamath
 # As `pymdownx.arithmatex` leaves them.
 _INLINE = re.compile(r'<span class="arithmatex">\\\((.*?)\\\)</span>', re.DOTALL)
 _BLOCK = re.compile(r'<div class="arithmatex">\s*\\\[(.*?)\\\]\s*</div>', re.DOTALL)
-# The size of the font of drawings, in pixels, and the pixels that are shown as one em of the text around them: letters of
-# this font are smaller than others of its size.
+# The size of the font of drawings, in pixels, and how many of these make an em of the text around them, whose letters
+# are larger than those of this font at one size.
 _SIZE = 16
 _EM = 14.5
 

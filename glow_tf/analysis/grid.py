@@ -29,6 +29,10 @@ def image_grid(images: np.ndarray, columns: int | None = None, *, border: int = 
 
     Raises:
       ValueError: if there are no images.
+
+    Examples:
+      >>> glow_tf.analysis.image_grid(np.zeros([6, 16, 16, 3], np.uint8), columns=3).shape
+      (35, 52, 3)
     """
     images = np.asarray(images)
     if images.ndim != 4 or not len(images):

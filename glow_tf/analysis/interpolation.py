@@ -37,6 +37,12 @@ def interpolate(start: np.ndarray, end: np.ndarray, fractions: np.ndarray, kind:
 
     Raises:
       ValueError: if `kind` is neither.
+
+    Examples:
+      >>> glow_tf.analysis.interpolate(np.array([0.0, 2.0]), np.array([2.0, 0.0]), np.array([0.0, 0.5, 1.0]))
+      array([[0., 2.],
+             [1., 1.],
+             [2., 0.]])
     """
     if kind not in KINDS:
         raise ValueError(f"kind={kind!r} is not one of {', '.join(map(repr, KINDS))}.")

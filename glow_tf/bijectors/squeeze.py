@@ -23,6 +23,11 @@ class Squeeze(base.Bijector):
       ValueError: on use, if a side of the image, or the length of the sequence, is not a multiple of `factor`.
 
     Kingma & Dhariwal 2018, section 3.6; Dinh et al. 2017, section 3.6; of sequences, Prenger et al. 2018.
+
+    Examples:
+      >>> y = glow_tf.bijectors.Squeeze().forward(tf.reshape(tf.range(4.0), [1, 2, 2, 1]))
+      >>> y.numpy()
+      array([[[[0., 1., 2., 3.]]]], dtype=float32)
     """
 
     def __init__(self, factor: int = 2, *, event_ndims: int = 3, validate_args: bool = False, name: str = "squeeze"):

@@ -52,6 +52,14 @@ def load_source(
 
     Raises:
         DataError: if the data is missing or unusable, or an argument does not apply to it; the message says what to do.
+
+    Examples:
+        >>> source = glow_tf.data.load_source("people", image_size=16)
+        >>> source.image_shape, source.num_classes
+        ((16, 16, 3), 6)
+        >>> images, labels = next(iter(source.batches("test", 8)))
+        >>> images.shape, labels.shape
+        (TensorShape([8, 16, 16, 3]), TensorShape([8]))
     """
     if not isinstance(name, str) or not name.strip():
         raise DataError(f"the data set's name is empty ({name!r}); set --dataset, e.g. people.")

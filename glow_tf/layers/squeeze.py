@@ -15,6 +15,10 @@ class Squeeze(Layer):
 
     Attributes:
       factor: f, by which each side is divided.
+
+    Examples:
+      >>> glow_tf.layers.Squeeze().output_shape((8, 8, 3))
+      (4, 4, 12)
     """
 
     factor: int = 2

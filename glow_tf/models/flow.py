@@ -44,6 +44,18 @@ class Flow(tf.Module):
       config: the `ModelConfig`.
       runtime: as above.
       initialized: a bool variable, true once the data-dependent initialisation or a checkpoint has set the weights.
+
+    Examples:
+      >>> flow = glow_tf.Flow(glow_tf.glow((8, 8, 3), K=2, L=2, width=8))
+      >>> photos = np.random.default_rng(0).integers(0, 256, [16, 8, 8, 3], np.uint8)
+      >>> flow.initialize(photos)
+      >>> z = flow.encode(photos)
+      >>> z.shape
+      TensorShape([16, 192])
+      >>> np.array_equal(flow.decode(z), photos)
+      True
+      >>> flow.bits_per_dim(photos).shape
+      TensorShape([16])
     """
 
     def __init__(

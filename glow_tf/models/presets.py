@@ -56,6 +56,13 @@ def glow(
 
     Raises:
       ValueError: if an argument is out of range or the image's sides are not multiples of 2^L.
+
+    Examples:
+      >>> config = glow_tf.glow((32, 32, 3), K=8, L=3, width=64, n_bits=5)
+      >>> config.latent_shapes  # what leaves at each level, and the top
+      [(16, 16, 6), (8, 8, 12), (4, 4, 48)]
+      >>> config.dimensions
+      3072
     """
     at_least("L", L, 1)
     check_divisible(image_shape, L)

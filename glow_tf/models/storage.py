@@ -48,6 +48,11 @@ def load(path: str | os.PathLike, *, weights: str = "ema", runtime: Runtime | No
       FileNotFoundError: if there is no model, or no checkpoint yet.
       ValueError: if the checkpoint is damaged or belongs to another configuration, or TensorFlow cannot read from such
         a path.
+
+    Examples:
+      >>> flow = glow_tf.load("pretrained")
+      >>> flow.sample(4, temperature=0.7, seed=1).shape
+      TensorShape([4, 16, 16, 3])
     """
     if weights not in ("ema", "raw"):
         raise ValueError(f"weights={weights!r} is not 'ema' or 'raw'.")

@@ -16,6 +16,15 @@ class Additive(Transform):
     forward log-det:  0
     inverse:          x = y - h
     inverse log-det:  0
+
+    Examples:
+      >>> transform = glow_tf.transforms.Additive()
+      >>> x, h = tf.constant([1.0, 2.0]), tf.constant([[0.5], [-0.5]])
+      >>> y, _ = transform.forward(x, h)
+      >>> y.numpy()
+      array([1.5, 1.5], dtype=float32)
+      >>> transform.inverse(y, h)[0].numpy()
+      array([1., 2.], dtype=float32)
     """
 
     parameters_per_dim: ClassVar[int] = 1
