@@ -12,14 +12,13 @@ from glow_tf import flagfiles
 
 def table() -> str:
     """Returns the table in Markdown, a row for each configuration."""
-    return "\n".join(
-        ["| `--flagfile` | trains | expect | source |", "|---|---|---|---|", *map(_row, flagfiles.names())]
-    )
+    head = ["| `--flagfile` | expect | trains | source |", "|---|---|---|---|"]
+    return "\n".join([*head, *map(_row, flagfiles.names())])
 
 
 def _row(name: str) -> str:
     trains, expected = flagfiles.describe(name)
-    return f"| `{name}` | {trains} | {expected.removeprefix('Expect ')} | {_source(name)} |"
+    return f"| `{name}` | {expected.removeprefix('Expect ')} | {trains} | {_source(name)} |"
 
 
 def _source(name: str) -> str:
