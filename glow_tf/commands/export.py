@@ -22,7 +22,7 @@ from glow_tf.runtime import paths
 
 FLAGS = flags.FLAGS
 
-common_flags.define("model_dir", "weights", "attributes", "output")
+common_flags.define("model_dir", "weights", "attributes", "output", "max_megapixels")
 
 
 def main() -> None:
@@ -35,7 +35,7 @@ def main() -> None:
     if output.exists() and not storage.is_saved_model(output) and (not output.is_dir() or any(output.iterdir())):
         raise ValueError(f"--output={output} is there and is no SavedModel; it will not be overwritten.")
     output.parent.mkdir(parents=True, exist_ok=True)
-    names = export_saved_model(flow, output, directions)
+    names = export_saved_model(flow, output, directions, max_megapixels=FLAGS.max_megapixels)
     size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
     print(f"signatures: {', '.join(names)}\nsize: {size / 1e6:,.1f} MB")
     print(output)

@@ -1,50 +1,86 @@
-"""Image files in a graph."""
+"""Image files in a graph.
 
+Pictures become the same pixels as in the data pipeline, see `glow_tf.data.images` and `glow_tf.data.picture_files`.
+"""
+
+import numpy as np
 import tensorflow as tf
 
+from glow_tf.export import file_parts, resampling
 from glow_tf.export.endpoints import require
+from glow_tf.export.orientation import orientation, turned_upright
 
 # Magic numbers of the formats.
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
+# Pillow's weights of red, green and blue in grey.
+_LUMA, _LUMA_BITS = (19595, 38470, 7471), 16
+_DEEP_TO_EIGHT_BITS = ((np.arange(65536) * 255 + 32767) // 65535).astype(np.uint8)
 
 
-def decoded(files: tf.Tensor, shape: tuple[int, ...], name: str) -> tf.Tensor:
-    """Decodes PNG and JPEG files.
+def decoded(
+    files: tf.Tensor, image_shape: tuple[int, int, int], name: tf.Tensor, most_pixels: int, *, exact: bool = False
+) -> tf.Tensor:
+    """Decodes PNG and JPEG files, upright, on white where they are transparent, resized and cropped to the centre.
 
     Args:
       files: [B] string.
-      shape: [H, W, C] of one image; images are converted to grey (C=1) or RGB (C=3).
-      name: name of the input in errors.
+      image_shape: (H, W, C) of one image; images are converted to grey (C=1) or RGB (C=3).
+      name: scalar string, name of the input in errors.
+      most_pixels: largest picture that is decoded, in pixels; one at a time.
+      exact: whether pictures of another size than H x W are refused rather than resized and cropped.
 
     Returns:
-      [B, H, W, C] uint8. The graph fails when it runs if a file is not an image, or has another size.
+      [B, H, W, C] uint8. The graph fails when it runs if a file is not an image, or too large, or has another size.
     """
+    height, width, channels = image_shape
+
+    def require_file(condition, number, message, *values):
+        return require(condition, tf.strings.join([name, message]), number, *values)
 
     def decode(numbered):
         number, file = numbered
         is_png = _begins(file, _PNG)
         known = is_png | _begins(file, _JPEG)
-        message = f"{name} must be PNG or JPEG files; this one, counted from 0, is not:"
-        with tf.control_dependencies([require(known, message, number)]):
+        message = " must be PNG or JPEG files; this one, counted from 0, is not:"
+        with tf.control_dependencies([require_file(known, number, message)]):
             # Checked by the header first: a small file can decode to a billion pixels.
             size = tf.cond(is_png, lambda: png_size(file, number), lambda: tf.image.extract_jpeg_shape(file)[:2])
-        message = f"{name} must be {shape[0]} pixels high and {shape[1]} wide; the one of this number, from 0, has"
-        with tf.control_dependencies([require(tf.reduce_all(size == shape[:2]), message, number, size)]):
+            turn = orientation(file, is_png)
+        size = tf.where(turn >= 5, size[::-1], size)
+        if exact:
+            right = tf.reduce_all(size == image_shape[:2])
+            message = f" must be {height} pixels high and {width} wide; the one of this number, from 0, has"
+        else:
+            right = tf.reduce_all(size > 0) & (tf.reduce_prod(tf.cast(size, tf.int64)) <= most_pixels)
+            message = f" must have at most {most_pixels} pixels; the one of this number, from 0, has height and width"
+        with tf.control_dependencies([require_file(right, number, message, size)]):
             file = tf.identity(file)
-        image = tf.io.decode_image(file, shape[-1], expand_animations=False)
-        # Not `tf.ensure_shape`, whose less helpful error could come first.
-        image.set_shape(shape)
-        return image
+        image = tf.cond(is_png, lambda: png(file, number), lambda: _jpeg(file, size, max(height, width)))
+        image = turned_upright(image, turn)
+        if exact:
+            return tf.ensure_shape(_converted(image, channels), image_shape)
+        return resampling.fit(image, image_shape, lambda rows: _converted(rows, channels))
 
     def png_size(file, number):
         # Decoders skip unknown chunks, even in the place of IHDR, and take the size from a later one.
         kind, size = _png_header(file)
-        message = f"{name} must be PNG files that begin with IHDR; this one, counted from 0, does not:"
-        with tf.control_dependencies([require(kind == b"IHDR", message, number)]):
+        message = " must be PNG files that begin with IHDR; this one, counted from 0, does not:"
+        with tf.control_dependencies([require_file(kind == b"IHDR", number, message)]):
             return tf.identity(size)
 
-    numbered = (tf.range(tf.size(files)), files)
-    return tf.map_fn(decode, numbered, fn_output_signature=tf.TensorSpec(shape, tf.uint8))
+    def png(file, number):
+        image, is_deep = _png(file)
+        most = tf.cond(is_deep, lambda: tf.reduce_max(image[..., :3]), lambda: tf.constant(0, tf.uint8))
+        message = " has 16 bits, of which 12 or fewer are used: it would be black; scale it up. Its number, from 0:"
+        with tf.control_dependencies([require_file((most == 0) | (most >= 16), number, message)]):
+            return tf.identity(image)
+
+    with tf.device("CPU:0"):
+        numbered = (tf.range(tf.size(files)), files)
+        # One at a time, for the memory of large ones.
+        return tf.map_fn(
+            decode, numbered, fn_output_signature=tf.TensorSpec(image_shape, tf.uint8), parallel_iterations=1
+        )
 
 
 def _begins(file: tf.Tensor, magic: bytes) -> tf.Tensor:
@@ -56,6 +92,63 @@ def _png_header(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     header = tf.strings.substr(tf.strings.join([file, "\0" * 24]), 12, 12)
     width_and_height = tf.io.decode_raw(tf.strings.substr(header, 4, 8), tf.int32, little_endian=False)
     return tf.strings.substr(header, 0, 4), tf.ensure_shape(width_and_height, [2])[::-1]
+
+
+def _png(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes a PNG file to [h, w, 3] or, if it is transparent, [h, w, 4]; returns whether it has 16 bits as well."""
+    depth, kind = file_parts.number(file, 24, 1), file_parts.number(file, 25, 1)
+    is_grey, has_alpha = kind == 0, kind >= 4
+    keyed, _ = file_parts.png_chunk(file, b"tRNS")
+    # Not always in four channels: TensorFlow's alpha of opaque images of less than 8 bits is not 255. Pillow ignores a
+    # grey that is transparent, unless it has 1 or 8 bits.
+    transparent = has_alpha | keyed & ~(is_grey & (depth != 1) & (depth != 8))
+    image = tf.case(
+        [
+            (is_grey & (depth == 16), lambda: _deep_grey(file)),
+            (transparent, lambda: tf.io.decode_png(file, 4)),
+        ],
+        default=lambda: tf.io.decode_png(file, 3),
+    )
+    return image, depth == 16
+
+
+def _deep_grey(file: tf.Tensor) -> tf.Tensor:
+    deep = tf.io.decode_png(file, 1, tf.uint16)
+    return tf.repeat(tf.gather(tf.constant(_DEEP_TO_EIGHT_BITS), tf.cast(deep, tf.int32)), 3, axis=-1)
+
+
+def _jpeg(file: tf.Tensor, size: tf.Tensor, side: int) -> tf.Tensor:
+    """Decodes a JPEG file, a large one at a half, a quarter or an eighth of its size, as `picture_files.opened` does.
+
+    Args:
+      file: scalar string.
+      size: [2] int32, height and width.
+      side: side that the picture will be reduced to; it is not decoded below twice that.
+    """
+
+    def at(ratio):
+        # Pillow's method: others are faster, and differ.
+        return lambda: tf.io.decode_jpeg(file, 3, ratio, dct_method="INTEGER_ACCURATE")
+
+    scale = tf.reduce_min(size) // (2 * side)
+    return tf.case([(scale >= ratio, at(ratio)) for ratio in (8, 4, 2)], default=at(1))
+
+
+def _converted(rows: tf.Tensor, channels: int) -> tf.Tensor:
+    """Composites RGBA, [n, w, 4], on white, leaves RGB as it is, and converts both to [n, w, channels] uint8."""
+    rows = tf.cond(tf.shape(rows)[-1] == 4, lambda: _on_white(rows), lambda: rows)
+    rows = tf.ensure_shape(rows, [None, None, 3])
+    if channels == 3:
+        return rows
+    sums = tf.reduce_sum(tf.cast(rows, tf.int32) * _LUMA, axis=-1, keepdims=True)
+    return tf.cast((sums + 2 ** (_LUMA_BITS - 1)) // 2**_LUMA_BITS, tf.uint8)
+
+
+def _on_white(rows: tf.Tensor) -> tf.Tensor:
+    """Composites as Pillow does, in fixed point."""
+    color, alpha = tf.split(tf.cast(rows, tf.int32), [3, 1], axis=-1)
+    sums = 128 * (color * alpha + 255 * (255 - alpha) + 128)
+    return tf.cast(((sums // 256 + sums) // 256) // 128, tf.uint8)
 
 
 def encoded(images: tf.Tensor) -> tf.Tensor:

@@ -9,6 +9,7 @@ import tensorflow as tf
 from tensorflow.python.saved_model import save_context
 
 from glow_tf.analysis.attributes import Directions
+from glow_tf.data.picture_files import DEFAULT_MEGAPIXELS
 from glow_tf.export.pruning import keep_outer_gradients
 from glow_tf.export.served_flow import ServedFlow
 from glow_tf.models.flow import Flow
@@ -18,7 +19,13 @@ from glow_tf.runtime.errors import reraise_as_oserror
 from glow_tf.runtime.files import temporary_path
 
 
-def export_saved_model(flow: Flow, path: str | os.PathLike, directions: Directions | None = None) -> list[str]:
+def export_saved_model(
+    flow: Flow,
+    path: str | os.PathLike,
+    directions: Directions | None = None,
+    *,
+    max_megapixels: float = DEFAULT_MEGAPIXELS,
+) -> list[str]:
     """Writes `flow` as a SavedModel to `path` atomically, replacing an existing one.
 
     `ServedFlow` describes its functions; `glow_tf.load` reads it back.
@@ -27,20 +34,21 @@ def export_saved_model(flow: Flow, path: str | os.PathLike, directions: Directio
       flow: the model.
       path: the directory. TensorFlow Serving needs a number as its name, such as `models/glow/1`.
       directions: attribute directions to store in the SavedModel, or None.
+      max_megapixels: largest picture file that its functions decode, in 10^6 pixels.
 
     Returns:
       The names of its signatures.
 
     Raises:
       OSError: if it cannot be written.
-      ValueError: if TensorFlow cannot write to such a path.
+      ValueError: if TensorFlow cannot write to such a path, or `max_megapixels` is below one pixel.
     """
     path = pathlib.Path(paths.for_tensorflow(path, "The SavedModel"))
     temporary = temporary_path(path)
     options = tf.saved_model.SaveOptions()
     # A trace belongs to the context it is made in: outside of this one, saving would trace every function again.
     with save_context.save_context(options):
-        served = ServedFlow(flow, directions)
+        served = ServedFlow(flow, directions, max_megapixels)
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         with reraise_as_oserror(path), tempfile.TemporaryDirectory() as folder:

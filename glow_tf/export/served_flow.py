@@ -1,5 +1,6 @@
 """Functions and signatures of an exported SavedModel."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -8,6 +9,7 @@ import tensorflow as tf
 from glow_tf.analysis.attributes import Directions
 from glow_tf.analysis.interpolation import lerp, nearer_to_start
 from glow_tf.bijectors import base
+from glow_tf.data.picture_files import DEFAULT_MEGAPIXELS
 from glow_tf.dequantization import random
 from glow_tf.export import pictures
 from glow_tf.export.endpoints import Tensors, endpoint, of_any_shape, require
@@ -41,9 +43,11 @@ class ServedFlow(tf.train.Checkpoint):
     images, start and end are [B, H, W, C] uint8; of a flow of sequences [B, T, C], and of one of real numbers floats.
     direction is [B, D] or [1, D], scale [B] or [1]. log_prob is that of the discrete image, a lower bound of it in
     expectation, under one draw of dequantization noise that depends on the seed and the image alone. For pictures there
-    are also `encode_bytes` and so on, which take and give PNG files, and take JPEG: `image_bytes`, `start_bytes`,
-    `end_bytes`, strings [B], in the place of images. Those files are for people: with n_bits < 8, their levels are
-    spread over 0 to 255, where `images` have the values that `Flow.decode` gives; both have the same latents.
+    are also `encode_bytes` and so on, which take PNG and JPEG files of any size, and give PNG: `image_bytes`,
+    `start_bytes`, `end_bytes`, strings [B], in the place of images. Pictures are turned upright, resized and cropped to
+    the centre as in training, to the same pixels. `encode_bytes_exact` and so on refuse files of another size instead.
+    The files they give are for people: with n_bits < 8, their levels are spread over 0 to 255, where `images` have the
+    values that `Flow.decode` gives; both have the same latents.
 
     With a label-conditional model, `labels`: [B] int32 follow the images or latents, `end_labels` those of the start
     (images on the way have the label of the nearer end); those of `sample` come last, by default the classes in turn.
@@ -56,12 +60,13 @@ class ServedFlow(tf.train.Checkpoint):
     Args:
       flow: the model; its variables become the SavedModel's.
       directions: of attributes, or None.
+      max_megapixels: largest picture file that is decoded, in 10^6 pixels; larger ones are refused.
 
     Raises:
-      ValueError: if the directions are those of a model with latents of another size.
+      ValueError: if the directions are those of a model with latents of another size, or no picture is small enough.
     """
 
-    def __init__(self, flow: Flow, directions: Directions | None = None):
+    def __init__(self, flow: Flow, directions: Directions | None = None, max_megapixels: float = DEFAULT_MEGAPIXELS):
         super().__init__()
         self.flow = flow
         self.derived = DerivedCache(flow)
@@ -85,6 +90,10 @@ class ServedFlow(tf.train.Checkpoint):
         of_labels = [self._specs[name] for name in labels]
         self._forward = tf.function(self._forward_pass, autograph=False).get_concrete_function(x, *of_labels)
         self._inverse = tf.function(self._inverse_pass, autograph=False).get_concrete_function(latents, *of_labels)
+        self._decoders = {}
+        if config.events == "images":
+            most = int(max_megapixels * 1e6)
+            self._decoders = {"bytes": self._decoder(most), "bytes_exact": self._decoder(most, exact=True)}
         self._signatures = {}
         seed = {"seed": tf.constant(0)}
         draw = {"temperature": tf.constant(1, flow.dtype), **seed}
@@ -117,23 +126,36 @@ class ServedFlow(tf.train.Checkpoint):
         """Adds a function and its signature, and where there are pictures those that take and give files."""
         specs = [self._specs[key] for key in inputs]
         self._add_one(name, body, specs, defaults)
-        if name == "attributes" or self.flow.config.events != "images":
+        if name == "attributes":
             return
+        of_files = {key: _FILES[key] for key in inputs if key in _FILES}
         as_files = [
             tf.TensorSpec([None], tf.string, _FILES[key]) if key in _FILES else self._specs[key] for key in inputs
         ]
+        for kind, decoder in self._decoders.items():
+            if of_files or kind == "bytes":
+                on_files = functools.partial(self._on_files, body, of_files, decoder)
+                self._add_one(f"{name}_{kind}", on_files, as_files, defaults)
 
-        def with_files(**values):
-            for key, of_files in _FILES.items():
-                if of_files in values:
-                    values[key] = pictures.decoded(values.pop(of_files), self.flow.config.image_shape, of_files)
-            outputs = body(**values)
-            if "images" in outputs:
-                displayed = self.flow.config.dequantizer.displayed(outputs.pop("images"))
-                outputs["image_bytes"] = pictures.encoded(displayed)
-            return outputs
+    def _on_files(self, body: Callable[..., Tensors], names: Mapping[str, str], decoder, **values) -> Tensors:
+        """Calls `body` on images decoded from the inputs that are files, by the names of both; encodes its images."""
+        for key, of_files in names.items():
+            values[key] = decoder(values.pop(of_files), tf.constant(of_files))
+        outputs = body(**values)
+        if "images" in outputs:
+            displayed = self.flow.config.dequantizer.displayed(outputs.pop("images"))
+            outputs["image_bytes"] = pictures.encoded(displayed)
+        return outputs
 
-        self._add_one(f"{name}_bytes", with_files, as_files, defaults)
+    def _decoder(self, most_pixels: int, *, exact: bool = False) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+        """Returns the one graph that decodes files [B], see `pictures.decoded`."""
+        shape = self.flow.config.image_shape
+
+        def decode(files, name):
+            return pictures.decoded(files, shape, name, most_pixels, exact=exact)
+
+        files, name = tf.TensorSpec([None], tf.string, "files"), tf.TensorSpec([], tf.string, "name")
+        return tf.function(decode, autograph=False).get_concrete_function(files, name)
 
     def _add_one(self, name: str, body: Callable[..., Tensors], specs: list[tf.TensorSpec], defaults) -> None:
         function, self._signatures[name] = endpoint(body, specs, defaults, data=_FILES)

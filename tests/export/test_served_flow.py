@@ -2,14 +2,16 @@
 
 import io
 import re
+import struct
 import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import ExifTags, Image
 
 from glow_tf.analysis.attributes import Directions
+from glow_tf.data.images import decode_file
 from glow_tf.export.served_flow import ServedFlow
 from tests.marks import slow
 from tests.saved_models import ATTRIBUTES, CONFIGS, directions, examples, flow, saved
@@ -61,6 +63,11 @@ def before_header(png, kind, content):
     return png[:8] + chunk + png[8:]
 
 
+def of_size(png, height, width):
+    """A PNG file that claims another size."""
+    return png[:16] + struct.pack(">II", width, height) + png[24:]
+
+
 def pixels(written):
     """The images in files, as Pillow reads them."""
     return np.stack([np.asarray(Image.open(io.BytesIO(file))) for file in np.ravel(written)])
@@ -76,8 +83,13 @@ def shown(images, name):
 @pytest.mark.parametrize("name", ["glow", slow("grey")])
 def test_files_in_place_of_pixels(loaded, images, name):
     model, of, written = loaded[name], images[name], files(images[name])
-    for function in ("encode", "log_prob", "features"):
-        from_files, from_pixels = getattr(model, f"{function}_bytes")(written), getattr(model, function)(of)
+    for function, twin in [
+        ("encode", "encode_bytes"),
+        ("encode", "encode_bytes_exact"),
+        ("log_prob", "log_prob_bytes"),
+        ("features", "features_bytes"),
+    ]:
+        from_files, from_pixels = getattr(model, twin)(written), getattr(model, function)(of)
         assert from_files.keys() == from_pixels.keys()
         for key, value in from_pixels.items():
             np.testing.assert_array_equal(from_files[key], value)
@@ -100,6 +112,21 @@ def test_jpeg_files_and_grey_ones_for_a_model_of_colours(loaded):
     np.testing.assert_array_equal(model.encode_bytes(jpeg)["latents"], model.encode(pixels(jpeg))["latents"])
     grey = files([smooth[..., :1]])
     np.testing.assert_array_equal(model.encode_bytes(grey)["latents"], model.encode(smooth[np.newaxis])["latents"])
+
+
+def test_photographs_of_any_size_are_fitted_as_for_training(loaded):
+    model, rng = loaded["glow"], np.random.default_rng(1)
+    large = rng.integers(0, 256, [50, 70, 3], np.uint8)
+    upright, turned = io.BytesIO(), Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    Image.fromarray(large).save(upright, "PNG", exif=turned)
+    written = [upright.getvalue(), *files([rng.integers(0, 256, [3, 9, 4], np.uint8)]), *files([large], "JPEG")]
+    fitted = np.stack([decode_file(io.BytesIO(file), (8, 8, 3), enlarge=True) for file in written])
+    np.testing.assert_array_equal(model.encode_bytes(written)["latents"], model.encode(fitted)["latents"])
+    np.testing.assert_array_equal(
+        model.interpolate_bytes(written, written[::-1], 2)["image_bytes"],
+        model.interpolate_bytes_exact(files(fitted), files(fitted[::-1]), 2)["image_bytes"],
+    )
 
 
 def test_the_likelihood_does_not_depend_on_the_batch(loaded, images):
@@ -249,15 +276,25 @@ REFUSED = {
     "no image file": (lambda m, x: m.encode_bytes([*files(x[:2]), b"text"]), r"counted from 0, is not:\] \[2\]"),
     "an empty file": (lambda m, x: m.encode_bytes([b""]), "must be PNG or JPEG files"),
     "a file that claims to be huge": (
-        lambda m, x: m.encode_bytes([files(x)[0].replace(b"IHDR\0\0\0\x08\0\0\0\x08", b"IHDR\x40\0\0\0\x40\0\0\0")]),
-        r"must be 8 pixels high and 8 wide; .* \[0\] \[1073741824 1073741824\]",
+        lambda m, x: m.encode_bytes([of_size(files(x)[0], 2**30, 2**30)]),
+        r"must have at most 64000000 pixels; .* \[0\] \[1073741824 1073741824\]",
     ),
+    "a file that claims to be just too large": (
+        lambda m, x: m.interpolate_bytes(files(x), [*files(x[:2]), of_size(files(x)[0], 64_000_001, 1)]),
+        r"end_bytes must have at most 64000000 pixels; .* \[2\] \[64000001 1\]",
+    ),
+    "a file that claims to be less than nothing": (
+        lambda m, x: m.encode_bytes([of_size(files(x)[0], 2**32 - 1, 2**32 - 1)]),
+        r"must have at most 64000000 pixels; .* \[0\] \[-1 -1\]",
+    ),
+    "no pixels": (lambda m, x: m.encode_bytes([of_size(files(x)[0], 0, 8)]), r"\[0\] \[0 8\]"),
     "a JPEG of another size": (
-        lambda m, x: m.encode_bytes(files([np.zeros([8, 9, 3], np.uint8)], "JPEG")),
+        lambda m, x: m.encode_bytes_exact(files([np.zeros([8, 9, 3], np.uint8)], "JPEG")),
         r"must be 8 pixels high and 8 wide; .* \[0\] \[8 9\]",
     ),
     "a GIF": (lambda m, x: m.encode_bytes(files(x[:1], "GIF")), "must be PNG or JPEG files"),
-    "a header alone": (lambda m, x: m.encode_bytes([files(x)[0][:17]]), "must be 8 pixels high and 8 wide"),
+    "a header alone": (lambda m, x: m.encode_bytes([files(x)[0][:17]]), "must have at most 64000000 pixels"),
+    "half a size": (lambda m, x: m.encode_bytes_exact([files(x)[0][:17]]), "must be 8 pixels high and 8 wide"),
     "not even a header": (lambda m, x: m.encode_bytes([files(x)[0][:12]]), "must be PNG files that begin with IHDR"),
     "a chunk where the header should be": (
         lambda m, x: m.encode_bytes([before_header(files(x)[0], b"vpAg", bytes(8) + bytes([0, 0, 0, 8, 0, 0, 0, 8]))]),
@@ -265,7 +302,7 @@ REFUSED = {
     ),
     "a damaged file": (lambda m, x: m.encode_bytes([files(x)[0][:60]]), "(?i)png"),
     "a file of another size": (
-        lambda m, x: m.encode_bytes(files([x[0], x[1][:4]])),
+        lambda m, x: m.encode_bytes_exact(files([x[0], x[1][:4]])),
         r"image_bytes must be 8 pixels high and 8 wide; the one of this number, from 0, has\] \[1\] \[4 8\]",
     ),
     "one string": (lambda m, x: m.encode_bytes(files(x)[0]), r"image_bytes must have shape \[B\]"),

@@ -99,13 +99,14 @@ def test_a_bad_request_does_not_fail_those_it_is_batched_with(model):
     runner = Runner(model, max_batch_size=6, batch_wait_ms=10_000)
     small = tf.io.encode_png(IMAGES[0, :4]).numpy()
     files = [FILES[0], b"no file", FILES[1], small, FILES[2], FILES[3]]
-    requests = [request_of(model, "encode_bytes", {"image_bytes": np.array([file], object)}) for file in files]
+    name = "encode_bytes_exact"
+    requests = [request_of(model, name, {"image_bytes": np.array([file], object)}) for file in files]
     results = together(runner, requests)
     for i, (file, found) in enumerate(zip(files, results, strict=True)):
         if i in (1, 3):
             assert isinstance(found, RequestError) and found.status == 400
         else:
-            same(found, direct(model, "encode_bytes", {"image_bytes": np.array([file], object)}))
+            same(found, direct(model, name, {"image_bytes": np.array([file], object)}))
     # The number of the file is that in its own request.
     assert str(results[1]) == (
         "assertion failed: [image_bytes must be PNG or JPEG files; this one, counted from 0, is not:] [0]"

@@ -1,0 +1,86 @@
+"""Bytes, numbers and parts of image files in a graph."""
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+# Longest walk through the parts of a file, of which photographs have a few dozen.
+_MOST_PARTS = 1024
+
+
+def exif_of_jpeg(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Finds the Exif segment of a JPEG file, a scalar string.
+
+    Returns:
+      Whether there is one, scalar bool, and where its content starts, scalar int32.
+    """
+
+    def is_exif(position):
+        return (at(file, position, 2) == b"\xff\xe1") & (at(file, position + 4, 6) == b"Exif\0\0")
+
+    def more(position):
+        marker = at(file, position, 2)
+        # Segments end where the scan starts.
+        return (tf.strings.substr(marker, 0, 1) == b"\xff") & (marker != b"\xff\xda") & ~is_exif(position)
+
+    def following(position):
+        # Any number of bytes 0xff may precede a marker.
+        length = tf.where(at(file, position, 2) == b"\xff\xff", 1, 2 + number(file, position + 2, 2))
+        return forward(file, position, length)
+
+    position = _walk(more, following, 2)
+    return is_exif(position), position + 10
+
+
+def png_chunk(file: tf.Tensor, kind: bytes) -> tuple[tf.Tensor, tf.Tensor]:
+    """Finds the first chunk of a type in a PNG file, a scalar string.
+
+    Returns:
+      Whether there is one, scalar bool, and where its content starts, scalar int32.
+    """
+
+    def is_kind(position):
+        return at(file, position + 4, 4) == kind
+
+    def more(position):
+        return (at(file, position + 4, 4) != b"IEND") & ~is_kind(position)
+
+    position = _walk(more, lambda position: forward(file, position, 12 + number(file, position, 4)), 8)
+    return is_kind(position), position + 8
+
+
+def forward(file: tf.Tensor, position: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+    """Returns a position `length` bytes on; the end if it is beyond it, or `length` negative, that is above 2^31."""
+    end = tf.strings.length(file)
+    return tf.where((length < 0) | (length > end - position), end, position + length)
+
+
+def at(file: tf.Tensor, position: tf.Tensor, size: tf.Tensor | int) -> tf.Tensor:
+    """Returns `size` bytes of a file, scalar string; the last ones if the position is beyond them."""
+    return tf.strings.substr(file, tf.clip_by_value(position, 0, tf.strings.length(file) - size), size)
+
+
+def number(file: tf.Tensor, position: tf.Tensor, size: int, little: tf.Tensor | bool = False) -> tf.Tensor:
+    """Reads a number of `size` bytes as int32, little-endian or big-endian."""
+    return joined(tf.ensure_shape(values(file, position, size), [size]), little)
+
+
+def values(file: tf.Tensor, position: tf.Tensor, size: tf.Tensor | int) -> tf.Tensor:
+    """Returns `size` bytes of a file as int32 [size]."""
+    return tf.cast(tf.io.decode_raw(at(file, position, size), tf.uint8), tf.int32)
+
+
+def joined(values: tf.Tensor, little: tf.Tensor | bool) -> tf.Tensor:
+    """Joins the bytes along the last dimension, [..., n] int32, to a number."""
+    values = tf.where(little, values[..., ::-1], values)
+    number = values[..., 0]
+    for i in range(1, values.shape[-1]):
+        number = 256 * number + values[..., i]
+    return number
+
+
+def _walk(more: Callable, following: Callable, start: int) -> tf.Tensor:
+    (position,) = tf.while_loop(
+        more, lambda position: (following(position),), (tf.constant(start),), maximum_iterations=_MOST_PARTS
+    )
+    return position

@@ -1,0 +1,125 @@
+"""Picture files in a graph, beside what the data pipeline makes of the same files by Pillow."""
+
+import functools
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from glow_tf.data import images
+from glow_tf.export import pictures
+
+SHAPES = ((16, 16, 3), (12, 20, 1))
+MOST = 300_000
+
+
+@functools.cache
+def decoder(shape, exact=False):
+    files = tf.TensorSpec([None], tf.string)
+    return tf.function(
+        lambda files: pictures.decoded(files, shape, tf.constant("files"), MOST, exact=exact)
+    ).get_concrete_function(files)
+
+
+def photograph(height, width, channels=3, seed=0):
+    """Waves and noise, [height, width, channels] uint8, from the darkest to the brightest."""
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width][..., np.newaxis] / 17
+    waves = 128 + 140 * np.sin(y * rng.uniform(0.2, 2, channels) + x * rng.uniform(0.2, 2, channels))
+    return (waves + rng.normal(0, 20, waves.shape)).clip(0, 255).astype(np.uint8)
+
+
+def file_of(pixels, kind="PNG", mode=None, **options):
+    written = io.BytesIO()
+    image = Image.fromarray(np.squeeze(pixels))
+    (image.convert(mode) if mode else image).save(written, kind, **options)
+    return written.getvalue()
+
+
+def by_pipeline(file, shape):
+    return images.decode_file(io.BytesIO(file), shape, enlarge=True)
+
+
+def turned(orientation, order="<"):
+    """EXIF data of an orientation."""
+    mark = {"<": b"II", ">": b"MM"}[order]
+    entries = [(0x010F, 2, 3, b"me\0\0"), (0x0112, 3, 1, struct.pack(order + "HH", orientation, 0))]
+    packed = b"".join(struct.pack(order + "HHI", *entry[:3]) + entry[3] for entry in entries)
+    return b"Exif\0\0" + mark + struct.pack(order + "HIH", 42, 8, len(entries)) + packed + bytes(4)
+
+
+def png(height, width, depth, kind, chunks=()):
+    """A PNG file of random samples, of a bit depth and colour type that Pillow may not write, with further chunks."""
+    channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind]
+    samples = np.random.default_rng(0).integers(0, 2**depth, [height, width * channels])
+    bits = np.unpackbits(samples.astype(">u2").view(np.uint8).reshape([*samples.shape, 2]), axis=-1)[..., -depth:]
+    rows = np.packbits(bits.reshape([height, -1]), axis=-1)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in [
+            (b"IHDR", struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)),
+            *chunks,
+            (b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))),
+            (b"IEND", b""),
+        ]
+    )
+
+
+SIZES = [
+    (16, 16),
+    (12, 20),
+    (32, 32),
+    (48, 48),
+    (17, 16),
+    (16, 31),
+    (100, 64),
+    (63, 211),
+    (5, 3),
+    (1, 1),
+    (300, 1),
+    (7, 900),
+]
+PALETTE = (b"PLTE", bytes(np.random.default_rng(1).integers(0, 256, 3 * 256, np.uint8)))
+ALPHAS = (b"tRNS", bytes([0, 100, 255, 3]))
+ONE = (b"tRNS", b"\0\1")
+FILES = {
+    **{f"PNG {h}x{w}": file_of(photograph(h, w)) for h, w in SIZES},
+    **{f"JPEG {h}x{w}": file_of(photograph(h, w), "JPEG") for h, w in [*SIZES, (130, 129), (257, 300), (600, 400)]},
+    "grey JPEG": file_of(photograph(90, 200, 1), "JPEG"),
+    "CMYK JPEG": file_of(photograph(90, 200), "JPEG", mode="CMYK"),
+    "progressive JPEG": file_of(photograph(90, 200), "JPEG", progressive=True, subsampling=0),
+    "grey": file_of(photograph(40, 30, 1)),
+    "transparent": file_of(photograph(70, 50, 4)),
+    "grey and transparent": file_of(photograph(70, 50, 2)[..., 0], mode="LA"),
+    "palette": file_of(photograph(70, 50), mode="P"),
+    "palette with a transparent colour": file_of(photograph(70, 50), mode="P", transparency=3),
+    **{f"grey of {depth} bits": png(40, 30, depth, 0) for depth in (1, 2, 4, 8, 16)},
+    **{f"grey of {depth} bits, one transparent": png(40, 30, depth, 0, [ONE]) for depth in (1, 2, 4, 8, 16)},
+    **{f"palette of {depth} bits": png(40, 30, depth, 3, [PALETTE]) for depth in (1, 2, 4, 8)},
+    **{f"palette of {depth} bits, some transparent": png(40, 30, depth, 3, [PALETTE, ALPHAS]) for depth in (2, 4, 8)},
+    **{f"{name} of 16 bits": png(40, 30, 16, kind) for name, kind in (("RGB", 2), ("RGBA", 6), ("grey, alpha", 4))},
+    "RGB, one transparent": file_of(photograph(40, 30) // 64 * 64, transparency=(0, 0, 0)),
+    **{f"turned by {i}": file_of(photograph(40, 90), "JPEG", exif=turned(i)) for i in range(10)},
+    "turned, big-endian": file_of(photograph(40, 90), "JPEG", exif=turned(6, ">")),
+    "turned PNG": file_of(photograph(40, 90), exif=turned(8, ">")),
+    "turned and shrunk": file_of(photograph(400, 300), "JPEG", exif=turned(6), icc_profile=bytes(100_000)),
+    "damaged EXIF": file_of(photograph(40, 90), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff"),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_pixels_are_those_of_the_data_pipeline(case):
+    for shape in SHAPES:
+        (found,) = decoder(shape)(tf.constant([FILES[case]]))
+        np.testing.assert_array_equal(found, by_pipeline(FILES[case], shape))
+
+
+def test_files_of_different_sizes_are_one_batch():
+    files = list(FILES.values())
+    np.testing.assert_array_equal(
+        decoder(SHAPES[0])(tf.constant(files)), [by_pipeline(file, SHAPES[0]) for file in files]
+    )
