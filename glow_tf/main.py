@@ -33,6 +33,7 @@ from glow_tf.data import load_source, picture_files
 from glow_tf.export.saved_model import export_saved_model
 from glow_tf.models import storage
 from glow_tf.training import model_directory
+from glow_tf.training.card import CARD_FILE
 from glow_tf.training.devices import make_strategy
 from glow_tf.training.guard import DivergenceError
 from glow_tf.training.loop import Trainer
@@ -130,6 +131,7 @@ def _summary(trainer: Trainer, directory: os.PathLike, seconds: float) -> str:
         "checkpoints": directory / "checkpoints",
         "samples": trainer.reports.samples_path,
         **(_exported(directory) if flags.FLAGS.export else {}),
+        "model card": directory / CARD_FILE,
         "metrics": f"{directory / 'metrics.jsonl'}, tensorboard --logdir={directory}",
     }
     return "\n".join(f"{name}: {value}" for name, value in lines.items())

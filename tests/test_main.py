@@ -48,7 +48,8 @@ def test_everything_is_written_to_the_model_directory(run):
     cwd, (first, _) = run
     assert [path.name for path in cwd.iterdir()] == ["runs"]
     directory = cwd / "runs" / "people_nice"
-    for name in ("config.json", "metrics.jsonl", "tensorboard", "checkpoints", "saved_model/saved_model.pb"):
+    kept = ("config.json", "metrics.jsonl", "tensorboard", "checkpoints", "saved_model/saved_model.pb")
+    for name in (*kept, "training.json", "run.json", "run.flags", "README.md"):
         assert (directory / name).exists(), name
     assert sorted(file.name for file in (directory / "samples").iterdir()) == ["step_0000002.png", "step_0000004.png"]
     assert "people: 8x8x3" in first.stdout
@@ -62,6 +63,7 @@ def test_what_was_done_is_summed_up_before_the_result(run):
         assert re.match(rf"{steps} \(0 skipped\)", summary["steps"])
         assert re.match(r"\d+\.\d{3} test bits/dim at step \d", summary["best"])
         assert summary["checkpoints"] == "runs/people_nice/checkpoints"
+        assert summary["model card"] == "runs/people_nice/README.md"
         assert summary["samples"] == f"runs/people_nice/samples/step_000000{steps}.png"
         assert ("SavedModel" in summary) == (steps == 2)
         assert summary.get("SavedModel", "runs/people_nice/saved_model") == "runs/people_nice/saved_model"

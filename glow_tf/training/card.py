@@ -287,7 +287,9 @@ def _ticks(content: str, least: int) -> str:
 
 def _table(rows: Mapping[str, str]) -> str:
     """Returns a table of names and values, without those that are empty."""
-    return _grid(["", ""], [[name, value] for name, value in rows.items() if value])
+    # GitHub shows an empty header as a line of its own.
+    header, *rest = [[name, value] for name, value in rows.items() if value]
+    return _grid(header, rest)
 
 
 def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -6,7 +6,6 @@ import json
 import os
 import pathlib
 import re
-import types
 from collections.abc import Mapping
 from typing import Any
 
@@ -126,15 +125,15 @@ def write_metadata(
     config: ModelConfig,
     training: TrainingConfig,
     source: Source,
-    flags: Mapping[str, Any] = types.MappingProxyType({}),
+    flags: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes `config.json` and `training.json`, each atomically; `flags` as in `Run`."""
     storage.save_config(config, directory)
     fields = {**_fields(training, source), "init_from": init_from(training)}
-    if "data_dir" in source.arguments:
+    if source.arguments.get("data_dir"):
         # Both may move together.
         fields["data_dir_from_here"] = os.path.relpath(source.arguments["data_dir"], directory)
-    fields["flags"] = dict(flags)
+    fields["flags"] = dict(flags or {})
     with atomic_write(directory / TRAINING_FILE) as temporary:
         text.write(temporary, json.dumps(fields, indent=2) + "\n")
 

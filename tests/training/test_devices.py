@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from glow_tf.training import devices
 from glow_tf.training.devices import make_strategy
+from tests.training import helpers
 
 # tests/conftest.py has split the CPU into so many.
 CPUS = 4
@@ -121,3 +122,16 @@ def test_no_tpu(monkeypatch):
         make_strategy("tpu")
     assert "\n" not in str(error.value)
     assert "--strategy=mirrored" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "flags"),
+    [
+        (lambda: tf.distribute.OneDeviceStrategy("CPU:0"), {"strategy": "one_device"}),
+        (lambda: tf.distribute.MirroredStrategy(["CPU:0"]), {}),
+        (helpers.two_replicas, {"num_replicas": 2}),
+    ],
+)
+def test_the_flags_that_make_a_strategy(strategy, flags, monkeypatch):
+    monkeypatch.setattr(devices, "has_gpu", lambda: False)
+    assert devices.strategy_flags(strategy()) == flags
