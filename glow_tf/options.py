@@ -1,4 +1,4 @@
-"""Every command-line flag of the training program, and what they amount to. Nothing else here knows absl."""
+"""Every command-line flag of the training program, and what they amount to."""
 
 import dataclasses
 import inspect
