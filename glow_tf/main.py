@@ -6,9 +6,9 @@
   glow train --flagfile=quickstart
   glow train --model_dir=runs/photos_glow --resume --steps=200000
 
-Everything is written under --model_dir; the same command again continues where it stopped, and so does --resume, which
-takes the settings from there. All flags: --help; those of the libraries too: --helpfull. `python -m glow_tf.main` is
-the same program.
+Everything is written under --model_dir; the same command again continues where it stopped. So does --resume, which
+takes the settings from there, as any command does that names the directory of a run, and neither data nor model. All
+flags: --help; those of the libraries too: --helpfull. `python -m glow_tf.main` is the same program.
 """
 
 import os
@@ -72,7 +72,7 @@ def run():
     absl.logging.set_verbosity(absl.logging.WARNING)
     began = time.monotonic()
     directory = options.model_dir()
-    recorded = run_flags.restore(directory) if flags.FLAGS.resume else None
+    recorded = run_flags.restore(directory) if run_flags.is_continued(directory) else None
     if os.environ.get("TF_CONFIG") and flags.FLAGS.strategy != "multi_worker":
         print(
             f"TF_CONFIG is not used: --strategy={flags.FLAGS.strategy} is for one machine, --strategy=multi_worker for "

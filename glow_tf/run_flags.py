@@ -47,6 +47,18 @@ class Recorded:
     by_flags: bool
 
 
+def is_continued(directory: pathlib.Path) -> bool:
+    """Returns whether the run in a directory goes on by its record: --resume, or flags of neither data nor model."""
+    if FLAGS.resume:
+        return True
+    describing = _OF_DATA | (set(_others()) - _OF_PROGRAM)
+    return (
+        FLAGS["model_dir"].present > 0
+        and not any(FLAGS[name].present for name in describing)
+        and (directory / model_directory.TRAINING_FILE).exists()
+    )
+
+
 def restore(directory: pathlib.Path) -> Recorded:
     """Sets the flags that were not given to what the run in a directory had, and imports the modules of its model.
 

@@ -15,7 +15,7 @@ from glow_tf.training.config import TrainingConfig
 from glow_tf.transforms import MixtureLogistic, RationalQuadraticSpline
 
 ROOT = pathlib.Path(__file__).parent.parent
-FLAGFILES = sorted((ROOT / "flags").glob("*.flags"))
+FLAGFILES = sorted((ROOT / "glow_tf" / "flagfiles").glob("*.flags"))
 IMAGE = (32, 32, 3)
 # The program initialises from 256 images of this size, as the official code does.
 DEFAULTS = TrainingConfig(init_images=256)

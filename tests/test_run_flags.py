@@ -97,6 +97,12 @@ def test_it_is_the_same_run_to_the_last_bit(folder, glow, capsys):
     assert record(directory) == record(folder / "runs" / "4")
 
 
+def test_a_command_that_names_the_run_alone_goes_on_with_it(folder, glow):
+    directory = copied(folder, "more")
+    assert glow(folder, "--model_dir=runs/more", "--steps=4") == 0
+    assert_same(directory, folder / "runs" / "4")
+
+
 def test_the_flagfile_repeats_the_run(folder, glow):
     assert glow(folder.parent, f"--flagfile={folder}/runs/4/run.flags", f"--model_dir={folder}/runs/repeated") == 0
     repeated = folder / "runs" / "repeated"
