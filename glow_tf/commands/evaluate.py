@@ -25,6 +25,7 @@ from absl import flags
 from glow_tf.analysis.likelihood import Scorer, Scores, round_trips
 from glow_tf.commands import command, common_flags, data_flags, model_flags
 from glow_tf.data import Source, batches_with_rows, picture_source, split_batches
+from glow_tf.data.named_pictures import find_pictures
 from glow_tf.models.flow import Flow
 from glow_tf.runtime import text
 from glow_tf.runtime.files import atomic_write
@@ -71,16 +72,7 @@ def main() -> None:
         print(f"bits/dim, importance-weighted over {FLAGS.samples} draws: {bound}")
     print(_parts_table(scores))
     if FLAGS.round_trip:
-        first = min(FLAGS.round_trip, data_flags.limit() or FLAGS.round_trip)
-        few = split_batches(source, FLAGS.split, batch_size, first).as_numpy_iterator()
-        errors = round_trips(flow, few)
-        exact = (errors < flow.config.dequantizer.tolerance).sum()
-        come = "comes" if errors.size == 1 else "come"
-        print(
-            f"round trip of pixels in 0 .. 1: largest error {errors.max():.2g}, mean of the images' largest "
-            f"{errors.mean():.2g}; {exact:,} of {count_of(errors.size, 'image')} {come} back exactly at "
-            f"{flow.config.n_bits} bits"
-        )
+        _print_round_trips(flow, source, batch_size)
     of_split = source.row_names(FLAGS.split)
     names = [text.printable(of_split[row]) for row in rows]
     if FLAGS.csv:
@@ -93,12 +85,14 @@ def main() -> None:
 
 
 def _check_flags() -> None:
-    """Raises ValueError if flags of data sets and of pictures are mixed."""
+    """Raises ValueError if flags of data sets and of pictures are mixed, or pictures are not there."""
     of_other = _OF_DATA_SETS if FLAGS.images else _OF_IMAGES
     given = next((name for name in of_other if FLAGS[name].present), None)
     if given is not None:
         does = "goes with a data set, not with" if FLAGS.images else "is for"
         raise ValueError(f"--{given} {does} --images.")
+    if FLAGS.images:
+        find_pictures(FLAGS.images)
 
 
 def _load_pictures(flow: Flow) -> Source:
@@ -107,6 +101,19 @@ def _load_pictures(flow: Flow) -> Source:
         raise ValueError("This model is conditional: --images need their --label.")
     shape = flow.config.image_shape
     return picture_source(FLAGS.images, shape, exact=FLAGS.exact, label=label, num_classes=num_classes)
+
+
+def _print_round_trips(flow: Flow, source: Source, batch_size: int) -> None:
+    first = min(FLAGS.round_trip, data_flags.limit() or FLAGS.round_trip)
+    few = split_batches(source, FLAGS.split, batch_size, first).as_numpy_iterator()
+    errors = round_trips(flow, few)
+    exact = (errors < flow.config.dequantizer.tolerance).sum()
+    come = "comes" if errors.size == 1 else "come"
+    print(
+        f"round trip of pixels in 0 .. 1: largest error {errors.max():.2g}, mean of the images' largest "
+        f"{errors.mean():.2g}; {exact:,} of {count_of(errors.size, 'image')} {come} back exactly at "
+        f"{flow.config.n_bits} bits"
+    )
 
 
 def _print_scores(scores: Scores, names: list[str]) -> None:

@@ -24,6 +24,7 @@ from glow_tf.analysis import frechet
 from glow_tf.analysis.sampling import Sampler
 from glow_tf.commands import command, common_flags, data_flags, model_flags
 from glow_tf.data import Source, split_batches
+from glow_tf.data.source import SPLITS
 from glow_tf.models.flow import Flow
 from glow_tf.shared_flags import define_path
 from glow_tf.training.evaluation import count_of
@@ -34,6 +35,7 @@ common_flags.define(*model_flags.NAMES, *data_flags.NAMES, "split", "limit", "nu
 define_path("inception_weights", None, "Weights of InceptionV3 without its top; by default those in Keras's cache.")
 
 Batches = Iterable[tuple[np.ndarray, np.ndarray | None]]
+AllMoments = dict[str, frechet.Moments]
 
 
 def main() -> None:
@@ -47,18 +49,27 @@ def main() -> None:
     if has_inception:
         features.append(frechet.inception_features(flow, weights))
     source = data_flags.load_data(flow)
-    other = "train" if FLAGS.split == "test" else "test"
+    if min(FLAGS.num or 2, *(data_flags.image_count(source, split) for split in SPLITS)) < 2:
+        raise ValueError("A distance needs at least two images of each split, and two samples.")
     labels: list[np.ndarray] = []
     images = _moments(features, _noting_labels(_of_split(flow, source, FLAGS.split), labels), f"{FLAGS.split} images")
-    reference = _moments(features, _of_split(flow, source, other), f"{other} images")
-    found = next(iter(images.values())).count
-    samples = _moments(features, _samples(flow, FLAGS.num or found, labels), "samples")
-    counts = [next(iter(moments.values())).count for moments in (samples, images, reference)]
-    if min(counts) < 2:
-        raise ValueError(f"A distance needs two images of each kind; there are {counts[1]} and {counts[2]}.")
-    drawn = f"{count_of(counts[0], 'sample')} at temperature {FLAGS.temperature:g}"
-    compared = f"{count_of(counts[1], f'{FLAGS.split} image')} of {data_flags.data_name(source)}"
-    print(f"{drawn}, and {count_of(counts[2], f'{other} image')}, to {compared}\n")
+    reference = _moments(features, _of_split(flow, source, _other_split()), f"{_other_split()} images")
+    count = FLAGS.num or images["all levels"].count
+    samples = _moments(features, _samples(flow, count, labels), "samples")
+    _print_table(samples, images, reference, data_flags.data_name(source))
+    if not has_inception:
+        print(
+            f"\nFor Inception features, save {frechet.INCEPTION_URL} as {weights}, or name it by --inception_weights."
+        )
+
+
+def _print_table(samples: AllMoments, images: AllMoments, reference: AllMoments, data: str) -> None:
+    sample_count, image_count, other_count = (of["all levels"].count for of in (samples, images, reference))
+    other = _other_split()
+    print(
+        f"{count_of(sample_count, 'sample')} at temperature {FLAGS.temperature:g}, and "
+        f"{count_of(other_count, f'{other} image')}, to {count_of(image_count, f'{FLAGS.split} image')} of {data}\n"
+    )
     print(f"| features | dimensions | samples | bias | {other} images | bias |\n|---|---:|---:|---:|---:|---:|")
     for name, of_images in images.items():
         cells = []
@@ -66,17 +77,18 @@ def main() -> None:
             cells.append(f"{frechet.frechet_distance(moments, of_images):.4g}")
             cells.append(f"{frechet.bias(of_images.covariance, moments.count, of_images.count):.2g}")
         print(f"| {name} | {of_images.mean.size:,} | {' | '.join(cells)} |")
-    few = [name for name, of_images in images.items() if min(counts) <= of_images.mean.size]
+    fewest = min(sample_count, image_count, other_count)
+    few = [name for name, of_images in images.items() if fewest <= of_images.mean.size]
     if few:
-        print(f"\nThere are fewer images than dimensions of {', '.join(few)}: those distances say little.")
-    if not has_inception:
-        print(
-            f"\nFor Inception features, save {frechet.INCEPTION_URL} as {weights}, or name it by --inception_weights."
-        )
+        print(f"\nThere are no more images than dimensions of {', '.join(few)}: those distances say little.")
 
 
-def _moments(features: list[frechet.Features], batches: Batches, what: str) -> dict[str, frechet.Moments]:
-    found: dict[str, frechet.Moments] = {}
+def _other_split() -> str:
+    return "train" if FLAGS.split == "test" else "test"
+
+
+def _moments(features: list[frechet.Features], batches: Batches, what: str) -> AllMoments:
+    found: AllMoments = {}
     for images, labels in tqdm.tqdm(batches, desc=what, unit="batch", disable=None):
         for of_images in features:
             for name, values in of_images(tf.constant(images), labels).items():

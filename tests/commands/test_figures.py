@@ -156,6 +156,7 @@ ERRORS = {
         ["evaluate", "--model_dir=plain", "--saved_model=grey", *DATA],
         "--model_dir and --saved_model are one flag",
     ),
+    "a distance of one image": (["fid", "--model_dir=plain", *DATA, "--limit=1"], "needs at least two images"),
     "no weights of Inception": (
         ["fid", "--model_dir=plain", *DATA, "--inception_weights=nowhere.h5"],
         "--inception_weights=nowhere.h5 is no file",
@@ -380,7 +381,7 @@ def test_distances_of_samples_stand_beside_those_of_images(work):
     rows = re.findall(r"^\| (.+) \| (\d+) \| (.+) \| (.+) \| (.+) \| (.+) \|$", out, re.MULTILINE)
     assert [row[:2] for row in rows] == [("level 1", "12"), ("level 2", "24"), ("all levels", "36")]
     assert all(float(value) > 0 for row in rows for value in row[2:])
-    assert "fewer images than dimensions of level 1, level 2, all levels" in out
+    assert "no more images than dimensions of level 1, level 2, all levels" in out
     assert "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5" in out
 
 
