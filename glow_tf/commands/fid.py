@@ -25,6 +25,7 @@ from glow_tf.analysis.sampling import Sampler
 from glow_tf.commands import command, common_flags, data_flags, model_flags
 from glow_tf.data import Source, split_batches
 from glow_tf.data.source import SPLITS
+from glow_tf.models import checks
 from glow_tf.models.flow import Flow
 from glow_tf.shared_flags import define_path
 from glow_tf.training.evaluation import count_of
@@ -99,7 +100,9 @@ def _moments(features: list[frechet.Features], batches: Batches, what: str) -> A
 def _of_split(flow: Flow, source: Source, split: str) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     batch_size = model_flags.batch_size(flow.config)
     for batch in split_batches(source, split, batch_size, data_flags.limit()).as_numpy_iterator():
-        yield batch["images"], batch["labels"] if flow.config.conditional else None
+        labels = batch["labels"] if flow.config.conditional else None
+        checks.check_labels(flow.config, labels)
+        yield batch["images"], labels
 
 
 def _noting_labels(batches: Batches, labels: list[np.ndarray]) -> Batches:

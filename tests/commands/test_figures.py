@@ -157,6 +157,7 @@ ERRORS = {
         "--model_dir and --saved_model are one flag",
     ),
     "a distance of one image": (["fid", "--model_dir=plain", *DATA, "--limit=1"], "needs at least two images"),
+    "a distance to other labels": (["fid", "--model_dir=conditional", "--dataset=people", "--limit=9"], "in 0 .. 2"),
     "no weights of Inception": (
         ["fid", "--model_dir=plain", *DATA, "--inception_weights=nowhere.h5"],
         "--inception_weights=nowhere.h5 is no file",
