@@ -5,7 +5,8 @@ import re
 import griffe
 
 _SECTION = re.compile(r"^(Args|Attributes|Examples|Raises|Returns|Yields):$", re.MULTILINE)
-_MATHEMATICS = re.compile(r"^(  |(forward|inverse)( log-det)?: )")
+_CODE = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
+_MATHEMATICS = re.compile(r"(  |(forward|inverse)( log-det)?: )")
 
 
 class Mathematics(griffe.Extension):
@@ -16,10 +17,15 @@ class Mathematics(griffe.Extension):
             text = obj.docstring.value
             section = _SECTION.search(text)
             end = section.start() if section else len(text)
-            obj.docstring.value = "\n\n".join(map(_shown, text[:end].split("\n\n"))) + text[end:]
+            parts = _CODE.split(text[:end])
+            parts[::2] = map(_with_blocks, parts[::2])
+            obj.docstring.value = "".join(parts) + text[end:]
 
 
-def _shown(paragraph: str) -> str:
-    if not _MATHEMATICS.match(paragraph):
-        return paragraph
+def _with_blocks(text: str) -> str:
+    """Returns text in which the paragraphs of mathematics are blocks of code."""
+    return "\n\n".join(_block(part) if _MATHEMATICS.match(part) else part for part in text.split("\n\n"))
+
+
+def _block(paragraph: str) -> str:
     return "\n".join(f"    {line}" for line in paragraph.split("\n"))
