@@ -1,7 +1,11 @@
-# `make run` trains the quick-start model, `make test` runs the tests; both need Python 3.11 and nothing else.
+# `make run` trains the quick-start model, `make test` runs the tests; both need Python 3.10 to 3.13 and nothing else.
 
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+# The first that runs: a name on the path may stand for a version that is not installed.
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.10 python3; do \
+  $$name -c '' 2>/dev/null && { echo $$name; break; }; done)
 VENV ?= .venv
+# oldest.txt has the oldest versions of what is installed; give it a VENV of its own, as each Python.
+CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
@@ -10,11 +14,12 @@ INSTALLED := $(VENV)/.installed
 help:  ## Shows this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-$(INSTALLED): requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
-	  { echo "Python 3.11 is needed and not on the path; try make PYTHON=/path/to/python3.11" >&2; exit 1; }
+$(INSTALLED): $(CONSTRAINTS) pyproject.toml
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "Python 3.10, 3.11, 3.12 or 3.13 is needed, not $(or $(PYTHON),none); try make PYTHON=/path/to/python3.12" >&2; \
+	    exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
 	@touch $@
 
 install: $(INSTALLED)  ## Creates the virtual environment.

@@ -10,9 +10,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-# Internal to TFP (its FFJORD uses it): the cache by which `log_prob` evaluates a layer once for value and log-det. TFP
-# is pinned because of it, and no other module imports it.
-from tensorflow_probability.python.internal import cache_util
+from glow_tf.runtime.internals import BijectorCacheWithGreedyAttrs
 
 tfb = tfp.bijectors
 
@@ -39,9 +37,7 @@ class Bijector(tfb.Bijector):
       name: name of the ops.
     """
 
-    _cache = cache_util.BijectorCacheWithGreedyAttrs(
-        forward_name="_augmented_forward", inverse_name="_augmented_inverse"
-    )
+    _cache = BijectorCacheWithGreedyAttrs(forward_name="_augmented_forward", inverse_name="_augmented_inverse")
 
     def __init__(
         self,

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from glow_tf.bijectors import base
 from glow_tf.runtime import devices
+from glow_tf.runtime.internals import untracked
 
 
 class Stack(base.Bijector):
@@ -53,8 +54,8 @@ class Stack(base.Bijector):
         if wrong:
             raise ValueError(f"Stacked tensors need a leading axis of depth={depth}; shapes found: {sorted(wrong)}.")
         self._make_step = make_step
-        self._tensors = self._no_dependency(tensors)
-        self._constants = self._no_dependency(constants)
+        self._tensors = untracked(self, tensors)
+        self._constants = untracked(self, constants)
         self._context = _Context(context)
         self._depth = depth
         self._gradient = gradient

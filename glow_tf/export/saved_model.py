@@ -6,7 +6,6 @@ import shutil
 import tempfile
 
 import tensorflow as tf
-from tensorflow.python.saved_model import save_context
 
 from glow_tf.analysis.attributes import Directions
 from glow_tf.data.picture_files import DEFAULT_MEGAPIXELS
@@ -17,6 +16,7 @@ from glow_tf.models.storage import CONFIG_FILE
 from glow_tf.runtime import paths
 from glow_tf.runtime.errors import reraise_as_oserror
 from glow_tf.runtime.files import temporary_path
+from glow_tf.runtime.internals import save_context
 
 
 def export_saved_model(
@@ -46,8 +46,8 @@ def export_saved_model(
     path = pathlib.Path(paths.for_tensorflow(path, "The SavedModel"))
     temporary = temporary_path(path)
     options = tf.saved_model.SaveOptions()
-    # A trace belongs to the context it is made in: outside of this one, saving would trace every function again.
-    with save_context.save_context(options):
+    # Outside of this context, saving would trace every function again.
+    with save_context(options):
         served = ServedFlow(flow, directions, max_megapixels)
     shutil.rmtree(temporary, ignore_errors=True)
     try:

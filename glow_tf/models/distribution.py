@@ -10,6 +10,7 @@ import tensorflow_probability as tfp
 
 from glow_tf import bijectors
 from glow_tf.bijectors.multiscale import ToLatents
+from glow_tf.runtime.internals import untracked
 from glow_tf.runtime.sharding import pad_batch
 
 tfb = tfp.bijectors
@@ -44,8 +45,8 @@ class FlowBijector(ToLatents):
     ):
         parameters = dict(locals())
         self._make_layers, self._scope = make_layers, scope
-        self._context = self._no_dependency(context)
-        self._tracked = self._no_dependency(tracked)
+        self._context = untracked(self, context)
+        self._tracked = untracked(self, tracked)
         self._labels = labels
         super().__init__(shapes, validate_args=validate_args, parameters=parameters, name=name)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 import keras
 import tensorflow as tf
 
+from glow_tf.runtime.internals import OptimizerInternals
 from glow_tf.training.config import TrainingConfig
 
 
@@ -36,7 +37,7 @@ class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
         return {"learning_rate": self.learning_rate, "warmup_steps": self.warmup_steps}
 
 
-class _Averaging:
+class _Averaging(OptimizerInternals):
     """Adds a moving average of the weights to a Keras optimizer, and updates one variable after the other, in one pass.
 
     `apply` takes, on every replica, the gradient of the whole batch: the training step has added up those of the
@@ -61,20 +62,12 @@ class _Averaging:
         if self._decay:
             for variable in variables:
                 average = self.add_variable_from_reference(variable, name="average", initializer="zeros")
-                self._average_of[self._var_key(variable)] = average
+                self._average_of[self.key(variable)] = average
 
     @property
     def averages(self) -> list[tf.Variable]:
         """The averages, in the order of the variables the optimizer was built with; [] if it keeps none."""
         return [average.value for average in self._average_of.values()]
-
-    @property
-    def schedule(self) -> LinearWarmup:
-        """The schedule of the learning rate."""
-        return self._learning_rate
-
-    def _all_reduce_sum_gradients(self, grads_and_vars):
-        return grads_and_vars
 
     def apply(self, grads, trainable_variables=None):
         self._last_update: list[tf.Operation] = []
@@ -89,7 +82,7 @@ class _Averaging:
         """
         self._last_update = []
         self._factors = {}
-        rate = self._get_current_learning_rate()
+        rate = self.current_learning_rate()
         for gradient, variable in zip(gradients, variables, strict=True):
             state = [variable, *self._slots_of(variable)]
             before = [_read(v) for v in state]
@@ -100,9 +93,8 @@ class _Averaging:
         tf.raw_ops.AssignAddVariableOp(resource=steps.handle, value=tf.cast(enabled, steps.dtype))
 
     def _slots_of(self, variable) -> list[tf.Variable]:
-        key = self._var_key(variable)
-        slots = self._moments_of(self._get_variable_index(variable))
-        return [slot.value for slot in (*slots, *([self._average_of[key]] if self._decay else []))]
+        averages = [self._average_of[self.key(variable)].value] if self._decay else []
+        return [*self.moments(variable), *averages]
 
     def update_step(self, gradient, variable, learning_rate):
         factors = self._factors_of(variable.dtype, learning_rate)
@@ -110,7 +102,7 @@ class _Averaging:
             self._update(tf.cast(gradient, variable.dtype), variable, factors)
             weight = variable.read_value()
             if self._decay:
-                average = self._average_of[self._var_key(variable)].value
+                average = self._average_of[self.key(variable)].value
                 tf.raw_ops.ResourceApplyGradientDescent(
                     var=average.handle, alpha=factors["change"], delta=average - weight
                 )
@@ -138,44 +130,35 @@ class _Averaging:
     def _update(self, gradient, variable, factors):
         raise NotImplementedError
 
-    def _moments_of(self, i: int) -> tuple[keras.Variable, keras.Variable]:
-        raise NotImplementedError
-
 
 class Adamax(_Averaging, keras.optimizers.Adamax):
     """Adamax with a moving average of the weights."""
 
     def _update(self, gradient, variable, factors):
-        m, u = self._moments_of(self._get_variable_index(variable))
+        m, u = self.moments(variable)
         taken = ("lr", "beta1", "beta2", "epsilon", "beta1_power")
         tf.raw_ops.ResourceApplyAdaMax(
             var=variable.handle,
-            m=m.value.handle,
-            v=u.value.handle,
+            m=m.handle,
+            v=u.handle,
             grad=gradient,
             **{name: factors[name] for name in taken},
         )
-
-    def _moments_of(self, i):
-        return self._m[i], self._u[i]
 
 
 class Adam(_Averaging, keras.optimizers.Adam):
     """Adam with a moving average of the weights."""
 
     def _update(self, gradient, variable, factors):
-        m, v = self._moments_of(self._get_variable_index(variable))
+        m, v = self.moments(variable)
         taken = ("lr", "beta1", "beta2", "epsilon", "beta1_power", "beta2_power")
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
-            m=m.value.handle,
-            v=v.value.handle,
+            m=m.handle,
+            v=v.handle,
             grad=gradient,
             **{name: factors[name] for name in taken},
         )
-
-    def _moments_of(self, i):
-        return self._momentums[i], self._velocities[i]
 
 
 class AdamW(Adam):
@@ -186,11 +169,8 @@ class AdamW(Adam):
     before each update of Adam, for the variables that `exclude_from_weight_decay` leaves.
     """
 
-    def _apply_weight_decay(self, variables):
-        """Keras calls it for all variables at once; here it is a part of the update of each."""
-
     def _update(self, gradient, variable, factors):
-        if self._use_weight_decay(variable):
+        if self.is_decayed(variable):
             share = factors["lr"] * tf.cast(self.weight_decay, variable.dtype)
             tf.raw_ops.ResourceApplyGradientDescent(var=variable.handle, alpha=share, delta=_read(variable))
         super()._update(gradient, variable, factors)
