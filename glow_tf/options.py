@@ -62,6 +62,12 @@ flags.DEFINE_integer(
     "central ones.",
     lower_bound=1,
 )
+flags.DEFINE_bool(
+    "upscale",
+    None,
+    "Enlarges images that are smaller than --image_size. By default, those of a folder are left out, and those of "
+    "other data are enlarged, which --noupscale refuses.",
+)
 flags.DEFINE_bool("flip", None, "Mirrors training images at random; by default as the papers do with the data set.")
 flags.DEFINE_integer(
     "shift",
@@ -351,6 +357,7 @@ def source_arguments() -> dict:
         "image_size": image_size(),
         "channels": FLAGS.channels,
         "crop_from": FLAGS.crop_from,
+        "upscale": FLAGS.upscale,
         "test_fraction": FLAGS.test_fraction,
         "test_size": FLAGS.test_size,
     }

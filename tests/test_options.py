@@ -346,6 +346,12 @@ def test_devices(parse, arguments, expected):
     assert options.strategy_arguments() == {**expected, "deterministic": False}
 
 
+def test_small_images(parse):
+    assert options.source_arguments()["upscale"] is None
+    parse("--upscale")
+    assert options.source_arguments()["upscale"] is True
+
+
 def test_crops(parse):
     assert options.source_arguments()["crop_from"] is None
     parse("--crop_from=96")

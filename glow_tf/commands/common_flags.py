@@ -42,6 +42,9 @@ _FLAGS: dict[str, Callable[[], object]] = {
     "data_dir": lambda: define_path("data_dir", None, "Folder or file of the data set, as for training."),
     "test_fraction": lambda: flags.DEFINE_float("test_fraction", None, "Share held out, as for training.", 0.0, 1.0),
     "test_size": lambda: flags.DEFINE_integer("test_size", None, "Images held out, as for training.", 1),
+    "upscale": lambda: flags.DEFINE_bool(
+        "upscale", None, "Enlarges images of a folder that are too small, as for training; --noupscale refuses others."
+    ),
     "max_megapixels": define_max_megapixels,
     "split": lambda: flags.DEFINE_enum("split", "test", ["train", "test"], "Split of the data set."),
     "limit": lambda: flags.DEFINE_integer(

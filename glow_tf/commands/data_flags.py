@@ -14,7 +14,7 @@ from glow_tf.training import model_directory
 
 FLAGS = flags.FLAGS
 
-NAMES = ("dataset", "data_dir", "test_fraction", "test_size", "max_megapixels")
+NAMES = ("dataset", "data_dir", "test_fraction", "test_size", "upscale", "max_megapixels")
 # Arguments of `load_source` of which at most one may be set.
 _HELD_OUT = {"test_fraction", "test_size"}
 
@@ -32,8 +32,8 @@ def load_data(flow: Flow, **other: Any) -> Source:
     height, width, channels = flow.config.image_shape
     size = {"image_size": (height, width), "channels": channels}
     if other:
-        return load_source(**{**other, **size})
-    names = {"name": "dataset", "data_dir": "data_dir", "test_fraction": "test_fraction", "test_size": "test_size"}
+        return load_source(**{**other, **size, "upscale": FLAGS.upscale})
+    names = {"name": "dataset", **{name: name for name in ("data_dir", "test_fraction", "test_size", "upscale")}}
     given = {argument: FLAGS[flag].value for argument, flag in names.items() if FLAGS[flag].value is not None}
     if "name" not in given:
         recorded = model_directory.source_arguments(pathlib.Path(FLAGS.model_dir))

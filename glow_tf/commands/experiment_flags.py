@@ -11,7 +11,7 @@ FLAGS = flags.FLAGS
 
 NAMES = (
     *("dataset", "max_megapixels", "K", "L", "seeds"),
-    *("data_dir", "test_fraction", "test_size", "image_size", "n_bits"),
+    *("data_dir", "test_fraction", "test_size", "image_size", "upscale", "n_bits"),
     *("steps", "train_batch_size", "learning_rate", "warmup_steps", "clip_norm", "eval_every"),
     "output",
 )
@@ -25,6 +25,7 @@ def load_data() -> Source:
         image_size=FLAGS.image_size,
         test_fraction=FLAGS.test_fraction,
         test_size=FLAGS.test_size,
+        upscale=FLAGS.upscale,
     )
 
 

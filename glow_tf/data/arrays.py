@@ -56,6 +56,8 @@ def arrays_source(options: DataOptions) -> IndexedSource:
             f"{train.shape[:2]}; set --image_size to bring both to one size."
         )
     image_shape, stored_shape = options.shapes(train.shape[:2], 1 if train.shape[2] == 1 else 3)
+    for split in (train, test):
+        options.check_large_enough(f"{split.key} in {path}", split.shape[:2], stored_shape)
     class_names, train, test = _number(train, test, path)
     splits = {"train": train, "test": test}
     return IndexedSource(

@@ -38,6 +38,7 @@ def people_source(options: DataOptions) -> IndexedSource:
         )
     options.check_nothing_held_out(f"dataset={NAME}")
     image_shape, stored_shape = options.shapes((32, 32), channels=3)
+    options.check_large_enough(NAME, (32, 32), stored_shape)
     arrays = _load()
     rows = {"train": ~arrays["is_test"], "test": arrays["is_test"]}
     class_names = tuple(str(name) for name in arrays["class_names"])

@@ -30,8 +30,9 @@ def folder_source(options: DataOptions) -> IndexedSource:
     that one back.)
 
     Hidden files, system files and files without the ending of an image are passed over; pictures in
-    other formats are counted and logged. An image that cannot be read, or would have to be enlarged,
-    is left out, logged once, and noted in `Source.skipped`.
+    other formats are counted and logged. An image that cannot be read is left out, logged once, and
+    noted in `Source.skipped`; so is one that would have to be enlarged, unless `upscale` is set, of
+    which only the first is logged.
 
     Args:
         options: `data_dir` is the folder; `image_size` is needed, and `test_size` not possible. By
@@ -54,7 +55,7 @@ def folder_source(options: DataOptions) -> IndexedSource:
     check_fraction(options.test_fraction, TEST_FRACTION)
 
     found = find_splits(root, _list_images(root))
-    decoder = _Decoder(root, stored_shape)
+    decoder = _Decoder(root, stored_shape, enlarge=bool(options.upscale))
     splits = _splits(found, decoder, options)
     class_names, labels = _labels(root, splits, found.depth)
     return IndexedSource(
@@ -95,24 +96,30 @@ def _splits(found, decoder, options):
 class _Decoder:
     """Decodes files under a folder, and records those that cannot be read or are too small."""
 
-    def __init__(self, root, image_shape):
+    def __init__(self, root, image_shape, enlarge):
         self.skipped = {}
         self._root = root
         self._image_shape = image_shape
+        self._enlarge = enlarge
+        self._any_too_small = False
         self._lock = threading.Lock()
 
     def decode(self, file):
         """Returns uint8 [H, W, C], or None if the file is to be left out."""
         try:
-            return images.decode_file(os.path.join(self._root, file), self._image_shape)
+            return images.decode_file(os.path.join(self._root, file), self._image_shape, enlarge=self._enlarge)
         except images.TooSmall as error:
-            reason = str(error)
+            reason, too_small = str(error), True
         except Exception as error:  # On a broken file, Pillow's decoders raise nearly anything.
-            reason = f"{type(error).__name__}: {error}"
+            reason, too_small = f"{type(error).__name__}: {error}", False
         with self._lock:
-            new = file not in self.skipped
+            tell = file not in self.skipped and not (too_small and self._any_too_small)
+            self._any_too_small |= too_small
             self.skipped[file] = reason
-        if new:
+        if tell and too_small:
+            least = images.size_text(self._image_shape)
+            _log.warning("Leaving out images smaller than %s, such as %s; --upscale enlarges them", least, file)
+        elif tell:
             _log.warning("Leaving out %s: %s", file, reason)
         return None
 
@@ -123,7 +130,7 @@ class _Decoder:
         return DataError(
             f"{self._root} needs at least 2 readable images, one to train on and one to test "
             f"on; of {len(files)}, {len(bad)} cannot be read or are too small.{first} Add images, convert "
-            "these to png, or set a smaller --image_size."
+            "these to png, set a smaller --image_size, or enlarge them by --upscale."
         )
 
 

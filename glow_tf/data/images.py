@@ -69,6 +69,16 @@ def parse_channels(channels: int | None, default: int) -> int:
     return int(channels)
 
 
+def covers(size: Sequence[int], image_shape: Sequence[int]) -> bool:
+    """Returns whether `size`, (h, w, ...), makes `image_shape`, (H, W, ...), without being enlarged."""
+    return size[0] >= image_shape[0] and size[1] >= image_shape[1]
+
+
+def size_text(shape: Sequence[int]) -> str:
+    """Returns (H, W, ...) as text: `64x48`."""
+    return f"{shape[0]}x{shape[1]}"
+
+
 def fit_pixels(pixels: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndarray:
     """Resizes, crops and converts one image.
 
@@ -109,8 +119,9 @@ def decode_file(path: str, image_shape: tuple[int, int, int], *, enlarge: bool =
     """
     height, width, _ = image_shape
     with picture_files.opened(path, max(height, width)) as image:
-        if not enlarge and (image.height < height or image.width < width):
-            raise TooSmall(f"smaller than {height}x{width}: {image.height}x{image.width}")
+        size = (image.height, image.width)
+        if not enlarge and not covers(size, image_shape):
+            raise TooSmall(f"smaller than {size_text(image_shape)}: {size_text(size)}")
         return _fit(image, image_shape)
 
 

@@ -24,6 +24,7 @@ def load_source(
     test_fraction: float | None = None,
     test_size: int | None = None,
     crop_from: int | None = None,
+    upscale: bool | None = None,
 ) -> Source:
     """Loads a data set by name.
 
@@ -46,6 +47,8 @@ def load_source(
             takes random crops of `image_size` from them, evaluation central ones. None for that of
             the data set's recipe, if it has one and `image_size` is the recipe's; `image_size` for
             no crops.
+        upscale: whether images smaller than that are enlarged. By default, those of a folder are left out, as
+            enlarged ones are blurred, and those of other data are enlarged; False refuses these.
 
     Returns:
         The source.
@@ -71,6 +74,7 @@ def load_source(
         test_fraction=test_fraction,
         test_size=test_size,
         crop_from=crop_from,
+        upscale=upscale,
     )
     source = _load(name, options)
     if name in _SOURCES:

@@ -17,6 +17,8 @@ class DataOptions:
         test_fraction: share of the images to hold out for the test split, in (0, 1).
         test_size: number of images to hold out instead of a share.
         crop_from: side of the squares that crops of `image_size` are taken from, in pixels.
+        upscale: whether images that are too small are enlarged. By default, those of a folder are
+            not, but left out; those of other data, which have one size or come as they are, are.
 
     Raises:
         DataError: if both a share and a number are to be held out.
@@ -28,6 +30,7 @@ class DataOptions:
     test_fraction: float | None = None
     test_size: int | None = None
     crop_from: int | None = None
+    upscale: bool | None = None
 
     def __post_init__(self):
         if self.test_fraction is not None and self.test_size is not None:
@@ -48,6 +51,18 @@ class DataOptions:
         """
         image_shape = (*(images.parse_size(self.image_size) or size), images.parse_channels(self.channels, channels))
         return image_shape, images.stored_shape(image_shape, self.crop_from)
+
+    def check_large_enough(self, name: str, size: tuple[int, int], stored_shape: tuple[int, int, int]) -> None:
+        """Checks that images called `name`, all of `size`, (H, W), need not be enlarged where they must not be.
+
+        Raises:
+            DataError: if they are smaller than `stored_shape`, and `upscale` is False.
+        """
+        if self.upscale is False and not images.covers(size, stored_shape):
+            raise DataError(
+                f"{name}: the images are {images.size_text(size)}, smaller than {images.size_text(stored_shape)}; "
+                "--upscale enlarges them, or set a smaller --image_size."
+            )
 
     def check_nothing_held_out(self, name: str) -> None:
         """Checks that no images are to be held out of data that has a test split of its own, called `name`.

@@ -170,8 +170,8 @@ class Source:
         sizes = " + ".join(f"{self.sizes[split]} {split}" for split in SPLITS)
         return f"{self.name}: {shape}{crops}, {classes}, {sizes} images"
 
-    def describe_skipped(self, limit: int = 5) -> str:
-        """Describes the images skipped so far in one line; empty if there are none.
+    def describe_skipped(self, limit: int = 20) -> str:
+        """Lists the images skipped so far, one a line with the reason; empty if there are none.
 
         Args:
             limit: number of images to name.
@@ -179,9 +179,10 @@ class Source:
         skipped = sorted(dict(self.skipped).items())
         if not skipped:
             return ""
-        named = "; ".join(f"{name} ({reason})" for name, reason in skipped[:limit])
-        more = f"; and {len(skipped) - limit} more" if len(skipped) > limit else ""
-        return f"{self.name}: {len(skipped)} image(s) left out: {named}{more}"
+        count = f"{len(skipped):,} images" if len(skipped) > 1 else "1 image"
+        named = [f"  {name}: {reason}" for name, reason in skipped[:limit]]
+        more = [f"  and {len(skipped) - limit:,} more"] if len(skipped) > limit else []
+        return "\n".join([f"{self.name}: {count} left out:", *named, *more])
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.describe()}>"

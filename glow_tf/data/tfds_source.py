@@ -55,6 +55,7 @@ def tfds_source(name: str, options: DataOptions) -> "TfdsSource":
     if options.image_size is None and None in size:
         raise DataError(f"the images of {name} differ in size; set --image_size (pixels) to resize and crop them.")
     image_shape, stored_shape = options.shapes(tuple(size), 1 if channels == 1 else 3)
+    _check_large_enough(name, size, steps, stored_shape, options)
     label = features["label"] if "label" in features else None
     labelled = isinstance(label, tfds.features.ClassLabel) and bool(label.num_classes)
     splits, sizes = _splits(name, builder, labelled, options, steps.test_size)
@@ -171,6 +172,18 @@ class TfdsSource(Source):
         image.set_shape(self.stored_shape)
         label = tf.cast(example["label"], tf.int32) if self.num_classes else tf.constant(0)
         return image, label
+
+
+def _check_large_enough(name, size, steps, stored_shape, options):
+    """Checks that images of `size`, (H, W), need not be enlarged if they must not be. Raises DataError."""
+    if options.upscale is False and None in size:
+        raise DataError(
+            f"the images of {name} differ in size, so that it is not known whether they need be enlarged; leave out "
+            "--noupscale."
+        )
+    if None not in size:
+        prepared = tuple(min(side + 2 * steps.pad, steps.center_crop or side + 2 * steps.pad) for side in size)
+        options.check_large_enough(name, prepared, stored_shape)
 
 
 def _central_square(image, side):

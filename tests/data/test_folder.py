@@ -216,9 +216,26 @@ def test_images_that_would_have_to_be_enlarged_are_left_out_and_named(flat):
     seen = {int(v) for batch in batches for v in batch["images"][:, 0, 0, 0]} | set(values(source.examples("test")))
     assert seen == set(range(40))
     assert source.skipped == {"50.png": "smaller than 8x8: 7x20", "51.jpg": "smaller than 8x8: 20x7"}
-    line = source.describe_skipped(limit=1)
-    assert line == "folder: 2 image(s) left out: 50.png (smaller than 8x8: 7x20); and 1 more"
+    lines = source.describe_skipped(limit=1).splitlines()
+    assert lines == ["folder: 2 images left out:", "  50.png: smaller than 8x8: 7x20", "  and 1 more"]
     assert load_source("people").describe_skipped() == ""
+
+
+def test_many_small_images_are_told_of_once_and_can_be_enlarged(tmp_path, caplog):
+    for i in range(60):
+        paint(tmp_path / f"{i:02d}.png", i, size=(8, 8) if i % 2 else (5, 6))
+    with caplog.at_level(logging.WARNING, logger="glow_tf"):
+        source = load(tmp_path)
+        assert {*values(source.examples("train")), *values(source.examples("test"))} == set(range(1, 60, 2))
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert "smaller than 8x8" in message and "--upscale" in message
+    assert len(source.describe_skipped().splitlines()) == 22
+    caplog.clear()
+    source = load(tmp_path, upscale=True)
+    assert {*values(source.examples("train")), *values(source.examples("test"))} == set(range(60))
+    assert not source.skipped and not caplog.records
+    again = load_source(**source.arguments)
+    assert again.arguments["upscale"] and set(values(again.examples("train"))) == set(values(source.examples("train")))
 
 
 def test_what_is_cropped_must_be_large_enough_to_crop_from(flat):

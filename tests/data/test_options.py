@@ -45,6 +45,20 @@ def test_a_share_and_a_number_exclude_each_other(tmp_path):
         load_source("arrays", data_dir=str(tmp_path / "x.npy"), test_fraction=0.5, test_size=2)
 
 
+def test_images_of_one_size_are_enlarged_unless_that_is_refused(tmp_path):
+    np.save(tmp_path / "x.npy", np.full([8, 4, 6, 3], 200, np.uint8))
+    arguments = {"name": "arrays", "data_dir": str(tmp_path / "x.npy")}
+    assert load_source(**arguments, upscale=False).image_shape == (4, 6, 3)
+    assert load_source(**arguments, image_size=4, upscale=False).image_shape == (4, 4, 3)
+    for upscale in (None, True):
+        images = load_source(**arguments, image_size=5, upscale=upscale).sample(2)
+        np.testing.assert_array_equal(images, np.full([2, 5, 5, 3], 200))
+    with pytest.raises(DataError, match=r"x\.npy: the images are 4x6, smaller than 5x5; --upscale"):
+        load_source(**arguments, image_size=5, upscale=False)
+    with pytest.raises(DataError, match="people: the images are 32x32, smaller than 64x64; --upscale"):
+        load_source("people", image_size=64, upscale=False)
+
+
 def test_the_bundled_data_has_no_folder(tmp_path):
     with pytest.raises(DataError, match="--dataset=folder"):
         load_source("people", data_dir=str(tmp_path))

@@ -206,6 +206,18 @@ def test_images_of_different_sizes_need_a_size(tmp_path):
     assert sorted(values(source.examples("train")) + values(source.examples("test"))) == [
         0, 1, 2, 3, 4, 5,
     ]  # fmt: skip
+    assert values(load_source("any_size", data_dir=root, image_size=10).examples("train"))
+    with pytest.raises(DataError, match="any_size differ in size.*--noupscale"):
+        load_source("any_size", data_dir=root, image_size=10, upscale=False)
+
+
+def test_images_of_one_size_are_enlarged_unless_that_is_refused(tmp_path):
+    rows = [{"picture": np.full((8, 12, 3), i, np.uint8)} for i in range(6)]
+    root = store(tmp_path, "one_size", {"picture": tfds.features.Image(shape=(8, 12, 3))}, {"train": rows})
+    assert values(load_source("one_size", data_dir=root, image_size=10).examples("train"))
+    assert load_source("one_size", data_dir=root, image_size=8, upscale=False).image_shape == (8, 8, 3)
+    with pytest.raises(DataError, match="one_size: the images are 8x12, smaller than 10x10; --upscale"):
+        load_source("one_size", data_dir=root, image_size=10, upscale=False)
 
 
 @pytest.mark.parametrize(
