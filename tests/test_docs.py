@@ -96,8 +96,10 @@ def test_the_crops_of_the_walk_are_made(photos, tmp_path, monkeypatch):
     photo = np.random.default_rng(0).integers(0, 256, [60, 100, 3], np.uint8)
     for name in ("hill", "lake"):
         (tmp_path / "originals" / f"{name}.jpg").write_bytes(tf.io.encode_jpeg(photo).numpy())
-    (code,) = python_of("docs/photographs.md")
-    run(code.replace("400", "4").replace(", 40)", ", 2)"), "docs/photographs.md", {})
+    make_crops, show_them = python_of("docs/photographs.md")
+    run(make_crops.replace("400", "4").replace(", 40)", ", 2)"), "docs/photographs.md", {})
+    run(show_them, "docs/photographs.md", {})
+    assert (tmp_path / "crops.png").is_file()
     source = glow_tf.data.load_source("folder", data_dir="photos", image_size=32)
     assert source.image_shape == (32, 32, 3) and source.class_names == ("hill", "lake")
     assert dict(source.sizes) == {"train": 8, "test": 4}
@@ -131,6 +133,13 @@ def test_the_table_of_published_figures_is_that_of_the_flagfiles():
     assert published_table.table() in PAGES["docs/published.md"].read_text()
 
 
+def test_changelog_and_citation_are_of_this_version():
+    changes = re.findall(r"^## \[(\d[^]]*)\] - (\d{4}-\d\d-\d\d)$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    citation = (ROOT / "CITATION.cff").read_text()
+    stated = [re.search(rf'^{field}: "?([^"\n]+)', citation, re.MULTILINE)[1] for field in ("version", "date-released")]
+    assert tuple(stated) == changes[0] and stated[0] == glow_tf.__version__
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_excerpts_are_in_the_code(page):
     for path, excerpt in re.findall(r'^```python title="(.*?)"\n(.*?)^```', PAGES[page].read_text(), re.DOTALL | re.M):
@@ -155,7 +164,7 @@ def test_the_files_and_sections_it_points_to_are_there(page):
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_and_their_flags_exist(page):
     code = re.findall(r"^```\n(.*?)^```|`(glow [^`]*)`", PAGES[page].read_text(), re.DOTALL | re.MULTILINE)
-    for line in "\n".join(part for parts in code for part in parts).splitlines():
+    for line in "\n".join(part for parts in code for part in parts).replace("\\\n", " ").splitlines():
         command = re.search(r"(?:^|\s|/)glow (\w+)(.*?)(?:\s#|$)", line)
         if command and not line.startswith("pip"):
             assert command[1] in cli.COMMANDS, line
