@@ -63,7 +63,7 @@ $(DOCS_INSTALLED): $(INSTALLED) pyproject.toml
 docs docs-serve: export NO_MKDOCS_2_WARNING := 1
 
 docs: $(DOCS_INSTALLED)  ## Builds the documentation into site/, which is read without a network.
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/mkdocs build --strict
 
 docs-serve: $(DOCS_INSTALLED)  ## Shows the documentation in the browser, and what changes in it.
 	$(BIN)/mkdocs serve --open
