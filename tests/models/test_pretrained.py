@@ -12,7 +12,7 @@ from glow_tf.models import storage
 from glow_tf.training.batches import dequantized_for_evaluation
 from glow_tf.training.evaluation import Evaluator
 
-FLAGFILE = pathlib.Path(__file__).parents[2] / "flags" / "people_pretrained.flags"
+FLAGFILE = pathlib.Path(__file__).parents[2] / "glow_tf" / "flagfiles" / "people_pretrained.flags"
 
 
 @pytest.fixture(scope="module")
