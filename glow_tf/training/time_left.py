@@ -17,7 +17,8 @@ class TimeLeft:
 
     Each is expected to take what those of its kind took lately. The first one of a kind, which may have been compiled,
     is left out: until there is another, an evaluation and a grid of samples are expected to take a share of what
-    training on as many images takes.
+    training on as many images takes, and no more than the first one. Of the images that the last evaluation has beyond
+    the others, each is expected to take no more than in training, whatever an evaluation takes besides.
 
     Args:
       training: how many of each there are.
@@ -58,10 +59,12 @@ class TimeLeft:
         training, per_step = self._training, self._steps.lately
         if per_step is None:
             return None
-        per_image = per_step / training.batch_size / _EVALUATIONS_PER_IMAGE
-        images = self._times(training.eval_every, step) * self._images + self._held_out
-        evaluated = images * (self._evaluated.lately or per_image)
-        drawn = (self._times(training.sample_every, step) + 1) * training.samples * (self._drawn.lately or per_image)
+        trained_image = per_step / training.batch_size
+        per_image = self._evaluated.expected(trained_image / _EVALUATIONS_PER_IMAGE)
+        evaluated = (self._times(training.eval_every, step) + 1) * self._images * per_image
+        evaluated += (self._held_out - self._images) * min(per_image, trained_image)
+        grids = self._times(training.sample_every, step) + 1
+        drawn = grids * training.samples * self._drawn.expected(trained_image / _EVALUATIONS_PER_IMAGE)
         left = (training.steps - step) * per_step + evaluated + drawn
         minutes = training.checkpoint_minutes
         by_time = left // (60 * minutes) if minutes else 0
@@ -96,6 +99,12 @@ class _Pace:
     def lately(self) -> float | None:
         """Their mean over all but the first time, of which the last minutes count the most; None before."""
         return self._seconds / self._units if self._units else None
+
+    def expected(self, guess: float) -> float:
+        """Returns what the next unit should take; before a second time a guess, but no more than the first time."""
+        if self.lately is not None:
+            return self.lately
+        return guess if self.first is None else min(guess, self.first)
 
     def add(self, seconds: float, units: int) -> None:
         """Adds units that took so many seconds together."""
