@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from glow_tf.models.presets import flow_plus_plus, glow, glow_1d, jet, nice, real_nvp
     from glow_tf.models.storage import load, save
     from glow_tf.runtime.runtime import Runtime
+    from glow_tf.training.fit import fit
 
 __all__ = [
     "Flow",
@@ -24,6 +25,7 @@ __all__ = [
     "bijectors",
     "data",
     "dequantization",
+    "fit",
     "flow_plus_plus",
     "glow",
     "glow_1d",
@@ -46,6 +48,7 @@ _MODULES = {
     "Flow": "glow_tf.models.flow",
     "ModelConfig": "glow_tf.config",
     "Runtime": "glow_tf.runtime.runtime",
+    "fit": "glow_tf.training.fit",
     "flow_plus_plus": "glow_tf.models.presets",
     "glow": "glow_tf.models.presets",
     "glow_1d": "glow_tf.models.presets",

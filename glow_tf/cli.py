@@ -15,6 +15,7 @@ from glow_tf.version import __version__
 GROUPS: dict[str, dict[str, str]] = {
     "Train": {
         "train": "glow_tf.main",
+        "plot": "glow_tf.commands.plot",
         "flags": "glow_tf.commands.flags",
         "import_openai": "glow_tf.commands.import_openai",
     },

@@ -32,7 +32,7 @@ from glow_tf import options, run_flags, shared_flags
 from glow_tf.data import load_source, picture_files
 from glow_tf.export.saved_model import export_saved_model
 from glow_tf.models import storage
-from glow_tf.training import model_directory
+from glow_tf.training import model_directory, trackers
 from glow_tf.training.card import CARD_FILE
 from glow_tf.training.devices import make_strategy
 from glow_tf.training.guard import DivergenceError
@@ -73,12 +73,13 @@ def run():
     began = time.monotonic()
     directory = options.model_dir()
     recorded = run_flags.restore(directory) if run_flags.is_continued(directory) else None
-    if os.environ.get("TF_CONFIG") and flags.FLAGS.strategy != "multi_worker":
+    if os.environ.get("TF_CONFIG") and options.strategy() != "multi_worker":
         print(
-            f"TF_CONFIG is not used: --strategy={flags.FLAGS.strategy} is for one machine, --strategy=multi_worker for "
+            f"TF_CONFIG is not used: --strategy={options.strategy()} is for one machine, --strategy=multi_worker for "
             "those that it names.",
             file=sys.stderr,
         )
+    trackers.check_installed(flags.FLAGS.tracker)
     picture_files.limit(flags.FLAGS.max_megapixels)
     model_directory.check_before_loading(
         directory,

@@ -16,8 +16,8 @@ from glow_tf.models import presets
 from glow_tf.runtime.runtime import Runtime
 from glow_tf.shared_flags import define_max_megapixels, define_path, define_plugins
 from glow_tf.training import model_directory
-from glow_tf.training.config import LR_SCHEDULES, OPTIMIZERS, TrainingConfig
-from glow_tf.training.devices import STRATEGIES, has_gpu, sharding_runtime
+from glow_tf.training.config import LR_SCHEDULES, OPTIMIZERS, TrainingConfig, defaults_for
+from glow_tf.training.devices import CLUSTERS, STRATEGIES, has_gpu, sharding_runtime
 
 MODELS = {
     "glow": presets.glow,
@@ -27,8 +27,6 @@ MODELS = {
     "nice": presets.nice,
 }
 _DEFAULTS = TrainingConfig()
-# Of AdamW, as in Keras.
-_WEIGHT_DECAY = 0.004
 
 # Data.
 flags.DEFINE_string(
@@ -195,7 +193,22 @@ flags.DEFINE_enum(
     "mirrored",
     list(STRATEGIES),
     "Devices that train: all GPUs of this machine, or its CPU (mirrored); those of several machines, which TF_CONFIG "
-    "names (multi_worker); a TPU (tpu); the first GPU or the CPU (one_device).",
+    "or --cluster names (multi_worker); a TPU (tpu); the first GPU or the CPU (one_device).",
+)
+flags.DEFINE_enum(
+    "cluster",
+    None,
+    list(CLUSTERS),
+    "What names the machines that train together, and this one of them, in place of TF_CONFIG: slurm, the job step "
+    "that srun began. With it, --strategy=multi_worker is the default.",
+)
+flags.DEFINE_integer(
+    "cluster_port",
+    None,
+    "First port that the tasks of a machine listen on (--cluster=slurm); by default one that the number of the job "
+    "gives, from 12000 on.",
+    lower_bound=1,
+    upper_bound=65535,
 )
 flags.DEFINE_integer(
     "num_replicas",
@@ -239,6 +252,13 @@ flags.DEFINE_bool(
     "given besides change what may change, such as --steps.",
 )
 define_plugins()
+flags.DEFINE_string(
+    "tracker",
+    _DEFAULTS.tracker,
+    "Trackers to write metrics, settings and pictures to besides, where they are installed: wandb, mlflow, or both "
+    "with a comma between them. Their own environment variables say where, such as WANDB_PROJECT or "
+    "MLFLOW_TRACKING_URI. A run that is continued goes on in theirs.",
+)
 flags.DEFINE_bool("export", True, "Writes a SavedModel at the end, as glow export does.")
 flags.DEFINE_bool("other_data", False, "Lets a run that began with other images go on with these.")
 flags.DEFINE_integer(
@@ -423,16 +443,10 @@ def training_config(image_shape: tuple[int, int, int], replicas: int) -> Trainin
     Raises:
       ValueError: if a flag is out of range.
     """
-    pixels = image_shape[0] * image_shape[1]
-    batch_size = _default_batch_size(pixels, replicas)
     defaults = {
-        "batch_size": batch_size,
-        # The official code's number. A batch of one image would be normalised so well that the next one is an outlier.
-        "init_images": max(FLAGS.batch_size or batch_size, min(256, 256 * 32 * 32 // pixels)),
-        "samples": 64 if pixels <= 64 * 64 else 16,
+        **_defaults_for(image_shape, replicas),
         "flip": recipe(FLAGS.dataset).flip,
         "shift": recipe(FLAGS.dataset).shift,
-        "weight_decay": _WEIGHT_DECAY if FLAGS.optimizer == "adamw" else 0.0,
         "network_precision": _network_precision(),
         "xla": has_gpu(),
     }
@@ -445,15 +459,25 @@ def runtime(config: ModelConfig) -> Runtime:
 
     To be called before TensorFlow begins to work.
     """
-    height, width = config.image_shape[:2]
-    images = (FLAGS.batch_size or _default_batch_size(height * width, 1)) // max(1, FLAGS.accumulate_steps)
-    one_device = FLAGS.strategy in ("mirrored", "one_device") and (FLAGS.num_replicas or 1) == 1
+    images = _defaults_for(config.image_shape, 1)["batch_size"] // max(1, FLAGS.accumulate_steps)
+    one_device = strategy() in ("mirrored", "one_device") and (FLAGS.num_replicas or 1) == 1
     return sharding_runtime(config, images if one_device else None)
 
 
 def strategy_arguments() -> dict:
     """Returns the arguments of `glow_tf.training.devices.make_strategy`."""
-    return {"name": FLAGS.strategy, "num_replicas": FLAGS.num_replicas, "deterministic": FLAGS.deterministic}
+    return {
+        "name": strategy(),
+        "num_replicas": FLAGS.num_replicas,
+        "deterministic": FLAGS.deterministic,
+        "cluster": FLAGS.cluster,
+        "cluster_port": FLAGS.cluster_port,
+    }
+
+
+def strategy() -> str:
+    """Returns the value of --strategy, which is another one by default where there is a --cluster."""
+    return "multi_worker" if FLAGS.cluster and FLAGS["strategy"].using_default_value else FLAGS.strategy
 
 
 def model_dir() -> pathlib.Path:
@@ -494,6 +518,6 @@ def _network_precision() -> str:
     return "bfloat16"
 
 
-def _default_batch_size(pixels: int, replicas: int) -> int:
-    parts = replicas * max(1, FLAGS.accumulate_steps)
-    return max(1, min(256, 64 * 32 * 32 // pixels) // parts) * parts
+def _defaults_for(image_shape: tuple[int, ...], replicas: int) -> dict:
+    given = {name: FLAGS[name].value for name in ("batch_size", "accumulate_steps", "optimizer")}
+    return defaults_for(image_shape, replicas=replicas, **given)

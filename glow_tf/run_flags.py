@@ -20,7 +20,9 @@ FLAGS = flags.FLAGS
 
 _OF_TRAINING = frozenset(field.name for field in dataclasses.fields(TrainingConfig))
 _OF_DATA = frozenset({"dataset", "data_dir", "image_size", "channels", "crop_from", "test_fraction", "test_size"})
-_OF_PROGRAM = frozenset({"max_megapixels", "strategy", "num_replicas", "deterministic", "plugins", "export"})
+_OF_PROGRAM = frozenset(
+    {"max_megapixels", "strategy", "num_replicas", "cluster", "cluster_port", "deterministic", "plugins", "export"}
+)
 # Of one start alone, or another name of a flag.
 _NOT_RECORDED = frozenset({"model_dir", "resume", "other_data", "mixed_precision"})
 # Flags in whose presence a recorded one does not hold: its other name, what its default goes by, or its alternative.

@@ -118,6 +118,12 @@ IN_PROCESS = {
     "an average that never moves": (["--ema_decay=1"], "ema_decay=1"),
     "replicas of one device": (["--strategy=one_device", "--num_replicas=2"], "--num_replicas=2 does not apply"),
     "workers without a cluster": (["--strategy=multi_worker"], "needs the environment variable TF_CONFIG"),
+    "a cluster without SLURM": (["--cluster=slurm"], "SLURM_PROCID not found in environment"),
+    "a cluster of one machine": (
+        ["--cluster=slurm", "--strategy=mirrored"],
+        "for which --strategy=mirrored is not made",
+    ),
+    "a tracker that is not known": (["--tracker=neptune"], "'neptune', which is not one of wandb, mlflow"),
     "no TPU": (["--strategy=tpu"], "--strategy=tpu finds no TPU"),
     "a batch that cannot be shared out": (
         ["--image_size=8", "--batch_size=6", "--accumulate_steps=4"],
@@ -136,6 +142,7 @@ def refused(capsys, monkeypatch):
 
     monkeypatch.delenv("TF_CONFIG", raising=False)
     monkeypatch.delenv("TPU_NAME", raising=False)
+    monkeypatch.delenv("SLURM_PROCID", raising=False)
 
     def refused(folder, *arguments):
         monkeypatch.chdir(folder)

@@ -57,6 +57,7 @@ OTHER = {
     "temperature": 0.625,
     "checkpoint_every": 17,
     "keep_checkpoints": 18,
+    "tracker": "wandb",
 }
 # What a field needs beside it.
 WITH = {"weight_decay": {"optimizer": "adamw"}, "labels_per_class": {"label_loss_weight": 0.5}}
@@ -343,7 +344,17 @@ def test_the_default_batch_of_the_initialisation(parse, side, arguments, images)
 )
 def test_devices(parse, arguments, expected):
     parse(*arguments)
-    assert options.strategy_arguments() == {**expected, "deterministic": False}
+    others = {"deterministic": False, "cluster": None, "cluster_port": None}
+    assert options.strategy_arguments() == {**expected, **others}
+
+
+def test_a_cluster_is_of_several_machines(parse):
+    parse("--cluster=slurm", "--cluster_port=9000")
+    found = options.strategy_arguments()
+    assert (found["name"], found["cluster"], found["cluster_port"]) == ("multi_worker", "slurm", 9000)
+    # One that does not fit is refused where the strategy is made.
+    parse("--cluster=slurm", "--strategy=mirrored")
+    assert options.strategy_arguments()["name"] == "mirrored"
 
 
 def test_small_images(parse):

@@ -1,6 +1,8 @@
 """Reproducible plots, readable on slides."""
 
+import dataclasses
 import os
+import pathlib
 from collections.abc import Collection, Mapping
 
 import numpy as np
@@ -58,6 +60,82 @@ def save_lines(
             axes[i].set_ylabel(y if isinstance(y, str) else y[panel], fontsize=_SIZE)
         axes[i].legend(fontsize=_SIZE - 1)
     _save(figure, path)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Curve:
+    """A curve of a training run: x [N], y [N] and, where it is known, the standard error of y [N]."""
+
+    x: np.ndarray
+    y: np.ndarray
+    error: np.ndarray | None = None
+
+
+def save_curves(
+    panels: Mapping[str, Mapping[str, Curve]],
+    path: str | os.PathLike,
+    *,
+    title: str,
+    x: str,
+    log_y: Collection[str] = (),
+    from_zero: Collection[str] = (),
+    same_y: Collection[str] = (),
+) -> None:
+    """Draws curves of training runs in panels, two in a row; with their standard error as a band.
+
+    Args:
+      panels: curves by the title of the panel and the name of the run. A run has the same colour in all panels.
+      path: the PNG or SVG to write, as its name says.
+      title: title of the figure.
+      x: label of the horizontal axes.
+      log_y: titles of the panels whose vertical axis is logarithmic where values are far apart.
+      from_zero: titles of the panels whose vertical axis begins at 0.
+      same_y: titles of the panels that have the same vertical axis, from which the first steps, far above the others,
+        are cut off.
+    """
+    names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    figure, axes = _grid(len(panels), title)
+    for axis, (panel, curves) in zip(axes, panels.items(), strict=True):
+        for name, curve in curves.items():
+            colour = COLOURS[names.index(name) % len(COLOURS)]
+            style = "-" if names.index(name) < len(COLOURS) else "--"
+            few = len(curve.x) <= 60
+            marks = {"marker": "o", "markersize": 3 + (len(curve.x) == 1)} if few else {}
+            axis.plot(curve.x, curve.y, style, color=colour, label=name, linewidth=1.6, **marks)
+            if curve.error is not None:
+                low, high = curve.y - curve.error, curve.y + curve.error
+                axis.fill_between(curve.x, low, high, color=colour, alpha=0.2, linewidth=0)
+        axis.set_title(panel, fontsize=_SIZE)
+        axis.set_xlabel(x, fontsize=_SIZE)
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+        if panel in log_y and _spans_decades([curve.y for curve in curves.values()]):
+            axis.set_yscale("log")
+        if panel in from_zero:
+            axis.set_ylim(bottom=0)
+    limits = _limits([curve.y for panel in same_y for curve in panels.get(panel, {}).values()])
+    for axis, panel in zip(axes, panels, strict=True):
+        if panel in same_y and limits:
+            axis.set_ylim(limits)
+    if len(names) > 1:
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(names)), fontsize=_SIZE - 1)
+    _save(figure, path)
+
+
+def _spans_decades(values: list[np.ndarray]) -> bool:
+    positive = np.concatenate([of[of > 0] for of in values])
+    return positive.size > 0 and positive.max() > 20 * positive.min()
+
+
+def _limits(values: list[np.ndarray]) -> tuple[float, float] | None:
+    """Returns the limits of an axis that shows most of the values; None if there are none that are finite."""
+    finite = np.concatenate([*values, np.empty(0)])
+    finite = finite[np.isfinite(finite)]
+    if not finite.size:
+        return None
+    low, high = float(finite.min()), float(np.quantile(finite, 0.95))
+    margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
+    return low - margin, high + margin
 
 
 def save_histograms(
@@ -165,9 +243,26 @@ def _figure(panels: int, title: str, share_y: bool):
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(1.5 + 5.5 * panels, 4.8), dpi=120, layout="constrained")
-    figure.suptitle(title, fontsize=_SIZE + 1)
     axes = figure.subplots(1, panels, squeeze=False, sharey=share_y)[0]
+    return _styled(figure, title, axes)
+
+
+def _grid(panels: int, title: str):
+    """Returns a figure and its axes, two in a row."""
+    from matplotlib.figure import Figure
+
+    rows, columns = -(-panels // 2), min(2, panels)
+    figure = Figure(figsize=(1 + 6 * columns, 0.8 + 3.8 * rows), dpi=120, layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False, sharex=True).flat)
+    for unused in axes[panels:]:
+        unused.remove()
+    return _styled(figure, title, axes[:panels])
+
+
+def _styled(figure, title: str, axes):
+    figure.suptitle(title, fontsize=_SIZE + 1)
     for axis in axes:
+        axis.tick_params(labelbottom=True)
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.3)
         axis.tick_params(labelsize=_SIZE - 2)
@@ -175,6 +270,10 @@ def _figure(panels: int, title: str, share_y: bool):
 
 
 def _save(figure, path: str | os.PathLike) -> None:
-    with atomic_write(path) as temporary:
-        # Without Matplotlib's version, the same input gives the same file.
-        figure.savefig(temporary, format="png", metadata={"Software": None})
+    import matplotlib
+
+    # Without version, date and random names, the same input gives the same file.
+    is_svg = pathlib.Path(path).suffix.lower() == ".svg"
+    kind, metadata = ("svg", {"Date": None, "Creator": None}) if is_svg else ("png", {"Software": None})
+    with atomic_write(path) as temporary, matplotlib.rc_context({"svg.hashsalt": "glow_tf"}):
+        figure.savefig(temporary, format=kind, metadata=metadata)

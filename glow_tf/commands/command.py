@@ -1,5 +1,6 @@
 """Entry point of tools: parses flags, and prints errors in one line."""
 
+import inspect
 import sys
 from collections.abc import Callable
 
@@ -13,21 +14,25 @@ from glow_tf.shared_flags import parse_command_line
 FLAGS = flags.FLAGS
 
 
-def run(main: Callable[[], None]) -> None:
-    """Runs a tool's `main`; bad input is reported in one line on stderr, with exit code 1."""
+def run(main: Callable[..., None]) -> None:
+    """Runs a tool's `main`; bad input is reported in one line on stderr, with exit code 1.
+
+    A `main` that has a parameter is given the arguments that are no flags; for others there must be none.
+    """
     app.run(lambda argv: call(main, argv), flags_parser=parse_command_line)
 
 
-def call(main: Callable[[], None], argv: list[str]) -> None:
+def call(main: Callable[..., None], argv: list[str]) -> None:
     """Calls a tool's `main` after its flags are parsed; `argv` is the rest of the command line."""
-    if len(argv) > 1:
+    arguments = [argv[1:]] if inspect.signature(main).parameters else []
+    if len(argv) > 1 and not arguments:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     absl.logging.set_verbosity(absl.logging.WARNING)
     try:
         common_flags.check_one_model()
         if "max_megapixels" in FLAGS:
             picture_files.limit(FLAGS.max_megapixels)
-        main()
+        main(*arguments)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from error

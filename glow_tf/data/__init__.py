@@ -1,7 +1,9 @@
 """Images to train on: sources (TFDS, image folder, arrays, bundled) and batches of them; and synthetic sound."""
 
+from glow_tf.data.arrays import arrays_in_memory
 from glow_tf.data.attributes import Attributes, attributed_batches, batches_with_rows, load_attributes
 from glow_tf.data.bundled import people_attributes
+from glow_tf.data.dataset_arrays import read_dataset
 from glow_tf.data.images import load_images
 from glow_tf.data.loading import load_source
 from glow_tf.data.named_pictures import picture_source
@@ -17,6 +19,7 @@ __all__ = [
     "DataError",
     "Recipe",
     "Source",
+    "arrays_in_memory",
     "attributed_batches",
     "batches_with_rows",
     "labelled_rows",
@@ -26,6 +29,7 @@ __all__ = [
     "people_attributes",
     "picture_source",
     "pipeline_rate",
+    "read_dataset",
     "recipe",
     "speech_like",
     "split_batches",

@@ -1,4 +1,4 @@
-"""Images in a NumPy file: `--dataset=arrays --data_dir=FILE.npz` or `FILE.npy`."""
+"""Images in arrays: in a NumPy file, `--dataset=arrays --data_dir=FILE.npz` or `FILE.npy`, or in memory."""
 
 import dataclasses
 import logging
@@ -58,7 +58,88 @@ def arrays_source(options: DataOptions) -> IndexedSource:
     image_shape, stored_shape = options.shapes(train.shape[:2], 1 if train.shape[2] == 1 else 3)
     for split in (train, test):
         options.check_large_enough(f"{split.key} in {path}", split.shape[:2], stored_shape)
-    class_names, train, test = _number(train, test, path)
+    return _source(*_number(train, test, path), image_shape, stored_shape)
+
+
+def arrays_in_memory(
+    images: np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    test_images: np.ndarray | None = None,
+    test_labels: np.ndarray | None = None,
+    test_fraction: float | None = None,
+    test_size: int | None = None,
+    num_classes: int = 0,
+) -> IndexedSource:
+    """Returns a source of images that are in memory.
+
+    Args:
+        images: uint8 [N, H, W, C] or [N, H, W]; transparency is put on white.
+        labels: whole numbers or texts [N]; None without labels.
+        test_images: those of the test split; None for the last ones of `images`.
+        test_labels: their labels.
+        test_fraction: share of `images` that is held out, in (0, 1), a tenth by default; None with `test_images`.
+        test_size: number of images to hold out instead of a share.
+        num_classes: number of classes whose numbers the labels are, each below it; 0 to number the labels as those of a
+            file are.
+
+    Raises:
+        DataError: if the arrays are not such; the message says what to do.
+    """
+    train = _memory_split("images", images, "labels", labels)
+    if test_images is None:
+        count = len(train.pixels)
+        held_out = held_out_count(count, test_fraction, test_size, TEST_FRACTION, "images")
+        train, test = train.part(slice(count - held_out)), train.part(slice(count - held_out, None))
+    else:
+        test = _memory_split("test_images", test_images, "test_labels", test_labels)
+        if test.shape != train.shape:
+            raise DataError(
+                f"test_images are of {test.shape} (height, width, channels), and images of {train.shape}; bring them "
+                "to one shape."
+            )
+        if (train.labels is None) != (test.labels is None):
+            raise DataError("Only one of images and test_images has labels; give both or none.")
+    image_shape = (*train.shape[:2], 1 if train.shape[2] == 1 else 3)
+    numbered = _of_classes(train, test, num_classes) if num_classes else _number(train, test, "The array")
+    source = _source(*numbered, image_shape, image_shape)
+    values.warn_if_dark(source)
+    return source
+
+
+def _memory_split(key, pixels, labels_key, labels):
+    pixels = _as_array(key, pixels)
+    shape = _check_images(key, pixels)
+    if labels is not None:
+        labels = _check_labels((labels_key, _as_array(labels_key, labels)), len(pixels))
+    return _Split(key, pixels, shape, labels)
+
+
+def _as_array(key, array):
+    """Returns an array. Raises DataError."""
+    try:
+        return np.asarray(array)
+    except ValueError as error:
+        raise DataError(f"{key} are no array: bring all to one size, and np.stack them.") from error
+
+
+def _of_classes(train, test, num_classes):
+    """Returns what `_number` does for labels that are numbers of given classes. Raises DataError."""
+    for split in (train, test):
+        if split.labels is None:
+            continue
+        if split.labels.dtype.kind == "U":
+            raise DataError(f"The labels of {split.key} are texts; the model has numbers, from 0 to {num_classes - 1}.")
+        if split.labels.max() >= num_classes:
+            raise DataError(
+                f"The labels of {split.key} go up to {split.labels.max()}; those of the model are the numbers from 0 "
+                f"to {num_classes - 1}."
+            )
+    names = () if train.labels is None else tuple(map(str, range(num_classes)))
+    return names, train, test
+
+
+def _source(class_names, train, test, image_shape, stored_shape):
     splits = {"train": train, "test": test}
     return IndexedSource(
         name="arrays",
@@ -197,36 +278,38 @@ def _meaning(name):
     return split or "train", "images" if _IMAGES >= set(rest) else "labels"
 
 
-def _check_images(key, pixels, path):
-    """Returns the shape of an image, (H, W, C). Raises DataError."""
+def _check_images(key, pixels, path=None):
+    """Returns the shape of an image, (H, W, C); `path` is that of the file they are in. Raises DataError."""
+    called = f"{key} in {path}" if path else key
     if pixels.ndim == 3 and pixels.shape[2] in (1, 3, 4):
         raise DataError(
-            f"{key} in {path} have shape {tuple(pixels.shape)}, that of a single image [H, W, C]. Give them the axes "
+            f"{called} have shape {tuple(pixels.shape)}, that of a single image [H, W, C]. Give them the axes "
             f"[N, H, W, C]: np.stack(images), or {key}[..., None] if they are grey and {pixels.shape[2]} pixels wide."
         )
     shape = (*pixels.shape, 1) if pixels.ndim == 3 else tuple(pixels.shape)
     if len(shape) != 4 or shape[3] not in (1, 3, 4) or 0 in shape:
         raise DataError(
-            f"{key} in {path} have shape {tuple(pixels.shape)}; it must be [N, H, W, C] with 1, 3 or 4 channels "
+            f"{called} have shape {tuple(pixels.shape)}; it must be [N, H, W, C] with 1, 3 or 4 channels "
             "last, or [N, H, W]. Channels first: transpose with (0, 2, 3, 1)."
         )
     if pixels.dtype != np.uint8:
         raise DataError(
-            f"{key} in {path} are {pixels.dtype}; they must be uint8, from 0 for black to 255 for white. "
+            f"{called} are {pixels.dtype}; they must be uint8, from 0 for black to 255 for white. "
             f"{values.conversion(pixels, key)}."
         )
     return shape[1:]
 
 
-def _check_labels(found, count, path):
+def _check_labels(found, count, path=None):
     """Returns int64 [N] or texts [N], or None for None. Raises DataError."""
     if found is None:
         return None
     key, labels = found
+    called = f"{key} in {path}" if path else key
     if labels.shape not in ((count,), (count, 1)):
         one_hot = f" One-hot: np.argmax({key}, axis=1)." if labels.ndim == 2 else ""
         raise DataError(
-            f"{key} in {path} have shape {labels.shape}; for {count} images it must be "
+            f"{called} have shape {labels.shape}; for {count} images it must be "
             f"({count},), a whole number or a text for each.{one_hot}"
         )
     labels = in_memory(labels).reshape(count)
@@ -234,15 +317,15 @@ def _check_labels(found, count, path):
         try:
             texts(labels)
         except ValueError as error:
-            raise DataError(f"{key} in {path} hold what is no valid text: {error}.") from error
+            raise DataError(f"{called} hold what is no valid text: {error}.") from error
         return labels
     if labels.dtype.kind not in "iufb":
-        raise DataError(f"{key} in {path} are {labels.dtype}; they must be whole numbers or texts.")
+        raise DataError(f"{called} are {labels.dtype}; they must be whole numbers or texts.")
     whole = np.isfinite(labels) & (labels == np.floor(labels)) & (labels >= 0) & (labels < 2**63)
     if not whole.all():
         index = int(np.flatnonzero(~whole)[0])
         raise DataError(
-            f"{key} in {path} must be whole numbers from 0; label {index} is {labels[index]}. "
+            f"{called} must be whole numbers from 0; label {index} is {labels[index]}. "
             "Number the classes 0, 1, 2, ..., or leave the labels out."
         )
     return labels.astype(np.int64)

@@ -1,12 +1,16 @@
 """Settings of training: a frozen dataclass, validated on construction."""
 
 import dataclasses
+from typing import Any
 
 from glow_tf.arguments import at_least, one_of
 from glow_tf.mode import NETWORK_PRECISIONS
 
 OPTIMIZERS = ("adamax", "adam", "adamw")
 LR_SCHEDULES = ("constant", "cosine", "linear")
+TRACKERS = ("wandb", "mlflow")
+# Of AdamW, as in Keras.
+_WEIGHT_DECAY = 0.004
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,6 +55,8 @@ class TrainingConfig:
       temperature: of the sample grid.
       keep_checkpoints: how many of the newest checkpoints are kept.
       keep_every_hours: one checkpoint of every so many hours is kept besides; 0: none.
+      tracker: trackers that metrics, settings and pictures are written to besides, `wandb` or `mlflow`, or both with a
+        comma between them; '' for none.
       max_skipped: steps in a row with a loss or gradient that is not finite, after which the run goes back to the last
         checkpoint, with half the learning rate.
       max_rollbacks: how often it does so before it gives up.
@@ -90,6 +96,7 @@ class TrainingConfig:
     checkpoint_minutes: float = 15.0
     keep_checkpoints: int = 3
     keep_every_hours: float = 24.0
+    tracker: str = ""
     max_skipped: int = 5
     max_rollbacks: int = 3
 
@@ -104,6 +111,7 @@ class TrainingConfig:
         one_of("optimizer", self.optimizer, OPTIMIZERS)
         one_of("lr_schedule", self.lr_schedule, LR_SCHEDULES)
         one_of("network_precision", self.network_precision, NETWORK_PRECISIONS)
+        tracker_names(self.tracker)
         for name in ("learning_rate", "epsilon"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be positive.")
@@ -142,3 +150,44 @@ class TrainingConfig:
                 f"lr_schedule={self.lr_schedule!r} begins after warmup_steps={self.warmup_steps!r}, which must be less "
                 f"than steps={self.steps!r}."
             )
+
+
+def tracker_names(trackers: str) -> list[str]:
+    """Returns the names in `TrainingConfig.tracker`.
+
+    Raises:
+      ValueError: if one is not known.
+    """
+    names = [name.strip() for name in trackers.split(",") if name.strip()]
+    for name in names:
+        if name not in TRACKERS:
+            raise ValueError(f"tracker={trackers!r} has {name!r}, which is not one of {', '.join(TRACKERS)}.")
+    return list(dict.fromkeys(names))
+
+
+def defaults_for(
+    image_shape: tuple[int, int, int],
+    *,
+    batch_size: int | None = None,
+    accumulate_steps: int = 1,
+    optimizer: str = "adamax",
+    replicas: int = 1,
+) -> dict[str, Any]:
+    """Returns the settings whose defaults depend on the images, the devices and the optimizer.
+
+    Args:
+      image_shape: (H, W, C) of the images.
+      batch_size: that of the run, if it is given.
+      accumulate_steps, optimizer: those of the run.
+      replicas: number of devices that share a batch.
+    """
+    pixels = image_shape[0] * image_shape[1]
+    parts = replicas * max(1, accumulate_steps)
+    batch_size = batch_size or max(1, min(256, 64 * 32 * 32 // pixels) // parts) * parts
+    return {
+        "batch_size": batch_size,
+        # The official code's number. A batch of one image would be normalised so well that the next one is an outlier.
+        "init_images": max(batch_size, min(256, 256 * 32 * 32 // pixels)),
+        "samples": 64 if pixels <= 64 * 64 else 16,
+        "weight_decay": _WEIGHT_DECAY if optimizer == "adamw" else 0.0,
+    }

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 from collections.abc import Iterator
 
@@ -12,11 +11,13 @@ from glow_tf.config import ModelConfig
 from glow_tf.runtime.devices import has_gpu
 from glow_tf.runtime.errors import first_line
 from glow_tf.runtime.runtime import Runtime
+from glow_tf.training import cluster as clusters
 from glow_tf.training.config import TrainingConfig
 
 __all__ = [
+    "CLUSTERS",
     "STRATEGIES",
-    "check_tf_config",
+    "current_strategy",
     "has_gpu",
     "make_strategy",
     "sharding_runtime",
@@ -25,6 +26,7 @@ __all__ = [
 ]
 
 STRATEGIES = ("mirrored", "multi_worker", "tpu", "one_device")
+CLUSTERS = ("slurm",)
 
 
 def make_strategy(
@@ -32,24 +34,33 @@ def make_strategy(
     num_replicas: int | None = None,
     *,
     deterministic: bool = False,
+    cluster: str | None = None,
+    cluster_port: int | None = None,
 ) -> tf.distribute.Strategy:
     """Returns the strategy that distributes batches.
 
     Args:
       name: `mirrored`, all GPUs of this machine, or its CPU where there is none; `multi_worker`, those of all machines
-        that the environment variable TF_CONFIG names; `tpu`, the TPU of this machine or the one that the environment
+        that TF_CONFIG or the `cluster` names; `tpu`, the TPU of this machine or the one that the environment
         variable TPU_NAME names; `one_device`, the first GPU, or the CPU.
       num_replicas: for `mirrored` and `multi_worker`, how many devices of this machine are used; by default all GPUs.
         Where there is no GPU, `mirrored` splits the CPU into so many.
       deterministic: whether GPUs are to give the same bits every time; it holds for the whole process.
+      cluster: what names the machines of `multi_worker`: `slurm`, the job step this process is a task of; by default
+        the environment variable TF_CONFIG.
+      cluster_port: the first port that the tasks of `slurm` on a machine listen on, as for `clusters.of_slurm`.
 
     Raises:
-      ValueError: if the devices are not there, or TF_CONFIG cannot be read.
+      ValueError: if the devices are not there, or the machines are not named as they should be.
     """
     if name not in STRATEGIES:
         raise ValueError(f"strategy={name!r} is not one of {', '.join(STRATEGIES)}.")
     if num_replicas is not None and name not in ("mirrored", "multi_worker"):
         raise ValueError(f"--num_replicas={num_replicas} does not apply to --strategy={name}.")
+    if cluster is not None and name != "multi_worker":
+        raise ValueError(f"--cluster={cluster} names several machines, for which --strategy={name} is not made.")
+    if cluster_port is not None and cluster is None:
+        raise ValueError(f"--cluster_port={cluster_port} is for --cluster=slurm; TF_CONFIG names ports by itself.")
     if deterministic:
         _make_deterministic()
     if name == "tpu":
@@ -60,11 +71,27 @@ def make_strategy(
     if name == "mirrored":
         with _without_tf_config():
             return tf.distribute.MirroredStrategy(devices)
-    check_tf_config(os.environ.get("TF_CONFIG"))
+    if cluster == "slurm":
+        found, named = clusters.of_slurm(cluster_port), "the SLURM job"
+    else:
+        found, named = clusters.of_tf_config(os.environ.get("TF_CONFIG")), "TF_CONFIG"
+    gpus = [device for device in devices if device.startswith("GPU")]
     try:
-        return tf.distribute.MultiWorkerMirroredStrategy()
+        return tf.distribute.MultiWorkerMirroredStrategy(found.resolver(len(gpus)))
     except (ValueError, RuntimeError, tf.errors.OpError) as error:
-        raise ValueError(f"The workers of TF_CONFIG do not come together: {error}") from error
+        raise ValueError(f"The workers of {named} do not come together: {error}") from error
+
+
+def current_strategy() -> tf.distribute.Strategy:
+    """Returns the strategy of the scope this is called in, or else one of all GPUs of this machine, or of its CPU.
+
+    Other than `make_strategy` it leaves the devices as they are, of which TensorFlow may have begun to use some.
+    """
+    if tf.distribute.has_strategy():
+        return tf.distribute.get_strategy()
+    devices = [device.name for device in tf.config.list_logical_devices("GPU")] or ["CPU:0"]
+    with _without_tf_config():
+        return tf.distribute.MirroredStrategy(devices)
 
 
 def strategy_flags(strategy: tf.distribute.Strategy) -> dict[str, str | int]:
@@ -103,27 +130,6 @@ def training_runtime(training: TrainingConfig, runtime: Runtime | None = None) -
     """
     settings = {"xla": training.xla, "network_precision": training.network_precision}
     return dataclasses.replace(runtime or Runtime.detect(), **settings)
-
-
-def check_tf_config(text: str | None) -> None:
-    """Checks that TF_CONFIG names the workers and which of them this one is.
-
-    Raises:
-      ValueError: if it does not; the message shows one that does.
-    """
-    example = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
-    try:
-        config = json.loads(text or "{}")
-        addresses = config["cluster"][config["task"]["type"]]
-        range(len(addresses)).index(int(config["task"]["index"]))
-        if not isinstance(addresses, list) or not all(isinstance(address, str) for address in addresses):
-            raise ValueError("addresses must be a list of texts")
-    except (KeyError, IndexError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        state = "is not set" if not text else f"is {text[:200]!r}, which does not name this worker ({error!r})"
-        raise ValueError(
-            f"--strategy=multi_worker needs the environment variable TF_CONFIG, the same on every machine but for the "
-            f"index; it {state}. On the first of two machines: TF_CONFIG='{example}'"
-        ) from error
 
 
 @contextlib.contextmanager

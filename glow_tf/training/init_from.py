@@ -1,12 +1,14 @@
 """Beginning with the weights of another model."""
 
+import tensorflow as tf
+
 from glow_tf.models import storage
 from glow_tf.models.flow import Flow
 from glow_tf.training.model_directory import differences
 
 
 def copy_weights(path: str, flow: Flow) -> None:
-    """Gives a flow the weights of a model directory, and takes it for initialised.
+    """Gives a flow the weights of a model directory, and whether it is initialised.
 
     Args:
       path: the model directory, or `pretrained`.
@@ -21,7 +23,12 @@ def copy_weights(path: str, flow: Flow) -> None:
     if lines:
         listed = "\n  ".join(lines[:20])
         raise ValueError(f"--init_from={path} is another model. By your flags (here) and there:\n  {listed}")
-    values = other.named_variables()
-    for name, variable in flow.named_variables().items():
-        variable.assign(values[name])
-    flow.initialized.assign(True)
+    copy_variables(other, flow)
+
+
+def copy_variables(source: Flow, target: Flow) -> None:
+    """Gives a flow the variables of another one of the same structure."""
+    values = source.named_variables()
+    for name, variable in target.named_variables().items():
+        variable.assign(tf.convert_to_tensor(values[name]))
+    target.initialized.assign(tf.convert_to_tensor(source.initialized))

@@ -11,8 +11,9 @@ import tensorflow as tf
 
 from glow_tf.config import ModelConfig
 from glow_tf.data import Source, labelled_rows, pipeline_rate
+from glow_tf.models.flow import Flow
 from glow_tf.runtime.runtime import Runtime
-from glow_tf.training import card, lock, model_directory
+from glow_tf.training import card, lock, model_directory, trackers
 from glow_tf.training.batches import TrainingBatches
 from glow_tf.training.card import Best, Card
 from glow_tf.training.checkpoints import CheckpointError, Checkpoints, check_continuable
@@ -20,7 +21,7 @@ from glow_tf.training.config import TrainingConfig
 from glow_tf.training.devices import training_runtime
 from glow_tf.training.evaluation import Evaluation, Evaluator, count_of
 from glow_tf.training.guard import DivergenceError, Guard, has_singular_convolution
-from glow_tf.training.init_from import copy_weights
+from glow_tf.training.init_from import copy_variables, copy_weights
 from glow_tf.training.progress import Clock, Progress, rate_text
 from glow_tf.training.reports import Reports, best_line
 from glow_tf.training.run_record import RunRecord, Start
@@ -48,6 +49,8 @@ class Trainer:
         precision, `training` says.
       other_data: whether a run that began with other images may go on with these.
       start: how this process was started, for the record of the run; by default as a program of your own.
+      begin_with: a flow with whose weights a new run begins; they are initialised from images unless they are already.
+      quiet: whether no progress is shown.
 
     Attributes:
       flow: the model.
@@ -71,7 +74,10 @@ class Trainer:
         runtime: Runtime | None = None,
         other_data: bool = False,
         start: Start | None = None,
+        begin_with: Flow | None = None,
+        quiet: bool = False,
     ):
+        trackers.check_installed(training.tracker)
         if source.image_shape != config.image_shape:
             raise ValueError(f"{source.name} has images of {source.image_shape}, the model of {config.image_shape}.")
         replicas = strategy.num_replicas_in_sync
@@ -91,6 +97,7 @@ class Trainer:
         self._directory, self._strategy = directory, strategy
         self._start = start or Start.of_program(strategy)
         self._run_record = RunRecord(directory, self._start, strategy)
+        self._begin_with, self._quiet = begin_with, quiet
         self._workers = Workers(strategy)
         runtime = training_runtime(training, runtime)
         # Before anything is built: there may be too few labels.
@@ -124,6 +131,11 @@ class Trainer:
         """The number of batches used."""
         return self._state.step
 
+    def give_weights(self, flow: Flow) -> None:
+        """Gives a flow of the same structure the moving averages of the weights."""
+        with self._state.with_averages():
+            copy_variables(self.flow, flow)
+
     def no_room(self, error: OSError, what: str = "A file of the run") -> CheckpointError:
         """Returns the error to raise where `what` could not be written: it says what is left and how to go on."""
         return CheckpointError(self._checkpoints.no_room(error, what))
@@ -143,7 +155,10 @@ class Trainer:
             with (
                 lock.held(self._directory) if self._workers.is_chief else contextlib.nullcontext(),
                 self._signals,
-                Progress(training.steps, training.batch_size, silent=not self._workers.is_chief) as progress,
+                self.reports,
+                Progress(
+                    training.steps, training.batch_size, silent=self._quiet or not self._workers.is_chief
+                ) as progress,
             ):
                 self._begin(progress)
                 self._loop(progress)
@@ -206,7 +221,11 @@ class Trainer:
         elif self._training.init_from:
             progress.say(f"Beginning with the weights of {self._training.init_from}.")
             copy_weights(self._training.init_from, self.flow)
+        elif self._begin_with is not None and self._begin_with.initialized:
+            copy_variables(self._begin_with, self.flow)
         else:
+            if self._begin_with is not None:
+                copy_variables(self._begin_with, self.flow)
             if count := self._training.labels_per_class:
                 progress.say(f"Labels are used of {count_of(count, 'training image')} of each class.")
             progress.say("Initialising from the first images.")

@@ -1,24 +1,23 @@
-"""Metrics as JSON lines and TensorBoard events."""
+"""Metrics as JSON lines, TensorBoard events, and in other trackers."""
 
 import contextlib
 import json
 import math
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
-import tensorflow as tf
-from tensorboard.plugins.hparams import api as hparams
 
 from glow_tf.runtime.files import atomic_write
 from glow_tf.runtime.text import open_to_write, printable
+from glow_tf.training.trackers import TensorBoard, Trackers
 
 METRICS_FILE = "metrics.jsonl"
 
 
 class MetricsWriter:
-    """Writes scalars to `metrics.jsonl` and `tensorboard/`, images to the latter.
+    """Writes scalars to `metrics.jsonl`, and scalars and images to `tensorboard/` and to other trackers.
 
     Each line of `metrics.jsonl` is an object with `step`, `time` (seconds since the epoch), `kind` (`train`, `test` or
     `pipeline`) and the metrics; a name with a slash stands in TensorBoard as it is, others after their kind. Lines of
@@ -30,6 +29,7 @@ class MetricsWriter:
       start_step: the step the run begins at.
       say: is told of lines that are moved.
       evaluates_again: whether that step will be evaluated once more: the one a run ended at is, whenever it is started.
+      trackers: the other trackers, which are open; None for none.
     """
 
     def __init__(
@@ -39,11 +39,13 @@ class MetricsWriter:
         say: Callable[[str], None] = lambda line: None,
         *,
         evaluates_again: bool = False,
+        trackers: Trackers | None = None,
     ):
         self._path = directory / METRICS_FILE
         if self._path.exists():
             self._drop_lines(start_step, (start_step, "test") if evaluates_again else None, say)
-        self._events = tf.summary.create_file_writer(str(directory / "tensorboard"))
+        self._tensorboard = TensorBoard(directory)
+        self._trackers = (self._tensorboard, *([trackers] if trackers else []))
 
     def _drop_lines(self, start_step: int, again: tuple[float, str] | None, say: Callable[[str], None]) -> None:
         before = self._path.read_bytes()
@@ -67,24 +69,27 @@ class MetricsWriter:
         finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
         with open_to_write(self._path, "a") as file:
             file.write(json.dumps({"step": step, "time": round(time.time(), 3), "kind": kind, **finite}) + "\n")
-        with self._events.as_default(step=step):
-            for name, value in numbers.items():
-                tf.summary.scalar(name if "/" in name else f"{kind}/{name}", value)
+        named = {name if "/" in name else f"{kind}/{name}": value for name, value in numbers.items()}
+        for tracker in self._trackers:
+            tracker.write(step, named)
 
     def write_image(self, name: str, step: int, image: np.ndarray) -> None:
         """Writes one image, uint8 [H, W, C]."""
-        with self._events.as_default(step=step):
-            tf.summary.image(name, image[np.newaxis])
+        for tracker in self._trackers:
+            tracker.write_image(name, step, image)
 
     def write_hyperparameters(self, values: Mapping[str, object]) -> None:
         """Writes what the run was started with, for TensorBoard's page of hyperparameters."""
-        allowed = {n: v if isinstance(v, bool | int | float) else printable(str(v)) for n, v in values.items()}
-        with self._events.as_default(step=0):
-            hparams.hparams(allowed)
+        self._tensorboard.write_hyperparameters(hyperparameters(values))
 
     def flush(self) -> None:
         """Makes all events visible to readers."""
-        self._events.flush()
+        self._tensorboard.flush()
+
+
+def hyperparameters(values: Mapping[str, object]) -> dict[str, bool | int | float | str]:
+    """Returns what a run was started with as numbers and texts."""
+    return {name: v if isinstance(v, bool | int | float) else printable(str(v)) for name, v in values.items()}
 
 
 def read_metrics(directory: pathlib.Path) -> Iterator[dict]:
@@ -93,6 +98,22 @@ def read_metrics(directory: pathlib.Path) -> Iterator[dict]:
         for line in file:
             if _place_of(line):
                 yield json.loads(line)
+
+
+def columns(lines: Iterable[Mapping[str, object]], kind: str) -> dict[str, np.ndarray]:
+    """Returns the metrics of a kind by name, float64 [N], in the order of their steps; NaN where there is no number.
+
+    Of lines of one step and of as many images the last one counts, as a run that is started again at its end evaluates
+    its last step again.
+    """
+    rows = {(line["step"], line.get("images")): line for line in lines if line.get("kind") == kind}
+    rows = sorted(rows.values(), key=lambda line: line["step"])
+    names = dict.fromkeys(name for line in rows for name in line if name != "kind")
+    return {name: np.array([_number(line.get(name)) for line in rows], np.float64) for name in names}
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
 
 
 def _place_of(line: bytes) -> tuple[float, str] | None:

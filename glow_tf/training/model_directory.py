@@ -28,7 +28,7 @@ _REPORTING = frozenset(
     {
         *("steps", "steps_per_call", "log_every", "eval_every", "eval_images", "early_stop", "sample_every"),
         *("samples", "temperature", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints", "keep_every_hours"),
-        *("init_from", "identity", "source"),
+        *("init_from", "identity", "source", "tracker"),
     }
 )
 # Settings that older versions did not have; their defaults are what these did.
@@ -190,6 +190,12 @@ def init_from(training: TrainingConfig) -> str:
     """Returns `training.init_from` as a path that does not depend on the working directory."""
     path = training.init_from
     return path if path in ("", "pretrained") else os.path.abspath(path)
+
+
+def settings(directory: pathlib.Path) -> dict:
+    """Returns the fields of `TrainingConfig` of the last training; {} if there was none, or they are not known."""
+    found = _load(directory / TRAINING_FILE) or {}
+    return {field.name: found[field.name] for field in dataclasses.fields(TrainingConfig) if field.name in found}
 
 
 def class_names(directory: pathlib.Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""A progress bar on terminals, plain lines elsewhere."""
+"""A progress bar on terminals and in notebooks, plain lines elsewhere."""
 
 import contextlib
 import sys
@@ -21,7 +21,7 @@ class Progress:
     Args:
       steps: at which the run ends.
       batch_size: images per step.
-      stream: where to write; a terminal shows a bar, anything else a line now and then.
+      stream: where to write; a terminal or a notebook shows a bar, anything else a line now and then.
       silent: whether nothing is shown, as on all workers but one.
       seconds_between_lines: for streams that are no terminal.
     """
@@ -38,7 +38,7 @@ class Progress:
         self._stream = sys.stderr if stream is None else stream
         self._steps, self._batch_size = steps, batch_size
         self._silent = silent
-        self._terminal = self._stream.isatty() and not silent
+        self._terminal = _shows_a_bar(self._stream) and not silent
         self._between = seconds_between_lines
         self._bar = tqdm.tqdm(total=steps, file=self._stream, unit="step", disable=not self._terminal, smoothing=0.1)
         self.begin(0)
@@ -84,6 +84,11 @@ class Progress:
             self._bar.write(line, file=self._stream)
         elif not self._silent:
             print(line, file=self._stream, flush=True)
+
+
+def _shows_a_bar(stream: TextIO) -> bool:
+    """Returns whether a stream goes back to the beginning of a line: terminals do, and the cells of notebooks."""
+    return stream.isatty() or type(stream).__module__.partition(".")[0] == "ipykernel"
 
 
 class Clock:

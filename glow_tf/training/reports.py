@@ -4,6 +4,7 @@ import dataclasses
 import math
 import pathlib
 from collections.abc import Callable
+from types import TracebackType
 
 import tensorflow as tf
 
@@ -13,9 +14,11 @@ from glow_tf.training import model_directory
 from glow_tf.training.batches import dequantized_for_evaluation
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.evaluation import Evaluation, Evaluator
-from glow_tf.training.metrics import MetricsWriter
+from glow_tf.training.metrics import MetricsWriter, hyperparameters
 from glow_tf.training.pictures import Pictures
+from glow_tf.training.signals import TrainingStopped
 from glow_tf.training.state import RunState, TrainingState
+from glow_tf.training.trackers import Trackers
 
 _RECONSTRUCTIONS = 8
 BEST = "best"
@@ -52,16 +55,28 @@ class Reports:
         )
         self._pictures = Pictures(flow, training, directory)
         self._metrics: MetricsWriter | None = None
+        self._trackers = Trackers(training.tracker, directory)
         self.samples_path: pathlib.Path | None = None
+
+    def __enter__(self) -> "Reports":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        status = "FINISHED" if error is None else "KILLED" if isinstance(error, TrainingStopped) else "FAILED"
+        self._trackers.close(status)
 
     def begin(self, step: int, say: Callable[[str], None] = lambda line: None) -> None:
         """Opens the files, from which lines after `step` are dropped; `say` is told of those that cannot be read."""
         if self._write:
             again = step >= self._training.steps or step != int(self._state.run.reported_step)
-            self._metrics = MetricsWriter(self._directory, step, say, evaluates_again=again)
             config = self._state.flow.config
             model = {"model": config.name, "n_bits": config.n_bits, "data": self._source.describe()}
-            self._metrics.write_hyperparameters({**model, **dataclasses.asdict(self._training)})
+            values = {**model, **dataclasses.asdict(self._training)}
+            self._trackers.begin(hyperparameters(values), say)
+            self._metrics = MetricsWriter(self._directory, step, say, evaluates_again=again, trackers=self._trackers)
+            self._metrics.write_hyperparameters(values)
 
     def write(self, kind: str, values: dict[str, float]) -> None:
         """Writes metrics of the present step."""

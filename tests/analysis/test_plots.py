@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from glow_tf.analysis.plots import COLOURS, save_histograms, save_lines, save_sounds
+from glow_tf.analysis.plots import COLOURS, Curve, save_curves, save_histograms, save_lines, save_sounds
 
 X = np.arange(4)
 
@@ -85,3 +85,44 @@ def test_the_same_numbers_give_the_same_file(tmp_path):
         save_histograms({"p": {"s": X}}, tmp_path / f"h{name}.png", title="", x={"p": ""})
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert (tmp_path / "ha.png").read_bytes() == (tmp_path / "hb.png").read_bytes()
+
+
+def curves(path, panels, **arguments):
+    save_curves(panels, path, title="Title", x="steps", **arguments)
+
+
+def test_a_run_has_its_colour_in_every_panel(tmp_path):
+    a, b = Curve(X, 1.0 + X), Curve(X, 5.0 - X)
+    curves(tmp_path / "both.png", {"one": {"a": a, "b": b}, "two": {"b": b}})
+    curves(tmp_path / "one.png", {"one": {"a": a}, "two": {"b": b}})
+    for name, at_right in (("both.png", 1), ("one.png", 1)):
+        _, columns = pixels(tmp_path / name, COLOURS[at_right])
+        with Image.open(tmp_path / name) as picture:
+            assert (columns > picture.width / 2).sum() > 100
+
+
+def test_the_first_steps_do_not_flatten_the_rest(tmp_path):
+    """One value of a thousand among a hundred near 1, which still fill most of the panel."""
+    y = np.linspace(2, 1, 100)
+    y[0] = 1000.0
+    curves(tmp_path / "cut.png", {"bits": {"a": Curve(np.arange(100), y)}}, same_y=["bits"])
+    curves(tmp_path / "whole.png", {"bits": {"a": Curve(np.arange(100), y)}})
+    heights = []
+    for name in ("cut.png", "whole.png"):
+        rows, columns = pixels(tmp_path / name, COLOURS[0])
+        heights.append(np.ptp(rows[columns > np.median(columns)]))
+    assert heights[0] > 100 and heights[1] < 20
+
+
+def test_nothing_finite_is_drawn_too(tmp_path):
+    """As of a run whose numbers have all gone bad."""
+    curves(tmp_path / "a.png", {"bits": {"a": Curve(X, X * np.nan, X * np.nan)}}, same_y=["bits"], log_y=["bits"])
+    assert (tmp_path / "a.png").stat().st_size
+
+
+def test_svg_by_the_name_and_the_same_every_time(tmp_path):
+    for name in ("a.svg", "b.SVG"):
+        curves(tmp_path / name, {"bits": {"the run": Curve(X, 1.0 * X, 0.1 + 0.0 * X), "other": Curve(X, 2.0 * X)}})
+    text = (tmp_path / "a.svg").read_text()
+    assert text.startswith("<?xml") and "<svg" in text and COLOURS[0].lower() in text
+    assert text == (tmp_path / "b.SVG").read_text()

@@ -59,14 +59,14 @@ def lines(directory, kind):
 
 
 class Signalling(loop.Progress):
-    """Sends the process SIGTERM once a step is reached, as if from outside."""
+    """Sends the process a signal once a step is reached, as if from outside."""
 
-    at = None
+    at, number = None, signal.SIGTERM
 
     def update(self, step, *numbers):
         super().update(step, *numbers)
         if self.at is not None and step >= self.at:
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(self.number)
 
 
 def stop_at(monkeypatch, directory, source, step, config=helpers.TINY, **fields):

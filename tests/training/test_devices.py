@@ -7,7 +7,7 @@ import pathlib
 import pytest
 import tensorflow as tf
 
-from glow_tf.training import devices
+from glow_tf.training import cluster
 from glow_tf.training.devices import make_strategy
 from tests.training import helpers
 
@@ -97,7 +97,7 @@ def test_a_wrong_tf_config_is_shown_a_right_one(no_gpu, monkeypatch, name):
         make_strategy("multi_worker")
     line = str(error.value)
     assert "\n" not in line and len(line) < 800 and "--strategy=multi_worker" in line
-    devices.check_tf_config(line.partition("TF_CONFIG='")[2].rpartition("'")[0])
+    cluster.of_tf_config(line.partition("TF_CONFIG='")[2].rpartition("'")[0])
 
 
 @pytest.mark.parametrize("config", ["no JSON", "a list", "one address", "right"])
@@ -113,7 +113,8 @@ def test_one_machine_does_not_read_tf_config(no_gpu, monkeypatch, name, config):
 
 @pytest.mark.parametrize("index", [0, 1, "1"])
 def test_right_ones(index):
-    devices.check_tf_config(json.dumps({**TWO, "task": {"type": "worker", "index": index}}))
+    found = cluster.of_tf_config(json.dumps({**TWO, "task": {"type": "worker", "index": index}}))
+    assert found == cluster.Cluster({"worker": ["a:1", "b:2"]}, "worker", int(index))
 
 
 def test_no_tpu(monkeypatch):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glow_tf.training.metrics import MetricsWriter, read_metrics
+from glow_tf.training.metrics import MetricsWriter, columns, read_metrics
 
 
 def lines(directory):
@@ -153,3 +153,23 @@ def test_tensorboard_reads_the_events(tmp_path):
     assert accumulator.Tags()["tensors"] == ["test/bits_per_dim"]
     (event,) = accumulator.Tensors("test/bits_per_dim")
     assert (event.step, float(tf.make_ndarray(event.tensor_proto))) == (7, 3.25)
+
+
+def test_columns_are_in_the_order_of_their_steps():
+    lines = [
+        {"step": 0, "kind": "pipeline", "images_per_second": 9.0},
+        {"step": 10, "kind": "train", "loss": 3.0},
+        {"step": 10, "kind": "test", "images": 4, "bits_per_dim": 5.0},
+        {"step": 20, "kind": "train", "loss": None, "norm": 2},
+        # Of the same step other images, and then these once more.
+        {"step": 10, "kind": "test", "images": 8, "bits_per_dim": 6.0},
+        {"step": 10, "kind": "test", "images": 8, "bits_per_dim": 7.0},
+        {"step": 5, "kind": "train", "loss": 4.0},
+    ]
+    train, test = columns(lines, "train"), columns(lines, "test")
+    assert list(train) == ["step", "loss", "norm"]
+    np.testing.assert_array_equal(train["step"], [5, 10, 20])
+    np.testing.assert_array_equal(train["loss"], [4, 3, np.nan])
+    np.testing.assert_array_equal(train["norm"], [np.nan, np.nan, 2])
+    np.testing.assert_array_equal(test["bits_per_dim"], [5, 7])
+    assert columns(lines, "other") == {}

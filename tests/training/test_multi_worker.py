@@ -1,4 +1,4 @@
-"""Two processes on loopback train one model; one dies, both start again, the run goes on."""
+"""Two processes on loopback train one model, as TF_CONFIG or SLURM names them; one dies, both start again."""
 
 import json
 import os
@@ -24,10 +24,15 @@ SECONDS = 150
 
 def start(directory, *arguments, tf_config=None):
     """The training program in a process of its own; what it writes goes to a file beside `directory`."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    if tf_config:
-        environment["TF_CONFIG"] = json.dumps(tf_config)
+    environment = {} if tf_config is None else {"TF_CONFIG": json.dumps(tf_config)}
     command = [sys.executable, "-m", "glow_tf.main", *SMALL, f"--model_dir={directory}", *arguments]
+    return start_command(command, directory, environment)
+
+
+def start_command(command, directory, environment):
+    """A process with variables of its own; what it writes goes to a file beside `directory`."""
+    fixed = {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = {**os.environ, **fixed, **environment}
     log = directory.with_name(f"{directory.name}_{time.monotonic_ns()}.log")
     with log.open("w") as stream:
         process = subprocess.Popen(command, env=environment, stdout=stream, stderr=subprocess.STDOUT)
@@ -120,3 +125,75 @@ def test_a_signal_to_one_worker_stops_both(tmp_path, kill_at_the_end):
     assert "Stopped by SIGTERM at step" in texts[1]
     (step,) = {re.search(r" at step ([\d,]+), whose", text)[1].replace(",", "") for text in texts}
     assert (directory / "checkpoints" / f"ckpt-{step}.index").exists()
+
+
+# Starts the command it is given as the two tasks of a job step on this machine.
+SRUN = """#!{python}
+import os, subprocess, sys
+command = [argument for argument in sys.argv[1:] if argument != "--kill-on-bad-exit=1"]
+step = {{"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_STEP_TASKS_PER_NODE": "2"}}
+tasks = [subprocess.Popen(command, env={{**os.environ, **step, "SLURM_PROCID": str(i)}}) for i in range(2)]
+sys.exit(max(task.wait() for task in tasks))
+"""
+GLOW = '#!/bin/sh\nexec "{python}" -m glow_tf "$@"\n'
+
+
+def write_program(path, text):
+    path.write_text(text.format(python=sys.executable))
+    path.chmod(0o755)
+
+
+@pytest.mark.slow
+def test_the_batch_script_trains_on_slurm(tmp_path, kill_at_the_end):
+    """With stand-ins for srun and glow; SLURM itself is not here."""
+    programs, directory = tmp_path / "programs", tmp_path / "run"
+    programs.mkdir()
+    write_program(programs / "srun", SRUN)
+    write_program(programs / "glow", GLOW)
+    (port,) = free_ports(1)
+    command = ["bash", ROOT / "docs" / "slurm.sbatch", *SMALL, "--steps=20", f"--model_dir={directory}"]
+    environment = {"PATH": f"{programs}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
+    job = start_command([*command, f"--cluster_port={port}"], directory, environment)
+    kill_at_the_end.append(job)
+    assert job.wait(SECONDS) == 0, logs([job])
+    assert_trained_together(directory, job, 20)
+
+
+@pytest.mark.slow
+def test_the_manifest_trains_as_the_operator_starts_it(tmp_path, kill_at_the_end):
+    """A pod for each replica, with TF_CONFIG as the training operator sets it; Kubernetes itself is not here."""
+    yaml = pytest.importorskip("yaml")
+    job = yaml.safe_load((ROOT / "docs" / "tfjob.yaml").read_text())
+    assert (job["apiVersion"], job["kind"]) == ("kubeflow.org/v1", "TFJob")
+    (kind, replicas), directory = next(iter(job["spec"]["tfReplicaSpecs"].items())), tmp_path / "run"
+    (container,) = replicas["template"]["spec"]["containers"]
+    program, name, *arguments = container["command"]
+    assert (kind, container["name"], program, name) == ("Worker", "tensorflow", "glow", "train")
+    # Other data, and a small model.
+    kept = [argument for argument in arguments if not argument.startswith(("--flagfile", "--data_dir", "--model_dir"))]
+    addresses = [f"127.0.0.1:{port}" for port in free_ports(replicas["replicas"])]
+    pods = [
+        start(
+            directory,
+            *kept,
+            "--steps=20",
+            tf_config={
+                "cluster": {"worker": addresses},
+                "task": {"type": "worker", "index": i},
+                "environment": "cloud",
+            },
+        )
+        for i in range(len(addresses))
+    ]
+    kill_at_the_end.extend(pods)
+    assert [pod.wait(SECONDS) for pod in pods] == [0, 0], logs(pods)
+    assert_trained_together(directory, pods[0], 20)
+
+
+def assert_trained_together(directory, process, steps):
+    """Both took part in every step, of which the first worker alone wrote."""
+    text = process.log.read_text()
+    assert text.count("Initialising from the first images") == 1 and "Traceback" not in text
+    assert list(train_lines(directory)) == list(range(1, steps + 1))
+    events = list((directory / "tensorboard").iterdir())
+    assert len(events) == 1

@@ -47,6 +47,12 @@ def test_terminals_get_a_bar():
     assert "Continuing.\n" in text
 
 
+def test_the_cells_of_notebooks_get_a_bar_too():
+    """They are no terminals, but go back to the beginning of a line."""
+    cell = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})
+    assert "100/100" in run(cell())
+
+
 def test_a_resumed_bar_begins_at_its_step(monkeypatch):
     """And tells the time that is left by the steps made since, not by those of the run before."""
     clock = [0.0]

@@ -1,0 +1,317 @@
+"""Training from Python: the loop of `glow train` on a flow and images at hand."""
+
+import contextlib
+import dataclasses
+import difflib
+import os
+import pathlib
+import signal
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from glow_tf.arguments import at_least, one_of
+from glow_tf.config import ModelConfig
+from glow_tf.data import DataError, Source, arrays_in_memory, load_source, read_dataset, recipe
+from glow_tf.models import storage
+from glow_tf.models.flow import Flow
+from glow_tf.runtime import paths
+from glow_tf.training import model_directory
+from glow_tf.training.config import TrainingConfig, defaults_for
+from glow_tf.training.devices import current_strategy
+from glow_tf.training.evaluation import Evaluation
+from glow_tf.training.init_from import copy_variables
+from glow_tf.training.loop import Trainer
+from glow_tf.training.metrics import columns, read_metrics
+from glow_tf.training.reports import BEST
+from glow_tf.training.signals import TrainingStopped
+from glow_tf.training.workers import Workers
+
+Images = np.ndarray | tf.Tensor | tf.data.Dataset | Source | str | os.PathLike
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Fit:
+    """What a call of `fit` came to.
+
+    Attributes:
+      flow: the trained flow.
+      evaluation: that of the last step on all held-out images.
+      history: the metrics of the whole run by kind, `train` and `test`, and by name: `history["test"]["bits_per_dim"]`
+        [N] at the steps `history["test"]["step"]` [N]. NaN where there is no number.
+      steps: the number of steps of the whole run.
+      best_step: the step of the best evaluation; 0 if there is none.
+      best_bits_per_dim: its held-out bits/dim.
+      stopped_early: whether `early_stop` ended the run.
+      model_dir: the model directory; None if there is none.
+    """
+
+    flow: Flow
+    evaluation: Evaluation
+    history: Mapping[str, Mapping[str, np.ndarray]]
+    steps: int
+    best_step: int
+    best_bits_per_dim: float
+    stopped_early: bool
+    model_dir: pathlib.Path | None
+
+    @property
+    def bits_per_dim(self) -> float:
+        """Held-out bits/dim after the last step."""
+        return self.evaluation.mean
+
+    def __repr__(self) -> str:
+        early = ", stopped early" if self.stopped_early else ""
+        return f"<Fit {self.evaluation} held-out bits/dim after {self.steps:,} steps{early}>"
+
+
+def fit(
+    flow: Flow | ModelConfig,
+    images: Images,
+    labels: np.ndarray | tf.Tensor | None = None,
+    *,
+    held_out: float | Images | tuple[Images, Any] | None = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    model_dir: str | os.PathLike | None = None,
+    weights: str = "last",
+    strategy: tf.distribute.Strategy | None = None,
+    quiet: bool = False,
+    **settings: Any,
+) -> Fit:
+    """Trains a flow on images as `glow train` does, after which it has the moving averages of the weights.
+
+    Called again, it trains further: with a `model_dir`, the run there goes on exactly where it was, up to `steps`
+    altogether, with its settings where no others are given; without, a new run begins with the weights of the flow.
+    Ctrl-C, or a notebook's stop button, ends the run between two steps: the flow has the weights so far, and
+    `KeyboardInterrupt` is raised.
+
+    Args:
+      flow: what to train, new or trained already; of a config a new one is made. It is copied for the training.
+      images: uint8, [N, H, W, C] or [N, H, W]; a `tf.data.Dataset` of them, single or in batches, alone or with labels,
+        which is read into memory; a folder or a `.npz` or `.npy` file, by its name; or what
+        `glow_tf.data.load_source` returns.
+      labels: whole numbers [N] below the flow's `num_classes`, for a flow that uses labels and an array of images.
+      held_out: images to evaluate on: the share of `images` that is held out (0.1 by default), or their number; of
+        arrays these are the last ones. Or such images of their own, with labels as a pair. None for a source, which has
+        a test split.
+      steps: updates altogether; 100,000 by default.
+      batch_size: images per update; by default by their size, 64 at 32x32.
+      learning_rate: that of Adamax, or of another `optimizer`; 1e-3 by default.
+      model_dir: where checkpoints, metrics, samples and the best weights are written. None to keep nothing: a temporary
+        folder serves until the end.
+      weights: which ones the flow has at the end: those of the `last` step, or of the `best` evaluation.
+      strategy: the devices; by default that of the scope this is called in, or all GPUs, or the CPU.
+      quiet: whether no progress is shown.
+      **settings: other fields of `glow_tf.training.config.TrainingConfig`, such as `warmup_steps` (by default a tenth
+        of the steps, at most 1000), `eval_every`, `early_stop`, `lr_schedule`, `ema_decay`, `flip` or `seed`.
+
+    Returns:
+      The `Fit`, with the held-out bits/dim and the history.
+
+    Raises:
+      DataError: if the images or labels are not such, or do not fit the flow.
+      TypeError: if a setting is not known.
+      ValueError: if another argument is not valid, or the model directory holds another model or other data.
+      KeyboardInterrupt: after Ctrl-C.
+      DivergenceError: if loss or gradient are not finite again and again.
+    """
+    main = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
+    given = {**{name: value for name, value in main.items() if value is not None}, **settings}
+    one_of("weights", weights, ("last", "best"))
+    flow = Flow(flow) if isinstance(flow, ModelConfig) else flow
+    _check_flow(flow)
+    strategy = strategy or current_strategy()
+    if model_dir is None and Workers(strategy).count > 1:
+        raise ValueError("Several workers need a model_dir that they share.")
+    directory = None if model_dir is None else pathlib.Path(paths.for_tensorflow(model_dir, "model_dir"))
+    before = model_directory.settings(directory) if directory else {}
+    # It may have been on another device.
+    before.pop("xla", None)
+    name = images.name if isinstance(images, Source) else ""
+    training = _training_config(flow, {**before, **given}, name, strategy.num_replicas_in_sync)
+    source = training_source(flow.config, images, labels, held_out)
+    _check_labels(flow.config, source, training, labels is not None)
+    with _directory(directory) as place:
+        trainer = Trainer(
+            flow.config, training, source, place, strategy, runtime=flow.runtime, begin_with=flow, quiet=quiet
+        )
+        evaluation = _run(trainer, flow)
+        if weights == "best" and (place / BEST).exists():
+            copy_variables(storage.load(place / BEST), flow)
+        lines = list(read_metrics(place))
+    return Fit(
+        flow=flow,
+        evaluation=evaluation,
+        history={kind: columns(lines, kind) for kind in ("train", "test")},
+        steps=trainer.step,
+        best_step=int(trainer.state.best_step),
+        best_bits_per_dim=float(trainer.state.best_bits_per_dim.read_value()),
+        stopped_early=trainer.stopped_early,
+        model_dir=directory,
+    )
+
+
+def _run(trainer: Trainer, flow: Flow) -> Evaluation:
+    try:
+        evaluation = trainer.run()
+    except TrainingStopped as stop:
+        trainer.give_weights(flow)
+        if stop.signal == signal.SIGINT:
+            raise KeyboardInterrupt(f"Stopped at step {stop.step:,}; the flow has the weights of that step.") from None
+        raise
+    trainer.give_weights(flow)
+    return evaluation
+
+
+def _check_flow(flow: Flow) -> None:
+    if not isinstance(flow, Flow):
+        raise TypeError(
+            f"flow must be a glow_tf.Flow or a ModelConfig, such as glow_tf.glow returns, not {flow!r:.100}."
+        )
+    if flow.config.n_bits is None or len(flow.config.image_shape) != 3:
+        raise ValueError(
+            f"fit trains flows of images of uint8; this one is of {flow.config.events} of {flow.config.image_shape}. "
+            "Flow.value_and_gradients, or log_prob under a tf.GradientTape, serve a loop of your own."
+        )
+    if flow.dtype != tf.float32:
+        raise ValueError(f"fit trains in float32, and this flow is of {flow.dtype.name}.")
+
+
+def _training_config(flow: Flow, given: dict[str, Any], data: str, replicas: int) -> TrainingConfig:
+    names = [field.name for field in dataclasses.fields(TrainingConfig)]
+    for name in given:
+        if name not in names:
+            close = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}."
+            raise TypeError(f"fit has no setting {name!r}; {hint}")
+    for name in {"steps", "batch_size", "accumulate_steps"} & given.keys():
+        at_least(name, given[name], 1)
+    of_images = {name: given[name] for name in ("batch_size", "accumulate_steps", "optimizer") if name in given}
+    defaults = {
+        **defaults_for(flow.config.image_shape, replicas=replicas, **of_images),
+        "flip": recipe(data).flip,
+        "shift": recipe(data).shift,
+        # Few steps would otherwise never reach the learning rate.
+        "warmup_steps": min(TrainingConfig.warmup_steps, given.get("steps", TrainingConfig.steps) // 10),
+        "xla": flow.runtime.xla,
+        "network_precision": flow.runtime.network_precision,
+    }
+    return TrainingConfig(**{**defaults, **given})
+
+
+def training_source(
+    config: ModelConfig,
+    images: Images,
+    labels: Any = None,
+    held_out: Any = None,
+) -> Source:
+    """Returns the source of the images and labels that `fit` is given.
+
+    Raises:
+      DataError: if they are not such, or do not fit the flow of the config.
+    """
+    if labels is not None and isinstance(images, tf.data.Dataset | Source | str | os.PathLike):
+        raise DataError("labels belong to an array of images; a data set, a folder or a file brings its own.")
+    if isinstance(images, Source):
+        if held_out is not None:
+            raise DataError(f"{images.name} has a test split of its own; leave out held_out.")
+        source = images
+    elif isinstance(images, str | os.PathLike):
+        source = _from_path(config, images, held_out)
+    else:
+        source = _in_memory(config, images, labels, held_out)
+    if source.image_shape != config.image_shape:
+        raise DataError(
+            f"The images are of {source.image_shape} (height, width, channels), and the flow of {config.image_shape}: "
+            "resize them, or make a flow of their shape."
+        )
+    return source
+
+
+def _from_path(config: ModelConfig, path: str | os.PathLike, held_out: Any) -> Source:
+    place = paths.local(path, "images")
+    if not os.path.exists(place):
+        raise DataError(
+            f"images={place!r} is no folder and no .npz or .npy file. A data set that has a name is had by "
+            "glow_tf.data.load_source(name)."
+        )
+    if not (held_out is None or _is_number(held_out)):
+        raise DataError("Of a folder or a file a share can be held out, held_out=0.1, or its own test split serves.")
+    height, width, channels = config.image_shape
+    return load_source(
+        "folder" if os.path.isdir(place) else "arrays",
+        data_dir=place,
+        image_size=(height, width),
+        channels=channels,
+        **_split_arguments(held_out),
+    )
+
+
+def _in_memory(config: ModelConfig, images: Any, labels: Any, held_out: Any) -> Source:
+    images, labels = _arrays(images, labels, "images")
+    if not _uses_labels(config):
+        labels = None
+    if held_out is None or _is_number(held_out):
+        return arrays_in_memory(images, labels, num_classes=config.num_classes, **_split_arguments(held_out))
+    test_images, test_labels = held_out if isinstance(held_out, tuple) and len(held_out) == 2 else (held_out, None)
+    test_images, test_labels = _arrays(test_images, test_labels, "held_out")
+    return arrays_in_memory(
+        images,
+        labels,
+        test_images=test_images,
+        test_labels=test_labels if _uses_labels(config) else None,
+        num_classes=config.num_classes,
+    )
+
+
+def _arrays(images: Any, labels: Any, name: str) -> tuple[Any, Any]:
+    if isinstance(images, Source | str | os.PathLike):
+        raise DataError(f"{name} must be an array or a tf.data.Dataset here, not {images!r:.100}.")
+    return read_dataset(images, name) if isinstance(images, tf.data.Dataset) else (images, labels)
+
+
+def _is_number(held_out: Any) -> bool:
+    return isinstance(held_out, int | float | np.number)
+
+
+def _split_arguments(held_out: float | None) -> dict[str, float | None]:
+    """Returns what says how many images are held out: a share or their number."""
+    if held_out is None or 0 < held_out < 1:
+        return {"test_fraction": held_out}
+    if isinstance(held_out, bool | float | np.floating) or held_out < 1:
+        raise DataError(f"held_out={held_out!r} must be a share between 0 and 1, a number of images, or images.")
+    return {"test_size": int(held_out)}
+
+
+def _uses_labels(config: ModelConfig) -> bool:
+    return config.conditional or config.classifier
+
+
+def _check_labels(config: ModelConfig, source: Source, training: TrainingConfig, given: bool) -> None:
+    if given and not _uses_labels(config):
+        raise DataError(
+            "This flow uses no labels: leave them out, or make one that does, glow_tf.glow(shape, num_classes=10)."
+        )
+    if _uses_labels(config) and not source.num_classes:
+        raise DataError(f"This flow uses labels, from 0 to {config.num_classes - 1}, and the images have none.")
+    if source.num_classes > config.num_classes and _uses_labels(config):
+        raise DataError(f"{source.name} has {source.num_classes} classes, and the flow {config.num_classes}.")
+    if training.label_loss_weight and not config.classifier:
+        raise ValueError(
+            f"label_loss_weight={training.label_loss_weight!r} is for a flow with a classifier, such as "
+            "glow_tf.glow(..., num_classes=10, classifier=True)."
+        )
+
+
+@contextlib.contextmanager
+def _directory(path: pathlib.Path | None) -> Iterator[pathlib.Path]:
+    if path is not None:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="glow_tf_fit_") as folder:
+        yield pathlib.Path(folder)
