@@ -19,7 +19,9 @@ from glow_tf.training.config import TrainingConfig
 FLAGS = flags.FLAGS
 
 _OF_TRAINING = frozenset(field.name for field in dataclasses.fields(TrainingConfig))
-_OF_DATA = frozenset({"dataset", "data_dir", "image_size", "channels", "crop_from", "test_fraction", "test_size"})
+_OF_DATA = frozenset(
+    {"dataset", "data_dir", "image_size", "channels", "crop_from", "upscale", "test_fraction", "test_size"}
+)
 _OF_PROGRAM = frozenset(
     {"max_megapixels", "strategy", "num_replicas", "cluster", "cluster_port", "deterministic", "plugins", "export"}
 )

@@ -7,7 +7,7 @@ import pathlib
 import pytest
 import tensorflow as tf
 
-from glow_tf.training import cluster
+from glow_tf.training import cluster, devices
 from glow_tf.training.devices import make_strategy
 from tests.training import helpers
 
