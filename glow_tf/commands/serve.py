@@ -16,10 +16,19 @@ It implements TensorFlow Serving's REST API, https://www.tensorflow.org/tfx/serv
   curl -H 'Content-Type: application/json' -d '{"signature_name": "sample", "inputs": {"num": 2, "seed": 1}}' \
     localhost:8501/v1/models/glow:predict
 
-A signature whose inputs all have rows also accepts requests row by row, {"instances": [...]}. Files are in base64,
-{"b64": "..."}. Inputs that are left out have their defaults. An error is {"error": "..."}. Requests may be compressed,
-by Content-Encoding: gzip. Concurrent requests run in batches. Limits on requests and connections protect the server
-from overload.
+A signature whose inputs all have rows also accepts requests row by row, {"instances": [...]}. Inputs that are left out
+have their defaults. An error is {"error": "..."}. Requests may be compressed, by Content-Encoding: gzip. Concurrent
+requests run in batches. Limits on requests and connections protect the server from overload.
+
+Photographs, PNG and JPEG files of any size, are sent in base64, {"b64": "..."}, to signatures with _bytes in their
+names. They are turned upright, resized and cropped to the centre as in training; signatures that end in _bytes_exact
+refuse files of another size than the model's. The bits/dim of a photograph:
+
+  (printf '{"signature_name": "log_prob_bytes", "inputs": {"image_bytes": [{"b64": "';
+    base64 < holiday.jpg | tr -d '\n'; printf '"}]}}') |
+    curl -H 'Content-Type: application/json' -d @- localhost:8501/v1/models/glow:predict
+
+Pictures in replies, as those of reconstruct_bytes, are PNG files in base64.
 
 The server has neither passwords nor encryption: it listens only on this machine by default, see --host. It answers to
 the names of the address it listens at; behind a proxy, set --allowed_hosts to its name there. Requests from web pages
@@ -36,7 +45,7 @@ from glow_tf.commands import command, common_flags, model_flags
 
 FLAGS = flags.FLAGS
 
-common_flags.define("model_dir")
+common_flags.define("model_dir", "max_megapixels")
 flags.DEFINE_string("name", "glow", "Name of the model in requests.")
 flags.DEFINE_string("host", "127.0.0.1", "Address to listen at; 0.0.0.0 admits everyone who can reach this machine.")
 flags.DEFINE_integer("port", 8501, "Port to listen at; 0 finds a free one.", 0, 65535)
@@ -86,7 +95,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="glow_tf_serve_") as folder:
         model = Model(model_flags.saved_model(pathlib.Path(folder) / "1"), FLAGS.name)
     most = FLAGS.max_images or app.most_images(model)
-    limits = app.Limits(FLAGS.max_request_mb, most, FLAGS.max_pending, FLAGS.timeout_s)
+    limits = app.Limits(FLAGS.max_request_mb, most, FLAGS.max_pending, FLAGS.timeout_s, FLAGS.max_megapixels)
     runner = Runner(model, FLAGS.max_batch_size, FLAGS.batch_wait_ms)
     hosts = Hosts(FLAGS.host, FLAGS.allowed_hosts)
     application = app.create_app(model, runner, limits, hosts, FLAGS.cors_origin)
@@ -98,8 +107,7 @@ def main() -> None:
         if "sample" in model.signatures:
             data = '{"signature_name": "sample", "inputs": {"num": 1}}'
             example = f"curl -H 'Content-Type: application/json' -d '{data}' {url}:predict"
-        signatures = ", ".join(model.signatures)
-        print(f"serving {url} version {model.version}, signatures {signatures}; try: {example}", flush=True)
+        print(f"serving {url} version {model.version} (Ctrl-C ends it); try: {example}", flush=True)
 
     server.serve(application, bound, ready, FLAGS.timeout_s, connections)
 

@@ -7,7 +7,7 @@ import re
 import stat
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _UNREAD = frozenset(("BUFR", "EPS", "GRIB", "HDF5", "ICNS", "MPEG", "WMF"))
 # Pillow's names for 16 bits per channel, such as "RGB;16B"; "BGR;16" has 16 per pixel.
 _DEEP = re.compile(r";16[BLN]")
+# EXIF orientations of pictures whose height is stored as their width.
+_SIDEWAYS = (5, 6, 7, 8)
 DEFAULT_MEGAPIXELS = 64.0
 
 
@@ -25,8 +27,12 @@ class TooLarge(ValueError):
     """A picture has more pixels than allowed."""
 
 
-class _Pixels:
-    """Limits the pixels of a picture, and the pixels that are decoded at the same time."""
+class Pixels:
+    """Limits the pixels of a picture, and the pixels that are decoded at the same time.
+
+    Args:
+      most: the limit, in pixels.
+    """
 
     def __init__(self, most: int):
         self.most = most
@@ -34,11 +40,16 @@ class _Pixels:
         self._condition = threading.Condition()
 
     @contextlib.contextmanager
-    def taken(self, count: int) -> Iterator[None]:
-        """Waits until there is room for `count` pixels, and reserves it."""
+    def taken(self, count: int, timeout_s: float | None = None) -> Iterator[None]:
+        """Waits until there is room for `count` pixels, and reserves it.
+
+        Raises:
+          TimeoutError: if there is none within `timeout_s` seconds.
+        """
         with self._condition:
             # A single picture always has room.
-            self._condition.wait_for(lambda: not self._used or self._used + count <= self.most)
+            if not self._condition.wait_for(lambda: not self._used or self._used + count <= self.most, timeout_s):
+                raise TimeoutError(f"there was no room for {count} pixels within {timeout_s} s")
             self._used += count
         try:
             yield
@@ -48,7 +59,7 @@ class _Pixels:
                 self._condition.notify_all()
 
 
-_pixels = _Pixels(int(DEFAULT_MEGAPIXELS * 1e6))
+_pixels = Pixels(int(DEFAULT_MEGAPIXELS * 1e6))
 
 
 def limit(megapixels: float) -> None:
@@ -84,6 +95,25 @@ def endings() -> frozenset[str]:
     return frozenset(ending for ending, name in Image.registered_extensions().items() if name in formats())
 
 
+def upright_size(file: Any, among: Sequence[str] | None = None) -> tuple[int, int]:
+    """Reads the height and width of a picture from its header, as they are once it is turned upright.
+
+    Args:
+      file: a file's name, or a binary file.
+      among: Pillow's names of the formats to open; by default all supported ones.
+
+    Raises:
+      TooLarge: if it is far too large for Pillow.
+      Exception: of any kind, raised by Pillow for a broken file.
+    """
+    from PIL import ExifTags
+
+    with _open(file, among or formats()) as image:
+        # Without EXIF data, `getexif` decodes a PNG file.
+        turned = "exif" in image.info and image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
+        return (image.width, image.height) if turned else (image.height, image.width)
+
+
 @contextlib.contextmanager
 def opened(file: Any, side: int | None = None) -> Iterator["Image.Image"]:
     """Decodes a picture, upright, once there is room for it; its size is checked by the header first.
@@ -101,17 +131,11 @@ def opened(file: Any, side: int | None = None) -> Iterator["Image.Image"]:
       ValueError: if it is not a regular file: a pipe, from which a read might never return, or a device.
       Exception: of any kind, raised by Pillow for a broken file.
     """
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     if isinstance(file, str | os.PathLike) and not stat.S_ISREG(os.stat(file).st_mode):
         raise ValueError("it is no regular file")
-    # Pillow warns of sizes by its own limit; they are checked here.
-    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-    try:
-        image = Image.open(file, formats=formats())
-    except Image.DecompressionBombError as error:
-        raise TooLarge(f"{error}; --max_megapixels={_pixels.most / 1e6:g} allows no more") from error
-    with image:
+    with _open(file, formats()) as image:
         count = _check(image)
         # Pillow keeps only the leading eight bits of pictures in colour.
         image.info["sixteen_bits"] = any(_DEEP.search(str(tile.args)) for tile in image.tile)
@@ -122,6 +146,18 @@ def opened(file: Any, side: int | None = None) -> Iterator["Image.Image"]:
             ImageOps.exif_transpose(image, in_place=True)
             image.load()
             yield image
+
+
+def _open(file: Any, among: Sequence[str]) -> "Image.Image":
+    """Opens a picture without decoding it. Raises TooLarge."""
+    from PIL import Image
+
+    # Pillow warns of sizes by its own limit; they are checked here.
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    try:
+        return Image.open(file, formats=among)
+    except Image.DecompressionBombError as error:
+        raise TooLarge(f"{error}; --max_megapixels={_pixels.most / 1e6:g} allows no more") from error
 
 
 def _check(image: "Image.Image") -> int:

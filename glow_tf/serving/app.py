@@ -17,10 +17,12 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from glow_tf.data.picture_files import DEFAULT_MEGAPIXELS
 from glow_tf.serving.batching import Runner
 from glow_tf.serving.hosts import CheckHosts, Hosts
 from glow_tf.serving.json_worker import Json
 from glow_tf.serving.model import Model
+from glow_tf.serving.pictures import PictureLimit
 from glow_tf.serving.signature import RequestError
 
 _LOG = logging.getLogger("glow_tf.serving")
@@ -41,6 +43,7 @@ class Limits:
       max_images: largest number of images of a request, rows times `num` or `steps`.
       max_pending: largest number of concurrent requests; further ones are told to retry.
       timeout_s: longest time from the start of a request to its reply, in seconds.
+      max_megapixels: largest picture file, and most pixels of the files decoded at the same time, in 10^6 pixels.
 
     Raises:
       ValueError: if a limit is not positive.
@@ -50,6 +53,7 @@ class Limits:
     max_images: int = 1024
     max_pending: int = 128
     timeout_s: float = 60.0
+    max_megapixels: float = DEFAULT_MEGAPIXELS
 
     def __post_init__(self):
         for field in dataclasses.fields(self):
@@ -114,6 +118,7 @@ class _Predictor:
         self._limits = limits
         self._largest = int(limits.max_request_mb * 1e6)
         self._json = Json(model.signatures, self._largest)
+        self._pictures = PictureLimit(limits.max_megapixels)
         self._pending = 0
         self._memory = _Memory(_BODIES * self._largest)
         # One thread per request, as threads wait for their batch.
@@ -191,7 +196,9 @@ class _Predictor:
             if request.images > self._limits.max_images:
                 most = self._limits.max_images
                 raise RequestError(f"This request is about {request.images} images; the server takes {most} at once.")
-            return self._json.reply(self._runner.run(request, deadline), request.by_rows, deadline)
+            with self._pictures.room(request, deadline):
+                outputs = self._runner.run(request, deadline)
+            return self._json.reply(outputs, request.by_rows, deadline)
         except MemoryError:
             raise RequestError("There is not enough memory for this request; ask for less at once.", 503) from None
 

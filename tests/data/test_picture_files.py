@@ -63,6 +63,22 @@ def test_a_header_that_lies_is_believed(tmp_path):
         images.decode_file(str(tmp_path / "a.png"), (8, 8, 3))
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("orientation", [None, 1, 4, 5, 8])
+def test_the_size_is_that_of_the_upright_picture(kind, orientation):
+    exif, file = Image.Exif(), io.BytesIO()
+    if orientation:
+        exif[0x0112] = orientation
+    Image.new("RGB", (30, 20)).save(file, kind, exif=exif)
+    file.seek(0)
+    assert picture_files.upright_size(file) == images_size(file)
+
+
+def images_size(file):
+    with picture_files.opened(file) as image:
+        return image.height, image.width
+
+
 def test_a_folder_leaves_them_out_and_says_so(tmp_path):
     for i in range(4):
         save(tmp_path / f"{i}.png", 20, 20)

@@ -1,10 +1,12 @@
 """Inputs for the signatures of the small models, and their JSON; and a model that takes long."""
 
 import base64
+import io
 import threading
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from glow_tf.serving.batching import Runner
 
@@ -14,6 +16,14 @@ FILES = np.array([tf.io.encode_png(image).numpy() for image in IMAGES], object)
 
 # Floats differ in their last digits with what they are computed together with; images do not.
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
+
+
+def photograph(height, width, kind="JPEG"):
+    """A file of a picture of waves."""
+    waves = np.sin(np.arange(height * width * 3) / 97).reshape([height, width, 3])
+    file = io.BytesIO()
+    Image.fromarray((128 + 100 * waves).astype(np.uint8)).save(file, kind)
+    return file.getvalue()
 
 
 def some_signatures(model):

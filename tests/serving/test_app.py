@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import io
 import json
 import logging
 
@@ -9,6 +10,7 @@ import httpx
 import numpy as np
 import pytest
 
+from glow_tf.data.images import decode_file
 from glow_tf.serving.app import Limits, create_app
 from glow_tf.serving.batching import Runner
 from tests.marks import slow
@@ -22,6 +24,7 @@ from tests.serving.examples import (
     by_rows,
     direct,
     inputs_of,
+    photograph,
     some_signatures,
 )
 
@@ -296,7 +299,23 @@ def test_what_nobody_expected_is_one_line_in_the_log(model, caplog):
     ]
 
 
-@pytest.mark.parametrize("name", ["max_request_mb", "max_images", "max_pending", "timeout_s"])
+def test_photographs_of_any_size_are_fitted_as_for_training(model):
+    client = Client(create_app(model, Runner(model), Limits(max_megapixels=0.125)))
+    files = [photograph(300, 400), photograph(90, 40, "PNG"), photograph(3, 5)]
+
+    def predict(signature, files):
+        return client.predict({"signature_name": signature, "instances": [as_json(file) for file in files]})
+
+    fitted = np.stack([decode_file(io.BytesIO(file), (8, 8, 3), enlarge=True) for file in files])
+    assert_same(
+        predict("encode_bytes", files).json()["predictions"], direct(model, "encode", {"images": fitted})["latents"]
+    )
+    assert "must be 8 pixels high and 8 wide" in error_of(predict("encode_bytes_exact", files), 400)
+    message = error_of(predict("encode_bytes", [files[1], photograph(300, 420)]), 400)
+    assert message.startswith("image_bytes number 1, from 0, has 300x420 pixels, that is 0.1 million; the server takes")
+
+
+@pytest.mark.parametrize("name", ["max_request_mb", "max_images", "max_pending", "timeout_s", "max_megapixels"])
 def test_limits_must_leave_something(name):
     with pytest.raises(ValueError, match=f"{name} must be positive; it is 0"):
         Limits(**{name: 0})

@@ -46,7 +46,7 @@ def raw(port, request):
 def test_the_first_line_says_how_to_ask(running):
     _, port, line = running
     url = f"http://127.0.0.1:{port}/v1/models/glow"
-    assert line.startswith(f"serving {url} version 1, signatures attributes, decode, ")
+    assert line.startswith(f"serving {url} version 1 (Ctrl-C ends it); try: curl ")
     command = shlex.split(line.partition("; try: ")[2])
     assert command[0] == "curl" and command[-1] == f"{url}:predict"
     if shutil.which("curl"):

@@ -1,0 +1,69 @@
+"""Limits on the picture files of requests, which can be far larger once they are decoded."""
+
+import contextlib
+import io
+import time
+from collections.abc import Iterator
+
+from glow_tf.data import picture_files
+from glow_tf.serving.rest import Request
+from glow_tf.serving.signature import RequestError
+
+# Pillow's names of what the graphs decode.
+_FORMATS = ("JPEG", "PNG")
+
+
+class PictureLimit:
+    """Limits the pixels of a picture, and of the pictures that requests have decoded at the same time.
+
+    Args:
+      megapixels: the limit, in 10^6 pixels.
+    """
+
+    def __init__(self, megapixels: float):
+        self._megapixels = megapixels
+        self._pixels = picture_files.Pixels(int(megapixels * 1e6))
+
+    @contextlib.contextmanager
+    def room(self, request: Request, deadline: float) -> Iterator[None]:
+        """Waits until there is room for the largest picture of a request, as graphs decode one after the other.
+
+        Args:
+          request: the request.
+          deadline: latest start, in the seconds of `time.monotonic`.
+
+        Raises:
+          RequestError: if a picture is too large, or the deadline passes.
+        """
+        largest = self._largest(request)
+        with contextlib.ExitStack() as stack:
+            if largest:
+                try:
+                    stack.enter_context(self._pixels.taken(largest, max(0.0, deadline - time.monotonic())))
+                except TimeoutError:
+                    raise RequestError("The server was too busy with large pictures to begin in time.", 504) from None
+            yield
+
+    def _largest(self, request):
+        """Returns the pixels of the largest picture, by the headers of all. Raises RequestError."""
+        largest = 0
+        for name, values in request.inputs.items():
+            if request.signature.inputs[name].dtype == "string":
+                for number, file in enumerate(values.ravel()):
+                    largest = max(largest, self._pixels_of(file, f"{name} number {number}, from 0,"))
+        return largest
+
+    def _pixels_of(self, file, what):
+        try:
+            height, width = picture_files.upright_size(io.BytesIO(file), _FORMATS)
+        except picture_files.TooLarge as error:
+            raise self._too_large(what, "far too many pixels") from error
+        except Exception:
+            # It is no picture, which is for the graph to say.
+            return 0
+        if height * width > self._pixels.most:
+            raise self._too_large(what, f"{height}x{width} pixels, that is {height * width / 1e6:,.1f} million")
+        return height * width
+
+    def _too_large(self, what, pixels):
+        return RequestError(f"{what} has {pixels}; the server takes {self._megapixels:g} million (--max_megapixels).")

@@ -1,0 +1,51 @@
+"""Photographs in requests: large ones are fitted, too large ones refused, and few are decoded at a time."""
+
+import json
+import struct
+import time
+import zlib
+
+import pytest
+
+from glow_tf.serving import rest
+from glow_tf.serving.pictures import PictureLimit
+from glow_tf.serving.signature import RequestError
+from tests.serving.examples import as_json, photograph
+
+
+def request_of(model, files, signature="encode_bytes"):
+    body = {"signature_name": signature, "instances": [as_json(file) for file in files]}
+    return rest.parse(json.dumps(body).encode(), model.signatures)
+
+
+def later():
+    return time.monotonic() + 60
+
+
+@pytest.mark.parametrize(("height", "width"), [(101, 100), (1, 10_001), (20_000, 20_000)])
+def test_a_picture_beyond_the_limit_is_named(model, height, width):
+    limit = PictureLimit(0.01)
+    with limit.room(request_of(model, [photograph(100, 100)] * 3), later()):
+        pass
+    large = photograph(8, 8, "PNG")
+    header = b"IHDR" + struct.pack(">II", width, height) + large[24:29]
+    large = large[:12] + header + struct.pack(">I", zlib.crc32(header)) + large[33:]
+    with pytest.raises(RequestError, match="image_bytes number 1, from 0, .*0.01") as refused:
+        with limit.room(request_of(model, [photograph(90, 40, "PNG"), large]), later()):
+            pass
+    assert refused.value.status == 400
+
+
+def test_two_that_are_too_large_together_take_turns(model):
+    limit, request = PictureLimit(0.01), request_of(model, [photograph(80, 80)])
+    with limit.room(request, later()):
+        with pytest.raises(RequestError, match="too busy with large pictures") as refused:
+            with limit.room(request, time.monotonic() + 0.01):
+                pass
+        assert refused.value.status == 504
+        # There is room for small ones, and for what is no picture.
+        for other in ([photograph(3, 5)], [b"text"]):
+            with limit.room(request_of(model, other), time.monotonic()):
+                pass
+    with limit.room(request, later()):
+        pass
