@@ -6,6 +6,7 @@ import importlib.util
 import os
 import pathlib
 import runpy
+import signal
 import sys
 
 from glow_tf.runtime import environment
@@ -60,6 +61,9 @@ def main() -> None:
         # Whoever reads has had enough, such as `head`. Python would complain once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        # As the shell reports a process that Ctrl-C ended.
+        raise SystemExit(128 + signal.SIGINT) from None
 
 
 def _run() -> None:

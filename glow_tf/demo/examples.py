@@ -51,6 +51,17 @@ def read_picture(path: str | os.PathLike, image_shape: tuple[int, int, int]) -> 
         raise DataError(f"{pathlib.Path(path).name} cannot be read as a picture.") from error
 
 
+def cropping(path: str | os.PathLike, image_shape: tuple[int, int, int]) -> str:
+    """Returns a sentence on what `read_picture` cuts off a picture file; nothing if that is less than 1 %."""
+    height, width = picture_files.upright_size(path)
+    ratio = (height / width) / (image_shape[0] / image_shape[1])
+    cut = 1 - min(ratio, 1 / ratio)
+    if cut < 0.01:
+        return ""
+    where = "height is left out, at the top and bottom" if ratio > 1 else "width is left out, at the left and right"
+    return f"Cropped to the centre: {cut:.0%} of the {where}."
+
+
 def of_files(names: Sequence[str], model: DemoModel) -> list[Example]:
     """Reads examples from picture files and folders of picture files.
 

@@ -36,6 +36,12 @@ _CSS = """
 .crowd img:hover { transform: translateY(-4px) rotate(-3deg) scale(1.08); }
 @media (max-width: 760px) { .banner { flex-wrap: wrap; padding: 20px; } }
 
+.tab-container > button { white-space: nowrap; }
+@media (max-width: 480px) {
+  .crowd { display: none; }
+  .tab-container > button { padding: 0 6px; font-size: 0.85rem; }
+}
+
 .card { padding: 24px; border-radius: 18px; background: var(--block-background-fill);
   box-shadow: 0 1px 6px #0f172a14; }
 .card > .block, .card > .form, .card > .form > .block { padding: 0; border: 0; box-shadow: none; background: none; }
@@ -71,12 +77,21 @@ _CSS = """
 .drop .upload-container > div { flex-direction: row; gap: 8px; min-height: 0; padding: 0; font-size: 0.9rem; }
 .drop .icon-wrap { width: 18px; height: 18px; margin: 0; }
 
-#sliders > .form { display: grid; grid-template-columns: repeat(auto-fill, minmax(240px, 1fr)); gap: 12px 32px;
+#sliders > .form { display: grid; grid-template-columns: repeat(auto-fill, minmax(240px, 1fr)); gap: 24px 32px;
   border: 0; box-shadow: none; background: none; }
 #sliders input[type=range] { --at: min(50%, var(--range_progress)); --to: max(50%, var(--range_progress)); }
 #sliders input[type=range]::-webkit-slider-runnable-track { background: BAR; }
 #sliders input[type=range]::-moz-range-track { background: BAR; }
 #sliders input[type=range]::-moz-range-progress { background: none; }
+
+/* On phones, what a control changes is above it, and on the screen together with it. */
+@media (max-width: 640px) {
+  .card { padding: 16px; }
+  .above { order: -1; }
+  .figures { flex-wrap: nowrap; gap: 12px; }
+  .facts div { flex: 1; min-width: 0; padding: 10px; }
+  .drop .upload-container > div { gap: 6px; font-size: 0.8rem; white-space: nowrap; }
+}
 
 .dice { font-weight: 600; }
 .dice::before { content: ''; width: 22px; height: 22px; margin-right: 8px; background: url("DICE") no-repeat center;
@@ -92,6 +107,8 @@ def look() -> dict[str, object]:
         primary_hue="violet", secondary_hue="fuchsia", neutral_hue="slate", font=_FONTS, font_mono=["monospace"]
     ).set(
         body_background_fill="*neutral_50",
+        body_text_color_subdued="*neutral_600",
+        block_info_text_color="*neutral_600",
         block_title_background_fill="transparent",
         block_title_background_fill_dark="transparent",
         block_title_text_color="*body_text_color",

@@ -20,12 +20,14 @@ def build(model: DemoModel, examples: Sequence[Example]) -> gr.Blocks:
     # Uploads are deleted after an hour.
     with gr.Blocks(title="Glow", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.HTML(banner(model))
-        with gr.Tab("Sample"):
-            tabs.sample_tab(model)
-        with gr.Tab("Reconstruct"):
-            tabs.reconstruct_tab(model, examples)
-        with gr.Tab("Interpolate"):
-            tabs.interpolate_tab(model, examples)
-        with gr.Tab("Attributes"):
-            tabs.attributes_tab(model, examples)
+        # A phone is too narrow for a row of all tabs, which would be hidden in a menu.
+        with gr.Tabs(overflow_behavior="wrap"):
+            with gr.Tab("Sample"):
+                tabs.sample_tab(model)
+            with gr.Tab("Reconstruct"):
+                tabs.reconstruct_tab(model, examples)
+            with gr.Tab("Interpolate"):
+                tabs.interpolate_tab(model, examples)
+            with gr.Tab("Attributes"):
+                tabs.attributes_tab(model, examples)
     return page

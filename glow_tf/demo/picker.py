@@ -9,7 +9,7 @@ import numpy as np
 from glow_tf.data import DataError, images
 from glow_tf.demo import html
 from glow_tf.demo.events import LIVE, within
-from glow_tf.demo.examples import Example, read_picture
+from glow_tf.demo.examples import Example, cropping, read_picture
 from glow_tf.demo.model import DemoModel
 
 # One listener for all buttons, also for later ones.
@@ -82,7 +82,8 @@ class Picker:
             # The message names the file without its folder.
             text = f"Sorry, {error} PNG, JPEG, GIF and WebP files of usual size can be read."
             return gr.skip(), html.note(text), gr.skip(), gr.skip(), None
-        return self._buttons(None), html.note(""), label, Example(image, label), None
+        cut = cropping(path, self._model.image_shape)
+        return self._buttons(None), html.hint(cut) if cut else "", label, Example(image, label), None
 
     def _relabel(self, label, chosen):
         return Example(chosen.image, label)

@@ -69,7 +69,7 @@ def sample_tab(model: DemoModel) -> None:
             )
             seed = gr.Number(0, label="Seed", info="The same seed draws the same pictures.", elem_id="seed")
             dice = gr.Button("Surprise me", variant="primary", elem_id="dice", elem_classes="dice")
-        with gr.Column(scale=7, min_width=320, elem_classes="card stage"):
+        with gr.Column(scale=7, min_width=320, elem_classes="card stage above"):
             shown = gr.HTML(draw(0.7, count, 0, _ALL_CLASSES), elem_id="samples")
     controls = [temperature, number, seed, label]
     gr.on([control.input for control in controls], draw, controls, shown, js=within(controls), **LIVE)
@@ -92,7 +92,7 @@ def reconstruct_tab(model: DemoModel, examples: Sequence[Example]) -> None:
     with gr.Row():
         with gr.Column(scale=4, min_width=340, elem_classes="card"):
             picker = Picker(model, examples, 0, "Choose a picture", "original")
-        with gr.Column(scale=7, min_width=320, elem_classes="card stage"):
+        with gr.Column(scale=7, min_width=320, elem_classes="card stage above"):
             shown = gr.HTML(show(picker.first), elem_id="reconstruction")
     picker.when_chosen(show, [picker.chosen], [shown])
 
@@ -125,7 +125,7 @@ def interpolate_tab(model: DemoModel, examples: Sequence[Example]) -> None:
                 Picker(model, examples, len(examples) // 2, "To B", "to"),
             ]
         ends, picture, way = show(*(picker.first for picker in pickers), 0.5)
-        with gr.Column(scale=7, min_width=320, elem_classes="card stage"):
+        with gr.Column(scale=7, min_width=320, elem_classes="card stage above"):
             shown = gr.HTML(picture, elem_id="between")
             fraction = gr.Slider(0, 1, 0.5, step=0.01, label="From A to B", buttons=[], elem_id="fraction")
             strip = gr.HTML(way, elem_id="way")

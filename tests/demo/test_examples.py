@@ -31,6 +31,29 @@ def test_any_size_will_do(tmp_path, size, channels):
     np.testing.assert_array_equal(examples.read_picture(path, (8, 8, channels)), np.full([8, 8, channels], 90))
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "shape", "said"),
+    [
+        (16, 24, (8, 8, 3), "33% of the width is left out, at the left and right"),
+        (32, 8, (8, 8, 3), "75% of the height is left out, at the top and bottom"),
+        (24, 24, (8, 4, 1), "50% of the width"),
+        (200, 201, (8, 8, 3), ""),
+        (3, 3, (8, 8, 3), ""),
+    ],
+)
+def test_what_is_cut_off_is_said(tmp_path, height, width, shape, said):
+    path = saved_picture(tmp_path / "a.png", np.zeros([height, width, 3]))
+    found = examples.cropping(path, shape)
+    assert said in found and bool(said) == bool(found)
+
+
+def test_what_is_cut_off_a_picture_that_lies_on_its_side(tmp_path):
+    turned = Image.Exif()
+    turned[0x0112] = 8
+    Image.new("RGB", (20, 10)).save(tmp_path / "a.jpg", exif=turned)
+    assert "50% of the height" in examples.cropping(tmp_path / "a.jpg", (8, 8, 3))
+
+
 def test_transparency_is_white(tmp_path):
     path = saved_picture(tmp_path / "clear.png", np.zeros([4, 4, 4]))
     assert examples.read_picture(path, (8, 8, 3)).min() == 255

@@ -221,6 +221,21 @@ def test_small_pictures_are_enlarged_sharply(visit):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (320, 568)])
+def test_all_of_the_page_is_on_a_phone(visit, width, height):
+    page = visit("conditional", "Sample")
+    page.set_viewport_size({"width": width, "height": height})
+    for name in ("Sample", "Reconstruct", "Interpolate", "Attributes"):
+        tab = page.get_by_role("tab", name=name)
+        expect(tab).to_be_in_viewport(ratio=1)
+        assert tab.evaluate("(tab) => tab.scrollWidth <= tab.clientWidth"), f"{name} is cut."
+        tab.click()
+        expect(page.get_by_role("tabpanel").locator("visible=true").locator("img").first).to_be_visible()
+        beyond = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        assert page.evaluate(beyond) == 0, f"{name} is wider than the screen."
+
+
+@pytest.mark.slow
 def test_reconstruct(visit):
     page = visit("conditional", "Reconstruct")
     shown = "#reconstruction"
@@ -244,7 +259,12 @@ def test_reconstruct(visit):
     expect(page.locator("#original-note")).to_contain_text("notes.png cannot be read as a picture")
     assert pictures(page, shown) == before
     with changing(page, shown):
-        upload(page, "#original-file", "other.png", png(1, (5, 3)))
+        upload(page, "#original-file", "other.png", png(1, (50, 40)))
+    expect(page.locator("#original-note")).to_have_text(
+        "Cropped to the centre: 20% of the width is left out, at the left and right."
+    )
+    with changing(page, shown):
+        upload(page, "#original-file", "square.png", png(2, (30, 30)))
     expect(page.locator("#original-note")).to_have_text("")
 
 
