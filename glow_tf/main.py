@@ -19,7 +19,6 @@ import sys
 import time
 import traceback
 
-import absl.logging
 from absl import app, flags
 
 from glow_tf.runtime import environment, program
@@ -69,7 +68,7 @@ def main(argv: list[str]) -> None:
 
 def run():
     """Trains, exports, and returns the final evaluation."""
-    absl.logging.set_verbosity(absl.logging.WARNING)
+    shared_flags.show_warnings()
     began = time.monotonic()
     directory = options.model_dir()
     recorded = run_flags.restore(directory) if run_flags.is_continued(directory) else None

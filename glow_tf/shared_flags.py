@@ -1,11 +1,13 @@
-"""Flags that the training program and the tools share: paths, and flagfiles."""
+"""What the command lines of training and of the tools share: flags of paths, flagfiles, and warnings."""
 
 import csv
 import importlib
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator
 
+import absl.logging
 from absl import app, flags
 
 from glow_tf import flagfiles
@@ -44,6 +46,19 @@ class _Paths(_Path):
         if not names:
             raise ValueError(f"{self._name} names no file.")
         return [self._read(name.strip(), self._name) for name in names]
+
+
+class _Plain(logging.Formatter):
+    """`warning: ...`, as errors are printed, in place of absl's `W1128 12:00:00.123 123 file.py:12] ...`."""
+
+    def format(self, record):
+        return f"{record.levelname.lower()}: {super().format(record)}"
+
+
+def show_warnings() -> None:
+    """Shows warnings and errors that are logged, and nothing less, as lines for people."""
+    absl.logging.set_verbosity(absl.logging.WARNING)
+    absl.logging.get_absl_handler().setFormatter(_Plain())
 
 
 def define_path(name: str, default: str | None, help: str, *, for_tensorflow: bool = False) -> None:

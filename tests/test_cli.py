@@ -6,9 +6,11 @@ import subprocess
 import sys
 
 import pytest
+from PIL import Image
 
 from glow_tf import cli, flagfiles
 
+ROOT = pathlib.Path(__file__).parent.parent
 GLOW = pathlib.Path(sys.executable).parent / "glow"
 
 
@@ -81,6 +83,38 @@ def test_own_parts_are_imported_from_this_folder(tmp_path):
     (tmp_path / "my_module.py").write_text("raise ImportError('here I am')\n")
     done = glow("sample", "--plugins=my_module", cwd=tmp_path)
     assert done.returncode == 1 and "here I am" in done.stderr
+
+
+# In place of TensorFlow, to be quick: writes what it writes before it reads its settings.
+NOISY = """
+import os
+os.write(2, b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\\n")
+os.write(2, b"I0000 00:00:1795838515.814134 2379 cudart_stub.cc:31] Could not find cuda drivers on your machine.\\n")
+raise ImportError("stop here")
+"""
+STARTS = [[GLOW, name] for name in cli.COMMANDS]
+STARTS += [[sys.executable, "-m", module] for module in ("glow_tf.main", "glow_tf.commands.sample", "tools.sample")]
+
+
+@pytest.mark.parametrize("start", STARTS, ids=lambda start: str(start[-1]))
+def test_tensorflow_starts_without_a_word(tmp_path, start):
+    (tmp_path / "tensorflow.py").write_text(NOISY)
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run([*start, "--help"], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert "cudart_stub" not in done.stderr and "InitializeLog" not in done.stderr
+    assert "stop here" in done.stderr or start[-1] == "flags"
+
+
+def test_warnings_are_lines_for_people(tmp_path):
+    for i in range(30):
+        Image.new("RGB", (6, 6), (i, 200, 0)).save(tmp_path / f"{i}.png")
+    arguments = ["--dataset=folder", f"--data_dir={tmp_path}", "--image_size=8", "--L=1"]
+    done = glow("train", *arguments, cwd=tmp_path)
+    assert done.returncode == 1
+    warning, error = done.stderr.splitlines()
+    assert warning.startswith("warning: Leaving out images smaller than 8x8, such as ")
+    assert error.startswith("error: ") and "--upscale" in error
 
 
 def test_a_reader_that_has_had_enough_ends_it_quietly(tmp_path):

@@ -4,14 +4,8 @@
 """
 
 import pathlib
-import sys
 
+# Prepares the environment of programs, for those of the checkout too.
 from glow_tf import commands
-from glow_tf.runtime import environment
 
 __path__.append(str(pathlib.Path(commands.__file__).parent))
-
-# The value while `python -m` imports this package, before the program runs and imports TensorFlow. Other programs that
-# import a tool keep their environment.
-if sys.argv[0] == "-m":
-    environment.prepare()

@@ -1,1 +1,10 @@
 """Commands of the package, a module each: `glow sample` runs `sample.py`. `glow_tf.cli` lists them."""
+
+import sys
+
+from glow_tf.runtime import environment
+
+# The value while `python -m` imports this package, before the command runs and imports TensorFlow. Other programs that
+# import a command keep their environment.
+if sys.argv[0] == "-m":
+    environment.prepare()

@@ -4,12 +4,11 @@ import inspect
 import sys
 from collections.abc import Callable
 
-import absl.logging
 from absl import app, flags
 
 from glow_tf.commands import common_flags
 from glow_tf.data import picture_files
-from glow_tf.shared_flags import parse_command_line
+from glow_tf.shared_flags import parse_command_line, show_warnings
 
 FLAGS = flags.FLAGS
 
@@ -27,7 +26,7 @@ def call(main: Callable[..., None], argv: list[str]) -> None:
     arguments = [argv[1:]] if inspect.signature(main).parameters else []
     if len(argv) > 1 and not arguments:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
-    absl.logging.set_verbosity(absl.logging.WARNING)
+    show_warnings()
     try:
         common_flags.check_one_model()
         if "max_megapixels" in FLAGS:
