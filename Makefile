@@ -9,7 +9,7 @@ CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install run demo test lint slow-test gpu-test gpu-benchmark docs docs-serve clean
+.PHONY: help install run demo test lint slow-test wheel-test gpu-test gpu-benchmark docs docs-serve clean
 
 help:  ## Shows this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,9 @@ test: lint  ## Runs the linter and the tests, on all cores, in some fifteen minu
 
 slow-test: $(INSTALLED)  ## Runs the tests marked slow, on all cores, in some hours.
 	$(BIN)/python -m pytest -q -m slow $(ALL_CORES)
+
+wheel-test: $(INSTALLED)  ## Builds the wheel and uses it in a new environment and folder, in some minutes.
+	$(BIN)/python -m pytest -q -m slow tests/test_wheel.py
 
 # So many processes share the GPU, and with them the time to trace and compile; a small one may have memory for fewer.
 GPU_PROCESSES ?= 6
