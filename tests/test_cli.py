@@ -120,3 +120,13 @@ def test_warnings_are_lines_for_people(tmp_path):
 def test_a_reader_that_has_had_enough_ends_it_quietly(tmp_path):
     done = subprocess.run(f"{GLOW} flags | head -1", shell=True, capture_output=True, text=True, cwd=tmp_path)
     assert len(done.stdout.splitlines()) == 1 and not done.stderr
+
+
+def test_ctrl_c_ends_a_command_quietly(tmp_path):
+    (tmp_path / "interrupted.py").write_text("raise KeyboardInterrupt\n")
+    code = "from glow_tf import cli; cli.COMMANDS['a'] = 'interrupted'; cli.main()"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, "a"], capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    assert done.returncode == 130 and not done.stderr
