@@ -19,6 +19,8 @@ $(INSTALLED): $(CONSTRAINTS) pyproject.toml
 	  { echo "Python 3.10, 3.11, 3.12 or 3.13 is needed, not $(or $(PYTHON),none); try make PYTHON=/path/to/python3.12" >&2; \
 	    exit 1; }
 	$(PYTHON) -m venv $(VENV)
+	@# The pip of Python 3.10 takes half an hour to choose the versions.
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
 	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
 	@touch $@
 
