@@ -16,8 +16,6 @@ _BAR = "{{l_bar}}{{bar}}| {{n_fmt}}/{{total_fmt}} [{{elapsed}}<{left}, {{rate_fm
 class Progress:
     """Shows how far a run is, how fast it goes and how long it will take.
 
-    Where nobody else says how long it will take, it is told by the steps shown.
-
     Args:
       steps: at which the run ends.
       batch_size: images per step.
@@ -45,9 +43,8 @@ class Progress:
 
     def begin(self, step: int) -> None:
         """Takes `step` as the one the run begins at."""
-        self._step = self._start = step
-        self._begun = self._last_line = time.monotonic()
-        # tqdm tells the time that is left by what was done since the `initial` step.
+        self._step = step
+        self._last_line = time.monotonic()
         self._bar.reset(self._steps)
         self._bar.initial = self._bar.n = self._bar.last_print_n = step
 
@@ -62,21 +59,19 @@ class Progress:
     def update(
         self, step: int, bits_per_dim: float, images_per_second: float, seconds_left: float | None = None
     ) -> None:
-        """Shows that `step` is reached."""
+        """Shows that `step` is reached; `seconds_left` is None where it is not known yet."""
         text = f"{bits_per_dim:.3f} bits/dim, {rate_text(images_per_second)} images/s"
         self._bar.set_postfix_str(text, refresh=False)
-        self._bar.bar_format = (
-            None if seconds_left is None else _BAR.format(left=tqdm.tqdm.format_interval(seconds_left))
+        self._bar.bar_format = _BAR.format(
+            left="?" if seconds_left is None else tqdm.tqdm.format_interval(seconds_left)
         )
         self._bar.update(step - self._step)
         self._step = step
         now = time.monotonic()
         if not self._terminal and (now - self._last_line >= self._between or step == self._steps):
             self._last_line = now
-            if seconds_left is None:
-                done = step - self._start
-                seconds_left = (now - self._begun) / done * (self._steps - step) if done else 0
-            self.say(f"step {step:,} of {self._steps:,}: {text}, {_duration(seconds_left)} left")
+            left = "" if seconds_left is None else f", {_duration(seconds_left)} left"
+            self.say(f"step {step:,} of {self._steps:,}: {text}{left}")
 
     def say(self, line: str) -> None:
         """Writes a line without disturbing the bar."""

@@ -1,5 +1,6 @@
 """Two processes on loopback train one model, as TF_CONFIG or SLURM names them; one dies, both start again."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -19,7 +20,7 @@ SMALL = [
     *("--warmup_steps=2", "--log_every=1", "--eval_every=0", "--sample_every=0", "--checkpoint_every=10"),
     "--noexport",
 ]
-SECONDS = 150
+SECONDS = 300
 
 
 def start(directory, *arguments, tf_config=None):
@@ -35,7 +36,8 @@ def start_command(command, directory, environment):
     environment = {**os.environ, **fixed, **environment}
     log = directory.with_name(f"{directory.name}_{time.monotonic_ns()}.log")
     with log.open("w") as stream:
-        process = subprocess.Popen(command, env=environment, stdout=stream, stderr=subprocess.STDOUT)
+        options = {"stdout": stream, "stderr": subprocess.STDOUT, "start_new_session": True}
+        process = subprocess.Popen(command, env=environment, **options)
     process.log = log
     return process
 
@@ -78,7 +80,9 @@ def kill_at_the_end():
     processes = []
     yield processes
     for process in processes:
-        process.kill()
+        # With those that it has started.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 

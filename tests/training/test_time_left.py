@@ -202,7 +202,7 @@ def test_it_follows_a_change_of_speed():
 
 
 class Timed:
-    """A run of training on a clock of its own: a step takes a second, an image of an evaluation ten.
+    """A run of training on a clock of its own: a step takes 100 seconds, an image of an evaluation ten.
 
     Attributes:
       shown: the estimate at each step.
@@ -234,7 +234,7 @@ class Timed:
                 self.get_concrete_function = self._train.get_concrete_function
 
             def __call__(self, iterator, steps, enabled):
-                timed.now += float(steps) if enabled else 1000.0
+                timed.now += 100.0 * float(steps) if enabled else 1000.0
                 return self._train(iterator, steps, enabled)
 
         make_train_function = loop.make_train_function
@@ -251,6 +251,7 @@ def test_a_run_shows_it(tmp_path, tiny_source, monkeypatch):
     assert list(timed.shown) == list(range(1, 10))
     assert timed.shown[1] is None
     # From the second evaluation on, at step 4: steps, those at steps 6 and 8 of 4 images, and one of all 11 at the end.
-    expected = {5: 4 + 2 * 40 + 110, 6: 3 + 2 * 40 + 110, 7: 2 + 40 + 110, 8: 1 + 40 + 110, 9: 110}
-    # The samples take nothing on this clock, but a share of a second is expected.
-    assert {step: timed.shown[step] for step in expected} == pytest.approx(expected, abs=0.5)
+    expected = {5: 400 + 2 * 40 + 110, 6: 300 + 2 * 40 + 110, 7: 200 + 40 + 110, 8: 100 + 40 + 110, 9: 110}
+    # The four samples at the end take nothing on this clock, but are expected to take a share of training on as many.
+    samples = 4 * (100 / 8) / 3.5
+    assert {step: timed.shown[step] - samples for step in expected} == pytest.approx(expected, abs=0.5)
