@@ -57,7 +57,7 @@ def main() -> None:
     reference = _moments(features, _of_split(flow, source, _other_split()), f"{_other_split()} images")
     count = FLAGS.num or images["all levels"].count
     samples = _moments(features, _samples(flow, count, labels), "samples")
-    _print_table(samples, images, reference, data_flags.data_name(source))
+    _print_table(samples, images, reference, source.title)
     if not has_inception:
         print(
             f"\nFor Inception features, save {frechet.INCEPTION_URL} as {weights}, or name it by --inception_weights."

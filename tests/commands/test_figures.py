@@ -370,7 +370,7 @@ def test_scores_of_pictures_are_those_of_their_pixels(work):
     assert {"importance_weighted", "latent_nats_per_dim", "prior/level_2"} <= rows["a.png"].keys()
     _, out, err = results["scores"]
     assert "(4 images)" in out
-    assert "1 image(s) left out: album/broken.png" in err
+    assert "1 image left out:\n  album/broken.png: " in err
     one = results["scores, one"][1]
     assert f"\nbits/dim: {expected[0]:.4f} (1 image)\n" in one and "nan" not in one
     assert one.splitlines()[-1].split() == [f"{expected[0]:.4f}", "a.png"]
