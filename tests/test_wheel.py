@@ -25,13 +25,18 @@ ROOT = pathlib.Path(__file__).parent.parent
 FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE")
 PATIENCE_S = 600
 TINY = ("--image_size=8", "--K=1", "--L=2", "--width=8", "--batch_size=8", "--samples=4")
+NOISE = re.compile(r"cuda|cuInit|oneDNN|absl::|^[IWE]\d{4} ", re.MULTILINE)
+
+
+def environment():
+    return {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "TF_CPP_MIN_LOG_LEVEL")}
 
 
 def run(*command, cwd):
-    kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "TF_CPP_MIN_LOG_LEVEL")}
     command = [str(part) for part in command]
-    done = subprocess.run(command, cwd=cwd, env=kept, text=True, capture_output=True, timeout=PATIENCE_S)
+    done = subprocess.run(command, cwd=cwd, env=environment(), text=True, capture_output=True, timeout=PATIENCE_S)
     assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    assert not NOISE.search(done.stderr), done.stderr
     return done
 
 
@@ -49,15 +54,15 @@ def wheel(tmp_path_factory):
 @pytest.fixture(scope="module")
 def glow(wheel, tmp_path_factory):
     """The command of a new environment, which has the dependencies of this one and glow_tf from the wheel."""
-    environment = tmp_path_factory.mktemp("environment")
-    run(sys.executable, "-m", "venv", "--without-pip", environment, cwd=environment)
-    python = environment / "bin" / "python"
+    root = tmp_path_factory.mktemp("environment")
+    run(sys.executable, "-m", "venv", "--without-pip", root, cwd=root)
+    python = root / "bin" / "python"
     find = "import sysconfig; print(sysconfig.get_path('purelib'))"
-    packages = pathlib.Path(run(python, "-c", find, cwd=environment).stdout.strip())
+    packages = pathlib.Path(run(python, "-c", find, cwd=root).stdout.strip())
     # Read after the packages of the environment itself, and without the links of editable packages.
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", wheel, cwd=environment)
-    return environment / "bin" / "glow"
+    run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", wheel, cwd=root)
+    return root / "bin" / "glow"
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +72,6 @@ def folder(glow, tmp_path_factory):
     schedule = ("--steps=4", "--checkpoint_every=4", "--eval_every=4", "--sample_every=4", "--warmup_steps=1")
     done = run(glow, "train", "--model_dir=run", *TINY, *schedule, cwd=folder)
     assert "test bits/dim: " in done.stdout
-    assert not re.search(r"cuda|oneDNN|absl::|^[IWE]\d{4} ", done.stderr, re.MULTILINE), done.stderr
     return folder
 
 
@@ -121,13 +125,18 @@ def test_demo(glow, folder):
 @contextlib.contextmanager
 def answering(command, cwd):
     """Runs a server, and yields its address; it ends in order when it is interrupted."""
-    process = subprocess.Popen([str(part) for part in command], cwd=cwd, stdout=subprocess.PIPE, text=True)
+    command, log = [str(part) for part in command], cwd / "stderr"
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            command, cwd=cwd, env=environment(), stdout=subprocess.PIPE, stderr=stderr, text=True
+        )
     try:
         found = next(filter(None, (re.search(r"http://[\d.]+:\d+", line) for line in process.stdout)), None)
-        assert found, "it ended without an address"
+        assert found, log.read_text()
         yield found[0]
         process.send_signal(signal.SIGINT)
-        assert process.wait(PATIENCE_S) in (0, 130)
+        assert process.wait(PATIENCE_S) in (0, 130), log.read_text()
+        assert not NOISE.search(log.read_text()), log.read_text()
     finally:
         process.kill()
         process.wait()
