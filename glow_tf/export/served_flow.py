@@ -42,12 +42,12 @@ class ServedFlow(tf.train.Checkpoint):
 
     images, start and end are [B, H, W, C] uint8; of a flow of sequences [B, T, C], and of one of real numbers floats.
     direction is [B, D] or [1, D], scale [B] or [1]. log_prob is that of the discrete image, a lower bound of it in
-    expectation, under one draw of dequantization noise that depends on the seed and the image alone. For pictures there
-    are also `encode_bytes` and so on, which take PNG and JPEG files of any size, and give PNG: `image_bytes`,
-    `start_bytes`, `end_bytes`, strings [B], in the place of images. Pictures are turned upright, resized and cropped to
-    the centre as in training, to the same pixels. `encode_bytes_exact` and so on refuse files of another size instead.
-    The files they give are for people: with n_bits < 8, their levels are spread over 0 to 255, where `images` have the
-    values that `Flow.decode` gives; both have the same latents.
+    expectation, under one draw of dequantization noise that depends on the seed and the image alone. Images of 1 or 3
+    channels have also `encode_bytes` and so on, which take PNG and JPEG files of any size, and give PNG:
+    `image_bytes`, `start_bytes`, `end_bytes`, strings [B], in the place of images. Pictures are turned upright, resized
+    and cropped to the centre as in training, to the same pixels. `encode_bytes_exact` and so on refuse files of another
+    size instead. The files they give are for people: with n_bits < 8, their levels are spread over 0 to 255, where
+    `images` have the values that `Flow.decode` gives; both have the same latents.
 
     With a label-conditional model, `labels`: [B] int32 follow the images or latents, `end_labels` those of the start
     (images on the way have the label of the nearer end); those of `sample` come last, by default the classes in turn.
@@ -91,7 +91,7 @@ class ServedFlow(tf.train.Checkpoint):
         self._forward = tf.function(self._forward_pass, autograph=False).get_concrete_function(x, *of_labels)
         self._inverse = tf.function(self._inverse_pass, autograph=False).get_concrete_function(latents, *of_labels)
         self._decoders = {}
-        if config.events == "images":
+        if config.events == "images" and config.image_shape[-1] in (1, 3):
             most = int(max_megapixels * 1e6)
             self._decoders = {"bytes": self._decoder(most), "bytes_exact": self._decoder(most, exact=True)}
         self._signatures = {}
