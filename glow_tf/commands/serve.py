@@ -89,7 +89,7 @@ def main() -> None:
     from glow_tf.serving.batching import Runner
     from glow_tf.serving.model import Model
 
-    if FLAGS["model_dir"].using_default_value:
+    if not FLAGS["model_dir"].present:
         raise ValueError("--model_dir or --saved_model must name a SavedModel or a model directory, or 'pretrained'.")
     bound = sockets.bind(FLAGS.host, FLAGS.port)
     with tempfile.TemporaryDirectory(prefix="glow_tf_serve_") as folder:
