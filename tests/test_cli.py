@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from glow_tf import cli, flagfiles
+from tests.marks import slow
 
 ROOT = pathlib.Path(__file__).parent.parent
 GLOW = pathlib.Path(sys.executable).parent / "glow"
@@ -35,7 +36,7 @@ def test_every_program_that_has_flags_is_a_command():
     assert programs - {"startup"} == set(cli.COMMANDS) - {"train"}
 
 
-@pytest.mark.parametrize("name", ["sample", "import-openai"])
+@pytest.mark.parametrize("name", ["import-openai", slow("sample")])
 def test_help_of_a_command(tmp_path, name):
     done = glow(name, "--help", cwd=tmp_path)
     assert f"glow {name.replace('-', '_')}" in done.stdout
@@ -65,7 +66,7 @@ def test_flags_lists_every_configuration_with_its_figure(tmp_path):
     assert done.returncode == 1 and done.stderr.startswith("error: nope is no published configuration;")
 
 
-@pytest.mark.parametrize("name", ["mnist", "mnist.flags", "flags/mnist.flags"])
+@pytest.mark.parametrize("name", ["mnist", slow("mnist.flags"), slow("flags/mnist.flags")])
 def test_configurations_are_found_by_name_from_any_folder(tmp_path, name):
     done = glow("train", f"--flagfile={name}", "--data_dir=nowhere", "--dataset=folder", cwd=tmp_path)
     # The file was read, and flags after it take precedence.
