@@ -21,7 +21,8 @@ $(INSTALLED): $(CONSTRAINTS) pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	@# The pip of Python 3.10 takes half an hour to choose the versions.
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
+	@# Without setuptools' general advice on editable installations.
+	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
 	@touch $@
 
 install: $(INSTALLED)  ## Creates the virtual environment.
