@@ -12,45 +12,17 @@ import sys
 from glow_tf.runtime import environment
 from glow_tf.version import __version__
 
-# The module of each command, by group, in the order of `glow --help`.
-GROUPS: dict[str, dict[str, str]] = {
-    "Train": {
-        "train": "glow_tf.main",
-        "plot": "glow_tf.commands.plot",
-        "flags": "glow_tf.commands.flags",
-        "import_openai": "glow_tf.commands.import_openai",
-    },
-    "Look": {
-        "demo": "glow_tf.commands.demo",
-        "sample": "glow_tf.commands.sample",
-        "temperature": "glow_tf.commands.temperature",
-        "interpolate": "glow_tf.commands.interpolate",
-        "reconstruct": "glow_tf.commands.reconstruct",
-        "attributes": "glow_tf.commands.attributes",
-        "manipulate": "glow_tf.commands.manipulate",
-        "nearest": "glow_tf.commands.nearest",
-    },
-    "Measure": {
-        "evaluate": "glow_tf.commands.evaluate",
-        "fid": "glow_tf.commands.fid",
-        "outliers": "glow_tf.commands.outliers",
-        "probe": "glow_tf.commands.probe",
-        "attribute_check": "glow_tf.commands.attribute_check",
-        "memory": "glow_tf.commands.memory",
-    },
-    "Serve": {
-        "export": "glow_tf.commands.export",
-        "serve": "glow_tf.commands.serve",
-    },
-    "Compare models": {
-        "ablation": "glow_tf.commands.ablation",
-        "compare": "glow_tf.commands.compare",
-        "density": "glow_tf.commands.density",
-        "semi_supervised": "glow_tf.commands.semi_supervised",
-        "audio": "glow_tf.commands.audio",
-    },
+# Commands by group, in the order of `glow --help`.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "Train": ("train", "plot", "flags", "import_openai"),
+    "Look": ("demo", "sample", "temperature", "interpolate", "reconstruct", "attributes", "manipulate", "nearest"),
+    "Measure": ("evaluate", "fid", "outliers", "probe", "attribute_check", "memory"),
+    "Serve": ("export", "serve"),
+    "Compare models": ("ablation", "compare", "density", "semi_supervised", "audio"),
 }
-COMMANDS = {name: module for commands in GROUPS.values() for name, module in commands.items()}
+# The module of each command.
+COMMANDS = {name: f"glow_tf.commands.{name}" for names in GROUPS.values() for name in names}
+COMMANDS["train"] = "glow_tf.main"
 
 
 def main() -> None:
@@ -89,8 +61,8 @@ def usage() -> str:
     width = max(map(len, COMMANDS))
     lines = ["Normalizing flows for images: train them, look at them, measure them, serve them.", ""]
     lines.append("  glow COMMAND --flag=value ...    glow COMMAND --help    glow --version")
-    for group, commands in GROUPS.items():
-        lines += ["", group, *(f"  {name:{width}}  {summary(module)}" for name, module in commands.items())]
+    for group, names in GROUPS.items():
+        lines += ["", group, *(f"  {name:{width}}  {summary(COMMANDS[name])}" for name in names)]
     return "\n".join(lines)
 
 

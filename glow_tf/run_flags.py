@@ -38,7 +38,7 @@ _INSTEAD = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recorded:
-    """What a run that goes on has besides the flags that are set again.
+    """A run to resume: its model, and whether the recorded flags describe it.
 
     Attributes:
       directory: its model directory.

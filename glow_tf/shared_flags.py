@@ -1,4 +1,4 @@
-"""What the command lines of training and of the tools share: flags of paths, flagfiles, and warnings."""
+"""Flags of paths, flagfiles and warnings, shared by all commands."""
 
 import csv
 import importlib

@@ -1,4 +1,4 @@
-"""What --output names: a file of a kind that its name tells, and that replaces no file of another kind."""
+"""Checks of --output: the suffix determines the kind of file, and files of other kinds are not replaced."""
 
 import os
 import pathlib

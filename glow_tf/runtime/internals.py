@@ -1,4 +1,4 @@
-"""What of TensorFlow, Keras and TensorFlow Probability is used here and is internal to them.
+"""Internals of TensorFlow, Keras and TensorFlow Probability that the package depends on.
 
 Their next versions may change it: tests/runtime/test_internals.py shows that it is there and does what is expected, and
 the upper bounds in pyproject.toml are the versions for which it was run. No other module imports from
@@ -35,7 +35,7 @@ class OptimizerInternals:
 
     @property
     def schedule(self) -> Any:
-        """What the optimizer got as its learning rate."""
+        """The learning rate or schedule passed to the constructor."""
         return self._learning_rate
 
     def current_learning_rate(self) -> tf.Tensor:

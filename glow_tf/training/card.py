@@ -43,7 +43,7 @@ class Best:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Card:
-    """What a model card says.
+    """Contents of a model card.
 
     Attributes:
       name: of the model directory, the last part of its path.

@@ -35,7 +35,7 @@ Images = np.ndarray | tf.Tensor | tf.data.Dataset | Source | str | os.PathLike
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Fit:
-    """What a call of `fit` came to.
+    """Result of `fit`.
 
     Attributes:
       flow: the trained flow.

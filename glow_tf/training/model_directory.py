@@ -37,7 +37,7 @@ _ADDED = ("lr_schedule", "beta1", "beta2", "epsilon", "weight_decay", "labels_pe
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """What a model directory records of its last training, besides the model.
+    """Record of the last training in a model directory: settings, data and other flags.
 
     Attributes:
       training: the settings.

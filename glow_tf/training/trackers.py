@@ -23,7 +23,7 @@ _PROJECT = "glow_tf"
 
 
 class Tracker(Protocol):
-    """What takes the metrics and pictures of a run, by the names they have in TensorBoard."""
+    """A destination of metrics and pictures of a run, which have the names they have in TensorBoard."""
 
     def write_hyperparameters(self, values: Mapping[str, bool | int | float | str]) -> None:
         """Takes what the run was started with, which may differ from what it was when it was started before."""
