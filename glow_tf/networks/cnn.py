@@ -21,31 +21,44 @@ class Cnn(BuiltIn):
     """A convolutional network with two hidden layers (Kingma & Dhariwal 2018, section 5 and the official code).
 
     3x3 convolution, actnorm, ReLU; 1x1 convolution, actnorm, ReLU; 3x3 convolution that starts at zero, with a bias and
-    a learned scale. The 3x3 convolutions see an indicator of the border. Of sequences, kernels have 3 taps and 1.
+    a learned scale. All but 1x1 convolutions see an indicator of the border. Of sequences, kernels have 3 taps and 1.
 
     Attributes:
       width: hidden channels.
       num_classes: number of labels, {"labels": [B] int32} in the context, each of which has a learned bias of its own
         before the first ReLU, 0 at first; 0 for none.
+      kernels: sides of the three kernels, odd numbers. Where a transform has many parameters, as mixtures have, most of
+        the work is in the last one.
     """
 
     num_classes: int = 0
+    kernels: tuple[int, int, int] = (3, 1, 3)
 
     def __post_init__(self):
         super().__post_init__()
         at_least("num_classes", self.num_classes, 0)
+        if len(self.kernels) != 3:
+            raise ValueError(f"kernels={self.kernels} must be the sides of three kernels.")
+        for i, side in enumerate(self.kernels):
+            at_least(f"kernels[{i}]", side, 1)
+            if side % 2 == 0:
+                raise ValueError(f"kernels[{i}]={side} must be odd.")
 
     def check(self, shape):
         check_positions(shape, "has a convolutional network and ")
 
     def parameters(self, rng, depth, inputs, outputs, shape):
-        three, one = kernel_size(shape, 3), kernel_size(shape, 1)
+        # With the indicator of the border, where a kernel reaches beyond it.
+        of1, of2, of3 = (
+            (depth, *kernel_size(shape, side), channels + (side > 1))
+            for side, channels in zip(self.kernels, (inputs, self.width, self.width), strict=True)
+        )
         network = {
-            "conv1": {"kernel": p.normal(rng, _STDDEV, (depth, *three, inputs + 1, self.width))},
+            "conv1": {"kernel": p.normal(rng, _STDDEV, (*of1, self.width))},
             "actnorm1": p.actnorm(depth, self.width),
-            "conv2": {"kernel": p.normal(rng, _STDDEV, (depth, *one, self.width, self.width))},
+            "conv2": {"kernel": p.normal(rng, _STDDEV, (*of2, self.width))},
             "actnorm2": p.actnorm(depth, self.width),
-            "conv3": {"kernel": p.zeros(depth, *three, self.width + 1, outputs), **p.actnorm(depth, outputs)},
+            "conv3": {"kernel": p.zeros(*of3, outputs), **p.actnorm(depth, outputs)},
         }
         if self.num_classes:
             network["label"] = {"kernel": p.zeros(depth, self.num_classes, self.width)}
@@ -73,9 +86,9 @@ class Cnn(BuiltIn):
 
     def products(self, shape, batch_size, inputs, outputs):
         return [
-            flops.convolution(shape, batch_size, 3, inputs, self.width),
-            flops.convolution(shape, batch_size, 1, self.width, self.width),
-            flops.convolution(shape, batch_size, 3, self.width, outputs),
+            flops.convolution(shape, batch_size, self.kernels[0], inputs, self.width),
+            flops.convolution(shape, batch_size, self.kernels[1], self.width, self.width),
+            flops.convolution(shape, batch_size, self.kernels[2], self.width, outputs),
         ]
 
     def official_variables(self, path, steps):

@@ -8,11 +8,12 @@ from tests.networks.test_convolution import convolve_by_hand, convolve_sequences
 from tests.tolerances import assert_close
 
 
+@pytest.mark.parametrize("kernels", [(3, 1, 3), (3, 1, 1), (1, 5, 3)])
 @pytest.mark.parametrize("positions", [(1, 1), (2, 5), (4, 4), (5, 4), (1,), (7,)])
-def test_by_hand(positions):
+def test_by_hand(positions, kernels):
     convolve_by = convolve_by_hand if len(positions) == 2 else convolve_sequences_by_tensorflow
     rng = np.random.default_rng(0)
-    network = Cnn(width=5)
+    network = Cnn(width=5, kernels=kernels)
     p = random_values(network, 2, 3, 4, positions=positions)
     x = rng.standard_normal([2, *positions, 3])
     h = x
@@ -32,6 +33,20 @@ def test_initial_weights():
     for name in ("conv1", "conv2"):
         assert abs(p[name]["kernel"].std() - 0.05) < 1e-3
         assert abs(p[name]["kernel"].mean()) < 1e-3
+
+
+@pytest.mark.parametrize(
+    "kernels, message",
+    [
+        ((3, 1), "three kernels"),
+        ((3, 1, 2), r"kernels\[2\]=2 must be odd"),
+        ((3, 1, 0), r"kernels\[2\]=0 must be an integer of at least 1"),
+        ((3, "1", 3), r"kernels\[1\]='1' must be"),
+    ],
+)
+def test_other_kernels_are_refused(kernels, message):
+    with pytest.raises(ValueError, match=message):
+        Cnn(width=5, kernels=kernels)
 
 
 def test_labels_shift_every_position_of_a_sequence():

@@ -13,6 +13,7 @@ from tests.tolerances import assert_close
 DEPTH, INPUTS, OUTPUTS, WIDTH = 3, 2, 4, 5
 NETWORKS = {
     "cnn": networks.Cnn(width=WIDTH),
+    "cnn of other kernels": networks.Cnn(width=WIDTH, kernels=(5, 1, 1)),
     "resnet": networks.Resnet(width=WIDTH, blocks=2),
     "mlp": networks.Mlp(width=WIDTH, blocks=2),
     "cnn of sequences": networks.Cnn(width=WIDTH),
@@ -24,7 +25,7 @@ NETWORKS = {
     "vit of sequences": networks.Vit(width=WIDTH, depth=1, heads=1),
 }
 SHAPES = {
-    **{"cnn": (3, 5, INPUTS), "resnet": (5, 3, INPUTS), "mlp": (INPUTS,)},
+    **{"cnn": (3, 5, INPUTS), "cnn of other kernels": (3, 5, INPUTS), "resnet": (5, 3, INPUTS), "mlp": (INPUTS,)},
     **dict.fromkeys(("cnn of sequences", "resnet of sequences", "mlp of sequences"), (7, INPUTS)),
     **{"gated attention": (3, 5, INPUTS), "vit": (2, 4, INPUTS)},
     **dict.fromkeys(("gated attention of sequences", "vit of sequences"), (7, INPUTS)),
