@@ -2,13 +2,15 @@
 
   glow density --dataset=arrays --data_dir=cifar10.npz --test_size=500 --minutes=30 --seeds=2
 
-A model is timed first and makes as many updates as it has time for; evaluations do not count. The learning rate falls
-along a cosine to 0 at the last of them. Every run is a model directory under --output. If the program is interrupted,
-the same command continues. It writes density.png and density.md.
+A model is timed first, on a machine that does nothing else, and makes as many updates as it has time for; evaluations,
+and what else the machine does later, do not count. The learning rate falls along a cosine to 0 at the last update.
+Every run is a model directory under --output. If the program is interrupted, the same command continues. It writes
+density.png and density.md.
 """
 
 import dataclasses
 import json
+import math
 import pathlib
 from collections.abc import Callable
 
@@ -23,7 +25,7 @@ from glow_tf.config import ModelConfig
 from glow_tf.data import Source, recipe
 from glow_tf.dequantization import Uniform, Variational
 from glow_tf.models import presets
-from glow_tf.networks import Resnet
+from glow_tf.networks import Cnn, Resnet
 from glow_tf.runtime.runtime import Runtime
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.devices import make_strategy
@@ -40,11 +42,11 @@ def _glow(mixture: bool = False, variational: bool = False) -> Make:
     def make(shape: tuple[int, int, int], n_bits: int) -> ModelConfig:
         return presets.glow(
             shape,
-            # A step with mixtures takes about as long as two without.
-            max(1, FLAGS.K // 2) if mixture else FLAGS.K,
+            FLAGS.K,
             FLAGS.L,
-            FLAGS.width,
-            MixtureLogistic(components=4) if mixture else "affine",
+            coupling=MixtureLogistic(components=4) if mixture else "affine",
+            # A mixture has seven times the parameters, and most of the work would be in the last kernel.
+            network=Cnn(width=FLAGS.width, kernels=(3, 1, 1) if mixture else (3, 1, 3)),
             n_bits=n_bits,
             dequantizer=_dequantizer(variational, n_bits),
         )
@@ -61,8 +63,8 @@ def _dequantizer(variational: bool, n_bits: int) -> Uniform | Variational:
 def _flow_plus_plus(shape: tuple[int, int, int], n_bits: int) -> ModelConfig:
     return presets.flow_plus_plus(
         shape,
-        ((0, 0), (0, 2), (2, 1)),
-        width=24,
+        ((0, 0), (0, 4), (4, 4)),
+        width=16,
         blocks=1,
         dropout=0.0,
         coupling=MixtureLogistic(components=4),
@@ -96,7 +98,11 @@ def main() -> None:
     source = experiment_flags.load_data()
     directory = pathlib.Path(FLAGS.output or "runs/density")
     n_bits = FLAGS.n_bits or recipe(source.name).n_bits
-    configs = {name: MODELS[name](source.image_shape, n_bits) for name in dict.fromkeys(FLAGS.models)}
+    configs = {
+        # At these sizes memory is no concern, and to invert mixtures for the gradient takes longer than to store.
+        name: dataclasses.replace(MODELS[name](source.image_shape, n_bits), gradient="stored")
+        for name in dict.fromkeys(FLAGS.models)
+    }
     runtime = experiments.common_runtime(configs.values(), FLAGS.train_batch_size)
     trainings = {name: _budgeted(name, config, source, directory, runtime) for name, config in configs.items()}
     runs = [
@@ -105,18 +111,21 @@ def main() -> None:
         for seed in range(FLAGS.seeds)
         for name, config in configs.items()
     ]
-    curves, seconds = experiments.results(runs, source, runtime)
+    curves, _ = experiments.results(runs, source, runtime)
     title = f"{source.title}: {FLAGS.minutes:g} minutes each, {FLAGS.seeds} seeds"
     lines = {
-        name: (of_seeds[0].steps * seconds[name] / 60, np.stack([curve.bits_per_dim for curve in of_seeds]))
+        name: (
+            FLAGS.minutes * of_seeds[0].steps / trainings[name].steps,
+            np.stack([curve.bits_per_dim for curve in of_seeds]),
+        )
         for name, of_seeds in curves.items()
     }
     plots.save_lines({"": lines}, directory / "density.png", title=title, x="minutes", y="bits/dim, held out")
-    experiments.write_table(directory / "density.md", title, _table(configs, trainings, curves, seconds, source))
+    experiments.write_table(directory / "density.md", title, _table(configs, trainings, curves, source))
     print(directory / "density.png")
 
 
-def _table(configs, trainings, curves, seconds, source: Source) -> list[str]:
+def _table(configs, trainings, curves, source: Source) -> list[str]:
     names, held_out = list(configs), f"{source.sizes['test']:,} held-out images"
     lines = [
         f"| | parameters | updates | images/s | bits/dim of {held_out} | below {names[0]} |",
@@ -129,7 +138,7 @@ def _table(configs, trainings, curves, seconds, source: Source) -> list[str]:
         cells = (
             f"{parameters(config):,}",
             f"{training.steps:,}",
-            f"{training.batch_size / seconds[name]:,.0f}",
+            f"{training.batch_size * training.steps / (60 * FLAGS.minutes):,.0f}",
             f"{mean:.3f} +- {error:.3f}" if FLAGS.seeds > 1 else experiments.last(curves[name]),
             f"{first - mean:.3f}",
         )
@@ -156,9 +165,10 @@ def _budgeted(
         strategy = make_strategy("mirrored")
         timing = time_steps(config, few, strategy, runtime=runtime, steps=_TIMED_STEPS, limit_s=_TIMED_S)
         steps = max(FLAGS.warmup_steps + 1, round(60 * FLAGS.minutes / timing.step))
-    return experiment_flags.training(
-        source, 0, steps=steps, eval_every=max(1, round(steps / FLAGS.evaluations)), lr_schedule="cosine"
-    )
+        # Whole intervals: the last evaluation comes after the last update.
+        steps += -steps % FLAGS.evaluations
+    eval_every = math.ceil(steps / FLAGS.evaluations)
+    return experiment_flags.training(source, 0, steps=steps, eval_every=eval_every, lr_schedule="cosine")
 
 
 def _folder(directory: pathlib.Path, name: str, seed: int) -> pathlib.Path:
