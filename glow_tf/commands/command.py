@@ -1,6 +1,7 @@
 """Entry point of tools: parses flags, and prints errors in one line."""
 
 import inspect
+import signal
 import sys
 from collections.abc import Callable
 
@@ -35,3 +36,6 @@ def call(main: Callable[..., None], argv: list[str]) -> None:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from error
+    except KeyboardInterrupt:
+        # As the shell reports a process that Ctrl-C ended.
+        raise SystemExit(128 + signal.SIGINT) from None
