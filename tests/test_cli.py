@@ -123,11 +123,18 @@ def test_a_reader_that_has_had_enough_ends_it_quietly(tmp_path):
     assert len(done.stdout.splitlines()) == 1 and not done.stderr
 
 
-def test_ctrl_c_ends_a_command_quietly(tmp_path):
-    (tmp_path / "interrupted.py").write_text("raise KeyboardInterrupt\n")
-    code = "from glow_tf import cli; cli.COMMANDS['a'] = 'interrupted'; cli.main()"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
-        [sys.executable, "-c", code, "a"], capture_output=True, text=True, cwd=tmp_path, env=environment
+AS_A_COMMAND = "from glow_tf import cli; cli.COMMANDS['a'] = 'interrupted'; cli.main()"
+AS_A_TOOL = "from glow_tf.commands import command; import interrupted; command.run(interrupted.main)"
+
+
+@pytest.mark.parametrize("code", [AS_A_COMMAND, AS_A_TOOL], ids=["glow", "python -m tools"])
+def test_ctrl_c_ends_a_command_quietly(tmp_path, code):
+    (tmp_path / "interrupted.py").write_text(
+        "def main():\n    raise KeyboardInterrupt\n\n\nif __name__ == '__main__':\n    main()\n"
     )
-    assert done.returncode == 130 and not done.stderr
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    arguments = ["a"] if code is AS_A_COMMAND else []
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    assert done.returncode == 130 and "Traceback" not in done.stderr
