@@ -182,8 +182,8 @@ flags.DEFINE_float(
 define_path(
     "init_from",
     _DEFAULTS.init_from,
-    "Model directory with whose weights a new run begins, such as one that glow import_openai wrote; 'pretrained' for "
-    "the model that comes along.",
+    "Model directory with whose weights a new run begins, such as one that glow import_openai wrote; 'pretrained' "
+    "and 'pretrained_32' are those that come along.",
     for_tensorflow=True,
 )
 

@@ -19,7 +19,7 @@ from tests.marks import mostly_slow
 FOLDER = pathlib.Path(__file__).parent.parent / "glow_tf" / "flagfiles"
 FILES = {file.stem: file for file in sorted(FOLDER.glob("*.flags"))}
 # What is measured with this program rather than published.
-OWN = ("people_pretrained", "quickstart")
+OWN = ("people_pretrained", "people_pretrained_32", "quickstart")
 LABELS = {"cifar10": 10, "mnist": 10, "imagenet_resized/32x32": 1000, "people": 6}
 
 # Kingma & Dhariwal 2018, tables 2 to 5, and the commands in the README of the official code: side, K, L, bits,
@@ -292,7 +292,7 @@ def untrained_bits_per_dim(model):
 
 @pytest.mark.parametrize(
     "stem",
-    mostly_slow(FILES, ["cifar10_conditional", "mnist", "people_pretrained", "quickstart", "real_nvp_imagenet32"]),
+    mostly_slow(FILES, [*OWN, "cifar10_conditional", "mnist", "real_nvp_imagenet32"]),
 )
 def test_it_builds_at_its_own_depth(described, stem):
     model, _ = described(stem)

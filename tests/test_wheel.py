@@ -82,8 +82,13 @@ def test_what_is_in_it(wheel):
         names = set(archive.namelist())
         (metadata,) = (archive.read(name).decode() for name in names if name.endswith("dist-info/METADATA"))
     assert {f"glow_tf/flagfiles/{name}.flags" for name in flagfiles.names()} <= names
-    assert {"glow_tf/pretrained/config.json", "glow_tf/data/people.npz", "glow_tf/data/people.LICENSE.md"} <= names
-    assert any(name.startswith("glow_tf/pretrained/checkpoints/") for name in names)
+    assert {
+        "glow_tf/pretrained/16x16/config.json",
+        "glow_tf/pretrained/32x32/config.json",
+        "glow_tf/data/people.npz",
+        "glow_tf/data/people.LICENSE.md",
+    } <= names
+    assert any(name.startswith("glow_tf/pretrained/32x32/checkpoints/") for name in names)
     assert {pathlib.PurePath(name).name for name in names if "/licenses/" in name} == {"LICENSE", "people.LICENSE.md"}
     assert {name.split("/")[0].split("-")[0] for name in names} == {"glow_tf"}
     assert "Requires-Python: <3.14,>=3.10" in metadata

@@ -15,7 +15,10 @@ flags.disclaim_key_flags()
 
 
 def _define_model_dir() -> None:
-    help = "Model directory or SavedModel, or 'pretrained' for the bundled model; --saved_model is the same flag."
+    help = (
+        "Model directory or SavedModel, or 'pretrained' or 'pretrained_32' for the bundled model of 16x16 or 32x32 "
+        "pixels; --saved_model is the same flag."
+    )
     define_path("model_dir", "pretrained", help, for_tensorflow=True)
     # A flag of this module, as --help need not list both names.
     flags.DEFINE_alias("saved_model", "model_dir", module_name=__name__)

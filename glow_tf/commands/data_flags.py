@@ -9,6 +9,7 @@ from absl import flags
 from glow_tf.data import Source, load_source
 from glow_tf.data.indexed import IndexedSource
 from glow_tf.data.source import OwnTestSplitError
+from glow_tf.models import storage
 from glow_tf.models.flow import Flow
 from glow_tf.training import model_directory
 
@@ -37,7 +38,7 @@ def load_data(flow: Flow, **other: Any) -> Source:
     given = {argument: FLAGS[flag].value for argument, flag in names.items() if FLAGS[flag].value is not None}
     if "name" not in given:
         recorded = model_directory.source_arguments(pathlib.Path(FLAGS.model_dir))
-        if FLAGS.model_dir == "pretrained":
+        if FLAGS.model_dir in storage.PRETRAINED:
             recorded = {"name": "people"}
         if not recorded:
             raise ValueError(f"{FLAGS.model_dir} does not say what the model was trained on; set --dataset.")

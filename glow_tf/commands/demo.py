@@ -50,9 +50,9 @@ def main() -> None:
 
         listening = stack.enter_context(bind(FLAGS.host, FLAGS.port))
         listening.listen()
-        if FLAGS.model_dir == "pretrained":
+        if FLAGS.model_dir in storage.PRETRAINED:
             print("Getting the pretrained model ready ...", flush=True)
-            _export_pretrained(folder / "model")
+            _export_pretrained(FLAGS.model_dir, folder / "model")
             model = DemoModel(folder / "model")
         else:
             model = DemoModel(model_flags.saved_model(folder / "model"))
@@ -62,8 +62,8 @@ def main() -> None:
         server.serve(app, listening, browser=FLAGS.browser)
 
 
-def _export_pretrained(path: pathlib.Path) -> None:
-    flow = storage.load("pretrained")
+def _export_pretrained(name: str, path: pathlib.Path) -> None:
+    flow = storage.load(name)
     height, width, channels = flow.config.image_shape
     source = load_source("people", image_size=(height, width), channels=channels)
     attributes = load_attributes(source, "train")

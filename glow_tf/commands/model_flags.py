@@ -43,7 +43,7 @@ def load_flow(*, many: bool = False) -> Flow:
 def saved_model(folder: pathlib.Path) -> pathlib.Path:
     """Returns the SavedModel of --model_dir; that of a model directory is written to `folder` first."""
     path = pathlib.Path(FLAGS.model_dir)
-    if FLAGS.model_dir != "pretrained" and not (path / storage.CONFIG_FILE).is_file():
+    if FLAGS.model_dir not in storage.PRETRAINED and not (path / storage.CONFIG_FILE).is_file():
         return path
     print(f"Exporting {FLAGS.model_dir} ...", file=sys.stderr, flush=True)
     export_saved_model(storage.load(FLAGS.model_dir), folder)

@@ -90,7 +90,9 @@ def main() -> None:
     from glow_tf.serving.model import Model
 
     if not FLAGS["model_dir"].present:
-        raise ValueError("--model_dir or --saved_model must name a SavedModel or a model directory, or 'pretrained'.")
+        raise ValueError(
+            "--model_dir or --saved_model must name a SavedModel or a model directory, or a bundled model."
+        )
     bound = sockets.bind(FLAGS.host, FLAGS.port)
     with tempfile.TemporaryDirectory(prefix="glow_tf_serve_") as folder:
         model = Model(model_flags.saved_model(pathlib.Path(folder) / "1"), FLAGS.name)

@@ -21,7 +21,11 @@ from glow_tf.runtime.errors import first_line, reraise_as_oserror
 from glow_tf.runtime.files import atomic_write
 from glow_tf.runtime.runtime import Runtime
 
-PRETRAINED = pathlib.Path(__file__).parent.parent / "pretrained"
+# The models of the bundled portraits that come with the package, by the name that stands for their path.
+PRETRAINED = {
+    "pretrained": pathlib.Path(__file__).parent.parent / "pretrained" / "16x16",
+    "pretrained_32": pathlib.Path(__file__).parent.parent / "pretrained" / "32x32",
+}
 CONFIG_FILE = "config.json"
 CHECKPOINTS = "checkpoints"
 _INDEX = re.compile(r"ckpt-(\d+)\.index")
@@ -38,8 +42,8 @@ def load(path: str | os.PathLike, *, weights: str = "ema", runtime: Runtime | No
     """Returns the flow of a model directory.
 
     Args:
-      path: the `--model_dir` of a training run, a directory written by `save`, a SavedModel, or `"pretrained"` for the
-        model of the bundled data set that comes with the package.
+      path: the `--model_dir` of a training run, a directory written by `save`, a SavedModel, or one of the models that
+        come with the package, of the bundled portraits: `"pretrained"` of 16x16, `"pretrained_32"` of 32x32 pixels.
       weights: `ema`, the moving average, which evaluation and samples use, where the checkpoint has it; or `raw`.
         A SavedModel has one kind alone.
       runtime: where and how it is computed, as for `Flow`.
@@ -257,7 +261,8 @@ def _check_image_fits(config: ModelConfig, file: pathlib.Path) -> None:
 
 
 def _directory(path: str | os.PathLike) -> pathlib.Path:
-    return PRETRAINED if os.fspath(path) == "pretrained" else pathlib.Path(paths.for_tensorflow(path, "The model"))
+    name = os.fspath(path)
+    return PRETRAINED[name] if name in PRETRAINED else pathlib.Path(paths.for_tensorflow(path, "The model"))
 
 
 def save_config(config: ModelConfig, directory: str | os.PathLike) -> None:

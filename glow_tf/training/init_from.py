@@ -11,7 +11,7 @@ def copy_weights(path: str, flow: Flow) -> None:
     """Gives a flow the weights of a model directory, and whether it is initialised.
 
     Args:
-      path: the model directory, or `pretrained`.
+      path: the model directory, or the name of a model that comes with the package.
       flow: the flow; its structure must be the same.
 
     Raises:

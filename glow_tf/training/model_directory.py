@@ -189,7 +189,7 @@ def source_arguments(directory: pathlib.Path) -> dict:
 def init_from(training: TrainingConfig) -> str:
     """Returns `training.init_from` as a path that does not depend on the working directory."""
     path = training.init_from
-    return path if path in ("", "pretrained") else os.path.abspath(path)
+    return path if not path or path in storage.PRETRAINED else os.path.abspath(path)
 
 
 def settings(directory: pathlib.Path) -> dict:
