@@ -13,7 +13,7 @@ from absl.testing import flagsaver
 
 import glow_tf
 from glow_tf import layers as c
-from glow_tf import networks, options, partitions, transforms
+from glow_tf import dequantization, networks, options, partitions, transforms
 from tests.marks import mostly_slow
 
 FOLDER = pathlib.Path(__file__).parent.parent / "glow_tf" / "flagfiles"
@@ -96,14 +96,25 @@ def parameters(model):
             # A mean and a log-deviation a channel, each with bias and log-scale.
             total += layer.learned * (9 + 2) * 2 * channels
             total += bool(layer.num_classes) * (layer.num_classes + 2) * 2 * channels
-    return total + model.classifier * (channels + 2) * model.num_classes
+    return total + model.classifier * (channels + 2) * model.num_classes + _dequantizer_parameters(model)
 
 
-def _step_parameters(layer, shape):
+def _dequantizer_parameters(model):
+    noise = model.dequantizer
+    if not isinstance(noise, dequantization.Variational):
+        return 0
+    height, width, channels = model.image_shape
+    couplings = c.Steps(depth=1, network=noise.network, coupling=noise.coupling, actnorm=False, permutation="none")
+    # Each sees the image, squeezed as the noise is.
+    return noise.depth * _step_parameters(couplings, (height // 2, width // 2, 4 * channels), seen=4 * channels)
+
+
+def _step_parameters(layer, shape, seen=0):
     (*sides, channels), w = shape, layer.network.width
     of_channels = isinstance(layer.partition, partitions.Channels | partitions.Turns)
     inputs = channels // 2 if of_channels else channels
     outputs = inputs * layer.coupling.parameters_per_dim
+    inputs += seen
     # Actnorm: bias and log-scale. PLU: two triangles, kept as full matrices, and the diagonal.
     mixing = layer.actnorm * 2 * channels + (layer.permutation == "conv1x1") * (2 * channels**2 + channels)
     if isinstance(layer.network, networks.GatedAttention | networks.Vit):

@@ -90,9 +90,19 @@ def conv2d(x: tf.Tensor, kernel: tf.Tensor, padding: str, precision: str = "floa
       Floats [B, H', W', C_out].
     """
     x, kernel = tf.convert_to_tensor(x), tf.convert_to_tensor(kernel)
+    if x.shape[0] == 0:
+        return _empty_conv2d(x, kernel, padding)
     if _is_plain(x.dtype, precision):
         return tf.nn.conv2d(x, kernel, strides=1, padding=padding)
     return _Convolution(padding, precision)(x, kernel)
+
+
+def _empty_conv2d(x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
+    """Returns the convolution of no images, which TensorFlow gives the input's shape on CPUs with AVX-512."""
+    height, width, _, outputs = kernel.shape
+    sides = x.shape[1:3] if padding == "SAME" else (x.shape[1] - height + 1, x.shape[2] - width + 1)
+    kernel = tf.reshape(kernel, [-1, outputs])
+    return tf.reshape(tf.reshape(x, [0, kernel.shape[0]]) @ kernel, [0, *sides, outputs])
 
 
 class _Convolution:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.gpu.programs import NOISE, begin, end
-from tests.models.test_pretrained import FLAGFILE
+from tests.models.test_pretrained import FLAGFILES
 
 SAMPLE = ["-m", "tools.sample", "--num=16", "--seed=1", "--scale=1"]
 # Of 32 levels, among 256.
@@ -29,7 +29,7 @@ def work(tmp_path_factory):
 def test_evaluate_gives_the_bits_per_dim_that_the_flagfile_states(work):
     _, (out, err) = work
     found = float(re.search(r"^bits/dim: (\S+) .*\(114 images\)$", out, re.MULTILINE)[1])
-    stated = float(FLAGFILE.read_text().split("Expect ")[1].split(" +- ")[0])
+    stated = float((FLAGFILES / "people_pretrained.flags").read_text().split("Expect ")[1].split(" +- ")[0])
     assert found == pytest.approx(stated, abs=0.0006)
     assert "100 of 100 images come back exactly" in out
     assert not NOISE.search(err), err

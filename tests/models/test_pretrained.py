@@ -40,11 +40,16 @@ def test_it_has_the_bits_per_dim_its_flagfile_states(name, flow, held_out):
 
 def test_it_samples_pictures_like_those_it_learned(flow, held_out):
     learned = np.concatenate([batch["images"] for batch in data.test_batches(held_out, 64)])
-    drawn = flow.sample(64, temperature=0.7, seed=3).numpy()
-    # White corners above a coloured middle.
-    middle = slice(drawn.shape[1] // 4, -drawn.shape[1] // 4)
+    drawn = flow.sample(64, seed=3).numpy()
+    # White corners above a middle that is as bright as those of portraits.
     assert np.median(drawn[:, :2, [0, -1]]) >= 248
-    assert abs(drawn[:, middle, middle].mean() - learned[:, middle, middle].mean()) < 25
+    of_drawn, of_learned = _brightness_of_the_middle(drawn), _brightness_of_the_middle(learned)
+    assert np.mean((of_drawn >= of_learned.min()) & (of_drawn <= of_learned.max())) > 0.9
+
+
+def _brightness_of_the_middle(images):
+    middle = slice(images.shape[1] // 4, -images.shape[1] // 4)
+    return images[:, middle, middle].mean(axis=(1, 2, 3))
 
 
 def test_it_is_small_enough_to_ship(name):

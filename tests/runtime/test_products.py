@@ -94,3 +94,13 @@ def test_other_dtypes_are_left_alone():
 def test_an_unknown_precision():
     with pytest.raises(ValueError, match="precision='float16' is not one of 'float32', 'tf32', 'bfloat16'"):
         products.matmul(tf.ones([1, 1]), tf.ones([1, 1]), "float16")
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_the_convolution_of_no_images_has_the_shape_of_others(name):
+    product, x, kernel = CONVOLUTIONS[name]
+    some, kernel = tf.constant(x, tf.float32), tf.Variable(kernel, dtype=tf.float32)
+    with tf.GradientTape() as tape:
+        found = product(some[:0], kernel)
+    assert found.shape == [0, *product(some, kernel).shape[1:]]
+    np.testing.assert_array_equal(tape.gradient(found, kernel), np.zeros(kernel.shape))
