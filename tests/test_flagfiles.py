@@ -12,8 +12,8 @@ from absl import flags
 from absl.testing import flagsaver
 
 import glow_tf
-from glow_tf import layers as c
 from glow_tf import dequantization, networks, options, partitions, transforms
+from glow_tf import layers as c
 from tests.marks import mostly_slow
 
 FOLDER = pathlib.Path(__file__).parent.parent / "glow_tf" / "flagfiles"
