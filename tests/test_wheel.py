@@ -88,7 +88,8 @@ def test_what_is_in_it(wheel):
         "glow_tf/data/people.npz",
         "glow_tf/data/people.LICENSE.md",
     } <= names
-    assert any(name.startswith("glow_tf/pretrained/32x32/checkpoints/") for name in names)
+    for size in ("16x16", "32x32"):
+        assert any(name.startswith(f"glow_tf/pretrained/{size}/checkpoints/") for name in names)
     assert {pathlib.PurePath(name).name for name in names if "/licenses/" in name} == {"LICENSE", "people.LICENSE.md"}
     assert {name.split("/")[0].split("-")[0] for name in names} == {"glow_tf"}
     assert "Requires-Python: <3.14,>=3.10" in metadata

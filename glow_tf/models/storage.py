@@ -23,8 +23,8 @@ from glow_tf.runtime.runtime import Runtime
 
 # The models of the bundled portraits that come with the package, by the name that stands for their path.
 PRETRAINED = {
-    "pretrained": pathlib.Path(__file__).parent.parent / "pretrained" / "16x16",
-    "pretrained_32": pathlib.Path(__file__).parent.parent / "pretrained" / "32x32",
+    name: pathlib.Path(__file__).parent.parent / "pretrained" / size
+    for name, size in (("pretrained", "16x16"), ("pretrained_32", "32x32"))
 }
 CONFIG_FILE = "config.json"
 CHECKPOINTS = "checkpoints"

@@ -47,6 +47,12 @@ def test_it_samples_pictures_like_those_it_learned(flow, held_out):
     assert np.mean((of_drawn >= of_learned.min()) & (of_drawn <= of_learned.max())) > 0.9
 
 
+def test_the_middle_is_as_bright_as_that_of_portraits_at_a_lower_temperature():
+    learned = next(iter(data.test_batches(data.load_source("people", image_size=16), 114)))["images"].numpy()
+    drawn = glow_tf.load("pretrained").sample(64, temperature=0.7, seed=3).numpy()
+    assert abs(drawn[:, 4:12, 4:12].mean() - learned[:, 4:12, 4:12].mean()) < 25
+
+
 def _brightness_of_the_middle(images):
     middle = slice(images.shape[1] // 4, -images.shape[1] // 4)
     return images[:, middle, middle].mean(axis=(1, 2, 3))
