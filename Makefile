@@ -36,12 +36,13 @@ demo: $(INSTALLED)  ## Opens the demo of the pretrained model in the browser.
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check --diff .
+	$(BIN)/vermin glow_tf tools tests docs/hooks
 
 ALL_CORES := -n auto --dist loadfile --no-loadscope-reorder
 
 # A file of tests stays in one process: its tests share what they set up. Files with few tests are not left for the end:
 # some of them take longest. A hang outside Python, which no signal interrupts, ends the run.
-test: lint  ## Runs the linter and the tests, on all cores, in some fifteen minutes on two.
+test: lint  ## Runs the linters and the tests, on all cores, in six to fifteen minutes on two.
 	$(BIN)/python -m pytest -q $(ALL_CORES) -o faulthandler_timeout=360 -o faulthandler_exit_on_timeout=true
 
 slow-test: $(INSTALLED)  ## Runs the tests marked slow, on all cores, in some hours.

@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import anyio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -174,7 +175,8 @@ class _Predictor:
             raise too_large
         chunks, size = [], 0
         try:
-            async with asyncio.timeout(deadline - time.monotonic()):
+            # asyncio.timeout came with Python 3.11.
+            with anyio.fail_after(deadline - time.monotonic()):
                 async for chunk in request.stream():
                     size += len(chunk)
                     # Other clients read the reply only after sending everything: some more is read and discarded.
