@@ -49,6 +49,9 @@ _FLAGS: dict[str, Callable[[], object]] = {
         "upscale", None, "Enlarges images of a folder that are too small, as for training; --noupscale refuses others."
     ),
     "max_megapixels": define_max_megapixels,
+    "flip": lambda: flags.DEFINE_bool(
+        "flip", None, "Mirrors training images at random; by default as the papers do with the data set."
+    ),
     "split": lambda: flags.DEFINE_enum("split", "test", ["train", "test"], "Split of the data set."),
     "limit": lambda: flags.DEFINE_integer(
         "limit", 0, "Number of images of the split to use, from the first; 0: all.", 0

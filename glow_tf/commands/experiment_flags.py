@@ -12,7 +12,7 @@ FLAGS = flags.FLAGS
 NAMES = (
     *("dataset", "max_megapixels", "K", "L", "seeds"),
     *("data_dir", "test_fraction", "test_size", "image_size", "upscale", "n_bits"),
-    *("steps", "train_batch_size", "learning_rate", "warmup_steps", "clip_norm", "eval_every"),
+    *("steps", "train_batch_size", "flip", "learning_rate", "warmup_steps", "clip_norm", "eval_every"),
     "output",
 )
 
@@ -32,7 +32,7 @@ def load_data() -> Source:
 def training(
     source: Source, seed: int, *, steps: int | None = None, eval_every: int | None = None, **other: Any
 ) -> TrainingConfig:
-    """Returns the settings of a training run, with the data set's usual augmentation.
+    """Returns the settings of a training run, with the data set's usual augmentation unless --flip says otherwise.
 
     Args:
       source: the data.
@@ -49,7 +49,7 @@ def training(
         learning_rate=FLAGS.learning_rate,
         warmup_steps=FLAGS.warmup_steps,
         clip_norm=FLAGS.clip_norm,
-        flip=usual.flip,
+        flip=usual.flip if FLAGS.flip is None else FLAGS.flip,
         shift=usual.shift,
         seed=seed,
         init_images=max(FLAGS.train_batch_size, 64),

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 DENSITY = [
     *("density", "--image_size=8", "--n_bits=5", "--K=1", "--L=2", "--width=4", "--train_batch_size=8"),
     *("--warmup_steps=2", "--minutes=0.02", "--evaluations=2", "--seeds=2", "--output=density"),
-    *("--models=glow", "--models=glow, mixture"),
+    *("--models=glow", "--models=glow, mixture", "--flip"),
 ]
 
 
@@ -49,6 +49,11 @@ def test_the_table_has_the_means_and_what_they_are_below_the_first(work):
         assert float(below) == pytest.approx(means[0] - means[-1], abs=6e-4)
     with Image.open(directory / "density" / "density.png") as file:
         assert np.asarray(file.convert("L")).std() > 5
+
+
+def test_images_are_mirrored_if_asked(work):
+    file = work[0] / "density" / "glow_mixture_seed1" / "training.json"
+    assert json.loads(file.read_text())["flip"] is True
 
 
 def test_the_same_command_trains_nothing_again(work):
