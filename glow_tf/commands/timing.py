@@ -12,7 +12,7 @@ from glow_tf.models.flow import Flow
 from glow_tf.runtime.runtime import Runtime
 from glow_tf.training.batches import dequantized
 from glow_tf.training.config import TrainingConfig
-from glow_tf.training.devices import has_gpu, training_runtime
+from glow_tf.training.devices import distributed, has_gpu, training_runtime
 from glow_tf.training.state import TrainingState
 from glow_tf.training.step import make_train_function
 
@@ -123,7 +123,7 @@ def training_step(
     else:
         options = tf.data.Options()
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-        iterator = iter(strategy.experimental_distribute_dataset(batches.with_options(options)))
+        iterator = distributed(strategy, batches.with_options(options))
 
     def step() -> None:
         # The value comes to the host when the device has computed it.

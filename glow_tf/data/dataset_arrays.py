@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from glow_tf.data import values
 from glow_tf.data.source import DataError
+from glow_tf.runtime.pipelines import untuned
 
 _IMAGES, _LABELS = ("image", "images"), ("label", "labels")
 _MOST_BYTES = 8 * 2**30
@@ -29,7 +30,7 @@ def read_dataset(dataset: tf.data.Dataset, name: str = "images") -> tuple[np.nda
     if int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY:
         raise DataError(f"{name} is a data set without an end: leave out .repeat(), which training does by itself.")
     if image.dtype != tf.uint8:
-        some = [np.atleast_1d(_parts(element, name)[0]) for element in dataset.take(1).as_numpy_iterator()]
+        some = [np.atleast_1d(_parts(element, name)[0]) for element in untuned(dataset.take(1)).as_numpy_iterator()]
         way_out = f" {values.conversion(some[0], 'image')}." if some and len(some[0]) else ""
         raise DataError(
             f"{name} has images of {image.dtype.name}; they must be uint8, from 0 for black to 255 for white.{way_out}"
@@ -43,7 +44,7 @@ def read_dataset(dataset: tf.data.Dataset, name: str = "images") -> tuple[np.nda
 
 def _read(dataset: tf.data.Dataset, batched: bool, name: str) -> tuple[np.ndarray, np.ndarray | None]:
     images, labels, size = [], [], 0
-    for element in dataset.as_numpy_iterator():
+    for element in untuned(dataset).as_numpy_iterator():
         pixels, label = _parts(element, name)
         if not batched:
             pixels, label = pixels[np.newaxis], None if label is None else np.asarray(label)[np.newaxis]

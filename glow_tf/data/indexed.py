@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from glow_tf.data.python_calls import numpy_function
 from glow_tf.data.source import SPLITS, UNLABELLED, DataError, Source
+from glow_tf.runtime.pipelines import PARALLEL_BLOCKS
 
 # Maps an index to (image uint8 [H, W, C] of the source's `stored_shape`, label), or to None if it cannot be read.
 Reader = Callable[[int], tuple[np.ndarray, int] | None]
@@ -141,7 +142,7 @@ class IndexedSource(Source):
         order = tf.data.Dataset.range(count) if seed is None else index_stream(count, seed, start)
         # In blocks, as a call into Python costs as much as reading twenty small images.
         blocks = order.batch(self.block_size)
-        return blocks.map(load_tensors, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return blocks.map(load_tensors, num_parallel_calls=PARALLEL_BLOCKS, deterministic=True)
 
 
 def evenly(count: int, most: int) -> list[int]:

@@ -6,6 +6,7 @@ import tensorflow as tf
 from glow_tf.data.augment import augment, central_crop
 from glow_tf.data.python_calls import numpy_function
 from glow_tf.data.source import Source
+from glow_tf.runtime.pipelines import PARALLEL_BATCHES, PREFETCHED
 
 # Makes the draws for augmentation independent of those for the order of the examples.
 _AUGMENT_KEY = 0x666C6970
@@ -52,7 +53,7 @@ def train_batches(
             images.set_shape([batch_size, *source.image_shape])
             return images, labels
 
-        dataset = dataset.enumerate(start_step).map(augmented, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        dataset = dataset.enumerate(start_step).map(augmented, num_parallel_calls=PARALLEL_BATCHES, deterministic=True)
     return _finish(dataset)
 
 
@@ -99,7 +100,7 @@ def _finish(dataset):
     options.deterministic = True
     # Sources do not consist of files that could be distributed over workers.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    return dataset.with_options(options).prefetch(tf.data.AUTOTUNE)
+    return dataset.with_options(options).prefetch(PREFETCHED)
 
 
 def _check_count(name, value, least):

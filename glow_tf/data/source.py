@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from glow_tf.runtime.pipelines import untuned
 from glow_tf.runtime.text import printable
 
 SPLITS = ("train", "test")
@@ -96,7 +97,7 @@ class Source:
             raise ValueError(f"start={start} needs a seed: one pass always starts at 0.")
         options = tf.data.Options()
         options.deterministic = True
-        return self._blocks(split, seed, start).with_options(options)
+        return untuned(self._blocks(split, seed, start).with_options(options))
 
     def _blocks(self, split: str, seed: int | None, start: int) -> tf.data.Dataset:
         """Returns the stream as a dataset of (images [n, H, W, C], labels [n]), in blocks of any size n."""

@@ -16,6 +16,7 @@ from glow_tf.data.python_calls import numpy_function
 from glow_tf.data.recipes import Recipe, recipe
 from glow_tf.data.source import UNLABELLED, DataError, Source, held_out_count
 from glow_tf.data.tfds_prepare import get_builder, prepare
+from glow_tf.runtime.pipelines import PARALLEL_BLOCKS, untuned
 
 TEST_FRACTION = 0.05
 # Size of the shuffle buffer of encoded images, in bytes, but at least 1,000 images.
@@ -124,7 +125,7 @@ class TfdsSource(Source):
         dataset = self.builder.as_dataset(
             split=self.splits[split], shuffle_files=False, decoders=decoders, read_config=config
         )
-        return dataset.as_numpy_iterator()
+        return untuned(dataset).as_numpy_iterator()
 
     def _blocks(self, split: str, seed: int | None, start: int) -> tf.data.Dataset:
         encoded = _encoded(self.builder, self.splits[split], self.image_key, self.num_classes > 0)
@@ -151,7 +152,7 @@ class TfdsSource(Source):
 
             epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
             encoded = epochs.flat_map(epoch_examples).skip(offset)
-        decoded = encoded.map(self._decode, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        decoded = encoded.map(self._decode, num_parallel_calls=PARALLEL_BLOCKS, deterministic=True)
         return decoded.batch(self.block_size)
 
     def _with_label_if_used(self, row, example):

@@ -5,11 +5,16 @@ the upper bounds in pyproject.toml are the versions for which it was run. No oth
 `tensorflow.python` or `tensorflow_probability.python`, or knows private names of Keras's optimizers.
 """
 
-from collections.abc import Sequence
+import contextlib
+import threading
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
+
+# Makes the buffers on the devices by which `tf.distribute` hands out batches; it takes no options for them.
+from tensorflow.python.data.ops import multi_device_iterator_ops
 
 # The context that `tf.saved_model.save` traces functions in. A trace belongs to its context: what is traced within this
 # one is not traced again when it is saved.
@@ -18,12 +23,31 @@ from tensorflow.python.saved_model.save_context import save_context
 # The cache by which `log_prob` evaluates a bijector once for value and log-det; TFP's FFJORD uses it.
 from tensorflow_probability.python.internal.cache_util import BijectorCacheWithGreedyAttrs
 
-__all__ = ["BijectorCacheWithGreedyAttrs", "OptimizerInternals", "save_context", "untracked"]
+from glow_tf.runtime.pipelines import untuned
+
+__all__ = ["BijectorCacheWithGreedyAttrs", "OptimizerInternals", "save_context", "untracked", "untuned_device_buffers"]
+
+_PATCHING = threading.Lock()
 
 
 def untracked(module: tf.Module, value: Any) -> Any:
     """Returns `value`, which as an attribute of `module` stays as it is and is not part of checkpoints of it."""
     return module._no_dependency(value)
+
+
+@contextlib.contextmanager
+def untuned_device_buffers() -> Iterator[None]:
+    """Has iterators of `tf.distribute` that are made in this context do without the tuning of `tf.data`.
+
+    See `glow_tf.runtime.pipelines`. The size of these buffers is fixed anyway.
+    """
+    with _PATCHING:
+        tuned = multi_device_iterator_ops._create_device_dataset
+        multi_device_iterator_ops._create_device_dataset = lambda *arguments: untuned(tuned(*arguments))
+        try:
+            yield
+        finally:
+            multi_device_iterator_ops._create_device_dataset = tuned
 
 
 class OptimizerInternals:

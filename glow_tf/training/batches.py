@@ -6,6 +6,7 @@ from glow_tf.config import ModelConfig
 from glow_tf.data import Source, train_batches
 from glow_tf.dequantization import random
 from glow_tf.models.likelihood import with_noise
+from glow_tf.runtime.pipelines import PARALLEL_BATCHES, PREFETCHED
 from glow_tf.training.config import TrainingConfig
 
 
@@ -33,7 +34,7 @@ class TrainingBatches:
         training = self._training
         batches = self.augmented(training.batch_size, start_step)
         batches = dequantized(batches, self._config, training.seed, start_step=start_step)
-        return batches.prefetch(tf.data.AUTOTUNE)
+        return batches.prefetch(PREFETCHED)
 
     def one(self, step: int) -> dict[str, tf.Tensor]:
         """Returns the batch of a step."""
@@ -62,7 +63,7 @@ def dequantized(
     def add_noise(step, batch):
         return with_noise(batch, config, tf.stack([tf.constant(seed, tf.int64), step]), dtype)
 
-    return batches.enumerate(start=start_step).map(add_noise, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return batches.enumerate(start=start_step).map(add_noise, num_parallel_calls=PARALLEL_BATCHES, deterministic=True)
 
 
 def dequantized_for_evaluation(
@@ -77,4 +78,4 @@ def dequantized_for_evaluation(
     def add_noise(batch):
         return with_noise(batch, config, random.seeds_of(batch["images"], tf.constant([0, seed])), dtype)
 
-    return batches.map(add_noise, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    return batches.map(add_noise, num_parallel_calls=PARALLEL_BATCHES, deterministic=True)

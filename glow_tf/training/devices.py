@@ -8,8 +8,10 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 from glow_tf.config import ModelConfig
+from glow_tf.runtime import internals
 from glow_tf.runtime.devices import has_gpu
 from glow_tf.runtime.errors import first_line
+from glow_tf.runtime.pipelines import untuned
 from glow_tf.runtime.runtime import Runtime
 from glow_tf.training import cluster as clusters
 from glow_tf.training.config import TrainingConfig
@@ -18,6 +20,7 @@ __all__ = [
     "CLUSTERS",
     "STRATEGIES",
     "current_strategy",
+    "distributed",
     "has_gpu",
     "make_strategy",
     "sharding_runtime",
@@ -92,6 +95,12 @@ def current_strategy() -> tf.distribute.Strategy:
     devices = [device.name for device in tf.config.list_logical_devices("GPU")] or ["CPU:0"]
     with _without_tf_config():
         return tf.distribute.MirroredStrategy(devices)
+
+
+def distributed(strategy: tf.distribute.Strategy, batches: tf.data.Dataset) -> Iterator:
+    """Distributes batches over the devices of a strategy; the iterator is deleted at once, see `untuned`."""
+    with internals.untuned_device_buffers():
+        return iter(strategy.experimental_distribute_dataset(untuned(batches)))
 
 
 def strategy_flags(strategy: tf.distribute.Strategy) -> dict[str, str | int]:

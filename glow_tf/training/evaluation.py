@@ -10,6 +10,7 @@ import tensorflow as tf
 from glow_tf.models.flow import Flow
 from glow_tf.models.likelihood import batch_likelihood
 from glow_tf.runtime.sharding import pad_batch
+from glow_tf.training.devices import distributed
 from glow_tf.training.loss import label_losses
 from glow_tf.training.workers import Workers
 
@@ -80,7 +81,7 @@ class Evaluator:
           ValueError: if there are no images.
         """
         images: dict[str, list[np.ndarray]] = {}
-        for batch in self._strategy.experimental_distribute_dataset(batches):
+        for batch in distributed(self._strategy, batches):
             self._interrupted()
             for parts in self._batch(batch):
                 for name, part in parts.items():

@@ -18,7 +18,7 @@ from glow_tf.training.batches import TrainingBatches
 from glow_tf.training.card import Best, Card
 from glow_tf.training.checkpoints import CheckpointError, Checkpoints, check_continuable
 from glow_tf.training.config import TrainingConfig
-from glow_tf.training.devices import training_runtime
+from glow_tf.training.devices import distributed, training_runtime
 from glow_tf.training.evaluation import Evaluation, Evaluator, count_of
 from glow_tf.training.guard import DivergenceError, Guard, has_singular_convolution
 from glow_tf.training.init_from import copy_variables, copy_weights
@@ -395,7 +395,7 @@ class Trainer:
             raise TrainingStopped(self._signals.received, self.step)
 
     def _iterator(self, step: int):
-        return iter(self._strategy.experimental_distribute_dataset(self._batches.dequantized(step)))
+        return distributed(self._strategy, self._batches.dequantized(step))
 
     def _initialize(self) -> None:
         training = self._training

@@ -3,12 +3,14 @@
 import json
 import os
 import pathlib
+import time
 
 import pytest
 import tensorflow as tf
 
+from glow_tf.data import load_source, train_batches
 from glow_tf.training import cluster, devices
-from glow_tf.training.devices import make_strategy
+from glow_tf.training.devices import distributed, make_strategy
 from tests.training import helpers
 
 # tests/conftest.py has split the CPU into so many.
@@ -109,6 +111,23 @@ def test_one_machine_does_not_read_tf_config(no_gpu, monkeypatch, name, config):
     batches = strategy.experimental_distribute_dataset(tf.data.Dataset.range(4).batch(2))
     assert [int(tf.reduce_sum(batch)) for batch in batches] == [1, 5]
     assert os.environ["TF_CONFIG"] == text
+
+
+def test_iterators_end_at_once(no_gpu):
+    strategy = make_strategy("mirrored", 2)
+    source = load_source("people", image_size=8)
+    iterators = [distributed(strategy, train_batches(source, 8, seed, flip=True)) for seed in range(16)]
+    # The thread that tunes a pipeline sleeps for longer and longer, up to a minute.
+    end = time.monotonic() + 4
+    while time.monotonic() < end:
+        for iterator in iterators:
+            next(iterator)
+    longest = 0.0
+    while iterators:
+        began = time.monotonic()
+        iterators.pop()
+        longest = max(longest, time.monotonic() - began)
+    assert longest < 1
 
 
 @pytest.mark.parametrize("index", [0, 1, "1"])
