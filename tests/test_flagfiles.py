@@ -105,6 +105,14 @@ def _dequantizer_parameters(model):
         return 0
     height, width, channels = model.image_shape
     couplings = c.Steps(depth=1, network=noise.network, coupling=noise.coupling, actnorm=False, permutation="none")
+    if noise.features is not None:
+        # A 3x3 convolution of both halves of the columns; blocks of two more, which see concatenated ELUs.
+        f = noise.feature_channels
+        features = (9 * 2 * channels + 1) * f + noise.features.blocks * (18 * f + 1) * (f + 2 * f)
+        couplings = dataclasses.replace(couplings, partition=noise.partition)
+        # A 1x1 convolution of the features in each block of a coupling's network.
+        seeing = noise.network.blocks * (2 * f + 1) * noise.network.width
+        return features + noise.depth * (_step_parameters(couplings, model.image_shape) + seeing)
     # Each sees the image, squeezed as the noise is.
     return noise.depth * _step_parameters(couplings, (height // 2, width // 2, 4 * channels), seen=4 * channels)
 

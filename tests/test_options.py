@@ -10,7 +10,8 @@ from absl.testing import flagsaver
 import glow_tf
 from glow_tf import options
 from glow_tf.dequantization import Variational
-from glow_tf.networks import GatedAttention, Resnet
+from glow_tf.networks import GatedAttention, GatedConvolutions, Resnet
+from glow_tf.partitions import Positions
 from glow_tf.training.config import TrainingConfig
 from glow_tf.transforms import MixtureLogistic, RationalQuadraticSpline
 
@@ -190,8 +191,10 @@ def test_xla_compiles_where_there_is_a_gpu_unless_told_otherwise(parse, monkeypa
                 blocks=1,
                 dequantizer=Variational(
                     depth=4,
-                    network=GatedAttention(width=8, blocks=2, heads=4, dropout=0.2),
+                    network=GatedAttention(width=8, blocks=2, heads=4, dropout=0.2, image_channels=32),
                     coupling=MixtureLogistic(components=32),
+                    partition=Positions(),
+                    features=GatedConvolutions(dropout=0.2),
                 ),
             ),
         ),

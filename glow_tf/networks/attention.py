@@ -11,38 +11,15 @@ import tensorflow as tf
 from glow_tf import parameters as p
 from glow_tf.arguments import at_least
 from glow_tf.flops import Product
-from glow_tf.networks.base import Nest, PrecisionNetwork
+from glow_tf.networks.base import Nest
 from glow_tf.networks.convolution import check_positions
 from glow_tf.networks.dense import dense
+from glow_tf.networks.dropout import DropoutNetwork
 from glow_tf.networks.labels import of_labels
 from glow_tf.runtime import products
 
 # Added to variances.
 _EPSILON = 1e-6
-# The same bits on every device, and compiled by XLA.
-_ALGORITHM = "philox"
-
-
-class Dropout:
-    """Sets a share of the elements to 0, others at each call, and scales the rest up so that the mean stays.
-
-    Args:
-      rate: share of the elements that become 0.
-      seed: [2] int32, a stateless seed; without, nothing becomes 0.
-    """
-
-    def __init__(self, rate: float, seed: tf.Tensor | None):
-        self._rate, self._seed, self._calls = rate, seed, 0
-
-    def __call__(self, x: tf.Tensor) -> tf.Tensor:
-        if self._seed is None:
-            return x
-        self._calls += 1
-        seed = tf.random.experimental.stateless_fold_in(self._seed, self._calls, alg=_ALGORITHM)
-        # Of the same bits, XLA makes other floats.
-        bits = tf.random.stateless_uniform(tf.shape(x), seed, None, None, tf.uint32, alg=_ALGORITHM)
-        kept = bits >= tf.constant(min(round(self._rate * 2**32), 2**32 - 1), tf.uint32)
-        return tf.where(kept, x / (1 - self._rate), tf.zeros([], x.dtype))
 
 
 def layer_norm_parameters(depth: int, channels: int) -> p.Nest:
@@ -79,49 +56,28 @@ def dot_product_attention(queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Attentive(PrecisionNetwork, abstract=True):
-    """Base class of the networks of this package with self-attention over all positions, and with dropout.
+class Attentive(DropoutNetwork, abstract=True):
+    """Base class of the networks of this package with self-attention over all positions.
 
     Subclasses define `evaluate`.
 
     Attributes:
       width: hidden channels.
       heads: number of heads of each attention, of ceil(width / heads) channels.
-      dropout: share of activations that are set to 0 in training.
+      dropout: as for every network with dropout.
       num_classes: number of labels, {"labels": [B] int32} in the context, each of which has a learned embedding that is
         added to what the first layer gives, 0 at first; 0 for none.
     """
 
     width: int
     heads: int = 4
-    dropout: float = 0.0
     num_classes: int = 0
 
     def __post_init__(self):
+        super().__post_init__()
         at_least("width", self.width, 1)
         at_least("heads", self.heads, 1)
         at_least("num_classes", self.num_classes, 0)
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout={self.dropout!r} must be at least 0 and less than 1.")
-
-    @property
-    def is_random(self):
-        return self.dropout > 0
-
-    def evaluate(self, tensors: Nest, x: tf.Tensor, context: Any, drop: Dropout, precision: str) -> tf.Tensor:
-        """Returns the output [B, ..., outputs].
-
-        Args:
-          tensors: what `prepare` returns, without the leading axis.
-          x: [B, ..., inputs].
-          context: as for `apply`.
-          drop: the dropout.
-          precision: of the products, see `glow_tf.runtime.products`.
-        """
-        raise NotImplementedError(f"{type(self).__name__} defines no evaluate.")
-
-    def apply_with_precision(self, precision, tensors, x, context, training, seed):
-        return self.evaluate(tensors, x, context, self._dropout(training, seed), precision)
 
     def check(self, shape):
         check_positions(shape, "has a network with attention over positions and ")
@@ -131,13 +87,6 @@ class Attentive(PrecisionNetwork, abstract=True):
 
     def hidden_channels(self):
         return self.width
-
-    def _dropout(self, training: bool, seed: tf.Tensor | None) -> Dropout:
-        if not (training and self.dropout):
-            return Dropout(self.dropout, None)
-        if seed is None:
-            raise ValueError(f"dropout={self.dropout} needs a seed in training.")
-        return Dropout(self.dropout, seed)
 
     def _label_parameters(self, depth: int) -> p.Nest:
         return {"label": {"kernel": p.zeros(depth, self.num_classes, self.width)}} if self.num_classes else {}

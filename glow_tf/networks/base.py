@@ -43,11 +43,13 @@ class Network(Description):
     Attributes:
       is_random: whether `apply` uses its seed.
       max_parameters_per_dim: the most that a transform may have for its output; None for any number.
+      image_channels: channels of {"image": [B, ..., image_channels]} in the context that it sees; 0 for none.
     """
 
     kind: ClassVar[str] = "network"
     is_random: ClassVar[bool] = True
     max_parameters_per_dim: ClassVar[int | None] = None
+    image_channels: ClassVar[int] = 0
 
     def parameters(
         self, rng: np.random.Generator, depth: int, inputs: int, outputs: int, shape: tuple[int, ...]

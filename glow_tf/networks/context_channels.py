@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import tensorflow as tf
 
@@ -65,13 +66,21 @@ class ContextChannels(Network):
     def _joined(self, x: tf.Tensor, context) -> tf.Tensor:
         if not self.channels:
             return x
-        if not isinstance(context, Mapping) or self.key not in context:
-            raise ValueError(f"{self.key!r}, which conditions the coupling networks, is missing in the context.")
-        added = context[self.key]
-        expected = [*x.shape[1:-1], self.channels]
-        if added.shape[1:] != expected:
-            raise ValueError(
-                f"{self.key!r} in the context must have shape [B, {', '.join(map(str, expected))}], as the coupling "
-                f"networks see it; this one has {tuple(added.shape)}."
-            )
-        return tf.concat([x, tf.cast(added, x.dtype)], axis=-1)
+        return tf.concat([x, of_context(context, self.key, x, self.channels)], axis=-1)
+
+
+def of_context(context: Any, key: str, x: tf.Tensor, channels: int) -> tf.Tensor:
+    """Returns a tensor of the context, [B, ..., channels] of the dtype and the positions of `x`: [B, ..., C].
+
+    Raises:
+      ValueError: if it is missing, or of another shape.
+    """
+    if not isinstance(context, Mapping) or key not in context:
+        raise ValueError(f"{key!r}, which conditions the coupling networks, is missing in the context.")
+    expected = [*x.shape[1:-1], channels]
+    if context[key].shape[1:] != expected:
+        raise ValueError(
+            f"{key!r} in the context must have shape [B, {', '.join(map(str, expected))}], as the coupling networks "
+            f"see it; this one has {tuple(context[key].shape)}."
+        )
+    return tf.cast(context[key], x.dtype)

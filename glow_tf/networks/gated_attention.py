@@ -3,18 +3,18 @@
 import dataclasses
 import math
 
-import tensorflow as tf
+import numpy as np
 
 from glow_tf import flops
 from glow_tf import parameters as p
 from glow_tf.arguments import at_least
 from glow_tf.networks.attention import Attentive, layer_norm, layer_norm_parameters, linear, zero_linear
+from glow_tf.networks.context_channels import of_context
 from glow_tf.networks.convolution import convolve, kernel_size
 from glow_tf.networks.dense import dense
+from glow_tf.networks.gating import GAIN, concat_elu, gate
 
 _POSITION_STDDEV = 0.01
-# Of what enters a gate at first: each block begins near the identity.
-_GATE_GAIN = 0.1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,17 +36,21 @@ class GatedAttention(Attentive):
       width: hidden channels.
       blocks: number of blocks.
       heads, dropout, num_classes: as for every network with attention.
+      image_channels: channels of {"image": [B, ..., image_channels]} in the context, at the positions of the input;
+        0 for none. Each gated convolution sees them: celu(3x3(celu(h)) + 1x1(celu(image))).
 
     Ho, Chen, Srinivas, Duan & Abbeel 2019, "Flow++", arXiv 1902.00275.
     """
 
     blocks: int = 10
     dropout: float = 0.2
+    image_channels: int = 0
 
     def __post_init__(self):
         super().__post_init__()
         # Each is a layer of its own in the graph.
         at_least("blocks", self.blocks, 1, most=1000)
+        at_least("image_channels", self.image_channels, 0)
 
     def parameters(self, rng, depth, inputs, outputs, shape):
         width, three = self.width, kernel_size(shape, 3)
@@ -58,10 +62,11 @@ class GatedAttention(Attentive):
         for i in range(self.blocks):
             network[f"block{i}"] = {
                 "conv1": linear(rng, (depth, *three, 2 * width, width)),
-                "conv2": linear(rng, (depth, 2 * width, 2 * width), _GATE_GAIN),
+                "conv2": linear(rng, (depth, 2 * width, 2 * width), GAIN),
+                **self._context_parameters(rng, depth),
                 "norm1": layer_norm_parameters(depth, width),
                 "attention": linear(rng, (depth, width, 3 * self._attention_width)),
-                "mix": linear(rng, (depth, self._attention_width, 2 * width), _GATE_GAIN),
+                "mix": linear(rng, (depth, self._attention_width, 2 * width), GAIN),
                 "norm2": layer_norm_parameters(depth, width),
             }
         return {**network, "leave": zero_linear(depth, *three, width, outputs)}
@@ -71,12 +76,17 @@ class GatedAttention(Attentive):
             return convolve(h, layer["kernel"], layer["bias"], precision=precision)
 
         h = self._labelled(tensors, convolution(tensors["enter"], x), context)
+        if self.image_channels:
+            seen = concat_elu(of_context(context, "image", x, self.image_channels))
         for i in range(self.blocks):
             block = tensors[f"block{i}"]
-            inner = drop(_concat_elu(convolution(block["conv1"], _concat_elu(h))))
-            h = layer_norm(block["norm1"], h + _gate(dense(block["conv2"], inner, precision)))
+            inner = convolution(block["conv1"], concat_elu(h))
+            if self.image_channels:
+                inner += dense(block["context"], seen, precision)
+            inner = drop(concat_elu(inner))
+            h = layer_norm(block["norm1"], h + gate(dense(block["conv2"], inner, precision)))
             inner = drop(self._attention(block["attention"], h + tensors["position"], precision))
-            h = layer_norm(block["norm2"], h + _gate(dense(block["mix"], inner, precision)))
+            h = layer_norm(block["norm2"], h + gate(dense(block["mix"], inner, precision)))
         return convolution(tensors["leave"], h)
 
     def products(self, shape, batch_size, inputs, outputs):
@@ -86,6 +96,7 @@ class GatedAttention(Attentive):
         width = self.width
         block = [
             convolution(3, 2 * width, width),
+            *([convolution(1, 2 * self.image_channels, width)] if self.image_channels else []),
             convolution(1, 2 * width, 2 * width),
             convolution(1, width, 3 * self._attention_width),
             *self._attention_products(batch_size, math.prod(shape[:-1])),
@@ -93,11 +104,7 @@ class GatedAttention(Attentive):
         ]
         return [convolution(3, inputs, width), *block * self.blocks, convolution(3, width, outputs)]
 
-
-def _concat_elu(x: tf.Tensor) -> tf.Tensor:
-    return tf.nn.elu(tf.concat([x, -x], axis=-1))
-
-
-def _gate(x: tf.Tensor) -> tf.Tensor:
-    a, b = tf.split(x, 2, axis=-1)
-    return a * tf.sigmoid(b)
+    def _context_parameters(self, rng: np.random.Generator, depth: int) -> p.Nest:
+        if not self.image_channels:
+            return {}
+        return {"context": linear(rng, (depth, 2 * self.image_channels, self.width))}

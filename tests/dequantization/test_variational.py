@@ -14,18 +14,39 @@ import tensorflow as tf
 import glow_tf
 from glow_tf.dequantization import Uniform, Variational, random
 from glow_tf.export.saved_model import export_saved_model
-from glow_tf.networks import Cnn, Resnet
+from glow_tf.networks import Cnn, GatedAttention, GatedConvolutions, Resnet
+from glow_tf.partitions import Channels, Positions
 from glow_tf.training.optimizer import make_optimizer
 from tests.extending.my_parts import Dense, ScaleAndShift
 from tests.tolerances import assert_close, assert_gradient_close
 from tests.training import helpers, runs
 
 SMALL = Variational(n_bits=3, network=Resnet(width=4, blocks=1), depth=3)
+# As in Flow++.
+WITH_FEATURES = Variational(
+    n_bits=3,
+    network=GatedAttention(width=4, blocks=1, heads=2, dropout=0.0, image_channels=5),
+    depth=3,
+    partition=Positions(),
+    features=GatedConvolutions(blocks=1),
+    feature_channels=5,
+)
 # Even sides and odd ones, colours and grey, a row, sequences, and flat vectors.
 SHAPES = [(2, 2, 3), (3, 3, 1), (2, 3, 2), (1, 3, 1), (4, 1), (5, 2), (6,), (3,)]
 QUICK = [(2, 2, 3), (3, 3, 1), (3,)]
-every_shape = pytest.mark.parametrize(
-    "shape", [pytest.param(shape, marks=() if shape in QUICK else pytest.mark.slow, id=str(shape)) for shape in SHAPES]
+DIVIDED = {
+    "columns": ((2, 4, 1), dataclasses.replace(SMALL, partition=Positions())),
+    "channels": ((2, 2, 2), dataclasses.replace(SMALL, partition=Channels())),
+    "features": ((2, 4, 1), WITH_FEATURES),
+    "features of sequences": ((4, 2), WITH_FEATURES),
+    "features of squeezed images": ((2, 2, 3), dataclasses.replace(SMALL, features=GatedConvolutions())),
+}
+every_kind = pytest.mark.parametrize(
+    "shape,dequantizer",
+    [
+        pytest.param(*kind, marks=() if name == "features" or kind[0] in QUICK else pytest.mark.slow, id=name)
+        for name, kind in ({str(shape): (shape, SMALL) for shape in SHAPES} | DIVIDED).items()
+    ],
 )
 
 
@@ -44,9 +65,9 @@ def images(shape, n=3):
     return tf.constant(np.random.default_rng(0).integers(0, 256, [n, *shape]), tf.uint8)
 
 
-@every_shape
-def test_log_q_is_the_density_by_the_jacobian(shape, monkeypatch):
-    flow, data = flow_of(shape), images(shape)
+@every_kind
+def test_log_q_is_the_density_by_the_jacobian(shape, dequantizer, monkeypatch):
+    flow, data = flow_of(shape, dequantizer), images(shape)
     eps = tf.constant(np.random.default_rng(1).logistic(size=data.shape))
     monkeypatch.setattr(random, "logistic_like", lambda images, seed: eps)
     with tf.GradientTape(persistent=True) as tape:
@@ -60,11 +81,11 @@ def test_log_q_is_the_density_by_the_jacobian(shape, monkeypatch):
     assert_close(log_q, of_noise - np.linalg.slogdet(jacobian)[1])
 
 
-@every_shape
-def test_what_rebuilds_activations_and_what_stores_them_have_the_same_gradients(shape):
+@every_kind
+def test_what_rebuilds_activations_and_what_stores_them_have_the_same_gradients(shape, dequantizer):
     found = []
     for gradient in ("reversible", "stored"):
-        flow, data = flow_of(shape, gradient=gradient), images(shape)
+        flow, data = flow_of(shape, dequantizer, gradient=gradient), images(shape)
         variables = flow.named_variables(trainable=True)
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(flow.bits_per_dim(data))
@@ -74,9 +95,9 @@ def test_what_rebuilds_activations_and_what_stores_them_have_the_same_gradients(
         assert_gradient_close(rebuilt, stored, message=path)
 
 
-@every_shape
-def test_it_begins_as_uniform_noise(shape):
-    config = glow_tf.ModelConfig(name="one", image_shape=shape, layers=(), dequantizer=Variational(n_bits=3))
+@every_kind
+def test_it_begins_as_uniform_noise(shape, dequantizer):
+    config = glow_tf.ModelConfig(name="one", image_shape=shape, layers=(), dequantizer=dequantizer)
     uniform = glow_tf.Flow(dataclasses.replace(config, dequantizer=Uniform(n_bits=3)))
     flow, data = glow_tf.Flow(config), images(shape, 5)
     for initialised in (False, True):
@@ -267,6 +288,9 @@ def test_presets_take_it_by_name(name):
     ("call", "message"),
     [
         (lambda: Variational(depth=0), "depth=0 must be an integer of at least 1"),
+        (lambda: Variational(partition="columns"), "partition='columns' is not a partition"),
+        (lambda: Variational(features="cnn"), "features='cnn' is not a network"),
+        (lambda: Variational(feature_channels=0), "feature_channels=0 must be an integer of at least 1"),
         (lambda: Variational(network="cnn"), "network='cnn' is not a network"),
         (lambda: Variational(coupling="affine"), "coupling='affine' is not a transform"),
         (lambda: Variational(n_bits=9), "n_bits=9 must be at most 8"),

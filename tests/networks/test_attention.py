@@ -6,7 +6,8 @@ import tensorflow as tf
 
 from glow_tf.mode import Mode
 from glow_tf.networks import GatedAttention, Vit
-from glow_tf.networks.attention import Dropout, dot_product_attention, layer_norm
+from glow_tf.networks.attention import dot_product_attention, layer_norm
+from glow_tf.networks.dropout import Dropout
 from tests.networks.random_networks import random_values, slices
 from tests.tolerances import EXCEPTIONS, assert_close
 

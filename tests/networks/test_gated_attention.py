@@ -24,10 +24,10 @@ def gate(h):
 
 # Of 7 hidden channels, 3 heads have 3 each.
 @pytest.mark.parametrize("blocks,heads,width", [(1, 3, 7), (2, 2, 6)])
-@pytest.mark.parametrize("positions", [(2, 3), (5,)])
-def test_by_hand(blocks, heads, width, positions):
+@pytest.mark.parametrize("positions,channels", [((2, 3), 0), ((5,), 0), ((2, 3), 5)])
+def test_by_hand(blocks, heads, width, positions, channels):
     convolve_by = convolve_by_hand if len(positions) == 2 else convolve_sequences_by_tensorflow
-    network, k = GatedAttention(width=width, blocks=blocks, heads=heads), 1
+    network, k = GatedAttention(width=width, blocks=blocks, heads=heads, image_channels=channels), 1
     values = random_values(network, 2, 3, 4, positions=positions)
     p = tf.nest.map_structure(lambda value: value[k], values)
 
@@ -38,17 +38,22 @@ def test_by_hand(blocks, heads, width, positions):
         return h @ layer["kernel"] + layer["bias"]
 
     x = np.random.default_rng(1).standard_normal([2, *positions, 3])
+    image = np.random.default_rng(2).standard_normal([2, *positions, channels])
     h = convolution(p["enter"], x)
     for i in range(blocks):
         block = p[f"block{i}"]
-        inner = concat_elu(convolution(block["conv1"], concat_elu(h)))
+        inner = convolution(block["conv1"], concat_elu(h))
+        if channels:
+            inner += linear(block["context"], concat_elu(image))
+        inner = concat_elu(inner)
         h = norm_by_hand(block["norm1"], h + gate(linear(block["conv2"], inner)))
         tokens = np.reshape(h + p["position"], [2, math.prod(positions), width])
         seen = np.stack([heads_by_hand(block["attention"], of_example, heads) for of_example in tokens])
         mixed = linear(block["mix"], np.reshape(seen, [2, *positions, seen.shape[-1]]))
         h = norm_by_hand(block["norm2"], h + gate(mixed))
     expected = convolution(p["leave"], h)
-    assert_close(network.apply(slices(network, values, k), tf.constant(x)), expected)
+    context = {"image": tf.constant(image)} if channels else None
+    assert_close(network.apply(slices(network, values, k), tf.constant(x), context), expected)
 
 
 def test_initial_weights_keep_variances():
@@ -77,6 +82,16 @@ def test_as_many_parameters_as_in_the_official_code():
     assert total == 31_443_440 - 3_466_976 - 55_296 - 1_080 == 27_920_088
 
 
+def test_the_image_it_sees_must_be_there():
+    network = GatedAttention(width=6, blocks=1, heads=2, image_channels=5)
+    tensors = slices(network, random_values(network, 1, 3, 4), 0)
+    x = tf.zeros([2, 4, 4, 3], tf.float64)
+    with pytest.raises(ValueError, match="'image', which conditions the coupling networks, is missing"):
+        network.apply(tensors, x)
+    with pytest.raises(ValueError, match=r"must have shape \[B, 4, 4, 5\]"):
+        network.apply(tensors, x, {"image": tf.zeros([2, 4, 4, 3])})
+
+
 def test_products_by_hand():
     products = GatedAttention(width=6, blocks=2, heads=2).products((4, 5, 3), 7, 3, 8)
     n = 7 * 4 * 5
@@ -84,4 +99,7 @@ def test_products_by_hand():
     convolutions = 2 * n * (9 * 12 * 6 + 12 * 12)
     # Queries, keys and values; logits and means over 20 positions in two heads of 3 channels; the gate's input.
     attention = 2 * n * (6 * 18 + 2 * 3 * 20 + 2 * 20 * 3 + 6 * 12)
-    assert sum(product.flops for product in products) == enter + leave + 2 * (convolutions + attention)
+    total = enter + leave + 2 * (convolutions + attention)
+    assert sum(product.flops for product in products) == total
+    seeing = GatedAttention(width=6, blocks=2, heads=2, image_channels=5).products((4, 5, 3), 7, 3, 8)
+    assert sum(product.flops for product in seeing) == total + 2 * (2 * n * 10 * 6)

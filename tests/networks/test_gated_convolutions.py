@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from glow_tf.networks import GatedConvolutions
+from tests.networks.random_networks import initial_values, random_values, slices
+from tests.networks.test_convolution import convolve_by_hand, convolve_sequences_by_tensorflow
+from tests.networks.test_gated_attention import concat_elu, gate
+from tests.tolerances import assert_close
+
+
+@pytest.mark.parametrize("positions", [(2, 3), (5,)])
+def test_by_hand(positions):
+    convolve_by = convolve_by_hand if len(positions) == 2 else convolve_sequences_by_tensorflow
+    network, k = GatedConvolutions(blocks=2), 1
+    values = random_values(network, 2, 3, 4, positions=positions)
+    p = tf.nest.map_structure(lambda value: value[k], values)
+
+    def convolution(layer, h):
+        return convolve_by(h, layer["kernel"]) + layer["bias"]
+
+    x = np.random.default_rng(1).standard_normal([2, *positions, 3])
+    h = convolution(p["enter"], x)
+    for i in range(2):
+        inner = concat_elu(convolution(p[f"block{i}"]["conv1"], concat_elu(h)))
+        h = h + gate(convolution(p[f"block{i}"]["conv2"], inner))
+    assert_close(network.apply(slices(network, values, k), tf.constant(x)), h)
+
+
+def test_activations_keep_their_variance_at_first():
+    network = GatedConvolutions(blocks=3)
+    values = initial_values(network.parameters(np.random.default_rng(0), 1, 6, 32, (16, 16, 6)))
+    values = tf.nest.map_structure(lambda value: value.astype(np.float64), values)
+    x = tf.random.stateless_normal([4, 16, 16, 6], [0, 1], dtype=tf.float64)
+    assert 0.8 < np.std(network.apply(slices(network, values, 0), x)) < 1.2
+
+
+def test_dropout_in_training_alone():
+    network = GatedConvolutions(blocks=1, dropout=0.5)
+    tensors = slices(network, random_values(network, 1, 3, 4), 0)
+    x = tf.ones([2, 4, 4, 3], tf.float64)
+    at_rest = network.apply(tensors, x)
+    first, again, other = (network.apply(tensors, x, None, True, tf.constant([0, seed])) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - at_rest).max() > 0.1 and np.abs(first - other).max() > 0.1
+    with pytest.raises(ValueError, match="dropout=0.5 needs a seed"):
+        network.apply(tensors, x, None, True)
+
+
+def test_products_by_hand():
+    n = 7 * 4 * 5
+    products = GatedConvolutions(blocks=2).products((4, 5, 3), 7, 3, 8)
+    assert sum(product.flops for product in products) == 2 * n * 9 * (3 * 8 + 2 * (16 * 8 + 16 * 16))
