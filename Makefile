@@ -3,8 +3,17 @@
 # The first that runs: a name on the path may stand for a version that is not installed.
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.10 python3; do \
   $$name -c '' 2>/dev/null && { echo $$name; break; }; done)
-VENV ?= .venv
-# oldest.txt has the oldest versions of what is installed; give it a VENV of its own, as each Python.
+# A Python that is named has an environment of its own, such as .venv-3.13, where .venv is that of another one.
+version = $(shell $(1) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+ifndef VENV
+  VENV := .venv
+  ifneq ($(filter command environment,$(origin PYTHON)),)
+    named := $(or $(call version,$(PYTHON)),$(error $(PYTHON), the PYTHON that is named, does not run))
+    there := $(or $(call version,.venv/bin/python),$(named))
+    VENV := .venv$(addprefix -,$(filter-out $(there),$(named)))
+  endif
+endif
+# oldest.txt has the oldest versions of what is installed; give it a VENV of its own.
 CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -18,11 +27,9 @@ $(INSTALLED): $(CONSTRAINTS) pyproject.toml
 	@$(or $(PYTHON),false) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "Python 3.10, 3.11, 3.12 or 3.13 is needed, not $(or $(PYTHON),none); try make PYTHON=/path/to/python3.12" >&2; \
 	    exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	@# The pip of Python 3.10 takes half an hour to choose the versions.
-	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade pip
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@# Without setuptools' general advice on editable installations.
-	PYTHONWARNINGS=ignore $(BIN)/pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
 	@touch $@
 
 install: $(INSTALLED)  ## Creates the virtual environment.
@@ -63,7 +70,7 @@ gpu-benchmark: $(INSTALLED)  ## Measures training, samples and memory on an NVID
 DOCS_INSTALLED := $(VENV)/.docs_installed
 
 $(DOCS_INSTALLED): $(INSTALLED) pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
 	@touch $@
 
 # Without the advertisement of another program.
@@ -76,4 +83,4 @@ docs-serve: $(DOCS_INSTALLED)  ## Shows the documentation in the browser, and wh
 	$(BIN)/mkdocs serve --open
 
 clean:  ## Removes the virtual environment and caches; keeps runs/.
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis *.egg-info build dist site
+	rm -rf $(VENV) .venv-* .pytest_cache .ruff_cache .hypothesis *.egg-info build dist site

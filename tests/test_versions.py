@@ -56,6 +56,33 @@ def test_make_refuses_other_pythons_before_it_installs_anything(tmp_path, versio
     assert not (tmp_path / "venv").exists()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="make")
+def test_a_python_that_is_named_has_an_environment_of_its_own(tmp_path):
+    """Where there is one of another version; two in one environment would mix their packages."""
+
+    def python(path, version):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"#!{sys.executable}\nimport sys\nsys.version_info = ({version}, 0)\nexec(sys.argv[2])\n")
+        path.chmod(0o755)
+        return path
+
+    def environment(*arguments):
+        command = ["make", "--dry-run", "-f", ROOT / "Makefile", "-C", tmp_path, "demo", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        found = re.search(r"^(\S+)/bin/glow demo$", done.stdout, re.MULTILINE)
+        return found[1] if found else done.stderr
+
+    for name in ("constraints.txt", "pyproject.toml"):
+        (tmp_path / name).touch()
+    first, other = (python(tmp_path / "bin" / version, f"3, {version}") for version in ("11", "13"))
+    assert environment() == environment(f"PYTHON={other}") == ".venv"
+    python(tmp_path / ".venv" / "bin" / "python", "3, 11")
+    assert environment() == environment(f"PYTHON={first}") == ".venv"
+    assert environment(f"PYTHON={other}") == ".venv-3.13"
+    assert environment(f"PYTHON={other}", "VENV=mine") == "mine"
+    assert "nothing, the PYTHON that is named, does not run" in environment("PYTHON=nothing")
+
+
 @pytest.mark.parametrize("version", ["3, 9", "3, 14"])
 def test_pip_does_too(version):
     code = f"import sys; sys.version_info = ({version}, 0); exec(open('setup.py').read())"
