@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -151,10 +151,7 @@ def save_histograms(
     """
     figure, axes = _figure(len(panels), title, share_y=False)
     for i, (panel, sets) in enumerate(panels.items()):
-        everything = np.concatenate(list(sets.values()))
-        # A few outliers would squeeze everything else into one bin.
-        low, high = np.quantile(everything[np.isfinite(everything)], [0.002, 0.998])
-        bins = np.linspace(low, high if high > low else low + 1, 51)
+        bins = common_bins(list(sets.values()))
         for colour, (name, values) in zip(COLOURS, sets.items(), strict=False):
             axes[i].hist(np.clip(values, bins[0], bins[-1]), bins, density=True, alpha=0.55, color=colour, label=name)
         axes[i].set_title(panel, fontsize=_SIZE)
@@ -162,6 +159,16 @@ def save_histograms(
         axes[i].set_yticks([])
         axes[i].legend(fontsize=_SIZE - 1)
     _save(figure, path)
+
+
+def common_bins(sets: Sequence[np.ndarray], count: int = 50) -> np.ndarray:
+    """Returns the edges of bins, [count + 1], for nearly all finite numbers of each set.
+
+    The largest and smallest 0.2 % of a set may lie outside: a few outliers would squeeze everything else into one bin.
+    """
+    ends = [np.quantile(values[np.isfinite(values)], [0.002, 0.998]) for values in sets if np.isfinite(values).any()]
+    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    return np.linspace(low, high if high > low else low + 1, count + 1)
 
 
 def save_bars(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from glow_tf.analysis.plots import COLOURS, Curve, save_curves, save_histograms, save_lines, save_sounds
+from glow_tf.analysis.plots import COLOURS, Curve, common_bins, save_curves, save_histograms, save_lines, save_sounds
 
 X = np.arange(4)
 
@@ -68,6 +68,13 @@ def test_histograms_of_whatever_there_is(tmp_path, values):
     save_histograms(panels, tmp_path / "h.png", title="Title", x={"bits": "bits/dim"})
     with Image.open(tmp_path / "h.png") as file:
         assert np.asarray(file.convert("L")).std() > 5
+
+
+def test_bins_hold_a_small_set_that_lies_apart():
+    many, apart = np.random.default_rng(0).normal(2, 0.3, 1000), np.array([4.4, np.nan])
+    bins = common_bins([np.append(many, 99.0), apart])
+    assert bins[-1] == 4.4 and 1 < bins[0] < 1.4
+    np.testing.assert_allclose(np.diff(bins), (4.4 - bins[0]) / 50)
 
 
 def test_a_high_tone_stands_above_a_low_one(tmp_path):
