@@ -16,10 +16,11 @@ from glow_tf.data import (
     picture_files,
     split_batches,
 )
+from glow_tf.data.indexed import evenly
+from glow_tf.data.named_pictures import find_pictures
 from glow_tf.demo.model import DemoModel
 
 COUNT = 12
-_ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 
 
 class Example(NamedTuple):
@@ -63,24 +64,16 @@ def cropping(path: str | os.PathLike, image_shape: tuple[int, int, int]) -> str:
 
 
 def of_files(names: Sequence[str], model: DemoModel) -> list[Example]:
-    """Reads examples from picture files and folders of picture files.
+    """Reads examples from picture files, and folders of them and their sub-folders; of many, some from everywhere.
 
     Raises:
       DataError: if a name is not a picture or a folder of pictures, or there are fewer than two pictures.
     """
-    paths = []
-    for path in map(pathlib.Path, names):
-        inside = sorted(file for file in path.glob("*") if file.suffix.lower() in _ENDINGS) if path.is_dir() else [path]
-        if not inside:
-            raise DataError(f"--images={path} holds no pictures.")
-        paths += inside
-    missing = [str(path) for path in paths if not path.is_file()]
-    if missing:
-        raise DataError(f"--images={missing[0]} is not there.")
+    paths, _ = find_pictures(names)
     if len(paths) < 2:
         raise DataError("--images needs at least two pictures, to go from one to the other.")
     label = 0 if model.num_classes else None
-    return [Example(read_picture(path, model.image_shape), label) for path in paths[:COUNT]]
+    return [Example(read_picture(paths[i], model.image_shape), label) for i in evenly(len(paths), COUNT)]
 
 
 def of_model(model: DemoModel) -> list[Example]:

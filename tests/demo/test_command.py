@@ -17,7 +17,7 @@ from tests.saved_models import saved
 MISTAKES = {
     "no saved model": (["--saved_model=nowhere"], "error: nowhere holds no SavedModel"),
     "flat vectors": (["--saved_model=flat"], "error: flat is a model of flat vectors, which have no picture."),
-    "no images": (["--images=nowhere.png"], "error: --images=nowhere.png is not there."),
+    "no images": (["--images=nowhere.png"], "error: --images: nowhere.png is not there."),
     "one image": (["--images=one.png"], "error: --images needs at least two pictures"),
     "no picture": (["--images=notes.png,one.png"], "error: notes.png cannot be read as a picture."),
     "port in use": (

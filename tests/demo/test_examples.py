@@ -77,6 +77,15 @@ def test_files_and_folders(tmp_path):
     assert {example.label for example in found} == {None}
 
 
+def test_of_many_files_some_of_every_sub_folder(tmp_path):
+    for i, name in enumerate("abc"):
+        (tmp_path / name).mkdir()
+        for j in range(10):
+            saved_picture(tmp_path / name / f"{j}.png", np.full([9, 9, 3], i))
+    found = examples.of_files([str(tmp_path)], loaded("glow"))
+    assert [int(example.image.max()) for example in found] == [0] * 4 + [1] * 4 + [2] * 4
+
+
 def test_files_for_a_conditional_model(tmp_path):
     for name in ("a.png", "b.png"):
         saved_picture(tmp_path / name, np.zeros([9, 9, 3]))
@@ -88,7 +97,7 @@ def test_files_that_will_not_do(tmp_path):
     (tmp_path / "empty").mkdir()
     for names, message in [
         (["nowhere.png"], "nowhere.png is not there"),
-        ([str(tmp_path / "empty")], "holds no pictures"),
+        ([str(tmp_path / "empty")], "holds no images"),
         ([str(tmp_path / "a.png")], "at least two"),
     ]:
         with pytest.raises(DataError, match=message):
