@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from glow_tf.training.devices import distributed
 from tests.training import helpers
 
 
@@ -16,4 +17,4 @@ class Run(helpers.Run):
             return {name: tf.ensure_shape(value, [size, *value.shape[1:]]) for name, value in batch.items()}
 
         data = helpers.batches(steps, size, config).map(with_size)
-        self.iterator = iter(strategy.experimental_distribute_dataset(data))
+        self.iterator = distributed(strategy, data)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import glow_tf
-from glow_tf.training.devices import make_strategy
+from glow_tf.training.devices import distributed, make_strategy
 from tests.gpu import sizes
 from tests.gpu.patience import within
 from tests.gpu.runs import Run
@@ -26,6 +26,12 @@ FORMS = [
 # How far the two gradients are apart: as in tests/runtime/test_tf32.py where the networks compute in float32. Otherwise
 # the input that is rebuilt, which differs in its last bits, is now and then rounded to another number in a network.
 DISTANCE = {"float32": 5e-3, "tf32": 5e-2, "bfloat16": 5e-2}
+
+
+def test_batches_are_ready_on_the_gpu():
+    strategy = make_strategy("mirrored")
+    batch = next(distributed(strategy, tf.data.Dataset.from_tensors(tf.zeros([8, 3])).repeat()))
+    assert all("GPU:" in part.device for part in strategy.experimental_local_results(batch))
 
 
 def trained(gradient, strategy, xla, precision, parts):

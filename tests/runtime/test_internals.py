@@ -4,6 +4,7 @@ import keras
 import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
+from tensorflow.python.framework import kernels
 
 from glow_tf.runtime import internals
 
@@ -134,3 +135,9 @@ def test_what_is_untracked_is_not_in_checkpoints(tmp_path):
     path = tf.train.Checkpoint(module=module).write(str(tmp_path / "checkpoint"))
     names = [name for name, _ in tf.train.list_variables(path)]
     assert [name for name in names if name.startswith("module/")] == ["module/kept/.ATTRIBUTES/VARIABLE_VALUE"]
+
+
+def test_buffers_on_a_gpu_can_have_options():
+    """Else they would be on the CPU."""
+    devices = {kernel.device_type for kernel in kernels.get_registered_kernels_for_op("OptionsDataset").kernel}
+    assert {"CPU", "GPU"} <= devices
