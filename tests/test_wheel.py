@@ -119,7 +119,8 @@ def test_export_and_serve(glow, folder):
     run(glow, "export", "--model_dir=run", "--output=models/1", cwd=folder)
     with answering([glow, "serve", "--saved_model=models/1", "--port=0"], folder) as address:
         body = json.dumps({"signature_name": "sample", "inputs": {"num": 2, "temperature": 0.7, "seed": 1}}).encode()
-        reply = urllib.request.urlopen(f"{address}/v1/models/glow:predict", body, timeout=PATIENCE_S)
+        url, kind = f"{address}/v1/models/glow:predict", {"Content-Type": "application/json"}
+        reply = urllib.request.urlopen(urllib.request.Request(url, body, kind), timeout=PATIENCE_S)
         images = np.array(json.load(reply)["outputs"])
     assert images.shape == (2, 8, 8, 3)
 
