@@ -27,7 +27,8 @@ $(INSTALLED): $(CONSTRAINTS) pyproject.toml
 	@$(or $(PYTHON),false) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
 	  { echo "Python 3.10, 3.11, 3.12 or 3.13 is needed, not $(or $(PYTHON),none); try make PYTHON=/path/to/python3.12" >&2; \
 	    exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@# What is there is kept, if it is whole.
+	$(BIN)/python -c 'import pip' 2>/dev/null || $(PYTHON) -m venv $(VENV)
 	@# Without setuptools' general advice on editable installations.
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
 	@touch $@
