@@ -167,7 +167,7 @@ def common_bins(sets: Sequence[np.ndarray], count: int = 50) -> np.ndarray:
     The largest and smallest 0.2 % of a set may lie outside: a few outliers would squeeze everything else into one bin.
     """
     ends = [np.quantile(values[np.isfinite(values)], [0.002, 0.998]) for values in sets if np.isfinite(values).any()]
-    low, high = min(low for low, _ in ends), max(high for _, high in ends)
+    low, high = (min(low for low, _ in ends), max(high for _, high in ends)) if ends else (0.0, 1.0)
     return np.linspace(low, high if high > low else low + 1, count + 1)
 
 

@@ -62,7 +62,9 @@ def test_panels_stand_side_by_side(tmp_path):
         assert two.height == one.height and two.width > 1.5 * one.width
 
 
-@pytest.mark.parametrize("values", [np.random.default_rng(0).normal(size=300), np.zeros(5), np.array([0.0, np.inf, 1])])
+@pytest.mark.parametrize(
+    "values", [np.random.default_rng(0).normal(size=300), np.zeros(5), np.array([0.0, np.inf, 1]), np.array([np.nan])]
+)
 def test_histograms_of_whatever_there_is(tmp_path, values):
     panels = {"bits": {"inside": values, "outside": values + 1}}
     save_histograms(panels, tmp_path / "h.png", title="Title", x={"bits": "bits/dim"})
