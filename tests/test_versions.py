@@ -58,7 +58,7 @@ def test_make_refuses_other_pythons_before_it_installs_anything(tmp_path, versio
 
 @pytest.mark.skipif(sys.platform == "win32", reason="make")
 def test_a_python_that_is_named_has_an_environment_of_its_own(tmp_path):
-    """Where there is one of another version; two in one environment would mix their packages."""
+    """Two versions of Python in one environment would mix their packages."""
 
     def python(path, version):
         path.parent.mkdir(parents=True, exist_ok=True)

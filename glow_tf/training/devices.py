@@ -98,7 +98,7 @@ def current_strategy() -> tf.distribute.Strategy:
 
 
 def distributed(strategy: tf.distribute.Strategy, batches: tf.data.Dataset) -> Iterator:
-    """Distributes batches over the devices of a strategy; the iterator is deleted at once, see `untuned`."""
+    """Returns an iterator over batches on the devices of a strategy, which is deleted at once: see `untuned`."""
     with internals.untuned_device_buffers():
         return iter(strategy.experimental_distribute_dataset(untuned(batches)))
 
