@@ -1,11 +1,11 @@
-"""Programs of the checkout, `python -m tools.<name> --help`: benchmarks, and those of `glow`.
+"""Command-line tools of the checkout, `python -m tools.<name> --help`: benchmarks, and the commands of `glow`.
 
-`python -m tools.sample` is `glow sample`, for people who have no `glow` on the path.
+`python -m tools.sample` is `glow sample`, for users without `glow` on the path.
 """
 
 import pathlib
 
-# Prepares the environment of programs, for those of the checkout too.
+# The import prepares the environment of commands, for the tools of the checkout too.
 from glow_tf import commands
 
 __path__.append(str(pathlib.Path(commands.__file__).parent))

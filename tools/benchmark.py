@@ -3,19 +3,19 @@
   python -m tools.benchmark --K=8 --L=3 --width=512 --image_size=32 --train_batch_size=16 --compare --plot=benchmark.png
   python -m tools.benchmark --K=32 --L=6 --width=512 --image_size=256 --train_batch_size=1 --output=benchmark.json
 
-It uses the first GPU, or the CPU. The bound of a pass over a batch is the time of its matrix products, each measured
-alone at its own shape on the whole device in the precision of the coupling networks. `of bound` is the fraction of that
-speed that is reached, `of peak` the fraction of the speed of a large product. `of bound` can exceed 1 if products are
-small: CPU cores process parts of the batch in parallel, and a GPU computes a small product faster than TensorFlow
-launches it; and a float32 product on a GPU may be three in TF32, which are faster than one in float32. Floating-point
-operations are those of tools/cost.py. Workloads and products are timed alternately, and medians are shown; nothing else
-should run.
+It uses the first GPU, or the CPU if there is none. The bound of a pass over a batch is the time of its matrix products,
+each measured alone at its own shape on the whole device in the precision of the coupling networks. `of bound` is the
+achieved fraction of that speed, `of peak` the achieved fraction of a large product's speed. `of bound` can exceed 1 if
+products are small, as CPU cores process parts of the batch in parallel and a GPU computes a small product faster than
+TensorFlow launches it; and in float32 on a GPU, where a product may be computed as three in TF32, which is faster.
+Floating-point operations are counted by tools/cost.py. Workloads and products are timed alternately, and medians are
+shown; nothing else should run on the machine.
 
 `compile` is the additional time of the first call; XLA's cache is not used. `memory`, if TensorFlow reports it, is the
 peak of a call excluding weights, optimizer, moving average and the batch.
 
---compare times the same work by the installed packages of tools/peers, alternately on the same device; first
-`pip install torch normflows FrEIA nflows`, or some of them. On a GPU they compute in TF32 and are compared with
+--compare times the same work in the installed packages of tools/peers, alternately on the same device; install them, or
+some of them, with `pip install torch normflows FrEIA nflows`. On a GPU they compute in TF32 and are compared with
 training in TF32; `pytorch` is compiled if that is faster, and is also measured in bfloat16. glow_tf's likelihood and
 samples are always in float32. Prints tables in Markdown; --output also writes JSON.
 """
@@ -84,7 +84,7 @@ def main() -> None:
     machine = hardware.describe()
     print(f"{hardware.sentence(machine)}\n")
     trained = training_names(precisions)
-    # Measured before this process allocates memory and threads.
+    # Measured before this process allocates memory and starts threads.
     starts = {
         name.removeprefix("train, "): startup.measure(
             **sizes, batch_size=batch, gradient=gradient, network_precision=precision
@@ -134,11 +134,11 @@ def main() -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Measured:
-    """Measurements of the rounds; a workload is (package, name).
+    """Measurements of all rounds; a workload is a pair (package, name).
 
     Attributes:
       timings: timing of each workload.
-      alone: seconds of each product.
+      alone: seconds of each product on its own.
       memory: peak memory of each workload, in bytes, excluding weights, optimizer and so on, if known.
       notes: note of each peer, or ''.
     """
@@ -218,7 +218,7 @@ def _beside_products(
 def _beside_ours(name: str, batch: int, measured: _Measured, trained: Mapping[str, tuple[str, str]]) -> dict[str, Any]:
     """Returns the version of a package, and for each workload its images/s and the speed-up of glow_tf.
 
-    Training is compared with the rows of the package's precision.
+    Training is compared with glow_tf's rows in the precision of the package.
     """
     precision = name.partition(", ")[2] or ("tf32" if has_gpu() else "float32")
     row: dict[str, Any] = {"version": peers.version(name), "note": measured.notes[name]}
@@ -228,7 +228,7 @@ def _beside_ours(name: str, batch: int, measured: _Measured, trained: Mapping[st
         theirs = measured.timings[name, workload].seconds
         beside = [workload]
         if workload == "train":
-            beside = [ours for ours, (_, of_ours) in trained.items() if of_ours == precision]
+            beside = [ours for ours, (_, our_precision) in trained.items() if our_precision == precision]
         row[workload] = {
             "images_per_second": batch / theirs,
             "glow_tf_is_faster_by": {ours: theirs / measured.timings["glow_tf", ours].seconds for ours in beside},

@@ -1,4 +1,4 @@
-"""Tables in Markdown and plot of the benchmark."""
+"""Markdown tables and plot of the benchmark."""
 
 import os
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from glow_tf.commands import startup
 from glow_tf.mode import GRADIENTS
 from glow_tf.training.progress import rate_text
 
-# The baseline workloads of glow_tf for each workload of a peer.
+# Workloads of glow_tf that each workload of a peer is compared with.
 BESIDE = {
     "train": tuple(f"train, {gradient}" for gradient in GRADIENTS),
     "likelihood": ("likelihood",),

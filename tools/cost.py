@@ -1,7 +1,7 @@
 """Matrix products of a flow.
 
-Actnorms, ReLUs, scales, sums and updates are not counted, nor are products that do not depend on images: matrices from
-their PLU forms, and responses to the border.
+Actnorms, ReLUs, scales, sums and updates are not counted, nor are products that do not depend on images: those of PLU
+factors, and responses to the border.
 """
 
 import collections
@@ -18,9 +18,9 @@ def products(config: ModelConfig, batch_size: int, kind: str = "forward") -> col
     Args:
       config: a model whose layers and networks list their products, such as a Glow.
       batch_size: B.
-      kind: `forward`, from images to latents or back, which costs the same, and for a likelihood the noise of
-        dequantization; `stored`, a training step that keeps activations, with two more products for each; or
-        `reversible`, a training step that reconstructs them, with one more forward pass of the steps.
+      kind: `forward`, from images to latents, including the dequantization noise, or back, which costs the same but for
+        that noise; `stored`, a training step that keeps activations, with two more products for each; or `reversible`,
+        a training step that reconstructs them, with one more forward pass of the steps.
 
     Raises:
       ValueError: for other models and kinds.
@@ -38,5 +38,5 @@ def products(config: ModelConfig, batch_size: int, kind: str = "forward") -> col
 
 
 def flops(counted: collections.Counter[Product]) -> int:
-    """Returns the number of floating-point operations of products."""
+    """Returns the number of floating-point operations of the counted products."""
     return sum(product.flops * number for product, number in counted.items())

@@ -6,15 +6,15 @@
 
 Prints a table in Markdown, row by row as they are measured, the most important first; docs/gpu.json is written after
 each row, docs/gpu.png at the end. Every row is measured in a separate process, so that lack of memory or time affects
-only that row, which then states the reason. Seconds are the median of five calls after the first ones; `compile` is the
-additional time of the first call. `peak` is the peak memory of later training steps, and `above` the part that is not
-weights, optimizer or moving average. `of products` is the fraction of the speed of a large matrix product in the same
-precision; a float32 product may be three in TF32, which are faster than one in float32.
+only that row, which then states the reason. Seconds are the median of up to five calls after the first; `compile` is
+the additional time of the first call. `peak` is the peak memory of later training steps, and `above` the part of it
+that is not weights, optimizer or moving average. `of products` is the achieved fraction of the speed of a large matrix
+product in the same precision; a float32 product may be computed as three in TF32, which is faster.
 
 The groups of --rows: `throughput`, 32x32 images and the peer, if PyTorch is installed; `large`, 256x256; `options`, the
 effects of XLA, TensorFlow's layout optimizer and determinism; `memory`, 256x256 at several depths. Rows without a
-precision in their name train in TF32, with stored activations in the fastest precision. Run again with --resume to
-measure rows for which time was too short.
+precision in their name train in float32, those of `options` in TF32, and those with stored activations in the fastest
+precision. Run again with --resume to measure the rows for which there was not enough time.
 """
 
 import contextlib

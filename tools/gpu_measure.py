@@ -1,7 +1,7 @@
 """Measures a row of the GPU benchmark in a separate process.
 
 `python -m tools.gpu_measure <kind of row> <arguments of its function as JSON>` is a worker, see `tools.peers.worker`,
-with the workload `measure`. Before that is requested, it only imports modules and does not use the GPU, so that it can
+with the workload `measure`. Until that is requested, it only imports modules and does not use the GPU, so that it can
 start while another process is measured.
 """
 
@@ -49,7 +49,7 @@ def train(
     Args:
       sizes: sizes of the model and its batches.
       gradient, network_precision: as for `ModelConfig` and `TrainingConfig`.
-      xla: as for `TrainingConfig`; by default with a GPU.
+      xla: as for `TrainingConfig`; by default only on a GPU.
       layout_optimizer: whether TensorFlow may convert images to NCHW internally.
       deterministic: whether results are bitwise reproducible.
     """

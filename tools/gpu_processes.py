@@ -16,16 +16,16 @@ from tools.gpu_rows import FASTEST, Row
 from tools.throughput import alternate
 
 _REPEATS = 5
-# Least time to start a row.
+# A row is started only if this many seconds are left.
 _LEAST_S = 20.0
 
 
 class Processes:
-    """Measures rows, each in a new process, which imports TensorFlow while the one before computes.
+    """Measures rows, each in a new process, which imports TensorFlow while the previous one computes.
 
     Args:
       rows: the rows to measure, in order.
-      records: records so far by the name of the row, to which the caller adds those of `measure`.
+      records: records so far, keyed by row name; the caller adds those that `measure` returns.
       smoke: whether the models are tiny.
     """
 
@@ -38,7 +38,7 @@ class Processes:
 
         Args:
           row: the row.
-          end: deadline, in the seconds of `time.monotonic`.
+          end: deadline, in seconds on the clock of `time.monotonic`.
         """
         record = dataclasses.asdict(row)
         if end - time.monotonic() < _LEAST_S:
@@ -59,7 +59,7 @@ class Processes:
             return {**record, "error": gpu_table.reason(str(error))}
 
     def close(self) -> None:
-        """Ends a process that was started and not used."""
+        """Ends the process that was started but not used, if any."""
         if self._next:
             with self._next[1]:
                 self._next = None

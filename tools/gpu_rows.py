@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 GROUPS = ("throughput", "large", "options", "memory")
-# Stands for the fastest precision in the rows before.
+# Stands for the fastest precision among the preceding rows.
 FASTEST = "fastest"
 
 
@@ -16,7 +16,7 @@ class Row:
       name: name of the row.
       group: one of `GROUPS`.
       kind: `products`, `train`, `passes`, or `pytorch`, the peer.
-      sizes: K, L, width, image_size and batch_size; none for `products`.
+      sizes: K, L, width, image_size and batch_size; empty for `products`.
       gradient: as for `ModelConfig`.
       network_precision: one of `NETWORK_PRECISIONS`, or `FASTEST`.
       options: further arguments of `tools.gpu_measure.train`.
@@ -39,7 +39,7 @@ class Row:
 
 
 def rows(*, smoke: bool = False) -> list[Row]:
-    """Returns all rows; with `smoke`, of models so small that a CPU measures them in seconds."""
+    """Returns all rows; with `smoke`, of models small enough to be measured on a CPU in seconds."""
     small = {"K": 32, "L": 3, "width": 512, "image_size": 32}
     large = {"K": 32, "L": 6, "width": 512, "image_size": 256}
     batches, large_batches, depths, memory_batches = (64, 512), (1, 4, 16), (16, 32, 64), (8, 1, 64)
@@ -63,7 +63,7 @@ def rows(*, smoke: bool = False) -> list[Row]:
 
 
 def chosen(found: list[Row], names: list[str]) -> list[Row]:
-    """Returns the rows of some groups, or with certain words in their names.
+    """Returns the rows whose group is in `names`, or whose name contains one of them.
 
     Raises:
       ValueError: if a name matches no row.
@@ -129,9 +129,9 @@ def _options(sizes: dict[str, int], batch: int) -> list[Row]:
             kind="train",
             sizes={**sizes, "batch_size": batch},
             network_precision="tf32",
-            options=of_row,
+            options=row_options,
         )
-        for title, of_row in options.items()
+        for title, row_options in options.items()
     ]
 
 

@@ -1,4 +1,4 @@
-"""Table in Markdown and plot of the GPU benchmark."""
+"""Markdown table and plot of the GPU benchmark."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ HEAD = f"| | {' | '.join(_COLUMNS)} |\n|---|---|{'---:|' * (len(_COLUMNS) - 1)}"
 
 _LONGEST_REASON = 160
 
-# Fields of `tools.gpu_rows.Row`, and either `found`, results by workload, or `error`, by the name of the row.
+# By row name: the fields of `tools.gpu_rows.Row`, and either `found`, results by workload, or `error`.
 Records = Mapping[str, Mapping[str, Any]]
 
 
@@ -41,7 +41,7 @@ def trained(records: Records, sizes: Mapping[str, int]) -> list[Mapping[str, Any
 
 
 def reason(error: str) -> str:
-    """Shortens the reason why a row failed to what fits a cell of a table."""
+    """Shortens the reason why a row failed, to fit a table cell."""
     text = " ".join(error.split()).replace("|", "/")
     return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]} ..."
 
@@ -95,7 +95,7 @@ def _cells(record: Mapping[str, Any], workload: str, found: Mapping[str, Any], r
 
 
 def _ratios(record: Mapping[str, Any], workload: str, found: Mapping[str, Any], records: Records) -> str:
-    """Formats the speed-ups of glow_tf, for training in the same precision, otherwise with glow_tf in float32."""
+    """Formats the speed-ups of glow_tf: training in the same precision, other workloads with glow_tf in float32."""
     if workload != "train":
         ours = {
             r["found"][workload]["network_precision"]: r["found"][workload]
@@ -108,11 +108,11 @@ def _ratios(record: Mapping[str, Any], workload: str, found: Mapping[str, Any], 
             for r in trained(records, record["sizes"])
             if not r["options"] and r["found"]["train"]["network_precision"] == found["network_precision"]
         }
-    return ", ".join(f"{found['seconds'] / of_row['seconds']:.2f} ({name})" for name, of_row in ours.items()) or "-"
+    return ", ".join(f"{found['seconds'] / our['seconds']:.2f} ({name})" for name, our in ours.items()) or "-"
 
 
 def _note_of(note: str, workload: str) -> str:
-    """Returns the part of "train: compiled, 1 s; eager 2 s / sample: ..." on one workload."""
+    """Returns the part of "train: compiled, 1 s; eager 2 s / sample: ..." about one workload."""
     told = dict(part.split(": ", 1) for part in note.split(" / ") if ": " in part)
     return reason(told.get(workload, note))
 

@@ -9,8 +9,8 @@ import tensorflow as tf
 def describe() -> dict[str, str]:
     """Returns hardware and versions by name, as far as they are known.
 
-    Names are `gpu`, the first one, its `compute_capability`, `cuda` and `cudnn`, the versions that TensorFlow was built
-    with, `processor`, `tensorflow`, and `torch`, if installed.
+    Names are `gpu` (the first one), its `compute_capability`, `cuda` and `cudnn` (the versions that TensorFlow was
+    built with), `processor`, `tensorflow`, and `torch` if it is installed.
     """
     found = {}
     gpus = tf.config.list_physical_devices("GPU")

@@ -16,7 +16,7 @@ Arrays in the file, over N pictures:
     group_names: str [6].
     gender: str [N], "man", "woman" or "person".
     names: str [N], the emoji's short name, the same for all its skin tones.
-    is_test: bool [N], the held-out pictures.
+    is_test: bool [N], True for held-out pictures.
 """
 
 import argparse
@@ -66,7 +66,7 @@ EXCLUDED = frozenset((
     "troll",
 ))  # fmt: skip
 
-# Genders of pictures whose short name does not state it.
+# Genders of emoji whose short names state none, or a different one.
 GENDERS = {
     "angel": "person", "boy": "man", "girl": "woman", "prince": "man", "princess": "woman",
     "santa": "man", "mrs_claus": "woman", "breast-feeding": "woman",
@@ -133,7 +133,7 @@ def near_duplicates(names, labels, images):
 def held_out_names(first, groups):
     """Chooses the held-out emoji: in each group, the first near-duplicate clusters in hash order.
 
-    They are up to a tenth of the emoji of the group.
+    Clusters are added until they make up a tenth of the group's emoji or more.
 
     Args:
         first: cluster of each name, named by its first member, from `near_duplicates`.

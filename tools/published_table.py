@@ -2,7 +2,7 @@
 
   python -m tools.published_table
 
-Its rows are what `glow flags` prints, and the source that each flagfile names.
+Each row shows what `glow flags` prints, and the source that the flagfile names.
 """
 
 import re
@@ -11,7 +11,7 @@ from glow_tf import flagfiles
 
 
 def table() -> str:
-    """Returns the table in Markdown, a row for each configuration."""
+    """Returns the table in Markdown, with a row for each configuration."""
     head = ["| `--flagfile` | expect | trains | source |", "|---|---|---|---|"]
     return "\n".join([*head, *map(_row, flagfiles.names())])
 

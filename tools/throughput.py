@@ -27,10 +27,11 @@ from glow_tf.runtime.runtime import Runtime
 from glow_tf.training.batches import dequantized
 from glow_tf.training.devices import has_gpu
 
-# A product, and the precision it is computed in, one of `NETWORK_PRECISIONS`.
+# A product and its precision, one of `NETWORK_PRECISIONS`.
 Precise = tuple[Product, str]
 
-# A loop of products lasts about so long: starting it and waiting for its end do not count.
+# Approximate duration of a loop of products, long enough for its launch and the wait for its end to be negligible; and
+# the smallest and largest number of products in it.
 _LOOP_SECONDS, _FEWEST_PRODUCTS, _MOST_PRODUCTS = 0.02, 3, 10_000
 _FILES = 64
 
@@ -41,7 +42,7 @@ class Timing:
 
     Attributes:
       first: seconds of the first call.
-      seconds: of a later one, the median.
+      seconds: median seconds of later calls.
     """
 
     first: float
@@ -49,20 +50,20 @@ class Timing:
 
     @property
     def compile(self) -> float:
-        """Seconds that the first call takes more: to trace and compile."""
+        """Additional seconds of the first call, which traces and compiles."""
         return max(0.0, self.first - self.seconds)
 
 
 def passes(config: ModelConfig, batch_size: int, runtime: Runtime | None = None) -> dict[str, Callable[[], np.ndarray]]:
-    """Returns the passes of a model besides training, on the first device; each returns its result when done.
+    """Returns the passes of a model other than training, on the first device; each returns its result when done.
 
     Args:
-      config: the model, whose weights are random.
-      batch_size: images at once, which are on the device from the start.
-      runtime: where and how they are computed.
+      config: the model; its weights are random.
+      batch_size: images per batch, which is placed on the device in advance.
+      runtime: device and precision settings; the best available device by default.
 
     Returns:
-      `likelihood`: bits/dim of a batch of images, and `sample`: a batch of images from the model.
+      Functions by name: `likelihood`, bits/dim of a batch of images, and `sample`, a batch of images from the model.
     """
     flow = Flow(config, runtime=runtime)
     images = np.random.default_rng(0).integers(0, 256, [batch_size, *config.image_shape], np.uint8)
@@ -72,11 +73,11 @@ def passes(config: ModelConfig, batch_size: int, runtime: Runtime | None = None)
 
 
 def alternate(functions: Mapping[Hashable, Callable[[], object]], repeats: int) -> dict[Hashable, Timing]:
-    """Times functions in turn, so that what else slows the machine slows them all.
+    """Times functions in turn, so that other load on the machine slows them all.
 
     Args:
-      functions: by name; each returns when its work is done. Each is called once before, to be compiled.
-      repeats: rounds.
+      functions: functions by name, which return when their work is done. Each is called once before, to be compiled.
+      repeats: number of rounds.
     """
     first = {name: _seconds(function) for name, function in functions.items()}
     later: dict[Hashable, list[float]] = {name: [] for name in functions}
@@ -89,11 +90,11 @@ def alternate(functions: Mapping[Hashable, Callable[[], object]], repeats: int) 
 def alternate_with_products(
     functions: Mapping[Hashable, Callable[[], object]], products: Iterable[Precise], repeats: int
 ) -> tuple[dict[Hashable, Timing], dict[Precise, float]]:
-    """`alternate`, and in the same rounds matrix products, each alone, on the first device.
+    """Times functions as `alternate` does and, in the same rounds, matrix products, each alone, on the first device.
 
-    On a GPU, whatever the process's TF32 flag says, `float32` products are computed without TF32 and `tf32` ones with
-    it; on a CPU both are the same. TensorFlow needs some 20 us to start a product, beside which one that takes a GPU
-    less is not seen to be faster.
+    On a GPU, regardless of the process's TF32 flag, `float32` products are computed without TF32 and `tf32` ones with
+    it; on a CPU both are the same. TensorFlow takes about 20 us to launch a product, so products that take a GPU less
+    time are not measured as faster than that.
 
     Returns:
       The timing of each function, and the seconds of each product.
@@ -106,21 +107,21 @@ def alternate_with_products(
 
 
 def peak_product() -> Product:
-    """Returns the fastest product: large enough to keep the device busy, on a CPU small enough for the caches."""
+    """Returns a product of peak speed: large enough to keep the device busy, on a CPU small enough for the caches."""
     side = 8192 if has_gpu() else 2048
     return Product(side, side, side)
 
 
 def bound(counted: collections.Counter[Product], seconds: Mapping[Product, float]) -> float:
-    """Seconds that the products take one after the other, each on the whole device."""
+    """Returns the seconds that the products take one after the other, each on the whole device."""
     return sum(number * seconds[product] for product, number in counted.items())
 
 
 def folder_rate(image_size: int, batch_size: int, seconds: float = 2.0) -> float:
-    """Images/s that the input pipeline of training reads off a folder of JPEG files, by itself.
+    """Measures the images/s that the training input pipeline alone reads from a folder of JPEG files.
 
-    The files hold noise, which no decoder is fast on, a quarter larger than the images; they are cut, mirrored and
-    dequantized as for training.
+    The files contain noise, which is slow to decode, and are a quarter larger than the images; they are cropped,
+    flipped and dequantized as for training.
     """
     rng = np.random.default_rng(0)
     side = max(image_size + 1, 5 * image_size // 4)
@@ -140,16 +141,16 @@ def _seconds(function: Callable[[], object]) -> float:
 
 
 def _loops(products: Sequence[Precise]) -> dict[Precise, tuple[Callable[[], None], int]]:
-    """For each product a function that computes it so often that calling it does not count, and how often that is."""
+    """Returns for each product a function that repeats it often enough to hide the call overhead, and how often."""
     for _, precision in products:
         one_of("precision", precision, NETWORK_PRECISIONS)
-    # All factors are the first numbers of one tensor: together they would fill the memory that others need.
+    # All factors are slices of one tensor, as separate ones would fill the memory that others need.
     largest = max((max(p.rows, p.columns) * p.inner for p, _ in products), default=0)
     numbers = tf.constant(np.random.default_rng(0).standard_normal(largest, np.float32))
-    of_dtype = {False: numbers}
+    tensors = {False: numbers}
     if any(precision == "bfloat16" for _, precision in products):
-        of_dtype[True] = tf.cast(numbers, tf.bfloat16)
-    return {(p, precision): _loop(p, of_dtype[precision == "bfloat16"], precision) for p, precision in products}
+        tensors[True] = tf.cast(numbers, tf.bfloat16)
+    return {(p, precision): _loop(p, tensors[precision == "bfloat16"], precision) for p, precision in products}
 
 
 def _loop(product: Product, numbers: tf.Tensor, precision: str) -> tuple[Callable[[], None], int]:
@@ -158,7 +159,7 @@ def _loop(product: Product, numbers: tf.Tensor, precision: str) -> tuple[Callabl
 
     def multiply(times: tf.Tensor) -> tf.Tensor:
         a, b = factor(product.rows, product.inner), factor(product.inner, product.columns)
-        # The result is carried along: what nobody reads is not computed.
+        # The result is a loop variable, as an unused one would not be computed.
         empty = tf.zeros([product.rows, product.columns], numbers.dtype)
         loop = tf.while_loop(lambda i, _: i < times, lambda i, _: (i + 1, a @ b), (0, empty), parallel_iterations=1)
         return loop[1][0, 0]
@@ -167,7 +168,7 @@ def _loop(product: Product, numbers: tf.Tensor, precision: str) -> tuple[Callabl
 
     def run(times: int) -> None:
         with _tf32(precision == "tf32"):
-            # The number comes to the host when the device has computed it.
+            # Copying the number to the host waits for the device.
             compiled(tf.constant(times)).numpy()
 
     few = functools.partial(run, _FEWEST_PRODUCTS)
@@ -179,7 +180,7 @@ def _loop(product: Product, numbers: tf.Tensor, precision: str) -> tuple[Callabl
 
 @contextlib.contextmanager
 def _tf32(allowed: bool) -> Iterator[None]:
-    """Lets this process, in which nothing else computes meanwhile, multiply float32 tensors in TF32, or not."""
+    """Sets whether float32 products use TF32, for the whole process; nothing else may compute in it meanwhile."""
     before = tf.config.experimental.tensor_float_32_execution_enabled()
     tf.config.experimental.enable_tensor_float_32_execution(allowed)
     try:

@@ -21,9 +21,9 @@ from tools.throughput import passes
 
 
 def build(sizes: Sizes, network_precisions: Sequence[str] = ("float32",)) -> dict[str, Callable[[], float | None]]:
-    """Builds the `passes` of a model, and an update for each of `training_names`, each of a model of its own.
+    """Builds the `passes` of a model, and an update for each of `training_names`, each with its own model.
 
-    They use the first GPU if there is one. `memory` comes with them where TensorFlow reports it.
+    They use the first GPU if there is one. `memory` is included if TensorFlow reports it.
     """
     runtime = Runtime.detect(images=sizes.batch_size, width=sizes.width)
     strategy = make_strategy("mirrored", 1)
@@ -42,7 +42,7 @@ def build(sizes: Sizes, network_precisions: Sequence[str] = ("float32",)) -> dic
 
 
 def training_names(network_precisions: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Returns gradient and precision of training workloads by name; names omit the precision if all are in float32."""
+    """Returns gradient and precision of the training workloads by name; names omit the precision if all use float32."""
     pairs = [(gradient, precision) for precision in network_precisions for gradient in GRADIENTS]
     if list(network_precisions) == ["float32"]:
         return {f"train, {gradient}": (gradient, precision) for gradient, precision in pairs}

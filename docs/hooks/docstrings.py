@@ -1,4 +1,4 @@
-"""Shows the mathematics of docstrings, in ASCII and aligned by spaces, as it is written."""
+"""Preserves the layout of the mathematics in docstrings, which is written in ASCII and aligned with spaces."""
 
 import re
 
@@ -10,7 +10,7 @@ _MATHEMATICS = re.compile(r"(  |(forward|inverse)( log-det)?: )")
 
 
 class Mathematics(griffe.Extension):
-    """Makes blocks of code of the paragraphs of a docstring that are indented, or begin as `forward:` does."""
+    """Turns the paragraphs of a docstring that are indented, or begin like `forward:`, into code blocks."""
 
     def on_instance(self, *, obj: griffe.Object, **_) -> None:
         if obj.docstring:
@@ -23,7 +23,7 @@ class Mathematics(griffe.Extension):
 
 
 def _with_blocks(text: str) -> str:
-    """Returns text in which the paragraphs of mathematics are blocks of code."""
+    """Turns paragraphs of mathematics into code blocks."""
     return "\n\n".join(_block(part) if _MATHEMATICS.match(part) else part for part in text.split("\n\n"))
 
 

@@ -1,4 +1,4 @@
-"""Draws the LaTeX of the docs as SVG when the site is built, so that pages need no scripts, fonts or network for it."""
+"""Renders the LaTeX of the docs as SVG when the site is built, so that pages need no scripts, fonts or network."""
 
 import html
 import re
@@ -6,20 +6,20 @@ from xml.etree import ElementTree
 
 import ziamath
 
-# As `pymdownx.arithmatex` leaves them.
+# Formulas as `pymdownx.arithmatex` outputs them.
 _INLINE = re.compile(r'<span class="arithmatex">\\\((.*?)\\\)</span>', re.DOTALL)
 _BLOCK = re.compile(r'<div class="arithmatex">\s*\\\[(.*?)\\\]\s*</div>', re.DOTALL)
-# The size of the font of drawings, in pixels, and how many of these make an em of the text around them, whose letters
-# are larger than those of this font at one size.
+# Font size of the formulas in pixels, and how many of these pixels make an em of the surrounding text, whose letters
+# are larger than the formulas' at the same font size.
 _SIZE = 16
 _EM = 14.5
 
-# One drawing has all its glyphs: their ids would be those of other formulas of the page.
+# Each glyph is drawn in place: glyphs shared by id would clash with those of other formulas on the page.
 ziamath.config.svg2 = False
 
 
 def on_page_content(content: str, **_) -> str:
-    """Replaces the formulas of a page; called by MkDocs."""
+    """Replaces the formulas of a page by SVG; called by MkDocs."""
     content = _INLINE.sub(lambda match: _drawing(match[1], inline=True), content)
     return _BLOCK.sub(lambda match: f'<div class="formula">{_drawing(match[1], inline=False)}</div>', content)
 

@@ -1,16 +1,16 @@
-"""Event handling of the page: immediate answers, of which the newest comes last."""
+"""Event handling of the page: events are answered immediately, and the newest one last."""
 
 import json
 from collections.abc import Sequence
 
 import gradio as gr
 
-# While an event is handled, only the newest of the others waits; no queue, and no overlay on the picture.
+# While an event is handled, only the newest later one waits; no queue, and no progress overlay on the picture.
 LIVE = {"trigger_mode": "always_last", "show_progress": "hidden", "queue": False, "api_visibility": "private"}
 
 
 def within(inputs: Sequence[gr.components.Component]) -> str:
-    """Returns JavaScript for an event that clips the values of sliders to their ranges.
+    """Returns JavaScript that clips the slider values of an event to their ranges.
 
     Gradio accepts any number in the text field of a slider, and then reports an error.
 

@@ -1,4 +1,4 @@
-"""Example pictures of the page, and uploaded ones."""
+"""Example pictures and uploaded pictures of the page."""
 
 import os
 import pathlib
@@ -34,26 +34,26 @@ def read_picture(path: str | os.PathLike, image_shape: tuple[int, int, int]) -> 
     """Reads a picture file of any size, cropped to the centre and resized to the model's size.
 
     Args:
-      path: a file in any format that Pillow opens.
-      image_shape: (H, W, C) to return.
+      path: a file in any of `picture_files.formats`.
+      image_shape: (H, W, C) of the result.
 
     Returns:
       uint8 [H, W, C].
 
     Raises:
-      DataError: if it is not a picture.
+      DataError: if it is not a picture, or too large.
     """
     try:
         return images.decode_file(os.fspath(path), image_shape, enlarge=True)
     except picture_files.TooLarge as error:
         raise DataError(f"{pathlib.Path(path).name} is too large: {error}.") from error
-    # On a broken file, Pillow's decoders raise nearly anything.
+    # Pillow's decoders raise exceptions of nearly any kind for broken files.
     except Exception as error:
         raise DataError(f"{pathlib.Path(path).name} cannot be read as a picture.") from error
 
 
 def cropping(path: str | os.PathLike, image_shape: tuple[int, int, int]) -> str:
-    """Returns a sentence on what `read_picture` cuts off a picture file; nothing if that is less than 1 %."""
+    """Describes in a sentence what `read_picture` crops off a picture file; empty if that is less than 1 %."""
     height, width = picture_files.upright_size(path)
     ratio = (height / width) / (image_shape[0] / image_shape[1])
     cut = 1 - min(ratio, 1 / ratio)
@@ -64,7 +64,7 @@ def cropping(path: str | os.PathLike, image_shape: tuple[int, int, int]) -> str:
 
 
 def of_files(names: Sequence[str], model: DemoModel) -> list[Example]:
-    """Reads examples from picture files, and folders of them and their sub-folders; of many, some from everywhere.
+    """Reads up to `COUNT` examples, evenly spaced, from picture files and from folders with their sub-folders.
 
     Raises:
       DataError: if a name is not a picture or a folder of pictures, or there are fewer than two pictures.
@@ -90,12 +90,12 @@ def of_model(model: DemoModel) -> list[Example]:
 
 
 def of_portraits(model: DemoModel) -> list[Example]:
-    """Returns examples from the held-out bundled portraits: many people, in all skin tones."""
+    """Returns examples from the held-out bundled portraits, of many people and in all skin tones."""
     height, width, channels = model.image_shape
     source = load_source("people", image_size=(height, width), channels=channels)
     batches = split_batches(source, "test", 64).as_numpy_iterator()
     held_out = np.concatenate([batch["images"] for batch in batches])
-    # Each person comes in all skin tones in turn; the tone is the class.
+    # The pictures of a person follow one another, one in each skin tone; the tone is the class.
     tones = source.num_classes
     people = np.linspace(0, len(held_out) // tones - 1, COUNT).round().astype(int)
     return [

@@ -1,7 +1,7 @@
-"""Allow-list of Gradio's routes, and a check of the files in requests.
+"""Allowlist of Gradio's routes, and a check of the files that requests name.
 
-Gradio has many more routes than a page uses, some of which read files, fetch URLs or start programs; and it accepts the
-path of any file as an uploaded one wherever it takes values.
+Gradio has many more routes than a page uses, some of which read files, fetch URLs or start programs; and wherever it
+takes values, it accepts the path of any file as that of an uploaded one.
 """
 
 import json
@@ -35,7 +35,7 @@ class Gate:
     Args:
       app: Gradio's application.
       uploads: folder of uploaded files.
-      file_inputs: positions of the file inputs of each function, by its number.
+      file_inputs: positions of the file inputs of each function, keyed by the function's number.
       most_uploaded: largest size of the folder, in bytes.
     """
 

@@ -1,4 +1,4 @@
-"""HTML with embedded pictures, which appear together with the text."""
+"""HTML with embedded pictures, so that they appear together with the text."""
 
 import base64
 import html
@@ -10,7 +10,7 @@ from PIL import Image
 
 
 def shown_width(image_width: int, room: int) -> int:
-    """Returns the width to show an image at: enlarged by a whole factor, for equal pixels, or shrunk to fit."""
+    """Returns the display width of an image: enlarged by an integer factor, for equal pixels, or shrunk to fit."""
     return image_width * (room // image_width) if image_width <= room else room
 
 
@@ -24,7 +24,7 @@ def source(image: np.ndarray) -> str:
 
 
 def picture(image: np.ndarray, room: int, alt: str) -> str:
-    """Returns an `img` of a picture [H, W, C] uint8, at most `room` pixels wide, with sharp pixels if enlarged."""
+    """Returns an `img` for a picture [H, W, C] uint8, at most `room` pixels wide, with sharp pixels if enlarged."""
     height, width, _ = image.shape
     shown = shown_width(width, room)
     sharp = ' class="sharp"' if shown >= width else ""

@@ -12,7 +12,7 @@ _DICE = (
     "%3Ccircle cx='7.5' cy='7.5' r='2'/%3E%3Ccircle cx='16.5' cy='7.5' r='2'/%3E%3Ccircle cx='12' cy='12' r='2'/%3E"
     "%3Ccircle cx='7.5' cy='16.5' r='2'/%3E%3Ccircle cx='16.5' cy='16.5' r='2'/%3E%3C/g%3E%3C/svg%3E"
 )
-# The slider of an attribute is filled from the middle, which means no change.
+# An attribute's slider is filled from the middle, which stands for no change.
 _BAR = (
     "linear-gradient(to right, var(--neutral-200) var(--at), var(--slider-color) var(--at), "
     "var(--slider-color) var(--to), var(--neutral-200) var(--to))"
@@ -120,7 +120,7 @@ def look() -> dict[str, object]:
 
 
 def banner(model: DemoModel) -> str:
-    """Returns the header of the page: an introduction and a few samples of the model."""
+    """Returns the header of the page: an introduction and a few samples from the model."""
     height, width, channels = model.image_shape
     about = [f"{width} × {height} pixels", "colour" if channels == 3 else "grey", f"{model.dimensions:,} latents"]
     if model.num_classes:

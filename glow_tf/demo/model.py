@@ -1,4 +1,4 @@
-"""SavedModel of the page, from arrays to arrays."""
+"""The page's SavedModel, with NumPy arrays as inputs and outputs."""
 
 import os
 import pathlib
@@ -14,24 +14,24 @@ from glow_tf.runtime.errors import first_line
 
 
 class UndrawableError(Exception):
-    """The model gives no pictures, as latents are so extreme that results are not finite."""
+    """The model has no picture to show, as the latents are so extreme that its results are not finite."""
 
 
 class DemoModel:
-    """A SavedModel of images that this package exported.
+    """A SavedModel of an image model that this package exported.
 
-    It is called by its signatures, which are compiled once for any number of images; the functions of the loaded object
-    would be compiled again for each number. Images that it returns are those to show, see `displayed`.
+    It is called through its signatures, which are compiled once for any number of images; the functions of the loaded
+    object would be compiled again for each number. Returned images are prepared for display, see `displayed`.
 
     Attributes:
       image_shape: (H, W, C), C being 1 or 3.
       dimensions: D, the number of dimensions of a latent.
       n_bits: bits per channel.
-      displayed: takes images, uint8 of any shape, to what is shown of them at so many bits, beside what is returned.
+      displayed: function that prepares images, uint8 of any shape, for display at `n_bits` beside returned images.
       num_classes: number of classes of a conditional model, else 0.
-      most_images: number of images that can be drawn quickly.
+      most_images: largest number of images that can be drawn quickly.
       names: names of the A attributes it was exported with.
-      directions: [A, D] float32.
+      directions: directions of the attributes, [A, D] float32.
 
     Args:
       path: directory of the SavedModel.
@@ -113,14 +113,14 @@ class DemoModel:
           start, end: latents [D].
           fractions: [N], positions on the line from 0, the start, to 1, the end.
           labels: labels of the start and of the end for a conditional model; images have the label of the nearer end,
-            that of the start in the middle.
+            and that of the start in the middle.
         """
         t = np.asarray(fractions)
-        of_row = np.where(nearer_to_start(t), *labels) if self.num_classes else None
-        return self.decode(interpolate(start, end, t), of_row)
+        nearer_labels = np.where(nearer_to_start(t), *labels) if self.num_classes else None
+        return self.decode(interpolate(start, end, t), nearer_labels)
 
     def strongest(self, most: int) -> list[int]:
-        """Returns the indices of the at most `most` attributes with the longest directions, in ascending order."""
+        """Returns the indices of up to `most` attributes, those with the longest directions, in ascending order."""
         lengths = np.linalg.norm(self.directions, axis=1)
         return sorted(np.argsort(-lengths, kind="stable")[:most].tolist())
 

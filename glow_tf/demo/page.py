@@ -20,7 +20,7 @@ def build(model: DemoModel, examples: Sequence[Example]) -> gr.Blocks:
     # Uploads are deleted after an hour.
     with gr.Blocks(title="Glow", analytics_enabled=False, delete_cache=(600, 3600)) as page:
         gr.HTML(banner(model))
-        # A phone is too narrow for a row of all tabs, which would be hidden in a menu.
+        # Phones are too narrow for all tabs in a row, and a menu would hide them.
         with gr.Tabs(overflow_behavior="wrap"):
             with gr.Tab("Sample"):
                 tabs.sample_tab(model)

@@ -12,7 +12,7 @@ from glow_tf.demo.events import LIVE, within
 from glow_tf.demo.examples import Example, cropping, read_picture
 from glow_tf.demo.model import DemoModel
 
-# One listener for all buttons, also for later ones.
+# One listener for all buttons, including those added later.
 _TELL_WHICH = """
 element.addEventListener('click', (event) => {
   const button = event.target.closest('button[data-index]');
@@ -23,7 +23,7 @@ _THUMBNAIL = 48
 
 
 class Picker:
-    """Examples, a place to drop a file, and the class for a conditional model.
+    """Buttons for the examples, a file input, and the class for a conditional model.
 
     Attributes:
       chosen: `gr.State` of the chosen `Example`.
@@ -34,7 +34,7 @@ class Picker:
       examples: pictures to choose from.
       first: index of the example chosen at the start.
       title: purpose of the picture.
-      name: name of this picker, unique in the page, with which the ids of its parts begin.
+      name: name of this picker, unique on the page; the ids of its parts begin with it.
     """
 
     def __init__(self, model: DemoModel, examples: Sequence[Example], first: int, title: str, name: str):

@@ -23,7 +23,7 @@ def serve(app: Callable, listening: socket.socket, *, browser: bool = False) -> 
 
     Args:
       app: the page as an ASGI application, from `guarded`.
-      listening: a socket that listens.
+      listening: a listening socket.
       browser: whether to open the page in the browser.
     """
     import uvicorn
@@ -43,7 +43,7 @@ def serve(app: Callable, listening: socket.socket, *, browser: bool = False) -> 
     if browser:
         # The socket listens already: requests wait until the server accepts them.
         threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
-    # A plain `kill` ends it as Ctrl-C does, and leaves no temporary files.
+    # A plain `kill` ends the server as Ctrl-C does, so that no temporary files are left.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         server.run(sockets=[listening])
@@ -59,15 +59,15 @@ def guarded(page: Any, look: dict[str, Any], hosts: Hosts, uploads: pathlib.Path
 
     Args:
       page: Gradio Blocks.
-      look: Gradio's arguments for its looks: `theme`, `css` and so on.
+      look: Gradio's arguments for the appearance: `theme`, `css` and so on.
       hosts: names of the server.
       uploads: folder of Gradio's uploaded files.
     """
     import fastapi
     import gradio as gr
 
-    # Not `page.launch`, which requests itself through a proxy if one is set; no pages of FastAPI, which load resources
-    # from other sites.
+    # Not `page.launch`, which sends itself requests, through a proxy if one is set; and no documentation pages of
+    # FastAPI, which load resources from other sites.
     app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     # Gradio checks the paths of files only after a launch.
     page.has_launched = True

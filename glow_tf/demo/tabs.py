@@ -1,4 +1,4 @@
-"""Tabs of the page. Each is drawn at the start, and again with every movement of a control."""
+"""Tabs of the page. Each is drawn when the page is built, and again whenever a control is moved."""
 
 import functools
 import math
@@ -19,7 +19,7 @@ MOST_ATTRIBUTES = 12
 _STEPS = 8
 _SEEDS = 2**31
 _ALL_CLASSES = -1
-# Names of the kinds of bundled portraits, instead of Unicode's; other names are shown unchanged.
+# Names for the skin tones and kinds of the bundled portraits, in place of Unicode's; other names keep their words.
 _NICE_NAMES = {
     "yellow": "Smiley yellow",
     "light": "Light skin",
@@ -37,7 +37,7 @@ _NICE_NAMES = {
 
 
 def sample_tab(model: DemoModel) -> None:
-    """Draws samples, with controls for the temperature, number, seed, and class of a conditional model."""
+    """Draws samples, with controls for temperature, number and seed, and for the class of a conditional model."""
 
     @_or_note
     def draw(temperature, count, seed, label):
@@ -82,10 +82,10 @@ def reconstruct_tab(model: DemoModel, examples: Sequence[Example]) -> None:
     @_or_note
     def show(chosen):
         image, labels = chosen.image[np.newaxis], _labels(chosen)
-        original, again = model.displayed(image), model.reconstruct(image, labels)
-        difference = int(np.abs(again.astype(int) - original).max())
+        original, reconstruction = model.displayed(image), model.reconstruct(image, labels)
+        difference = int(np.abs(reconstruction.astype(int) - original).max())
         bits = float(model.bits_per_dim(image, labels)[0])
-        figures = html.figures([original[0], again[0]], ["Original", "Reconstruction"], 288)
+        figures = html.figures([original[0], reconstruction[0]], ["Original", "Reconstruction"], 288)
         values = [(f"{bits:.2f}", "bits per dimension"), (f"{difference} of 255", "largest pixel difference")]
         return figures + html.facts(values) + html.hint(_verdict(difference, model.n_bits))
 
@@ -191,7 +191,7 @@ def nice_name(name: str) -> str:
 
 
 def _or_note(draw):
-    """Decorates a function that draws a part of the page, to show a note on UndrawableError."""
+    """Decorates a function that draws a part of the page, to draw a hint instead of raising UndrawableError."""
 
     @functools.wraps(draw)
     def drawn(*values):

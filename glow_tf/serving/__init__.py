@@ -1,1 +1,1 @@
-"""Server of SavedModels with the REST API of TensorFlow Serving."""
+"""Serves SavedModels over TensorFlow Serving's REST API."""

@@ -1,4 +1,4 @@
-"""Web application, with limits on origins, sizes and times of requests."""
+"""Web application, with limits on the origin, size and duration of requests."""
 
 import asyncio
 import dataclasses
@@ -31,7 +31,7 @@ _LOG = logging.getLogger("glow_tf.serving")
 _FREE_BYTES = 1 << 16
 # The shared budget, as a multiple of the size of the largest body.
 _BODIES = 4
-# Most numbers in a reply: about 60 MB of JSON.
+# Largest count of numbers in a reply: about 60 MB of JSON.
 _MOST_NUMBERS = 1 << 24
 
 
@@ -41,10 +41,10 @@ class Limits:
 
     Args:
       max_request_mb: largest size of a request's body, in 10^6 bytes.
-      max_images: largest number of images of a request, rows times `num` or `steps`.
+      max_images: largest number of images in a request, rows times `num` or `steps`.
       max_pending: largest number of concurrent requests; further ones are told to retry.
       timeout_s: longest time from the start of a request to its reply, in seconds.
-      max_megapixels: largest picture file, and most pixels of the files decoded at the same time, in 10^6 pixels.
+      max_megapixels: largest size of a picture file, and of all files decoded at the same time, in 10^6 pixels.
 
     Raises:
       ValueError: if a limit is not positive.
@@ -152,7 +152,7 @@ class _Predictor:
         except BaseException:
             self._done(share)
             raise
-        # TensorFlow cannot be interrupted: an abandoned request counts until it is done.
+        # TensorFlow cannot be interrupted: an abandoned request counts as pending until it is done.
         work.add_done_callback(lambda work: self._done(share, work))
         await asyncio.wait([work], timeout=deadline - time.monotonic())
         if not work.done():
@@ -167,7 +167,7 @@ class _Predictor:
             work.exception()
 
     async def _body(self, request: Request, share: "_Share", deadline: float) -> bytes:
-        """Reads the body if it is not too large; its length in the header is not trusted."""
+        """Reads the body if it is not too large; the length stated in the header is not trusted."""
         too_large = RequestError(f"A request may have {self._limits.max_request_mb:g} MB; this one has more.", 413)
         # A client that waits for 100-continue can be refused before it sends the body.
         stated = request.headers.get("content-length", "")
@@ -175,11 +175,11 @@ class _Predictor:
             raise too_large
         chunks, size = [], 0
         try:
-            # asyncio.timeout came with Python 3.11.
+            # `asyncio.timeout` needs Python 3.11.
             with anyio.fail_after(deadline - time.monotonic()):
                 async for chunk in request.stream():
                     size += len(chunk)
-                    # Other clients read the reply only after sending everything: some more is read and discarded.
+                    # Other clients read the reply only after sending everything: some excess is read and discarded.
                     if size > 2 * self._largest:
                         raise too_large
                     if size <= self._largest:
@@ -206,7 +206,7 @@ class _Predictor:
 
 
 class _Memory:
-    """Memory budget of all bodies together, in bytes, apart from the first bytes of each."""
+    """Memory budget of all bodies together, in bytes; the first `_FREE_BYTES` of each do not count."""
 
     def __init__(self, size: int):
         self.left = size
@@ -235,7 +235,7 @@ class _Share:
         self._taken += more
 
     def give_back(self) -> None:
-        """Releases all of it."""
+        """Releases all memory held."""
         self._memory.left += self._taken
         self._taken = 0
 
@@ -244,7 +244,7 @@ def _is_gzipped(request: Request) -> bool:
     """Returns whether the body is compressed.
 
     Raises:
-      RequestError: if it is not JSON, or compressed by other means than gzip.
+      RequestError: if it is not JSON, or is compressed by anything but gzip.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":

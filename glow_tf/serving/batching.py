@@ -16,22 +16,23 @@ from glow_tf.serving.signature import RequestError, Signature
 
 Arrays = Mapping[str, np.ndarray]
 
-# No limit on the rows of a request, which are split into batches, or on waiting batches: both are limited earlier.
+# Effectively no limit on the rows of a request, which are split into batches, or on waiting batches: both are limited
+# earlier.
 _ANY = 2**20
 
 
 class Runner:
     """Runs requests from many threads in as few batches as possible.
 
-    Requests of the same signature with rows in all inputs form a batch; those that arrive while it runs form the next.
-    Batching is TensorFlow's, as in TensorFlow Serving: rows are concatenated and split, so that a result depends on the
-    other requests only by the rounding of floats. If a batch fails, each of its requests runs again alone, so that only
-    faulty ones fail. All other requests run alone, a few at the same time.
+    Requests for the same signature whose inputs all have rows form a batch; those that arrive while it runs form the
+    next one. Batching is TensorFlow's, as in TensorFlow Serving: rows are concatenated and split, so that a result
+    depends on the other requests only through floating-point rounding. If a batch fails, each of its requests runs
+    again alone, so that only faulty ones fail. All other requests run alone, a few at the same time.
 
     Args:
       model: the model to run.
-      max_batch_size: most rows of a batch; 1 for no batching.
-      batch_wait_ms: time that a batch waits for more requests even if nothing runs, in milliseconds.
+      max_batch_size: largest number of rows in a batch; 1 disables batching.
+      batch_wait_ms: time that a batch waits for more requests even if no other is running, in milliseconds.
     """
 
     def __init__(self, model: Model, max_batch_size: int = 32, batch_wait_ms: float = 0.0):
@@ -43,7 +44,7 @@ class Runner:
                 for name, signature in model.signatures.items()
                 if signature.has_rows
             }
-        # Each needs its own memory, and TensorFlow uses several cores for one.
+        # Only a few at once: each needs its own memory, and TensorFlow uses several cores for one.
         self._turns = threading.BoundedSemaphore(max(2, (os.cpu_count() or 1) // 2))
 
     def run(self, request: Request, deadline: float) -> dict[str, np.ndarray]:
@@ -51,13 +52,13 @@ class Runner:
 
         Args:
           request: the request.
-          deadline: latest start, in the seconds of `time.monotonic`.
+          deadline: latest start, in seconds on the clock of `time.monotonic`.
 
         Returns:
-          The outputs by name; strings are arrays of bytes objects.
+          The outputs by name; strings are object arrays of bytes.
 
         Raises:
-          RequestError: if the graph refuses the inputs, memory is too short, or the deadline passes.
+          RequestError: if the graph rejects the inputs, memory runs out, or the deadline passes.
         """
         name = request.signature.name
         inputs = {
@@ -68,7 +69,7 @@ class Runner:
             try:
                 return _arrays(self._batched[name](inputs))
             except tf.errors.OpError:
-                # Possibly the fault of another request.
+                # Another request of the batch may be at fault.
                 pass
         if not self._turns.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise RequestError("The server was too busy to begin in time.", 504)
@@ -105,7 +106,7 @@ def _batched(
         num_batch_threads=1,
         max_batch_size=_ANY,
         batch_timeout_micros=int(1000 * batch_wait_ms),
-        # Every size up to the largest, so that batches are not padded.
+        # Includes every size up to the largest, so that batches are not padded.
         allowed_batch_sizes=list(range(1, max_batch_size + 1)),
         max_enqueued_batches=_ANY,
         autograph=False,
@@ -114,7 +115,7 @@ def _batched(
         found = function(**dict(zip(inputs, values, strict=True)))
         return [found[name] for name in outputs]
 
-    # Batching queues are global to the process, by name scope.
+    # Batching queues are global to the process and identified by name scope.
     scope = f"batching_{uuid.uuid4().hex}"
 
     def call(*values):

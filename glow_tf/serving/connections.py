@@ -8,22 +8,22 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 _LOG = logging.getLogger("glow_tf.serving")
-# Seconds in which equal events are logged in one line.
+# Seconds for which further events of the same kind are collected in one log line.
 _LOG_EVERY = 60.0
-# Open files to reserve for other purposes than connections.
+# Open files to reserve for purposes other than connections.
 _OTHER_FILES = 64
 
 
 class Connections:
-    """Limits the connections of a server. For uvicorn's option `http`, as it makes the protocol of each connection.
+    """Limits the connections of a server; passed to uvicorn as `http`, as it creates the protocol of each connection.
 
     Args:
-      most: largest number of connections; fewer if the process may not open as many files. A further one replaces the
-        connection that has been without a request for longest; if all have requests, it is refused with 503.
+      most: largest number of connections, reduced if the process may not open as many files. A further one replaces the
+        connection that has been without a request the longest; if all have requests, it is refused with 503.
       header_timeout_s: longest time from the start of a connection, or from its last reply, to the end of a request's
         headers, in seconds.
       stall_timeout_s: time without progress in sending a reply after which a client is disconnected, in seconds.
-      backlog: connections that the system accepts before the server does.
+      backlog: number of connections that the system queues until the server accepts them.
     """
 
     def __init__(self, most: int, header_timeout_s: float, stall_timeout_s: float, backlog: int = 128):
@@ -42,7 +42,7 @@ class Connections:
         count = self._counts.get(what, 0)
         self._counts[what] = count + 1
         if not count:
-            # The first is logged at once, the others in the next minute in one line.
+            # The first event is logged at once, those of the next minute together in one line.
             _LOG.warning("a connection %s", what)
             protocol.loop.call_later(_LOG_EVERY, self._log_rest, what)
 
@@ -119,7 +119,7 @@ class _Protocol(H11Protocol):
         if waiting:
             self._limits.log(f"without a request gave way to another, as there were {self._limits.most}", self)
             longest = min(waiting, key=lambda one: one.waiting_since)
-            # Closing takes a moment.
+            # Removed here, as closing takes a moment.
             self.connections.discard(longest)
             longest.transport.abort()
         else:
@@ -143,7 +143,7 @@ class _Protocol(H11Protocol):
         self.transport.abort()
 
     def _refuse(self, status: int, message: str, headers=()) -> None:
-        """Replies with an error outside of a request, and closes the connection."""
+        """Replies with an error outside a request, and closes the connection."""
         self._stop_waiting()
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self.transport.abort()
@@ -161,7 +161,7 @@ class _Protocol(H11Protocol):
 
 
 def _files() -> int | None:
-    """Returns the number of files that the process may open, None without a limit."""
+    """Returns the number of files that the process may open, or None without a limit."""
     try:
         import resource
     except ImportError:

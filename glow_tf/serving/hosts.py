@@ -1,8 +1,8 @@
-"""Protection of a server against requests of other sites' pages, by their `Host` and `Origin`.
+"""Protects a server against requests from other sites' pages by checking `Host` and `Origin`.
 
 A page can make the browser send requests to any address, even one that only this machine can reach. If the page's own
-name resolves to that address (DNS rebinding), the browser treats the replies as same-origin; but the request then has
-that name in `Host`. Without DNS rebinding, the request states the page's origin in `Origin` (RFC 6454).
+host name resolves to that address (DNS rebinding), the browser treats the replies as same-origin; but the request then
+has that name in `Host`. Without DNS rebinding, the request states the page's origin in `Origin` (RFC 6454).
 """
 
 import ipaddress
@@ -17,13 +17,14 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Hosts:
-    """Names of a server.
+    """Host names that a server answers to.
 
-    These are `localhost`, `127.0.0.1` and `::1` if it listens at a loopback address, else the address and the name of
-    the machine. If it listens at all addresses, every numeric address is allowed, as these do not involve DNS.
+    These are `localhost`, `127.0.0.1` and `::1` if it listens on a loopback address, else the address and the name of
+    the machine. If it listens on all addresses, these are all allowed, and so is every numeric address, as those do not
+    involve DNS.
 
     Args:
-      host: address to listen at, a name or a number; `0.0.0.0` and `::` are all addresses.
+      host: address to listen on, a name or a number; `0.0.0.0` and `::` stand for all addresses.
       others: further names, such as that of a proxy.
     """
 
@@ -38,12 +39,12 @@ class Hosts:
             self._names.add(socket.gethostname().lower())
 
     def allow(self, host: str) -> bool:
-        """Returns whether `host`, as in a request's `Host`, is one of the names, with any port."""
+        """Returns whether `host`, from a request's `Host` header, is one of the names, with any port."""
         name = _name_of(host)
         return name in self._names or (self._any_address and _address(name) is not None)
 
     def allow_origin(self, origin: str, host: str) -> bool:
-        """Returns whether a page of `origin` may send requests: it is on `host` itself, or on one of `others`."""
+        """Returns whether a page from `origin`, on `host` itself or one of `others`, may send requests."""
         parts = urlsplit(origin)
         return parts.scheme in ("http", "https") and (
             parts.netloc.lower() == host.lower() or _name_of(parts.netloc) in self._others
@@ -51,7 +52,7 @@ class Hosts:
 
 
 class CheckHosts:
-    """ASGI middleware that refuses requests to other hosts, and from pages of other origins, with 403.
+    """ASGI middleware that refuses requests for other hosts, and from pages of other origins, with 403.
 
     Args:
       app: the application.

@@ -1,6 +1,6 @@
-"""JSON of large requests and replies, in separate processes.
+"""Parses and writes the JSON of large requests and replies in separate processes.
 
-Python's JSON needs twenty times the size of a request in memory, and blocks all other threads. A few processes with
+Python's `json` needs twenty times the size of a request in memory, and blocks all other threads. A few processes with
 limited memory do this work, so that only the affected requests wait.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 from glow_tf.serving import rest
 from glow_tf.serving.signature import RequestError, Signature
 
-# Smaller ones are processed directly, which takes a few milliseconds and a few MB.
+# Smaller requests and replies are processed directly, which takes a few milliseconds and a few MB.
 _SMALL_BYTES = 1 << 18
 _SMALL_NUMBERS = 1 << 16
 _HEADER_BYTES = 8
@@ -51,34 +51,34 @@ class Json:
             self._workers.put(_Worker(signatures, memory))
 
     def parse(self, body: bytes, deadline: float, *, gzipped: bool = False) -> rest.Request:
-        """Reads a request's body until `deadline`, in the seconds of `time.monotonic`.
+        """Parses a request's body by `deadline`, in seconds on the clock of `time.monotonic`.
 
         Raises:
           RequestError: if it is invalid, too large, or takes too long.
         """
         if len(body) <= _SMALL_BYTES and not gzipped:
             return rest.parse(body, self._signatures)
-        return self._at_a_worker(deadline, "parse", body, self._most_bytes, gzipped)
+        return self._call_worker(deadline, "parse", body, self._most_bytes, gzipped)
 
     def reply(self, outputs: Mapping[str, np.ndarray], by_rows: bool, deadline: float) -> bytes:
-        """Writes a reply until `deadline`.
+        """Writes a reply by `deadline`.
 
         Raises:
           RequestError: if the outputs have no rows, or it takes too long.
         """
         if sum(value.size for value in outputs.values()) <= _SMALL_NUMBERS:
             return rest.reply(outputs, by_rows)
-        return self._at_a_worker(deadline, "reply", outputs, by_rows)
+        return self._call_worker(deadline, "reply", outputs, by_rows)
 
     def close(self) -> None:
-        """Ends the processes."""
+        """Stops the processes."""
         while True:
             try:
                 self._workers.get_nowait().stop()
             except queue.Empty:
                 return
 
-    def _at_a_worker(self, deadline: float, *call: Any) -> Any:
+    def _call_worker(self, deadline: float, *call: Any) -> Any:
         try:
             worker = self._workers.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
@@ -104,7 +104,7 @@ class _Worker:
                 [sys.executable, "-c", code],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                # Ctrl-C is for the server, which ends its workers.
+                # Ctrl-C should reach only the server, which stops its workers.
                 start_new_session=True,
             )
             _write(self._process.stdin, self._start)
@@ -137,18 +137,18 @@ class _Worker:
         self._process.kill()
         self._process.wait()
         for file in (self._process.stdin, self._process.stdout):
-            # Closing flushes pending input to a dead process.
+            # Closing flushes pending input, which fails as the process is dead.
             with contextlib.suppress(OSError):
                 file.close()
         self._process = None
 
 
 def main() -> None:
-    """Runs a worker, which reads calls as frames from stdin and writes their results as frames to stdout."""
+    """Runs a worker, which reads calls from stdin and writes their results to stdout, as length-prefixed frames."""
     stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
     signatures, memory = pickle.loads(_read(stdin))
     _limit_memory(memory)
-    # There are millions of lists, none of which is garbage before the end of a call.
+    # A call creates millions of lists, none of which is garbage before it ends.
     gc.disable()
     while True:
         try:
@@ -173,7 +173,7 @@ def _result(call: bytes, signatures: Mapping[str, Signature]) -> bytes:
 
 
 def unzipped(body: bytes, most: int) -> bytes:
-    """Decompresses a body in gzip format.
+    """Decompresses a gzipped body.
 
     Raises:
       RequestError: if it is invalid, or larger than `most` bytes.
@@ -195,7 +195,7 @@ def _limit_memory(memory: int) -> None:
         import resource
     except ImportError:
         return
-    # Private memory without libraries; only Linux enforces this limit.
+    # Limits private memory, without libraries; only Linux enforces it.
     hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
     used = 0
     with contextlib.suppress(FileNotFoundError):

@@ -1,4 +1,4 @@
-"""Loading of SavedModels by plain TensorFlow."""
+"""Loads SavedModels with plain TensorFlow."""
 
 import os
 import pathlib
@@ -22,18 +22,18 @@ class Model:
 
     Attributes:
       name: name in requests.
-      version: number of its folder.
-      path: its folder.
+      version: version number, from the name of its folder.
+      path: folder of the SavedModel.
       signatures: signatures by name.
-      functions: functions of the signatures, which map tensors by input name to tensors by output name.
+      functions: function of each signature, which maps tensors keyed by input name to tensors keyed by output name.
 
     Args:
-      path: a SavedModel, or a folder of SavedModels in folders named by numbers, of which the highest is loaded.
+      path: a SavedModel, or a folder of numbered SavedModels, of which the one with the highest number is loaded.
       name: name in requests.
 
     Raises:
       FileNotFoundError: if there is no SavedModel.
-      ValueError: if it cannot be loaded, or the name is not allowed in a URL.
+      ValueError: if it cannot be loaded or has no signatures, or the name is not allowed in a URL.
     """
 
     def __init__(self, path: str | os.PathLike, name: str = "glow"):
@@ -43,7 +43,7 @@ class Model:
         self.path, self.version = find(pathlib.Path(path))
         try:
             self._definitions = _graph(self.path).signature_def
-            # The loaded object owns the variables.
+            # Kept alive, as the loaded object owns the variables.
             self._loaded = tf.saved_model.load(str(self.path), tags=[_TAG])
         except Exception as error:
             # TensorFlow raises many kinds of exceptions for damaged files.
@@ -59,7 +59,7 @@ class Model:
         return {"model_version_status": [{"version": str(self.version), "state": "AVAILABLE", "status": status}]}
 
     def metadata(self) -> dict[str, Any]:
-        """Returns the JSON of a `GetModelMetadataResponse`; its signature_def is that of a `SignatureDefMap`."""
+        """Returns the JSON of a `GetModelMetadataResponse`, whose `signature_def` is that of a `SignatureDefMap`."""
         definitions = {
             name: json_format.MessageToDict(
                 definition, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
@@ -73,7 +73,7 @@ class Model:
 
 
 def find(path: pathlib.Path) -> tuple[pathlib.Path, int]:
-    """Returns the SavedModel of a path, and its version: 1 if its folder is not named by a number.
+    """Returns the folder of the SavedModel at a path, and its version: 1 unless the folder is named by a number.
 
     Raises:
       FileNotFoundError: if there is none.
@@ -95,7 +95,7 @@ def _is_number(name: str) -> bool:
 
 
 def _graph(path: pathlib.Path) -> meta_graph_pb2.MetaGraphDef:
-    """Reads the serving graph from the file, as `tf.saved_model.load` does not provide the defaults of inputs."""
+    """Reads the serving graph from the file, as `tf.saved_model.load` does not expose input defaults."""
     content = saved_model_pb2.SavedModel.FromString((path / _FILE).read_bytes())
     for graph in content.meta_graphs:
         if list(graph.meta_info_def.tags) == [_TAG]:

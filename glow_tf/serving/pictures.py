@@ -1,4 +1,4 @@
-"""Limits on the picture files of requests, which can be far larger once they are decoded."""
+"""Limits on picture files in requests, which can be far larger once decoded."""
 
 import contextlib
 import io
@@ -9,12 +9,12 @@ from glow_tf.data import picture_files
 from glow_tf.serving.rest import Request
 from glow_tf.serving.signature import RequestError
 
-# Pillow's names of what the graphs decode.
+# Pillow's names for the formats that the graphs decode.
 _FORMATS = ("JPEG", "PNG")
 
 
 class PictureLimit:
-    """Limits the pixels of a picture, and of the pictures that requests have decoded at the same time.
+    """Limits the pixels of each picture, and of the pictures that are decoded for requests at the same time.
 
     Args:
       megapixels: the limit, in 10^6 pixels.
@@ -26,11 +26,11 @@ class PictureLimit:
 
     @contextlib.contextmanager
     def room(self, request: Request, deadline: float) -> Iterator[None]:
-        """Waits until there is room for the largest picture of a request, as graphs decode one after the other.
+        """Waits until there is room for the largest picture of a request; graphs decode pictures one after the other.
 
         Args:
           request: the request.
-          deadline: latest start, in the seconds of `time.monotonic`.
+          deadline: latest start, in seconds on the clock of `time.monotonic`.
 
         Raises:
           RequestError: if a picture is too large, or the deadline passes.
@@ -45,7 +45,7 @@ class PictureLimit:
             yield
 
     def _largest(self, request):
-        """Returns the pixels of the largest picture, by the headers of all. Raises RequestError."""
+        """Returns the number of pixels of the largest picture, read from the headers. Raises RequestError."""
         largest = 0
         for name, values in request.inputs.items():
             if request.signature.inputs[name].dtype == "string":
@@ -59,7 +59,7 @@ class PictureLimit:
         except picture_files.TooLarge as error:
             raise self._too_large(what, "far too many pixels") from error
         except Exception:
-            # It is no picture, which is for the graph to say.
+            # Not a picture, which the graph reports.
             return 0
         if height * width > self._pixels.most:
             raise self._too_large(what, f"{height}x{width} pixels, that is {height * width / 1e6:,.1f} million")

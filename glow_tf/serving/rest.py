@@ -1,11 +1,11 @@
-"""Requests and replies of the predict API of TensorFlow Serving's REST API.
+"""Requests and replies of the predict method of TensorFlow Serving's REST API.
 
 A request names a signature and contains its inputs in one of two formats; the reply has the same format:
 
   rows      {"instances": [...]}  a list, an entry for each row  ->  {"predictions": [...]}
   columns   {"inputs": {...}}     each input as a whole          ->  {"outputs": {...}}
 
-An entry, like the value of `inputs`, is an object with the inputs' values, or the value itself if the signature needs
+An entry, like the value of `inputs`, is an object of input values by name, or the value itself if the signature needs
 only one input. Replies omit the name of a single output. See https://www.tensorflow.org/tfx/serving/api_rest.
 """
 
@@ -22,7 +22,7 @@ from glow_tf.serving.tensors import CONSTANTS, is_bytes, to_array, to_json
 
 DEFAULT_SIGNATURE = "serving_default"
 
-# Inputs with a single number for the whole request: the number of images to make of each row, or in all.
+# Scalar inputs that set how many images a request makes, from each row or in total.
 _COUNTS = ("num", "steps")
 
 
@@ -32,7 +32,7 @@ class Request:
 
     Args:
       signature: the signature to run.
-      inputs: all of its inputs, with the defaults of those left out.
+      inputs: all of its inputs, with defaults for those left out.
       by_rows: whether it was in the row format.
     """
 
@@ -47,13 +47,13 @@ class Request:
 
     @property
     def images(self) -> int:
-        """Number of images: rows, times the images to make of each."""
+        """Number of images: the rows times the images to make from each."""
         counts = [self.inputs[name] for name in _COUNTS if name in self.inputs]
         return max(1, self.rows) * math.prod(max(1, int(count)) for count in counts if count.dtype.kind in "iu")
 
     @property
     def can_be_batched(self) -> bool:
-        """Whether its rows can run in a batch with those of other requests."""
+        """True if its rows can run in a batch with those of other requests."""
         return self.signature.has_rows and {len(value) for value in self.inputs.values()} == {self.rows}
 
 
@@ -128,7 +128,7 @@ def _document(body: bytes) -> dict[str, Any]:
 
 
 def _from_rows(instances: Any, signature: Signature) -> dict[str, Any]:
-    """Returns the value of each given input, a list with an entry for each instance."""
+    """Returns the value of each given input: a list with an entry for each instance."""
     whole = [name for name in signature.required if signature.inputs[name].shape == ()]
     if whole or not signature.inputs:
         reason = f"{whole[0]} is one value for all rows" if whole else "it has no inputs"
@@ -161,7 +161,7 @@ def _from_columns(inputs: Any, signature: Signature) -> dict[str, Any]:
 
 
 def _only(signature: Signature, key: str) -> str:
-    """Returns the input that a value without a name belongs to."""
+    """Returns the name of the input that an unnamed value belongs to."""
     needed = signature.required if len(signature.inputs) > 1 else list(signature.inputs)
     if len(needed) != 1:
         names = ", ".join(signature.inputs) or "none"

@@ -1,4 +1,4 @@
-"""Serves an application until a signal."""
+"""Serves an application until it receives a signal."""
 
 import logging
 import math
@@ -22,15 +22,15 @@ def serve(
 
     Args:
       app: an ASGI application.
-      bound: from `sockets.bind`; closed at the end.
+      bound: socket from `sockets.bind`; closed at the end.
       ready: called once connections are accepted.
       timeout_s: time for running requests to finish, in seconds.
       connections: limits on connections; by default 1024, and 10 s for a request's headers.
 
     Raises:
-      OSError: if another process listens at the address by now.
+      OSError: if another process has started to listen on the address.
     """
-    # Messages about single requests would let anybody fill the disk.
+    # Logging messages about single requests would let anybody fill the disk.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     connections = connections or Connections(1024, 10.0, timeout_s)
     config = uvicorn.Config(
@@ -44,7 +44,7 @@ def serve(
         server_header=False,
         timeout_graceful_shutdown=math.ceil(timeout_s),
     )
-    # uvicorn shuts down and then raises the signal again for the previous handlers.
+    # Ignores the signals that uvicorn, after shutting down, raises again for the previous handlers.
     before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         bound.listen(config.backlog)

@@ -21,12 +21,12 @@ class RequestError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """An input or output.
+    """An input or output of a signature.
 
     Args:
       name: name in the signature.
       dtype: TensorFlow's name of the dtype, such as 'uint8' or 'string'.
-      shape: sizes, None for any size; None instead of a tuple for any number of dimensions.
+      shape: sizes of the dimensions, with None for any size; None instead of a tuple for any rank.
     """
 
     name: str
@@ -43,13 +43,13 @@ class Spec:
 
     @property
     def has_rows(self) -> bool:
-        """Whether the first dimension is of any size."""
+        """True if the first dimension can have any size."""
         return self.shape is not None and self.shape[:1] == (None,)
 
     def __str__(self) -> str:
         if self.shape is None:
             return f"{self.name} must have dtype {self.dtype}"
-        # As in the errors of the graphs: B images, and ? for other free sizes.
+        # As in the graphs' error messages: B for the number of images, and ? for other free sizes.
         sizes = [str(size or ("?" if i else "B")) for i, size in enumerate(self.shape)]
         return f"{self.name} must have shape [{', '.join(sizes)}] and dtype {self.dtype}"
 
@@ -77,6 +77,6 @@ class Signature:
 
     @property
     def has_rows(self) -> bool:
-        """Whether it works row by row, judging by shapes, so that requests can be batched."""
+        """True if, judging by shapes, it works row by row, so that requests can be batched."""
         specs = [*self.inputs.values(), *self.outputs.values()]
         return bool(self.inputs) and all(spec.has_rows for spec in specs)

@@ -6,11 +6,11 @@ import socket
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Returns a socket bound to an address, which does not listen yet.
+    """Returns a socket that is bound to an address but does not listen yet.
 
     Args:
       host: a name or an IPv4 or IPv6 address.
-      port: 0 for a free one.
+      port: port number; 0 picks a free one.
 
     Raises:
       OSError: if the address does not exist or is in use; the message names it.
@@ -20,7 +20,7 @@ def bind(host: str, port: int) -> socket.socket:
         bound = socket.socket(family, kind, protocol)
         try:
             if os.name == "posix":
-                # The port of a server that has just stopped would count as in use.
+                # Otherwise the port of a server that has just stopped would count as in use.
                 bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind(address)
         except OSError:
@@ -33,11 +33,11 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def url(bound: socket.socket, host: str | None = None) -> str:
-    """Returns the URL of a socket: `http://127.0.0.1:8501`.
+    """Returns the URL of a socket, such as `http://127.0.0.1:8501`.
 
     Args:
-      bound: from `bind`.
-      host: name of the host; by default its address.
+      bound: socket from `bind`.
+      host: host name; by default the address of the socket.
     """
     number, port = bound.getsockname()[:2]
     host = host or number

@@ -1,8 +1,8 @@
-"""Conversion of arrays from and to JSON by the conventions of TensorFlow Serving's REST API.
+"""Converts arrays from and to JSON by the conventions of TensorFlow Serving's REST API.
 
-A tensor is a nested list of numbers, booleans or strings, or a single one of them. `NaN`, `Infinity` and `-Infinity`
-are numbers. Binary strings are objects, {"b64": "..."}. Nothing is converted silently: an integer input does not accept
-1.0, nor a float input a number beyond the range of float32.
+A tensor is a nested list of numbers, booleans or strings, or a single value. `NaN`, `Infinity` and `-Infinity` are
+numbers. Binary strings are objects, {"b64": "..."}. Nothing is converted silently: an integer input does not accept
+1.0, and a float input no number beyond the range of its dtype.
 """
 
 import base64
@@ -13,7 +13,7 @@ import numpy as np
 
 from glow_tf.serving.signature import RequestError, Spec
 
-# Distinguishes, by identity, infinities in the text from numbers that overflow.
+# Compared by identity, to tell these tokens in the text from numbers that overflow.
 CONSTANTS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": -float("inf")}
 
 _INTEGERS = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
@@ -22,7 +22,7 @@ _KINDS = {bool: "a boolean", int: "a whole number", float: "a number", str: "a s
 
 
 def is_bytes(value: Any) -> bool:
-    """Returns whether a JSON value stands for bytes: {"b64": "..."}."""
+    """Returns whether a JSON value represents bytes: {"b64": "..."}."""
     return isinstance(value, dict) and list(value) == ["b64"] and isinstance(value["b64"], str)
 
 
@@ -30,11 +30,11 @@ def to_array(value: Any, spec: Spec) -> np.ndarray:
     """Converts a JSON value to an array of the dtype and shape of `spec`.
 
     Args:
-      value: parsed JSON, with `CONSTANTS` for the tokens of their names.
+      value: parsed JSON, with the entries of `CONSTANTS` for the tokens of those names.
       spec: specification of an input.
 
     Returns:
-      The array; strings are an array of bytes objects.
+      The array; for strings, an object array of bytes.
 
     Raises:
       RequestError: if the value does not match, or is ragged. The message names the input.
@@ -59,11 +59,11 @@ def to_array(value: Any, spec: Spec) -> np.ndarray:
 
 
 def to_json(array: np.ndarray, name: str) -> Any:
-    """Converts an array to a value for `json.dumps`, with the tokens NaN and Infinity.
+    """Converts an array to a value for `json.dumps`, which writes non-finite numbers as NaN, Infinity and -Infinity.
 
     Args:
       array: numbers, booleans or bytes objects.
-      name: name of the output; if it ends in `_bytes`, strings are binary, {"b64": "..."}.
+      name: name of the output; if it ends in `_bytes`, strings are binary and become {"b64": "..."}.
 
     Raises:
       RequestError: if the dtype cannot be represented in JSON.
@@ -71,19 +71,19 @@ def to_json(array: np.ndarray, name: str) -> Any:
     if array.dtype == object:
         flat = [_text(value, name) for value in array.ravel()]
         return np.array([*flat, None], object)[:-1].reshape(array.shape).tolist()
-    # Dtypes that NumPy itself does not have, such as bfloat16.
+    # Dtypes that are not NumPy's own, such as bfloat16.
     if array.dtype.kind == "V":
         array = array.astype(np.float32)
     if array.dtype.kind not in "biuf":
         raise RequestError(f"The output {name} has dtype {array.dtype}, which has no form in JSON.")
     if array.dtype.kind == "f" and array.dtype != np.float64:
-        # The shortest digits of a float32: converted to float64 directly, 0.1 would be 0.10000000149011612.
+        # The shortest decimal form of a float32: converted to float64 directly, 0.1 would be 0.10000000149011612.
         array = array.astype("U").astype(np.float64)
     return array.tolist()
 
 
 def _flattened(value: Any, spec: Spec) -> tuple[list, tuple[int, ...]]:
-    """Returns the leaves of a nested list, and its shape. Level by level, as lists of images are long but not deep."""
+    """Returns the leaves and shape of a nested list; works by level, as lists of images are long but not deep."""
     level, shape = [value], []
     while level and isinstance(level[0], list):
         sizes = set(map(len, level)) if _kinds(level) == {list} else ()
@@ -118,17 +118,17 @@ def _integers(leaves: list[int], spec: Spec) -> np.ndarray:
 
 def _floats(leaves: list[float], spec: Spec) -> np.ndarray:
     _require_kinds(leaves, spec, int, float)
-    # The smallest integer above which the dtype is not exact.
-    whole = 2 ** (np.finfo(spec.dtype).nmant + 1)
-    inexact = [leaf for leaf in leaves if type(leaf) is int and not -whole < leaf < whole]
+    # Beyond this, not every integer is exact in the dtype.
+    limit = 2 ** (np.finfo(spec.dtype).nmant + 1)
+    inexact = [leaf for leaf in leaves if type(leaf) is int and not -limit < leaf < limit]
     if inexact:
         raise RequestError(f"{spec}; {_shown(inexact[0])} cannot be converted without loss.")
     with np.errstate(over="ignore"):
         array = np.array(leaves, np.float64).astype(spec.dtype)
     if not np.isfinite(array).all():
-        asked = {id(constant) for constant in CONSTANTS.values()}
+        tokens = {id(constant) for constant in CONSTANTS.values()}
         for i in np.flatnonzero(np.isinf(array)):
-            if id(leaves[i]) not in asked:
+            if id(leaves[i]) not in tokens:
                 raise RequestError(f"{spec}; a number, {_shown(leaves[i])}, is too large for it.")
     return array
 

@@ -1,4 +1,4 @@
-"""Choice of the fastest of several implementations."""
+"""Chooses the fastest of several implementations."""
 
 import statistics
 import time

@@ -1,6 +1,6 @@
-"""Glow of FrEIA: a graph of its AllInOneBlocks, each a coupling, a scale and shift, and a linear map of the channels.
+"""Glow in FrEIA: a graph of its AllInOneBlocks, each a coupling, a scale and shift, and a linear map of the channels.
 
-Differences to glow_tf: the linear map is a fixed rotation, not learned; scales are clamped by tanh; coupling networks
+Differences from glow_tf: the linear map is a fixed rotation, not learned; scales are clamped by tanh; coupling networks
 have biases instead of actnorms, and no border channel; all latents have a standard normal prior; no moving average.
 """
 

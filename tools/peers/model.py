@@ -1,4 +1,4 @@
-"""Model that all peers build."""
+"""The model that all peers build."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ LEARNING_RATE = 1e-4
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Model(Sizes):
-    """Sizes of a Glow, and how it is computed.
+    """Sizes of a Glow, and its execution settings.
 
     Attributes:
       threads: number of threads on the CPU.

@@ -1,10 +1,10 @@
-"""Glow of nflows: a MultiscaleCompositeTransform of ActNorm, OneByOneConvolution and AffineCouplingTransform.
+"""Glow in nflows: a MultiscaleCompositeTransform of ActNorm, OneByOneConvolution and AffineCouplingTransform.
 
-Differences to glow_tf: 1x1 convolutions multiply by each factor of the LU form instead of by the matrix; coupling
+Differences from glow_tf: 1x1 convolutions multiply by each factor of the LU form instead of by the matrix; coupling
 networks have biases instead of actnorms, and no border channel; all latents have a standard normal prior; no moving
 average.
 
-It inverts 1x1 convolutions by torch.triangular_solve, which PyTorch 2.13 still has.
+It inverts 1x1 convolutions with torch.triangular_solve, which PyTorch 2.13 still has.
 """
 
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def build(model: Model) -> dict[str, Callable[[], float]]:
 
 
 def make_transform(model: Model) -> MultiscaleCompositeTransform:
-    """Returns the model, from images to flat latents."""
+    """Returns the model, which maps images to flat latents."""
 
     def step(channels: int) -> list[nn.Module]:
         mask = torch.arange(channels) >= channels // 2

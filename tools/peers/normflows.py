@@ -1,7 +1,7 @@
-"""Glow of normflows: its MultiscaleFlow of GlowBlocks, as in its own example.
+"""Glow in normflows: its MultiscaleFlow of GlowBlocks, as in its own example.
 
-Differences to glow_tf: coupling networks have biases instead of actnorms, and no border channel; the prior of factored
-out variables is an unconditional Gaussian at every position; no moving average.
+Differences from glow_tf: coupling networks have biases instead of actnorms, and no border channel; the prior of
+factored-out variables is an unconditional Gaussian at every position; no moving average.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Processes of the peers, which compute on request and end with the process that started them."""
+"""Processes that run the peers; they compute on request and end with the process that started them."""
 
 import contextlib
 import dataclasses
@@ -26,7 +26,7 @@ PACKAGES = {
     "FrEIA": ("FrEIA", "torch"),
     "nflows": ("nflows", "torch"),
 }
-# Precisions of each peer on a GPU; the others use only TF32.
+# Precisions of a peer on a GPU; peers not listed use only TF32.
 _PRECISIONS = {"pytorch": ("tf32", "bfloat16")}
 # Reports of workers on the workloads that ran: their peak memory, and a note.
 REPORTS = ("memory", "note")
@@ -49,12 +49,12 @@ def start(
       threads: number of threads of each; by default one for each core this process may use, as in TensorFlow.
       gpu: whether they compute on the first GPU, in TF32; `pytorch` is then also started as "pytorch, bfloat16".
       names: names of the peers to start.
-      **sizes: sizes of the model, those of `Sizes`.
+      **sizes: sizes of the model, as in `Sizes`.
 
-    Returns:
+    Yields:
       The workloads of each peer, functions that return when their work is done: `train` and `likelihood` return
-      bits/dim, `sample` the mean of the images; on a GPU also the `REPORTS`. And the reason for each peer that is not
-      installed.
+      bits/dim, `sample` the mean of the images; on a GPU also the `REPORTS`. And, for each peer that is not installed,
+      what is missing.
 
     Raises:
       ValueError: for an unknown peer or an impossible size.
@@ -137,12 +137,12 @@ class Worker:
         return self
 
     def __exit__(self, *_) -> None:
-        # It has nothing to save, and may be busy for long.
+        # It has nothing to save, and may be busy for a long time.
         with self._process, self._stderr:
             self._process.kill()
 
     def functions(self, timeout: float | None = None) -> Functions:
-        """Waits until the process is ready, and returns its workloads. To be called once; `timeout` as for `run`."""
+        """Waits until the process is ready, and returns its workloads. Call it once; `timeout` is as for `run`."""
         return {workload: functools.partial(self.run, workload) for workload in self._answer("its start", timeout)}
 
     def run(self, workload: str, timeout: float | None = None) -> Any:
@@ -154,7 +154,7 @@ class Worker:
 
         Raises:
           OutOfMemoryError: if it fails for lack of memory.
-          ChildProcessError: if it fails otherwise, the process has ended, or the timeout is over.
+          ChildProcessError: if it fails otherwise, the process has ended, or the timeout expires.
         """
         # If the process has ended, `_answer` reports how.
         with contextlib.suppress(BrokenPipeError):

@@ -2,7 +2,7 @@
 
   step     y = W (s * (x + b)),  W = P L (U + diag(sign * exp(log_diagonal))), then affine coupling
   network  3x3, 1x1 and 3x3 convolution, each with an actnorm; ReLU between them
-  split    the factored out half is whitened by a Gaussian that a 3x3 convolution computes from the other half
+  split    the factored-out half is whitened by a Gaussian that a 3x3 convolution computes from the other half
 
 Actnorms are folded into the adjacent convolutions, so that only convolutions and ReLUs process hidden activations,
 which autograd keeps. As in glow_tf's training, a step computes the norm of the gradient and a moving average of the
@@ -11,7 +11,7 @@ weights.
 On a GPU, torch.compile compiles the steps of the flow if that is faster: each step by itself, as the steps of a level
 share one compilation. With `precision="bfloat16"`, coupling networks are autocast, as in glow_tf.
 
-Differences to glow_tf: coupling networks have no border channel; actnorms start as the identity.
+Differences from glow_tf: coupling networks have no border channel; actnorms start as the identity.
 """
 
 import functools

@@ -1,6 +1,6 @@
-"""Glow of TensorFlow Probability: tfb.Glow with its default networks, of the given width.
+"""Glow in TensorFlow Probability: tfb.Glow with its default networks, of the given width.
 
-Differences to glow_tf: coupling networks have biases instead of actnorms, and no border channel; the top prior is
+Differences from glow_tf: coupling networks have biases instead of actnorms, and no border channel; the top prior is
 standard normal; no moving average. TFP evaluates every coupling network once for the inverse and once for its log-det.
 """
 
@@ -25,7 +25,7 @@ def build(model: Model) -> dict[str, Callable[[], float]]:
     tf.config.threading.set_inter_op_parallelism_threads(model.threads)
     tf.config.experimental.enable_tensor_float_32_execution(model.precision != "float32")
     for gpu in tf.config.list_physical_devices("GPU"):
-        # By default TensorFlow allocates all of its memory, and leaves none to other peers.
+        # By default TensorFlow allocates all of a GPU's memory, and leaves none to other peers.
         tf.config.experimental.set_memory_growth(gpu, True)
     glow = make_bijector(model)
     shape = [model.batch_size, model.image_size, model.image_size, 3]
@@ -52,7 +52,7 @@ def build(model: Model) -> dict[str, Callable[[], float]]:
         lambda: tf.reduce_mean(distribution(TEMPERATURE).sample(model.batch_size)),
         autograph=False,
     )
-    # Initialises the actnorms by images, not by latents.
+    # Initialises the actnorms from images, not latents.
     bits_per_dim()
     functions = {"train": train, "likelihood": likelihood, "sample": sample}
     found = {name: lambda function=function: float(function()) for name, function in functions.items()}
@@ -60,7 +60,7 @@ def build(model: Model) -> dict[str, Callable[[], float]]:
 
 
 def make_bijector(model: Model) -> tfb.Glow:
-    """Returns the model, from flat latents to images."""
+    """Returns the model, which maps flat latents to images."""
     return tfb.Glow(
         output_shape=(model.image_size, model.image_size, 3),
         num_glow_blocks=model.L,

@@ -1,4 +1,4 @@
-"""Code shared by the peers in PyTorch: device, batch, update, likelihood, coupling network."""
+"""Code shared by the PyTorch peers: device, batch, update, likelihood, coupling network."""
 
 import math
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def workloads(
 ) -> dict[str, Callable[[], float | str]]:
     """Returns the workloads of a flow, which is moved to the model's device; on a GPU also `memory`.
 
-    Each reads a number back, and thereby waits for the device.
+    Each copies a number to the host, and thereby waits for the device.
 
     Args:
       flow: the module with the parameters. The first likelihood initialises its actnorms if they depend on data.
@@ -38,8 +38,8 @@ def workloads(
     gpu = model.device == "cuda"
     if gpu:
         _set_precision(model.precision)
-    # Moved before the first likelihood initialises actnorms: packages then set their flags for that on the CPU, where
-    # they can be read without waiting for the GPU.
+    # Moved before the first likelihood initialises the actnorms: packages then keep their initialisation flags on the
+    # CPU, where they can be read without waiting for the GPU.
     flow.to(model.device)
     shape = [model.batch_size, 3, model.image_size, model.image_size]
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

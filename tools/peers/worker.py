@@ -2,8 +2,8 @@
 
 It answers each line on stdin, the name of a workload, with a line of JSON on stdout: `result`, or `error` and
 `out_of_memory`, whether it failed for lack of memory. The first line, sent without a request, lists the names of the
-workloads. Two of them are reports: `memory` returns the most bytes that were in use on the GPU since its last call,
-`note` remarks on the workloads that ran. It ends with its stdin.
+workloads. Two of them are reports: `memory` returns the peak number of bytes in use on the GPU since its last call,
+`note` remarks on the workloads that ran. It ends when stdin does.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ _MEMORY_ERRORS = frozenset(("MemoryError", "OutOfMemoryError", "ResourceExhauste
 
 
 def main() -> None:
-    """Builds the peer of the command line, and serves it."""
+    """Builds the peer named on the command line, and serves it."""
     name, arguments = sys.argv[1:]
 
     def build() -> Mapping[str, Callable[[], Any]]:
@@ -34,12 +34,12 @@ def main() -> None:
 
 
 def serve(build: Callable[[], Mapping[str, Callable[[], Any]]]) -> None:
-    """Runs workloads on requests from stdin until it ends.
+    """Runs workloads as requested on stdin, until stdin ends.
 
     Args:
-      build: returns the workloads by name, functions that return JSON-able results when their work is done.
+      build: returns the workloads by name, functions that return a JSON-serializable result when their work is done.
     """
-    # Output of libraries goes to stderr, and only answers to the pipe.
+    # Library output goes to stderr, and only answers go to the pipe.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
@@ -58,7 +58,7 @@ def serve(build: Callable[[], Mapping[str, Callable[[], Any]]]) -> None:
         functions.update(build())
         return list(functions)
 
-    # The requester may end before the answer.
+    # The requesting process may end before the answer.
     with contextlib.suppress(BrokenPipeError):
         if not answer(names):
             return
@@ -67,7 +67,7 @@ def serve(build: Callable[[], Mapping[str, Callable[[], Any]]]) -> None:
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
-    """Returns whether an error, or one that caused it, is a lack of memory."""
+    """Returns whether an error, or one that caused it, was raised for lack of memory."""
     while error is not None:
         if any(kind.__name__ in _MEMORY_ERRORS for kind in type(error).__mro__):
             return True
