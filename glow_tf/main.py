@@ -6,9 +6,9 @@
   glow train --flagfile=quickstart
   glow train --model_dir=runs/photos_glow --resume --steps=200000
 
-Everything is written under --model_dir; the same command again continues where it stopped. So does --resume, which
-takes the settings from there, as any command does that names the directory of a run, and neither data nor model. All
-flags: --help; those of the libraries too: --helpfull. `python -m glow_tf.main` is the same program.
+Everything is written under --model_dir. Running the same command again continues where it stopped. So does --resume,
+which takes the settings from the recorded run, as does any command that names the directory of a run without flags for
+data or model. --help lists all flags, --helpfull also those of the libraries. `python -m glow_tf.main` is equivalent.
 """
 
 import os
@@ -24,7 +24,7 @@ from absl import app, flags
 from glow_tf.runtime import environment, program
 
 if __name__ == "__main__":
-    # Before TensorFlow is imported, as the modules below do.
+    # Must come before the modules below, which import TensorFlow.
     environment.prepare()
 
 from glow_tf import options, run_flags, shared_flags
@@ -44,21 +44,21 @@ from glow_tf.training.workers import WorkerLostError
 
 
 def main(argv: list[str]) -> None:
-    """Runs the training the flags describe."""
+    """Runs the training specified by the flags."""
     if len(argv) > 1:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     try:
         result = run()
     except TrainingStopped as stop:
         print(f"{stop} To go on: {_command()}", file=sys.stderr)
-        # As the shell reports a process that the signal ended.
+        # The exit status that a shell reports for a process killed by the signal.
         raise SystemExit(128 + (stop.signal or signal.SIGTERM)) from None
     except KeyboardInterrupt:
         print("Stopped before the training began.", file=sys.stderr)
         raise SystemExit(130) from None
     except WorkerLostError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
-        # Leaving in order would wait for the worker that is gone.
+        # A normal exit would wait for the lost worker.
         os._exit(1)
     except (ValueError, OSError, DivergenceError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -69,7 +69,7 @@ def main(argv: list[str]) -> None:
 def run():
     """Trains, exports, and returns the final evaluation."""
     shared_flags.show_warnings()
-    began = time.monotonic()
+    started = time.monotonic()
     directory = options.model_dir()
     recorded = run_flags.restore(directory) if run_flags.is_continued(directory) else None
     if os.environ.get("TF_CONFIG") and options.strategy() != "multi_worker":
@@ -89,7 +89,7 @@ def run():
     )
     source = load_source(**options.source_arguments())
     config = run_flags.model_config(recorded, source)
-    # Before anything is computed: TensorFlow then neither splits the CPU any more nor limits operations to a core.
+    # Before anything is computed: after that, TensorFlow can neither split the CPU nor limit operations to one core.
     runtime = options.runtime(config)
     strategy = make_strategy(**options.strategy_arguments())
     training = options.training_config(source.image_shape, strategy.num_replicas_in_sync)
@@ -103,12 +103,12 @@ def run():
     )
     parameters = sum(v.shape.num_elements() for v in trainer.flow.trainable_variables)
     print(f"{source.describe()}\n{config.name} with {parameters:,} parameters, in {directory}", flush=True)
-    # A second Ctrl-C ends the program at once, also where nothing of Python runs.
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # A second Ctrl-C ends the program at once, even while no Python code runs.
+    previous = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         result = trainer.run()
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)
         if source.skipped:
             print(source.describe_skipped())
     if trainer.is_chief:
@@ -117,7 +117,7 @@ def run():
                 export_saved_model(storage.load(directory), directory / "saved_model")
             except OSError as error:
                 raise trainer.no_room(error, "The SavedModel") from error
-        print(_summary(trainer, directory, time.monotonic() - began))
+        print(_summary(trainer, directory, time.monotonic() - started))
     return result
 
 
@@ -143,7 +143,7 @@ def _exported(directory: os.PathLike) -> dict:
 
 
 def _command() -> str:
-    """Returns the command line that was typed."""
+    """Returns the command line as it was typed."""
     _, *arguments = sys.orig_argv
     if arguments and pathlib.Path(arguments[0]).stem == "glow":
         return f"{program.name()} {shlex.join(arguments[1:])}"
@@ -151,12 +151,12 @@ def _command() -> str:
 
 
 if __name__ == "__main__":
-    # So that --help lists them, and not those of every library as --helpfull does.
+    # Makes --help list these flags, and only --helpfull those of every library.
     flags.adopt_module_key_flags(options)
     try:
         app.run(main, flags_parser=shared_flags.parse_command_line)
     except Exception:
         traceback.print_exc()
         sys.stderr.flush()
-        # An interpreter that ends in order can wait for threads of TensorFlow that wait for it.
+        # A normal interpreter exit can deadlock with TensorFlow's threads.
         os._exit(1)

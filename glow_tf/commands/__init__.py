@@ -1,10 +1,10 @@
-"""Commands of the package, a module each: `glow sample` runs `sample.py`. `glow_tf.cli` lists them."""
+"""The package's commands, one per module: `glow sample` runs `sample.py`. `glow_tf.cli` lists them."""
 
 import sys
 
 from glow_tf.runtime import environment
 
-# The value while `python -m` imports this package, before the command runs and imports TensorFlow. Other programs that
-# import a command keep their environment.
+# `python -m` sets this value while it imports this package, before the command runs and imports TensorFlow. Other
+# programs that import a command keep their environment.
 if sys.argv[0] == "-m":
     environment.prepare()

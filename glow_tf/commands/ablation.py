@@ -3,8 +3,8 @@
   glow ablation --dataset=cifar10 --K=32 --width=512 --steps=200000 --output=runs/ablation
   glow ablation --data_dir=images.npz --dataset=arrays --K=8 --width=64 --steps=500 --train_batch_size=32
 
-Every run is a model directory under --output. The program first prints how long it will take. If it is interrupted, the
-same command continues, and trains only missing runs. It writes ablation.png and ablation.md.
+Each run is a model directory under --output. The estimated duration is printed first. After an interruption, the same
+command continues, and trains only the missing runs. Writes ablation.png and ablation.md.
 """
 
 import pathlib
@@ -19,7 +19,7 @@ from glow_tf.models import presets
 
 FLAGS = flags.FLAGS
 PERMUTATIONS = ("reverse", "shuffle", "conv1x1")
-# Those of the paper.
+# The paper's couplings.
 COUPLINGS = ("additive", "affine")
 
 common_flags.define(*experiment_flags.NAMES, "width")
@@ -37,10 +37,10 @@ def main() -> None:
     couplings, permutations = dict.fromkeys(FLAGS.coupling), dict.fromkeys(FLAGS.permutation)
     panels = {}
     for coupling in couplings:
-        of_coupling = {permutation: curves[f"{permutation}_{coupling}"] for permutation in permutations}
+        by_permutation = {permutation: curves[f"{permutation}_{coupling}"] for permutation in permutations}
         panels[f"{coupling} coupling"] = {
-            permutation: (of_seeds[0].steps, np.stack([curve.bits_per_dim for curve in of_seeds]))
-            for permutation, of_seeds in of_coupling.items()
+            permutation: (seed_curves[0].steps, np.stack([curve.bits_per_dim for curve in seed_curves]))
+            for permutation, seed_curves in by_permutation.items()
         }
     plots.save_lines(panels, directory / "ablation.png", title=title, x="updates", y="bits/dim, held out")
     table = [

@@ -1,11 +1,11 @@
-"""Evaluates directions of attributes by a classifier of real images.
+"""Evaluates attribute directions with a classifier trained on real images.
 
   glow attribute_check --model_dir=runs/celeb_a_glow --attributes=celeb_a.npz
   glow attribute_check --model_dir=pretrained --attributes=people.npz --names=dark,yellow
 
---attributes is a file written by glow attributes, by default attributes.npz. The classifier is trained on
-the training images; held-out images are moved towards an attribute if they lack it, and away from it if they have it.
-Prints a table in Markdown.
+--attributes is a file written by glow attributes, by default attributes.npz. The classifier is trained on training
+images; held-out images are moved towards an attribute if they lack it, and away from it if they have it. Prints a
+Markdown table.
 """
 
 import dataclasses
@@ -37,12 +37,12 @@ def main() -> None:
         directions = directions.only(common_flags.attribute_names())
     source = data_flags.load_data(flow)
     real, test = (
-        _known(source, split, directions.names, count)
+        _load_split(source, split, directions.names, count)
         for split, count in (("train", FLAGS.train_images), ("test", FLAGS.test_images))
     )
     classifier = AttributeClassifier(flow.config.image_shape, len(directions.names), seed=FLAGS.seed)
     classifier.fit(real["images"], real["attributes"], epochs=FLAGS.epochs)
-    found = agreement(
+    results = agreement(
         Codec(flow, FLAGS.batch_size),
         classifier,
         directions,
@@ -55,8 +55,8 @@ def main() -> None:
         "| attribute | accuracy on real images | added | removed | others kept | change where it shows | elsewhere |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
-    for name, of in found.items():
-        *shares, change, elsewhere = dataclasses.astuple(of)
+    for name, result in results.items():
+        *shares, change, elsewhere = dataclasses.astuple(result)
         cells = [*("-" if np.isnan(share) else f"{share:.0%}" for share in shares), f"{change:.1f}", f"{elsewhere:.1f}"]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     print("\n".join(lines))
@@ -66,7 +66,7 @@ def main() -> None:
         print(FLAGS.output)
 
 
-def _known(source, split, names, count) -> dict[str, np.ndarray]:
+def _load_split(source, split, names, count) -> dict[str, np.ndarray]:
     attributes = load_attributes(source, split, FLAGS.table).only(names)
     batches = list(attributed_batches(source, split, 64, attributes, count))
     return {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}

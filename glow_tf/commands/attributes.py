@@ -1,11 +1,11 @@
-"""Computes directions of attributes, differences of mean latents.
+"""Computes attribute directions, which are differences of mean latents.
 
   glow attributes --model_dir=runs/celeb_a_glow --output=celeb_a.npz
   glow attributes --model_dir=runs/celeb_a_hq_glow --table=attributes.csv --names=Smiling,Young
 
-Attributes come from the data set in TensorFlow Datasets, the sub-folders of a folder, other labels, or a table with a
-line for each image: its name, and 1, 0 or -1 for each attribute. Images are streamed. glow manipulate moves
-images along the directions.
+Attributes come from a data set of TensorFlow Datasets, the sub-folders of a folder, other labels, or a table with one
+line per image: its name, and 1, 0 or -1 for each attribute. Images are streamed. glow manipulate moves images along the
+directions.
 """
 
 import tqdm
@@ -23,7 +23,7 @@ common_flags.define(*model_flags.NAMES, *data_flags.NAMES, "table", "names", "li
 
 
 def main() -> None:
-    """Writes the directions, and prints the number of images for each."""
+    """Writes the directions, and prints the number of images with and without each attribute."""
     flow = model_flags.load_flow(many=True)
     source = data_flags.load_data(flow)
     attributes = load_attributes(source, "train", FLAGS.table)
@@ -36,8 +36,8 @@ def main() -> None:
         directions = attribute_directions(codec, progress, attributes.names)
     output = FLAGS.output or "attributes.npz"
     directions.save(output)
-    for name, with_it, without in zip(directions.names, directions.positives, directions.negatives, strict=True):
-        print(f"{name}: {count_of(with_it, 'image')} with, {without:,} without")
+    for name, positives, negatives in zip(directions.names, directions.positives, directions.negatives, strict=True):
+        print(f"{name}: {count_of(positives, 'image')} with, {negatives:,} without")
     print(output)
 
 

@@ -1,16 +1,16 @@
-"""Trains a small Glow on synthetic speech, in a loop of one's own.
+"""Trains a small Glow on synthetic speech, with a custom training loop.
 
   glow audio --out_dir=runs/audio
   glow audio --out_dir=runs/audio_16k --rate=16000 --seconds=2 --steps=3000 --width=256
 
-The sounds are those of `glow_tf.data.speech_like` with some noise, others at each step; those held out have seeds of
-their own. Prints the held-out negative log-density in nats per sample, beside those of two baselines fitted to 128 more
-sounds: a Gaussian of the same variance, and linear prediction from the 16 samples before. The defaults take four to six
-minutes on two cores, after which samples have formants and rhythm, and no steady pitch. Time grows with --steps,
---batch_size, --rate, --seconds and --K.
+The sounds come from `glow_tf.data.speech_like`, with added noise; each step draws new ones, and held-out sounds have
+separate seeds. Prints the held-out negative log-density in nats per sample, next to those of two baselines fitted to
+128 further sounds: a Gaussian of the same variance, and linear prediction from the previous 16 samples. The defaults
+take four to six minutes on two cores, after which samples have formants and rhythm but no steady pitch. Time grows with
+--steps, --batch_size, --rate, --seconds and --K.
 
-Writes under --out_dir: the model, which `glow_tf.load` reads; WAV files of sounds that are held out, of samples, and of
-the way from one sound to another through the latents; and sounds.png with waveforms and spectrograms.
+Writes to --out_dir: the model, which `glow_tf.load` reads; WAV files of held-out sounds, of samples, and of a latent
+interpolation between two sounds; and sounds.png with waveforms and spectrograms.
 """
 
 import pathlib
@@ -35,8 +35,8 @@ from glow_tf.shared_flags import define_path
 FLAGS = flags.FLAGS
 
 ORDER = 16
-# Standard deviation of the noise in the sounds, whose largest magnitude is 0.9: without any, what the voice has just
-# done nearly determines the next sample, and a density has no bound.
+# Standard deviation of the noise added to the sounds, whose largest magnitude is 0.9. Without noise, previous samples
+# nearly determine the next one, and the density is unbounded.
 NOISE = 0.005
 HELD_OUT = 32
 FITTED = 128
@@ -53,7 +53,7 @@ flags.DEFINE_enum(
     "coupling",
     "additive",
     list(presets.COUPLINGS),
-    "Kind of coupling; of few updates additive ones stay better behaved.",
+    "Kind of coupling; with few updates additive ones stay better behaved.",
 )
 flags.DEFINE_integer("width", 64, "Hidden channels of the coupling networks.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 8, "Sounds per update.", lower_bound=1)
@@ -65,7 +65,7 @@ flags.DEFINE_integer("count", 4, "Sounds of each kind to write, at least 2.", lo
 
 
 def main() -> None:
-    """Trains the model, and writes it, the sounds and the picture."""
+    """Trains the model, and writes it, the sounds and the plot."""
     directory = pathlib.Path(FLAGS.out_dir)
     if (directory / storage.CONFIG_FILE).exists():
         raise ValueError(f"--out_dir={directory} holds a model already; name another folder.")
@@ -73,7 +73,7 @@ def main() -> None:
     shape, sizes = (length, 1), (FLAGS.K, FLAGS.L, FLAGS.width)
     flow = Flow(presets.glow_1d(shape, *sizes, FLAGS.coupling, squeeze=FLAGS.squeeze), FLAGS.seed)
     directory.mkdir(parents=True, exist_ok=True)
-    # Training takes the seeds from 2 on.
+    # Training uses the seeds from 2 on.
     held_out, fitted = make_sounds(HELD_OUT, length, 0), make_sounds(FITTED, length, 1)
     baselines = {
         "Gaussian of the same variance": LinearPrediction.fit(fitted[..., 0], 0).nats(held_out[..., 0]),
@@ -92,19 +92,19 @@ def main() -> None:
 
 
 def make_sounds(count: int, length: int, seed: int) -> np.ndarray:
-    """Makes sounds [count, length, 1] float32, of another kind for each seed and --seed."""
+    """Makes sounds [count, length, 1] float32, different ones for each seed and --seed."""
     seeds = np.random.SeedSequence([FLAGS.seed, seed]).generate_state(2)
     sounds = speech_like(count, length, FLAGS.rate, seed=int(seeds[0]))
     return sounds + np.random.default_rng(seeds[1]).normal(0, NOISE, sounds.shape).astype(np.float32)
 
 
 def train(flow: Flow, first: np.ndarray, held_out: np.ndarray) -> float:
-    """Trains a flow by Adam on sounds made for each update.
+    """Trains a flow with Adam on new sounds at each update.
 
     Args:
-      flow: the model, as it is made.
-      first: [N, T, 1], from which it is initialised.
-      held_out: [M, T, 1], on which it is evaluated now and then.
+      flow: the model, not yet initialised.
+      first: sounds [N, T, 1] for its data-dependent initialisation.
+      held_out: sounds [M, T, 1], on which it is evaluated every --eval_every updates and at the end.
 
     Returns:
       The mean negative log-density of `held_out` at the end, in nats per sample.
@@ -123,13 +123,13 @@ def train(flow: Flow, first: np.ndarray, held_out: np.ndarray) -> float:
     optimizer.build(variables)
 
     @tf.function(autograph=False)
-    def nats_of(sounds):
+    def nats_per_sample(sounds):
         return -tf.reduce_mean(flow.distribution().log_prob(sounds)) / length
 
     @tf.function(autograph=False)
     def update(sounds):
         with tf.GradientTape() as tape:
-            loss = nats_of(sounds)
+            loss = nats_per_sample(sounds)
         optimizer.apply(tape.gradient(loss, variables))
         return loss
 
@@ -140,17 +140,17 @@ def train(flow: Flow, first: np.ndarray, held_out: np.ndarray) -> float:
                 raise ValueError(f"The loss of update {step:,} is not finite: lower --learning_rate.")
             progress.set_postfix_str(f"{loss:.3f} nats/sample", refresh=False)
             if step % FLAGS.eval_every == 0 and step < FLAGS.steps:
-                progress.write(f"update {step:,}: held out {float(nats_of(tf.constant(held_out))):.3f}")
-    return float(nats_of(tf.constant(held_out)))
+                progress.write(f"update {step:,}: held out {float(nats_per_sample(tf.constant(held_out))):.3f}")
+    return float(nats_per_sample(tf.constant(held_out)))
 
 
 def write_sounds(flow: Flow, held_out: np.ndarray, directory: pathlib.Path) -> None:
-    """Writes WAV files and the picture."""
+    """Writes the WAV files and the plot."""
     sounds = held_out[: FLAGS.count]
     samples = Sampler(flow, FLAGS.count, temperature=FLAGS.temperature, seed=FLAGS.seed)()
-    # On a straight path, as latents between two typical ones are then shorter, and decode to sounds that are less loud.
-    way = interpolate_images(Codec(flow), sounds[:2], STEPS_ON_THE_WAY, "linear")
-    for name, kind in {"held_out": sounds, "sample": samples, "interpolation": way}.items():
+    # Linear: latents between two typical ones are then shorter, and decode to quieter sounds.
+    interpolation = interpolate_images(Codec(flow), sounds[:2], STEPS_ON_THE_WAY, "linear")
+    for name, kind in {"held_out": sounds, "sample": samples, "interpolation": interpolation}.items():
         for number, sound in enumerate(kind):
             save_wav(sound, FLAGS.rate, directory / f"{name}_{number}.wav")
     rows = {"held out": sounds, f"samples at temperature {FLAGS.temperature:g}": samples}

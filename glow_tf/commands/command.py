@@ -1,4 +1,4 @@
-"""Entry point of tools: parses flags, and prints errors in one line."""
+"""Entry point of tools: parses flags, and prints errors on one line."""
 
 import inspect
 import signal
@@ -15,15 +15,15 @@ FLAGS = flags.FLAGS
 
 
 def run(main: Callable[..., None]) -> None:
-    """Runs a tool's `main`; bad input is reported in one line on stderr, with exit code 1.
+    """Runs a tool's `main`; bad input is reported on one line of stderr, with exit code 1.
 
-    A `main` that has a parameter is given the arguments that are no flags; for others there must be none.
+    A `main` with a parameter is passed the list of positional arguments; for others, any such argument is an error.
     """
     app.run(lambda argv: call(main, argv), flags_parser=parse_command_line)
 
 
 def call(main: Callable[..., None], argv: list[str]) -> None:
-    """Calls a tool's `main` after its flags are parsed; `argv` is the rest of the command line."""
+    """Calls a tool's `main` after its flags are parsed; `argv` holds the program and the positional arguments."""
     arguments = [argv[1:]] if inspect.signature(main).parameters else []
     if len(argv) > 1 and not arguments:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
@@ -37,5 +37,5 @@ def call(main: Callable[..., None], argv: list[str]) -> None:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from error
     except KeyboardInterrupt:
-        # As the shell reports a process that Ctrl-C ended.
+        # The exit status that a shell reports for a process killed by Ctrl-C.
         raise SystemExit(128 + signal.SIGINT) from None

@@ -1,4 +1,4 @@
-"""Flags that several tools share."""
+"""Flags shared by several tools."""
 
 from collections.abc import Callable
 
@@ -20,16 +20,16 @@ def _define_model_dir() -> None:
         "pixels; --saved_model is the same flag."
     )
     define_path("model_dir", "pretrained", help, for_tensorflow=True)
-    # A flag of this module, as --help need not list both names.
+    # Registered in this module, as --help need not list both names.
     flags.DEFINE_alias("saved_model", "model_dir", module_name=__name__)
     define_plugins()
 
 
 def check_one_model() -> None:
-    """Raises ValueError if --model_dir is given by both of its names."""
+    """Raises ValueError if --model_dir is given under both of its names."""
     if "saved_model" in FLAGS:
         alias = FLAGS["saved_model"].present
-        # What is given by the other name counts for both.
+        # Setting the alias counts as setting both.
         if 0 < alias < FLAGS["model_dir"].present:
             raise ValueError("--model_dir and --saved_model are one flag; give one of them.")
 
@@ -46,7 +46,9 @@ _FLAGS: dict[str, Callable[[], object]] = {
     "test_fraction": lambda: flags.DEFINE_float("test_fraction", None, "Share held out, as for training.", 0.0, 1.0),
     "test_size": lambda: flags.DEFINE_integer("test_size", None, "Images held out, as for training.", 1),
     "upscale": lambda: flags.DEFINE_bool(
-        "upscale", None, "Enlarges images of a folder that are too small, as for training; --noupscale refuses others."
+        "upscale",
+        None,
+        "Enlarges too small images of a folder, as for training; --noupscale refuses such images of other data.",
     ),
     "max_megapixels": define_max_megapixels,
     "flip": lambda: flags.DEFINE_bool(
@@ -108,11 +110,11 @@ _FLAGS: dict[str, Callable[[], object]] = {
 
 
 def define(*names: str, **helps: str) -> None:
-    """Defines flags by their names; each tool interprets a default of None.
+    """Defines flags by name; each tool interprets a default of None.
 
     Args:
-      *names: of flags.
-      **helps: of further flags, what they are in this tool.
+      *names: names of flags.
+      **helps: names of further flags, with their help text in this tool.
     """
     for name in (*names, *helps):
         if name not in FLAGS:
@@ -123,10 +125,10 @@ def define(*names: str, **helps: str) -> None:
 
 
 def numbers(flag: str) -> list[float]:
-    """Returns the value of a flag that lists numbers.
+    """Returns the value of a list flag as numbers.
 
     Raises:
-      ValueError: if one of them is not a number.
+      ValueError: if an entry is not a number.
     """
     try:
         return [float(text) for text in FLAGS[flag].value]
@@ -135,5 +137,5 @@ def numbers(flag: str) -> list[float]:
 
 
 def attribute_names() -> list[str]:
-    """Returns the value of --names, spelt as by `load_attributes`; [] if it is not set."""
+    """Returns the value of --names, spelt as in `load_attributes`; [] if it is not set."""
     return [printable(name) for name in FLAGS.names or ()]

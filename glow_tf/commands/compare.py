@@ -1,10 +1,10 @@
-"""Trains NICE, RealNVP and Glow with as many parameters each.
+"""Trains NICE, RealNVP and Glow with about the same number of parameters.
 
   glow compare --dataset=cifar10 --parameters=40000000 --steps=200000 --output=runs/compare
   glow compare --dataset=arrays --data_dir=images.npz --parameters=1000000 --steps=1000
 
-Every run is a model directory under --output. The program first prints how long it will take. If it is interrupted, the
-same command continues. It writes compare.png and compare.md, which also has the published figures on CIFAR-10.
+Each run is a model directory under --output. The estimated duration is printed first. After an interruption, the same
+command continues. Writes compare.png and compare.md, which also lists the published figures on CIFAR-10.
 """
 
 import pathlib
@@ -22,7 +22,7 @@ from glow_tf.models.flow import Flow
 
 FLAGS = flags.FLAGS
 
-# Bits/dim on CIFAR-10 and their sources. NICE's was computed by the authors of PixelRNN.
+# Bits/dim on CIFAR-10, with sources. NICE's was computed by the authors of PixelRNN.
 PUBLISHED = {
     "nice": "4.48 (van den Oord et al. 2016, table 4)",
     "real_nvp": "3.49 (Dinh et al. 2017, table 1)",
@@ -49,8 +49,8 @@ def main() -> None:
     curves, seconds = experiments.results(runs, source)
     title = f"{source.title}: models of {parameters(configs['real_nvp']):,} parameters"
     lines = {
-        name: (of_seeds[0].steps, np.stack([curve.bits_per_dim for curve in of_seeds]))
-        for name, of_seeds in curves.items()
+        name: (seed_curves[0].steps, np.stack([curve.bits_per_dim for curve in seed_curves]))
+        for name, seed_curves in curves.items()
     }
     plots.save_lines({"": lines}, directory / "compare.png", title=title, x="updates", y="bits/dim, held out")
     table = [
@@ -75,14 +75,14 @@ def parameters(config: ModelConfig) -> int:
 
 
 def of_size(make: Callable[[int], ModelConfig], wanted: int) -> ModelConfig:
-    """Returns the model of the width whose number of parameters is nearest to `wanted`.
+    """Returns the model of the width that brings its number of parameters closest to `wanted`.
 
     Args:
       make: maps a width to a model.
-      wanted: number of parameters.
+      wanted: desired number of parameters.
 
     Raises:
-      ValueError: if a model of width 1 has more than twice as many.
+      ValueError: if a model of width 1 has more than twice as many parameters.
     """
     low, high = 1, 2
     if parameters(make(low)) > 2 * wanted:
@@ -96,9 +96,9 @@ def of_size(make: Callable[[int], ModelConfig], wanted: int) -> ModelConfig:
 
 
 def matched(source: Source) -> dict[str, ModelConfig]:
-    """Returns the models by name: the RealNVP nearest to --parameters, and NICE and Glow of its number of parameters.
+    """Returns the models by name: the RealNVP closest to --parameters, and NICE and Glow matched to its size.
 
-    As the width of RealNVP doubles with each scale, its possible sizes are far apart.
+    The others are matched to RealNVP as its possible sizes are far apart: its width doubles with each scale.
     """
     shape, n_bits = source.image_shape, FLAGS.n_bits or recipe(source.name).n_bits
     blocks = FLAGS.blocks

@@ -1,4 +1,4 @@
-"""Data set of a tool, by flags."""
+"""The data set of a tool, as specified by flags."""
 
 import pathlib
 from collections.abc import Mapping
@@ -16,16 +16,16 @@ from glow_tf.training import model_directory
 FLAGS = flags.FLAGS
 
 NAMES = ("dataset", "data_dir", "test_fraction", "test_size", "upscale", "max_megapixels")
-# Arguments of `load_source` of which at most one may be set.
+# Mutually exclusive arguments of `load_source`.
 _HELD_OUT = {"test_fraction", "test_size"}
 
 
 def load_data(flow: Flow, **other: Any) -> Source:
-    """Loads the data set of the flags in the size of the model's images.
+    """Loads the data set specified by the flags, at the size of the model's images.
 
     Args:
       flow: the model.
-      **other: `name` and `data_dir` of another data set, instead of that of the flags.
+      **other: `name` and `data_dir` of another data set, to load instead of the one in the flags.
 
     Raises:
       ValueError: if the data set does not exist, or none is set and the model does not record what it was trained on.
@@ -47,29 +47,29 @@ def load_data(flow: Flow, **other: Any) -> Source:
 
 
 def limit() -> int | None:
-    """Returns the value of --limit, None for all images."""
+    """Returns the value of --limit, or None for all images."""
     return FLAGS.limit or None
 
 
 def image_count(source: Source, split: str) -> int:
-    """Returns the number of images of a split that are used: all, or --limit."""
+    """Returns the number of images of a split to use: all, or at most --limit."""
     return min(source.sizes[split], FLAGS.limit or source.sizes[split])
 
 
 def _load_recorded(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> Source:
-    """Loads the data a model was trained on, by recorded arguments of `load_source` over which given ones prevail."""
+    """Loads a model's training data by the recorded arguments of `load_source`; given arguments take precedence."""
     others = {argument: value for argument, value in recorded.items() if argument not in _HELD_OUT}
     if given.keys() & _HELD_OUT:
         return load_source(**{**others, **given})
     try:
         return load_source(**{**recorded, **given})
     except OwnTestSplitError:
-        # Of other data than was recorded, or recorded by a version that ignored these arguments.
+        # The data is not the recorded data, or it was recorded by a version that ignored these arguments.
         return load_source(**{**others, **given})
 
 
 def _with_labels_of(flow: Flow, source: Source) -> Source:
-    """Relabels data by the classes that a conditional model was trained on, if it has some of them."""
+    """Relabels data by the classes that a conditional model was trained on, if its own are a subset of them."""
     trained = model_directory.class_names(pathlib.Path(FLAGS.model_dir))
     own = source.class_names
     if not flow.config.conditional or not own or not set(own) <= set(trained) or not isinstance(source, IndexedSource):

@@ -1,14 +1,14 @@
-"""Opens a web page: sample, reconstruct, interpolate, change attributes.
+"""Opens a web page to sample, reconstruct, interpolate and change attributes.
 
   glow demo
   glow demo --model_dir=runs/photos --images=anna.png,bert.png
   glow demo --model_dir=models/glow/1 --images=photos --port=0 --nobrowser
 
 --model_dir is a model directory, or a SavedModel written by glow export, which may have attributes; by default the
-pretrained model, with the attributes of the bundled portraits. --images are files and folders of pictures to choose
-from; by default held-out portraits if the model has the portraits' attributes, else samples. --port=0 finds a free
-port. The page works without a network and sends no telemetry. It answers to the names of the address it listens at, and
-to those of --allowed_hosts. It needs Gradio: pip install 'glow_tf[demo]'.
+pretrained model, with the attributes of the bundled portraits. --images lists picture files and folders to choose from;
+by default held-out portraits if the model has the portraits' attributes, else samples. --port=0 finds a free port. The
+page works without a network and sends no telemetry. It accepts only the host names of the address it listens on, and
+those of --allowed_hosts. Requires Gradio: pip install 'glow_tf[demo]'.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ def main() -> None:
         raise ValueError("The page needs Gradio: pip install 'glow_tf[demo]'.")
     with contextlib.ExitStack() as stack:
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="glow_tf_demo_")))
-        # Gradio reads both when it is imported; uploads are deleted with the folder at the end.
+        # Gradio reads both on import; uploads are deleted with the folder at the end.
         os.environ.update(GRADIO_ANALYTICS_ENABLED="False", GRADIO_TEMP_DIR=str(folder / "uploads"))
         from glow_tf.demo import examples, look, page, server
         from glow_tf.demo.model import DemoModel

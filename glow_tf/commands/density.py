@@ -1,11 +1,10 @@
-"""Trains Glow and the models after it for the same time each.
+"""Trains Glow and its successors for the same time each.
 
   glow density --dataset=arrays --data_dir=cifar10.npz --test_size=500 --minutes=30 --seeds=2
 
-A model is timed first, on a machine that does nothing else, and makes as many updates as it has time for; evaluations,
-and what else the machine does later, do not count. The learning rate falls along a cosine to 0 at the last update.
-Every run is a model directory under --output. If the program is interrupted, the same command continues. It writes
-density.png and density.md.
+Each model is timed first, on an otherwise idle machine, and makes as many updates as fit in --minutes; evaluations and
+later load on the machine do not count. The learning rate falls along a cosine to 0 at the last update. Each run is a
+model directory under --output. After an interruption, the same command continues. Writes density.png and density.md.
 """
 
 import dataclasses
@@ -45,7 +44,7 @@ def _glow(mixture: bool = False, variational: bool = False) -> Make:
             FLAGS.K,
             FLAGS.L,
             coupling=MixtureLogistic(components=4) if mixture else "affine",
-            # A mixture has seven times the parameters, and most of the work would be in the last kernel.
+            # A mixture has seven times the parameters, so that a 3x3 last kernel would do most of the work.
             network=Cnn(width=FLAGS.width, kernels=(3, 1, 1) if mixture else (3, 1, 3)),
             n_bits=n_bits,
             dequantizer=_dequantizer(variational, n_bits),
@@ -76,7 +75,7 @@ def _jet(shape: tuple[int, int, int], n_bits: int) -> ModelConfig:
     return presets.jet(shape, K=16, width=64, blocks=1, heads=2, n_bits=n_bits)
 
 
-# At sizes for so short a time. Glow's is that of --K, --L and --width.
+# Sized for short training times; --K, --L and --width set the size of Glow.
 MODELS: dict[str, Make] = {
     "glow": _glow(),
     "glow, variational": _glow(variational=True),
@@ -99,7 +98,8 @@ def main() -> None:
     directory = pathlib.Path(FLAGS.output or "runs/density")
     n_bits = FLAGS.n_bits or recipe(source.name).n_bits
     configs = {
-        # At these sizes memory is no concern, and to invert mixtures for the gradient takes longer than to store.
+        # Memory is no concern at these sizes, and inverting mixtures for the gradient takes longer than storing
+        # activations.
         name: dataclasses.replace(MODELS[name](source.image_shape, n_bits), gradient="stored")
         for name in dict.fromkeys(FLAGS.models)
     }
@@ -147,7 +147,7 @@ def _table(configs, trainings, curves, source: Source) -> list[str]:
 
 
 def _mean_and_error(curves: list[experiments.Curve]) -> tuple[float, float]:
-    """Returns the mean over seeds of the last bits/dim, and its standard error; NaN for one seed."""
+    """Returns the mean of the final bits/dim over seeds and its standard error, which is NaN for one seed."""
     last = np.array([curve.bits_per_dim[-1] for curve in curves])
     return float(last.mean()), float(last.std(ddof=1) / np.sqrt(last.size)) if last.size > 1 else float("nan")
 
@@ -155,7 +155,7 @@ def _mean_and_error(curves: list[experiments.Curve]) -> tuple[float, float]:
 def _budgeted(
     name: str, config: ModelConfig, source: Source, directory: pathlib.Path, runtime: Runtime
 ) -> TrainingConfig:
-    """Returns how to train a model for --minutes: as many updates as a run that has begun makes, or as time allows."""
+    """Returns the settings to train a model for --minutes: the updates of a run already begun, else as many as fit."""
     recorded = _folder(directory, name, 0) / TRAINING_FILE
     if recorded.exists():
         steps = json.loads(recorded.read_text(encoding="utf-8"))["steps"]
@@ -165,7 +165,7 @@ def _budgeted(
         strategy = make_strategy("mirrored")
         timing = time_steps(config, few, strategy, runtime=runtime, steps=_TIMED_STEPS, limit_s=_TIMED_S)
         steps = max(FLAGS.warmup_steps + 1, round(60 * FLAGS.minutes / timing.step))
-        # Whole intervals: the last evaluation comes after the last update.
+        # Rounded up to whole intervals, so that the last evaluation follows the last update.
         steps += -steps % FLAGS.evaluations
     eval_every = math.ceil(steps / FLAGS.evaluations)
     return experiment_flags.training(source, 0, steps=steps, eval_every=eval_every, lr_schedule="cosine")

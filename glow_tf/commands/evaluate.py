@@ -1,16 +1,16 @@
-"""Evaluates a model: bits/dim with standard error, by level, and the round trip.
+"""Evaluates a model: bits/dim with standard error, by level, and round-trip error.
 
   glow evaluate --model_dir=runs/cifar10_glow
   glow evaluate --model_dir=runs/cifar10_glow --samples=16 --csv=scores.csv
   glow evaluate --model_dir=runs/cifar10_glow --dataset=svhn_cropped
   glow evaluate --model_dir=runs/photos --images=anna.png,ben.jpg,holidays --csv=scores.csv
 
---images scores pictures of your own in place of a data set: files, and folders, which are searched as those of
---dataset=folder are. They are resized and cropped as for training; with --exact, those of another size are refused.
-Pictures in folders that cannot be used are left out, and named at the end.
+--images scores your own pictures instead of a data set: files, and folders, which are searched as with
+--dataset=folder. They are resized and cropped as for training; with --exact, pictures of other sizes are refused.
+Unusable pictures in folders are skipped, and listed at the end.
 
-The plain figure is under one draw of the model's dequantization noise, that of the evaluations in training, which does
-not depend on the batches; --samples adds the importance-weighted bound.
+The plain figure is for one draw of the model's dequantization noise, by default the draw used by evaluations during
+training, which does not depend on the batches; --samples adds the importance-weighted bound.
 """
 
 import csv
@@ -44,10 +44,10 @@ define_path("csv", None, "File for the bits/dim of every image and their parts."
 flags.DEFINE_integer("round_trip", 100, "First images that are encoded and decoded; 0: none.", lower_bound=0)
 
 
-# Flags that do not go with --images, and those that do not go without.
-_OF_DATA_SETS = ("dataset", "data_dir", "test_fraction", "test_size", "split")
-_OF_IMAGES = ("label", "exact")
-# Pictures whose scores are printed where they are not written to a file.
+# Flags that exclude --images, and flags that require it.
+_DATA_SET_FLAGS = ("dataset", "data_dir", "test_fraction", "test_size", "split")
+_IMAGE_FLAGS = ("label", "exact")
+# Number of pictures whose scores are printed if they are not written to a file.
 _PRINTED = 20
 
 
@@ -65,7 +65,7 @@ def main() -> None:
     count = data_flags.image_count(source, FLAGS.split)
     rows: list[int] = []
     with tqdm.tqdm(batches, total=-(-count // batch_size), unit="batch", disable=None) as progress:
-        scores = Scorer(flow)(_noting_rows(progress, rows), draws=FLAGS.samples, seed=FLAGS.seed)
+        scores = Scorer(flow)(_record_rows(progress, rows), draws=FLAGS.samples, seed=FLAGS.seed)
     print(f"bits/dim: {mean_and_error(scores.bits_per_dim)} ({count_of(scores.bits_per_dim.size, 'image')})")
     if FLAGS.samples > 1:
         bound = mean_and_error(scores.importance_weighted)
@@ -73,8 +73,8 @@ def main() -> None:
     print(_parts_table(scores))
     if FLAGS.round_trip:
         _print_round_trips(flow, source, batch_size)
-    of_split = source.row_names(FLAGS.split)
-    names = [text.printable(of_split[row]) for row in rows]
+    row_names = source.row_names(FLAGS.split)
+    names = [text.printable(row_names[row]) for row in rows]
     if FLAGS.csv:
         _write_csv(scores, names, FLAGS.csv)
         print(FLAGS.csv)
@@ -85,9 +85,9 @@ def main() -> None:
 
 
 def _check_flags() -> None:
-    """Raises ValueError if flags of data sets and of pictures are mixed, or pictures are not there."""
-    of_other = _OF_DATA_SETS if FLAGS.images else _OF_IMAGES
-    given = next((name for name in of_other if FLAGS[name].present), None)
+    """Raises ValueError if flags for data sets and for pictures are mixed, or pictures are missing."""
+    excluded = _DATA_SET_FLAGS if FLAGS.images else _IMAGE_FLAGS
+    given = next((name for name in excluded if FLAGS[name].present), None)
     if given is not None:
         does = "goes with a data set, not with" if FLAGS.images else "is for"
         raise ValueError(f"--{given} {does} --images.")
@@ -125,23 +125,23 @@ def _print_scores(scores: Scores, names: list[str]) -> None:
 
 
 def mean_and_error(values: np.ndarray) -> str:
-    """Returns a mean with its standard error, as text."""
+    """Formats the mean of values with its standard error."""
     error = values.std(ddof=1) / np.sqrt(values.size) if values.size > 1 else np.nan
     return with_error(values.mean(), error, digits=4)
 
 
 def _parts_table(scores: Scores) -> str:
-    """bits/dim by level, whose total is the mean."""
+    """Formats the bits/dim of each level, which add up to the mean together with the dequantization term."""
     levels = sorted({name.rpartition("_")[2] for name in scores.parts if "level_" in name}, key=int)
-    of_noise = f"{scores.parts['dequantization'].mean():.4f}".rstrip("0").rstrip(".")
-    lines = [f"{'':>8}{'log-det':>10}{'prior':>10}   bits/dim (and {of_noise} for the levels of the pixels)"]
+    noise = f"{scores.parts['dequantization'].mean():.4f}".rstrip("0").rstrip(".")
+    lines = [f"{'':>8}{'log-det':>10}{'prior':>10}   bits/dim (and {noise} for the levels of the pixels)"]
     for level in levels:
         cells = [scores.parts[f"{kind}/level_{level}"].mean() for kind in ("log_det", "prior")]
         lines.append(f"level {level:>2}" + "".join(f"{cell:10.4f}" for cell in cells))
     return "\n".join(lines)
 
 
-def _noting_rows(batches: Iterable[dict], rows: list[int]) -> Iterator[dict]:
+def _record_rows(batches: Iterable[dict], rows: list[int]) -> Iterator[dict]:
     for batch in batches:
         rows.extend(batch["rows"].tolist())
         yield batch

@@ -1,4 +1,4 @@
-"""Data and training of an experiment, by flags."""
+"""Data and training settings of an experiment, as specified by flags."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ def training(
     Args:
       source: the data.
       seed: the seed of the run.
-      steps, eval_every: in place of those of the flags.
+      steps, eval_every: override the flags of the same names.
       **other: further fields of `TrainingConfig`.
     """
     usual = recipe(source.name)

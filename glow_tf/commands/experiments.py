@@ -1,4 +1,4 @@
-"""Sets of training runs: estimates of their duration, training of missing runs, and results."""
+"""Sets of training runs: estimated duration, training of missing runs, and results."""
 
 import dataclasses
 import math
@@ -31,11 +31,11 @@ class Run:
     """A training run of an experiment.
 
     Attributes:
-      group: group of the runs that differ only in their seed.
+      group: name of the group of runs that differ only in their seed.
       config: the model.
-      training: settings of the training.
+      training: the training settings.
       directory: the model directory.
-      source: its images; None for those of the experiment.
+      source: the images; None for those of the experiment.
     """
 
     group: str
@@ -47,9 +47,14 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """Held-out bits/dim of a run: steps [N], and for each the bits/dim, its standard error and the number of images.
+    """Held-out evaluations of a run.
 
-    And the share of wrong guesses of the labels, NaN of a model without a classifier.
+    Attributes:
+      steps: [N], the steps evaluated.
+      bits_per_dim: [N], the mean bits/dim.
+      standard_error: [N], the standard error of the mean.
+      images: [N], the number of images.
+      label_error: [N], the fraction of misclassified labels; NaN for a model without a classifier.
     """
 
     steps: np.ndarray
@@ -68,7 +73,7 @@ def read_curve(directory: pathlib.Path) -> Curve:
     """Reads the evaluations of a run so far; empty if it has not started."""
     # A finished run that is started again evaluates its last step again.
     tests = {line["step"]: line for line in read_metrics(directory) if line["kind"] == "test"}
-    # What is not finite is null there.
+    # Non-finite values are stored as null.
     rows = [[math.nan if line.get(name) is None else line[name] for name in _COLUMNS] for line in tests.values()]
     columns = np.array(rows, np.float64).reshape(-1, len(_COLUMNS)).T
     return Curve(np.array(list(tests), np.int64), *columns)
@@ -81,15 +86,15 @@ def is_finished(run: Run, source: Source) -> bool:
 
 
 def common_runtime(configs: Iterable[ModelConfig], images: int) -> Runtime:
-    """Returns where and how the models of an experiment are computed, in shards on a CPU if that pays for all of them.
+    """Returns the runtime for all models of an experiment, with sharding on a CPU if each of them is faster with it.
 
-    To be called before TensorFlow begins to work.
+    Call it before TensorFlow is initialized.
 
     Args:
       configs: the models.
-      images: images of an update.
+      images: images per update.
     """
-    # The one for which shards pay least.
+    # The model that gains least from sharding.
     widest = max(configs, key=lambda config: (config.name == "real_nvp", config.network_width))
     return sharding_runtime(widest, images)
 
@@ -97,15 +102,15 @@ def common_runtime(configs: Iterable[ModelConfig], images: int) -> Runtime:
 def results(
     runs: Sequence[Run], source: Source, runtime: Runtime | None = None
 ) -> tuple[dict[str, list[Curve]], dict[str, float]]:
-    """Prints an estimate of the duration, then trains missing runs one after the other.
+    """Prints an estimate of the duration, then trains missing runs one after another.
 
     Args:
       runs: the runs.
       source: their images.
-      runtime: where and how they are computed; by default that of `common_runtime`.
+      runtime: device and sharding settings; by default those of `common_runtime`.
 
     Returns:
-      The curves of the runs of each group, and the measured seconds per step of each group.
+      The curves of each group's runs, and the measured seconds per step of each group.
 
     Raises:
       SystemExit: after SIGTERM or SIGINT; the same call continues from there.
@@ -136,14 +141,14 @@ def results(
 
 
 def last(curves: Sequence[Curve]) -> str:
-    """Formats the bits/dim after the last step: mean and standard deviation over runs; of one run, standard error."""
+    """Formats the final bits/dim: mean and standard deviation over runs, or standard error for a single run."""
     values = np.array([curve.bits_per_dim[-1] for curve in curves])
     spread = values.std(ddof=1) if values.size > 1 else curves[0].standard_error[-1]
     return with_error(values.mean(), spread)
 
 
 def write_table(path: pathlib.Path, title: str, lines: Sequence[str]) -> None:
-    """Writes a table in Markdown under its title, and prints it."""
+    """Writes a Markdown table under its title, and prints it."""
     text = "\n".join([title, "", *lines])
     path.parent.mkdir(parents=True, exist_ok=True)
     write(path, f"{text}\n")
@@ -159,13 +164,13 @@ def _time(missing: Sequence[Run], strategy: tf.distribute.Strategy, runtime: Run
     total = 0.0
     for run in missing:
         timing = timings[run.group]
-        # Each run traces the training step, and functions for evaluation and sampling, which take about as long.
+        # Each run traces the training step and the evaluation and sampling functions, which take about as long each.
         total += 3 * timing.first_step + timing.step * (run.training.steps - read_curve(run.directory).reached)
     _say(f"{len(missing)} runs to train will take about {duration(total)}.")
 
 
 def _seconds_per_step(run: Run) -> float:
-    """Returns the median of the logged times per step, without the first, which includes tracing."""
+    """Returns the median of the logged times per step, excluding the first, which includes tracing."""
     rates = [line["images_per_second"] for line in read_metrics(run.directory) if line["kind"] == "train"]
     return run.training.batch_size / float(np.median(rates[1:] or rates))
 

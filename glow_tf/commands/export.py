@@ -1,11 +1,11 @@
-"""Writes a SavedModel, for TensorFlow Serving, TF Hub and Keras.
+"""Writes a SavedModel for TensorFlow Serving, TF Hub and Keras.
 
   glow export --model_dir=runs/celeb_a_glow --output=models/glow/1
   glow export --model_dir=runs/celeb_a_glow --attributes=celeb_a.npz --output=models/glow/1
 
---attributes, a file written by glow attributes, stores the directions of attributes in the SavedModel. The
-weights are the moving average unless --weights=raw. TensorFlow Serving serves models/glow, in which folders must be
-named by numbers. To list the functions of the SavedModel:
+--attributes, a file written by glow attributes, adds its attribute directions to the SavedModel. The weights are the
+moving averages unless --weights=raw. TensorFlow Serving serves models/glow, whose sub-folders must have numbers as
+names. To list the functions of the SavedModel:
 
   saved_model_cli show --dir models/glow/1 --all
 """

@@ -1,15 +1,15 @@
-"""Fréchet distance of samples to images, in the flow's features and Inception's.
+"""Computes Fréchet distances of samples to images in flow and Inception features.
 
   glow fid --model_dir=runs/cifar10_glow --temperature=1
   glow fid --model_dir=runs/cifar10_glow --split=train --num=10000 --limit=10000
 
-Samples are compared with the images of --split, as many as these unless --num says otherwise. For scale, the images of
-the other split are compared with them too. Features are those of each level of the flow, averaged over positions, and
-all of them together; and those of keras.applications' InceptionV3, if its weights are in Keras's cache or named by
---inception_weights. Nothing is downloaded.
+Samples are compared with the images of --split; there are as many samples as images unless --num is set. For scale, the
+images of the other split are compared with them too. The features are those of each level of the flow, averaged over
+positions, those of all levels concatenated, and those of keras.applications' InceptionV3 if its weights are in Keras's
+cache or given by --inception_weights. Nothing is downloaded.
 
-A distance of sets of images is too large: by `bias`, to first order, which is what two such sets of one Gaussian would
-give. Compare distances of as many images only. Prints a table in Markdown.
+A distance between finite sets is too large: to first order by `bias`, the distance to expect between two sets of these
+sizes from one Gaussian. Only compare distances between sets of the same sizes. Prints a Markdown table.
 """
 
 import os
@@ -53,8 +53,8 @@ def main() -> None:
     if min(FLAGS.num or 2, *(data_flags.image_count(source, split) for split in SPLITS)) < 2:
         raise ValueError("A distance needs at least two images of each split, and two samples.")
     labels: list[np.ndarray] = []
-    images = _moments(features, _noting_labels(_of_split(flow, source, FLAGS.split), labels), f"{FLAGS.split} images")
-    reference = _moments(features, _of_split(flow, source, _other_split()), f"{_other_split()} images")
+    images = _moments(features, _record_labels(_batches(flow, source, FLAGS.split), labels), f"{FLAGS.split} images")
+    reference = _moments(features, _batches(flow, source, _other_split()), f"{_other_split()} images")
     count = FLAGS.num or images["all levels"].count
     samples = _moments(features, _samples(flow, count, labels), "samples")
     _print_table(samples, images, reference, source.title)
@@ -65,21 +65,21 @@ def main() -> None:
 
 
 def _print_table(samples: AllMoments, images: AllMoments, reference: AllMoments, data: str) -> None:
-    sample_count, image_count, other_count = (of["all levels"].count for of in (samples, images, reference))
+    sample_count, image_count, other_count = (moments["all levels"].count for moments in (samples, images, reference))
     other = _other_split()
     print(
         f"{count_of(sample_count, 'sample')} at temperature {FLAGS.temperature:g}, and "
         f"{count_of(other_count, f'{other} image')}, to {count_of(image_count, f'{FLAGS.split} image')} of {data}\n"
     )
     print(f"| features | dimensions | samples | bias | {other} images | bias |\n|---|---:|---:|---:|---:|---:|")
-    for name, of_images in images.items():
+    for name, image_moments in images.items():
         cells = []
         for moments in (samples[name], reference[name]):
-            cells.append(f"{frechet.frechet_distance(moments, of_images):.4g}")
-            cells.append(f"{frechet.bias(of_images.covariance, moments.count, of_images.count):.2g}")
-        print(f"| {name} | {of_images.mean.size:,} | {' | '.join(cells)} |")
+            cells.append(f"{frechet.frechet_distance(moments, image_moments):.4g}")
+            cells.append(f"{frechet.bias(image_moments.covariance, moments.count, image_moments.count):.2g}")
+        print(f"| {name} | {image_moments.mean.size:,} | {' | '.join(cells)} |")
     fewest = min(sample_count, image_count, other_count)
-    few = [name for name, of_images in images.items() if fewest <= of_images.mean.size]
+    few = [name for name, moments in images.items() if fewest <= moments.mean.size]
     if few:
         print(f"\nThere are no more images than dimensions of {', '.join(few)}: those distances say little.")
 
@@ -91,13 +91,13 @@ def _other_split() -> str:
 def _moments(features: list[frechet.Features], batches: Batches, what: str) -> AllMoments:
     found: AllMoments = {}
     for images, labels in tqdm.tqdm(batches, desc=what, unit="batch", disable=None):
-        for of_images in features:
-            for name, values in of_images(tf.constant(images), labels).items():
+        for compute in features:
+            for name, values in compute(tf.constant(images), labels).items():
                 found.setdefault(name, frechet.Moments(values.shape[-1])).show(values.numpy())
     return found
 
 
-def _of_split(flow: Flow, source: Source, split: str) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+def _batches(flow: Flow, source: Source, split: str) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     batch_size = model_flags.batch_size(flow.config)
     for batch in split_batches(source, split, batch_size, data_flags.limit()).as_numpy_iterator():
         labels = batch["labels"] if flow.config.conditional else None
@@ -105,27 +105,27 @@ def _of_split(flow: Flow, source: Source, split: str) -> Iterator[tuple[np.ndarr
         yield batch["images"], labels
 
 
-def _noting_labels(batches: Batches, labels: list[np.ndarray]) -> Batches:
-    for images, of_images in batches:
-        if of_images is not None:
-            labels.append(of_images)
-        yield images, of_images
+def _record_labels(batches: Batches, labels: list[np.ndarray]) -> Batches:
+    for images, batch_labels in batches:
+        if batch_labels is not None:
+            labels.append(batch_labels)
+        yield images, batch_labels
 
 
 def _samples(flow: Flow, count: int, labels: list[np.ndarray]) -> Batches:
-    """Samples, which have the labels of the images of a conditional model."""
-    of_samples = np.resize(np.concatenate(labels), count) if labels else None
+    """Yields batches of samples; for a conditional model, with the labels of the images."""
+    sample_labels = np.resize(np.concatenate(labels), count) if labels else None
     sampler = Sampler(
         flow,
         count,
         temperature=FLAGS.temperature,
-        labels=of_samples,
+        labels=sample_labels,
         seed=FLAGS.seed,
         batch_size=model_flags.batch_size(flow.config),
     )
     start = 0
     for images, _ in sampler.batches():
-        yield images, None if of_samples is None else of_samples[start : start + len(images)]
+        yield images, None if sample_labels is None else sample_labels[start : start + len(images)]
         start += len(images)
 
 

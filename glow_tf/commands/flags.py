@@ -1,10 +1,10 @@
-"""Lists the published configurations, with the figure each should reach.
+"""Lists the published configurations, with the figure that each should reach.
 
   glow flags
   glow flags celeba_hq_256
   glow train --flagfile=celeba_hq_256
 
-A flag after --flagfile takes the place of the one in the file: glow train --flagfile=cifar10 --K=8
+A flag after --flagfile overrides the one in the file: glow train --flagfile=cifar10 --K=8
 """
 
 import sys
@@ -15,7 +15,7 @@ from glow_tf import flagfiles
 
 
 def main(argv: list[str]) -> None:
-    """Prints the list, or the file that `argv` names."""
+    """Prints the list, or the configuration that `argv` names."""
     if len(argv) > 2:
         raise app.UsageError("Name one configuration, or none for a list.")
     if len(argv) == 2:

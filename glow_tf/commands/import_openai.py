@@ -3,9 +3,9 @@
   glow import_openai --checkpoint=logs/model_best_loss.ckpt --image_size=32 --model_dir=runs/official
 
 The prefix of a checkpoint is the name of its files without .index, .meta or .data-00000-of-00001. Depth, width,
-coupling, permutation, priors and labels are read from it; it does not contain the size of the images and the bits per
-channel, which the official command line had as --image_size and --n_bits_x. All tools work with the model; glow train
---init_from=runs/official, with the same flags for the model, trains it further.
+coupling, permutation, priors and labels are read from the checkpoint; it does not contain the image size and the bits
+per channel, which are --image_size and --n_bits_x in the official command line. All commands work with the model; glow
+train --init_from=runs/official, with the same model flags, trains it further.
 """
 
 import pathlib
@@ -26,12 +26,12 @@ common_flags.define(
     image_size="Height and width of the images, in pixels, which the checkpoint does not tell.",
     n_bits="Bits per channel, n_bits_x of the official code; by default 8.",
 )
-# It is written here.
+# This command writes it.
 FLAGS.set_default("model_dir", None)
 
 
 def main() -> None:
-    """Writes the model directory, and describes the model."""
+    """Writes the model directory, and prints a description of the model."""
     if not FLAGS.checkpoint or not FLAGS.image_size:
         raise ValueError("--checkpoint and --image_size are needed; see --help.")
     if not FLAGS.model_dir:

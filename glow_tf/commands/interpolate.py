@@ -3,7 +3,7 @@
   glow interpolate --model_dir=runs/celeb_a_hq_glow --images=anna.png,ben.png
   glow interpolate --model_dir=pretrained --indices=0,40,80 --kind=spherical --steps=6
 
-The images at the ends are decoded from their latents as well: they are exact up to the bits of the model.
+The images at the ends are decoded from their latents as well, and are exact up to the bits that the model drops.
 """
 
 import pathlib

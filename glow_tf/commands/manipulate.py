@@ -1,11 +1,11 @@
-"""Moves images along the directions of attributes (the paper's figure 6).
+"""Moves images along attribute directions (the paper's figure 6).
 
   glow manipulate --model_dir=runs/celeb_a_glow --attributes=celeb_a.npz --images=anna.png --names=Smiling
   glow manipulate --model_dir=runs/celeb_a_glow --attributes=celeb_a.npz --set=Smiling:0.7,Young:-0.5
 
---attributes is a file written by glow attributes, by default attributes.npz. An amount of 1 moves an image
-by --strength times the difference between the mean latents of images with and without the attribute; 1.6 is that of the
-official demo.
+--attributes is a file written by glow attributes, by default attributes.npz. An amount of 1 moves an image by
+--strength times the difference between the mean latents of images with and without the attribute; the official demo
+uses 1.6.
 """
 
 import numpy as np
@@ -25,7 +25,7 @@ flags.DEFINE_list("set", None, "Several attributes at once, as name:amount, inst
 
 
 def main() -> None:
-    """Writes the PNG: for each image, a row for each attribute, or one row for all attributes of --set."""
+    """Writes the PNG: for each image, one row per attribute, or a single row for all attributes of --set."""
     output = outputs.picture("manipulated.png")
     flow = model_flags.load_flow()
     directions = Directions.load(FLAGS.attributes or "attributes.npz", flow.config.dimensions)

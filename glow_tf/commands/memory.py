@@ -1,11 +1,11 @@
-"""Measures memory and time of a training step against depth.
+"""Measures the memory and time of a training step against depth.
 
   glow memory --depths=4,16,64 --image_size=64 --train_batch_size=16 --width=128 --output=memory.png
 
-Every combination is measured in a separate process, as allocators do not shrink. `peak` is the peak memory allocated by
-TensorFlow in the steps after the first; on a CPU it is with oneDNN, and only blocks of at least 256 KB count. The part
-that is not weights, optimizer or moving average consists of gradients and activations. `process` is the peak memory of
-the process.
+Each combination is measured in a separate process, as allocators do not shrink. `peak` is the peak memory allocated by
+TensorFlow in the steps after the first; on a CPU, this requires oneDNN, and only blocks of at least 256 KB count. Apart
+from weights, optimizer state and moving average, it consists of gradients and activations. `process` is the peak memory
+of the process.
 """
 
 import os
@@ -28,7 +28,7 @@ flags.DEFINE_integer("timed_steps", 3, "Number of steps to time after the first.
 
 
 def main() -> None:
-    """Measures, prints a table in Markdown, and draws the plot."""
+    """Measures, prints a Markdown table, and draws the plot."""
     depths = common_flags.numbers("depths")
     if not depths or any(depth < 1 or depth != int(depth) for depth in depths):
         raise ValueError(f"--depths={','.join(FLAGS.depths)} must be whole numbers of at least 1.")
@@ -36,9 +36,9 @@ def main() -> None:
     gradients = list(dict.fromkeys(FLAGS.gradient))
     size = FLAGS.image_size or 32
     same = {"L": FLAGS.L, "width": FLAGS.width, "image_size": size, "batch_size": FLAGS.train_batch_size}
-    # TensorFlow counts on a CPU with oneDNN alone, which some are used without. The processes inherit it.
+    # On a CPU, TensorFlow counts memory only with oneDNN, which is off by default on some. Subprocesses inherit it.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    # What is no model is said before the first process starts.
+    # Raises for invalid sizes before the first process starts.
     Sizes(K=depths[0], **same).config()
     found: dict[tuple[int, str], startup.Start] = {}
     pairs = [(depth, gradient) for gradient in gradients for depth in depths]

@@ -1,4 +1,4 @@
-"""Model of a tool and labels of its samples, by flags."""
+"""The model of a tool and the labels of its samples, as specified by flags."""
 
 import pathlib
 import sys
@@ -41,7 +41,7 @@ def load_flow(*, many: bool = False) -> Flow:
 
 
 def saved_model(folder: pathlib.Path) -> pathlib.Path:
-    """Returns the SavedModel of --model_dir; that of a model directory is written to `folder` first."""
+    """Returns the path of a SavedModel of --model_dir; a model directory is exported to `folder` first."""
     path = pathlib.Path(FLAGS.model_dir)
     if FLAGS.model_dir not in storage.PRETRAINED and not (path / storage.CONFIG_FILE).is_file():
         return path
@@ -71,6 +71,6 @@ def label(flow: Flow) -> int | None:
 
 
 def sample_labels(flow: Flow, count: int) -> np.ndarray | None:
-    """Returns labels [count] of samples: --label, or the classes in turn; None unless the model is conditional."""
+    """Returns labels [count] for samples: --label, or the classes in turn; None unless the model is conditional."""
     num_classes = flow.config.num_classes if flow.config.conditional else 0
     return labels.sample_labels(count, num_classes, label(flow))

@@ -2,8 +2,8 @@
 
   glow nearest --model_dir=runs/cifar10_glow --num=8 --output=nearest.png
 
-It also prints the distance of samples and of held-out images to their nearest training image: if samples were much
-nearer, the model would have memorised training images.
+Also prints the median distances of samples and of held-out images to their nearest training image: if samples are much
+nearer, the model has memorised training images.
 """
 
 import numpy as np
@@ -57,8 +57,8 @@ def main() -> None:
     searched = count_of(data_flags.image_count(source, "train"), "training image")
     print(f"root mean square distance to the nearest of {searched}, median")
     for space, neighbours in found.items():
-        of_samples, of_held_out = np.split(neighbours.distances[:, 0], [count])
-        print(f"  in {space}: samples {np.median(of_samples):.3g}, held-out images {np.median(of_held_out):.3g}")
+        sampled, real = np.split(neighbours.distances[:, 0], [count])
+        print(f"  in {space}: samples {np.median(sampled):.3g}, held-out images {np.median(real):.3g}")
     print(output)
 
 
@@ -68,7 +68,7 @@ def _training_batches(source: Source, codec: Codec):
 
 
 def _pictures(source: Source, codec: Codec, numbers: set[int]) -> dict[int, np.ndarray]:
-    """Returns training images by their number, in another pass, as all images would not fit in memory."""
+    """Returns training images by number, from a second pass, as not all images would fit in memory."""
     found, start = {}, 0
     for batch in _training_batches(source, codec):
         images = batch["images"]

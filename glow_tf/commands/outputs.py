@@ -1,4 +1,4 @@
-"""Checks of --output: the suffix determines the kind of file, and files of other kinds are not replaced."""
+"""Checks of --output: the suffix determines the file type, and files of other types are not replaced."""
 
 import os
 import pathlib
@@ -13,7 +13,7 @@ from glow_tf.runtime.text import printable
 FLAGS = flags.FLAGS
 
 ARRAYS = (".npz", ".npy")
-# How files begin.
+# Leading bytes of the files.
 _MAGIC = {
     ".png": b"\x89PNG",
     **dict.fromkeys((".jpg", ".jpeg"), b"\xff\xd8\xff"),
@@ -23,27 +23,27 @@ _MAGIC = {
 
 
 def picture(default: str) -> str:
-    """Returns --output, or the default, for a picture; the errors are those of `suffix_of`."""
+    """Returns --output, or the default, as the path of a picture; raises as `suffix_of` does."""
     path = FLAGS.output or default
     suffix_of(path, PICTURES)
     return path
 
 
 def suffix_of(path: str, suffixes: Collection[str], *, folders: bool = False, arrays: Collection[str] = ()) -> str:
-    """Returns the suffix of a file that may be written, in lower case, or "" for a folder.
+    """Checks that a path may be written, and returns its suffix in lower case, or "" for a folder.
 
     Args:
-      path: --output.
-      suffixes: those that are known.
-      folders: whether it may be a folder: one that is there, or a name that ends with a slash or has no suffix.
-      arrays: names of arrays, of which a file .npz that is replaced must have all.
+      path: the value of --output.
+      suffixes: supported suffixes.
+      folders: whether it may be a folder: an existing one, or a name that ends with a slash or has no suffix.
+      arrays: names of the arrays that an existing .npz file must contain to be replaced.
 
     Raises:
-      ValueError: if the suffix is not known, or a file of another kind is there already.
+      ValueError: if the suffix is not supported, or a file of another type exists there.
     """
     suffix, is_folder = pathlib.Path(path).suffix.lower(), path.endswith(("/", os.sep)) or os.path.isdir(path)
     if folders and (is_folder or not suffix):
-        # A file with a slash after its name is not there to the system.
+        # With a slash after its name, a file does not exist for the operating system.
         if os.path.isfile(path.rstrip("/" + os.sep)):
             raise ValueError(f"--output={printable(path)} is there and is no folder; it will not be overwritten.")
         return ""

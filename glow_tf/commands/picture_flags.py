@@ -1,4 +1,4 @@
-"""Pictures of a tool, by flags: files or images of the data set."""
+"""The pictures of a tool, as specified by flags: files, or images of the data set."""
 
 import pathlib
 from collections.abc import Iterator
@@ -17,13 +17,14 @@ NAMES = ("images", "indices", "num", "split", "label")
 
 
 def load_pictures(flow: Flow, default_num: int) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
-    """Loads the pictures of --images, --indices or --num.
+    """Loads the pictures specified by --images, --indices or --num.
 
     Returns:
       images uint8 [N, H, W, C]; labels int32 [N], or None unless the model is conditional; N names.
 
     Raises:
-      ValueError: if there are none, an index is not in the split, a label is missing, or images are asked for twice.
+      ValueError: if there are none, an index is not in the split, a label is missing, or --images is combined with
+        --indices, --num or --split.
     """
     label = model_flags.label(flow)
     if FLAGS.images:
@@ -38,9 +39,9 @@ def load_pictures(flow: Flow, default_num: int) -> tuple[np.ndarray, np.ndarray 
     source = data_flags.load_data(flow)
     wanted = [_index(text) for text in FLAGS.indices] if FLAGS.indices else range(FLAGS.num or default_num)
     found = {}
-    for i, (image, of_image) in enumerate(_examples(source)):
+    for i, (image, image_label) in enumerate(_examples(source)):
         if i in wanted:
-            found[i] = image, of_image
+            found[i] = image, image_label
         if len(found) == len(set(wanted)):
             break
     missing = sorted(set(wanted) - set(found))

@@ -4,9 +4,9 @@
   glow plot runs/a runs/b --x=minutes --output=curves.svg
   glow plot runs/people_glow --output=samples.gif
 
-Of each run, which may be under way, it draws bits/dim in training and on held-out images, with their standard error as
-a band, the norm of the gradient and the learning rate. The ending of --output says what is written: a PNG, an SVG, or a
-GIF of the grids of samples, which are of the same latents throughout.
+For each run, which may be in progress, draws bits/dim in training, bits/dim on held-out images with the standard error
+as a band, the norm of the gradient and the learning rate. The suffix of --output determines the format: a PNG, an SVG,
+or a GIF of the sample grids, which show the same latents throughout.
 """
 
 import os
@@ -36,10 +36,10 @@ flags.DEFINE_enum(
     "What the horizontal axis counts: steps; minutes of training, without those between two starts of a run; or images "
     "trained on.",
 )
-flags.DEFINE_integer("gif_frames", 60, "Most grids of samples in a GIF, evenly spaced.", lower_bound=2)
+flags.DEFINE_integer("gif_frames", 60, "Largest number of grids of samples in a GIF, evenly spaced.", lower_bound=2)
 flags.DEFINE_float("gif_speed", 8.0, "Grids a second.", lower_bound=0.1, upper_bound=50.0)
 
-# Kind and name of a metric by the title of its panel.
+# Kind and name of each metric, keyed by the title of its panel.
 _PANELS = {
     "bits/dim in training": ("train", "bits_per_dim"),
     "bits/dim, held out": ("test", "bits_per_dim"),
@@ -93,7 +93,7 @@ def _animate(directory: pathlib.Path, output: str) -> None:
     steps = sorted(files)
     steps = [steps[i] for i in np.unique(np.linspace(0, len(steps) - 1, FLAGS.gif_frames).round().astype(int))]
     grids = {step: np.asarray(Image.open(files[step]).convert("RGB")) for step in steps}
-    # Another number of samples, which a run may go on with, makes grids of another size.
+    # A run may be continued with another number of samples, which changes the size of its grids.
     shape = grids[steps[-1]].shape
     frames = [
         labelled_grid(grid[np.newaxis, np.newaxis], title=f"step {step:,}", scale=1)
@@ -102,13 +102,13 @@ def _animate(directory: pathlib.Path, output: str) -> None:
     ]
     width = max(frame.shape[1] for frame in frames)
     frames = [np.pad(f, [(0, 0), (0, width - f.shape[1]), (0, 0)], constant_values=255) for f in frames]
-    # The last one stands for two seconds.
+    # The last frame is held for two seconds.
     frames += frames[-1:] * round(2 * FLAGS.gif_speed)
     save_gif(np.stack(frames), output, seconds=1 / FLAGS.gif_speed)
 
 
 def _read(directory: pathlib.Path) -> list[dict]:
-    """Returns the metrics of a run, with the `minutes` of training and the images `seen` at each."""
+    """Returns the lines of metrics of a run, each with the `minutes` of training and the images `seen` so far."""
     _check_directory(directory)
     lines = list(read_metrics(directory))
     if not any(line.get("kind") in ("train", "test") for line in lines):
@@ -124,7 +124,7 @@ def _read(directory: pathlib.Path) -> list[dict]:
 
 
 def _minutes(lines: Sequence[dict]) -> list[float]:
-    """Returns the minutes of training at each line; every start of a run begins with the rate of its pipeline."""
+    """Returns the minutes of training at each line, without those before a `pipeline` line, the first of each start."""
     minutes, total, before = [], 0.0, None
     for line in lines:
         now = line.get("time", before)
@@ -146,7 +146,7 @@ def _check_directory(directory: pathlib.Path) -> None:
 
 
 def _names(directories: Sequence[pathlib.Path]) -> list[str]:
-    """Returns names of the runs: those of their directories, or whole paths where these are the same."""
+    """Returns the names of the runs: those of their directories, or the whole paths if names are not unique."""
     short = [directory.resolve().name for directory in directories]
     names = short if len(set(short)) == len(short) else [os.fspath(directory) for directory in directories]
     if len(set(names)) < len(names):

@@ -3,9 +3,9 @@
   glow probe --model_dir=runs/cifar10_glow
   glow probe --model_dir=models/glow/1 --dataset=arrays --data_dir=images.npz --limit=5000
 
-Fits a least-squares classifier of the labels to training images and asks it about test images, for pixels, for the
-features at the end of each level, and for the latents. Nothing about the flow is trained. --model_dir may be a
-SavedModel. Prints a table in Markdown.
+Fits a least-squares classifier of the labels on training images and evaluates it on test images, for the pixels, the
+features at the end of each level, and the latents. The flow itself is not trained. --model_dir may be a SavedModel.
+Prints a Markdown table.
 """
 
 import numpy as np
@@ -38,10 +38,10 @@ def main() -> None:
 
 
 def _features(flow: Flow, source, split: str) -> dict[str, np.ndarray]:
-    """Pixels, features and latents of the images of a split, and their labels."""
+    """Returns the pixels, features, latents and labels of the images of a split, by name."""
 
     def representations(images):
-        # One pass for both what `Flow.features` and what `Flow.encode` give.
+        # A single pass for the results of both `Flow.features` and `Flow.encode`.
         latents, _, features = flow.bijector().forward_through_levels(flow.centers(images))
         levels = {f"level {number}": level for number, level in enumerate(features, 1)}
         return {"pixels": images, **levels, "latents": latents}

@@ -1,4 +1,4 @@
-"""Shows what each level of latents represents, by drawing the finest ones anew.
+"""Shows what each level of the latents represents, by resampling the finest ones.
 
 glow reconstruct --model_dir=runs/celeb_a_hq_glow --num=4 --output=reconstructions.png
 """

@@ -4,15 +4,15 @@
   glow sample --model_dir=pretrained --num=1000 --output=drawn/
   glow sample --model_dir=pretrained --num=1000 --output=drawn.npz
 
-The name of --output says what is written:
+The name of --output determines the format:
 
   x.png, x.jpg   a grid
   x/             a folder of single files: sample_0000.png, sample_0001.png, ...
-  x.npz          images [N, H, W, C] uint8, latents [N, D], temperature, seed, and labels [N] of a conditional model
+  x.npz          images [N, H, W, C] uint8, latents [N, D], temperature, seed, and labels [N] for a conditional model
   x.npy          images alone
 
-Pictures are for people: with fewer than 8 bits, their levels are spread over 0 to 255. Arrays have the values that
-`flow.decode` gives for the latents, those of the official code.
+Pictures are for viewing: with fewer than 8 bits, their levels are spread over 0 to 255. Arrays have the values that
+`flow.decode` returns for the latents, as in the official code.
 """
 
 import pathlib
@@ -36,7 +36,7 @@ _NAMES = ("images", "latents", "temperature", "seed")
 
 
 def main() -> None:
-    """Draws the images and writes them as --output says."""
+    """Draws the images and writes them in the format of --output."""
     output = FLAGS.output or "samples.png"
     suffix = outputs.suffix_of(output, (*PICTURES, *outputs.ARRAYS), folders=True, arrays=_NAMES)
     if FLAGS.columns and suffix not in PICTURES:
@@ -65,8 +65,8 @@ def _save_files(flow: Flow, sampler: Sampler, count: int, folder: pathlib.Path) 
     with tqdm.tqdm(total=count, unit="image", disable=None) as progress:
         for images, _ in sampler.batches():
             for image in flow.config.dequantizer.displayed(images):
-                larger = image.repeat(FLAGS.scale or 1, axis=0).repeat(FLAGS.scale or 1, axis=1)
-                save_picture(larger, folder / f"sample_{number:0{digits}}.png")
+                enlarged = image.repeat(FLAGS.scale or 1, axis=0).repeat(FLAGS.scale or 1, axis=1)
+                save_picture(enlarged, folder / f"sample_{number:0{digits}}.png")
                 number += 1
             progress.update(len(images))
 
@@ -77,9 +77,9 @@ def _save_arrays(sampler: Sampler, labels: np.ndarray | None, suffix: str, path:
         if suffix == ".npy":
             np.save(file, images)
             return
-        of_labels = {} if labels is None else {"labels": labels}
+        optional = {} if labels is None else {"labels": labels}
         values = (images, latents, FLAGS.temperature, FLAGS.seed)
-        np.savez(file, **dict(zip(_NAMES, values, strict=True)), **of_labels)
+        np.savez(file, **dict(zip(_NAMES, values, strict=True)), **optional)
 
 
 if __name__ == "__main__":

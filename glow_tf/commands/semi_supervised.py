@@ -1,10 +1,10 @@
-"""Trains Glow on few labels, with and without images that have none.
+"""Trains Glow on few labels, with and without unlabelled images.
 
   glow semi_supervised --labels_per_class=1,4,16,0 --output=runs/semi_supervised
   glow semi_supervised --dataset=arrays --data_dir=cifar10.npz --test_size=500 --labels_per_class=4,16,64,0
 
-Every run is a model directory under --output. The seed of a run chooses its labels too. The program first prints how
-long it will take. If it is interrupted, the same command continues, and trains only missing runs. It writes
+Each run is a model directory under --output. The seed of a run also selects its labels. The estimated duration is
+printed first. After an interruption, the same command continues, and trains only the missing runs. Writes
 semi_supervised.png and semi_supervised.md.
 """
 
@@ -22,7 +22,7 @@ from glow_tf.models import presets
 from glow_tf.training.evaluation import with_error
 
 FLAGS = flags.FLAGS
-# What a model is trained on besides the images with a label.
+# Images whose likelihood a model is trained on, keyed by the value of --train_on.
 IMAGES = {"all": "all images", "labelled": "labelled images alone"}
 
 common_flags.define(*experiment_flags.NAMES, "width")
@@ -58,8 +58,8 @@ def main() -> None:
         "|---:|" + "---:|" * (2 * len(kinds)),
     ]
     for count in counts:
-        of_kinds = [curves[_group(count, kind)] for kind in kinds]
-        cells = [f"{_accuracy(of_seeds)} | {experiments.last(of_seeds)}" for of_seeds in of_kinds]
+        by_kind = [curves[_group(count, kind)] for kind in kinds]
+        cells = [f"{_accuracy(seed_curves)} | {experiments.last(seed_curves)}" for seed_curves in by_kind]
         table.append(f"| {count or 'all'} | {' | '.join(cells)} |")
     about = f"{FLAGS.steps:,} updates of {FLAGS.train_batch_size} images, {source.sizes['test']:,} held out"
     experiments.write_table(directory / "semi_supervised.md", f"{title}, {about}", table)
@@ -72,12 +72,12 @@ def _counts() -> list[int]:
         raise ValueError(f"--labels_per_class={','.join(FLAGS.labels_per_class)} must be whole numbers from 0.")
     if not FLAGS.label_loss_weight:
         raise ValueError("--label_loss_weight=0 learns no labels: it must be above 0.")
-    # All labels are the most.
+    # 0, which stands for all labels, comes last.
     return sorted({int(count) for count in counts}, key=lambda count: count or math.inf)
 
 
 def _group(count: int, kind: str) -> str:
-    """Returns the name of the runs with so many labels; where all have one, both kinds are the same."""
+    """Returns the group of the runs with `count` labels per class; with all labels, both kinds are the same."""
     return f"labels_{count}_{kind}" if count else "labels_of_all"
 
 
@@ -102,25 +102,25 @@ def _runs(
         for count in counts:
             rows = labelled_rows(source, count, seed) if count else None
             for kind in kinds:
-                alone = count > 0 and kind == "labelled"
+                labelled_only = count > 0 and kind == "labelled"
                 training = experiment_flags.training(
                     source,
                     seed,
                     label_loss_weight=FLAGS.label_loss_weight,
-                    labels_per_class=0 if alone else count,
+                    labels_per_class=0 if labelled_only else count,
                 )
                 group = _group(count, kind)
                 path = directory / f"{group}_seed{seed}"
-                own = source.reduced_to(rows) if alone else None
+                own = source.reduced_to(rows) if labelled_only else None
                 runs[path] = experiments.Run(group, config, training, path, own)
     return list(runs.values())
 
 
 def _accuracy(curves: Sequence[experiments.Curve]) -> str:
-    """Formats the accuracy after the last step: mean and standard deviation over runs; of one run, standard error."""
+    """Formats the final accuracy in %: mean and standard deviation over runs, or standard error for a single run."""
     values = np.array([1 - curve.label_error[-1] for curve in curves])
-    one = math.sqrt(values[0] * (1 - values[0]) / curves[0].images[-1])
-    spread = values.std(ddof=1) if values.size > 1 else one
+    standard_error = math.sqrt(values[0] * (1 - values[0]) / curves[0].images[-1])
+    spread = values.std(ddof=1) if values.size > 1 else standard_error
     return f"{with_error(100 * values.mean(), 100 * spread, 1)} %"
 
 

@@ -5,7 +5,7 @@ r"""Serves a model over HTTP without TensorFlow Serving.
   glow serve --model_dir=models/glow
 
 --model_dir is a model directory, which is exported to a temporary folder first, a SavedModel, or a folder of numbered
-SavedModels, of which the newest is served.
+SavedModels, of which the one with the highest number is served.
 
 It implements TensorFlow Serving's REST API, https://www.tensorflow.org/tfx/serving/api_rest, for the same clients:
 
@@ -16,24 +16,24 @@ It implements TensorFlow Serving's REST API, https://www.tensorflow.org/tfx/serv
   curl -H 'Content-Type: application/json' -d '{"signature_name": "sample", "inputs": {"num": 2, "seed": 1}}' \
     localhost:8501/v1/models/glow:predict
 
-A signature whose inputs all have rows also accepts requests row by row, {"instances": [...]}. Inputs that are left out
-have their defaults. An error is {"error": "..."}. Requests may be compressed, by Content-Encoding: gzip. Concurrent
+A signature whose inputs all have rows also accepts requests in the row format, {"instances": [...]}. Omitted inputs
+take their defaults. An error is {"error": "..."}. Requests may be compressed with Content-Encoding: gzip. Concurrent
 requests run in batches. Limits on requests and connections protect the server from overload.
 
-Photographs, PNG and JPEG files of any size, are sent in base64, {"b64": "..."}, to signatures with _bytes in their
+Photographs, as PNG or JPEG files of any size, are sent in base64, {"b64": "..."}, to signatures with _bytes in their
 names. They are turned upright, resized and cropped to the centre as in training; signatures that end in _bytes_exact
-refuse files of another size than the model's. The bits/dim of a photograph:
+refuse files whose size differs from the model's. To get the bits/dim of a photograph:
 
   (printf '{"signature_name": "log_prob_bytes", "inputs": {"image_bytes": [{"b64": "';
     base64 < holiday.jpg | tr -d '\n'; printf '"}]}}') |
     curl -H 'Content-Type: application/json' -d @- localhost:8501/v1/models/glow:predict
 
-Pictures in replies, as those of reconstruct_bytes, are PNG files in base64.
+Pictures in replies, such as those of reconstruct_bytes, are PNG files in base64.
 
-The server has neither passwords nor encryption: it listens only on this machine by default, see --host. It answers to
-the names of the address it listens at; behind a proxy, set --allowed_hosts to its name there. Requests from web pages
-are refused, except those of --cors_origin. Ctrl-C and SIGTERM let running requests finish. It needs
-pip install 'glow_tf[serve]'.
+The server has neither passwords nor encryption, and by default listens only on this machine; see --host. It accepts
+only the host names of the address it listens on; behind a proxy, set --allowed_hosts to the server's name there.
+Requests from web pages of other origins are refused, except those of --cors_origin. Ctrl-C and SIGTERM let running
+requests finish. Requires pip install 'glow_tf[serve]'.
 """
 
 import pathlib
@@ -53,7 +53,7 @@ flags.DEFINE_list("allowed_hosts", [], "Further names of the server, such as tha
 flags.DEFINE_list(
     "cors_origin", [], "Origins of web pages that may send requests, such as https://example.org; *: all."
 )
-flags.DEFINE_integer("max_batch_size", 32, "Most rows of a batch; 1: no batching.", 1, 4096)
+flags.DEFINE_integer("max_batch_size", 32, "Largest number of rows in a batch; 1: no batching.", 1, 4096)
 flags.DEFINE_float(
     "batch_wait_ms",
     0.0,
@@ -65,7 +65,7 @@ flags.DEFINE_float("max_request_mb", 32.0, "Largest request, in 10^6 bytes.", 0.
 flags.DEFINE_integer(
     "max_images",
     None,
-    "Most images of a request, its rows times num or steps; by default 1024, fewer if they are large.",
+    "Largest number of images in a request, its rows times num or steps; by default 1024, fewer if they are large.",
     1,
 )
 flags.DEFINE_integer("max_connections", 1024, "Largest number of connections.", 1)

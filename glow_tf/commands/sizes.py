@@ -1,4 +1,4 @@
-"""Sizes of a Glow that is measured."""
+"""Sizes of a Glow to measure."""
 
 import dataclasses
 from typing import TYPE_CHECKING
@@ -12,10 +12,10 @@ class Sizes:
     """Size of a Glow for square colour images, and of its batches.
 
     Attributes:
-      K: steps of each level.
-      L: levels.
+      K: steps of flow per level.
+      L: number of levels.
       width: hidden channels of the coupling networks.
-      image_size: side of the images, a multiple of 2^L.
+      image_size: side of the images in pixels, a multiple of 2^L.
       batch_size: images per batch.
     """
 
@@ -27,7 +27,7 @@ class Sizes:
 
     def config(self, gradient: str = "reversible") -> "ModelConfig":
         """Returns the config of the model."""
-        # Imported here, as peers in PyTorch do not import TensorFlow, and its import may be measured.
+        # Imported here, as PyTorch peers do not import TensorFlow, and its import time may be measured.
         from glow_tf.models import presets
 
         return presets.glow((self.image_size, self.image_size, 3), self.K, self.L, self.width, gradient=gradient)

@@ -1,4 +1,4 @@
-"""Measures the start-up of training in a process of its own, from the first import on."""
+"""Measures the start-up of training in a separate process, from the first import on."""
 
 import dataclasses
 import json
@@ -41,7 +41,7 @@ class Start:
 
     @property
     def trace(self) -> float:
-        """Time to trace, optimize and compile the graph, by which the first update is longer than later ones."""
+        """Time to trace, optimize and compile the graph, by which the first update exceeds later ones, in seconds."""
         return self.first_step - self.step
 
     @property
@@ -56,10 +56,10 @@ def measure(*, gradient: str = "reversible", network_precision: str = "float32",
     Args:
       gradient, network_precision: as for `ModelConfig` and `TrainingConfig`.
       steps: number of steps to time after the first.
-      **sizes: sizes of the model and its batches, those of `Sizes`.
+      **sizes: sizes of the model and its batches, the fields of `Sizes`.
 
     Raises:
-      ValueError: if that fails.
+      ValueError: if the process fails.
     """
     arguments = json.dumps([dataclasses.asdict(Sizes(**sizes)), gradient, network_precision, steps])
     done = subprocess.run([sys.executable, "-m", "glow_tf.commands.startup", arguments], capture_output=True, text=True)
@@ -70,14 +70,14 @@ def measure(*, gradient: str = "reversible", network_precision: str = "float32",
 
 
 def megabytes(count: int) -> str:
-    """Returns bytes as text, and "-" for what was not counted, and differences to it."""
+    """Formats a number of bytes in MB; "-" if it is not positive, as for uncounted memory and differences from it."""
     if count <= 0:
         return "-"
     return f"{count / 1e6:,.1f} MB" if count >= 1e5 else f"{count / 1e6:.2g} MB"
 
 
 def _measure_here(sizes: Sizes, gradient: str, network_precision: str, steps: int) -> Start:
-    begun = time.monotonic()
+    start = time.monotonic()
     import tensorflow  # noqa: F401
     import tensorflow_probability  # noqa: F401
 
@@ -97,7 +97,7 @@ def _measure_here(sizes: Sizes, gradient: str, network_precision: str, steps: in
     unit = 1 if sys.platform == "darwin" else 1024
     process = unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return Start(
-        import_libraries=libraries - begun,
+        import_libraries=libraries - start,
         import_package=package - libraries,
         peak_excluding_weights=timing.peak_excluding_weights,
         process=process,

@@ -1,4 +1,4 @@
-"""Draws samples of the same latents at rising temperature (the paper's figure 8).
+"""Draws samples from the same noise at several temperatures (the paper's figure 8).
 
 glow temperature --model_dir=runs/celeb_a_hq_glow --num=6 --output=temperature.png
 """

@@ -19,15 +19,15 @@ from glow_tf.training.step import make_train_function
 
 @dataclasses.dataclass(frozen=True)
 class StepTiming:
-    """Time and memory that a training step takes.
+    """Time and memory of a training step.
 
     Attributes:
-      build: seconds to make variables and optimizer.
-      first_step: seconds of the first step, tracing and compiling included.
-      step: seconds of a later one, the median.
-      first_peak: the most bytes that TensorFlow's allocator had handed out until the end of the first step, in which
-        XLA tries out ways to compute; None where it does not tell.
-      peak: the most in later steps.
+      build: seconds to create variables and optimizer.
+      first_step: seconds for the first step, including tracing and compilation.
+      step: median seconds of later steps.
+      first_peak: peak bytes allocated by TensorFlow until the end of the first step, in which XLA autotunes; None if
+        TensorFlow does not report it.
+      peak: peak bytes allocated in later steps; None likewise.
       weights: bytes of the trainable variables.
     """
 
@@ -40,9 +40,9 @@ class StepTiming:
 
     @property
     def peak_excluding_weights(self) -> int | None:
-        """Bytes of `peak` besides weights, the two slots of Adamax, and the moving average: four times the weights.
+        """Bytes of `peak` less the weights, Adamax's two slots and the moving average, four times the weights in all.
 
-        Gradients are in it, and activations.
+        The rest consists of gradients and activations.
         """
         return None if self.peak is None else self.peak - 4 * self.weights
 
@@ -56,24 +56,24 @@ def time_steps(
     steps: int = 3,
     limit_s: float = float("inf"),
 ) -> StepTiming:
-    """Trains a new model on noise for a few steps, and forgets it.
+    """Times a few training steps of a new model on noise, and discards the model.
 
     Args:
       config: the model.
-      training: how to train it.
-      strategy: the devices.
-      runtime: where and how it is computed, as for `Trainer`.
-      steps: number of steps that are timed after the first.
-      limit_s: seconds after which no other step is timed.
+      training: the training settings.
+      strategy: the distribution strategy.
+      runtime: device and sharding settings, as for `Trainer`.
+      steps: number of steps to time after the first.
+      limit_s: seconds of timed steps after which no further one is timed.
     """
-    begun = time.monotonic()
+    start = time.monotonic()
     flow, step = training_step(config, training, strategy, runtime=runtime)
     built = time.monotonic()
 
     def seconds() -> float:
-        begun = time.monotonic()
+        start = time.monotonic()
         step()
-        return time.monotonic() - begun
+        return time.monotonic() - start
 
     first = seconds()
     device = strategy.extended.worker_devices[0]
@@ -82,7 +82,7 @@ def time_steps(
     while len(later) < steps and sum(later) < limit_s:
         later.append(seconds())
     return StepTiming(
-        build=built - begun,
+        build=built - start,
         first_step=first,
         step=float(np.median(later)),
         first_peak=first_peak,
@@ -99,16 +99,16 @@ def training_step(
     runtime: Runtime | None = None,
     resident: bool | None = None,
 ) -> tuple[Flow, Callable[[], None]]:
-    """Returns a new model, and a function that makes one update of it on a batch of noise, and returns when it is made.
+    """Returns a new model, and a function that makes one update of it on a batch of noise and blocks until it is done.
 
     Args:
       config: the model.
-      training: how to train it.
-      strategy: the devices.
-      runtime: where and how it is computed, as for `Trainer`.
-      resident: whether one batch, dequantized once, stays on the devices; otherwise an input pipeline dequantizes one
-        for each step, on the CPU. By default on GPUs: there the pipeline works beside the step, on a CPU it takes cores
-        away from it, which is part of what a step costs.
+      training: the training settings.
+      strategy: the distribution strategy.
+      runtime: device and sharding settings, as for `Trainer`.
+      resident: whether one batch, dequantized once, stays on the devices; otherwise an input pipeline on the CPU
+        dequantizes one for each step. True by default on GPUs, where the pipeline runs in parallel with the step; on a
+        CPU it takes cores away from the step, which is part of the cost of a step.
     """
     state = TrainingState.create(config, training, strategy, training_runtime(training, runtime))
     train = make_train_function(state.flow, state.optimizer, strategy, training)
@@ -126,22 +126,23 @@ def training_step(
         iterator = distributed(strategy, batches.with_options(options))
 
     def step() -> None:
-        # The value comes to the host when the device has computed it.
+        # Copying the value to the host waits until the device has computed it.
         train(iterator, tf.constant(1))["loss"].numpy()
 
     return state.flow, step
 
 
 def peak_memory(device: str) -> int | None:
-    """Returns the most bytes that TensorFlow's allocator had handed out on a device since this was last asked.
+    """Returns the peak memory allocated by TensorFlow on a device since the previous call.
 
-    Right after another call it is what is in use.
+    Right after another call, it is the memory in use.
 
     Args:
-      device: its name, short ("GPU:0") or long.
+      device: name of the device, short ("GPU:0") or full.
 
     Returns:
-      Bytes, or None where TensorFlow does not tell. On a CPU it counts blocks of 256 KB and more, and needs oneDNN.
+      Bytes, or None if TensorFlow does not report them. On a CPU, this requires oneDNN, and only blocks of at least
+      256 KB count.
     """
     name = ":".join(device.split(":")[-2:])
     try:
@@ -153,7 +154,7 @@ def peak_memory(device: str) -> int | None:
 
 
 class _SameBatch(Iterator):
-    """One batch, again and again, each replica's part on its device."""
+    """Repeats one batch, with each replica's part on its own device."""
 
     def __init__(self, batch: dict[str, tf.Tensor], strategy: tf.distribute.Strategy):
         devices = strategy.extended.worker_devices
