@@ -1,4 +1,4 @@
-"""Images to train on: sources (TFDS, image folder, arrays, bundled) and batches of them; and synthetic sound."""
+"""Image sources (TFDS, image folder, arrays, bundled), batched input pipelines, and synthetic speech-like sounds."""
 
 from glow_tf.data.arrays import arrays_in_memory
 from glow_tf.data.attributes import Attributes, attributed_batches, batches_with_rows, load_attributes

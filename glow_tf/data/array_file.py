@@ -1,8 +1,8 @@
 """Arrays in `.npy` and `.npz` files whose rows are read from disk on demand.
 
-They are not memory-mapped: mapped pages count towards the memory of the process, and a page fault blocks all Python
-threads, where a read blocks one. The sizes in a file's header are checked against the file's size before memory is
-allocated.
+The files are not memory-mapped: mapped pages count towards the memory of the process, and a page fault blocks all
+Python threads, whereas a read blocks only one. The sizes in a file's header are checked against the file size before
+memory is allocated.
 """
 
 import collections
@@ -24,12 +24,12 @@ from glow_tf.data.source import DataError
 
 # Largest array that is read into memory, in bytes.
 _LARGEST_IN_MEMORY = 2 * 2**30
-# Length of the fixed part of a local header in a zip archive, and where it states the lengths of the rest.
+# Size of the fixed part of a zip local file header, and position of the lengths of its variable parts.
 _LOCAL_HEADER = 30
 _LOCAL_LENGTHS = slice(26, 30)
-# Largest ratio by which deflate can expand data.
+# Largest expansion ratio of deflate.
 _DEFLATE_RATIO = 1032
-# Larger uncompressed members are not compared with their checksum, for which they would have to be read.
+# The checksum of larger uncompressed members is not verified, as that would require reading them in full.
 _LARGEST_CHECKED = 2**26
 _BLOCK = 2**20
 # NumPy does not read longer .npy headers.
@@ -38,13 +38,13 @@ _LONGEST_HEADER = 2**14
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Rows:
-    """An array in a file, with `len`, `shape`, `ndim`, `dtype`, `rows[i]` and `rows[i:j]` as of a NumPy array.
+    """An array in a file that supports `len`, `shape`, `ndim`, `dtype`, `rows[i]` and `rows[i:j]` like a NumPy array.
 
     Attributes:
-        file: the open file, and the lock that guards its position.
+        file: the open file and the lock that guards its position.
         offset: position of the first row, in bytes.
         shape: shape of the array, in C order.
-        dtype: type of the array.
+        dtype: element type.
     """
 
     file: tuple[io.FileIO, threading.Lock]
@@ -96,31 +96,32 @@ class Rows:
 
 
 def array_names(path: str) -> list[str]:
-    """Returns the names of the arrays in a NumPy file, in its order; a `.npy` file holds one, "arr_0".
+    """Returns the names of the arrays in a NumPy file, in file order; a `.npy` file holds a single array, "arr_0".
 
     Raises:
-        DataError: if it is not a NumPy file.
+        DataError: if it is not a regular file, cannot be read, or is a `.npz` file that is damaged or names an array
+            twice. Other files are taken for `.npy` files, which `open_arrays` checks.
     """
     with _errors_named(path), _archive(path) as archive:
         return ["arr_0"] if archive is None else list(_members(path, archive))
 
 
 def open_arrays(path: str, names: Collection[str] | None = None) -> dict[str, np.ndarray | Rows]:
-    """Opens a NumPy file, if possible without reading its arrays.
+    """Opens a NumPy file, where possible without reading its arrays.
 
-    Rows of `.npy` files and of `.npz` files written by `np.savez` are read from disk on demand. A compressed array
-    (`np.savez_compressed`), or one in Fortran order, is read into memory.
+    Rows of `.npy` files and of `.npz` files written by `np.savez` are read from disk on demand. Compressed arrays
+    (`np.savez_compressed`) and arrays in Fortran order are read into memory.
 
     Args:
         path: the file.
         names: names of the arrays to open, which must exist; None for all. The others are not read.
 
     Returns:
-        Dict of arrays by name; a `.npy` file holds one, "arr_0".
+        Dict from name to array; a `.npy` file holds a single array, "arr_0".
 
     Raises:
-        DataError: if it is not a NumPy file, if it is damaged, if an array holds anything but numbers or text, or if an
-            array to be read into memory is larger than 2 GiB.
+        DataError: if it is not a NumPy file or is damaged, if a name does not exist, if an array holds anything but
+            numbers or text, or if an array to be read into memory is larger than 2 GiB.
     """
     with _errors_named(path), _archive(path) as archive:
         if archive is None:
@@ -134,12 +135,12 @@ def open_arrays(path: str, names: Collection[str] | None = None) -> dict[str, np
 
 
 def in_memory(array: np.ndarray | Rows) -> np.ndarray:
-    """Reads an array of `open_arrays` into memory. Raises DataError if it is larger than 2 GiB."""
+    """Reads an array from `open_arrays` into memory. Raises DataError if it is larger than 2 GiB."""
     return array.whole() if isinstance(array, Rows) else array
 
 
 def texts(array: np.ndarray) -> list[str]:
-    """Returns the texts of an array [N] of dtype `str`. Raises ValueError if one cannot be encoded in UTF-8."""
+    """Returns the strings in an array [N] of dtype `str`. Raises ValueError if one cannot be encoded as UTF-8."""
     found = array.tolist()
     "".join(found).encode()
     return found
@@ -147,14 +148,14 @@ def texts(array: np.ndarray) -> list[str]:
 
 @contextlib.contextmanager
 def _errors_named(path: str) -> Iterator[None]:
-    """Converts the exceptions that a broken file causes into a DataError of one line."""
+    """Converts exceptions caused by a broken file into a one-line DataError."""
     try:
         yield
     except DataError:
         raise
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}.") from error
-    except Exception as error:  # On a broken file, zipfile and NumPy raise nearly anything.
+    except Exception as error:  # zipfile and NumPy raise almost any exception on a broken file.
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
             f"{path} cannot be read as a NumPy file ({reason[:200]}); write it with np.savez or np.save, without "
@@ -164,7 +165,7 @@ def _errors_named(path: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _archive(path: str) -> Iterator[zipfile.ZipFile | None]:
-    """Opens the file as a zip archive; yields None if it is none."""
+    """Opens the file as a zip archive; yields None if it is not one."""
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise DataError(f"{path} is no regular file, from which arrays could be read.")
     if not zipfile.is_zipfile(path):
@@ -178,7 +179,7 @@ def _archive(path: str) -> Iterator[zipfile.ZipFile | None]:
 
 
 def _members(path: str, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """Returns the members of an archive by array name, as NumPy names them."""
+    """Returns the members of an archive, keyed by the array names that NumPy gives them."""
     infos = [info for info in archive.infolist() if not info.is_dir()]
     names = [info.filename.removesuffix(".npy") for info in infos]
     twice = [name for name, count in collections.Counter(names).items() if count > 1]
@@ -210,7 +211,7 @@ def _member(path: str, archive: zipfile.ZipFile, name: str, info: zipfile.ZipInf
             f"{path} is damaged: {name} claims {info.file_size:,} bytes, more than can be in the "
             f"{info.compress_size:,} it is stored in. Copy or save it again."
         )
-    # zipfile checks the member's header, and its checksum at the end.
+    # zipfile verifies the member's header here, and its checksum once it has been read to the end.
     with archive.open(info) as member:
         header = _Header.read(path, name, member.read(_LONGEST_HEADER), info.file_size)
         if stored and info.file_size <= _LARGEST_CHECKED:
@@ -234,7 +235,7 @@ def _read_to_the_end(member: io.BufferedIOBase) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class _Header:
-    """Header of a `.npy` array, and its size in bytes."""
+    """Header of a `.npy` array and its size in bytes."""
 
     size: int
     shape: tuple[int, ...]
@@ -243,7 +244,7 @@ class _Header:
 
     @classmethod
     def read(cls, path: str, name: str, start: bytes, size: int) -> "_Header":
-        """Reads the header from `start`, the first bytes of the `size` bytes of an array's file."""
+        """Parses the header in `start`, the first bytes of an array file of `size` bytes."""
         stream = io.BytesIO(start)
         version = np.lib.format.read_magic(stream)
         if version not in ((1, 0), (2, 0), (3, 0)):
@@ -266,12 +267,12 @@ class _Header:
 
     @property
     def length(self) -> int:
-        """Length of the array, in bytes."""
+        """Size of the array data, in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     @property
     def in_order(self) -> bool:
-        """Whether the rows are contiguous."""
+        """True if the rows are contiguous."""
         return bool(self.shape) and not (self.fortran_order and len(self.shape) > 1)
 
     def rows(self, file: io.FileIO, start: int) -> Rows:

@@ -1,4 +1,4 @@
-"""Images in arrays: in a NumPy file, `--dataset=arrays --data_dir=FILE.npz` or `FILE.npy`, or in memory."""
+"""Image arrays, in a NumPy file (`--dataset=arrays --data_dir=FILE.npz` or `FILE.npy`) or in memory."""
 
 import dataclasses
 import logging
@@ -17,7 +17,7 @@ from glow_tf.data.source import DataError, held_out_count
 TEST_FRACTION = 0.1
 _log = logging.getLogger(__name__)
 
-# Common names of images and labels, apart from the word for the split: `x_train`, `train_images`, `arr_0`.
+# Common image and label names without the word for the split (`x_train`, `train_images`), then NumPy's default names.
 _IMAGES = frozenset(("images", "image", "imgs", "img", "x", "data", "pixels", "inputs", "samples"))
 _LABELS = frozenset(("labels", "label", "y", "targets", "target", "classes", "class"))
 _POSITIONAL = {"arr_0": "images", "arr_1": "labels"}
@@ -26,27 +26,24 @@ _POSITIONAL = {"arr_0": "images", "arr_1": "labels"}
 def arrays_source(options: DataOptions) -> IndexedSource:
     """Opens the images in a `.npz` or `.npy` file.
 
-    A `.npz` holds `images`, uint8 [N, H, W, C] or [N, H, W], and optionally `labels`, whole
-    numbers or texts [N]; and optionally `test_images` and `test_labels` for the test split. Other
-    usual names also work, such as `x_train` and `y_train`; unused arrays are logged. A `.npy` holds
-    only the images. Without `test_images`, the validation images are the test split, else the last
-    images.
+    A `.npz` file holds `images`, uint8 [N, H, W, C] or [N, H, W], and optionally `labels`, whole numbers or strings
+    [N], and optionally `test_images` and `test_labels` for the test split. Other common names, such as `x_train` and
+    `y_train`, also work; unused arrays are logged. A `.npy` file holds only the images. Without `test_images`, the test
+    split consists of the validation images if there are any, else of the last images.
 
-    Labels other than 0, 1, 2, ... are numbered in their order, which is logged; their values are
-    the names of the classes.
+    Labels other than 0, 1, 2, ... are numbered in sorted order, which is logged; their values become the class names.
 
-    Images are read from disk as needed. A compressed file, or one in Fortran order, is read into
-    memory.
+    Images are read from disk as needed. Arrays that are compressed or in Fortran order are read into memory.
 
     Args:
-        options: `data_dir` is the file. By default, size and channels are those of the file,
-            transparency being put on white, and a tenth is held out.
+        options: `data_dir` is the file. By default, size and channels are those of the file, with transparency
+            composited on white, and a tenth of the images is held out.
 
     Returns:
         The source.
 
     Raises:
-        DataError: if the file is missing or does not hold such arrays.
+        DataError: if the file is missing or its arrays are not as described.
     """
     path = _check_path(options.data_dir)
     train, test = _splits(_load(path), path, options)
@@ -71,20 +68,20 @@ def arrays_in_memory(
     test_size: int | None = None,
     num_classes: int = 0,
 ) -> IndexedSource:
-    """Returns a source of images that are in memory.
+    """Returns a source for images in memory.
 
     Args:
-        images: uint8 [N, H, W, C] or [N, H, W]; transparency is put on white.
-        labels: whole numbers or texts [N]; None without labels.
-        test_images: those of the test split; None for the last ones of `images`.
-        test_labels: their labels.
-        test_fraction: share of `images` that is held out, in (0, 1), a tenth by default; None with `test_images`.
-        test_size: number of images to hold out instead of a share.
-        num_classes: number of classes whose numbers the labels are, each below it; 0 to number the labels as those of a
-            file are.
+        images: uint8 [N, H, W, C] or [N, H, W]; transparency is composited on white.
+        labels: whole numbers or strings [N]; None if there are none.
+        test_images: images of the test split; None to hold out the last of `images`.
+        test_labels: labels of `test_images`.
+        test_fraction: fraction of `images` to hold out, in (0, 1); 0.1 by default. Unused with `test_images`.
+        test_size: number of images to hold out instead of a fraction. Unused with `test_images`.
+        num_classes: number of classes if the labels are class numbers below it; 0 to number the labels as in
+            `arrays_source`.
 
     Raises:
-        DataError: if the arrays are not such; the message says what to do.
+        DataError: if the arrays are not as described; the message says what to do.
     """
     train = _memory_split("images", images, "labels", labels)
     if test_images is None:
@@ -101,7 +98,7 @@ def arrays_in_memory(
         if (train.labels is None) != (test.labels is None):
             raise DataError("Only one of images and test_images has labels; give both or none.")
     image_shape = (*train.shape[:2], 1 if train.shape[2] == 1 else 3)
-    numbered = _of_classes(train, test, num_classes) if num_classes else _number(train, test, "The array")
+    numbered = _already_numbered(train, test, num_classes) if num_classes else _number(train, test, "The array")
     source = _source(*numbered, image_shape, image_shape)
     values.warn_if_dark(source)
     return source
@@ -116,15 +113,15 @@ def _memory_split(key, pixels, labels_key, labels):
 
 
 def _as_array(key, array):
-    """Returns an array. Raises DataError."""
+    """Converts to an array. Raises DataError."""
     try:
         return np.asarray(array)
     except ValueError as error:
-        raise DataError(f"{key} are no array: bring all to one size, and np.stack them.") from error
+        raise DataError(f"{key} do not form an array: bring all to one size, and np.stack them.") from error
 
 
-def _of_classes(train, test, num_classes):
-    """Returns what `_number` does for labels that are numbers of given classes. Raises DataError."""
+def _already_numbered(train, test, num_classes):
+    """Returns the result of `_number` for labels that already are class numbers. Raises DataError."""
     for split in (train, test):
         if split.labels is None:
             continue
@@ -154,15 +151,15 @@ def _source(class_names, train, test, image_shape, stored_shape):
 
 
 def array_reader(pixels: np.ndarray | Rows, labels: np.ndarray | None, image_shape: tuple[int, int, int]) -> Reader:
-    """Returns a reader of the examples in arrays.
+    """Returns a reader for the examples in arrays.
 
     Args:
         pixels: uint8 [N, h, w, c] or [N, h, w], in memory or in a file; never copied as a whole.
         labels: integers [N], or None for label 0.
-        image_shape: (H, W, C) to bring each image to.
+        image_shape: (H, W, C) to convert each image to.
 
     Returns:
-        Function from an index to (image uint8 [H, W, C], label).
+        A function that maps an index to (image uint8 [H, W, C], label).
     """
 
     def read(index):
@@ -175,13 +172,13 @@ def array_reader(pixels: np.ndarray | Rows, labels: np.ndarray | None, image_sha
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Split:
-    """A split of the images in a file.
+    """Images and labels of one split.
 
     Attributes:
-        key: name of the array of images.
+        key: name of the image array.
         pixels: uint8 [N, H, W, C] or [N, H, W].
         shape: (H, W, C).
-        labels: integers or texts [N]; None without labels.
+        labels: integers or strings [N]; None if there are none.
     """
 
     key: str
@@ -190,13 +187,13 @@ class _Split:
     labels: np.ndarray | None
 
     def part(self, rows: slice) -> "_Split":
-        """Returns the split of some of the images."""
+        """Returns a split with the given rows only."""
         labels = None if self.labels is None else self.labels[rows]
         return dataclasses.replace(self, pixels=self.pixels[rows], labels=labels)
 
 
 def _check_path(data_dir):
-    """Returns the file. Raises DataError."""
+    """Returns `data_dir` if it is a file, else raises DataError."""
     if not data_dir:
         raise DataError("dataset=arrays needs a .npz or .npy file: set --data_dir to it.")
     if not os.path.isfile(data_dir):
@@ -206,7 +203,7 @@ def _check_path(data_dir):
 
 
 def _splits(arrays, path, options):
-    """Returns the train and the test split of what `_load` returns. Raises DataError."""
+    """Returns the train and test splits for the result of `_load`. Raises DataError."""
     images = _split(arrays, "", path)
     if "test_images" not in arrays:
         count = len(images.pixels)
@@ -229,7 +226,7 @@ def _split(arrays, prefix, path):
 
 
 def _load(path):
-    """Returns a dict from "images", "labels", "test_images", "test_labels" to (name in the file, array)."""
+    """Maps those of "images", "labels", "test_images", "test_labels" that are present to (name in the file, array)."""
     names = array_names(path)
     keys = {"images": names[0]} if len(names) == 1 else _keys(path, names)
     unused = [name for name in names if name not in keys.values()]
@@ -245,7 +242,7 @@ def _load(path):
 
 
 def _keys(path, names):
-    """Returns a dict from those of "images", "labels", "test_images", "test_labels" that exist to their names."""
+    """Maps those of "images", "labels", "test_images", "test_labels" that are present to their names in the file."""
     found = {}
     for name in names:
         found.setdefault(_meaning(name), []).append(name)
@@ -269,7 +266,7 @@ def _keys(path, names):
 
 
 def _meaning(name):
-    """Returns (split, "images" or "labels") for a name, or None if it has no such meaning."""
+    """Parses an array name into (split, "images" or "labels"); returns None if it denotes neither."""
     if name in _POSITIONAL:
         return "train", _POSITIONAL[name]
     split, rest = name_tools.split_of(name)
@@ -279,7 +276,7 @@ def _meaning(name):
 
 
 def _check_images(key, pixels, path=None):
-    """Returns the shape of an image, (H, W, C); `path` is that of the file they are in. Raises DataError."""
+    """Checks an image array, from the file `path` if given, and returns the image shape (H, W, C). Raises DataError."""
     called = f"{key} in {path}" if path else key
     if pixels.ndim == 3 and pixels.shape[2] in (1, 3, 4):
         raise DataError(
@@ -301,7 +298,7 @@ def _check_images(key, pixels, path=None):
 
 
 def _check_labels(found, count, path=None):
-    """Returns int64 [N] or texts [N], or None for None. Raises DataError."""
+    """Checks labels and returns them as int64 [N] or strings [N]; None for None. Raises DataError."""
     if found is None:
         return None
     key, labels = found
@@ -317,7 +314,7 @@ def _check_labels(found, count, path=None):
         try:
             texts(labels)
         except ValueError as error:
-            raise DataError(f"{called} hold what is no valid text: {error}.") from error
+            raise DataError(f"{called} hold invalid text: {error}.") from error
         return labels
     if labels.dtype.kind not in "iufb":
         raise DataError(f"{called} are {labels.dtype}; they must be whole numbers or texts.")
@@ -332,7 +329,7 @@ def _check_labels(found, count, path=None):
 
 
 def _number(train, test, path):
-    """Returns the class names, and both splits with numbers as labels, int32 [N]. Raises DataError."""
+    """Returns the class names, and both splits with class numbers as labels, int32 [N]. Raises DataError."""
     if train.labels is None:
         return (), train, test
     if train.labels.dtype.kind != test.labels.dtype.kind:

@@ -1,4 +1,4 @@
-"""Binary attributes of the images of a data set, besides their label."""
+"""Binary attributes of images, in addition to their labels."""
 
 import csv
 import dataclasses
@@ -15,13 +15,13 @@ from glow_tf.data.source import DataError, Source
 from glow_tf.runtime import paths
 from glow_tf.runtime.text import printable
 
-_HAS = frozenset(("1", "1.0", "true", "yes"))
-_HAS_NOT = frozenset(("0", "0.0", "-1", "-1.0", "false", "no"))
+_PRESENT = frozenset(("1", "1.0", "true", "yes"))
+_ABSENT = frozenset(("0", "0.0", "-1", "-1.0", "false", "no"))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Attributes:
-    """Attributes of the images of a split.
+    """Attributes of the images in a split.
 
     Attributes:
         names: names of the A attributes.
@@ -50,25 +50,24 @@ class Attributes:
 def load_attributes(source: Source, split: str, table: str | None = None) -> Attributes:
     """Loads the attributes of a split: from a table if given, else from the data set, else from its labels.
 
-    A data set of TensorFlow Datasets may have a feature `attributes`, as celeb_a does. Of labels, such as
-    the sub-folders of a folder, each becomes an attribute. The bundled portraits have a gender and a kind
-    besides their skin tone.
+    A data set from TensorFlow Datasets may have an `attributes` feature, as celeb_a does. If labels are used, such as
+    the sub-folders of an image folder, each label becomes an attribute. The attributes of the bundled portraits are
+    skin tone, gender and kind.
 
     Args:
         source: the data.
         split: "train" or "test".
-        table: a UTF-8 file of values separated by commas or blanks, one line per image: its name, and
-            for each attribute 1 (present), 0 or -1 (absent), or nothing (unknown). Names are those of the
-            files in a folder or in the data set, else numbers from 0. The first line names the
-            attributes, as in `list_attr_celeba.txt`.
+        table: a UTF-8 file of comma- or whitespace-separated values, one line per image: its name, then for each
+            attribute 1 (present), 0 or -1 (absent), or an empty value (unknown). Names are those of the files in the
+            folder or data set, else numbers from 0. A header line names the attributes, as in `list_attr_celeba.txt`.
 
     Raises:
         DataError: if there are no attributes, or the table does not match the images.
     """
     if table is not None:
-        return _of_table(table, source.row_names(split))
+        return _from_table(table, source.row_names(split))
     if source.name == bundled.NAME:
-        return _of_people(split)
+        return _from_people(split)
     found = source.attributes(split)
     if found:
         return Attributes(tuple(found), np.stack(list(found.values()), axis=1).astype(np.int8))
@@ -92,7 +91,7 @@ def attributed_batches(
 def batches_with_rows(
     source: Source, split: str, batch_size: int, limit: int | None = None
 ) -> Iterator[Mapping[str, np.ndarray]]:
-    """Iterates as `split_batches`, with each image's row in the split; unreadable images leave gaps in the rows.
+    """Iterates like `split_batches`, adding each image's row in the split; unreadable images leave gaps in the rows.
 
     Yields:
         {"images": uint8 [B, H, W, C], "labels": int32 [B], "rows": int [B]}; rows index `Source.row_names`.
@@ -109,7 +108,7 @@ def batches_with_rows(
         yield {**batch, "rows": rows}
 
 
-def _of_people(split: str) -> Attributes:
+def _from_people(split: str) -> Attributes:
     known = bundled.people_attributes(split)
     tones = _one_hot(known["labels"], len(known["class_names"]))
     groups = _one_hot(known["group"], len(known["group_names"]))
@@ -123,7 +122,7 @@ def _one_hot(labels: np.ndarray, count: int) -> np.ndarray:
     return (np.asarray(labels)[:, np.newaxis] == np.arange(count)).astype(np.int8)
 
 
-def _of_table(path: str, row_names: Sequence[str]) -> Attributes:
+def _from_table(path: str, row_names: Sequence[str]) -> Attributes:
     path = paths.local(path, "--table")
     if not os.path.isfile(path):
         raise DataError(f"--table={path} is not a file.")
@@ -144,7 +143,7 @@ def _of_table(path: str, row_names: Sequence[str]) -> Attributes:
             raise DataError(f"--table={path}: {row[0]} has {len(row) - 1} values for {len(names)} attributes.")
         values[row[0].strip()] = [_value(path, row[0], cell) for cell in row[1:]]
     unknown = [-1] * len(names)
-    # By the full name, or the name without its folders.
+    # Matched by the full name, else by the name without its folders.
     found = [values.get(name) or values.get(name.rpartition("/")[2]) for name in map(printable, row_names)]
     if not any(found):
         example = next(iter(row_names), "")
@@ -155,7 +154,7 @@ def _of_table(path: str, row_names: Sequence[str]) -> Attributes:
 
 
 def _lines(path: str) -> list[str]:
-    """Returns the lines of a text file that are not blank."""
+    """Returns the non-blank lines of a text file."""
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:
             lines = [line for line in file if line.strip()]
@@ -171,9 +170,9 @@ def _lines(path: str) -> list[str]:
 
 def _value(path: str, name: str, cell: str) -> int:
     cell = cell.strip().lower()
-    if cell in _HAS:
+    if cell in _PRESENT:
         return 1
-    if cell in _HAS_NOT:
+    if cell in _ABSENT:
         return 0
     if not cell:
         return -1

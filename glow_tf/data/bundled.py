@@ -1,7 +1,7 @@
 """The bundled data set `people`: 1,008 portraits.
 
-Pictures of Noto Emoji at 32x32 on white; `people.LICENSE.md` has source and licence, and
-`tools/make_bundled_data.py` made the file.
+Noto Emoji pictures at 32x32 on white. `people.LICENSE.md` states their source and licence, and
+`tools/make_bundled_data.py` creates the file.
 """
 
 import importlib.resources
@@ -17,19 +17,19 @@ NAME = "people"
 
 
 def people_source(options: DataOptions) -> IndexedSource:
-    """Opens the bundled portraits, labelled with the skin tone, one of six.
+    """Opens the bundled portraits, labelled with one of six skin tones.
 
-    A fixed tenth or so is the test split; no emoji is in both splits, in whichever skin tone.
+    The test split is a fixed set of about a tenth; all skin tones of an emoji are in the same split.
 
     Args:
-        options: `image_size` is 32 by default, 16 and 8 being exact averages of it; images are RGB
-            by default. `data_dir`, `test_fraction` and `test_size` are not possible.
+        options: `image_size` is 32 by default; 16 and 8 are exact averages of it. Images are RGB by
+            default. `data_dir`, `test_fraction` and `test_size` are not supported.
 
     Returns:
         The source.
 
     Raises:
-        DataError: if an option is impossible.
+        DataError: if an option is invalid or not supported.
     """
     if options.data_dir is not None:
         raise DataError(
@@ -67,8 +67,8 @@ def people_attributes(split: str | None = None) -> dict[str, np.ndarray]:
     Returns:
         Dict of arrays [N]: `labels` int32 (skin tone, index into `class_names`), `group`
         int32 (kind of picture, index into `group_names`), `gender` str ("man", "woman" or
-        "person"), `names` str (of the emoji, the same for all its skin tones), `is_test`
-        bool; and besides these, `class_names` and `group_names`.
+        "person"), `names` str (name of the emoji, the same for all its skin tones), `is_test`
+        bool; plus `class_names` and `group_names`.
 
     Raises:
         ValueError: on an unknown split.

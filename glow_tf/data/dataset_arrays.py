@@ -15,15 +15,15 @@ def read_dataset(dataset: tf.data.Dataset, name: str = "images") -> tuple[np.nda
     """Reads images, and their labels if there are any.
 
     Args:
-        dataset: of images [H, W, C], of pairs (image, label) or of dictionaries with `image` and `label`, or of batches
-            of these; the images are uint8.
-        name: name of the data set in errors.
+        dataset: dataset of uint8 images [H, W, C], of (image, label) pairs, of dictionaries with `image` and `label`,
+            or of batches of these.
+        name: name of the data set in error messages.
 
     Returns:
         Images uint8 [N, H, W, C], and labels [N] or None.
 
     Raises:
-        DataError: if its elements are others, it is endless, empty, or larger than 8 GiB.
+        DataError: if its elements are not as described, or if it is infinite, empty, or larger than 8 GiB.
     """
     spec = dataset.element_spec
     image = _parts(spec, name)[0]
@@ -69,7 +69,7 @@ def _read(dataset: tf.data.Dataset, batched: bool, name: str) -> tuple[np.ndarra
 
 
 def _parts(element, name: str):
-    """Returns the image and the label, or None, of an element or of its specification."""
+    """Returns (image, label) of an element or an element spec; the label is None if there is none."""
     if isinstance(element, dict):
         image, label = (next((element[key] for key in keys if key in element), None) for keys in (_IMAGES, _LABELS))
         if image is None:
@@ -85,7 +85,7 @@ def _parts(element, name: str):
 
 
 def _texts(labels: np.ndarray | None) -> np.ndarray | None:
-    """TensorFlow's texts are bytes."""
+    """Decodes TensorFlow's byte strings; returns other labels unchanged."""
     if labels is None or labels.dtype.kind not in "SO":
         return labels
     return np.array([label.decode("utf-8", "replace") for label in labels.ravel().tolist()]).reshape(labels.shape)

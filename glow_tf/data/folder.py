@@ -19,32 +19,32 @@ TEST_FRACTION = 0.1
 
 
 def folder_source(options: DataOptions) -> IndexedSource:
-    """Opens the images under a folder, which are decoded as needed.
+    """Opens the images under a folder; they are decoded as needed.
 
-    The first folder under `data_dir` is an image's label; images directly in `data_dir`, or all in
-    one sub-folder, have none. Labels are in the order of these names, or of their numbers if all are
-    numbers. Folders named as splits, such as `train` and `test`, are the splits, and labels start
-    one level further down: see `folder_splits`. Otherwise the hash of a file's relative name decides
-    its split, so that adding files moves none. (If that leaves a split without a readable image, as
-    can happen with a few dozen files, it gets the one next to the border; files added later may move
-    that one back.)
+    An image's label is the top-level sub-folder of `data_dir` that contains it; images directly in
+    `data_dir`, or all in one sub-folder, have no label. Labels are ordered by name, or numerically if
+    all names are numbers. Folders named like splits, such as `train` and `test`, are the splits, and
+    labels start one level below them: see `folder_splits`. Otherwise the hash of a file's relative
+    name decides its split, so that adding files moves no others. (If that leaves a split without a
+    readable image, as can happen with a few dozen files, it gets the one closest to the threshold;
+    adding files later may move that one back.)
 
-    Hidden files, system files and files without the ending of an image are passed over; pictures in
-    other formats are counted and logged. An image that cannot be read is left out, logged once, and
-    noted in `Source.skipped`; so is one that would have to be enlarged, unless `upscale` is set, of
-    which only the first is logged.
+    Hidden files, system files and files without an image extension are ignored; pictures in
+    unsupported formats are counted and logged. An image that cannot be read is left out, logged once
+    and recorded in `Source.skipped`. So is an image that would have to be enlarged, unless `upscale`
+    is set; of these, only the first is logged.
 
     Args:
-        options: `data_dir` is the folder; `image_size` is needed, and `test_size` not possible. By
-            default, images are RGB, and a tenth is held out.
+        options: `data_dir` is the folder; `image_size` is required, and `test_size` is not supported.
+            By default, images are RGB and a tenth of them is held out.
 
     Returns:
         The source.
 
     Raises:
-        DataError: if the folder or image_size is missing, if it holds fewer than two readable
-            images, images both directly in it and in sub-folders, or folders that may or may not be
-            splits.
+        DataError: if the folder or `image_size` is missing, or the folder holds fewer than two
+            readable images, images both directly in it and in sub-folders, or sub-folders that may
+            or may not be splits.
     """
     root = _check_folder(options.data_dir)
     if options.image_size is None:
@@ -73,7 +73,7 @@ def folder_source(options: DataOptions) -> IndexedSource:
 
 
 def _check_folder(data_dir):
-    """Returns the folder. Raises DataError."""
+    """Returns `data_dir` if it is a folder, else raises DataError."""
     if not data_dir:
         raise DataError("dataset=folder needs the folder of images: set --data_dir.")
     if not os.path.isdir(data_dir):
@@ -82,7 +82,7 @@ def _check_folder(data_dir):
 
 
 def _splits(found, decoder, options):
-    """Returns the files of the train and the test split, each with a readable image. Raises DataError."""
+    """Returns the files of the train and test splits, each with a readable image. Raises DataError."""
     if found.test is None:
         return _split_by_hash(found.train, check_fraction(options.test_fraction, TEST_FRACTION), decoder)
     options.check_nothing_held_out(options.data_dir)
@@ -94,7 +94,7 @@ def _splits(found, decoder, options):
 
 
 class _Decoder:
-    """Decodes files under a folder, and records those that cannot be read or are too small."""
+    """Decodes files under a folder and records those that cannot be read or are too small."""
 
     def __init__(self, root, image_shape, enlarge):
         self.skipped = {}
@@ -110,7 +110,7 @@ class _Decoder:
             return images.decode_file(os.path.join(self._root, file), self._image_shape, enlarge=self._enlarge)
         except images.TooSmall as error:
             reason, too_small = str(error), True
-        except Exception as error:  # On a broken file, Pillow's decoders raise nearly anything.
+        except Exception as error:  # Pillow's decoders raise almost any exception on a broken file.
             reason, too_small = f"{type(error).__name__}: {error}", False
         with self._lock:
             tell = file not in self.skipped and not (too_small and self._any_too_small)
@@ -143,7 +143,7 @@ def _reader(decoder, files, labels):
 
 
 def _list_images(root):
-    """Returns the relative names, with forward slashes, of all image files under a folder, sorted. Raises DataError."""
+    """Returns the sorted relative names, with forward slashes, of all images under a folder. Raises DataError."""
     files = folder_files.list_files(root)
     if not files.images:
         others = listed([f"{count} {ending or 'without ending'}" for ending, count in files.others.items()])
@@ -160,13 +160,13 @@ def _list_images(root):
 
 
 def _position(file):
-    """Hashes a file's name to a number in [0, 1), the same on every operating system."""
+    """Hashes a file name to a number in [0, 1) that is the same on every operating system."""
     digest = hashlib.sha256(unicodedata.normalize("NFC", file).encode("utf-8", "surrogateescape"))
     return int.from_bytes(digest.digest()[:8], "big") / 2**64
 
 
 def _split_by_hash(files, fraction, decoder):
-    """Splits files by the position of each name; both splits get a readable image. Raises DataError."""
+    """Splits files by `_position` such that both splits have a readable image. Raises DataError."""
     positions = {file: _position(file) for file in files}
     ranked = sorted(files, key=positions.get)
 
@@ -183,7 +183,7 @@ def _split_by_hash(files, fraction, decoder):
 
 
 def _labels(root, splits, depth):
-    """Returns the class names, and the label of each file of each split, 0 without classes. Raises DataError."""
+    """Returns the class names and the file labels of each split, which are 0 without classes. Raises DataError."""
     if depth is None:
         return (), {split: [0] * len(files) for split, files in splits.items()}
     folders = {
@@ -197,7 +197,7 @@ def _labels(root, splits, depth):
             f"({', '.join(sorted(names - {None})[:3])}). Move the former into a sub-folder, or "
             "all images into one."
         )
-    # A single folder around everything is no class.
+    # A single folder around everything is not a class.
     class_names = in_order(names) if len(names) > 1 else ()
     number = {name: label for label, name in enumerate(class_names)}
     return class_names, {split: [number.get(name, 0) for name in files] for split, files in folders.items()}

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from glow_tf.data import picture_files
 from glow_tf.data.source import DataError
 
-# Folders of file systems, network stores and archivers whose names do not begin with a dot.
+# Service folders of file systems, network storage, archivers and Python whose names do not begin with a dot.
 _SERVICE = frozenset(
     (
         *("@eadir", "@recycle", "@recently-snapshot", "@tmp", "#recycle", "#snapshot", "$recycle.bin", "recycler"),
         *("system volume information", "lost+found", "__macosx", "__pycache__"),
     )
 )
-# Extensions of pictures; those that Pillow does not read here are counted.
+# Picture file extensions; files with unsupported ones are counted.
 _PICTURES = frozenset(
     f".{ending}"
     for ending in (
@@ -31,14 +31,14 @@ class Files:
 
     Attributes:
         images: relative names, with forward slashes, of all image files, sorted.
-        others: number of other files, by their ending.
+        others: number of other files, by extension.
     """
 
     images: list[str]
     others: Mapping[str, int]
 
     def unread(self) -> str:
-        """Describes the pictures that cannot be read: "12 .heic, 3 .cr2"; empty if there are none."""
+        """Describes the pictures that cannot be read, such as "12 .heic, 3 .cr2"; empty if there are none."""
         return ", ".join(f"{count} {ending}" for ending, count in self.others.items() if ending in _PICTURES)
 
 
@@ -58,7 +58,7 @@ def list_files(root: str) -> Files:
             continue
         visited.add(real)
         subfolders[:] = [s for s in subfolders if not s.startswith(".") and s.casefold() not in _SERVICE]
-        # Once per folder: per file, it would be half of the start-up time of large folders.
+        # Computed once per folder, as doing so per file would take half of the start-up time of large folders.
         inside = os.path.relpath(folder, root).replace(os.sep, "/")
         prefix = "" if inside == "." else inside + "/"
         for file in files:

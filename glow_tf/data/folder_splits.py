@@ -1,4 +1,4 @@
-"""Finds the training and the test split of a folder of images by the names of its sub-folders."""
+"""Finds the train and test splits of an image folder from the names of its sub-folders."""
 
 import collections
 import dataclasses
@@ -21,8 +21,8 @@ class Splits:
 
     Attributes:
         train: training files.
-        test: test files; None if the folders do not name any, and some of `train` are to be held out.
-        depth: depth of the folders that are labels; None if there are no labels.
+        test: test files; None if the folders do not name any, so that some of `train` are to be held out.
+        depth: depth of the label folders; None if there are no labels.
     """
 
     train: Sequence[str]
@@ -31,20 +31,20 @@ class Splits:
 
 
 def find_splits(root: str, files: Sequence[str]) -> Splits:
-    """Reads splits from the names of folders: `train` and `test`, `Training` and `Testing`, `train2017` and `val2017`.
+    """Finds splits by folder names such as `train` and `test`, `Training` and `Testing`, `train2017` and `val2017`.
 
-    A single folder may contain them all. The validation images are the test split if there are no test images, or if
-    these lack the labels that the training images have. Unused images, such as unlabelled ones, are logged.
+    They may all be inside a single outer folder. Validation images are the test split if there are no test images, or
+    if these lack the labels that the training images have. Unused images, such as unlabelled ones, are logged.
 
     Args:
-        root: the folder.
-        files: names of the image files in it, with forward slashes, at least one.
+        root: the image folder.
+        files: relative names of the image files in it, with forward slashes; at least one.
 
     Raises:
         DataError: if it is uncertain which folders are splits and which are classes.
     """
     level, labels = _Level(root, files, 0), 0
-    while level.is_around_all:
+    while level.is_single_folder:
         if _split(*level.folders) == "train":
             labels = level.depth + 1
         level = _Level(root, files, level.depth + 1)
@@ -54,7 +54,7 @@ def find_splits(root: str, files: Sequence[str]) -> Splits:
 
 
 class _Level:
-    """Sibling folders at some depth; `folders` maps their names to the files in each, None to the files beside them."""
+    """Sibling folders at some depth; `folders` maps each name to its files, and None to the files next to them."""
 
     def __init__(self, root: str, files: Sequence[str], depth: int):
         self._path = os.path.join(root, *files[0].split("/")[:depth])
@@ -64,31 +64,31 @@ class _Level:
             self.folders.setdefault(_part(file, depth), []).append(file)
 
     @property
-    def is_around_all(self) -> bool:
+    def is_single_folder(self) -> bool:
         return len(self.folders) == 1 and None not in self.folders
 
     def splits(self) -> Splits | None:
-        """Returns the splits that these folders are, or None if they are none. Raises DataError."""
+        """Returns the splits that these folders form, or None if they form none. Raises DataError."""
         families = _families(self.folders)
         complete = [family for family in families.values() if _is_complete(family)]
         if len(complete) > 1:
             raise self._unsure(f"{listed([name for family in complete for name in family['train']])} may all be splits")
         if complete:
-            return self._of_family(complete[0])
+            return self._from_family(complete[0])
         plain = families.get((), {})
         tests = plain.get("test", []) + plain.get("validation", [])
         if tests:
             raise self._unsure(f"{' and '.join(tests)} may be to test on, or a class")
         if "train" in plain and None not in self.folders:
-            return self._of_train(plain["train"])
+            return self._from_train(plain["train"])
         if _is_complete(_merged(families)) and None not in self.folders:
             names = [name for family in families.values() for split in family.values() for name in split]
             if set(names) == set(self.folders):
                 raise self._unsure("all are named like splits, but not alike")
         return None
 
-    def _of_family(self, family: Mapping[str, Sequence[str]]) -> Splits:
-        """Returns the splits of folders for both training and testing."""
+    def _from_family(self, family: Mapping[str, Sequence[str]]) -> Splits:
+        """Returns the splits for a family of both training and test folders."""
         splits = [name for names in family.values() for name in names]
         others = [name for name in self.folders if name not in splits and _split(name) != "unlabeled"]
         if others:
@@ -98,13 +98,13 @@ class _Level:
             if len(names) > 1:
                 raise self._unsure(f"{' and '.join(names)} may be the same split")
         train = family["train"][0]
-        test = self._fitting(train, [*family.get("test", []), *family.get("validation", [])])
-        self._say_passed_over(f"training on {train}, testing on {test}", {train, test})
+        test = self._matching_test(train, [*family.get("test", []), *family.get("validation", [])])
+        self._log_unused(f"training on {train}, testing on {test}", {train, test})
         depth = self.depth + 1 if len(self._classes(train)) > 1 else None
         return Splits(self.folders[train], self.folders[test], depth)
 
-    def _fitting(self, train: str, tests: Sequence[str]) -> str:
-        """Returns the first test folder with some of the classes of the training folder, if that has any."""
+    def _matching_test(self, train: str, tests: Sequence[str]) -> str:
+        """Returns the first test folder that shares a class with the training folder; any does if that has none."""
         classes = self._classes(train)
         for test in tests:
             if len(classes) == 1 or classes & self._classes(test):
@@ -118,19 +118,19 @@ class _Level:
     def _classes(self, name: str) -> set[str | None]:
         return {_part(file, self.depth + 1) for file in self.folders[name]}
 
-    def _of_train(self, trains: Sequence[str]) -> Splits | None:
-        """Returns the splits of a training folder without a test folder."""
+    def _from_train(self, trains: Sequence[str]) -> Splits | None:
+        """Returns the splits for training folders without a test folder."""
         others = [name for name in self.folders if name not in trains and _split(name) != "unlabeled"]
         if len(trains) == 1 and not others:
-            self._say_passed_over(f"training on {trains[0]}", set(trains))
+            self._log_unused(f"training on {trains[0]}", set(trains))
             return Splits(self.folders[trains[0]], None, self.depth + 1)
-        # "train" can be a class: the vehicle.
+        # "train" can also be a class: the vehicle.
         is_class = len(others) > 1 and self._classes(trains[0]) == {None}
         if len(trains) > 1 or trains[0].casefold() != "train" or not is_class:
             raise self._unsure(f"{' and '.join(trains)} may be to train on, or a class")
         return None
 
-    def _say_passed_over(self, used: str, names: set[str]) -> None:
+    def _log_unused(self, used: str, names: set[str]) -> None:
         passed = [f"{name} ({len(files)} images)" for name, files in self.folders.items() if name not in names]
         if passed:
             _log.warning("%s: %s; passing over %s", self._path, used, listed(passed))
@@ -144,7 +144,7 @@ class _Level:
 
 
 def _part(file: str, depth: int) -> str | None:
-    """Returns the folder of a file at some depth; None if the file itself is there."""
+    """Returns the folder at `depth` in the path of a file; None if the file itself is there."""
     parts = file.split("/", depth + 1)
     return parts[depth] if len(parts) > depth + 1 else None
 
@@ -154,7 +154,7 @@ def _split(name: str | None) -> str | None:
 
 
 def _families(names: Sequence[str | None]) -> dict[tuple[str, ...], dict[str, list[str]]]:
-    """Groups the names that stand for a split by their other words, then by the split."""
+    """Groups the names that denote a split by their other words, then by split."""
     families = collections.defaultdict(lambda: collections.defaultdict(list))
     for name in names:
         split, rest = (None, ()) if name is None else split_of(name)
@@ -172,7 +172,7 @@ def _is_complete(family: Mapping[str, Sequence[str]]) -> bool:
 
 
 def _refuse_deeper(root: str, files: Sequence[str]) -> None:
-    """Raises DataError if a folder that was taken for a class contains splits."""
+    """Raises DataError if a folder treated as a class contains splits."""
     inside = collections.defaultdict(set)
     for folder in {os.path.dirname(file) for file in files}:
         while folder:

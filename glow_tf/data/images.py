@@ -1,8 +1,8 @@
-"""Converts any picture to uint8 of a given shape.
+"""Converts any picture to a uint8 array of a given shape.
 
-One rule for all data: transparency is composited on white, the shorter side is resized to match,
-and the centre is cropped. Shrinking by a whole factor averages squares of pixels, which is exact;
-any other factor uses antialiased bicubic resampling.
+All data follows the same rule: transparency is composited on white, the shorter side is resized to match, and the
+centre is cropped. Downscaling by a whole factor averages squares of pixels, which is exact; any other factor uses
+antialiased bicubic resampling.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from glow_tf.data.source import DataError
 
 # A TIFF tag.
 _BITS_PER_SAMPLE = 258
-# Rows that are composited at once.
+# Number of rows composited at once.
 _STRIP = 256
 
 
@@ -25,7 +25,7 @@ def parse_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | No
         (H, W), or None for None.
 
     Raises:
-        DataError: if it is neither, or not positive.
+        DataError: if it is none of these, or not positive.
     """
     if image_size is None:
         return None
@@ -36,7 +36,7 @@ def parse_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | No
 
 
 def stored_shape(image_shape: tuple[int, int, int], crop_from: int | None) -> tuple[int, int, int]:
-    """Returns the shape to bring images to: that of the model's images, or the square that these are cropped from.
+    """Returns the shape to fit images to: that of the model's images, or of the square that these are cropped from.
 
     Args:
         image_shape: (H, W, C) of the model's images.
@@ -46,7 +46,7 @@ def stored_shape(image_shape: tuple[int, int, int], crop_from: int | None) -> tu
         (H, W, C).
 
     Raises:
-        DataError: if crop_from is not a number of pixels, or smaller than the crops.
+        DataError: if `crop_from` is not an integer, or smaller than the crops.
     """
     if crop_from is None:
         return image_shape
@@ -70,12 +70,12 @@ def parse_channels(channels: int | None, default: int) -> int:
 
 
 def covers(size: Sequence[int], image_shape: Sequence[int]) -> bool:
-    """Returns whether `size`, (h, w, ...), makes `image_shape`, (H, W, ...), without being enlarged."""
+    """Returns whether `size`, (h, w, ...), can be fitted to `image_shape`, (H, W, ...), without enlarging."""
     return size[0] >= image_shape[0] and size[1] >= image_shape[1]
 
 
 def size_text(shape: Sequence[int]) -> str:
-    """Returns (H, W, ...) as text: `64x48`."""
+    """Formats (H, W, ...) as text, such as `64x48`."""
     return f"{shape[0]}x{shape[1]}"
 
 
@@ -83,8 +83,8 @@ def fit_pixels(pixels: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndar
     """Resizes, crops and converts one image.
 
     Args:
-        pixels: uint8 [h, w, c], c being 1 (grey), 3 (RGB) or 4 (RGBA).
-        image_shape: (H, W, C) to return, C being 1 or 3.
+        pixels: uint8 [h, w, c], where c is 1 (grey), 3 (RGB) or 4 (RGBA).
+        image_shape: (H, W, C) to return, where C is 1 or 3.
 
     Returns:
         uint8 [H, W, C]; `pixels` itself if it has this shape.
@@ -98,24 +98,24 @@ def fit_pixels(pixels: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndar
 
 
 class TooSmall(ValueError):
-    """A picture would have to be enlarged."""
+    """Raised if a picture would have to be enlarged."""
 
 
 def decode_file(path: str, image_shape: tuple[int, int, int], *, enlarge: bool = False) -> np.ndarray:
-    """Reads a picture file: any format, colour mode and orientation that Pillow opens.
+    """Reads a picture file of any supported format, colour mode and orientation.
 
     Args:
         path: file name; the first frame of an animation is used.
-        image_shape: (H, W, C) to return, C being 1 or 3.
+        image_shape: (H, W, C) to return, where C is 1 or 3.
         enlarge: whether a smaller picture may be enlarged.
 
     Returns:
         uint8 [H, W, C].
 
     Raises:
-        TooSmall: if either side is too short.
+        TooSmall: if either side is too short and `enlarge` is False.
         picture_files.TooLarge: if it has more pixels than allowed.
-        Exception: of any kind, raised by Pillow for a broken file.
+        Exception: any exception that Pillow raises for a broken file.
     """
     height, width, _ = image_shape
     with picture_files.opened(path, max(height, width)) as image:
@@ -126,23 +126,23 @@ def decode_file(path: str, image_shape: tuple[int, int, int], *, enlarge: bool =
 
 
 def load_images(paths: Sequence[str], image_shape: tuple[int, int, int]) -> np.ndarray:
-    """Reads picture files as `decode_file` does.
+    """Reads picture files with `decode_file`.
 
     Args:
         paths: file names.
-        image_shape: (H, W, C) to return, C being 1 or 3.
+        image_shape: (H, W, C) to return, where C is 1 or 3.
 
     Returns:
         uint8 [N, H, W, C].
 
     Raises:
-        DataError: naming the first file that is missing, broken or too small.
+        DataError: if a file is missing, broken or too small; the message names the first.
     """
 
     def load(path):
         try:
             return decode_file(path, image_shape)
-        except Exception as error:  # On a broken file, Pillow's decoders raise nearly anything.
+        except Exception as error:  # Pillow's decoders raise almost any exception on a broken file.
             raise DataError(f"{path} cannot be used as a picture: {error}") from error
 
     return np.stack([load(path) for path in paths])
@@ -167,7 +167,7 @@ def _to_eight_bits(image):
     deep = np.asarray(image)
     if deep.dtype != np.uint16:
         deep = np.clip(deep, 0, 65535).astype(np.uint16)
-    # TIFF files state their depth, such as 12 bits.
+    # TIFF files state their bit depth, such as 12.
     bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0]
     if bits == 16:
         _check_depth(int(deep.max(initial=0)), 4096)

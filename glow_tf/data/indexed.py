@@ -13,16 +13,16 @@ from glow_tf.data.python_calls import numpy_function
 from glow_tf.data.source import SPLITS, UNLABELLED, DataError, Source
 from glow_tf.runtime.pipelines import PARALLEL_BLOCKS
 
-# Maps an index to (image uint8 [H, W, C] of the source's `stored_shape`, label), or to None if it cannot be read.
+# Maps an index to (image uint8 [H, W, C] of the source's `stored_shape`, label), or to None for an unreadable image.
 Reader = Callable[[int], tuple[np.ndarray, int] | None]
 
-# Number of images per split that are hashed for the identity of a data set.
+# Number of images per split that are hashed into the identity of a data set.
 _SAMPLED = 16
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class IndexedSource(Source):
-    """A source read by index.
+    """A source whose examples are read by index.
 
     Attributes:
         readers: a `Reader` for each split, called from several threads at once.
@@ -49,7 +49,7 @@ class IndexedSource(Source):
         return self.readers[split](row) is not None
 
     def identity(self) -> dict[str, Any]:
-        """Adds a hash of the labels and names of all images, or of the pixels of some where they have no names."""
+        """Adds a hash of all labels and image names; unnamed images are represented by the pixels of a sample."""
         return {**super().identity(), "images": self._images_hash}
 
     @functools.cached_property
@@ -67,7 +67,7 @@ class IndexedSource(Source):
         return digest.hexdigest()
 
     def by_row(self) -> "IndexedSource":
-        """Returns the same images with their index in the split as the label."""
+        """Returns the same images, labelled with their index in the split."""
         return self._relabelled(lambda index, label: index)
 
     def with_classes(self, class_names: Sequence[str]) -> "IndexedSource":
@@ -91,33 +91,33 @@ class IndexedSource(Source):
     def reduced_to(self, rows: Sequence[int]) -> "IndexedSource":
         rows, read = np.asarray(rows), self.readers["train"]
 
-        def of_rows(values):
-            return {split: [of[row] for row in rows] if split == "train" else of for split, of in values.items()}
+        def select(values):
+            return {split: [data[row] for row in rows] if split == "train" else data for split, data in values.items()}
 
         return dataclasses.replace(
             self,
             sizes={**self.sizes, "train": len(rows)},
             readers={**self.readers, "train": lambda index: read(int(rows[index]))},
-            labels=of_rows(self.labels),
-            names=of_rows(self.names),
+            labels=select(self.labels),
+            names=select(self.names),
         )
 
     def _relabelled(self, label_of: Callable[[int, int], int], splits: Sequence[str] = SPLITS) -> "IndexedSource":
-        def of(read):
+        def with_labels(read):
             def relabelled(index):
                 example = read(index)
                 return None if example is None else (example[0], label_of(index, example[1]))
 
             return relabelled
 
-        readers = {split: of(read) if split in splits else read for split, read in self.readers.items()}
+        readers = {split: with_labels(read) if split in splits else read for split, read in self.readers.items()}
         return dataclasses.replace(self, readers=readers)
 
     def _blocks(self, split: str, seed: int | None, start: int) -> tf.data.Dataset:
         count, read = self.sizes[split], self.readers[split]
 
         def load(index):
-            # In the endless stream, the next image replaces an unreadable one, so that positions
+            # In the infinite stream, the next image replaces an unreadable one, so that positions
             # remain a function of the index.
             for step in range(1 if seed is None else count):
                 example = read((index + step) % count)
@@ -140,24 +140,23 @@ class IndexedSource(Source):
             return images, labels
 
         order = tf.data.Dataset.range(count) if seed is None else index_stream(count, seed, start)
-        # In blocks, as a call into Python costs as much as reading twenty small images.
+        # In blocks, as a Python call costs as much as reading twenty small images.
         blocks = order.batch(self.block_size)
         return blocks.map(load_tensors, num_parallel_calls=PARALLEL_BLOCKS, deterministic=True)
 
 
 def evenly(count: int, most: int) -> list[int]:
-    """Returns at most `most` of the indices 0..count-1, evenly spaced."""
+    """Returns at most `most` evenly spaced indices in 0..count-1."""
     return np.linspace(0, count - 1, min(count, most)).astype(int).tolist()
 
 
 def index_stream(count: int, seed: int, start: int) -> tf.data.Dataset:
-    """Streams the indices 0..count-1 endlessly, shuffled anew every epoch.
+    """Streams the indices 0..count-1 indefinitely, reshuffled every epoch.
 
     Args:
         count: number of indices, at least 1.
-        seed: determines, with the number of the epoch, its order.
-        start: position of the uninterrupted stream to start at; skipping costs at most one epoch
-            of integers.
+        seed: determines the order of each epoch, together with the epoch number.
+        start: position in the stream to start from; skipping costs at most one epoch of integers.
 
     Returns:
         Dataset of int64 [].

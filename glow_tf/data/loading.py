@@ -1,4 +1,4 @@
-"""Loads a data set by its name."""
+"""Loads a data set by name."""
 
 import dataclasses
 import os
@@ -28,27 +28,29 @@ def load_source(
 ) -> Source:
     """Loads a data set by name.
 
-    A data set of TensorFlow Datasets that the papers use is preprocessed as there, in size, crops,
-    padding and number held out: its `glow_tf.data.recipe`. Arguments given here take precedence.
+    A data set from TensorFlow Datasets that the papers use is preprocessed as in the papers (size,
+    crops, padding, number held out), according to its `glow_tf.data.recipe`. Arguments given here
+    take precedence.
 
     Args:
         name: "people" (bundled), "folder" (images under `data_dir`), "arrays" (the .npz or
-            .npy file `data_dir`), or an image data set of TensorFlow Datasets, with its
+            .npy file `data_dir`), or an image data set from TensorFlow Datasets, with the
             config if it has several, such as "cifar10" or "imagenet_resized/32x32".
-        data_dir: folder or file, as above; for TensorFlow Datasets, where it keeps its data,
-            None being its default; not for "people".
+        data_dir: folder or file, as above; for TensorFlow Datasets, its data directory, or None
+            for its default; not for "people".
         image_size: H = W, or (H, W), in pixels; None for that of the data set's recipe, else the
-            data's own. Images are resized to match the shorter side and cropped at the centre.
+            data's own. Images are resized to match the shorter side and centre-cropped.
         channels: 1 (grey) or 3 (RGB); None for the data's own.
-        test_fraction: share of the images to hold out as the test split, in (0, 1), only for data
-            without a test split of its own; by default 0.1, or 0.05 for TensorFlow Datasets.
-        test_size: number of images to hold out instead of a share; not for "folder".
-        crop_from: side of the squares, in pixels, that images are first brought to; training then
-            takes random crops of `image_size` from them, evaluation central ones. None for that of
-            the data set's recipe, if it has one and `image_size` is the recipe's; `image_size` for
-            no crops.
-        upscale: whether images smaller than that are enlarged. By default, those of a folder are left out, as
-            enlarged ones are blurred, and those of other data are enlarged; False refuses these.
+        test_fraction: fraction of the images to hold out as the test split, in (0, 1), only for
+            data without its own test split; by default 0.1, or 0.05 for TensorFlow Datasets.
+        test_size: number of images to hold out instead of a fraction; not for "folder".
+        crop_from: side in pixels of the squares that images are first fitted to; training then
+            takes random crops of `image_size` from them, and evaluation central crops. None for
+            that of the data set's recipe, if it has one and `image_size` is the recipe's;
+            `image_size` for no crops.
+        upscale: whether to enlarge images that are too small. By default, those in a folder are
+            left out, as enlarged images are blurred, and those in other data are enlarged; False
+            makes the latter an error.
 
     Returns:
         The source.
@@ -78,7 +80,7 @@ def load_source(
     )
     source = _load(name, options)
     if name in _SOURCES:
-        # One's own data. To look at that of TensorFlow Datasets here would have TensorFlow begin to use its devices.
+        # Not for TensorFlow Datasets, as reading them here would initialize TensorFlow's devices.
         warn_if_dark(source)
     if options.data_dir:
         # Recorded with the model, which may be used from another working directory.

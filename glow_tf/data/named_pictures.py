@@ -1,4 +1,4 @@
-"""Pictures named one by one: files, and folders of them."""
+"""Sources of individually named pictures: files, and folders of them."""
 
 import os
 import threading
@@ -14,22 +14,22 @@ from glow_tf.runtime.text import printable
 
 
 class OtherSize(ValueError):
-    """A picture is not of the model's size."""
+    """Raised if a picture is not of the model's size."""
 
 
 def find_pictures(paths: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Returns the names of picture files, and those of all picture files in folders and their sub-folders.
+    """Returns the given picture files, and all picture files in the given folders and their sub-folders.
 
-    Folders are searched as those of `--dataset=folder` are: see `folder_source`.
+    Folders are searched as for `--dataset=folder`: see `folder_source`.
 
     Args:
         paths: files and folders.
 
     Returns:
-        All pictures in the order of `paths`, those of a folder sorted; and of them the ones that are named themselves.
+        All pictures in the order of `paths`, sorted within each folder; and those that are in `paths` themselves.
 
     Raises:
-        DataError: if one is not there, or a folder holds no picture.
+        DataError: if a path does not exist, or a folder holds no picture.
     """
     missing = [printable(path) for path in paths if not os.path.exists(path)]
     if missing:
@@ -56,24 +56,24 @@ def picture_source(
     label: int | None = None,
     num_classes: int = 0,
 ) -> IndexedSource:
-    """Opens pictures as the test split of a source, whose train split is empty; they are decoded as needed.
+    """Opens pictures as the test split of a source with an empty train split; they are decoded as needed.
 
     As in `folder_source`, a picture in a folder that cannot be read, or would have to be enlarged, is left out and
-    noted in `Source.skipped`. One that is named itself is an error.
+    recorded in `Source.skipped`. If it is in `paths` itself, it is an error.
 
     Args:
-        paths: files, and folders of them.
+        paths: picture files, and folders of them.
         image_shape: (H, W, C) that pictures are resized and cropped to, as for training.
-        exact: whether pictures of another height or width count as ones that cannot be read.
-        label: of all pictures.
-        num_classes: number of labels; 0 without.
+        exact: whether to treat pictures of another height or width as unreadable.
+        label: label of all pictures.
+        num_classes: number of labels; 0 if there are none.
 
     Raises:
-        DataError: if there is no picture that can be read, or one that is named itself cannot.
+        DataError: if no picture can be read, or one that is in `paths` itself cannot.
     """
     files, named = find_pictures(paths)
     decoder = _Decoder(files, image_shape, exact)
-    # A name given twice is scored twice, and read once here.
+    # A file given twice is scored twice, but read only once here.
     positions = {file: i for i, file in enumerate(files)}
     for file in dict.fromkeys(named):
         decoder.decode(positions[file])
@@ -95,7 +95,7 @@ def picture_source(
 
 
 class _Decoder:
-    """Decodes files, and records those that are left out."""
+    """Decodes files and records those that are left out."""
 
     def __init__(self, files, image_shape, exact):
         self.skipped = {}
@@ -111,14 +111,14 @@ class _Decoder:
             return images.decode_file(file, self._image_shape)
         except (images.TooSmall, OtherSize) as error:
             reason = str(error)
-        except Exception as error:  # On a broken file, Pillow's decoders raise nearly anything.
+        except Exception as error:  # Pillow's decoders raise almost any exception on a broken file.
             reason = f"{type(error).__name__}: {error}"
         with self._lock:
             self.skipped[printable(file)] = reason
         return None
 
     def unreadable(self):
-        """Returns the error that names the files that cannot be used."""
+        """Returns an error that lists the files that cannot be used."""
         bad = listed([f"{file} ({reason})" for file, reason in self.skipped.items()])
         return DataError(f"--images: cannot be used as pictures of this model: {bad}.")
 

@@ -1,4 +1,4 @@
-"""Interprets the names of folders, arrays and classes: their split, and the order of classes."""
+"""Interprets folder, array and class names: the split that a name denotes, and the order of classes."""
 
 import decimal
 import re
@@ -24,10 +24,10 @@ def words(name: str) -> list[str]:
 
 
 def split_of(name: str) -> tuple[str | None, tuple[str, ...]]:
-    """Parses a name into the split that it stands for and its other words.
+    """Parses a name into the split that it denotes and its other words.
 
     Returns:
-        "train", "test", "validation" or "unlabeled", or None unless exactly one word stands for a split; and the other
+        "train", "test", "validation" or "unlabeled", or None unless exactly one word denotes a split; and the other
         words, without numbers.
     """
     found = words(name)
@@ -37,7 +37,7 @@ def split_of(name: str) -> tuple[str | None, tuple[str, ...]]:
 
 
 def in_order(names: Iterable[str]) -> tuple[str, ...]:
-    """Sorts the names of classes into the order of their labels: numerically if all are numbers, else as texts."""
+    """Sorts class names into label order: numerically if all are numbers, else as strings."""
     names = sorted(names)
     if all(_NUMBER.fullmatch(name) for name in names):
         names.sort(key=decimal.Decimal)
@@ -45,5 +45,5 @@ def in_order(names: Iterable[str]) -> tuple[str, ...]:
 
 
 def listed(names: Sequence[object], most: int = 5) -> str:
-    """Formats the first few of some names, such as "a, b, ... (7 in all)"."""
+    """Formats a list of names, cut off after `most`, such as "a, b, ... (7 in all)"."""
     return ", ".join(map(str, names[:most])) + (f", ... ({len(names)} in all)" if len(names) > most else "")

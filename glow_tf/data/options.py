@@ -1,4 +1,4 @@
-"""Options of loading a data set, which all kinds of sources share."""
+"""Data loading options, shared by all kinds of sources."""
 
 import dataclasses
 
@@ -8,20 +8,20 @@ from glow_tf.data.source import DataError, OwnTestSplitError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataOptions:
-    """Options of a data set: the arguments of `load_source` besides the name; None stands for a default.
+    """Options for loading a data set: the arguments of `load_source` except the name; None stands for a default.
 
     Attributes:
         data_dir: folder or file of the data.
         image_size: H = W, or (H, W), in pixels.
         channels: 1 (grey) or 3 (RGB).
-        test_fraction: share of the images to hold out for the test split, in (0, 1).
-        test_size: number of images to hold out instead of a share.
+        test_fraction: fraction of the images to hold out for the test split, in (0, 1).
+        test_size: number of images to hold out instead of a fraction.
         crop_from: side of the squares that crops of `image_size` are taken from, in pixels.
-        upscale: whether images that are too small are enlarged. By default, those of a folder are
-            not, but left out; those of other data, which have one size or come as they are, are.
+        upscale: whether to enlarge images that are too small. By default, those in a folder are left
+            out, and those in other data, which have one size or come as they are, are enlarged.
 
     Raises:
-        DataError: if both a share and a number are to be held out.
+        DataError: if both `test_fraction` and `test_size` are set.
     """
 
     data_dir: str | None = None
@@ -43,20 +43,20 @@ class DataOptions:
         """Returns the `image_shape` and the `stored_shape` of a source.
 
         Args:
-            size: (H, W) if `image_size` is None.
-            channels: 1 or 3, if `channels` is None.
+            size: default for `image_size`, (H, W); None if `image_size` is set.
+            channels: default for `channels`, 1 or 3.
 
         Raises:
-            DataError: if `image_size`, `channels` or `crop_from` is impossible.
+            DataError: if `image_size`, `channels` or `crop_from` is invalid.
         """
         image_shape = (*(images.parse_size(self.image_size) or size), images.parse_channels(self.channels, channels))
         return image_shape, images.stored_shape(image_shape, self.crop_from)
 
     def check_large_enough(self, name: str, size: tuple[int, int], stored_shape: tuple[int, int, int]) -> None:
-        """Checks that images called `name`, all of `size`, (H, W), need not be enlarged where they must not be.
+        """Checks that images of `size`, (H, W), need not be enlarged if `upscale` is False; `name` is for errors.
 
         Raises:
-            DataError: if they are smaller than `stored_shape`, and `upscale` is False.
+            DataError: if they are smaller than `stored_shape` and `upscale` is False.
         """
         if self.upscale is False and not images.covers(size, stored_shape):
             raise DataError(
@@ -65,7 +65,7 @@ class DataOptions:
             )
 
     def check_nothing_held_out(self, name: str) -> None:
-        """Checks that no images are to be held out of data that has a test split of its own, called `name`.
+        """Checks that no images are to be held out of data with its own test split; `name` is for errors.
 
         Raises:
             OwnTestSplitError: if `test_fraction` or `test_size` is set.

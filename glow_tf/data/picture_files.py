@@ -1,4 +1,4 @@
-"""Opens picture files, with limits on their formats, their size and the number decoded at once."""
+"""Opens picture files, with limits on their format, their size and the number of pixels decoded at once."""
 
 import contextlib
 import functools
@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from PIL import Image
 
-# Formats that Pillow opens with an external program, or not at all; and ICNS, whose header does not state the size of
-# its pictures.
+# Formats that Pillow opens only with an external program or not at all; and ICNS, whose header does not state the size
+# of its pictures.
 _UNREAD = frozenset(("BUFR", "EPS", "GRIB", "HDF5", "ICNS", "MPEG", "WMF"))
-# Pillow's names for 16 bits per channel, such as "RGB;16B"; "BGR;16" has 16 per pixel.
+# Pillow's raw modes with 16 bits per channel, such as "RGB;16B"; "BGR;16" has 16 per pixel.
 _DEEP = re.compile(r";16[BLN]")
-# EXIF orientations of pictures whose height is stored as their width.
+# EXIF orientations that swap height and width.
 _SIDEWAYS = (5, 6, 7, 8)
 DEFAULT_MEGAPIXELS = 64.0
 
 
 class TooLarge(ValueError):
-    """A picture has more pixels than allowed."""
+    """Raised if a picture has more pixels than allowed."""
 
 
 class Pixels:
-    """Limits the pixels of a picture, and the pixels that are decoded at the same time.
+    """Limits the pixels of a picture and the total pixels that are decoded at the same time.
 
     Args:
       most: the limit, in pixels.
@@ -41,7 +41,7 @@ class Pixels:
 
     @contextlib.contextmanager
     def taken(self, count: int, timeout_s: float | None = None) -> Iterator[None]:
-        """Waits until there is room for `count` pixels, and reserves it.
+        """Waits until there is room for `count` pixels and reserves it.
 
         Raises:
           TimeoutError: if there is none within `timeout_s` seconds.
@@ -63,7 +63,7 @@ _pixels = Pixels(int(DEFAULT_MEGAPIXELS * 1e6))
 
 
 def limit(megapixels: float) -> None:
-    """Sets the largest size of a picture, and of the pictures decoded at the same time, in 10^6 pixels.
+    """Sets the largest size of a picture, and of all pictures decoded at the same time, in 10^6 pixels.
 
     Raises:
       ValueError: if it is not positive.
@@ -74,13 +74,13 @@ def limit(megapixels: float) -> None:
 
     _pixels.most = int(megapixels * 1e6)
     if Image.MAX_IMAGE_PIXELS is not None:
-        # Pillow warns above its own limit, and refuses above twice that.
+        # Pillow warns above its own limit and refuses pictures above twice that.
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, _pixels.most)
 
 
 @functools.cache
 def formats() -> tuple[str, ...]:
-    """Returns Pillow's names of the supported formats."""
+    """Returns Pillow's names for the supported formats."""
     from PIL import Image
 
     Image.init()
@@ -96,40 +96,40 @@ def endings() -> frozenset[str]:
 
 
 def upright_size(file: Any, among: Sequence[str] | None = None) -> tuple[int, int]:
-    """Reads the height and width of a picture from its header, as they are once it is turned upright.
+    """Reads the height and width of a picture, once turned upright, from its header.
 
     Args:
-      file: a file's name, or a binary file.
-      among: Pillow's names of the formats to open; by default all supported ones.
+      file: a file name or a binary file object.
+      among: Pillow's names for the formats to open; all supported ones by default.
 
     Raises:
-      TooLarge: if it is far too large for Pillow.
-      Exception: of any kind, raised by Pillow for a broken file.
+      TooLarge: if Pillow refuses to open it because of its size.
+      Exception: any exception that Pillow raises for a broken file.
     """
     from PIL import ExifTags
 
     with _open(file, among or formats()) as image:
-        # Without EXIF data, `getexif` decodes a PNG file.
+        # For a PNG file without EXIF data, `getexif` would decode the pixels.
         turned = "exif" in image.info and image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
         return (image.width, image.height) if turned else (image.height, image.width)
 
 
 @contextlib.contextmanager
 def opened(file: Any, side: int | None = None) -> Iterator["Image.Image"]:
-    """Decodes a picture, upright, once there is room for it; its size is checked by the header first.
+    """Decodes a picture and turns it upright, once there is room for it; its size is checked from the header first.
 
     Args:
-      file: a file's name, or a binary file.
-      side: side that the picture will be reduced to, in pixels: large JPEG photographs are decoded at a half, a quarter
-        or an eighth of their size, but not below twice that side.
+      file: a file name or a binary file object.
+      side: side in pixels that the picture will be reduced to. Large JPEG files are decoded at 1/2, 1/4 or 1/8 of their
+        size, but not below twice that side.
 
     Yields:
       The first frame.
 
     Raises:
       TooLarge: if it has more pixels than `limit` allows.
-      ValueError: if it is not a regular file: a pipe, from which a read might never return, or a device.
-      Exception: of any kind, raised by Pillow for a broken file.
+      ValueError: if it is not a regular file but a pipe, from which a read might never return, or a device.
+      Exception: any exception that Pillow raises for a broken file.
     """
     from PIL import ImageOps
 
@@ -137,9 +137,9 @@ def opened(file: Any, side: int | None = None) -> Iterator["Image.Image"]:
         raise ValueError("it is no regular file")
     with _open(file, formats()) as image:
         count = _check(image)
-        # Pillow keeps only the leading eight bits of pictures in colour.
+        # Pillow keeps only the eight most significant bits per channel of colour pictures.
         image.info["sixteen_bits"] = any(_DEEP.search(str(tile.args)) for tile in image.tile)
-        # None unless it is a JPEG.
+        # `draft` returns None unless it is a JPEG file.
         if side is not None and image.draft(None, (2 * side, 2 * side)):
             count = image.width * image.height
         with _pixels.taken(count):
@@ -152,7 +152,7 @@ def _open(file: Any, among: Sequence[str]) -> "Image.Image":
     """Opens a picture without decoding it. Raises TooLarge."""
     from PIL import Image
 
-    # Pillow warns of sizes by its own limit; they are checked here.
+    # Pillow's size warning follows its own limit; sizes are checked here instead.
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     try:
         return Image.open(file, formats=among)
@@ -164,7 +164,7 @@ def _check(image: "Image.Image") -> int:
     """Returns the number of pixels. Raises TooLarge."""
     width, height = image.size
     if image.format == "ICO":
-        # An icon's directory holds only small numbers; the picture itself can be a PNG of any size.
+        # An icon's directory can state only small sizes; the picture itself can be a PNG of any size.
         inside = image.ico.getimage(image.size).size
         width, height = max(width, inside[0]), max(height, inside[1])
     if width * height > _pixels.most:

@@ -1,4 +1,4 @@
-"""Batches of a source for training and evaluation."""
+"""Batched input pipelines for training and evaluation."""
 
 import numpy as np
 import tensorflow as tf
@@ -8,25 +8,25 @@ from glow_tf.data.python_calls import numpy_function
 from glow_tf.data.source import Source
 from glow_tf.runtime.pipelines import PARALLEL_BATCHES, PREFETCHED
 
-# Makes the draws for augmentation independent of those for the order of the examples.
+# Makes the augmentation draws independent of those for the example order.
 _AUGMENT_KEY = 0x666C6970
 
 
 def train_batches(
     source: Source, batch_size: int, seed: int, start_step: int = 0, flip: bool = False, shift: int = 0
 ) -> tf.data.Dataset:
-    """Streams shuffled batches of the train split endlessly; of random crops if the source is to be cropped.
+    """Streams shuffled batches of the train split indefinitely, as random crops if the source is to be cropped.
 
-    Batch `start_step` is bitwise the same whether the stream starts there or earlier. Batches
-    continue across the end of an epoch, so that a source smaller than a batch fills it.
+    Batch `start_step` is bitwise the same whether the stream starts there or earlier. Batches span
+    epoch boundaries, so that even a source smaller than a batch fills it.
 
     Args:
         source: the data.
         batch_size: images per batch, at least 1.
         seed: determines order, crops, flips and shifts.
-        start_step: number of batches already used.
-        flip: whether to mirror each image, left to right, with probability 1/2.
-        shift: largest random shift along either axis, in pixels; the edge is repeated.
+        start_step: number of batches already consumed.
+        flip: whether to flip each image left to right with probability 1/2.
+        shift: largest random shift along either axis, in pixels; edge pixels are repeated.
 
     Returns:
         Dataset of {"images": uint8 [batch, H, W, C], "labels": int32 [batch]}.
@@ -62,20 +62,20 @@ def test_batches(source: Source, batch_size: int, limit: int | None = None) -> t
     return split_batches(source, "test", batch_size, limit)
 
 
-# pytest would collect it by its name.
+# Keeps pytest from collecting it because of its name.
 test_batches.__test__ = False
 
 
 def split_batches(source: Source, split: str, batch_size: int, limit: int | None = None) -> tf.data.Dataset:
     """Iterates over a split once, in a fixed order without augmentation; the last batch may be smaller.
 
-    Images are cropped centrally if the source is to be cropped.
+    Images are centre-cropped if the source is to be cropped.
 
     Args:
         source: the data.
         split: "train" or "test".
         batch_size: images per batch, at least 1.
-        limit: number of images to stop after, at least 1; None for all.
+        limit: maximum number of images, at least 1; None for all.
 
     Returns:
         Dataset of {"images": uint8 [batch, H, W, C], "labels": int32 [batch]}.
@@ -98,7 +98,7 @@ def _finish(dataset):
     dataset = dataset.map(lambda images, labels: {"images": images, "labels": labels})
     options = tf.data.Options()
     options.deterministic = True
-    # Sources do not consist of files that could be distributed over workers.
+    # Sources do not consist of files that could be sharded across workers.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return dataset.with_options(options).prefetch(PREFETCHED)
 

@@ -1,8 +1,7 @@
-"""Python functions in a tf.data pipeline that do not deadlock when the interpreter exits.
+"""Python functions in tf.data pipelines that do not deadlock when the interpreter exits.
 
-The threads of a pipeline keep filling its buffers until it is deleted. A script's last iterator is deleted while the
-interpreter shuts down. At that time a thread that tries to run Python code blocks forever, and the deletion waits for
-that thread.
+The threads of a pipeline keep filling its buffers until it is deleted. A script's last iterator is deleted during
+interpreter shutdown. At that time a thread that tries to run Python code blocks forever, and the deletion waits for it.
 """
 
 import atexit
@@ -50,7 +49,7 @@ def _calls() -> _Calls:
 def numpy_function(
     function: Callable, inputs: Sequence[tf.Tensor], dtypes: tf.DType | Sequence[tf.DType]
 ) -> tf.Tensor | list[tf.Tensor]:
-    """Wraps a stateless function as `tf.numpy_function` does; the interpreter waits for its calls before it exits."""
+    """Wraps a stateless function like `tf.numpy_function`; the interpreter waits for its calls before exiting."""
     calls = _calls()
 
     def counted(*arrays):

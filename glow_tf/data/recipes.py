@@ -1,8 +1,8 @@
-"""Preprocessing of each data set in the papers and their code: size, crops, augmentation, bits.
+"""Preprocessing of each data set in the papers and their code: size, crops, augmentation, bit depth.
 
-Every entry names its source. "Glow's code" is github.com/openai/glow; its commands are in its README. Where code and
-paper differ, the code is followed, as it gave the published figures. Its shifts are uniform in +-10% of the side, with
-interpolation, 3.2 pixels at 32x32; here they are whole pixels, at most 3.
+Each entry cites its source. "Glow's code" is github.com/openai/glow; its commands are in its README. Where code and
+paper differ, the recipe follows the code, which produced the published figures. The code's shifts are uniform in +-10%
+of the side, 3.2 pixels at 32x32, with interpolation; here they are whole pixels, at most 3.
 """
 
 import dataclasses
@@ -10,18 +10,18 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Preprocessing of a data set's images. By default they are unchanged.
+    """Preprocessing of a data set's images; by default, they are unchanged.
 
     Attributes:
         image_size: side of the model's images, or (H, W), in pixels; None for the data's own.
         n_bits: bits per channel of the model's images.
-        flip: whether training mirrors images left to right at random.
-        shift: largest shift along either axis in training, in pixels.
-        crop_from: length that the shorter side is resized to, in pixels, before `image_size` is cropped from it, at
-            random in training, centrally in evaluation; None for no crops.
-        center_crop: side of the central square that is cut out of the original first, in pixels; None for none.
-        pad: width of the black border that is added to the original first, in pixels.
-        test_size: number of images to hold out of a data set without a test split; None for a share.
+        flip: whether training flips images left to right at random.
+        shift: largest random shift along either axis in training, in pixels.
+        crop_from: length in pixels that the shorter side is resized to before images are cropped to `image_size`, at
+            random in training and at the centre in evaluation; None for no crops.
+        center_crop: side in pixels of the central square that is first cropped from the original; None for no crop.
+        pad: width in pixels of the black border that is first added to the original.
+        test_size: number of images to hold out of a data set without a test split; None for a fraction.
         source: source of these settings.
     """
 
@@ -96,7 +96,7 @@ def recipe(dataset_name: str) -> Recipe:
             "imagenet_resized/64x64:0.1.0" or "folder".
 
     Returns:
-        The recipe; the neutral one, `Recipe()`, for data sets that the papers do not use.
+        The recipe; the neutral one, `Recipe()`, for data sets that have none.
     """
     full_name = dataset_name.strip().split(":")[0]
     base_name = full_name.split("/")[0]

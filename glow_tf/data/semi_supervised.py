@@ -1,4 +1,4 @@
-"""Choice of the images whose labels are used where most are not."""
+"""Selection of the labelled images for semi-supervised training."""
 
 import itertools
 
@@ -8,21 +8,21 @@ from glow_tf.data.source import DataError, Source
 
 
 def labelled_rows(source: Source, labels_per_class: int, seed: int) -> np.ndarray:
-    """Chooses as many training images of each class, at random.
+    """Selects the same number of training images from each class, at random.
 
-    Of each class it is the first images, in an order that seed and class determine, that can be read: those for n are
-    among those for n + 1.
+    These are the first readable images of each class, in an order determined by seed and class, so that the selection
+    for n images per class is contained in that for n + 1.
 
     Args:
         source: the data, with labels.
-        labels_per_class: number of images of each class, at least 1.
-        seed: of the choice, at least 0.
+        labels_per_class: number of images per class, at least 1.
+        seed: seed of the selection, at least 0.
 
     Returns:
-        Rows of the train split, rising: int [labels_per_class * num_classes].
+        Rows of the train split in ascending order: int [labels_per_class * num_classes].
 
     Raises:
-        DataError: if there are no labels, or fewer images of a class.
+        DataError: if there are no labels, or a class has too few readable images.
     """
     asked = f"--labels_per_class={labels_per_class}"
     if not source.num_classes:

@@ -1,4 +1,4 @@
-"""Interface of data sets."""
+"""Data set interface."""
 
 import dataclasses
 import pathlib
@@ -12,18 +12,18 @@ from glow_tf.runtime.pipelines import untuned
 from glow_tf.runtime.text import printable
 
 SPLITS = ("train", "test")
-# The label of an image whose own label is not used.
+# Label of an image whose own label is not used.
 UNLABELLED = -1
 _BLOCK_BYTES = 2**18
 _LARGEST_BLOCK = 256
 
 
 class DataError(ValueError):
-    """The data cannot be used as requested; the message names the cause and the remedy."""
+    """Raised if the data cannot be used as requested; the message states the cause and the remedy."""
 
 
 class OwnTestSplitError(DataError):
-    """Images are to be held out of data that has a test split of its own."""
+    """Raised if images are to be held out of data that has its own test split."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -32,15 +32,15 @@ class Source:
 
     Attributes:
         name: the name it was loaded by.
-        image_shape: (H, W, C) of the model's images, C being 1 or 3.
-        stored_shape: (H, W, C) of the images of `examples` and `batches`: `image_shape`, or larger,
-            for `train_batches` and `test_batches` to crop.
-        num_classes: number of labels; 0 without labels.
+        image_shape: (H, W, C) of the model's images, where C is 1 or 3.
+        stored_shape: (H, W, C) of the images of `examples` and `batches`: `image_shape`, or larger if
+            `train_batches` and `test_batches` crop them.
+        num_classes: number of labels; 0 if there are none.
         class_names: name of each label, of length `num_classes`.
-        sizes: number of images of "train" and "test", skipped ones included.
-        skipped: images that cannot be read or are too small, by name with the reason; grows as
-            they are found. Only image folders have any.
-        arguments: JSON-able arguments of `load_source` that give this source again.
+        sizes: number of images in "train" and "test", including skipped ones.
+        skipped: the reason for each image that cannot be read or is too small, keyed by name; grows
+            as such images are found. Only sources of picture files have any.
+        arguments: JSON-serializable arguments of `load_source` that recreate this source.
     """
 
     name: str
@@ -57,13 +57,13 @@ class Source:
 
         Args:
             split: "train" or "test".
-            seed: None for one pass in a fixed order. An integer for an infinite stream, in a
-                new order every epoch, determined by (seed, epoch).
-            start: position at which to join the infinite stream.
+            seed: None for one pass in a fixed order; an integer for an infinite stream, in a new
+                order every epoch, determined by (seed, epoch).
+            start: position in the infinite stream to start from.
 
         Returns:
             Dataset of (image uint8 [H, W, C] of `stored_shape`, label int32 []); the label is 0
-            without labels.
+            if there are no labels.
 
         Raises:
             ValueError: on an unknown split, a seed outside 64 bits, a negative start, or a
@@ -72,7 +72,7 @@ class Source:
         return self._checked_blocks(split, seed, start).unbatch()
 
     def batches(self, split: str, batch_size: int, seed: int | None = None, start: int = 0) -> tf.data.Dataset:
-        """Opens a split as batches, in the order of `examples` and much faster.
+        """Opens a split as batches, in the same order as `examples` but much faster.
 
         Args:
             split, seed, start: as for `examples`.
@@ -82,7 +82,7 @@ class Source:
             Dataset of (images uint8 [batch, H, W, C] of `stored_shape`, labels int32 [batch]).
 
         Raises:
-            ValueError: as `examples`.
+            ValueError: as for `examples`.
         """
         return self._checked_blocks(split, seed, start).rebatch(batch_size, drop_remainder=seed is not None)
 
@@ -113,7 +113,7 @@ class Source:
         return next(self.batches("train", count).as_numpy_iterator())[0]
 
     def row_names(self, split: str) -> Sequence[str]:
-        """Returns the names of the images of a split in the data set; their numbers if they have no names."""
+        """Returns the names of a split's images in the data set, or their numbers if they have no names."""
         return [str(row) for row in range(self.sizes[split])]
 
     def row_labels(self, split: str) -> np.ndarray:
@@ -121,16 +121,16 @@ class Source:
         raise NotImplementedError
 
     def is_readable(self, split: str, row: int) -> bool:
-        """Returns whether an image of a split can be read: False if it is left out."""
+        """Returns whether an image of a split can be read; unreadable ones are left out."""
         return True
 
     def with_labels_of(self, rows: Sequence[int]) -> "Source":
-        """Returns the same images, of which in the train split only those of some rows have labels.
+        """Returns the same images with only the given rows of the train split labelled.
 
-        The label of the others is `UNLABELLED`; those of the test split stay.
+        The label of other training images is `UNLABELLED`; test labels are unchanged.
 
         Raises:
-            DataError: if the labels of this kind of source cannot be left out.
+            DataError: if this kind of source cannot leave out labels.
         """
         raise DataError(
             f"{self.name}: labels of single images cannot be left out of a {type(self).__name__}. Save the images to a "
@@ -138,10 +138,10 @@ class Source:
         )
 
     def reduced_to(self, rows: Sequence[int]) -> "Source":
-        """Returns the same images without those of the train split that are not of some rows.
+        """Returns the same source with only the given rows of the train split.
 
         Raises:
-            DataError: if images of this kind of source cannot be had one by one.
+            DataError: if this kind of source cannot leave out single images.
         """
         raise DataError(
             f"{self.name}: single images cannot be left out of a {type(self).__name__}. Save the images to a folder or "
@@ -149,18 +149,18 @@ class Source:
         )
 
     def identity(self) -> dict[str, Any]:
-        """Returns JSON-able properties that identify the data set independently of its location."""
+        """Returns JSON-serializable properties that identify the data set independently of its location."""
         classes = list(self.class_names) or "no labels"
         return {"data set": self.name, **{f"{split} images": self.sizes[split] for split in SPLITS}, "classes": classes}
 
     @property
     def title(self) -> str:
-        """Its name for people: that of the folder or file for data of one's own."""
+        """Display name: that of the folder or file for user data, else `name`."""
         place = self.arguments.get("data_dir") if self.name in ("folder", "arrays") else None
         return printable(pathlib.Path(place).stem if place else self.name)
 
     def attributes(self, split: str) -> dict[str, np.ndarray]:
-        """Returns, for each attribute in the data set, whether the images of a split have it: bool [N]."""
+        """Returns a dict from the attributes in the data set to whether each image of a split has them: bool [N]."""
         return {}
 
     def describe(self) -> str:
@@ -172,10 +172,10 @@ class Source:
         return f"{self.name}: {shape}{crops}, {classes}, {sizes} images"
 
     def describe_skipped(self, limit: int = 20) -> str:
-        """Lists the images skipped so far, one a line with the reason; empty if there are none.
+        """Lists the images skipped so far, one per line with the reason; empty if there are none.
 
         Args:
-            limit: number of images to name.
+            limit: maximum number of images to name.
         """
         skipped = sorted(dict(self.skipped).items())
         if not skipped:
@@ -193,11 +193,11 @@ def held_out_count(count: int, test_fraction: float | None, test_size: int | Non
     """Returns how many of `count` examples to hold out for the test split: at least 1, never all.
 
     Args:
-        count: number of examples in all.
-        test_fraction: share to hold out, in (0, 1); None for `default`.
-        test_size: number to hold out, instead of a share; None for the share.
-        default: the share if neither is given.
-        name: name of the examples in errors.
+        count: total number of examples.
+        test_fraction: fraction to hold out, in (0, 1); None for `default`.
+        test_size: number to hold out instead of a fraction; None for the fraction.
+        default: the fraction if neither is given.
+        name: name of the examples in error messages.
 
     Raises:
         DataError: if there are fewer than two examples, or a split would be empty.
@@ -215,7 +215,7 @@ def held_out_count(count: int, test_fraction: float | None, test_size: int | Non
 
 
 def check_fraction(test_fraction: float | None, default: float) -> float:
-    """Returns the share to hold out, in (0, 1); `default` for None. Raises DataError."""
+    """Returns the fraction to hold out, in (0, 1); `default` for None. Raises DataError."""
     fraction = default if test_fraction is None else test_fraction
     if not 0 < fraction < 1:
         raise DataError(f"test_fraction must lie between 0 and 1, got {test_fraction!r}.")

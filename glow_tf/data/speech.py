@@ -1,7 +1,7 @@
-"""Synthetic sound like speech: vowels of changing pitch, syllable by syllable, without any words.
+"""Synthetic speech-like sounds: syllables of vowels with changing pitch, without any words.
 
-A source-filter model: pulses of the glottis (Rosenberg 1971) and some breath pass the resonators of a cascade
-synthesiser (Klatt 1980), whose frequencies are the formants of vowels of men and women (Peterson & Barney 1952).
+A source-filter model: glottal pulses (Rosenberg 1971) and some breath noise pass through the resonators of a cascade
+synthesiser (Klatt 1980), whose frequencies are the vowel formants of men and women (Peterson & Barney 1952).
 """
 
 import math
@@ -10,8 +10,8 @@ import numpy as np
 
 from glow_tf.arguments import at_least
 
-# Averages of F1, F2 and F3 in Hz of the vowels in heed, hid, head, had, hod, hawed, hood, who'd, hud, heard, and of the
-# pitch (Peterson & Barney 1952, "Control methods used in a study of the vowels", table II).
+# Average F1, F2 and F3 of the vowels in heed, hid, head, had, hod, hawed, hood, who'd, hud, heard, and average pitch,
+# in Hz (Peterson & Barney 1952, "Control methods used in a study of the vowels", table II).
 _MEN = np.array(
     [
         *[(270, 2290, 3010), (390, 1990, 2550), (530, 1840, 2480), (660, 1720, 2410), (730, 1090, 2440)],
@@ -25,30 +25,30 @@ _WOMEN = np.array(
     ]
 )
 _VOICES = ((_MEN, 132.0), (_WOMEN, 223.0))
-# Of F1, F2 and F3, in Hz (Klatt 1980, "Software for a cascade/parallel formant synthesizer", table I).
+# Bandwidths of F1, F2 and F3, in Hz (Klatt 1980, "Software for a cascade/parallel formant synthesizer", table I).
 _BANDWIDTHS = np.array([50.0, 70.0, 110.0])
-# The shares of a period in which the glottis opens and closes (Rosenberg 1971, "Effect of glottal pulse shape on the
+# Fractions of a period in which the glottis opens and closes (Rosenberg 1971, "Effect of glottal pulse shape on the
 # quality of natural vowels").
 _OPENING, _CLOSING = 0.4, 0.16
-# Seconds: the shortest and longest syllable, and how long resonators ring after one.
+# Shortest and longest syllable, and how long the resonators ring after one, in seconds.
 _SHORTEST, _LONGEST = 0.12, 0.3
 _RINGING = 0.1
-# Standard deviation of the breath beside pulses of order 1, and the largest magnitude of a sound.
+# Standard deviation of the breath noise, relative to pulses of order 1, and largest magnitude of a sound.
 _BREATH = 0.05
 _PEAK = 0.9
 
 
 def speech_like(n: int, length: int, rate: int = 8000, seed: int = 0) -> np.ndarray:
-    """Makes sounds like excerpts from speech, each of another voice.
+    """Generates sounds like excerpts from speech, each in its own voice.
 
-    A voice is a man's or a woman's. Syllables of 0.12 to 0.3 s follow each other, each with a vowel and a loudness of
-    its own that swells and fades; the pitch glides from one to the next.
+    A voice is a man's or a woman's. Syllables of 0.12 to 0.3 s follow each other, each with its own vowel and loudness,
+    which swells and fades; the pitch glides from one to the next.
 
     Args:
         n: number of sounds.
-        length: samples of each.
-        rate: samples a second, at least 1000. Formants from half of it on are left out.
-        seed: of the voices and of what they say. Sound i depends on it and on i alone, whatever `n`.
+        length: number of samples per sound.
+        rate: samples per second, at least 1000. Formants at or above half of it are left out.
+        seed: seed of the voices and their syllables. Sound i depends on the seed and i alone, not on `n`.
 
     Returns:
         [n, length, 1] float32; the largest magnitude of each sound is 0.9.
@@ -67,12 +67,12 @@ def speech_like(n: int, length: int, rate: int = 8000, seed: int = 0) -> np.ndar
 
 
 def glottal_pulses(pitch: np.ndarray, rate: float, phase: float = 0.0) -> np.ndarray:
-    """Returns the change of the air flow through the glottis, as it sounds at the lips.
+    """Returns the derivative of the air flow through the glottis, as radiated from the lips.
 
     Args:
         pitch: pitch at each sample, [..., T], in Hz.
-        rate: samples a second.
-        phase: where in a period the first sample stands, 0 to 1.
+        rate: samples per second.
+        phase: position of the first sample within a period, 0 to 1.
 
     Returns:
         [..., T], of order 1.
@@ -86,15 +86,15 @@ def glottal_pulses(pitch: np.ndarray, rate: float, phase: float = 0.0) -> np.nda
 
 
 def resonate(source: np.ndarray, formants: np.ndarray, rate: float) -> np.ndarray:
-    """Returns sounds as a cascade of three resonators leaves them; the end rings on into the beginning.
+    """Filters sounds by a cascade of three resonators; the ringing at the end wraps around to the beginning.
 
       y[t] = a x[t] + b y[t - 1] + c y[t - 2]
       c = -exp(-2 pi bandwidth / rate),  b = 2 exp(-pi bandwidth / rate) cos(2 pi formant / rate),  a = 1 - b - c
 
     Args:
         source: [..., T].
-        formants: frequencies of the resonators, [..., 3], in Hz. From half of the rate on they are left out.
-        rate: samples a second.
+        formants: frequencies of the resonators, [..., 3], in Hz. Those at or above half of the rate are left out.
+        rate: samples per second.
 
     Returns:
         [..., T].
@@ -113,12 +113,12 @@ def _excerpt(rng: np.random.Generator, length: int, rate: int) -> np.ndarray:
     """Returns one sound: [length]."""
     vowels, mean_pitch = _VOICES[rng.integers(len(_VOICES))]
     count = math.ceil((length / rate + _LONGEST) / _SHORTEST)
-    # Vocal tracts are up to a twentieth longer or shorter, and voices a few semitones higher or lower.
+    # Formants vary by up to 5% with the length of the vocal tract, and pitches by a few semitones.
     formants = vowels[rng.integers(len(vowels), size=count)] * rng.uniform(0.95, 1.05)
     pitches = mean_pitch * 2 ** (rng.normal(0, 2 / 12) + rng.normal(0, 2 / 12, count + 1))
     durations, loudness = rng.uniform(_SHORTEST, _LONGEST, count), rng.uniform(0.3, 1, count)
     bounds = np.concatenate([[0], np.cumsum(durations)])
-    # The excerpt begins somewhere in the first syllable.
+    # The excerpt begins at a random point of the first syllable.
     begin = int(rng.uniform() * durations[0] * rate)
     end, window = begin + length, math.ceil((_LONGEST + _RINGING) * rate)
     pitch = np.interp(np.arange(end + window) / rate, bounds, pitches)

@@ -1,7 +1,7 @@
-"""Finds and prepares data sets of TensorFlow Datasets.
+"""Finds and prepares data sets from TensorFlow Datasets.
 
-Preparing can take hours and fail for lack of a package, a network or a file that must be downloaded by hand. Whatever
-can be is checked first, and every error lists the steps to take.
+Preparation can take hours and fail for lack of a package, a network or a file that must be downloaded by hand. These
+are checked first as far as possible, and every error lists the steps to take.
 """
 
 import difflib
@@ -32,7 +32,7 @@ _LSUN = (
 
 
 def get_builder(name: str, data_dir: str | None) -> Any:
-    """Returns the builder of a data set and config.
+    """Returns the builder for a data set and config.
 
     Args:
         name: name of the data set, with or without config and version.
@@ -63,7 +63,7 @@ def get_builder(name: str, data_dir: str | None) -> Any:
         return tfds.builder(full_name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:
         raise DataError(_unknown(name)) from error
-    except Exception as error:  # TFDS raises several kinds on names, configs and versions.
+    except Exception as error:  # TFDS raises various exceptions for invalid names, configs and versions.
         config = full_name.partition("/")[2].split(":")[0]
         if config and config not in configs:
             raise DataError(f"{base_name} has no config {config!r}; it has: {_some(configs)}.") from error
@@ -88,7 +88,7 @@ def prepare(builder: Any) -> None:
     """Downloads and prepares a data set unless it is prepared already.
 
     Raises:
-        DataError: if that fails; it lists the steps to get the data.
+        DataError: if that fails; the message lists the steps to get the data.
     """
     if builder.is_prepared():
         return
@@ -100,7 +100,7 @@ def prepare(builder: Any) -> None:
         raise _failure(builder, unreachable)
     try:
         builder.download_and_prepare()
-    except Exception as error:  # Network, disk, checksums, missing manual files: any kind.
+    except Exception as error:  # Any kind: network, disk, checksums, missing manual files.
         raise _failure(builder, _with_type(error), _missing_package(error)) from error
 
 
@@ -160,11 +160,11 @@ def _network_steps(builder, root, version, command):
 
 
 def _files(builder):
-    """Returns {url: file name} of the downloads of a builder, as far as they are known."""
+    """Returns {url: file name} for the downloads of a builder, as far as they are known."""
     names = {url: info.filename for url, info in (builder.url_infos or {}).items() if info.filename}
     if builder.builder_config is None:
         return names
-    # The files of all configs are listed together; those of one have its number, 32 for "32x32", if it has one.
+    # The files of all configs are listed together; those of one config contain its number, if any: 32 for "32x32".
     number = re.match(r"\d+", builder.builder_config.name)
     if number is None:
         return names if len(builder.builder_configs) == 1 else {}
@@ -190,9 +190,9 @@ def _unreachable(builder):
 
 
 def _missing_package(error):
-    """Returns the name of the missing package that caused an error; None for another cause."""
+    """Returns the name of the missing package that caused an error, or None for any other cause."""
     while error is not None:
-        # TFDS wraps import errors in others without the name.
+        # TFDS wraps import errors in exceptions without the name.
         if isinstance(error, ImportError) and error.name:
             return error.name.split(".")[0]
         error = error.__cause__ or error.__context__

@@ -1,4 +1,4 @@
-"""Image data sets of TensorFlow Datasets."""
+"""Image data sets from TensorFlow Datasets."""
 
 import dataclasses
 import os
@@ -19,15 +19,15 @@ from glow_tf.data.tfds_prepare import get_builder, prepare
 from glow_tf.runtime.pipelines import PARALLEL_BLOCKS, untuned
 
 TEST_FRACTION = 0.05
-# Size of the shuffle buffer of encoded images, in bytes, but at least 1,000 images.
+# Shuffle buffer of encoded images: size in bytes, and smallest number of images.
 _SHUFFLE_BYTES = 256 * 2**20
 _SHUFFLE_LEAST = 1000
-# Features with the file name of an image, in various data sets.
+# Features that hold the file name of an image, in various data sets.
 _NAME_FEATURES = ("image/filename", "file_name", "filename", "image/file_name", "image_name")
 
 
 def tfds_source(name: str, options: DataOptions) -> "TfdsSource":
-    """Opens an image data set of TensorFlow Datasets; prepares it if necessary.
+    """Opens an image data set from TensorFlow Datasets and prepares it if necessary.
 
     The test split is the data set's `test`, else its `validation`, else the last images of `train`.
     A test split whose labels are withheld (-1) is ignored.
@@ -36,16 +36,16 @@ def tfds_source(name: str, options: DataOptions) -> "TfdsSource":
         name: name in TensorFlow Datasets, with the config if there are several, such as
             "imagenet_resized/32x32".
         options: `data_dir` is the directory of the prepared data. By default, `image_size` is the
-            recipe's, else the data's own, if its images share one; `crop_from` is the recipe's, if
-            `image_size` is too; `test_size` is the recipe's, if that is less than half of the images,
-            else a share of 0.05 is held out; and channels are the data's own.
+            recipe's, else the data's own if all images share one; `crop_from` is the recipe's if
+            `image_size` is too; `test_size` is the recipe's if that is less than half of the images,
+            else a fraction of 0.05 is held out; and channels are the data's own.
 
     Returns:
         The source.
 
     Raises:
-        DataError: on an unknown name, a missing config, data that cannot be prepared, or that
-            has no images or no train split.
+        DataError: on an unknown name, a missing config, or data that cannot be prepared or has no
+            images or no train split.
     """
     builder = get_builder(name, options.data_dir)
     prepare(builder)
@@ -76,14 +76,14 @@ def tfds_source(name: str, options: DataOptions) -> "TfdsSource":
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class TfdsSource(Source):
-    """A prepared data set of TensorFlow Datasets.
+    """A prepared data set from TensorFlow Datasets.
 
     Attributes:
         builder: the `tfds.core.DatasetBuilder`.
         image_key: name of the image feature.
-        splits: split of the builder for "train" and "test", such as "train[:28500]".
+        splits: the builder's split for "train" and "test", such as "train[:28500]".
         steps: recipe whose `pad` and `center_crop` are applied to the images.
-        labelled: whether the label of each image of the train split is used, bool [N]; None if all are.
+        labelled: bool [N], whether the label of each training image is used; None if all are.
     """
 
     builder: Any
@@ -97,10 +97,10 @@ class TfdsSource(Source):
         key = next((key for key in _NAME_FEATURES if key in features), None)
         if key is None:
             return super().row_names(split)
-        return [str(example[key], "utf-8") for example in self._known(split, {key: True})]
+        return [str(example[key], "utf-8") for example in self._iter_features(split, {key: True})]
 
     def row_labels(self, split: str) -> np.ndarray:
-        labels = np.array([example["label"] for example in self._known(split, {"label": True})], np.int32)
+        labels = np.array([example["label"] for example in self._iter_features(split, {"label": True})], np.int32)
         is_chosen = split == "train" and self.labelled is not None
         return np.where(self.labelled, labels, UNLABELLED) if is_chosen else labels
 
@@ -115,11 +115,11 @@ class TfdsSource(Source):
         if not isinstance(found, tfds.features.FeaturesDict):
             return {}
         names = [name for name, feature in found.items() if feature.np_dtype == np.bool_ and feature.shape == ()]
-        rows = list(self._known(split, {"attributes": dict.fromkeys(names, True)}))
+        rows = list(self._iter_features(split, {"attributes": dict.fromkeys(names, True)}))
         return {name: np.array([row["attributes"][name] for row in rows], bool) for name in names}
 
-    def _known(self, split: str, features: dict) -> Iterator[dict]:
-        """Iterates over some features of the examples of a split, in its fixed order, without decoding images."""
+    def _iter_features(self, split: str, features: dict) -> Iterator[dict]:
+        """Iterates over the given features of a split's examples, in its fixed order, without decoding images."""
         decoders = tfds.decode.PartialDecoding(features)
         config = tfds.ReadConfig(try_autocache=False)
         dataset = self.builder.as_dataset(
@@ -130,7 +130,7 @@ class TfdsSource(Source):
     def _blocks(self, split: str, seed: int | None, start: int) -> tf.data.Dataset:
         encoded = _encoded(self.builder, self.splits[split], self.image_key, self.num_classes > 0)
         if split == "train" and self.labelled is not None:
-            # Before the order is shuffled, by the row in the fixed one.
+            # Done before shuffling, by the row in the fixed order.
             encoded = encoded.enumerate().map(self._with_label_if_used)
         if seed is not None:
             count = self.sizes[split]
@@ -138,9 +138,9 @@ class TfdsSource(Source):
             buffer = _shuffle_buffer(self.builder, count)
 
             def epoch_examples(epoch):
-                # tf.data combines the seed of a shuffle with the global one. This sets the global seed
-                # only of the function being traced, so that (seed, epoch) alone determine the order.
-                # Not 0, for which tf.data would compare the seed, a tensor, with 0.
+                # tf.data combines the seed of a shuffle with the global seed. This sets the global seed
+                # only for the function being traced, so that (seed, epoch) alone determine the order.
+                # It is not 0, as tf.data would then compare the shuffle seed, a tensor, with 0.
                 tf.compat.v1.set_random_seed(1)
                 shuffle_seed = tf.random.stateless_uniform(
                     [],
@@ -176,7 +176,7 @@ class TfdsSource(Source):
 
 
 def _check_large_enough(name, size, steps, stored_shape, options):
-    """Checks that images of `size`, (H, W), need not be enlarged if they must not be. Raises DataError."""
+    """Checks that images of `size`, (H, W), need not be enlarged if `upscale` is False. Raises DataError."""
     if options.upscale is False and None in size:
         raise DataError(
             f"the images of {name} differ in size, so that it is not known whether they need be enlarged; leave out "
@@ -194,7 +194,7 @@ def _central_square(image, side):
 
 
 def _image_feature(name, features):
-    """Returns (key, feature) of the images of a data set. Raises DataError."""
+    """Returns (key, feature) of a data set's images. Raises DataError."""
     found = {}
     if isinstance(features, tfds.features.FeaturesDict):
         found = {key: feature for key, feature in features.items() if isinstance(feature, tfds.features.Image)}
@@ -220,7 +220,7 @@ def _apply_recipe(options, steps):
     if options.image_size is None:
         options = dataclasses.replace(options, image_size=steps.image_size)
     if images.parse_size(options.image_size) != images.parse_size(steps.image_size):
-        # Padding and crops are for the recipe's size; for others, the whole image is resized.
+        # `pad` and `crop_from` are for the recipe's size; at other sizes, images are resized without them.
         steps = dataclasses.replace(steps, pad=0, crop_from=None)
     if options.crop_from is None:
         options = dataclasses.replace(options, crop_from=steps.crop_from)
@@ -251,11 +251,11 @@ def _withheld(builder, split):
     """Returns whether the labels of a split are withheld, as in the test sets of some competitions."""
     info = builder.info.splits[split]
     if builder.info.file_format == tfds.core.FileFormat.TFRECORD:
-        # Not by TensorFlow, which cannot be told how to use the cores of a CPU any more once it has read a data set.
+        # Not read by TensorFlow, whose use of CPU cores can no longer be configured once it has read a data set.
         first = next(i for i, length in enumerate(info.shard_lengths) if length)
         with info.filepaths[first].open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
-            file.seek(4, os.SEEK_CUR)  # A checksum.
+            file.seek(4, os.SEEK_CUR)  # Checksum of the length.
             example = tf.train.Example.FromString(file.read(length))
         return example.features.feature["label"].int64_list.value[0] < 0
     dataset = builder.as_dataset(split=f"{split}[:1]", decoders=tfds.decode.PartialDecoding({"label": True}))
@@ -263,12 +263,12 @@ def _withheld(builder, split):
 
 
 def _encoded(builder, split, image_key, labelled):
-    """Returns a split in fixed order: dataset of {image_key: encoded string [], "label": int64 []}."""
+    """Returns a split in fixed order, as a dataset of {image_key: encoded string [], "label": int64 []}."""
     features = {image_key: True, **({"label": True} if labelled else {})}
     return builder.as_dataset(
         split=split,
         shuffle_files=False,
-        # Encoded images are smaller to shuffle, and cheaper to skip.
+        # Encoded images take less memory to shuffle and are cheaper to skip.
         decoders=tfds.decode.PartialDecoding(features, decoders={image_key: tfds.decode.SkipDecoding()}),
         read_config=tfds.ReadConfig(try_autocache=False),
     )

@@ -32,10 +32,10 @@ def warn_if_dark(source: Source) -> None:
 
 
 def conversion(images: np.ndarray | Rows, name: str) -> str:
-    """Describes how to convert images to uint8: the range of a sample, and the NumPy expression.
+    """Describes how to convert images to uint8: the value range of a sample and the NumPy expression.
 
     Args:
-        images: [N, ...] of another dtype, N being at least 1.
+        images: [N, ...] of another dtype, where N is at least 1.
         name: name of the array in the expression.
     """
     kind = images.dtype.kind
