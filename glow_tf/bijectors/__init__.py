@@ -1,4 +1,4 @@
-"""Layers of a flow as TFP bijectors, from image to latent. Each can be used alone in TFP code."""
+"""Flow layers as TFP bijectors, from image to latent. Each can be used on its own in TFP code."""
 
 from glow_tf.bijectors.actnorm import ActNorm
 from glow_tf.bijectors.base import Adapter, Bijector

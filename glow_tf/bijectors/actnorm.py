@@ -7,7 +7,7 @@ from glow_tf.networks.actnorm import normalizer
 
 
 class ActNorm(base.Bijector):
-    """Scale and bias per channel, set by the first batch so that its output has mean 0 and standard deviation 1.
+    """Per-channel scale and bias, initialised to give the first batch zero mean and unit standard deviation.
 
       forward:          y = (x + bias) * exp(log_scale)
       forward log-det:  H * W * sum(log_scale)

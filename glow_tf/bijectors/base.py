@@ -1,7 +1,7 @@
 """Base class of the flow's bijectors.
 
-A layer implements each direction once, as `forward_and_log_det` and `inverse_and_log_det` of a batch. The methods of
-`tfp.bijectors.Bijector` are derived from these two, and so is the gradient computed from the output alone.
+A bijector implements each direction once, as `forward_and_log_det` and `inverse_and_log_det` on a batch. The methods of
+`tfp.bijectors.Bijector` are derived from these two, as is the gradient that is computed from the output alone.
 """
 
 from collections.abc import Callable
@@ -26,14 +26,14 @@ class Bijector(tfb.Bijector):
     TFP's methods `forward`, `inverse`, `forward_log_det_jacobian` and so on take any batch shape and broadcast it
     against the bijector's own (`_batch_shape`), if it has one.
 
-    Parameters may be variables, which each evaluation reads anew. TFP does not cache the results of such a bijector,
-    as they would outlive the values of the variables.
+    Parameters may be variables, which every evaluation reads anew. Such a bijector bypasses TFP's cache, as cached
+    results would outlive the values of the variables.
 
     Args:
       event_ndims: rank of an event `x`.
       inverse_event_ndims: rank of an event `y`; by default that of `x`.
-      validate_args: whether to check that results are finite, at the cost of reading them.
-      parameters: arguments of the constructor, for TFP's copies and slices; needed with a batch shape.
+      validate_args: whether to check that results are finite, at the cost of a pass over them.
+      parameters: constructor arguments, from which TFP makes copies and slices; required with a batch shape.
       name: name of the ops.
     """
 
@@ -58,20 +58,20 @@ class Bijector(tfb.Bijector):
 
     @classmethod
     def _parameter_properties(cls, dtype):
-        # Parameters have no batch shape unless a subclass states one.
+        # Parameters have no batch shape unless a subclass declares one.
         return {}
 
     def forward(self, x, name="forward", **kwargs):
-        return super().forward(self._unremembered(x), name=name, **kwargs)
+        return super().forward(self._uncached(x), name=name, **kwargs)
 
     def inverse(self, y, name="inverse", **kwargs):
-        return super().inverse(self._unremembered(y), name=name, **kwargs)
+        return super().inverse(self._uncached(y), name=name, **kwargs)
 
     def forward_log_det_jacobian(self, x, event_ndims=None, name="forward_log_det_jacobian", **kwargs):
-        return super().forward_log_det_jacobian(self._unremembered(x), event_ndims, name=name, **kwargs)
+        return super().forward_log_det_jacobian(self._uncached(x), event_ndims, name=name, **kwargs)
 
     def inverse_log_det_jacobian(self, y, event_ndims=None, name="inverse_log_det_jacobian", **kwargs):
-        return super().inverse_log_det_jacobian(self._unremembered(y), event_ndims, name=name, **kwargs)
+        return super().inverse_log_det_jacobian(self._uncached(y), event_ndims, name=name, **kwargs)
 
     def forward_and_log_det(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Computes `y`: [B, *event'] and log|det dy/dx|: [B], in nats, from `x`: [B, *event]."""
@@ -110,7 +110,7 @@ class Bijector(tfb.Bijector):
         x, log_det = self._on_one_batch_axis("inverse_and_log_det", y, self.inverse_min_event_ndims)
         return x, {"fldj": -log_det, "ildj": log_det}
 
-    def _unremembered(self, x):
+    def _uncached(self, x):
         return tf.identity(x) if self.variables else x
 
     def _on_one_batch_axis(self, direction, x, event_ndims):
@@ -132,7 +132,7 @@ class Bijector(tfb.Bijector):
         return y, log_det
 
     def _with_flat_batch(self, static, batch):
-        """Returns this bijector for examples of a batch shape flattened to one axis; its own broadcasts to that."""
+        """Returns this bijector for inputs whose batch shape, to which its own broadcasts, is flattened to one axis."""
         return self
 
     def _broadcast(self, x, event_ndims):
@@ -168,12 +168,12 @@ class Bijector(tfb.Bijector):
 
 
 class Adapter(Bijector):
-    """Adapts any bijector of TFP to this base class.
+    """Adapts any TFP bijector to this base class.
 
     Args:
-      bijector: a `tfb.Bijector` without batch shape.
-      event_ndims: rank of an event of its input.
-      inverse_event_ndims: rank of an event of its output; by default that of its input.
+      bijector: a `tfb.Bijector` without a batch shape.
+      event_ndims: rank of an input event.
+      inverse_event_ndims: rank of an output event; by default that of an input event.
     """
 
     def __init__(
@@ -193,7 +193,7 @@ class Adapter(Bijector):
         )
         self._bijector = bijector
 
-    # TFP's bijectors cache their last results, also for equal instances. A cached result from outside a gradient tape
+    # TFP bijectors cache their latest results, and equal instances share them. A result cached outside a gradient tape
     # has no gradient inside it; `tf.identity` makes a tensor that is not in the cache.
     def forward_and_log_det(self, x):
         x = tf.identity(x)
@@ -227,7 +227,7 @@ def reference(parameter: Any) -> Any:
 
 
 class Derived(tf.Module):
-    """A function of parameters, computed once for tensors, and at each call if one of them can change.
+    """A function of parameters, evaluated once if they are tensors, and at each call if one of them can change.
 
     Args:
       function: takes one tensor per parameter.
@@ -256,10 +256,10 @@ def broadcast_log_det(log_det: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
 
 
 def sum_log_dets(log_dets: list[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
-    """Sums log-dets, [B] each, of layers applied to `x`: [B, ...]; 0 for none.
+    """Sums the log-dets, [B] each, of layers applied to `x`: [B, ...]; zeros if there are none.
 
-    In one reduction, as TensorFlow's graph optimizer converts a sum of three or more terms to an accumulation in a
-    temporary variable if memory is short, which fails in a loop that runs again.
+    The sum is a single reduction, as TensorFlow's graph optimizer converts a sum of three or more terms to accumulation
+    in a temporary variable if memory is short, which fails when a loop runs for a second time.
     """
     return tf.reduce_sum(tf.stack([tf.zeros(tf.shape(x)[:1], x.dtype), *log_dets]), axis=0)
 

@@ -17,16 +17,17 @@ class Coupling(base.Bijector):
       x1, x2 = partition(x),  h = conditioner(x1)
 
       forward:          y1 = x1,  y2 = transform(x2; h)
-      forward log-det:  the sum of the transform's
+      forward log-det:  sum of the elementwise log-dets of the transform
       inverse:          x1 = y1,  x2 = transform^-1(y2; h)
-      inverse log-det:  the sum of the inverse transform's
+      inverse log-det:  sum of the elementwise log-dets of the inverse transform
 
     Args:
       conditioner: a pure function that maps x1: [B, ..., C_1] to [B, ..., C_2 * P], where P is the number of parameters
-        per element of x2: [B, ..., C_2]; those of a channel are adjacent.
+        per element of x2: [B, ..., C_2]; the parameters of a channel are adjacent.
       transform: elementwise map; by default Glow's `Affine`.
       partition: division of the input; by default into halves of the channels.
-      swap: 1 exchanges the roles of the parts; an int or an int32 scalar tensor.
+      swap: which of the partition's ways of dividing the input to use, an int or an int32 scalar tensor; for most
+        partitions, 1 exchanges the roles of the parts.
       event_ndims: rank of an event; 3 for [H, W, C], 2 for [T, C], 1 for [D].
     """
 
@@ -103,5 +104,5 @@ class Coupling(base.Bijector):
 
 
 def _masked(x: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
-    """Sets `x` to zero where the mask is 0, even NaN."""
+    """Sets `x` to zero where the mask is 0, even if it is NaN there."""
     return x if mask is None else tf.where(mask > 0, x, tf.zeros([], x.dtype))

@@ -17,8 +17,8 @@ class InvertibleConv1x1(base.Bijector):
       inverse:          x[h, w, :] = y[h, w, :] @ weight^-1
       inverse log-det:  -H * W * log|det weight|
 
-    The determinant and the inverse are arguments, so that the owner of the parameters computes them once:
-    `plu_matrices` for the PLU form (equation 10), `dense_matrices` for a full matrix.
+    The determinant and the inverse are arguments, so that the owner of the parameters can compute them once:
+    with `plu_matrices` for the PLU form (equation 10), or with `dense_matrices` for a full matrix.
 
     Args:
       weight: [C, C].
@@ -58,9 +58,9 @@ class InvertibleConv1x1(base.Bijector):
 
     @classmethod
     def _derived(cls, matrices, *parameters, **kwargs):
-        made = base.Derived(matrices, *parameters)
-        bijector = cls(*made(), **kwargs)
-        bijector._matrices = made
+        derived = base.Derived(matrices, *parameters)
+        bijector = cls(*derived(), **kwargs)
+        bijector._matrices = derived
         return bijector
 
     def forward_and_log_det(self, x):
@@ -91,13 +91,13 @@ def plu_matrices(
     Args:
       permutation: [..., C] int; row i of the weight is row permutation[i] of the product of the other factors.
       sign: [..., C], fixed signs of the diagonal, +1 or -1.
-      lower: [..., C, C]; only the part below the diagonal is used, the diagonal is 1.
-      upper: [..., C, C]; only the part above the diagonal is used.
+      lower: [..., C, C]; only the strictly lower triangle is used, and the diagonal is 1.
+      upper: [..., C, C]; only the strictly upper triangle is used.
       log_diagonal: [..., C], the logarithm of the diagonal's magnitude.
-      inverse: [..., C, C], the inverse of the weight if known, which saves computing it.
+      inverse: [..., C, C], the inverse of the weight, if already known, to avoid computing it.
 
     Returns:
-      weight: [..., C, C], its inverse: [..., C, C], log|det weight| = sum(log_diagonal): [...].
+      The weight, [..., C, C], its inverse, [..., C, C], and log|det weight| = sum(log_diagonal), [...].
     """
     channels = lower.shape[-1]
     identity = tf.eye(channels, dtype=lower.dtype)
@@ -124,12 +124,12 @@ def dense_matrices(weight: tf.Tensor, inverse: tf.Tensor | None = None) -> tuple
 @tf.custom_gradient
 def _log_abs_det(weight: tf.Tensor, inverse: tf.Tensor):
     """Computes log|det weight|: [...], with the gradient d log|det W| = tr(W^-1 dW) from the known inverse."""
-    # By QR, as XLA does not support `tf.linalg.slogdet`.
+    # By QR decomposition, as XLA does not support `tf.linalg.slogdet`.
     triangular = tf.linalg.qr(weight).r
     log_abs_det = tf.reduce_sum(tf.math.log(tf.abs(tf.linalg.diag_part(triangular))), axis=-1)
 
     def gradient(upstream):
-        # The gradient of slices of the determinants comes as IndexedSlices.
+        # The gradient of slicing the determinants arrives as IndexedSlices.
         upstream = tf.convert_to_tensor(upstream)
         return upstream[..., tf.newaxis, tf.newaxis] * tf.linalg.matrix_transpose(inverse), None
 
@@ -151,17 +151,17 @@ def plu_parameters(weight: np.ndarray) -> dict[str, np.ndarray]:
     """Decomposes `weight`: [..., C, C] into the arguments of `plu_matrices`.
 
     Raises:
-      ValueError: if a matrix is singular.
+      ValueError: if a matrix is singular or not finite.
     """
     try:
-        # The decomposition rejects singular matrices, but not NaN.
+        # `tf.linalg.lu` rejects singular matrices, but not NaN.
         weight = tf.debugging.check_numerics(np.asarray(weight, np.float64), "weight")
         factors, order = (t.numpy() for t in tf.linalg.lu(weight))
     except tf.errors.InvalidArgumentError as error:
         raise ValueError("A 1x1 convolution's matrix is singular or not finite: it has no PLU form.") from error
     diagonal = np.diagonal(factors, axis1=-2, axis2=-1)
     return {
-        # tf.linalg.lu returns the order of the rows in the factors, the inverse of their order in the product.
+        # tf.linalg.lu returns the row of the weight for each row of the product L U: the inverse of `permutation`.
         "permutation": np.argsort(order, axis=-1),
         "sign": np.sign(diagonal),
         "lower": np.tril(factors, -1),
@@ -172,6 +172,6 @@ def plu_parameters(weight: np.ndarray) -> dict[str, np.ndarray]:
 
 def random_rotations(rng: np.random.Generator, count: int, channels: int) -> np.ndarray:
     """Draws orthogonal matrices [count, C, C] from the Haar measure, the initial values of section 3.2."""
-    # By TensorFlow, as NumPy's BLAS takes minutes if another process uses the cores.
+    # In TensorFlow, as NumPy's BLAS takes minutes if another process is using the cores.
     q, r = (t.numpy() for t in tf.linalg.qr(rng.standard_normal((count, channels, channels))))
     return q * np.sign(np.diagonal(r, axis1=-2, axis2=-1))[:, np.newaxis, :]

@@ -33,8 +33,8 @@ class ToLatents(base.Bijector):
     def forward_through_levels(self, x: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor], list[tf.Tensor]]:
         """Computes `forward_and_log_dets` and the features at the end of each level, [B, h, w, c].
 
-        These are the input of the layer that ends the level, before variables are factored out; for the last level, the
-        top of the latent.
+        The features are the input of the layer that ends the level, before variables are factored out; for the last
+        level, they are the top part of the latent.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no forward_through_levels.")
 
@@ -53,18 +53,19 @@ class ToLatents(base.Bijector):
 
 
 class MultiScale(ToLatents):
-    """A chain of layers; where the shape shrinks, the last channels are factored out into the latent.
+    """A chain of layers that factors out the last channels into the latent wherever the shape shrinks.
 
       forward:          x: [H, W, C]  ->  z: [D], D = H * W * C
-      forward log-det:  the sum of the layers'
+      forward log-det:  sum of the layers' log-dets
 
     z consists of the variables factored out at each level, flattened in row-major order, followed by those at the top:
     the order of eps in the official code. With whitening splits and top prior, z is standard normal under the model.
 
     Args:
       layers: bijectors of this package, from image to latent.
-      shapes: event shapes of the input of each layer and of the output of the last, as from `ModelConfig.shapes`. Where
-        one has fewer elements than the one before, as after a `Split`, the rest is factored out.
+      shapes: event shapes of the input of each layer and of the output of the last, as returned by
+        `ModelConfig.shapes`. Where a shape has fewer elements than the previous one, as after a `Split`, the rest is
+        factored out.
 
     Kingma & Dhariwal 2018, figure 2b; Dinh et al. 2017, section 3.6.
     """

@@ -19,8 +19,8 @@ class Permutation(base.Bijector):
       indices: [C] int, a permutation of 0 .. C-1.
       event_ndims: rank of an event; 3 for [H, W, C], 2 for [T, C], 1 for [C].
 
-    `Permutation.reverse(C)` is the fixed permutation of RealNVP, `Permutation.shuffle(C, seed)` the random one of the
-    ablation of Kingma & Dhariwal 2018, section 6.
+    `Permutation.reverse(C)` is the fixed permutation of RealNVP, and `Permutation.shuffle(C, seed)` the random one in
+    the ablation of Kingma & Dhariwal 2018, section 6.
     """
 
     def __init__(
@@ -29,7 +29,7 @@ class Permutation(base.Bijector):
         static = tf.get_static_value(indices)
         if static is not None and sorted(np.ravel(static).tolist()) != list(range(np.size(static))):
             raise ValueError(f"indices={static!r} is not a permutation of 0 .. {np.size(static) - 1}.")
-        # Not by `tf.math.invert_permutation`, which runs on the host even with a GPU.
+        # `tf.math.invert_permutation` would run on the host even with a GPU.
         self._both = base.Derived(lambda indices: (indices, tf.argsort(indices)), indices)
         super().__init__(event_ndims=event_ndims, validate_args=validate_args, name=name)
 

@@ -1,4 +1,4 @@
-"""Prior of the variables at the top."""
+"""Prior of the variables at the top level."""
 
 import tensorflow as tf
 

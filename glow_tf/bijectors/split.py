@@ -18,7 +18,7 @@ class Split(base.Bijector):
       inverse:          x1 = y1,  x2 = y2 * exp(log_stddev) + mean
       inverse log-det:  sum(log_stddev)
 
-    so that y2 is standard normal if x2 is distributed by the prior. The multi-scale flow then factors y2 out.
+    so that y2 is standard normal if x2 follows the prior. The multi-scale flow then factors y2 out.
 
     Args:
       prior: maps x1: [B, ..., C/2] to h: [B, ..., C]; None leaves x2 unchanged, for a standard normal prior.

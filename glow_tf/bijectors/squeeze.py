@@ -1,4 +1,4 @@
-"""Space, or time, to channels."""
+"""Squeezing of space or time into channels."""
 
 import tensorflow as tf
 
@@ -9,20 +9,20 @@ class Squeeze(base.Bijector):
     """Converts space to channels: `factor` x `factor` positions with C channels become one with factor^2 C channels.
 
       forward:          y[h, w, c * f^2 + dy * f + dx] = x[h * f + dy, w * f + dx, c],  f = factor
-      of sequences:     y[t, c * f + dt] = x[t * f + dt, c]
+      for sequences:    y[t, c * f + dt] = x[t * f + dt, c]
       inverse:          x[h * f + dy, w * f + dx, c] = y[h, w, c * f^2 + dy * f + dx]
       both log-dets:    0
 
-    The order of channels is that of the official code: the positions of one colour are adjacent.
+    Channels are ordered as in the official code: the positions of one input channel are adjacent.
 
     Args:
-      factor: side of the square, or the number of successive positions of a sequence.
+      factor: side of the square of positions, or number of successive positions of a sequence.
       event_ndims: rank of an event; 3 for [H, W, C], 2 for [T, C].
 
     Raises:
-      ValueError: on use, if a side of the image, or the length of the sequence, is not a multiple of `factor`.
+      ValueError: when applied, if a side of the image, or the length of the sequence, is not a multiple of `factor`.
 
-    Kingma & Dhariwal 2018, section 3.6; Dinh et al. 2017, section 3.6; of sequences, Prenger et al. 2018.
+    Kingma & Dhariwal 2018, section 3.6; Dinh et al. 2017, section 3.6; for sequences, Prenger et al. 2018.
 
     Examples:
       >>> y = glow_tf.bijectors.Squeeze().forward(tf.reshape(tf.range(4.0), [1, 2, 2, 1]))
@@ -48,7 +48,7 @@ class Squeeze(base.Bijector):
             raise ValueError(f"Sides of {sides[0]}x{sides[1]} are not multiples of {f}.")
         blocks = [side // f for side in sides]
         y = tf.reshape(x, [-1, *(size for block in blocks for size in (block, f)), channels])
-        # The blocks, the channel, the place within a block.
+        # Axes in order: the blocks, the channel, the position within a block.
         y = tf.transpose(y, [0, *range(1, 2 * n, 2), 2 * n + 1, *range(2, 2 * n + 1, 2)])
         y = tf.reshape(y, [-1, *blocks, channels * f**n])
         return y, tf.zeros(tf.shape(x)[:1], x.dtype)
@@ -80,7 +80,7 @@ class Squeeze(base.Bijector):
         return tf.concat([leading, self._unsqueezed(event)], axis=0)
 
     def _divided(self, shape):
-        """Returns the leading axes of a shape, and those of an event in a list."""
+        """Returns the leading axes of a shape, and the event axes as a list."""
         ndims = self._axes + 1
         return shape[:-ndims], [shape[axis] for axis in range(-ndims, 0)]
 

@@ -1,4 +1,4 @@
-"""K steps of one structure, scanned over stacked parameters."""
+"""K steps of the same structure, scanned over stacked parameters."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,23 +11,23 @@ from glow_tf.runtime.internals import untracked
 
 
 class Stack(base.Bijector):
-    """K steps that differ only in their parameters, run in a loop, so that the graph does not grow with K.
+    """K steps that differ only in their parameters, run in a loop so that the size of the graph does not grow with K.
 
-      forward:  x_0 = x,  x_{k+1}, log_det_k = step_k(x_k),  y = x_K,  log-det the sum of log_det_k
+      forward:  x_0 = x,  x_{k+1}, log_det_k = step_k(x_k),  y = x_K,  log-det = sum_k log_det_k
       inverse:  the steps' inverses in reverse order
 
-    With the gradient `reversible`, the forward direction keeps only its output. Its gradient visits the steps from last
-    to first, reconstructs the input of each by its inverse, computes the step's vector-Jacobian product and discards
-    the input: memory does not grow with K, at the cost of about one more forward pass (Gomez et al. 2017, "The
-    Reversible Residual Network"). With `stored`, TensorFlow keeps every activation. `none` is for results that are not
-    differentiated, and reads parameters in the fastest way, whose gradient would sum K whole stacks.
+    With the `reversible` gradient, the forward direction keeps only its output. The backward pass visits the steps from
+    last to first, reconstructs each step's input from its output by the inverse, computes the step's vector-Jacobian
+    product and discards the input: memory does not grow with K, at the cost of about one more forward pass (Gomez et
+    al. 2017, "The Reversible Residual Network"). With `stored`, TensorFlow keeps every activation. `none` is for
+    results that are not differentiated; it reads parameters in the fastest way, whose gradient would sum K full stacks.
 
     Args:
       make_step: builds step k, a bijector of this package, from slice k of `tensors` and `constants`, and from the
         context, if there is one.
       tensors: a nest of float tensors [K, ...], with respect to which the forward direction is differentiated.
       constants: a nest of other tensors [K, ...], such as indices and inverse matrices, which have no gradient.
-      context: a nest of tensors that condition every step, with gradients for its floats; or None.
+      context: a nest of tensors that condition every step, with gradients for float tensors; or None.
       depth: K.
       gradient: `reversible`, `stored` or `none`.
       event_ndims: rank of an event.
@@ -92,7 +92,7 @@ class Stack(base.Bijector):
         return self._differentiable_reader()
 
     def _differentiable_reader(self):
-        # The gradient of reading a TensorArray touches one slice; that of slicing would sum K whole stacks.
+        # The gradient of reading a TensorArray touches one slice; that of slicing would sum K full stacks.
         tensors, constants = (
             [
                 tf.TensorArray(t.dtype, size=self._depth, element_shape=t.shape[1:], clear_after_read=False).unstack(t)
@@ -126,7 +126,7 @@ class Stack(base.Bijector):
         grads = tuple(tf.TensorArray(t.dtype, size=self._depth, element_shape=t.shape[1:]) for t in flat)
         flatten, unflatten = _flattening(y)
 
-        def body(k, y, dy, grads, of_context):
+        def body(k, y, dy, grads, context_grads):
             slices, constants = read(k)
             sources = [*slices, *context]
             x, dx, found = self._step(slices, constants, context).inverse_and_vjp(
@@ -135,37 +135,37 @@ class Stack(base.Bijector):
             found = [tf.zeros_like(s) if d is None else d for s, d in zip(sources, found, strict=True)]
             grads = tuple(a.write(k, d) for a, d in zip(grads, found, strict=False))
             added = found[len(slices) :]
-            of_context = tuple(total + tf.reshape(d, [-1]) for total, d in zip(of_context, added, strict=True))
-            return k - 1, flatten(x), flatten(dx), grads, of_context
+            context_grads = tuple(total + tf.reshape(d, [-1]) for total, d in zip(context_grads, added, strict=True))
+            return k - 1, flatten(x), flatten(dx), grads, context_grads
 
         # Flat, like the other loop variables.
-        of_context = tuple(tf.zeros([tf.size(t)], t.dtype) for t in context)
-        carried = (self._depth - 1, flatten(y), flatten(dy), grads, of_context)
-        _, _, dx, grads, of_context = self._loop(body, carried)
-        of_context = [tf.reshape(total, tf.shape(t)) for total, t in zip(of_context, context, strict=True)]
-        return unflatten(dx), *(a.stack() for a in grads), *of_context
+        context_grads = tuple(tf.zeros([tf.size(t)], t.dtype) for t in context)
+        carried = (self._depth - 1, flatten(y), flatten(dy), grads, context_grads)
+        _, _, dx, grads, context_grads = self._loop(body, carried)
+        context_grads = [tf.reshape(total, tf.shape(t)) for total, t in zip(context_grads, context, strict=True)]
+        return unflatten(dx), *(a.stack() for a in grads), *context_grads
 
     def _loop(self, body, carried):
-        # With a fixed number of iterations, XLA need not ask the GPU after each one.
+        # With a fixed number of iterations, XLA need not read the loop condition from the GPU after each one.
         return tf.while_loop(lambda *_: True, body, carried, maximum_iterations=self._depth, parallel_iterations=1)
 
 
 class _Context:
-    """A nest of tensors whose floats can be replaced when a gradient is computed."""
+    """A nest of tensors whose float leaves can be replaced when a gradient is computed."""
 
     def __init__(self, nest: Any):
         self._nest = None if nest is None else tf.nest.map_structure(tf.convert_to_tensor, nest)
 
     def floats(self) -> list[tf.Tensor]:
-        """Returns the leaves that hold floats."""
+        """Returns the float leaves."""
         return [t for t in self._leaves() if t.dtype.is_floating]
 
     def arguments(self, floats: list[tf.Tensor]) -> tuple:
-        """Returns the nest with its floats replaced, as a tuple of arguments; an empty one without a nest."""
+        """Returns the nest with its float leaves replaced, as a tuple of arguments; empty if there is no nest."""
         if self._nest is None:
             return ()
-        left = iter(floats)
-        leaves = [next(left) if t.dtype.is_floating else t for t in self._leaves()]
+        remaining = iter(floats)
+        leaves = [next(remaining) if t.dtype.is_floating else t for t in self._leaves()]
         return (tf.nest.pack_sequence_as(self._nest, leaves),)
 
     def _leaves(self) -> list[tf.Tensor]:
@@ -173,7 +173,7 @@ class _Context:
 
 
 def _read(nest: Any) -> list[tf.Tensor]:
-    """Returns the leaves of a nest; variables as their present values."""
+    """Returns the leaves of a nest as tensors, variables by their current values."""
     return [tf.convert_to_tensor(leaf) for leaf in tf.nest.flatten(nest)]
 
 
@@ -200,9 +200,9 @@ def _check_forward_mode() -> None:
 def _flattening(x: tf.Tensor) -> tuple[Callable[[tf.Tensor], tf.Tensor], Callable[[tf.Tensor], tf.Tensor]]:
     """Returns functions that reshape tensors like `x`: [B, *event] to [B, n] and back.
 
-    Loop variables are flat because of TensorFlow's layout optimizer: with a GPU, it would insert a transposition of
-    images between the entry of a loop and its first operation, on which nested loops, such as that over the steps of a
-    training call, deadlock.
+    Loop variables are flattened because of TensorFlow's layout optimizer: with a GPU, it would insert a transposition
+    of images between the entry of a loop and its first operation, which deadlocks nested loops, such as the one over
+    the steps of a training call.
     """
     event = x.shape[1:]
     size = event.num_elements()
@@ -210,8 +210,8 @@ def _flattening(x: tf.Tensor) -> tuple[Callable[[tf.Tensor], tf.Tensor], Callabl
 
 
 def _without_static_shape(t: tf.Tensor) -> tf.Tensor:
-    # The tape passes zeros to a custom gradient for unused outputs. With a known shape, small ones are constants and
-    # large ones computed, so that the size of the graph would depend on K.
+    # The tape passes zeros to a custom gradient for unused outputs. With a static shape, small zeros are constants and
+    # large ones are computed, so that the size of the graph would depend on K.
     if tf.executing_eagerly():
         return t
     return tf.raw_ops.PlaceholderWithDefault(input=t, shape=tf.TensorShape(None))

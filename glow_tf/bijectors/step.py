@@ -6,13 +6,13 @@ from glow_tf.bijectors import base
 
 
 class FlowStep(base.Bijector):
-    """A chain of layers: in Glow actnorm, permutation, coupling.
+    """A chain of layers; in Glow, actnorm, permutation and coupling.
 
-      forward:          y = f_n(... f_1(x)),  log-det the sum of the layers'
+      forward:          y = f_n(... f_1(x)),  log-det = sum of the layers' log-dets
       inverse:          x = f_1^-1(... f_n^-1(y))
 
     Args:
-      layers: bijectors of this package that keep the rank of events, in forward order.
+      layers: bijectors of this package that preserve the event rank, in forward order.
     """
 
     def __init__(self, layers: list[base.Bijector], *, validate_args: bool = False, name: str = "flow_step"):

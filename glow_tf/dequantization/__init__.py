@@ -1,11 +1,11 @@
-"""Dequantizers: from discrete images to the real numbers that a flow has a density over, and back."""
+"""Dequantizers, which map discrete images to the continuous values that a flow models, and back."""
 
 from glow_tf.dequantization.base import Dequantizer
 from glow_tf.dequantization.continuous import Continuous
 from glow_tf.dequantization.uniform import Uniform
 from glow_tf.dequantization.variational import Variational
 
-# By the names of flags.
+# Keyed by flag value.
 NAMED = {"uniform": Uniform, "variational": Variational}
 
 __all__ = ["NAMED", "Continuous", "Dequantizer", "Uniform", "Variational"]

@@ -1,4 +1,4 @@
-"""The interface of dequantizers."""
+"""Base class of dequantizers."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -17,16 +17,16 @@ Nest = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Dequantizer(Description):
-    """Adds noise to images of uint8, so that a flow can have a density over them, and takes it away again.
+    """Adds noise to uint8 images, so that a flow can model them by a density, and removes it again.
 
-    The first `n_bits` bits of a channel are its level; noise u in [0, 1) moves it within its bin:
+    The `n_bits` most significant bits of a channel are its level; noise u in [0, 1) moves it within its bin:
 
       level           q = floor(image / 2^(8 - n_bits)), one of 2^n_bits
       dequantized     x = (q + u) / 2^n_bits - 1/2,  so that x lies in [-1/2, 1/2)
       bits/dim        (log q(x | image) - log p(x)) / (D log 2)
 
-    The last is in expectation over u an upper bound of the code length of the discrete image (Theis et al. 2016, "A
-    note on the evaluation of generative models"), tight where q(x | image) is p(x | image) (Ho et al. 2019, "Flow++",
+    The expectation of bits/dim over u is an upper bound on the code length of the discrete image (Theis et al. 2016, "A
+    note on the evaluation of generative models"), tight if q(x | image) = p(x | image) (Ho et al. 2019, "Flow++",
     section 3.1).
 
     A subclass is a frozen dataclass that defines `noise`, and `parameters` if it is learned with the flow:
@@ -45,7 +45,7 @@ class Dequantizer(Description):
 
     Attributes:
       n_bits: bits of each channel that are modelled, 1 to 8.
-      is_recomputed: whether the gradient `reversible` computes it once more.
+      is_recomputed: whether the gradient `reversible` recomputes it.
     """
 
     kind: ClassVar[str] = "dequantizer"
@@ -59,22 +59,22 @@ class Dequantizer(Description):
             raise ValueError(f"n_bits={self.n_bits!r} must be at most 8: images are uint8.")
 
     def data_dtype(self, dtype: tf.DType) -> tf.DType:
-        """Returns the dtype of the images of a flow of `dtype`."""
+        """Returns the dtype of the images for a flow of `dtype`."""
         return tf.uint8
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Checks that events of a shape can be dequantized.
 
         Raises:
-          ValueError: if they cannot; the message goes on after the name of the dequantizer.
+          ValueError: if they cannot; the caller prepends the name of the dequantizer to the message.
         """
 
     def parameters(self, shape: tuple[int, ...], rng: np.random.Generator) -> Nest:
-        """Returns a nest of parameters, as `Layer.parameters` does; those of the noise of events of a shape."""
+        """Returns a nest of the parameters of the noise for events of a shape, as `Layer.parameters` does."""
         return {}
 
     def decays(self, path: str, shape: tuple[int, ...]) -> bool:
-        """Returns whether weight decay applies to a parameter, to none by default.
+        """Returns whether weight decay applies to a parameter; by default, to none.
 
         Args:
           path: its path in the nest of `parameters`, such as `log_a`.
@@ -88,18 +88,18 @@ class Dequantizer(Description):
         """Returns dequantized images [B, *shape], and log q(x | image) of each, [B], in nats.
 
         Args:
-          images: [B, *shape], floats of the flow's dtype with the values of the images, whole numbers from 0 to 255.
+          images: [B, *shape], the images as integers from 0 to 255 in the flow's floating-point dtype.
           tensors: nest like that of `parameters`, of tensors or variables.
-          seed: int32 or int64, a stateless seed [2] for the batch, or [B, 2], one for each image; for draws by either
-            see `glow_tf.dequantization.random`.
-          context: nest of what the flow is conditioned on, [B, ...] each; None without.
+          seed: int32 or int64, a stateless seed: [2] for the batch, or [B, 2], one per image; to draw with either, see
+            `glow_tf.dequantization.random`.
+          context: nest of tensors [B, ...] that the flow is conditioned on, or None.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no noise.")
 
     def noise_in(
         self, mode: Mode, images: tf.Tensor, tensors: Nest, seed: tf.Tensor, context: Any = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns `noise` as it is computed in a mode, for dequantizers with networks, which know of modes."""
+        """Computes `noise` in a mode, for dequantizers with networks; by default the same as `noise`."""
         return self.noise(images, tensors, seed, context)
 
     def initialize(
@@ -108,20 +108,20 @@ class Dequantizer(Description):
         """Data-dependent initialisation.
 
         Returns:
-          The values that it sets, a part of the nest, and `noise` with them; by default nothing is set.
+          The parameters that it sets, as a subset of the nest, and `noise` with them. By default it sets none.
         """
         return {}, self.noise(images, tensors, seed, context)
 
     def num_classes_needed(self) -> int:
-        """Returns the number of labels, {"labels": [B] int32} in the context, that it depends on; 0 for none."""
+        """Returns the number of label classes, for {"labels": [B] int32} in the context; 0 if it uses no labels."""
         return 0
 
     def network_width(self) -> int:
-        """Returns the number of hidden channels of its networks, 1 without."""
+        """Returns the number of hidden channels of its networks, or 1 if it has none."""
         return 1
 
     def products(self, shape: tuple[int, ...], batch_size: int) -> list[Product]:
-        """Returns the matrix products of the noise of a batch of events of a shape; none by default.
+        """Returns the matrix products of `noise` for a batch of events of a shape; none by default.
 
         Raises:
           ValueError: if they are not known.
@@ -139,44 +139,44 @@ class Dequantizer(Description):
     def within_bins(
         self, images: tf.Tensor, u: tf.Tensor, log_density: tf.Tensor | float = 0.0
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns what `noise` does, where the noise is `u`: [B, *shape] in [0, 1).
+        """Returns what `noise` does, for given noise `u`: [B, *shape] in [0, 1).
 
         Args:
           images: as for `noise`.
-          u: the noise. What is above 1 - 2^-10 is taken for that: it would be rounded up into the next bin.
+          u: the noise. Values above 1 - 2^-10 are clipped to it, as rounding would move them into the next bin.
           log_density: log-density of each element of `u`, in nats; broadcasts against it.
         """
         x = self.quantize(images) + tf.minimum(u, 1 - 2.0**-10) / 2**self.n_bits
         dimensions = np.prod(images.shape[1:], dtype=np.int64)
-        # One product, which a sum over all elements would not be exactly.
+        # As a single product: a sum over all elements would accumulate rounding errors.
         log_q = tf.fill(tf.shape(x)[:1], tf.constant(dimensions * self.n_bits * np.log(2), x.dtype))
         if isinstance(log_density, tf.Tensor):
             log_q += tf.reduce_sum(tf.broadcast_to(log_density, tf.shape(x)), axis=list(range(1, x.shape.rank)))
         return x, log_q
 
     def center(self, images: tf.Tensor) -> tf.Tensor:
-        """Returns the middle of each channel's bin, the point farthest from those of other levels."""
+        """Returns the middle of each channel's bin, the point farthest from the other bins."""
         return self.quantize(images) + self.tolerance
 
     def to_images(self, x: tf.Tensor) -> tf.Tensor:
-        """Returns floor((x + 1/2) * 2^n_bits) * 2^(8 - n_bits), clipped to [0, 255], as uint8; as the official code.
+        """Returns floor((x + 1/2) * 2^n_bits) * 2^(8 - n_bits), clipped to [0, 255], as uint8 (the official code).
 
-        With n_bits < 8 the brightest level is 256 - 2^(8 - n_bits), 248 for 5 bits, and 255 is what x >= 1/2 gives,
-        above that level. `displayed` is for pictures that people look at.
+        With n_bits < 8, the brightest level is 256 - 2^(8 - n_bits), 248 for 5 bits, and x >= 1/2 gives 255, above that
+        level. For images that people look at, use `displayed`.
         """
         levels = tf.floor((x + 0.5) * 2**self.n_bits)
         return tf.cast(tf.clip_by_value(levels * self.values_per_bin, 0, 255), tf.uint8)
 
     def displayed(self, images: np.ndarray | tf.Tensor) -> np.ndarray | tf.Tensor:
-        """Returns images as people are to see them, with the levels spread over 0 to 255:
+        """Returns images for display, with the levels spread over 0 to 255:
 
           round(255 q / (2^n_bits - 1)),  q = floor(image / 2^(8 - n_bits))
 
-        White is white then, whatever n_bits is, and an image looks like its reconstruction. Levels stay what they are:
-        `quantize` gives the same for the result. With 8 bits, images are returned as they are.
+        White is then 255 for any n_bits, and an image looks like its reconstruction. Levels are preserved: `quantize`
+        gives the same for the result. With 8 bits, images are returned unchanged.
 
         Args:
-          images: uint8 of any shape, a NumPy array or a tensor, of which the result is another.
+          images: uint8 of any shape, a NumPy array or a tensor; the result is of the same kind.
         """
         if self.n_bits == 8:
             return images
@@ -187,10 +187,10 @@ class Dequantizer(Description):
 
     @property
     def tolerance(self) -> float:
-        """The least error of `center(images)` with which `to_images` gives another level: 2^-(n_bits + 1)."""
+        """Smallest error of `center(images)` for which `to_images` gives another level: 2^-(n_bits + 1)."""
         return 0.5 / 2**self.n_bits
 
     @property
     def values_per_bin(self) -> int:
-        """Number of values of a channel in a bin, 2^(8 - n_bits)."""
+        """Number of channel values per bin, 2^(8 - n_bits)."""
         return 2 ** (8 - self.n_bits)

@@ -1,4 +1,4 @@
-"""Data that are real numbers."""
+"""Continuous data, which needs no dequantization."""
 
 import dataclasses
 from typing import ClassVar
@@ -10,9 +10,9 @@ from glow_tf.dequantization.base import Dequantizer
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Continuous(Dequantizer):
-    """No noise, for data that are real numbers already: log q = 0, and bits/dim are those of a density.
+    """No noise, for data that is already continuous: log q = 0, and bits/dim is that of a density.
 
-    They depend on the unit of the data, and can be negative.
+    It depends on the unit of the data and can be negative.
     """
 
     n_bits: ClassVar[None] = None
@@ -40,5 +40,5 @@ class Continuous(Dequantizer):
 
     @property
     def tolerance(self) -> float:
-        """An error that goes unnoticed: that of audio or images of 8 bits in [-1/2, 1/2)."""
+        """An error that goes unnoticed: that of 8-bit audio or images in [-1/2, 1/2)."""
         return 2.0**-9

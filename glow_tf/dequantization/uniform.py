@@ -8,7 +8,7 @@ from glow_tf.dequantization.base import Dequantizer
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Uniform(Dequantizer):
-    """Noise that is uniform in each bin: log q(x | image) = D log 2^n_bits (Theis et al. 2016; the official code).
+    """Uniform noise within each bin: log q(x | image) = D log 2^n_bits (Theis et al. 2016; the official code).
 
     Examples:
       >>> dequantizer = glow_tf.dequantization.Uniform(n_bits=5)

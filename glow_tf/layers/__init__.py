@@ -1,4 +1,4 @@
-"""The layers of a flow, one a file: description, parameters, bijector and initialisation."""
+"""Flow layers, one per file: description, parameters, bijector and initialisation."""
 
 from glow_tf.layers.base import Layer
 from glow_tf.layers.flatten import Flatten

@@ -1,4 +1,4 @@
-"""The description of a layer, and all that a model asks of it."""
+"""Base class of layers: their description, and the interface through which a model uses them."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -20,12 +20,12 @@ Shape = tuple[int, ...]
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A bijector that cannot be taken apart further.
+    """A bijector that is not decomposed further.
 
     Attributes:
       name: its name in messages.
       bijector: the bijector.
-      tensors: the tensors that it was made of, by path.
+      tensors: the tensors from which it was built, keyed by path.
     """
 
     name: str
@@ -35,10 +35,10 @@ class Part:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Layer(Description):
-    """A layer of a flow, in the direction from image to latent.
+    """A layer of a flow, whose forward direction is from image to latent.
 
-    A subclass is a frozen dataclass, whose fields are stored in `config.json`. It defines `bijector` and, where there
-    is something to say, the other methods:
+    Subclasses are frozen dataclasses whose fields are stored in `config.json`. They define `bijector` and override the
+    other methods as needed:
 
     ```
     @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,8 +55,8 @@ class Layer(Description):
     Shapes are those of one example, without batch axes.
 
     Attributes:
-      is_prior: whether its log-det is that of a prior, as of layers that whiten.
-      is_recomputed: whether the gradient `reversible` computes it once more.
+      is_prior: whether its log-det counts as part of the prior, as for layers that whiten.
+      is_recomputed: whether the `reversible` gradient recomputes its forward pass.
     """
 
     kind: ClassVar[str] = "layer"
@@ -64,31 +64,31 @@ class Layer(Description):
     is_recomputed: ClassVar[bool] = False
 
     def output_shape(self, shape: Shape) -> Shape:
-        """Returns the shape of what goes on to the next layer, where the layer takes `shape`; the same by default.
+        """Returns the event shape passed on to the next layer for an input of `shape`; by default, `shape` itself.
 
-        If it has fewer channels than the bijector gives, the last ones leave the flow there, and a level ends.
+        If it has fewer channels than the output of the bijector, the last ones are factored out there and a level ends.
 
         Raises:
-          ValueError: if the layer does not take such a shape; the message goes on after the name of the layer.
+          ValueError: if the layer does not accept such a shape; the message continues after the layer's name.
         """
         return shape
 
     def parameters(self, shape: Shape, rng: np.random.Generator) -> Nest:
-        """Returns a nest of `glow_tf.parameters.Parameter`s, or of arrays: the initial values of floats are trained."""
+        """Returns a nest of `glow_tf.parameters.Parameter`s or initial values as arrays; float arrays are trained."""
         return {}
 
     def bijector(self, shape: Shape, tensors: Nest, context: Any = None) -> tfp.bijectors.Bijector:
-        """Returns the bijector: one of this package, or any of TFP without batch shape.
+        """Returns the bijector: one of this package, or any TFP bijector without a batch shape.
 
         Args:
-          shape: event shape that it takes.
-          tensors: nest like that of `parameters`, of tensors or variables.
-          context: nest of what the flow is conditioned on, such as {"labels": [n] int32}; None without.
+          shape: event shape of its input.
+          tensors: nest of tensors or variables with the structure of `parameters`.
+          context: nest of tensors that the flow is conditioned on, such as {"labels": [n] int32}, or None.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no bijector.")
 
     def bijector_in(self, mode: Mode, shape: Shape, tensors: Nest, context: Any = None) -> bijectors.Bijector:
-        """Returns `bijector`, as one of this package, as it is computed in a mode, for layers that know of modes."""
+        """Returns `bijector`, adapted to this package's base class. Layers that depend on the mode override it."""
         bijector = self.bijector(shape, tensors, context)
         if isinstance(bijector, bijectors.Bijector):
             return bijector
@@ -97,17 +97,17 @@ class Layer(Description):
         return bijectors.Adapter(bijector, event_ndims=event_ndims, inverse_event_ndims=after)
 
     def initialize(self, shape: Shape, tensors: Nest, x: tf.Tensor, context: Any = None) -> tuple[Nest, tf.Tensor]:
-        """Data-dependent initialisation (Kingma & Dhariwal 2018, section 3.1).
+        """Computes the data-dependent initialisation (Kingma & Dhariwal 2018, section 3.1).
 
         Args:
-          shape: event shape that the layer takes.
-          tensors: nest like that of `parameters`.
+          shape: event shape of the layer's input.
+          tensors: nest with the structure of `parameters`.
           x: [B, *shape], the batch.
-          context: as for `bijector`; only passed to methods that have it.
+          context: as for `bijector`; only passed to methods that accept it.
 
         Returns:
-          The values that it sets, a part of the nest; and [B, *output_shape(shape)], what enters the next layer. By
-          default nothing is set, and the bijector is applied.
+          The initialised values, as a part of the nest, and the input of the next layer, [B, *output_shape(shape)]. By
+          default, no values are set and the bijector is applied.
         """
         y, _ = self.bijector_in(Mode(), shape, tensors, context).forward_and_log_det(x)
         return {}, y[..., : self.output_shape(shape)[-1]]
@@ -117,7 +117,7 @@ class Layer(Description):
         return False
 
     def decays(self, path: str, shape: Shape) -> bool:
-        """Returns whether weight decay applies to a parameter, to none by default.
+        """Returns whether weight decay applies to a parameter; by default, to none.
 
         Args:
           path: its path in the nest of `parameters`, such as `network/conv1/kernel`.
@@ -126,30 +126,30 @@ class Layer(Description):
         return False
 
     def num_classes_needed(self) -> int:
-        """Returns the number of labels that the layer is conditioned on, 0 for none."""
+        """Returns the number of classes that the layer is conditioned on, 0 if it is unconditional."""
         return 0
 
     def network_width(self) -> int:
-        """Returns the number of hidden channels of its networks, 1 without."""
+        """Returns the number of hidden channels of its networks, 1 if it has none."""
         return 1
 
     def in_domain(self, shape: Shape, x: tf.Tensor) -> tf.Tensor | None:
-        """Returns of x: [..., *shape] whether the layer can take it, [...] bool; None, the default, if it takes all."""
+        """Returns whether each `x`: [..., *shape] is in the layer's domain, [...] bool; None (default) if all are."""
         return None
 
     def derived(self, tensors: Nest) -> tuple[Nest, Nest]:
-        """Returns tensors that take long to compute from the parameters, and those parameters.
+        """Returns tensors that are expensive to compute from the parameters, and those parameters.
 
-        `bijector` finds the former among its tensors where somebody has kept them, see `models.inverses`.
+        If the former have been cached, `bijector` finds them among its `tensors`; see `models.derived`.
         """
         return {}, {}
 
     def matrices(self, tensors: Nest) -> list[tf.Tensor]:
-        """Returns the matrices [..., C, C] whose condition numbers tell how well the layer can be inverted."""
+        """Returns the matrices, [..., C, C], whose condition numbers show how accurately the layer can be inverted."""
         return []
 
     def parts(self, mode: Mode, shape: Shape, tensors: Nest, context: Any = None) -> Iterator[Part]:
-        """Yields the bijectors that the layer consists of, in forward order, to find the one that fails."""
+        """Yields the bijectors that make up the layer, in forward order, to locate numerical failures."""
         bijector = self.bijector_in(mode, shape, tensors, context)
         yield Part(bijector.name, bijector, {})
 
@@ -162,5 +162,5 @@ class Layer(Description):
         return []
 
     def official_variables(self, shape: Shape, level: int) -> dict[str, OfficialVariable]:
-        """Returns how the official code of Glow stores the layer's variables, by their paths; level 0 is the finest."""
+        """Returns how the official Glow code stores the layer's variables, keyed by path; level 0 is the finest."""
         return {}

@@ -1,4 +1,4 @@
-"""Images and sequences as flat vectors."""
+"""Flattening of images and sequences."""
 
 import dataclasses
 import math
@@ -10,7 +10,7 @@ from glow_tf.layers.base import Layer
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Flatten(Layer):
-    """[H, W, C] to [H * W * C], and [T, C] to [T * C]."""
+    """Flattens [H, W, C] to [H * W * C], and [T, C] to [T * C]."""
 
     def output_shape(self, shape):
         return (math.prod(shape),)

@@ -8,7 +8,7 @@ from glow_tf.layers.base import Layer
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Logit(Layer):
-    """logit(alpha + (1 - 2 alpha)(x + 1/2)): the unit interval to the real line (Dinh et al. 2017, section 4.1)."""
+    """Maps x in [-1/2, 1/2] to logit(alpha + (1 - 2 alpha) (x + 1/2)) (Dinh et al. 2017, section 4.1)."""
 
     alpha: float = 0.05
 

@@ -1,4 +1,4 @@
-"""The final scaling of NICE, and fixed ones."""
+"""Elementwise scaling: learned, as in the last layer of NICE, or fixed."""
 
 import dataclasses
 import math
@@ -14,13 +14,13 @@ from glow_tf.networks import actnorm
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scale(Layer):
-    """One positive factor a dimension (Dinh et al. 2015, section 3.3).
+    """Multiplies each dimension by a positive factor (Dinh et al. 2015, section 3.3).
 
-    The data-dependent initialisation gives the output of learned ones a second moment of 1 in each dimension.
+    The data-dependent initialisation sets learned factors so that each output dimension has a second moment of 1.
 
     Attributes:
-      initial: the factors before any initialisation.
-      learned: whether they are learned; else they stay what they are.
+      initial: value of the factors before data-dependent initialisation.
+      learned: whether the factors are learned; otherwise they keep their initial value.
     """
 
     initial: float = 1.0
@@ -41,7 +41,7 @@ class Scale(Layer):
     def initialize(self, shape, tensors, x, context=None):
         if not self.learned:
             return super().initialize(shape, tensors, x, context)
-        # It has no bias, hence the second moment in place of the variance.
+        # There is no bias, hence the second moment instead of the variance.
         log_scale = -0.5 * tf.math.log(tf.maximum(tf.reduce_mean(x**2, axis=0), actnorm.MIN_STDDEV**2))
         values = {"log_scale": log_scale}
         y, _ = self.bijector(shape, values).forward_and_log_det(x)

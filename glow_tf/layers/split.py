@@ -14,7 +14,8 @@ class Split(Layer):
     """Factors out the second half of the channels (Kingma & Dhariwal 2018, section 3.6; Dinh et al. 2017, section 3.6).
 
     Attributes:
-      learned: whether a prior conditioned on the first half whitens it; else its prior is standard normal.
+      learned: whether the second half is whitened by a learned prior conditioned on the first; otherwise its prior is
+        the base distribution, by default standard normal.
     """
 
     is_prior: ClassVar[bool] = True

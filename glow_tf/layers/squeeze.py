@@ -1,4 +1,4 @@
-"""Space, or time, to channels."""
+"""Squeezing of space or time into channels."""
 
 import dataclasses
 
@@ -9,12 +9,12 @@ from glow_tf.layers.base import Layer
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Squeeze(Layer):
-    """[H, W, C] to [H/f, W/f, f^2 C], and [T, C] to [T/f, f C].
+    """Squeezes [H, W, C] to [H/f, W/f, f^2 C], and [T, C] to [T/f, f C].
 
     Kingma & Dhariwal 2018, section 3.6; Dinh et al. 2017, section 3.6.
 
     Attributes:
-      factor: f, by which each side is divided.
+      factor: f, the factor by which each side, or the length, is divided.
 
     Examples:
       >>> glow_tf.layers.Squeeze().output_shape((8, 8, 3))
@@ -31,9 +31,9 @@ class Squeeze(Layer):
             raise ValueError(f"needs an image (H, W, C) or a sequence (T, C); it gets {shape}.")
         f, (*sides, channels) = self.factor, shape
         if any(side % f for side in sides):
-            of_image = "even sides" if f == 2 else f"sides that are multiples of factor={f}"
-            of_sequence = f"a length that is a multiple of factor={f}"
-            needed = f"an image with {of_image}" if len(sides) == 2 else f"a sequence with {of_sequence}"
+            valid_sides = "even sides" if f == 2 else f"sides that are multiples of factor={f}"
+            valid_length = f"a length that is a multiple of factor={f}"
+            needed = f"an image with {valid_sides}" if len(sides) == 2 else f"a sequence with {valid_length}"
             raise ValueError(f"needs {needed}; it gets {shape}.")
         return *(side // f for side in sides), channels * f ** len(sides)
 

@@ -1,4 +1,4 @@
-"""Steps of flow."""
+"""Flow steps."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -21,18 +21,18 @@ PERMUTATIONS = ("conv1x1", "conv1x1_dense", "shuffle", "reverse", "none")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Steps(Layer):
-    """`depth` flow steps of one structure: actnorm, then permutation, then coupling (Kingma & Dhariwal 2018, figure 2).
+    """`depth` flow steps of the same structure: actnorm, permutation, coupling (Kingma & Dhariwal 2018, figure 2).
 
     Attributes:
       depth: K, the number of steps.
       network: the conditioner of the couplings: `networks.Cnn` (Glow), `networks.Resnet` (RealNVP), `networks.Mlp`
         (NICE), `networks.GatedAttention` (Flow++), `networks.Vit` (Jet), or one of your own.
-      actnorm: whether a step begins with an activation normalisation.
+      actnorm: whether each step begins with activation normalisation.
       permutation: how channels are mixed: `conv1x1` (PLU), `conv1x1_dense`, `shuffle`, `reverse` or `none`.
-      coupling: what couplings do with the part they transform, such as `transforms.Affine()`.
-      partition: the parts of the input of a coupling, such as `partitions.Channels()`.
-      alternate: whether successive steps divide their input in the ways of the partition in turn: most have two, and
-        every second step exchanges the parts.
+      coupling: the elementwise transform of the couplings, such as `transforms.Affine()`.
+      partition: how couplings partition their input, such as `partitions.Channels()`.
+      alternate: whether successive steps cycle through the partition's ways of dividing the input; most partitions have
+        two, so that every second step exchanges the parts.
     """
 
     is_recomputed: ClassVar[bool] = True
@@ -64,7 +64,7 @@ class Steps(Layer):
         network = fields.get("network")
         if isinstance(network, networks.Network) or not (isinstance(network, str) or "width" in fields):
             return fields
-        # Version 0.1.0 had names in place of objects, and the network's fields among those of the steps.
+        # Version 0.1.0 stored names in place of objects, and the network's fields among those of the steps.
         rest = {name: value for name, value in fields.items() if name not in ("network", "width", "blocks", "mask")}
         return rest | _named_parts(fields)
 
@@ -103,7 +103,7 @@ class Steps(Layer):
         )
 
     def initialize(self, shape, tensors, x, context=None):
-        # Compiled once for all steps, which differ in k alone.
+        # Compiled once for all steps, which differ only in k.
         compiled = tf.function(lambda k, x: self._initialize_step(k, shape, tensors, x, context), autograph=False)
         initialize_step = compiled.get_concrete_function(tf.TensorSpec([], tf.int32), tf.TensorSpec(x.shape, x.dtype))
         steps = []
@@ -116,8 +116,8 @@ class Steps(Layer):
         return self.network.is_random
 
     def decays(self, path, shape):
-        part, _, of_network = path.partition("/")
-        return part == "network" and self.network.decays(of_network, shape[1:])
+        part, _, network_path = path.partition("/")
+        return part == "network" and self.network.decays(network_path, shape[1:])
 
     def num_classes_needed(self):
         return self.network.num_classes_needed()
@@ -133,26 +133,26 @@ class Steps(Layer):
 
     def matrices(self, tensors):
         if self.permutation == "conv1x1_dense":
-            # Without the inverse, which a singular matrix does not have.
+            # Avoids the inverse, which a singular matrix does not have.
             return [tf.convert_to_tensor(tensors["conv1x1"]["weight"])]
         return [self._conv1x1_matrices(tensors)[0]] if self.permutation == "conv1x1" else []
 
     def parts(self, mode, shape, tensors, context=None):
         stacked, constants = self._stacked(tensors)
         for k in range(self.depth):
-            of_step, fixed = (tf.nest.map_structure(lambda t, k=k: t[k], nest) for nest in (stacked, constants))
-            named = dict(p.by_path(of_step))
-            for bijector in self._step(mode, shape, of_step, fixed, context).layers:
+            slices, fixed = (tf.nest.map_structure(lambda t, k=k: t[k], nest) for nest in (stacked, constants))
+            named = dict(p.by_path(slices))
+            for bijector in self._step(mode, shape, slices, fixed, context).layers:
                 yield Part(f"step {k + 1} of {self.depth}, {bijector.name}", bijector, named)
 
     def products(self, shape, batch_size):
         channels = shape[-1]
         mixing = [flops.convolution(shape, batch_size, 1, channels, channels)] if self._has_conv1x1 else []
-        of_step = [
+        step_products = [
             *mixing,
             *self.network.products(self._network_shape(shape), batch_size, *self._network_channels(shape)),
         ]
-        return of_step * self.depth
+        return step_products * self.depth
 
     def official_variables(self, shape, level):
         steps = [f"model/{level}/{k}" for k in range(self.depth)]
@@ -200,7 +200,7 @@ class Steps(Layer):
         return matrices(**tensors["conv1x1"])
 
     def _stacked(self, tensors: Nest) -> tuple[Nest, Nest]:
-        """Returns what the steps are made of, stacked: the differentiable tensors, and the constants."""
+        """Returns the stacked tensors of the steps, and their stacked constants, which are not differentiated."""
         stacked: dict[str, Any] = {"network": self.network.prepare(tensors["network"])}
         constants: dict[str, Any] = {}
         if self.actnorm:
@@ -224,7 +224,7 @@ class Steps(Layer):
         context: Any = None,
         conditioner: Callable[[tf.Tensor], tf.Tensor] | None = None,
     ) -> bijectors.FlowStep:
-        """Returns one step, from its slices of what `_stacked` returns; its conditioner is the network by default."""
+        """Builds one step from its slices of what `_stacked` returns; by default, the network is its conditioner."""
         event_ndims = len(shape)
         parts: list[bijectors.Bijector] = []
         if self.actnorm:
@@ -256,7 +256,7 @@ class Steps(Layer):
     def _initialize_step(
         self, k: tf.Tensor, shape: Shape, tensors: Nest, x: tf.Tensor, context: Any
     ) -> tuple[Nest, tf.Tensor]:
-        """Returns what the initialisation sets of step `k`, without the leading axis, and what enters the next step."""
+        """Returns the initialised values of step `k`, without the leading axis, and the input of the next step."""
         tensors = _map_leaves(lambda t: tf.gather(t, [k]), tensors)
         values: dict[str, Any] = {}
         if self.actnorm:
@@ -276,7 +276,7 @@ class Steps(Layer):
 
 
 def _named_parts(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the parts of steps that version 0.1.0 stored by names."""
+    """Returns the parts of steps that version 0.1.0 stored as names."""
     classes = {"cnn": networks.Cnn, "resnet": networks.Resnet, "mlp": networks.Mlp}
     network = fields.get("network", "cnn")
     one_of("network", network, tuple(classes))
@@ -284,13 +284,13 @@ def _named_parts(fields: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError("width is missing.")
     blocks = {} if network == "cnn" else {"blocks": fields.get("blocks", 2)}
     found = {"network": construct(classes[network], "", {"width": fields["width"], **blocks})}
-    for ours, theirs, named in (("coupling", "coupling", transforms.NAMED), ("partition", "mask", partitions.NAMED)):
-        if theirs in fields:
-            one_of(theirs, fields[theirs], tuple(named))
-            found[ours] = named[fields[theirs]]
+    for new, old, named in (("coupling", "coupling", transforms.NAMED), ("partition", "mask", partitions.NAMED)):
+        if old in fields:
+            one_of(old, fields[old], tuple(named))
+            found[new] = named[fields[old]]
     return found
 
 
 def _map_leaves(function: Callable, nest: Nest) -> dict[str, Any]:
-    """Applies a function to every leaf, and makes plain dictionaries of whatever mappings hold them."""
+    """Applies a function to every leaf of a nest, and converts its mappings to plain dictionaries."""
     return {k: _map_leaves(function, v) if isinstance(v, Mapping) else function(v) for k, v in nest.items()}

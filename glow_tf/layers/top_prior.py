@@ -1,4 +1,4 @@
-"""The prior of what remains at the top."""
+"""Prior of the variables that remain at the top level."""
 
 import dataclasses
 from typing import ClassVar
@@ -15,11 +15,12 @@ from glow_tf.runtime import products
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TopPrior(Layer):
-    """Whitens by a diagonal Gaussian: learned, conditioned on the label, or both (the official code).
+    """Whitens by a diagonal Gaussian that is learned, class-conditional, or both (the official code).
 
     Attributes:
-      learned: whether mean and scale are learned.
-      num_classes: number of labels, {"labels": [n] int32} in the context, that mean and scale depend on; 0 for none.
+      learned: whether mean and scale have a learned term that is shared by all labels.
+      num_classes: number of classes of the labels that mean and scale depend on, {"labels": [n] int32} in the context;
+        0 for none.
     """
 
     is_prior: ClassVar[bool] = True
@@ -34,7 +35,7 @@ class TopPrior(Layer):
 
     @classmethod
     def upgrade(cls, fields, model):
-        # Version 0.1.0 had the number of labels in the model alone.
+        # Version 0.1.0 stored the number of labels only in the model.
         conditional = fields.pop("conditional", False)
         if not isinstance(conditional, bool):
             raise ValueError(f"conditional={conditional!r} must be of type bool.")
@@ -46,7 +47,7 @@ class TopPrior(Layer):
 
     def parameters(self, shape, rng):
         outputs = 2 * shape[-1]
-        # The official prior convolves a map of zeros: all it sees is the indicator of the border.
+        # The official prior convolves a map of zeros, so that it sees only the border indicator.
         border = {"border": zero_layer.parameters(*kernel_size(shape, 3), 1, outputs)} if self.learned else {}
         label = {"label": zero_layer.parameters(self.num_classes, outputs)} if self.num_classes else {}
         return border | label
@@ -60,12 +61,12 @@ class TopPrior(Layer):
         if self.num_classes:
             layer = tensors["label"]
             one_hot = tf.one_hot(context["labels"], self.num_classes, dtype=h.dtype)
-            of_label = zero_layer.scale(layer, products.matmul(one_hot, layer["kernel"]))
-            h += at_every_position(of_label, h.shape.rank)
+            label_term = zero_layer.scale(layer, products.matmul(one_hot, layer["kernel"]))
+            h += at_every_position(label_term, h.shape.rank)
         return bijectors.DiagonalPrior(*tf.split(h, 2, axis=-1))
 
     def initialize(self, shape, tensors, x, context=None):
-        # It begins as the identity, whatever the label.
+        # It starts as the identity for every label.
         return {}, x
 
     def num_classes_needed(self):
@@ -74,7 +75,7 @@ class TopPrior(Layer):
     def official_variables(self, shape, level):
         found = {}
         if self.learned:
-            # The official kernel also covers channels of zeros, which no value of it can change.
+            # The official kernel also covers input channels that are always zero, where its values have no effect.
             found |= official.zero_layer_variables("border", "model/prior/p", lambda kernel: kernel[:, :, -1:])
         if self.num_classes:
             found |= official.zero_layer_variables("label", "model/prior/y_emb")

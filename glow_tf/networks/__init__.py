@@ -1,4 +1,4 @@
-"""Conditioners: the networks of couplings."""
+"""Conditioners: the networks of coupling layers."""
 
 from glow_tf.networks.base import Network
 from glow_tf.networks.cnn import Cnn

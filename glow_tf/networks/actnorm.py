@@ -1,4 +1,4 @@
-"""Actnorms inside networks, and the output scale of layers that start at zero (the official code)."""
+"""Actnorm inside networks, and the output scale of zero-initialised layers (the official code)."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,10 +7,10 @@ import tensorflow as tf
 
 from glow_tf.runtime import products
 
-# A channel that varies less than this in the first batch is scaled as if it varied so much: the scale of a constant
-# channel (a white border, a black background) would otherwise be the reciprocal of rounding noise.
+# Lower bound on a channel's standard deviation in the first batch: the scale of a constant channel (a white border, a
+# black background) would otherwise be the reciprocal of rounding noise.
 MIN_STDDEV = 1e-2
-# The official code learns logarithms of scales at a third of their size.
+# As in the official code, the learned parameter is the log-scale divided by this factor.
 LOG_SCALE_FACTOR = 3.0
 
 Normalize = Callable[[Mapping[str, tf.Tensor], tf.Tensor], tf.Tensor]
@@ -28,9 +28,9 @@ def apply(layer: Mapping[str, tf.Tensor], h: tf.Tensor) -> tf.Tensor:
 
 
 def normalizer(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the `bias` and `log_scale`, [C] each, that give the channels of `x`: [..., C] mean 0 and deviation 1.
+    """Returns the `bias` and `log_scale`, [C] each, that normalise each channel of `x`: [..., C] to mean 0, stddev 1.
 
-    Channels with a standard deviation under `MIN_STDDEV` are scaled by no more than its reciprocal.
+    Standard deviations are clamped to at least `MIN_STDDEV`.
     """
     x = tf.reshape(x, [-1, x.shape[-1]])
     mean = _column_means(x)
@@ -39,19 +39,19 @@ def normalizer(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 class Initializer:
-    """Applies actnorms that normalise what they are given, in place of their own parameters, and keeps these."""
+    """Applies actnorms with parameters that normalise their inputs instead of their own, and records these."""
 
     def __init__(self):
         self._found: dict[int, dict[str, tf.Tensor]] = {}
 
     def __call__(self, layer: Mapping[str, tf.Tensor], h: tf.Tensor) -> tf.Tensor:
-        """Returns `h`: [B, ..., C] with mean 0 and standard deviation 1 of each channel; as `apply`."""
+        """Returns `h`: [B, ..., C], each channel normalised to mean 0 and stddev 1; has the signature of `apply`."""
         bias, log_scale = normalizer(h)
         self._found[id(layer)] = {"bias": bias, "logs": log_scale / LOG_SCALE_FACTOR}
         return apply({"bias": bias, "log_scale": log_scale}, h)
 
     def values(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns the parameters of the actnorms among `tensors` that have been applied, as a part of the nest."""
+        """Returns the recorded parameters of the actnorms among `tensors`, as a subset of the nest."""
         if id(tensors) in self._found:
             return self._found[id(tensors)]
         parts = {name: self.values(part) for name, part in tensors.items() if isinstance(part, Mapping)}
@@ -59,6 +59,6 @@ class Initializer:
 
 
 def _column_means(x: tf.Tensor) -> tf.Tensor:
-    """Returns the mean of each column of `x`: [N, C], by a matrix product: in a third of a reduction's time."""
+    """Returns the column means of `x`: [N, C] by a matrix product, which takes a third of the time of a reduction."""
     count = tf.shape(x)[0]
     return products.matmul(tf.ones([1, count], x.dtype), x)[0] / tf.cast(count, x.dtype)

@@ -1,4 +1,4 @@
-"""Self-attention over positions, and the base class of the networks that have it."""
+"""Self-attention over positions, and the base class of networks that use it."""
 
 import dataclasses
 import math
@@ -18,19 +18,19 @@ from glow_tf.networks.dropout import DropoutNetwork
 from glow_tf.networks.labels import of_labels
 from glow_tf.runtime import products
 
-# Added to variances.
+# Added to the variance in layer normalisation.
 _EPSILON = 1e-6
 
 
 def layer_norm_parameters(depth: int, channels: int) -> p.Nest:
-    """Returns the parameters of `depth` layer normalisations, which begin as these alone."""
+    """Returns the parameters of `depth` layer normalisations: scales of one and biases of zero."""
     return {"scale": p.ones(depth, channels), "bias": p.zeros(depth, channels)}
 
 
 def layer_norm(layer: Mapping[str, tf.Tensor], x: tf.Tensor) -> tf.Tensor:
-    """Gives the channels of each position of `x`: [..., C] mean 0 and variance 1, then those of the layer.
+    """Applies layer normalisation over the channels of `x`: [..., C] (Ba, Kiros & Hinton 2016, arXiv 1607.06450).
 
-    The statistics are float32 at least (Ba, Kiros & Hinton 2016, arXiv 1607.06450).
+    The mean and variance are computed in float32 or wider.
     """
     wide = _at_least_float32(x)
     mean = tf.reduce_mean(wide, axis=-1, keepdims=True)
@@ -40,11 +40,11 @@ def layer_norm(layer: Mapping[str, tf.Tensor], x: tf.Tensor) -> tf.Tensor:
 
 
 def dot_product_attention(queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, precision: str) -> tf.Tensor:
-    """Computes softmax(q k^T / sqrt(C)) v (Vaswani et al. 2017, equation 1), its softmax in float32 at least.
+    """Computes softmax(q k^T / sqrt(C)) v (Vaswani et al. 2017, equation 1), with the softmax in float32 or wider.
 
     Args:
       queries, keys, values: [..., T, C] each.
-      precision: of the products, see `glow_tf.runtime.products`.
+      precision: precision of the products, see `glow_tf.runtime.products`.
 
     Returns:
       [..., T, C].
@@ -57,16 +57,16 @@ def dot_product_attention(queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Attentive(DropoutNetwork, abstract=True):
-    """Base class of the networks of this package with self-attention over all positions.
+    """Base class of this package's networks with self-attention over all positions.
 
     Subclasses define `evaluate`.
 
     Attributes:
       width: hidden channels.
-      heads: number of heads of each attention, of ceil(width / heads) channels.
-      dropout: as for every network with dropout.
-      num_classes: number of labels, {"labels": [B] int32} in the context, each of which has a learned embedding that is
-        added to what the first layer gives, 0 at first; 0 for none.
+      heads: number of attention heads, of ceil(width / heads) channels each.
+      dropout: see `DropoutNetwork`.
+      num_classes: number of label classes, for {"labels": [B] int32} in the context; 0 for none. Each class has a
+        learned embedding, initially zero, that is added to the output of the first layer.
     """
 
     width: int
@@ -92,7 +92,7 @@ class Attentive(DropoutNetwork, abstract=True):
         return {"label": {"kernel": p.zeros(depth, self.num_classes, self.width)}} if self.num_classes else {}
 
     def _labelled(self, tensors: Nest, h: tf.Tensor, context: Any) -> tf.Tensor:
-        """Returns `h`: [B, ..., width] with the embeddings of the labels, if there are any."""
+        """Returns `h`: [B, ..., width] plus the label embeddings, if there are any."""
         return h + of_labels(tensors["label"]["kernel"], context, h) if self.num_classes else h
 
     @property
@@ -100,38 +100,38 @@ class Attentive(DropoutNetwork, abstract=True):
         return self.heads * -(-self.width // self.heads)
 
     def _attention(self, layer: Nest, h: tf.Tensor, precision: str) -> tf.Tensor:
-        """Returns what the heads see of `h`: [B, ..., width], side by side, [B, ..., _attention_width].
+        """Applies self-attention to `h`: [B, ..., width]; returns the concatenated heads, [B, ..., _attention_width].
 
-        `layer` makes queries, keys and values, in this order.
+        `layer` projects to queries, keys and values, in this order.
         """
         *positions, channels = h.shape[1:]
         count, size = math.prod(positions), self._attention_width // self.heads
-        made = dense(layer, tf.reshape(h, [-1, count, channels]), precision)
-        of_heads = tf.transpose(tf.reshape(made, [-1, count, 3, self.heads, size]), [2, 0, 3, 1, 4])
-        seen = dot_product_attention(*tf.unstack(of_heads), precision)
-        return tf.reshape(tf.transpose(seen, [0, 2, 1, 3]), [-1, *positions, self._attention_width])
+        projected = dense(layer, tf.reshape(h, [-1, count, channels]), precision)
+        qkv = tf.transpose(tf.reshape(projected, [-1, count, 3, self.heads, size]), [2, 0, 3, 1, 4])
+        attended = dot_product_attention(*tf.unstack(qkv), precision)
+        return tf.reshape(tf.transpose(attended, [0, 2, 1, 3]), [-1, *positions, self._attention_width])
 
     def _attention_products(self, batch_size: int, count: int) -> list[Product]:
-        """Returns the products of an attention over `count` positions: logits, and means of the values."""
+        """Returns the matrix products of attention over `count` positions: the logits, and the means of the values."""
         size = self._attention_width // self.heads
         rows = batch_size * self.heads * count
         return [Product(rows, size, count), Product(rows, count, size)]
 
 
 def linear(rng: np.random.Generator, shape: tuple[int, ...], gain: float = 1.0) -> p.Nest:
-    """Returns the parameters of linear layers whose outputs have a variance of gain^2 times that of their inputs.
+    """Returns the parameters of linear layers whose output variance is gain^2 times their input variance.
 
     Args:
       rng: source of random numbers.
-      shape: of the kernels, [depth, ..., C_in, C_out].
-      gain: as above.
+      shape: shape of the kernels, [depth, ..., C_in, C_out].
+      gain: ratio of the standard deviations of outputs and inputs.
     """
     stddev = gain / math.sqrt(math.prod(shape[1:-1]))
     return {"kernel": p.normal(rng, stddev, shape), "bias": p.zeros(shape[0], shape[-1])}
 
 
 def zero_linear(*shape: int) -> p.Nest:
-    """Returns the parameters of linear layers that begin at zero: kernels [depth, ..., C_in, C_out], and biases."""
+    """Returns the parameters of zero-initialised linear layers: kernels [depth, ..., C_in, C_out], and biases."""
     return {"kernel": p.zeros(*shape), "bias": p.zeros(shape[0], shape[-1])}
 
 

@@ -1,4 +1,4 @@
-"""The interface of networks."""
+"""Base classes of coupling networks."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ Nest = Mapping[str, Any]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Network(Description):
-    """A conditioner: from the part of an input that a coupling leaves as it is to the parameters of its transform.
+    """A conditioner: maps the part of the input that a coupling leaves unchanged to the parameters of its transform.
 
     A subclass is a frozen dataclass that defines `parameters` and `apply`:
 
@@ -38,12 +38,12 @@ class Network(Description):
             return tf.nn.relu(x @ tensors["enter"]) @ tensors["leave"]
     ```
 
-    The output should be 0 at first, where most transforms are near the identity.
+    The output should be 0 at initialisation, where most transforms are close to the identity.
 
     Attributes:
       is_random: whether `apply` uses its seed.
-      max_parameters_per_dim: the most that a transform may have for its output; None for any number.
-      image_channels: channels of {"image": [B, ..., image_channels]} in the context that it sees; 0 for none.
+      max_parameters_per_dim: largest `parameters_per_dim` of a transform that it supports; None for any number.
+      image_channels: channels of {"image": [B, ..., image_channels]} in the context that it reads; 0 for none.
     """
 
     kind: ClassVar[str] = "network"
@@ -54,14 +54,14 @@ class Network(Description):
     def parameters(
         self, rng: np.random.Generator, depth: int, inputs: int, outputs: int, shape: tuple[int, ...]
     ) -> Nest:
-        """Returns the parameters of `depth` networks, stacked along a leading axis, as for `Layer.parameters`.
+        """Returns the parameters of `depth` networks, stacked along a leading axis; a nest as in `Layer.parameters`.
 
         Args:
           rng: source of random numbers.
           depth: number of networks.
           inputs: channels of the input.
           outputs: channels of the output.
-          shape: event shape of the coupling, whose axes but the last are those of the input.
+          shape: (*positions, C), the positions of the network's input and the channels of the coupling's event.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no parameters.")
 
@@ -71,20 +71,20 @@ class Network(Description):
         """Returns the output of one network, [B, ..., outputs].
 
         Args:
-          tensors: nest like that of `parameters`, without the leading axis.
+          tensors: nest as returned by `prepare`, without the leading axis.
           x: [B, ..., inputs].
-          context: nest of what the flow is conditioned on; None without.
+          context: nest of tensors that the flow is conditioned on, or None.
           training: whether the flow is being trained.
-          seed: [2] int32, a stateless seed, in training.
+          seed: [2] int32, a stateless seed for random numbers in training.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no apply.")
 
     def prepare(self, tensors: Nest) -> Nest:
-        """Returns what `apply` reads of the stacked parameters, for what can be computed of all of them at once."""
+        """Precomputes what `apply` reads from the stacked parameters: work that can be done for all steps at once."""
         return tensors
 
     def apply_in(self, mode: Mode, tensors: Nest, x: tf.Tensor, context: Any = None) -> tf.Tensor:
-        """Returns `apply` as it is computed in a mode: in bfloat16 everything that it reads and computes is of it."""
+        """Computes `apply` in a mode; for bfloat16, all floats that it reads are cast, and its output is cast back."""
         if mode.network_precision != "bfloat16":
             return self.apply(tensors, x, context, mode.training, mode.seed)
         tensors, narrow = tf.nest.map_structure(_bfloat16, (tensors, x))
@@ -95,37 +95,37 @@ class Network(Description):
         """Data-dependent initialisation.
 
         Args:
-          tensors: what `apply` reads.
+          tensors: as for `apply`.
           x: [B, ..., inputs], the batch.
           context: as for `apply`.
 
         Returns:
-          The parameters that it sets, a part of the nest, and the output with them; nothing and `apply` by default.
+          The parameters that it sets, as a subset of the nest, and the output with them. By default it sets none.
         """
         return {}, self.apply(tensors, x, context)
 
     def check(self, shape: tuple[int, ...]) -> None:
-        """Checks that it can be the network of a coupling of events of a shape.
+        """Checks that the network supports a coupling of a shape, as for `parameters`.
 
         Raises:
-          ValueError: if it cannot; the message goes on after the name of the layer.
+          ValueError: if it does not; the caller prepends the name of the layer to the message.
         """
 
     def decays(self, path: str, shape: tuple[int, ...]) -> bool:
-        """Returns whether weight decay applies to a parameter: by default to kernels, and not to biases and scales.
+        """Returns whether weight decay applies to a parameter; by default to kernels, but not to biases and scales.
 
         Args:
           path: its path in the nest of `parameters`, such as `conv1/kernel`.
-          shape: its shape, without the leading axis. By default kernels are what has more than one axis.
+          shape: its shape, without the leading axis. By default, kernels are the parameters with more than one axis.
         """
         return len(shape) > 1
 
     def num_classes_needed(self) -> int:
-        """Returns the number of labels, {"labels": [B] int32} in the context, that it depends on; 0 for none."""
+        """Returns the number of label classes, for {"labels": [B] int32} in the context; 0 if it uses no labels."""
         return 0
 
     def hidden_channels(self) -> int:
-        """Returns the number of hidden channels, by which is chosen how cores share the work; 1 by default."""
+        """Returns the number of hidden channels, which decides whether batches are sharded on CPUs; 1 by default."""
         return 1
 
     def products(self, shape: tuple[int, ...], batch_size: int, inputs: int, outputs: int) -> list[Product]:
@@ -137,13 +137,13 @@ class Network(Description):
         raise ValueError(f"The matrix products of a {type(self).__name__} are not known.")
 
     def official_variables(self, path: str, steps: list[str]) -> dict[str, OfficialVariable]:
-        """Returns how the official code stores the variables at `path`, for the steps called `steps` there."""
+        """Returns how the official code stores the variables at `path`; `steps` are its names for the steps."""
         return {}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PrecisionNetwork(Network, abstract=True):
-    """Base class of networks whose products are computed in the precision of a mode.
+    """Base class of networks whose matrix products are computed in the precision of a mode.
 
     Subclasses define `apply_with_precision`.
     """
@@ -151,7 +151,7 @@ class PrecisionNetwork(Network, abstract=True):
     def apply_with_precision(
         self, precision: str, tensors: Nest, x: tf.Tensor, context: Any, training: bool, seed: tf.Tensor | None
     ) -> tf.Tensor:
-        """Returns `apply` with products of a precision, see `glow_tf.runtime.products`."""
+        """Computes `apply` with matrix products of a given precision, see `glow_tf.runtime.products`."""
         raise NotImplementedError(f"{type(self).__name__} defines no apply_with_precision.")
 
     def apply(self, tensors, x, context=None, training=False, seed=None):
@@ -165,7 +165,7 @@ class PrecisionNetwork(Network, abstract=True):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BuiltIn(PrecisionNetwork, abstract=True):
-    """Base class of the convolutional and dense networks of this package, which may have actnorms.
+    """Base class of this package's convolutional and dense networks, which may contain actnorms.
 
     Subclasses define `evaluate`.
     """
@@ -176,7 +176,7 @@ class BuiltIn(PrecisionNetwork, abstract=True):
 
     def __post_init__(self):
         at_least("width", self.width, 1)
-        # Each is a layer of its own in the graph.
+        # Each block adds its own ops to the graph.
         at_least("blocks", getattr(self, "blocks", 1), 1, most=1000)
 
     def evaluate(
@@ -188,8 +188,8 @@ class BuiltIn(PrecisionNetwork, abstract=True):
           tensors: what `prepare` returns, without the leading axis.
           x: [B, ..., inputs].
           context: as for `apply`.
-          normalize: computes actnorms.
-          precision: of the products, see `glow_tf.runtime.products`.
+          normalize: applies an actnorm, as `actnorm.apply` does.
+          precision: precision of the products, see `glow_tf.runtime.products`.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no evaluate.")
 

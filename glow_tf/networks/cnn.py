@@ -20,15 +20,16 @@ _STDDEV = 0.05
 class Cnn(BuiltIn):
     """A convolutional network with two hidden layers (Kingma & Dhariwal 2018, section 5 and the official code).
 
-    3x3 convolution, actnorm, ReLU; 1x1 convolution, actnorm, ReLU; 3x3 convolution that starts at zero, with a bias and
-    a learned scale. All but 1x1 convolutions see an indicator of the border. Of sequences, kernels have 3 taps and 1.
+    3x3 convolution, actnorm, ReLU; 1x1 convolution, actnorm, ReLU; zero-initialised 3x3 convolution with a bias and a
+    learned scale. All but 1x1 convolutions take an indicator of the padding as an additional input channel. For
+    sequences, the kernels have 3 and 1 taps.
 
     Attributes:
       width: hidden channels.
-      num_classes: number of labels, {"labels": [B] int32} in the context, each of which has a learned bias of its own
-        before the first ReLU, 0 at first; 0 for none.
-      kernels: sides of the three kernels, odd numbers. Where a transform has many parameters, as mixtures have, most of
-        the work is in the last one.
+      num_classes: number of label classes, for {"labels": [B] int32} in the context; 0 for none. Each class has a
+        learned bias, initially zero, that is added before the first ReLU.
+      kernels: sizes of the three kernels, odd. For transforms with many parameters, such as mixtures, most of the work
+        is in the last one.
     """
 
     num_classes: int = 0
@@ -48,17 +49,17 @@ class Cnn(BuiltIn):
         check_positions(shape, "has a convolutional network and ")
 
     def parameters(self, rng, depth, inputs, outputs, shape):
-        # With the indicator of the border, where a kernel reaches beyond it.
-        of1, of2, of3 = (
+        # Kernels that extend beyond the border have one more input channel, the indicator of the padding.
+        shape1, shape2, shape3 = (
             (depth, *kernel_size(shape, side), channels + (side > 1))
             for side, channels in zip(self.kernels, (inputs, self.width, self.width), strict=True)
         )
         network = {
-            "conv1": {"kernel": p.normal(rng, _STDDEV, (*of1, self.width))},
+            "conv1": {"kernel": p.normal(rng, _STDDEV, (*shape1, self.width))},
             "actnorm1": p.actnorm(depth, self.width),
-            "conv2": {"kernel": p.normal(rng, _STDDEV, (*of2, self.width))},
+            "conv2": {"kernel": p.normal(rng, _STDDEV, (*shape2, self.width))},
             "actnorm2": p.actnorm(depth, self.width),
-            "conv3": {"kernel": p.zeros(*of3, outputs), **p.actnorm(depth, outputs)},
+            "conv3": {"kernel": p.zeros(*shape3, outputs), **p.actnorm(depth, outputs)},
         }
         if self.num_classes:
             network["label"] = {"kernel": p.zeros(depth, self.num_classes, self.width)}
@@ -104,14 +105,14 @@ class Cnn(BuiltIn):
 
 
 def _folds(kernel: tf.Tensor, x: tf.Tensor) -> bool:
-    """Returns whether scaling the kernel takes less than scaling what comes out of its convolution with `x`."""
+    """Returns whether scaling the kernel is cheaper than scaling the output of its convolution with `x`."""
     return positions(x) > math.prod(kernel.shape[:-1])
 
 
 def _folded(kernel: tf.Tensor, layer: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns kernel and bias of the convolution that does what `kernel` and then the actnorm do.
+    """Folds an actnorm into the convolution before it; returns the kernel and bias of the result.
 
-    conv(x) * s + b * s = conv'(x) + b', of which one operation computes convolution, bias and ReLU.
+    (conv(x) + b) * s = conv'(x) + b', where a single fused op computes convolution, bias and ReLU.
     """
     scale = tf.exp(layer["log_scale"])
     return kernel * scale, layer["bias"] * scale

@@ -1,4 +1,4 @@
-"""Networks that see channels of the context."""
+"""Conditioning of networks on channels of the context."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -13,10 +13,10 @@ from glow_tf.networks.base import Network
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ContextChannels(Network):
-    """A network that sees a tensor of the context, of the positions of its input, as further channels of it.
+    """A network whose input channels are extended by those of a context tensor with the same positions.
 
     Attributes:
-      inner: the network, which is given the context too.
+      inner: the network, which also receives the context itself.
       channels: number of channels of {key: [B, ..., channels]} in the context; 0 for none.
       key: the tensor's name in the context.
     """
@@ -70,10 +70,10 @@ class ContextChannels(Network):
 
 
 def of_context(context: Any, key: str, x: tf.Tensor, channels: int) -> tf.Tensor:
-    """Returns a tensor of the context, [B, ..., channels] of the dtype and the positions of `x`: [B, ..., C].
+    """Returns a tensor of the context, [B, ..., channels], at the positions of `x`: [B, ..., C] and in its dtype.
 
     Raises:
-      ValueError: if it is missing, or of another shape.
+      ValueError: if it is missing or has another shape.
     """
     if not isinstance(context, Mapping) or key not in context:
         raise ValueError(f"{key!r}, which conditions the coupling networks, is missing in the context.")

@@ -1,4 +1,4 @@
-"""Dropout, and the base class of the networks that have it."""
+"""Dropout, and the base class of networks that use it."""
 
 import dataclasses
 from typing import Any
@@ -7,16 +7,16 @@ import tensorflow as tf
 
 from glow_tf.networks.base import Nest, PrecisionNetwork
 
-# The same bits on every device, and compiled by XLA.
+# Gives the same bits on every device, and when compiled by XLA.
 _ALGORITHM = "philox"
 
 
 class Dropout:
-    """Sets a share of the elements to 0, others at each call, and scales the rest up so that the mean stays.
+    """Sets a random fraction of the elements to 0, drawn anew at each call, and scales the rest to preserve the mean.
 
     Args:
-      rate: share of the elements that become 0.
-      seed: [2] int32, a stateless seed; without, nothing becomes 0.
+      rate: fraction of the elements that are set to 0.
+      seed: [2] int32, a stateless seed; if None, inputs are returned unchanged.
     """
 
     def __init__(self, rate: float, seed: tf.Tensor | None):
@@ -27,7 +27,7 @@ class Dropout:
             return x
         self._calls += 1
         seed = tf.random.experimental.stateless_fold_in(self._seed, self._calls, alg=_ALGORITHM)
-        # Of the same bits, XLA makes other floats.
+        # Thresholds bits rather than floats, which XLA derives differently from the same bits.
         bits = tf.random.stateless_uniform(tf.shape(x), seed, None, None, tf.uint32, alg=_ALGORITHM)
         kept = bits >= tf.constant(min(round(self._rate * 2**32), 2**32 - 1), tf.uint32)
         return tf.where(kept, x / (1 - self._rate), tf.zeros([], x.dtype))
@@ -35,12 +35,12 @@ class Dropout:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DropoutNetwork(PrecisionNetwork, abstract=True):
-    """Base class of the networks of this package with dropout.
+    """Base class of this package's networks with dropout.
 
     Subclasses define `evaluate`.
 
     Attributes:
-      dropout: share of activations that are set to 0 in training.
+      dropout: fraction of activations that are set to 0 in training.
     """
 
     dropout: float = 0.0
@@ -60,8 +60,8 @@ class DropoutNetwork(PrecisionNetwork, abstract=True):
           tensors: what `prepare` returns, without the leading axis.
           x: [B, ..., inputs].
           context: as for `apply`.
-          drop: the dropout.
-          precision: of the products, see `glow_tf.runtime.products`.
+          drop: applies dropout.
+          precision: precision of the products, see `glow_tf.runtime.products`.
         """
         raise NotImplementedError(f"{type(self).__name__} defines no evaluate.")
 

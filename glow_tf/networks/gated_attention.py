@@ -19,25 +19,26 @@ _POSITION_STDDEV = 0.01
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GatedAttention(Attentive):
-    """A stack of gated convolutions and gated self-attentions (Ho et al. 2019, section 3.3 and the official code).
+    """A stack of gated convolutions and gated self-attention (Ho et al. 2019, section 3.3 and the official code).
 
     A 3x3 convolution; blocks of
 
       h <- norm(h + gate(1x1(drop(celu(3x3(celu(h)))))))
       h <- norm(h + gate(1x1(drop(attention(h + position)))))
 
-    and a 3x3 convolution that starts at zero, with celu(h) = elu([h, -h]), gate([a, b]) = a * sigmoid(b), layer
-    normalisation over the channels, and one learned embedding of the positions for all blocks. Of sequences, kernels
-    have 3 taps and 1.
+    and a zero-initialised 3x3 convolution, with celu(h) = elu([h, -h]), gate([a, b]) = a * sigmoid(b), layer
+    normalisation over the channels, and one learned position embedding shared by all blocks. For sequences, the kernels
+    have 3 and 1 taps.
 
-    The official code scales every layer by the data first; here the variances of kernels keep those of activations.
+    The official code uses data-dependent initialisation of every layer; here, kernels are drawn with variances that
+    preserve those of the activations.
 
     Attributes:
       width: hidden channels.
       blocks: number of blocks.
-      heads, dropout, num_classes: as for every network with attention.
+      heads, dropout, num_classes: see `Attentive`.
       image_channels: channels of {"image": [B, ..., image_channels]} in the context, at the positions of the input;
-        0 for none. Each gated convolution sees them: celu(3x3(celu(h)) + 1x1(celu(image))).
+        0 for none. They condition each gated convolution: celu(3x3(celu(h)) + 1x1(celu(image))).
 
     Ho, Chen, Srinivas, Duan & Abbeel 2019, "Flow++", arXiv 1902.00275.
     """
@@ -48,7 +49,7 @@ class GatedAttention(Attentive):
 
     def __post_init__(self):
         super().__post_init__()
-        # Each is a layer of its own in the graph.
+        # Each block adds its own ops to the graph.
         at_least("blocks", self.blocks, 1, most=1000)
         at_least("image_channels", self.image_channels, 0)
 
@@ -77,12 +78,12 @@ class GatedAttention(Attentive):
 
         h = self._labelled(tensors, convolution(tensors["enter"], x), context)
         if self.image_channels:
-            seen = concat_elu(of_context(context, "image", x, self.image_channels))
+            image = concat_elu(of_context(context, "image", x, self.image_channels))
         for i in range(self.blocks):
             block = tensors[f"block{i}"]
             inner = convolution(block["conv1"], concat_elu(h))
             if self.image_channels:
-                inner += dense(block["context"], seen, precision)
+                inner += dense(block["context"], image, precision)
             inner = drop(concat_elu(inner))
             h = layer_norm(block["norm1"], h + gate(dense(block["conv2"], inner, precision)))
             inner = drop(self._attention(block["attention"], h + tensors["position"], precision))

@@ -1,4 +1,4 @@
-"""The network by which Flow++'s dequantization sees the image."""
+"""The network that conditions Flow++'s dequantization on the image."""
 
 import dataclasses
 
@@ -12,18 +12,18 @@ from glow_tf.networks.gating import GAIN, concat_elu, gate
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GatedConvolutions(DropoutNetwork):
-    """A stack of gated convolutions (Ho et al. 2019, the official code), for features rather than for couplings.
+    """A stack of gated convolutions (Ho et al. 2019, the official code), for features rather than couplings.
 
     A 3x3 convolution, then blocks of
 
       h <- h + gate(3x3(drop(celu(3x3(celu(h))))))
 
-    with celu(h) = elu([h, -h]) and gate([a, b]) = a * sigmoid(b), all of as many channels as the output, which does not
-    begin at zero. Of sequences, kernels have 3 taps.
+    with celu(h) = elu([h, -h]) and gate([a, b]) = a * sigmoid(b). Hidden layers have as many channels as the output,
+    which is not zero-initialised. For sequences, the kernels have 3 taps.
 
     Attributes:
       blocks: number of blocks.
-      dropout: as for every network with dropout.
+      dropout: see `DropoutNetwork`.
 
     Ho, Chen, Srinivas, Duan & Abbeel 2019, "Flow++", arXiv 1902.00275.
     """
@@ -32,7 +32,7 @@ class GatedConvolutions(DropoutNetwork):
 
     def __post_init__(self):
         super().__post_init__()
-        # Each is a layer of its own in the graph.
+        # Each block adds its own ops to the graph.
         at_least("blocks", self.blocks, 1, most=1000)
 
     def parameters(self, rng, depth, inputs, outputs, shape):

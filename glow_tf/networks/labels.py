@@ -1,4 +1,4 @@
-"""Networks that depend on labels."""
+"""Conditioning of networks on labels."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,18 +10,18 @@ from glow_tf.runtime.products import matmul
 
 
 def of_labels(kernel: tf.Tensor, context: Any, x: tf.Tensor) -> tf.Tensor:
-    """Returns the row of `kernel` of each example's label, to be added at every position.
+    """Returns the row of `kernel` for each example's label, to be added at every position.
 
     Args:
       kernel: [num_classes, C].
       context: nest with `labels`: [B] int32.
-      x: [B, ..., C], a tensor of the rank and dtype of what it is added to.
+      x: [B, ...], a tensor whose rank and dtype the result has.
 
     Returns:
       [B, 1, ..., C].
 
     Raises:
-      ValueError: if there are no labels.
+      ValueError: if the context has no labels.
     """
     num_classes = kernel.shape[0]
     if not isinstance(context, Mapping) or "labels" not in context:

@@ -12,7 +12,9 @@ from glow_tf.networks.dense import dense
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mlp(BuiltIn):
-    """A deep rectified MLP on the last axis, for flat vectors (Dinh et al. 2015, section 5.1). Its last layer is zero.
+    """A deep ReLU network over the last axis, for flat vectors (Dinh et al. 2015, section 5.1).
+
+    Its last layer is zero-initialised.
 
     Attributes:
       width: units of each hidden layer.

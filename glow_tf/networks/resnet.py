@@ -16,19 +16,19 @@ from glow_tf.networks.convolution import at_every_position, check_positions, con
 class Resnet(BuiltIn):
     """A residual network with weight normalisation (Dinh et al. 2017, section 4.1).
 
-    A 3x3 convolution; residual blocks of ReLU, 3x3 convolution, actnorm, ReLU, 3x3 convolution, added to their input;
-    actnorm, ReLU, 1x1 convolution that starts at zero. Of its outputs the even ones are shifts, the odd ones
-    log-scales: a learned factor times tanh (section 3.2); without `bounded`, the outputs are as they are. Of sequences,
-    kernels have 3 taps and 1.
+    A 3x3 convolution; residual blocks of ReLU, 3x3 convolution, actnorm, ReLU, 3x3 convolution; actnorm, ReLU and a
+    zero-initialised 1x1 convolution. Even output channels are shifts and odd ones are log-scales, in the form of a
+    learned factor times tanh (section 3.2); without `bounded`, the outputs are used as they are. For sequences, the
+    kernels have 3 and 1 taps.
 
-    Every kernel is g * v / |v| with a learned magnitude g per output channel (Salimans & Kingma 2016). Actnorm takes
-    the place of the paper's batch normalisation.
+    Every kernel is g * v / |v| with a learned magnitude g per output channel (Salimans & Kingma 2016). Actnorm replaces
+    the paper's batch normalisation.
 
     Attributes:
       width: hidden channels.
       blocks: number of residual blocks.
-      bounded: whether the output is pairs of a shift and a bounded log-scale, as for `transforms.AffineExp`; False for
-        transforms with another number of parameters.
+      bounded: whether the outputs are pairs of a shift and a bounded log-scale, as for `transforms.AffineExp`; False
+        for transforms with another number of parameters.
     """
 
     blocks: int = 2
@@ -64,20 +64,20 @@ class Resnet(BuiltIn):
         return network
 
     def decays(self, path, shape):
-        # The norm of a kernel, whatever that of its direction is.
+        # The magnitude is the norm of the kernel, whatever the norm of its direction.
         return path.endswith("magnitude")
 
     def prepare(self, tensors):
-        def of(layer):
+        def prepared(layer):
             if "direction" in layer:
                 rank = layer["direction"].shape.rank
                 unit = tf.math.l2_normalize(layer["direction"], axis=range(1, rank - 1))
                 return {"kernel": unit * at_every_position(layer["magnitude"], rank), "bias": layer["bias"]}
             if "logs" in layer:
                 return actnorm.scaled(layer)
-            return {name: of(part) for name, part in layer.items()}
+            return {name: prepared(part) for name, part in layer.items()}
 
-        return {name: layer if name == "tanh_factor" else of(layer) for name, layer in tensors.items()}
+        return {name: layer if name == "tanh_factor" else prepared(layer) for name, layer in tensors.items()}
 
     def evaluate(self, tensors, x, context, normalize, precision):
         def convolution(layer: dict[str, tf.Tensor], x: tf.Tensor) -> tf.Tensor:

@@ -19,20 +19,20 @@ _EXPANSION = 4
 class Vit(Attentive):
     """A vision transformer (Dosovitskiy et al. 2021, section 3.1; Kolesnikov et al. 2024, section 2.1 and its code).
 
-    The input is cut into patches, each of which becomes a token: a linear layer, to which a learned embedding of the
-    position is added; blocks of
+    The input is split into patches, each embedded as a token by a linear layer, plus a learned position embedding;
+    blocks of
 
       h <- h + drop(attention(norm(h)))
       h <- h + drop(MLP(norm(h)))
 
-    whose MLPs have one hidden layer of 4 * width GELUs; layer normalisation; and a linear layer that starts at zero,
+    whose MLPs have one hidden layer of 4 * width GELU units; layer normalisation; and a zero-initialised linear layer
     from each token to the outputs of its patch.
 
     Attributes:
       width: channels of a token.
       depth: number of blocks.
       patch_size: side of a patch, or its length in a sequence.
-      heads, dropout, num_classes: as for every network with attention.
+      heads, dropout, num_classes: see `Attentive`.
 
     Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", arXiv 2010.11929; Kolesnikov, Pinto & Tschannen 2024,
     "Jet: A Modern Transformer-Based Normalizing Flow", arXiv 2412.15129.
@@ -43,7 +43,7 @@ class Vit(Attentive):
 
     def __post_init__(self):
         super().__post_init__()
-        # Each is a layer of its own in the graph.
+        # Each block adds its own ops to the graph.
         at_least("depth", self.depth, 1, most=1000)
         at_least("patch_size", self.patch_size, 1)
 
@@ -65,7 +65,7 @@ class Vit(Attentive):
                 "attention": linear(rng, (depth, width, 3 * self._attention_width)),
                 "mix": linear(rng, (depth, self._attention_width, width)),
                 "norm2": layer_norm_parameters(depth, width),
-                # Glorot's variances, as the authors have them.
+                # Glorot variances, as in the authors' code.
                 "mlp1": linear(rng, (depth, width, _EXPANSION * width), math.sqrt(2 / (1 + _EXPANSION))),
                 "mlp2": linear(rng, (depth, _EXPANSION * width, width), math.sqrt(2 * _EXPANSION / (1 + _EXPANSION))),
             }
@@ -78,8 +78,8 @@ class Vit(Attentive):
         h = self._labelled(tensors, h, context)
         for i in range(self.depth):
             block = tensors[f"block{i}"]
-            seen = self._attention(block["attention"], layer_norm(block["norm1"], h), precision)
-            h += drop(dense(block["mix"], seen, precision))
+            attended = self._attention(block["attention"], layer_norm(block["norm1"], h), precision)
+            h += drop(dense(block["mix"], attended, precision))
             hidden = tf.nn.gelu(dense(block["mlp1"], layer_norm(block["norm2"], h), precision), approximate=True)
             h += drop(dense(block["mlp2"], drop(hidden), precision))
         h = dense(tensors["leave"], layer_norm(tensors["norm"], h), precision)
@@ -98,13 +98,13 @@ class Vit(Attentive):
         return [Product(tokens, area * inputs, width), *block * self.depth, Product(tokens, width, area * outputs)]
 
     def _patches(self, shape: tuple[int, ...]) -> tuple[int, int]:
-        """Returns the number of patches, and of positions in each."""
+        """Returns the number of patches and the number of positions in each."""
         area = self.patch_size ** (len(shape) - 1)
         return math.prod(shape[:-1]) // area, area
 
 
 def _cut(x: tf.Tensor, size: int) -> tf.Tensor:
-    """Returns the patches of `x`: [B, ..., C], row by row, [B, count, area * C]."""
+    """Returns the patches of `x`: [B, ..., C] in row-major order, [B, count, area * C]."""
     *sides, channels = x.shape[1:]
     n = len(sides)
     x = tf.reshape(x, [-1, *(part for side in sides for part in (side // size, size)), channels])
@@ -113,7 +113,7 @@ def _cut(x: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def _joined(patches: tf.Tensor, size: int, sides: tuple[int, ...]) -> tf.Tensor:
-    """Returns the [B, *sides, C] that `_cut` gives these patches of."""
+    """Returns the tensor [B, *sides, C] that `_cut` divides into these patches."""
     n = len(sides)
     channels = patches.shape[-1] // size**n
     x = tf.reshape(patches, [-1, *(side // size for side in sides), *[size] * n, channels])

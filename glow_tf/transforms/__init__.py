@@ -1,4 +1,4 @@
-"""Elementwise invertible maps with parameters, which couplings apply to one part of their input."""
+"""Parametric elementwise bijections, which couplings apply to one part of their input."""
 
 from glow_tf.transforms.additive import Additive
 from glow_tf.transforms.affine import Affine
@@ -8,7 +8,7 @@ from glow_tf.transforms.base import Transform
 from glow_tf.transforms.mixture_logistic import MixtureLogistic
 from glow_tf.transforms.spline import RationalQuadraticSpline
 
-# By the names of flags.
+# Keyed by flag value.
 NAMED = {
     "additive": Additive(),
     "affine": Affine(),

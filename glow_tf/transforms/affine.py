@@ -33,12 +33,12 @@ class Affine(Transform):
     def vjp(self, x, y, h, dy, dlog_det):
         _, s = _shift_and_logit(h)
         dx = dy * tf.sigmoid(s)
-        # d log sigmoid(s) / ds = sigmoid(-s), and y depends on s through it.
+        # d log sigmoid(s) / ds = sigmoid(-s), so dy/ds = y sigmoid(-s).
         ds = (dy * y + dlog_det) * tf.sigmoid(-s)
         return dx, tf.stack([dx, ds], axis=-1)
 
 
 def _shift_and_logit(h):
-    # Slices by indices are copied, and their gradients made, element by element; so it takes a quarter of the time.
+    # Indexing copies slices and computes their gradients element by element; unstacking takes a quarter of the time.
     shift, s = tf.unstack(h, axis=-1)
     return shift, s + 2

@@ -21,7 +21,7 @@ class AffineSigmoid(Transform):
     inverse log-det:  -log(factor) - log sigmoid(s)
 
     Attributes:
-      factor: the largest scale, positive. With 2 it is the identity at h = 0.
+      factor: upper bound on the scale, positive. With 2, the transform is the identity at h = 0.
     """
 
     parameters_per_dim: ClassVar[int] = 2
@@ -43,7 +43,7 @@ class AffineSigmoid(Transform):
     def vjp(self, x, y, h, dy, dlog_det):
         _, s = tf.unstack(h, axis=-1)
         dx = dy * self._scale(s)
-        # d log sigmoid(s) / ds = sigmoid(-s), and y depends on s through it.
+        # d log sigmoid(s) / ds = sigmoid(-s), so dy/ds = y sigmoid(-s).
         ds = (dy * y + dlog_det) * tf.sigmoid(-s)
         return dx, tf.stack([dx, ds], axis=-1)
 

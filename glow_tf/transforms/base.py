@@ -1,4 +1,4 @@
-"""The interface of elementwise transforms."""
+"""Base class of elementwise transforms."""
 
 import dataclasses
 from typing import ClassVar
@@ -10,7 +10,7 @@ from glow_tf.description import Description
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Transform(Description):
-    """An elementwise invertible map x -> y with parameters h, increasing in x.
+    """An elementwise bijection x -> y with parameters h, increasing in x.
 
     A subclass is a frozen dataclass that defines `forward` and `inverse`:
 
@@ -28,17 +28,17 @@ class Transform(Description):
             return tf.sinh(t), tf.math.log(tf.cosh(t)) - 0.5 * tf.math.log1p(y**2)
     ```
 
-    With h = 0 it should be near the identity, since coupling networks begin with outputs of 0.
+    It should be close to the identity at h = 0, the output of coupling networks at initialisation.
 
     Attributes:
-      parameters_per_dim: P, the number of parameters of an element; a property, where it depends on the fields.
+      parameters_per_dim: P, the number of parameters per element; a property if it depends on the fields.
     """
 
     kind: ClassVar[str] = "transform"
     parameters_per_dim: ClassVar[int]
 
     def forward(self, x: tf.Tensor, h: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """Returns `y` and the elementwise log(dy/dx), None where it is 0.
+        """Returns `y` and the elementwise log(dy/dx), or None if that is 0.
 
         Args:
           x: [B, ..., C].
@@ -47,17 +47,17 @@ class Transform(Description):
         raise NotImplementedError(f"{type(self).__name__} defines no forward.")
 
     def inverse(self, y: tf.Tensor, h: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
-        """Returns `x` and the elementwise log(dx/dy), None where it is 0; the arguments are as for `forward`."""
+        """Returns `x` and the elementwise log(dx/dy), or None if that is 0; the arguments are as for `forward`."""
         raise NotImplementedError(f"{type(self).__name__} defines no inverse.")
 
     def vjp(
         self, x: tf.Tensor, y: tf.Tensor, h: tf.Tensor, dy: tf.Tensor, dlog_det: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the vector-Jacobian product of `forward`; by automatic differentiation, unless a subclass knows it.
+        """Returns the vector-Jacobian product of `forward`, by automatic differentiation unless overridden.
 
         Args:
           x: [B, ..., C].
-          y: like `x`, what `forward` gave.
+          y: like `x`, the output of `forward`.
           h: [B, ..., C, P].
           dy: like `x`, the gradient with respect to `y`.
           dlog_det: the gradient with respect to the elementwise log-det, in a shape that broadcasts against `x`.

@@ -10,19 +10,19 @@ from glow_tf.arguments import at_least
 from glow_tf.transforms import implicit
 from glow_tf.transforms.base import Transform
 
-# Of the logarithm of a component's scale. Below, the official code has the same bound: a component as narrow as a
-# thousandth of the activations holds a grey level. Above, the far tails, of slope 1 / scale, can still be inverted.
-_MOST_LOG_SCALE = 7.0
-# Between narrow components the log-odds are flat, and no rounded y could tell one x from another.
-_LEAST_SLOPE = 1e-3
-# The means begin evenly spread over -1 .. 1, as equal components would have equal gradients for good. Wider apart, the
-# map would be farther from the identity at first.
+# Bound on a component's |log-scale|. The lower limit is the official code's: a component as narrow as a thousandth of
+# the activations covers a single grey level. At the upper limit, far tails, of slope 1 / scale, are still invertible.
+_MAX_LOG_SCALE = 7.0
+# e, a lower bound on v': between narrow components the log-odds are flat, and different x would round to the same y.
+_MIN_SLOPE = 1e-3
+# The means are initially spread evenly over [-1, 1], as equal components would keep receiving equal gradients. A wider
+# spread would be farther from the identity at initialisation.
 _SPREAD = 1.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MixtureLogistic(Transform):
-    """The log-odds of a mixture of K logistic distributions, a scale and a shift (Ho et al. 2019, section 3.2).
+    """The log-odds of the CDF of a mixture of K logistics, then a scale and a shift (Ho et al. 2019, section 3.2).
 
     h = (t, a, pi_1 .. pi_K, mu_1 .. mu_K, log s_1 .. log s_K)
 
@@ -31,15 +31,15 @@ class MixtureLogistic(Transform):
 
     forward:          y = v * exp(tanh a) + t
     forward log-det:  log v' + tanh a
-    inverse:          x where v = (y - t) * exp(-tanh a), by bisection and Newton's steps
+    inverse:          x where v = (y - t) * exp(-tanh a), by Newton's method and bisection
     inverse log-det:  -log v' - tanh a
 
-    The slope of the log-odds is a sum of positive terms, as F + (1 - F) = 1:
+    The derivative of the log-odds is a sum of positive terms, as 1 / (F (1 - F)) = 1 / F + 1 / (1 - F):
 
       F' / (F (1 - F)) = sum_k (r_k sigmoid(-z_k) + q_k sigmoid(z_k)) / s_k
 
-    where r_k = w_k sigmoid(z_k) / F and q_k = w_k sigmoid(-z_k) / (1 - F) add up to 1 each. The paper has e = 0, and a
-    in place of tanh a, which is the official code's.
+    where r_k = w_k sigmoid(z_k) / F and q_k = w_k sigmoid(-z_k) / (1 - F) each sum to 1. The paper has e = 0, and a in
+    place of tanh a, which is from the official code.
 
     Attributes:
       components: K.
@@ -71,8 +71,8 @@ class MixtureLogistic(Transform):
         dy = tf.reshape(dy, [-1])
         dlog_scale = dy * (tf.reshape(y, [-1]) - shift) + dlog_det
         dx, dmixture = mixture.vjp(tf.reshape(x, [-1]), dy * tf.exp(log_scale), dlog_det)
-        of_pair = tf.stack([dy, dlog_scale * (1 - log_scale**2)], axis=-1)
-        return _like(x, dx), tf.reshape(tf.concat([of_pair, *dmixture], axis=-1), tf.shape(h))
+        dpair = tf.stack([dy, dlog_scale * (1 - log_scale**2)], axis=-1)
+        return _like(x, dx), tf.reshape(tf.concat([dpair, *dmixture], axis=-1), tf.shape(h))
 
     def _split(self, h: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, "_Mixture"]:
         """Returns the shifts [N], the log-scales [N] and the mixtures of N elements."""
@@ -85,12 +85,12 @@ class MixtureLogistic(Transform):
 
 
 class _Point(NamedTuple):
-    """Values of a mixture at x, a point of each element.
+    """A mixture evaluated at one point x per element.
 
     Attributes:
       z: [N, K], (x - mean) / scale.
       above, below: [N, K], sigmoid(-z) and sigmoid(z).
-      of_cdf, of_survival: [N, K], the shares of the components in F and in 1 - F.
+      of_cdf, of_survival: [N, K], r and q, the fractions of F and of 1 - F that each component contributes.
       value, slope: [N], v and v'.
     """
 
@@ -104,26 +104,26 @@ class _Point(NamedTuple):
 
 
 class _Mixture:
-    """The function v of N elements, each of a mixture of K logistic distributions.
+    """The function v of N elements, each with its own mixture of K logistic distributions.
 
     Args:
-      logits: [N, K], of the weights.
+      logits: [N, K], logits of the weights.
       means: [N, K].
-      log_scales: [N, K], which are bounded here.
+      log_scales: [N, K]; clipped to [-7, 7] here.
     """
 
     def __init__(self, logits: tf.Tensor, means: tf.Tensor, log_scales: tf.Tensor):
         self._logits = logits
         self._means = means
         self._log_scales = log_scales
-        self._rates = tf.exp(-tf.clip_by_value(log_scales, -_MOST_LOG_SCALE, _MOST_LOG_SCALE))
+        self._rates = tf.exp(-tf.clip_by_value(log_scales, -_MAX_LOG_SCALE, _MAX_LOG_SCALE))
 
     def at(self, x: tf.Tensor) -> _Point:
-        """Returns what it is at `x`: [N]."""
+        """Evaluates the mixture at `x`: [N]."""
         z = (x[:, tf.newaxis] - self._means) * self._rates
         above, below = tf.sigmoid(-z), tf.sigmoid(z)
-        of_cdf, log_cdf = _shares(self._logits - tf.nn.softplus(-z))
-        of_survival, log_survival = _shares(self._logits - tf.nn.softplus(z))
+        of_cdf, log_cdf = _softmax_and_logsumexp(self._logits - tf.nn.softplus(-z))
+        of_survival, log_survival = _softmax_and_logsumexp(self._logits - tf.nn.softplus(z))
         slope = tf.reduce_sum((of_cdf * above + of_survival * below) * self._rates, axis=-1)
         return _Point(z, above, below, of_cdf, of_survival, *_tilted(x, log_cdf - log_survival, slope))
 
@@ -135,33 +135,33 @@ class _Mixture:
         Args:
           x: [N].
           dvalue: [N], the gradient with respect to v.
-          dlog_slope: [N], with respect to log v'.
+          dlog_slope: [N], the gradient with respect to log v'.
 
         Returns:
           The gradients with respect to `x`, and to the logits, the means and the log-scales.
         """
-        at = self.at(x)
-        cdf_above, survival_below = at.of_cdf * at.above, at.of_survival * at.below
-        # What each component is of the slope, by F and by 1 - F.
-        rates = self._rates * ((1 - _LEAST_SLOPE) / at.slope)[:, tf.newaxis]
+        point = self.at(x)
+        cdf_above, survival_below = point.of_cdf * point.above, point.of_survival * point.below
+        # The fractions of v' due to F and to 1 - F.
+        rates = self._rates * ((1 - _MIN_SLOPE) / point.slope)[:, tf.newaxis]
         by_cdf = tf.reduce_sum(cdf_above * rates, axis=-1)
-        by_survival = 1 - _LEAST_SLOPE / at.slope - by_cdf
-        dlog_odds = (1 - _LEAST_SLOPE) * dvalue
+        by_survival = 1 - _MIN_SLOPE / point.slope - by_cdf
+        dlog_odds = (1 - _MIN_SLOPE) * dvalue
         dlog_cdf = (dlog_odds - dlog_slope * by_cdf)[:, tf.newaxis]
         dlog_survival = (dlog_odds + dlog_slope * by_survival)[:, tf.newaxis]
-        of_slope = dlog_slope[:, tf.newaxis] * (cdf_above + survival_below) * rates
+        by_component = dlog_slope[:, tf.newaxis] * (cdf_above + survival_below) * rates
 
-        dlogits = dlog_cdf * at.of_cdf - dlog_survival * at.of_survival + of_slope
-        dz = dlog_cdf * cdf_above + dlog_survival * survival_below + of_slope * (at.above - at.below)
+        dlogits = dlog_cdf * point.of_cdf - dlog_survival * point.of_survival + by_component
+        dz = dlog_cdf * cdf_above + dlog_survival * survival_below + by_component * (point.above - point.below)
         dmeans = -dz * self._rates
-        is_bounded = tf.abs(self._log_scales) > _MOST_LOG_SCALE
-        dlog_scales = tf.where(is_bounded, tf.zeros([], x.dtype), -(dz * at.z + of_slope))
-        dx = _LEAST_SLOPE * dvalue - tf.reduce_sum(dmeans, axis=-1)
+        is_bounded = tf.abs(self._log_scales) > _MAX_LOG_SCALE
+        dlog_scales = tf.where(is_bounded, tf.zeros([], x.dtype), -(dz * point.z + by_component))
+        dx = _MIN_SLOPE * dvalue - tf.reduce_sum(dmeans, axis=-1)
         return dx, (dlogits, dmeans, dlog_scales)
 
     def solve(self, value: tf.Tensor) -> tf.Tensor:
-        """Returns the x: [N] where v has a value, [N], without gradient."""
-        # Mirrored where the value is positive, so that F is not near 1, where it has few digits.
+        """Returns the solution x: [N] of v(x) = `value`: [N], without gradients."""
+        # Mirrored where the value is positive, which keeps F away from 1, where it loses precision.
         sign = tf.where(value > 0, -tf.ones_like(value), tf.ones_like(value))
         value, means = sign * value, sign[:, tf.newaxis] * self._means
         log_weights = tf.nn.log_softmax(self._logits)
@@ -169,38 +169,38 @@ class _Mixture:
         def function(x):
             u = (means - x[:, tf.newaxis]) * self._rates
             logs = log_weights - tf.nn.softplus(u)
-            most = tf.reduce_max(logs, axis=-1, keepdims=True)
-            parts = tf.exp(logs - most)
+            largest = tf.reduce_max(logs, axis=-1, keepdims=True)
+            parts = tf.exp(logs - largest)
             total = tf.reduce_sum(parts, axis=-1)
-            log_cdf = tf.squeeze(most, -1) + tf.math.log(total)
+            log_cdf = tf.squeeze(largest, -1) + tf.math.log(total)
             survival = -tf.math.expm1(log_cdf)
-            # Rounding may make it negative where it is next to 0.
+            # Rounding may make it negative where it is close to 0.
             survival = tf.where(survival < 0, tf.zeros_like(survival), survival)
             slope = tf.reduce_sum(parts * tf.sigmoid(u) * self._rates, axis=-1) / (total * survival)
-            found, slope = _tilted(x, log_cdf - tf.math.log(survival), slope)
-            return found - value, slope
+            v, slope = _tilted(x, log_cdf - tf.math.log(survival), slope)
+            return v - value, slope
 
-        # F is a mean of the components', and v one of the log-odds and x: the solution lies between theirs.
+        # F is a weighted mean of the components' CDFs, and v one of the log-odds and x, so their solutions bracket it.
         solutions = means + value[:, tf.newaxis] / self._rates
         low = tf.minimum(tf.reduce_min(solutions, axis=-1), value)
         high = tf.maximum(tf.reduce_max(solutions, axis=-1), value)
-        # Over so small a part of a scale the slope is constant, but for rounding.
+        # Over such a small fraction of a scale, the slope is constant up to rounding.
         precision = np.finfo(value.dtype.as_numpy_dtype).eps ** 0.5
         tolerance = precision / tf.reduce_max(self._rates, axis=-1)
         return sign * implicit.increasing_root(function, low, high, tolerance)
 
 
 def _tilted(x: tf.Tensor, log_odds: tf.Tensor, slope: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns v and v', of log-odds and their slope at `x`."""
-    return (1 - _LEAST_SLOPE) * log_odds + _LEAST_SLOPE * x, (1 - _LEAST_SLOPE) * slope + _LEAST_SLOPE
+    """Returns v and v' at `x`, from the log-odds and their slope."""
+    return (1 - _MIN_SLOPE) * log_odds + _MIN_SLOPE * x, (1 - _MIN_SLOPE) * slope + _MIN_SLOPE
 
 
-def _shares(logs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns softmax and logsumexp over the last axis of [N, K]: [N, K] and [N]."""
-    most = tf.stop_gradient(tf.reduce_max(logs, axis=-1, keepdims=True))
-    parts = tf.exp(logs - most)
+def _softmax_and_logsumexp(logs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns the softmax and logsumexp of `logs`: [N, K] over the last axis, [N, K] and [N]."""
+    largest = tf.stop_gradient(tf.reduce_max(logs, axis=-1, keepdims=True))
+    parts = tf.exp(logs - largest)
     total = tf.reduce_sum(parts, axis=-1, keepdims=True)
-    return parts / total, tf.squeeze(most + tf.math.log(total), -1)
+    return parts / total, tf.squeeze(largest + tf.math.log(total), -1)
 
 
 def _like(x: tf.Tensor, flat: tf.Tensor) -> tf.Tensor:

@@ -10,21 +10,21 @@ from glow_tf.arguments import at_least
 from glow_tf.transforms import implicit
 from glow_tf.transforms.base import Transform
 
-# As in the paper's code: shares of the interval, and slopes.
-_LEAST_SHARE = 1e-3
-_LEAST_SLOPE = 1e-3
-# What softplus makes of it, and the least slope, add up to 1.
-_UNIT_SLOPE = math.log(math.expm1(1 - _LEAST_SLOPE))
+# Minimum size of a bin, as a fraction of the interval, and minimum slope, as in the paper's code.
+_MIN_FRACTION = 1e-3
+_MIN_SLOPE = 1e-3
+# softplus(_UNIT_SLOPE) + _MIN_SLOPE = 1.
+_UNIT_SLOPE = math.log(math.expm1(1 - _MIN_SLOPE))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RationalQuadraticSpline(Transform):
-    """A monotone rational quadratic spline over -bound .. bound, the identity outside (Durkan et al. 2019, section 3).
+    """A monotonic rational-quadratic spline on [-bound, bound], the identity outside (Durkan et al. 2019, section 3).
 
     h = (widths_1 .. widths_K, heights_1 .. heights_K, slopes_1 .. slopes_{K-1})
 
-    Softmax makes the widths and heights of K bins of the first two, softplus the slopes d at the knots between them of
-    the third; the slope at -bound and at bound is 1. In a bin from (x_k, y_k), of width w, height b and s = b / w,
+    The widths and heights of K bins are computed by softmax, and the slopes d at the interior knots by softplus; the
+    slopes at -bound and bound are 1. In the bin that starts at (x_k, y_k), with width w, height b and s = b / w,
 
       r = (x - x_k) / w,  D = s + (d_{k+1} + d_k - 2 s) r (1 - r)
 
@@ -35,15 +35,15 @@ class RationalQuadraticSpline(Transform):
 
     Attributes:
       bins: K, at least 2.
-      bound: half of the length of the interval.
+      bound: half the length of the interval.
     """
 
     bins: int = 8
     bound: float = 3.0
 
     def __post_init__(self):
-        # Half of the interval is left to be shared.
-        at_least("bins", self.bins, 2, most=int(0.5 / _LEAST_SHARE))
+        # The minimum sizes take up at most half of the interval.
+        at_least("bins", self.bins, 2, most=int(0.5 / _MIN_FRACTION))
         if not 0 < self.bound < math.inf:
             raise ValueError(f"bound={self.bound!r} must be a positive number.")
 
@@ -53,36 +53,36 @@ class RationalQuadraticSpline(Transform):
 
     def forward(self, x, h):
         x_in, is_inside = self._inside(x)
-        of_bin = self._bin(x_in, h, by_height=False)
-        y, log_slope = of_bin.at((x_in - of_bin.left) / of_bin.width)
+        bin_ = self._bin(x_in, h, by_height=False)
+        y, log_slope = bin_.at((x_in - bin_.left) / bin_.width)
         return self._outside(x, is_inside, y), self._outside(tf.zeros_like(x), is_inside, log_slope)
 
     def inverse(self, y, h):
         y_in, is_inside = self._inside(y)
-        of_bin = self._bin(y_in, h, by_height=True)
-        x = self._outside(y, is_inside, of_bin.left + of_bin.width * of_bin.solve(y_in))
+        bin_ = self._bin(y_in, h, by_height=True)
+        x = self._outside(y, is_inside, bin_.left + bin_.width * bin_.solve(y_in))
         x = implicit.with_gradient(self, x, y, h)
         return x, -self.forward(x, h)[1]
 
     def _inside(self, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns `x` as [N], 0 where it is outside of the interval, and where it is inside."""
+        """Returns `x` as [N], with 0 outside the interval, and the mask of the elements inside: [N] bool."""
         x = tf.reshape(x, [-1])
         is_inside = tf.abs(x) < self.bound
         return tf.where(is_inside, x, tf.zeros_like(x)), is_inside
 
     def _outside(self, x: tf.Tensor, is_inside: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
-        """Returns the `values`: [N] inside of the interval and `x` outside, in the shape of `x`."""
-        found = tf.where(is_inside, values, tf.reshape(x, [-1]))
-        return tf.ensure_shape(tf.reshape(found, tf.shape(x)), x.shape)
+        """Returns `values`: [N] inside the interval and `x` outside, in the shape of `x`."""
+        merged = tf.where(is_inside, values, tf.reshape(x, [-1]))
+        return tf.ensure_shape(tf.reshape(merged, tf.shape(x)), x.shape)
 
     def _bin(self, position: tf.Tensor, h: tf.Tensor, *, by_height: bool) -> "_Bin":
-        """Returns the bin of each position, [N], on the axis of y or of x."""
+        """Returns the bin that contains each position, [N], on the y axis if `by_height`, otherwise on the x axis."""
         sizes = [self.bins, self.bins, self.bins - 1]
         widths, heights, slopes = tf.split(tf.reshape(h, [-1, self.parameters_per_dim]), sizes, axis=-1)
-        free = 1 - self.bins * _LEAST_SHARE
-        widths, heights = (2 * self.bound * (_LEAST_SHARE + free * tf.nn.softmax(t)) for t in (widths, heights))
-        slopes = _LEAST_SLOPE + tf.nn.softplus(slopes + _UNIT_SLOPE)
-        # Masks in place of indices: gathers have gradients that scatter, which is slow on GPUs.
+        free = 1 - self.bins * _MIN_FRACTION
+        widths, heights = (2 * self.bound * (_MIN_FRACTION + free * tf.nn.softmax(t)) for t in (widths, heights))
+        slopes = _MIN_SLOPE + tf.nn.softplus(slopes + _UNIT_SLOPE)
+        # Masks rather than gathers: the gradients of gathers are scatters, which are slow on GPUs.
         knots = tf.cumsum(heights if by_height else widths, axis=-1)[:, :-1] - self.bound
         passed = tf.cast(position[:, tf.newaxis] >= knots, h.dtype)
         one = tf.ones_like(passed[:, :1])
@@ -102,7 +102,7 @@ class RationalQuadraticSpline(Transform):
 
 
 class _Bin(NamedTuple):
-    """The bins of N points, [N] each: a corner, the size, and the slopes at both ends."""
+    """The bins of N points, [N] each: the lower left corner, the size, and the slopes at both ends."""
 
     left: tf.Tensor
     width: tf.Tensor
@@ -112,7 +112,7 @@ class _Bin(NamedTuple):
     next_slope: tf.Tensor
 
     def at(self, r: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns y and log(dy/dx) at parts `r`: [N] of the width."""
+        """Returns y and log(dy/dx) at `r`: [N], the position in the bin as a fraction of its width."""
         rest = 1 - r
         mean = self.height / self.width
         denominator = mean + (self.next_slope + self.slope - 2 * mean) * r * rest
@@ -121,9 +121,9 @@ class _Bin(NamedTuple):
         return y, 2 * tf.math.log(mean / denominator) + tf.math.log(numerator)
 
     def solve(self, y: tf.Tensor) -> tf.Tensor:
-        """Returns the parts of the width where the value is `y`: [N]."""
+        """Returns the position r: [N] in the bin, as a fraction of its width, at which the spline is `y`: [N]."""
         part = y - self.bottom
-        # From the nearer end, as the root is lost in rounding where it is near 1 and the slope is small there.
+        # Solved from the nearer end, as a root near 1 would be lost to rounding where the slope is small.
         from_end = 2 * part > self.height
         part = tf.where(from_end, self.height - part, part)
         slope = tf.where(from_end, self.next_slope, self.slope)
