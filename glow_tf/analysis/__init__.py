@@ -1,4 +1,4 @@
-"""Analysis of a trained flow: samples, latents, attributes, likelihoods, from arrays to arrays and pictures."""
+"""Analysis of a trained flow: samples, latents, attributes and likelihoods; arrays in, arrays or pictures out."""
 
 from glow_tf.analysis.attributes import Directions, attribute_directions, manipulate
 from glow_tf.analysis.codec import Codec, draw_latents

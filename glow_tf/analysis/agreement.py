@@ -1,4 +1,4 @@
-"""Evaluation of attribute directions by a classifier of real images."""
+"""Evaluation of attribute directions by a classifier trained on real images."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ class AttributeClassifier:
     Args:
       image_shape: (H, W, C).
       count: A, the number of attributes.
-      seed: seed of the initial weights and of the order of images.
+      seed: seed of the initial weights and of the shuffling of images.
     """
 
     def __init__(self, image_shape: tuple[int, int, int], count: int, *, seed: int = 0):
@@ -30,7 +30,7 @@ class AttributeClassifier:
                 width, 3, strides, padding="same", activation="relu", kernel_initializer=initializer()
             )
 
-        # Down to about 8x8.
+        # Downsamples to about 8x8.
         halvings = max(1, min(image_shape[:2]).bit_length() - 4)
         layers = [keras.Input(image_shape), keras.layers.Rescaling(1 / 127.5, -1), convolution(32, 1)]
         layers += [convolution(32 * min(4, 2 ** (i + 1)), 2) for i in range(halvings)]
@@ -54,22 +54,22 @@ class AttributeClassifier:
                 self._network.train_on_batch(images[rows].astype(np.float32), targets[rows])
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Predicts the attributes of images [N, H, W, C]: bool [N, A]."""
+        """Predicts the attributes of images [N, H, W, C], as bool [N, A]."""
         return self._network.predict(np.asarray(images, np.float32), batch_size=64, verbose=0) > 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-    """Predictions of a classifier for one attribute, as fractions from 0 to 1; nan without images to judge.
+    """Evaluation of one attribute by a classifier: fractions from 0 to 1 unless stated otherwise; NaN without images.
 
     Attributes:
       accuracy: balanced accuracy of the classifier on held-out real images.
-      added: fraction of the images without the attribute that have it after a move towards it.
-      removed: fraction of the images with the attribute that lack it after a move away from it.
-      others_kept: fraction of the predictions of all other attributes that the moves do not change.
-      change: mean absolute change of pixels, from 0 to 255, in the half of the pixels in which the mean images with and
+      added: fraction of images without the attribute that are predicted to have it after a move towards it.
+      removed: fraction of images with the attribute that are predicted to lack it after a move away from it.
+      others_kept: fraction of predictions for the other attributes that the moves leave unchanged.
+      change: mean absolute pixel change, from 0 to 255, in the half of the pixels where the mean images with and
         without the attribute differ most.
-      change_elsewhere: mean absolute change in the other half.
+      change_elsewhere: mean absolute pixel change in the other half.
     """
 
     accuracy: float
@@ -90,7 +90,7 @@ def agreement(
     scale: float = SCALE,
     labels: np.ndarray | None = None,
 ) -> Mapping[str, Agreement]:
-    """Moves images along each direction, and classifies the results.
+    """Moves images along each attribute direction and classifies the results.
 
     Args:
       codec: codec of the model.
@@ -98,43 +98,43 @@ def agreement(
       directions: directions of A attributes.
       images: [N, H, W, C] uint8.
       attributes: [N, A]: 1 present, 0 absent, -1 unknown.
-      scale: as for `manipulate`, with the amounts 1 and -1.
+      scale: as for `manipulate`; the amounts are 1 and -1.
       labels: [N] int for a conditional model.
 
     Returns:
-      Agreement by attribute.
+      An `Agreement` for each attribute, keyed by name.
     """
     before = classifier(images)
     found = {}
     for i, name in enumerate(directions.names):
-        with_it, without = attributes[:, i] == 1, attributes[:, i] == 0
+        present, absent = attributes[:, i] == 1, attributes[:, i] == 0
         moved = images.copy()
-        for amount, rows in ((-1.0, with_it), (1.0, without)):
+        for amount, rows in ((-1.0, present), (1.0, absent)):
             if rows.any():
-                of_rows = None if labels is None else labels[rows]
-                moved[rows] = manipulate(codec, images[rows], directions[name], [amount], scale=scale, labels=of_rows)[
-                    :, 0
-                ]
-        known = with_it | without
+                row_labels = None if labels is None else labels[rows]
+                moved[rows] = manipulate(
+                    codec, images[rows], directions[name], [amount], scale=scale, labels=row_labels
+                )[:, 0]
+        known = present | absent
         after = classifier(moved)
         others = np.arange(len(directions.names)) != i
         pixels = np.abs(moved[known].astype(np.float32) - images[known]).mean(axis=(0, 3))
-        difference = np.abs(_mean(images[with_it]) - _mean(images[without])).mean(axis=-1)
-        shows = difference > np.median(difference)
+        difference = np.abs(_mean_image(images[present]) - _mean_image(images[absent])).mean(axis=-1)
+        distinctive = difference > np.median(difference)
         found[name] = Agreement(
-            accuracy=(_share(before[with_it, i]) + _share(~before[without, i])) / 2,
-            added=_share(after[without, i]),
-            removed=_share(~after[with_it, i]),
-            others_kept=_share((after == before)[known][:, others]),
-            change=_share(pixels[shows]),
-            change_elsewhere=_share(pixels[~shows]),
+            accuracy=(_mean_or_nan(before[present, i]) + _mean_or_nan(~before[absent, i])) / 2,
+            added=_mean_or_nan(after[absent, i]),
+            removed=_mean_or_nan(~after[present, i]),
+            others_kept=_mean_or_nan((after == before)[known][:, others]),
+            change=_mean_or_nan(pixels[distinctive]),
+            change_elsewhere=_mean_or_nan(pixels[~distinctive]),
         )
     return found
 
 
-def _mean(images: np.ndarray) -> np.ndarray:
+def _mean_image(images: np.ndarray) -> np.ndarray:
     return images.mean(axis=0, dtype=np.float64) if len(images) else np.zeros(images.shape[1:])
 
 
-def _share(values: np.ndarray) -> float:
+def _mean_or_nan(values: np.ndarray) -> float:
     return float(np.mean(values)) if values.size else float("nan")

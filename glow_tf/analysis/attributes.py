@@ -12,13 +12,13 @@ from glow_tf.data.array_file import in_memory, open_arrays, texts
 from glow_tf.runtime import paths
 from glow_tf.runtime.files import atomic_write
 
-# Largest multiple of the difference of the means in the official demo, in either direction.
+# Largest multiple of the difference of means, in either direction, in the official demo.
 SCALE = 1.6
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Directions:
-    """Directions of A attributes: the mean latent of the images with the attribute minus that of those without.
+    """Directions of A attributes, each the mean latent of images with the attribute minus that of images without it.
 
     Attributes:
       names: names of the attributes.
@@ -27,7 +27,7 @@ class Directions:
       negatives: [A] int, number of images without it.
 
     Raises:
-      ValueError: if shapes or types are wrong, a name occurs twice, or a number is not finite.
+      ValueError: if shapes or types are wrong, names are missing or repeated, or a direction is not finite.
     """
 
     names: tuple[str, ...]
@@ -62,7 +62,7 @@ class Directions:
         return self.vectors[self._row(name)]
 
     def only(self, names: Sequence[str]) -> "Directions":
-        """Returns the directions of some attributes. Raises ValueError if one does not exist."""
+        """Returns the directions of the attributes `names`. Raises ValueError if one does not exist."""
         rows = [self._row(name) for name in names]
         return Directions(tuple(names), self.vectors[rows], self.positives[rows], self.negatives[rows])
 
@@ -72,7 +72,7 @@ class Directions:
         return self.names.index(name)
 
     def combined(self, amounts: Mapping[str, float]) -> np.ndarray:
-        """Returns the sum of directions [D], each times its amount."""
+        """Returns the sum of directions, each multiplied by its amount, [D]."""
         if not amounts:
             raise ValueError("At least one attribute is needed.")
         return sum(np.float32(amount) * self[name] for name, amount in amounts.items())
@@ -88,18 +88,18 @@ class Directions:
 
         Args:
           path: the file.
-          dimensions: D of the model, to check.
+          dimensions: the model's D, to check against; by default, it is not checked.
 
         Raises:
           FileNotFoundError: if the file does not exist.
-          DataError: if it does not hold directions, or those of another model.
+          DataError: if it does not hold directions, or holds those of another model.
         """
         path = paths.local(path)
         if not os.path.exists(path):
             raise FileNotFoundError(f"{os.fspath(path)} is not there; glow attributes writes such a file.")
         try:
             arrays = open_arrays(path, [field.name for field in dataclasses.fields(cls)])
-            found = cls._of(**{key: in_memory(array) for key, array in arrays.items()})
+            found = cls._from_arrays(**{key: in_memory(array) for key, array in arrays.items()})
         except ValueError as error:
             raise DataError(f"{path} holds no directions of attributes: {error}") from error
         if dimensions is not None:
@@ -107,14 +107,16 @@ class Directions:
         return found
 
     def check_dimensions(self, dimensions: int, what: str = "These belong") -> None:
-        """Raises DataError, with a message that begins with `what`, unless the latents have `dimensions` dimensions."""
+        """Raises DataError, with a message that begins with `what`, unless directions have `dimensions` dimensions."""
         own = self.vectors.shape[1]
         if own != dimensions:
             raise DataError(f"{what} to another model: its directions have {own} dimensions, the model {dimensions}.")
 
     @classmethod
-    def _of(cls, names: np.ndarray, vectors: np.ndarray, positives: np.ndarray, negatives: np.ndarray) -> "Directions":
-        """Returns the directions in arrays from a file, which may be of any dtype and shape."""
+    def _from_arrays(
+        cls, names: np.ndarray, vectors: np.ndarray, positives: np.ndarray, negatives: np.ndarray
+    ) -> "Directions":
+        """Builds directions from the arrays of a file, which may have any dtype and shape."""
         if names.ndim != 1 or names.dtype.kind != "U":
             raise ValueError(f"its names are {names.dtype} {names.shape}, not a list of texts.")
         if vectors.dtype.kind == "f":
@@ -133,7 +135,7 @@ def attribute_directions(codec: Codec, batches: Iterable[Mapping[str, np.ndarray
       names: names of the A attributes.
 
     Raises:
-      DataError: if all images have an attribute, or none has.
+      DataError: if an attribute is present in no image, or absent in none.
     """
     count, dimensions = len(names), codec.flow.config.dimensions
     sums = np.zeros([2, count, dimensions])
@@ -162,13 +164,13 @@ def manipulate(
     scale: float = SCALE,
     labels: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Moves images along a direction: z + scale * amount * direction.
+    """Moves images along a direction in latent space: z + scale * amount * direction.
 
     Args:
       codec: codec of the model.
       images: [N, H, W, C] uint8.
       direction: [D], one of `Directions`.
-      amounts: from -1, away from the attribute, to 1, towards it; 0 leaves the image unchanged.
+      amounts: from -1, away from the attribute, to 1, towards it; 0 reconstructs the image.
       scale: factor on the direction; by default that of the official demo.
       labels: [N] int for a conditional model.
 
@@ -178,6 +180,6 @@ def manipulate(
     z = codec.encode(images, labels)
     factors = scale * np.asarray(amounts, np.float32)
     moved = z[:, np.newaxis] + factors[:, np.newaxis] * np.asarray(direction, np.float32)
-    of_row = None if labels is None else np.repeat(labels, factors.size)
-    decoded = codec.decode(moved.reshape(-1, z.shape[1]), of_row)
+    row_labels = None if labels is None else np.repeat(labels, factors.size)
+    decoded = codec.decode(moved.reshape(-1, z.shape[1]), row_labels)
     return decoded.reshape(len(z), factors.size, *decoded.shape[1:])

@@ -13,18 +13,18 @@ from glow_tf.models.derived import DerivedCache
 from glow_tf.models.flow import Flow
 from glow_tf.models.seeds import int_seed
 
-# Dimensions of a default batch, images times pixels times channels: 64 images at 64x64x3, 4 at 256x256x3.
+# Values in a default batch (images x pixels x channels): 64 images at 64x64x3, 4 at 256x256x3.
 _BATCH_NUMBERS = 4 * 256 * 256 * 3
 _LARGEST_BATCH = 64
 
 
 def default_batch_size(config: ModelConfig) -> int:
-    """Returns a batch size that uses a machine well and fits its memory."""
+    """Returns a batch size that makes good use of a machine and fits into its memory."""
     return max(1, min(_LARGEST_BATCH, _BATCH_NUMBERS // config.dimensions))
 
 
 class Codec:
-    """Encodes and decodes in batches of one size, compiled once; 1x1 convolutions are inverted when weights change.
+    """Encodes and decodes in batches of equal size, compiled once; 1x1 convolutions are inverted when weights change.
 
     Args:
       flow: the model.
@@ -46,7 +46,7 @@ class Codec:
     def decode(self, z: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
         """Decodes latents [N, D] to images [N, H, W, C] uint8, with `labels` [N] for a conditional model.
 
-        The values are those of `Flow.decode`. Images that are not finite, such as those of extreme latents, are logged.
+        The values are those of `Flow.decode`. Non-finite images, as from extreme latents, are logged as a warning.
 
         Raises:
           ValueError: if a latent is not finite.
@@ -72,14 +72,14 @@ class Codec:
             raise ValueError(f"{count} images or latents need as many labels; there are {len(labels)}.")
         if self.flow.config.conditional:
             check_labels(self.flow.config, labels)
-        # All batches have one size, so that the function is traced once; the padding is cut off.
+        # All batches have the same size, so that the function is traced once; the padding is cut off.
         size = min(self.batch_size, 2 ** math.ceil(math.log2(count)))
-        done = []
+        batches = []
         for start in range(0, count, size):
             rows = np.minimum(np.arange(start, start + size), count - 1)
-            of_rows = None if labels is None else tf.constant(np.asarray(labels)[rows], tf.int32)
-            done.append([results.numpy() for results in function(tf.constant(values[rows]), of_rows)])
-        return [np.concatenate(results)[:count] for results in zip(*done, strict=True)]
+            row_labels = None if labels is None else tf.constant(np.asarray(labels)[rows], tf.int32)
+            batches.append([results.numpy() for results in function(tf.constant(values[rows]), row_labels)])
+        return [np.concatenate(results)[:count] for results in zip(*batches, strict=True)]
 
 
 def draw_latents(flow: Flow, count: int, *, seed: int | None = None) -> np.ndarray:
@@ -88,8 +88,8 @@ def draw_latents(flow: Flow, count: int, *, seed: int | None = None) -> np.ndarr
     Args:
       flow: the model.
       count: number of latents.
-      seed: with a seed, row i is the same at every call, whatever `count`; by default latents differ from call to call,
-        as `tf.random.set_seed` determines.
+      seed: if given, row i is the same at every call, whatever `count`; by default, latents differ from call to call,
+        as determined by `tf.random.set_seed`.
     """
     seed = int_seed(seed)
     uniform = np.stack([np.random.default_rng([seed, i]).random(flow.config.dimensions) for i in range(count)])

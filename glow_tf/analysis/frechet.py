@@ -16,7 +16,7 @@ _INCEPTION_SIZE = 299
 
 
 class Moments:
-    """Mean and covariance of vectors shown in batches, in float64 (Chan et al. 1979).
+    """Running mean and covariance of vectors added in batches, in float64 (Chan et al. 1979).
 
     Args:
       dimensions: D.
@@ -55,14 +55,14 @@ class Moments:
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
-    """Returns the squared Fréchet distance of two Gaussians (Dowson & Landau 1982), exactly:
+    """Returns the exact squared Fréchet distance between two Gaussians (Dowson & Landau 1982):
 
       |m_a - m_b|^2 + tr(C_a + C_b - 2 (C_a^1/2 C_b C_a^1/2)^1/2)
 
-    Both square roots are of symmetric matrices, by their eigenvalues, so that singular covariances do no harm.
+    Both square roots are of symmetric matrices and computed from eigenvalues, so that covariances may be singular.
 
     Raises:
-      ValueError: if there are fewer than two vectors of one, or they have different dimensions.
+      ValueError: if either has fewer than two vectors, or their dimensions differ.
     """
     if a.mean.shape != b.mean.shape:
         raise ValueError(f"Vectors have {a.mean.size} dimensions and {b.mean.size}; a distance needs the same.")
@@ -75,16 +75,17 @@ def frechet_distance(a: Moments, b: Moments) -> float:
 
 
 def bias(covariance: np.ndarray, count: int, other_count: int) -> float:
-    """Returns the distance to expect between sets of so many vectors of one and the same Gaussian.
+    """Returns the expected distance between two samples of given sizes from the same Gaussian.
 
       (1/n + 1/m) (sum_i l_i + 1/2 sum_ij (1 + [i = j]) l_i l_j / (l_i + l_j)),  l the eigenvalues of the covariance
 
-    to first order in 1/n and 1/m, which holds if both are much larger than the number of dimensions. The distance of
-    sets is above that of the distributions by about as much; it is not to be compared between sets of other sizes.
+    to first order in 1/n and 1/m, which holds if n and m are much larger than the number of dimensions. The distance
+    between samples exceeds that between their distributions by about as much, and must not be compared between samples
+    of different sizes.
 
     Args:
       covariance: [D, D].
-      count, other_count: n and m.
+      count, other_count: n and m, the sample sizes.
     """
     values = np.maximum(np.linalg.eigvalsh(covariance), 0)
     sums = values[:, np.newaxis] + values
@@ -94,43 +95,44 @@ def bias(covariance: np.ndarray, count: int, other_count: int) -> float:
 
 
 def flow_features(flow: Flow) -> Features:
-    """Returns a function to the features of a flow's levels, the means over positions of what `Flow.features` gives.
+    """Returns a function that computes the features of a flow's levels: `Flow.features`, averaged over positions.
 
-    The function takes images [B, H, W, C] uint8, and labels [B] for a conditional model or None. It returns `level 1`
-    [B, 4 C], `level 2` [B, 8 C] and so on of a Glow, and `all levels`, one after the other in one vector.
+    The function takes images [B, H, W, C] uint8, and labels [B] for a conditional model or None. For a Glow, it returns
+    `level 1` [B, 4 C], `level 2` [B, 8 C] and so on, and `all levels`, their concatenation.
     """
 
-    def of_images(images, labels):
+    def level_features(images, labels):
         levels = flow.features(images, labels)
-        # Those of a flow that flattens images have no positions.
+        # Features of a flow that flattens images have no positions.
         levels = [tf.reduce_mean(level, axis=list(range(1, level.shape.rank - 1))) for level in levels]
         named = {f"level {number}": level for number, level in enumerate(levels, 1)}
         return {**named, "all levels": tf.concat(levels, axis=-1)}
 
     def in_shards(images, labels):
-        return flow.runtime.map_batch(of_images, images, labels)
+        return flow.runtime.map_batch(level_features, images, labels)
 
     return tf.function(in_shards, autograph=False, reduce_retracing=True)
 
 
 def inception_weights() -> str:
-    """Returns where Keras keeps the weights of InceptionV3 without its top, whether they are there or not."""
+    """Returns the path where Keras stores the weights of InceptionV3 without its top, whether or not it exists."""
     home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
     return os.path.join(home, "models", INCEPTION_FILE)
 
 
 def inception_features(flow: Flow, weights: str) -> Features:
-    """Returns a function to the features of keras.applications' InceptionV3, its last average pooling: [B, 2048].
+    """Returns a function that computes the features of keras.applications' InceptionV3, [B, 2048].
 
-    Images are shown to it at the bits of the flow, see `Dequantizer.displayed`, and resized bilinearly to 299x299. Its
-    weights are not those of the FID's first code, so that distances compare with others of this function alone.
+    The features are those of its last average pooling. Images are reduced to the flow's bits, see
+    `Dequantizer.displayed`, and resized bilinearly to 299x299. The weights are not those of the original FID code, so
+    that distances are comparable only with others from this function.
 
     Args:
       flow: the model of the images.
-      weights: file of its weights without the top.
+      weights: file with the weights of InceptionV3 without its top.
 
     Raises:
-      ValueError: if it cannot be read.
+      ValueError: if the file cannot be read.
     """
     import keras
 
@@ -139,10 +141,10 @@ def inception_features(flow: Flow, weights: str) -> Features:
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{weights} holds no weights of InceptionV3 without its top: {error}") from error
 
-    def of_images(images, labels):
+    def inception(images, labels):
         values = tf.cast(flow.config.dequantizer.displayed(images), tf.float32) / 127.5 - 1
         values = tf.broadcast_to(values, [*tf.unstack(tf.shape(values)[:3]), 3])
         large = tf.image.resize(values, [_INCEPTION_SIZE, _INCEPTION_SIZE])
         return {"Inception": network(large, training=False)}
 
-    return tf.function(of_images, autograph=False, reduce_retracing=True)
+    return tf.function(inception, autograph=False, reduce_retracing=True)

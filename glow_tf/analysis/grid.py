@@ -11,18 +11,18 @@ from PIL import Image, ImageDraw, ImageFont
 
 from glow_tf.runtime.files import atomic_write
 
-# Formats of pictures, by the suffix of a file.
+# Picture formats, keyed by file suffix.
 PICTURES = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
 
 def image_grid(images: np.ndarray, columns: int | None = None, *, border: int = 1, scale: int = 1) -> np.ndarray:
-    """Arranges images in a grid on white.
+    """Arranges images in a grid on a white background.
 
     Args:
-      images: [N, H, W, C] uint8, C being 1 or 3.
-      columns: number of columns; by default about the number of rows.
-      border: width of the gaps between images in pixels, before enlargement.
-      scale: factor of enlargement.
+      images: [N, H, W, C] uint8, where C is 1 or 3.
+      columns: number of columns; by default, about the number of rows.
+      border: width of the gaps between images, in pixels before enlargement.
+      scale: enlargement factor.
 
     Returns:
       [H', W', C] uint8.
@@ -49,7 +49,7 @@ def image_grid(images: np.ndarray, columns: int | None = None, *, border: int = 
 
 
 def readable_scale(height: int) -> int:
-    """Returns a factor of enlargement that makes images of `height` pixels easy to see."""
+    """Returns an enlargement factor that makes images of `height` pixels easy to see."""
     return max(1, 64 // height)
 
 
@@ -60,10 +60,10 @@ def save_png(image: np.ndarray, path: str | os.PathLike) -> None:
 
 
 def save_picture(image: np.ndarray, path: str | os.PathLike) -> None:
-    """Writes [H, W, C] uint8 as a PNG or a JPEG, as the name says, atomically.
+    """Writes [H, W, C] uint8 as a PNG or a JPEG, chosen by the suffix of `path`, atomically.
 
     Raises:
-      ValueError: if the name ends with the suffix of neither.
+      ValueError: if the suffix is that of neither.
     """
     suffix = pathlib.Path(path).suffix.lower()
     if suffix not in PICTURES:
@@ -87,11 +87,11 @@ def labelled_grid(
     """Arranges images in a table with names beside its rows and above its columns, readable on a slide.
 
     Args:
-      images: [R, C, H, W, channels] uint8, channels being 1 or 3.
+      images: [R, C, H, W, channels] uint8, where channels is 1 or 3.
       rows: R names, or none.
       columns: C names, or none.
       title: a line above the table, or "".
-      scale: factor of enlargement; by default, small images become about 96 pixels wide.
+      scale: enlargement factor; by default, small images become about 96 pixels high.
 
     Returns:
       [H', W', 3] uint8, black on white.
@@ -111,7 +111,7 @@ def labelled_grid(
     font = ImageFont.load_default(size=min(28, max(13, height // 6)))
     line = round(1.5 * font.size)
     gap = max(2, height // 32)
-    # Names wider than an image widen their columns.
+    # Names wider than an image widen the columns.
     step = max([width, *(_text_width(font, name) + line // 2 for name in columns)]) + gap
     left = max([0, *(_text_width(font, name) + line for name in rows)])
     top = line * (bool(title) + bool(columns)) + gap
@@ -121,18 +121,18 @@ def labelled_grid(
     draw.text((gap + line // 3, line // 2), title, "black", font, anchor="lm")
     for column, name in enumerate(columns):
         draw.text((left + gap + column * step + width // 2, top - line // 2), name, "black", font, anchor="mm")
-    for row, of_row in enumerate(images):
+    for row, row_images in enumerate(images):
         y = top + row * (height + gap)
         if rows:
             draw.text((left - line // 2, y + height // 2), rows[row], "black", font, anchor="rm")
-        for column, image in enumerate(of_row):
-            mode = image[..., 0] if image.shape[-1] == 1 else image
-            canvas.paste(Image.fromarray(mode), (left + gap + column * step, y))
+        for column, image in enumerate(row_images):
+            pixels = image[..., 0] if image.shape[-1] == 1 else image
+            canvas.paste(Image.fromarray(pixels), (left + gap + column * step, y))
     return np.asarray(canvas)
 
 
 def save_gif(frames: np.ndarray, path: str | os.PathLike, *, seconds: float = 0.08) -> None:
-    """Writes [N, H, W, C] uint8 as an animated GIF that repeats, atomically."""
+    """Writes [N, H, W, C] uint8 as a looping animated GIF, atomically."""
     pictures = [Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame) for frame in frames]
     # One palette for all frames, as separate ones make flat colours flicker.
     colours = Image.fromarray(np.concatenate([np.asarray(picture.convert("RGB")) for picture in pictures]))

@@ -23,9 +23,9 @@ def interpolate(start: np.ndarray, end: np.ndarray, fractions: np.ndarray, kind:
       linear:     (1 - t) a + t b
       spherical:  sin((1 - t) w) / sin(w) a + sin(t w) / sin(w) b,  w the angle between a and b
 
-    A linear path between two typical latents passes through atypically short ones in the middle; a spherical path
-    (Shoemake 1985; White 2016, "Sampling Generative Networks") preserves their length, around which a Gaussian in many
-    dimensions concentrates.
+    A linear path between two typical latents passes through latents of atypically small norm in the middle; a spherical
+    path (Shoemake 1985; White 2016, "Sampling Generative Networks") preserves the norm, around which a high-dimensional
+    Gaussian concentrates.
 
     Args:
       start, end: a and b, [D].
@@ -68,11 +68,11 @@ def interpolate_images(
       images: [N, H, W, C] uint8, N at least 2.
       steps: steps from one image to the next.
       kind: `linear` or `spherical`.
-      labels: [N] int for a conditional model: intermediate images have the label of the nearer end, those in the middle
-        that of the start.
+      labels: [N] int for a conditional model; intermediate images have the label of the nearer end, and those in the
+        middle that of the start.
 
     Returns:
-      [(N - 1) * steps + 1, H, W, C] uint8; number i * steps is image i, except for bits that the model drops.
+      [(N - 1) * steps + 1, H, W, C] uint8; row i * steps is image i, except for bits that the model drops.
 
     Raises:
       ValueError: if there are fewer than two images or steps is less than 1.

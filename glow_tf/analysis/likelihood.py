@@ -1,4 +1,4 @@
-"""The likelihood of single images: plain, in parts, and as an importance-weighted bound."""
+"""Likelihoods of individual images: plain, by term, and as an importance-weighted bound."""
 
 import dataclasses
 import functools
@@ -22,9 +22,9 @@ class Scores:
 
     Attributes:
       bits_per_dim: [N], under one draw of the dequantization noise.
-      importance_weighted: [N] bits/dim of the bound over all draws; equal to `bits_per_dim` for one.
-      parts: by name, [N] bits/dim: `log_det/level_1`, `prior/level_1` and so on, and `dequantization`, whose sum is
-        `bits_per_dim`.
+      importance_weighted: [N] bits/dim, the bound over all draws; equal to `bits_per_dim` for a single draw.
+      parts: the terms of `bits_per_dim`, which is their sum, [N] bits/dim each, keyed by name: `log_det/level_1`,
+        `prior/level_1` and so on, and `dequantization`.
       latent_nats: [N], the log-density of the latent under the base distribution, in nats per dimension.
     """
 
@@ -35,15 +35,15 @@ class Scores:
 
 
 class Scorer:
-    """Scores images, compiled once.
+    """Computes the likelihoods of images, compiled once.
 
     The importance-weighted bound (Burda et al. 2016; for dequantization Ho et al. 2019, "Flow++", section 3.1) over k
     draws u_1 ... u_k of the noise is
 
       log 1/k sum_i p(x + u_i) / q(u_i | x)
 
-    a lower bound of the log-probability of the discrete image that grows with k. One draw reaches it only where the
-    noise has the density that the flow has within the image's bin.
+    In expectation, it is a lower bound on the log-probability of the discrete image that grows with k. With one draw it
+    is tight only if the density of the noise matches that of the flow within the image's bin.
 
     Args:
       flow: the model.
@@ -57,10 +57,10 @@ class Scorer:
         """Scores all images of `batches`.
 
         Args:
-          batches: of `images` [B, H, W, C] uint8 and `labels` [B] int; the latter is used by a conditional model alone.
-          draws: k, the number of draws of the noise; the first one gives the plain figures.
-          seed: of the noise of the first draw, which depends on it and on each image; the next has the next seed. With
-            seed 0 the first is that of the evaluations in training.
+          batches: batches of `images` [B, H, W, C] uint8 and `labels` [B] int, which only conditional models use.
+          draws: k, the number of noise draws; all scores but `importance_weighted` are those of the first one.
+          seed: seed of the first draw, whose noise depends on it and the image alone; the next draw has the next seed.
+            With seed 0, the first draw is that of the evaluations in training.
 
         Raises:
           ValueError: if there are no images, or k is less than 1.
@@ -82,9 +82,9 @@ class Scorer:
                 if draw == 0:
                     for name, value in scores.items():
                         found.setdefault(name, []).append(value)
-            # Of one draw it is the plain figure, which a division would round.
-            last = (math.log2(draws) - bound) / dimensions if draws > 1 else scores["bits_per_dim"]
-            found.setdefault("bound", []).append(last)
+            # With one draw, the bound equals bits_per_dim, which the division would round.
+            bits = (math.log2(draws) - bound) / dimensions if draws > 1 else scores["bits_per_dim"]
+            found.setdefault("bound", []).append(bits)
         if not found:
             raise ValueError("There are no images to score.")
         values = {name: np.concatenate(parts) for name, parts in found.items()}
@@ -103,15 +103,15 @@ class Scorer:
 
 
 def round_trips(flow: Flow, batches: Iterable[Mapping[str, np.ndarray]]) -> np.ndarray:
-    """Returns the largest difference of each image to what its latents give back, [N], for pixels in 0 .. 1.
+    """Returns the largest absolute reconstruction error of each image, [N], for pixels scaled to [0, 1].
 
-    Below half a bin, 2^-(n_bits + 1), every pixel comes back as it was.
+    Below half a bin, 2^-(n_bits + 1), every pixel is restored exactly.
     """
 
-    def errors_of(images, labels):
+    def compute_errors(images, labels):
         return flow.runtime.map_batch(functools.partial(health.round_trip_errors, flow), flow.centers(images), labels)
 
-    errors = tf.function(errors_of, autograph=False, reduce_retracing=True)
+    errors = tf.function(compute_errors, autograph=False, reduce_retracing=True)
     return np.concatenate(
         [
             errors(batch["images"], tf.cast(batch["labels"], tf.int32)).numpy()[:count]
@@ -121,7 +121,7 @@ def round_trips(flow: Flow, batches: Iterable[Mapping[str, np.ndarray]]) -> np.n
 
 
 def _batches(flow: Flow, batches: Iterable[Mapping[str, np.ndarray]]) -> Iterator[tuple[Mapping[str, np.ndarray], int]]:
-    """Yields the batches as the flow is computed of them, with checked labels, and how many images of each count."""
+    """Yields batches with checked labels, padded to one size for XLA, each with its number of images before padding."""
     counted = ((batch, len(batch["images"])) for batch in batches)
     for batch, count in equal_batches(batches) if flow.runtime.xla else counted:
         if flow.config.conditional:

@@ -6,7 +6,7 @@ import numpy as np
 
 
 class NearestNeighbours:
-    """Keeps the nearest points to each query among those in a stream.
+    """Keeps the points of a stream that are nearest to each query.
 
     Distances are the root mean square over dimensions, so that spaces of different dimension are comparable.
 
@@ -15,8 +15,8 @@ class NearestNeighbours:
       k: number of points to keep.
 
     Attributes:
-      indices: [Q, k] int, positions of the nearest points in the stream, nearest first; -1 with fewer than k points.
-      distances: [Q, k], their distances; infinite for -1.
+      indices: [Q, k] int, positions of the nearest points in the stream, nearest first; -1 if there are fewer than k.
+      distances: [Q, k], their distances; infinite where the index is -1.
     """
 
     def __init__(self, queries: np.ndarray, k: int):
@@ -30,7 +30,7 @@ class NearestNeighbours:
     def show(self, points: np.ndarray) -> None:
         """Adds points, [B, D]."""
         points = _flat(points)
-        # |a - b|^2 = |a|^2 - 2 a.b + |b|^2, a matrix product; in float64, as near points cancel.
+        # |a - b|^2 = |a|^2 - 2 a.b + |b|^2, a matrix product; in float64, as terms cancel for near points.
         squares = (self._queries**2).sum(1)[:, np.newaxis] - 2 * self._queries @ points.T + (points**2).sum(1)
         distances = np.sqrt(np.maximum(squares, 0) / points.shape[1])
         numbers = np.broadcast_to(self._shown + np.arange(len(points)), distances.shape)

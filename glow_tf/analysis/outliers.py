@@ -7,7 +7,7 @@ from glow_tf.models.flow import Flow
 
 
 def outlier_scores(flow: Flow, scores: Scores) -> dict[str, np.ndarray]:
-    """Computes two outlier scores of each image; higher means less like the training images.
+    """Computes two outlier scores for each image; higher means less like the training images.
 
     `bits/dim` is the negative log-likelihood. It can be low for images unlike any in training (Nalisnick et al. 2019,
     "Do deep generative models know what they don't know?"), as a density is highest where there is little volume.
@@ -17,7 +17,7 @@ def outlier_scores(flow: Flow, scores: Scores) -> dict[str, np.ndarray]:
     models using typicality").
 
     Returns:
-      Scores [N] by name.
+      Scores [N], keyed by name.
     """
     entropy = float(flow.base(0.0, 1.0).entropy())
     return {"bits/dim": scores.bits_per_dim, "typicality": np.abs(scores.latent_nats + entropy)}

@@ -9,11 +9,11 @@ import numpy as np
 
 from glow_tf.runtime.files import atomic_write
 
-# Okabe & Ito's palette, suitable for any colour vision.
+# Okabe & Ito's colour-blind-safe palette.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _SIZE = 13
 
-# x [N], and y [N] or [runs, N], by the name of a line.
+# x [N], and y [N] or [runs, N], keyed by the name of the line.
 Lines = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
@@ -27,16 +27,16 @@ def save_lines(
     share_y: bool = True,
     log_x: bool = False,
 ) -> None:
-    """Draws lines in panels side by side; several runs as their mean and a band of one standard deviation.
+    """Draws lines in panels side by side; several runs are drawn as their mean with a band of one standard deviation.
 
     Args:
-      panels: lines by the title of the panel. A line has the same colour in all panels.
+      panels: lines, keyed by panel title. A line has the same colour in all panels.
       path: the PNG to write.
       title: title of the figure.
       x: label of the horizontal axes.
-      y: label of the vertical axis, or labels by panel.
+      y: label of the vertical axis, or labels keyed by panel title.
       share_y: whether the panels share a vertical axis.
-      log_x: whether the horizontal axes are logarithmic, with a mark for each x.
+      log_x: whether the horizontal axes are logarithmic, with a tick at each x.
     """
     figure, axes = _figure(len(panels), title, share_y)
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
@@ -64,7 +64,7 @@ def save_lines(
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Curve:
-    """A curve of a training run: x [N], y [N] and, where it is known, the standard error of y [N]."""
+    """A curve of a training run: x [N], y [N] and, if known, the standard error of y [N]."""
 
     x: np.ndarray
     y: np.ndarray
@@ -81,17 +81,16 @@ def save_curves(
     from_zero: Collection[str] = (),
     same_y: Collection[str] = (),
 ) -> None:
-    """Draws curves of training runs in panels, two in a row; with their standard error as a band.
+    """Draws curves of training runs in panels, two per row, with standard errors as bands.
 
     Args:
-      panels: curves by the title of the panel and the name of the run. A run has the same colour in all panels.
-      path: the PNG or SVG to write, as its name says.
+      panels: curves, keyed by panel title and run name. A run has the same colour in all panels.
+      path: the PNG or SVG to write, by its suffix.
       title: title of the figure.
       x: label of the horizontal axes.
-      log_y: titles of the panels whose vertical axis is logarithmic where values are far apart.
+      log_y: titles of the panels whose vertical axis is logarithmic if values are far apart.
       from_zero: titles of the panels whose vertical axis begins at 0.
-      same_y: titles of the panels that have the same vertical axis, from which the first steps, far above the others,
-        are cut off.
+      same_y: titles of the panels that share a vertical range, which cuts off first steps far above the others.
     """
     names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
     figure, axes = _grid(len(panels), title)
@@ -123,12 +122,12 @@ def save_curves(
 
 
 def _spans_decades(values: list[np.ndarray]) -> bool:
-    positive = np.concatenate([of[of > 0] for of in values])
+    positive = np.concatenate([y[y > 0] for y in values])
     return positive.size > 0 and positive.max() > 20 * positive.min()
 
 
 def _limits(values: list[np.ndarray]) -> tuple[float, float] | None:
-    """Returns the limits of an axis that shows most of the values; None if there are none that are finite."""
+    """Returns the limits of an axis that shows most of the values; None if none is finite."""
     finite = np.concatenate([*values, np.empty(0)])
     finite = finite[np.isfinite(finite)]
     if not finite.size:
@@ -141,13 +140,13 @@ def _limits(values: list[np.ndarray]) -> tuple[float, float] | None:
 def save_histograms(
     panels: Mapping[str, Mapping[str, np.ndarray]], path: str | os.PathLike, *, title: str, x: Mapping[str, str]
 ) -> None:
-    """Draws histograms of sets of numbers, normalised to densities over common bins, in panels side by side.
+    """Draws histograms, normalised to densities over common bins, in panels side by side.
 
     Args:
-      panels: numbers [N] by the title of the panel and the name of the set.
+      panels: values [N], keyed by panel title and set name.
       path: the PNG to write.
       title: title of the figure.
-      x: label of the horizontal axis by panel.
+      x: labels of the horizontal axes, keyed by panel title.
     """
     figure, axes = _figure(len(panels), title, share_y=False)
     for i, (panel, sets) in enumerate(panels.items()):
@@ -162,9 +161,9 @@ def save_histograms(
 
 
 def common_bins(sets: Sequence[np.ndarray], count: int = 50) -> np.ndarray:
-    """Returns the edges of bins, [count + 1], for nearly all finite numbers of each set.
+    """Returns bin edges, [count + 1], that cover nearly all finite values of each set.
 
-    The largest and smallest 0.2 % of a set may lie outside: a few outliers would squeeze everything else into one bin.
+    The largest and smallest 0.2 % of a set may lie outside, as a few outliers would squeeze the rest into one bin.
     """
     ends = [np.quantile(values[np.isfinite(values)], [0.002, 0.998]) for values in sets if np.isfinite(values).any()]
     low, high = (min(low for low, _ in ends), max(high for _, high in ends)) if ends else (0.0, 1.0)
@@ -177,7 +176,7 @@ def save_bars(
     """Draws horizontal bars in panels side by side, the longest on top.
 
     Args:
-      panels: lengths by the title of the panel and the name of the bar.
+      panels: lengths, keyed by panel title and bar name.
       path: the PNG to write.
       title: title of the figure.
       highlighted: names of the bars to highlight.
@@ -199,14 +198,14 @@ def save_sounds(
 ) -> None:
     """Draws sounds as waveforms, each above its spectrogram, in a grid.
 
-    All have the same axes, and the same colours for the same power.
+    Axes and the colour scale are the same for all sounds.
 
     Args:
-      rows: sounds [N, T] by the title of their row, as many in each.
-      rate: samples a second.
+      rows: sounds [N, T], keyed by row title, with the same N in each.
+      rate: samples per second.
       path: the PNG to write.
       title: title of the figure.
-      quietest: the darkest power, in decibels below the loudest of the first row.
+      quietest: power of the darkest colour, in decibels relative to the loudest of the first row.
     """
     from matplotlib.figure import Figure
 
@@ -239,14 +238,14 @@ def save_sounds(
 
 
 def _spectrogram(sounds: np.ndarray, window: int = 256, hop: int = 64) -> np.ndarray:
-    """Returns the power of sounds [N, T] at each time and frequency, [N, frames, frequencies], in decibels."""
+    """Returns the power spectrograms of sounds [N, T] in decibels, [N, frames, frequencies]."""
     window = min(window, sounds.shape[-1])
     frames = np.lib.stride_tricks.sliding_window_view(sounds, window, axis=-1)[:, ::hop]
     return 20 * np.log10(np.abs(np.fft.rfft(frames * np.hanning(window))) + 1e-9)
 
 
 def _figure(panels: int, title: str, share_y: bool):
-    # Imported here, as it is slow; without pyplot, whose state is global.
+    # Imported here, as it is slow; pyplot is avoided, as its state is global.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(1.5 + 5.5 * panels, 4.8), dpi=120, layout="constrained")
@@ -255,7 +254,7 @@ def _figure(panels: int, title: str, share_y: bool):
 
 
 def _grid(panels: int, title: str):
-    """Returns a figure and its axes, two in a row."""
+    """Returns a figure and its axes, two per row."""
     from matplotlib.figure import Figure
 
     rows, columns = -(-panels // 2), min(2, panels)

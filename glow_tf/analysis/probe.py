@@ -19,7 +19,7 @@ def linear_probe(
 
       W = argmin |X W - Y|^2 / N + penalty |W|^2,  Y the labels as one-hot rows,  class = argmax x W
 
-    Features are standardised first. The penalty is the best on the last fifth of the training rows, with a classifier
+    Features are standardised first. The penalty is selected on the last fifth of the training rows, with classifiers
     fitted to the others. The solution is exact, so that representations are compared and not optimizers.
 
     Args:
@@ -30,10 +30,10 @@ def linear_probe(
       penalties: candidates for the penalty.
 
     Returns:
-      The fraction of correct test labels.
+      The fraction of test labels that are predicted correctly.
 
     Raises:
-      ValueError: if there are fewer than five training images or fewer than two classes.
+      ValueError: if there are fewer than five training images, fewer than two classes, or no test images.
     """
     labels, test_labels = np.asarray(labels), np.asarray(test_labels)
     classes, targets = np.unique(labels, return_inverse=True)
@@ -55,7 +55,7 @@ def linear_probe(
 
 
 def _scores(x: np.ndarray, y: np.ndarray, other: np.ndarray, penalties: Sequence[float]) -> list[np.ndarray]:
-    """Predicts targets for the rows `other` by classifiers fitted to rows `x` and targets `y`, for each penalty."""
+    """Predicts targets for rows `other` with classifiers fitted to rows `x` and targets `y`, one for each penalty."""
     offset = y.mean(axis=0)
     # The smaller of X'X and XX' is decomposed, once for all penalties; both give the same solution.
     wide = x.shape[1] > x.shape[0]

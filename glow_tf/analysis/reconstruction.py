@@ -17,20 +17,20 @@ def level_sizes(flow: Flow) -> list[int]:
 def resample_finest(
     flow: Flow, z: np.ndarray, levels: int, *, temperature: float = 0.7, seed: int | None = None
 ) -> np.ndarray:
-    """Resamples the finest levels of latents, and keeps the others.
+    """Resamples the finest levels of latents and keeps the others.
 
     Args:
       flow: the model.
       z: [N, D].
       levels: number of levels to resample, from 0 to all.
       temperature: factor on the standard deviation of the new values.
-      seed: of the new values, as for `draw_latents`.
+      seed: seed of the new values, as for `draw_latents`.
 
     Returns:
       [N, D].
 
     Raises:
-      ValueError: if there are fewer levels.
+      ValueError: if `levels` is out of range.
     """
     sizes = level_sizes(flow)
     if not 0 <= levels <= len(sizes):
@@ -48,7 +48,7 @@ def reconstructions(
     temperature: float = 0.7,
     seed: int | None = None,
 ) -> np.ndarray:
-    """Returns each image, its exact reconstruction, and those with the finest 1, 2, ... L-1 levels resampled.
+    """Returns each image, its exact reconstruction, and those with the finest 1, 2, ..., L-1 levels resampled.
 
     Args:
       codec: codec of the model.
@@ -59,7 +59,7 @@ def reconstructions(
     Returns:
       [N, 1 + L, H, W, C] uint8.
     """
-    # The same new values at every number of levels.
+    # Draws the same new values for every number of levels.
     seed = int_seed(seed)
     z = codec.encode(images, labels)
     columns = [np.asarray(images)]

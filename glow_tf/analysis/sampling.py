@@ -21,8 +21,8 @@ class Sampler:
       flow: the model.
       count: number of images.
       temperature: factor on the latents' standard deviation.
-      labels: [count] int; None for the classes in turn if the model is conditional.
-      seed: seed of the latents; by default they are others for each sampler.
+      labels: [count] int; by default, a conditional model cycles through its classes.
+      seed: seed of the latents; by default, they differ from sampler to sampler.
       batch_size: images per batch; by default `default_batch_size`.
     """
 
@@ -50,12 +50,12 @@ class Sampler:
         self._draw = tf.function(self._sample, autograph=False)
 
     def __call__(self) -> np.ndarray:
-        """Returns the images for the flow's present weights, [count, H, W, C] uint8."""
+        """Returns the images decoded with the flow's current weights, [count, H, W, C] uint8."""
         return np.concatenate([images for images, _ in self.batches()])
 
     def batches(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields the same images batch by batch, [B, H, W, C] uint8, each batch with its latents, [B, D]."""
-        # All batches have one size, so that the function is traced once; the padding is cut off.
+        """Yields the same images in batches, [B, H, W, C] uint8, each with its latents, [B, D]."""
+        # All batches have the same size, so that the function is traced once; the padding is cut off.
         all_finite = []
         for start in range(0, self._count, self._batch_size):
             labels = None

@@ -1,4 +1,4 @@
-"""Sound: the autoregressive Gaussian that a flow of sound is measured against, and WAV files."""
+"""Sound: an autoregressive Gaussian, the baseline for flows of sound, and WAV files."""
 
 import dataclasses
 import math
@@ -13,15 +13,15 @@ from glow_tf.runtime.files import atomic_write
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LinearPrediction:
-    """A Gaussian whose mean is a linear function of the samples before, the model of linear predictive coding.
+    """A Gaussian whose mean is a linear function of the preceding samples, as in linear predictive coding.
 
       x[t] ~ N(sum_k a_k x[t - k], variance),  k = 1 ... order;  x[t] = 0 before the sound begins
 
-    Of order 0 it is white noise of the variance of the data.
+    With order 0, it is white noise with the mean square of the data as its variance.
 
     Attributes:
       coefficients: a_1 ... a_order, [order].
-      variance: of what the samples before do not tell.
+      variance: variance of the prediction error.
     """
 
     coefficients: np.ndarray
@@ -48,11 +48,11 @@ class LinearPrediction:
 
 
 def save_wav(sound: np.ndarray, rate: int, path: str | os.PathLike) -> None:
-    """Writes sound [T, C] as a WAV file of 16 bits, atomically; it is clipped to [-1, 1], and NaN is silence.
+    """Writes sound [T, C] as a 16-bit WAV file, atomically; it is clipped to [-1, 1], and NaN becomes silence.
 
     Args:
       sound: [T, C] floats.
-      rate: samples a second.
+      rate: samples per second.
       path: the file to write.
     """
     samples = np.rint(np.clip(np.nan_to_num(sound), -1, 1) * 32767).astype("<i2")
@@ -67,8 +67,8 @@ def _products(sounds: np.ndarray, order: int) -> np.ndarray:
     """Returns sum_t x[t - i] x[t - j] over all sounds [N, T], for i, j = 0 ... order."""
     padded = np.pad(np.asarray(sounds, np.float64), ((0, 0), (order, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, order + 1, axis=-1)[..., ::-1]
-    # Sound by sound, as all windows at once would take order + 1 times the memory.
-    return sum(of_sound.T @ of_sound for of_sound in windows)
+    # One sound at a time, as all windows at once would take order + 1 times the memory.
+    return sum(rows.T @ rows for rows in windows)
 
 
 def _squared_error(products: np.ndarray, coefficients: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Samples of the same noise at several temperatures (Kingma & Dhariwal 2018, figure 8)."""
+"""Samples from the same noise at several temperatures (Kingma & Dhariwal 2018, figure 8)."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ def temperature_grid(
       count: number of latents.
       temperatures: factors on the standard deviation of the latents, at least 0.
       labels: [count] int for a conditional model.
-      seed: of the latents, as for `draw_latents`.
+      seed: seed of the latents, as for `draw_latents`.
 
     Returns:
       [count, len(temperatures), H, W, C] uint8.
@@ -37,6 +37,6 @@ def temperature_grid(
         raise ValueError(f"temperatures={list(temperatures)} must be numbers of at least 0.")
     noise = draw_latents(codec.flow, count, seed=seed)
     z = factors[:, np.newaxis] * noise[:, np.newaxis]
-    of_row = None if labels is None else np.repeat(labels, factors.size)
-    images = codec.decode(z.reshape(-1, z.shape[-1]), of_row)
+    row_labels = None if labels is None else np.repeat(labels, factors.size)
+    images = codec.decode(z.reshape(-1, z.shape[-1]), row_labels)
     return images.reshape(count, factors.size, *images.shape[1:])
