@@ -1,4 +1,4 @@
-"""SavedModels."""
+"""Export of SavedModels."""
 
 from glow_tf.export.saved_model import export_saved_model
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 Tensors = dict[str, tf.Tensor]
 
 
-# Dtypes that callers may have for data, by mistake where it is not another float in place of a float.
+# Dtypes in which callers may pass data; an unexpected one is an error, unless it is a float in place of a float.
 _FLOATS = (tf.float16, tf.bfloat16, tf.float32, tf.float64)
 _DTYPES = (tf.uint8, tf.bool, tf.int16, tf.int32, tf.int64, *_FLOATS, tf.string)
 
@@ -25,17 +25,17 @@ def endpoint(
 
     The signature states the shapes of `inputs`, for people and tools. The function takes any shape, and any dtype for
     data: the graph itself checks its inputs, with errors that state what is expected. TensorFlow would silently cast
-    arrays of floats to uint8, and sound of 16 bits to floats. Floats become floats of the dtype that is needed.
+    float arrays to uint8, and 16-bit audio to floats. Floats are cast to the expected float dtype.
 
     Args:
-      body: takes checked tensors by the names of `inputs`.
+      body: takes the checked tensors as keyword arguments, named as in `inputs`.
       inputs: names, dtypes and shapes: any number of leading dimensions of size None, followed by known ones.
       defaults: values of optional inputs, which come last.
-      data: names of the inputs that are examples of what the flow models, such as images.
+      data: names of the inputs that are examples of the modelled data, such as images.
 
     Returns:
-      The function, to be set as an attribute of the SavedModel's object; and the function to pass to
-      `tf.saved_model.save` as a signature.
+      The function to set as an attribute of the SavedModel's object, and the function to pass to `tf.saved_model.save`
+      as a signature.
     """
 
     def checked(**values):
@@ -55,12 +55,12 @@ def endpoint(
 def of_any_shape(
     function: Callable, inputs: Sequence[Any], data: Collection[str]
 ) -> tf.types.experimental.PolymorphicFunction:
-    """Traces `function` for `inputs` of any shape, and of any dtype where they are data.
+    """Traces `function` for `inputs` of any shape, and of any dtype if they are data.
 
     Args:
       function: takes one argument for each of `inputs`, and may have defaults for the last of them.
       inputs: `tf.TensorSpec`s, or nests of them.
-      data: names of those that are data.
+      data: names of the inputs that are data.
     """
 
     def relaxed(dtype=None):
@@ -78,12 +78,12 @@ def of_any_shape(
 
 
 def require(condition: tf.Tensor, message: str, *values: tf.Tensor) -> tf.Operation:
-    """Returns a control dependency that fails with `message` and `values` when the graph runs, unless `condition`."""
+    """Returns a control dependency that fails with `message` and `values` at run time unless `condition` holds."""
     return tf.debugging.Assert(condition, [message, *values], summarize=8)
 
 
 def _declared(function: Callable[..., Tensors], inputs, defaults) -> Callable[..., Tensors]:
-    """Gives `function`, which takes keywords, a parameter for each input, whose names and defaults TensorFlow reads."""
+    """Gives `function`, which takes keywords, a parameter for each input, with its name and default for TensorFlow."""
     parameters = [
         inspect.Parameter(
             spec.name,
@@ -109,19 +109,20 @@ def _expected(spec: tf.TensorSpec) -> str:
 
 
 def _refused(value: tf.Tensor, spec: tf.TensorSpec) -> Tensors:
-    """Fails when the graph runs."""
+    """Returns an output that fails at run time, as `value` has a wrong dtype."""
     message = f"{_expected(spec)}; the dtype found is {value.dtype.name}, the shape"
     with tf.control_dependencies([require(tf.constant(False), message, tf.shape(value))]):
         return {"error": tf.constant(message)}
 
 
 def _checked(value: tf.Tensor, spec: tf.TensorSpec) -> tf.Tensor:
-    """Returns `value` if it has the shape of `spec`, else fails when the graph runs."""
+    """Returns `value` if it has the shape of `spec`, else fails at run time."""
     unknown = sum(size is None for size in spec.shape)
-    # A wrong shape that is known while a caller's graph is traced would fail then, in the first op that notices.
+    # Hides the static shape: a wrong one that is known while a caller's graph is traced would fail there, in the first
+    # op that notices.
     value = tf.raw_ops.PlaceholderWithDefault(input=value, shape=tf.TensorShape(None))
     found = tf.shape(value)
-    # As text, since the number of dimensions may differ as well.
+    # Compared as text, since the number of dimensions may differ as well.
     rest = tf.strings.reduce_join(tf.as_string(found[unknown:]), separator=",")
     fits = (tf.rank(value) == spec.shape.rank) & (rest == ",".join(str(size) for size in spec.shape[unknown:]))
     with tf.control_dependencies([require(fits, f"{_expected(spec)}; the shape found is", found)]):

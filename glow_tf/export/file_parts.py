@@ -1,10 +1,10 @@
-"""Bytes, numbers and parts of image files in a graph."""
+"""Reads bytes, numbers and segments of image files in a graph."""
 
 from collections.abc import Callable
 
 import tensorflow as tf
 
-# Longest walk through the parts of a file, of which photographs have a few dozen.
+# Maximum number of segments of a file to visit; photographs have a few dozen.
 _MOST_PARTS = 1024
 
 
@@ -24,7 +24,7 @@ def exif_of_jpeg(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return (tf.strings.substr(marker, 0, 1) == b"\xff") & (marker != b"\xff\xda") & ~is_exif(position)
 
     def following(position):
-        # Any number of bytes 0xff may precede a marker.
+        # Any number of 0xff bytes may precede a marker.
         length = tf.where(at(file, position, 2) == b"\xff\xff", 1, 2 + number(file, position + 2, 2))
         return forward(file, position, length)
 
@@ -50,18 +50,18 @@ def png_chunk(file: tf.Tensor, kind: bytes) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def forward(file: tf.Tensor, position: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-    """Returns a position `length` bytes on; the end if it is beyond it, or `length` negative, that is above 2^31."""
+    """Returns the position `length` bytes on, or the end if it is beyond it or `length` negative (2^31 and above)."""
     end = tf.strings.length(file)
     return tf.where((length < 0) | (length > end - position), end, position + length)
 
 
 def at(file: tf.Tensor, position: tf.Tensor, size: tf.Tensor | int) -> tf.Tensor:
-    """Returns `size` bytes of a file, scalar string; the last ones if the position is beyond them."""
+    """Returns `size` bytes of a file from `position`, scalar string; the last ones if the position is beyond them."""
     return tf.strings.substr(file, tf.clip_by_value(position, 0, tf.strings.length(file) - size), size)
 
 
 def number(file: tf.Tensor, position: tf.Tensor, size: int, little: tf.Tensor | bool = False) -> tf.Tensor:
-    """Reads a number of `size` bytes as int32, little-endian or big-endian."""
+    """Reads an integer of `size` bytes as int32, little-endian or big-endian."""
     return joined(tf.ensure_shape(values(file, position, size), [size]), little)
 
 
@@ -71,7 +71,7 @@ def values(file: tf.Tensor, position: tf.Tensor, size: tf.Tensor | int) -> tf.Te
 
 
 def joined(values: tf.Tensor, little: tf.Tensor | bool) -> tf.Tensor:
-    """Joins the bytes along the last dimension, [..., n] int32, to a number."""
+    """Combines bytes along the last axis, [..., n] int32, into integers [...]."""
     values = tf.where(little, values[..., ::-1], values)
     number = values[..., 0]
     for i in range(1, values.shape[-1]):

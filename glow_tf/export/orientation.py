@@ -1,4 +1,4 @@
-"""Orientation of photographs in a graph, by their EXIF data."""
+"""Orientation of photographs in a graph, from their EXIF data."""
 
 import tensorflow as tf
 
@@ -16,22 +16,22 @@ def orientation(file: tf.Tensor, is_png: tf.Tensor) -> tf.Tensor:
       is_png: scalar bool.
 
     Returns:
-      Scalar int32 from 1 (upright) to 8, as EXIF numbers them; 1 if the file has none. From 5 on, the stored picture's
-      height is the width of the upright one.
+      Scalar int32 from 1 (upright) to 8, numbered as in EXIF; 1 if the file has none. From 5 on, the height of the
+      stored picture is the width of the upright one.
     """
-    # Damaged data may point anywhere: reads beyond the end are moved back, into zeros.
+    # Damaged data may point anywhere: reads beyond the end are moved back into these zeros.
     file = tf.strings.join([file, "\0" * 32])
     found, start = tf.cond(is_png, lambda: file_parts.png_chunk(file, b"eXIf"), lambda: file_parts.exif_of_jpeg(file))
     return tf.cond(found, lambda: _orientation_of_exif(file, start), lambda: 1)
 
 
 def turned_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
-    """Turns and mirrors a stored picture [h, w, c] by its orientation, from 1 to 8."""
+    """Rotates and mirrors a stored picture [h, w, c] according to its orientation, from 1 to 8."""
 
     def transposed():
         return tf.transpose(image, [1, 0, 2])
 
-    ways = [
+    branches = [
         lambda: image,
         lambda: image[:, ::-1],
         lambda: image[::-1, ::-1],
@@ -41,15 +41,15 @@ def turned_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
         lambda: transposed()[::-1, ::-1],
         lambda: transposed()[::-1],
     ]
-    return tf.switch_case(orientation - 1, ways)
+    return tf.switch_case(orientation - 1, branches)
 
 
 def _orientation_of_exif(file, start):
-    """Reads the orientation from EXIF data, which has the structure of a TIFF file, at a position."""
+    """Reads the orientation from EXIF data, structured as a TIFF file, that starts at position `start`."""
     little = file_parts.at(file, start, 2) == b"II"
     directory = file_parts.forward(file, start, file_parts.number(file, start + 4, 4, little))
-    left = (tf.strings.length(file) - directory - 2) // 12
-    count = tf.clip_by_value(file_parts.number(file, directory, 2, little), 0, left)
+    max_count = (tf.strings.length(file) - directory - 2) // 12
+    count = tf.clip_by_value(file_parts.number(file, directory, 2, little), 0, max_count)
     entries = tf.reshape(file_parts.values(file, directory + 2, 12 * count), [-1, 12])
     tags, types, values = (file_parts.joined(entries[:, i : i + 2], little) for i in (0, 2, 8))
     found = tf.boolean_mask(values, (tags == _TAG) & (types == _SHORT) & (values >= 1) & (values <= 8))

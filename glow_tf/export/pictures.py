@@ -1,6 +1,6 @@
-"""Image files in a graph.
+"""Decodes and encodes image files in a graph.
 
-Pictures become the same pixels as in the data pipeline, see `glow_tf.data.images` and `glow_tf.data.picture_files`.
+Pictures give the same pixels as in the data pipeline; see `glow_tf.data.images` and `glow_tf.data.picture_files`.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from glow_tf.export.orientation import orientation, turned_upright
 
 # Magic numbers of the formats.
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
-# Pillow's weights of red, green and blue in grey.
+# Pillow's fixed-point weights of red, green and blue in grey.
 _LUMA, _LUMA_BITS = (19595, 38470, 7471), 16
 _DEEP_TO_EIGHT_BITS = ((np.arange(65536) * 255 + 32767) // 65535).astype(np.uint8)
 
@@ -20,17 +20,18 @@ _DEEP_TO_EIGHT_BITS = ((np.arange(65536) * 255 + 32767) // 65535).astype(np.uint
 def decoded(
     files: tf.Tensor, image_shape: tuple[int, int, int], name: tf.Tensor, most_pixels: int, *, exact: bool = False
 ) -> tf.Tensor:
-    """Decodes PNG and JPEG files, upright, on white where they are transparent, resized and cropped to the centre.
+    """Decodes PNG and JPEG files, turned upright, composited on white, resized and centre-cropped.
 
     Args:
       files: [B] string.
       image_shape: (H, W, C) of one image; images are converted to grey (C=1) or RGB (C=3).
       name: scalar string, name of the input in errors.
-      most_pixels: largest picture that is decoded, in pixels; one at a time.
-      exact: whether pictures of another size than H x W are refused rather than resized and cropped.
+      most_pixels: largest picture to decode, in pixels; pictures are decoded one at a time.
+      exact: whether to reject pictures of a size other than H x W, rather than to resize and crop them.
 
     Returns:
-      [B, H, W, C] uint8. The graph fails when it runs if a file is not an image, or too large, or has another size.
+      [B, H, W, C] uint8. The graph fails at run time if a file is not an image, is too large or, with `exact`, has
+      another size.
     """
     height, width, channels = image_shape
 
@@ -39,72 +40,72 @@ def decoded(
 
     def decode(numbered):
         number, file = numbered
-        is_png = _begins(file, _PNG)
-        known = is_png | _begins(file, _JPEG)
+        is_png = _starts_with(file, _PNG)
+        known = is_png | _starts_with(file, _JPEG)
         message = " must be PNG or JPEG files; this one, counted from 0, is not:"
         with tf.control_dependencies([require_file(known, number, message)]):
-            # Checked by the header first: a small file can decode to a billion pixels.
+            # The size is checked in the header first: a small file can decode to a billion pixels.
             size = tf.cond(is_png, lambda: png_size(file, number), lambda: tf.image.extract_jpeg_shape(file)[:2])
             turn = orientation(file, is_png)
         size = tf.where(turn >= 5, size[::-1], size)
         if exact:
-            right = tf.reduce_all(size == image_shape[:2])
-            message = f" must be {height} pixels high and {width} wide; the one of this number, from 0, has"
+            fits = tf.reduce_all(size == image_shape[:2])
+            message = f" must be {height} pixels high and {width} wide; index (from 0) and size of the wrong one:"
         else:
-            right = tf.reduce_all(size > 0) & (tf.reduce_prod(tf.cast(size, tf.int64)) <= most_pixels)
-            message = f" must have at most {most_pixels} pixels; the one of this number, from 0, has height and width"
-        with tf.control_dependencies([require_file(right, number, message, size)]):
+            fits = tf.reduce_all(size > 0) & (tf.reduce_prod(tf.cast(size, tf.int64)) <= most_pixels)
+            message = f" must have at most {most_pixels} pixels; index (from 0), height and width of the wrong one:"
+        with tf.control_dependencies([require_file(fits, number, message, size)]):
             file = tf.identity(file)
-        image = tf.cond(is_png, lambda: png(file, number), lambda: _jpeg(file, size, max(height, width)))
+        image = tf.cond(is_png, lambda: png(file, number), lambda: _decode_jpeg(file, size, max(height, width)))
         image = turned_upright(image, turn)
         if exact:
             return tf.ensure_shape(_converted(image, channels), image_shape)
         return resampling.fit(image, image_shape, lambda rows: _converted(rows, channels))
 
     def png_size(file, number):
-        # Decoders skip unknown chunks, even in the place of IHDR, and take the size from a later one.
+        # Decoders skip unknown chunks, even in place of IHDR, and read the size from a later one.
         kind, size = _png_header(file)
         message = " must be PNG files that begin with IHDR; this one, counted from 0, does not:"
         with tf.control_dependencies([require_file(kind == b"IHDR", number, message)]):
             return tf.identity(size)
 
     def png(file, number):
-        image, is_deep = _png(file)
-        most = tf.cond(is_deep, lambda: tf.reduce_max(image[..., :3]), lambda: tf.constant(0, tf.uint8))
+        image, is_deep = _decode_png(file)
+        brightest = tf.cond(is_deep, lambda: tf.reduce_max(image[..., :3]), lambda: tf.constant(0, tf.uint8))
         message = " has 16 bits, of which 12 or fewer are used: it would be black; scale it up. Its number, from 0:"
-        with tf.control_dependencies([require_file((most == 0) | (most >= 16), number, message)]):
+        with tf.control_dependencies([require_file((brightest == 0) | (brightest >= 16), number, message)]):
             return tf.identity(image)
 
     with tf.device("CPU:0"):
         numbered = (tf.range(tf.size(files)), files)
-        # One at a time, for the memory of large ones.
+        # One at a time, as large pictures take much memory.
         return tf.map_fn(
             decode, numbered, fn_output_signature=tf.TensorSpec(image_shape, tf.uint8), parallel_iterations=1
         )
 
 
-def _begins(file: tf.Tensor, magic: bytes) -> tf.Tensor:
+def _starts_with(file: tf.Tensor, magic: bytes) -> tf.Tensor:
     return tf.strings.substr(file, 0, len(magic)) == magic
 
 
 def _png_header(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns the first chunk's type and, if it is IHDR (PNG specification, 11.2.2), height and width, [2] int32."""
+    """Returns the first chunk's type and, if that is IHDR (PNG specification, 11.2.2), height and width, [2] int32."""
     header = tf.strings.substr(tf.strings.join([file, "\0" * 24]), 12, 12)
     width_and_height = tf.io.decode_raw(tf.strings.substr(header, 4, 8), tf.int32, little_endian=False)
     return tf.strings.substr(header, 0, 4), tf.ensure_shape(width_and_height, [2])[::-1]
 
 
-def _png(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes a PNG file to [h, w, 3] or, if it is transparent, [h, w, 4]; returns whether it has 16 bits as well."""
+def _decode_png(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes a PNG file to [h, w, 3] or, if it is transparent, [h, w, 4]; also returns whether it has 16 bits."""
     depth, kind = file_parts.number(file, 24, 1), file_parts.number(file, 25, 1)
     is_grey, has_alpha = kind == 0, kind >= 4
     keyed, _ = file_parts.png_chunk(file, b"tRNS")
-    # Not always in four channels: TensorFlow's alpha of opaque images of less than 8 bits is not 255. Pillow ignores a
-    # grey that is transparent, unless it has 1 or 8 bits.
+    # Opaque images are not decoded to four channels, as TensorFlow's alpha is not 255 for those of fewer than 8 bits.
+    # Pillow ignores a transparent grey, except in images of 1 or 8 bits.
     transparent = has_alpha | keyed & ~(is_grey & (depth != 1) & (depth != 8))
     image = tf.case(
         [
-            (is_grey & (depth == 16), lambda: _deep_grey(file)),
+            (is_grey & (depth == 16), lambda: _decode_deep_grey(file)),
             (transparent, lambda: tf.io.decode_png(file, 4)),
         ],
         default=lambda: tf.io.decode_png(file, 3),
@@ -112,13 +113,13 @@ def _png(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return image, depth == 16
 
 
-def _deep_grey(file: tf.Tensor) -> tf.Tensor:
+def _decode_deep_grey(file: tf.Tensor) -> tf.Tensor:
     deep = tf.io.decode_png(file, 1, tf.uint16)
     return tf.repeat(tf.gather(tf.constant(_DEEP_TO_EIGHT_BITS), tf.cast(deep, tf.int32)), 3, axis=-1)
 
 
-def _jpeg(file: tf.Tensor, size: tf.Tensor, side: int) -> tf.Tensor:
-    """Decodes a JPEG file, a large one at a half, a quarter or an eighth of its size, as `picture_files.opened` does.
+def _decode_jpeg(file: tf.Tensor, size: tf.Tensor, side: int) -> tf.Tensor:
+    """Decodes a JPEG file, a large one at 1/2, 1/4 or 1/8 of its size, as `picture_files.opened` does.
 
     Args:
       file: scalar string.
@@ -126,12 +127,12 @@ def _jpeg(file: tf.Tensor, size: tf.Tensor, side: int) -> tf.Tensor:
       side: side that the picture will be reduced to; it is not decoded below twice that.
     """
 
-    def at(ratio):
-        # Pillow's method: others are faster, and differ.
+    def decode_at(ratio):
+        # Pillow's method; others are faster, but give other pixels.
         return lambda: tf.io.decode_jpeg(file, 3, ratio, dct_method="INTEGER_ACCURATE")
 
     scale = tf.reduce_min(size) // (2 * side)
-    return tf.case([(scale >= ratio, at(ratio)) for ratio in (8, 4, 2)], default=at(1))
+    return tf.case([(scale >= ratio, decode_at(ratio)) for ratio in (8, 4, 2)], default=decode_at(1))
 
 
 def _converted(rows: tf.Tensor, channels: int) -> tf.Tensor:
@@ -145,7 +146,7 @@ def _converted(rows: tf.Tensor, channels: int) -> tf.Tensor:
 
 
 def _on_white(rows: tf.Tensor) -> tf.Tensor:
-    """Composites as Pillow does, in fixed point."""
+    """Composites RGBA on white as Pillow does, in fixed point."""
     color, alpha = tf.split(tf.cast(rows, tf.int32), [3, 1], axis=-1)
     sums = 128 * (color * alpha + 255 * (255 - alpha) + 128)
     return tf.cast(((sums // 256 + sums) // 256) // 128, tf.uint8)

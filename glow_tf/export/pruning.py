@@ -10,13 +10,13 @@ _GRADIENT = "_gradient_op_type"
 
 
 def keep_outer_gradients(path: pathlib.Path) -> None:
-    """Removes the custom gradients of operations inside branches of a case, or inside other gradients.
+    """Removes the custom gradients of ops inside the branches of a case, or inside other gradients.
 
-    TensorFlow saves every custom gradient, even of operations that are never differentiated by themselves because they
-    are part of one with a custom gradient, see `ServedFlow`, or of such a gradient.
+    TensorFlow saves every custom gradient, even of ops that are never differentiated on their own, because they are
+    part of an op with a custom gradient (see `ServedFlow`) or of such a gradient.
 
     Args:
-      path: the file saved_model.pb.
+      path: path of `saved_model.pb`.
     """
     model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     for meta in model.meta_graphs:
@@ -49,14 +49,14 @@ def keep_outer_gradients(path: pathlib.Path) -> None:
 
 
 def _reachable(names: Iterable[str], functions: Iterable[function_pb2.FunctionDef]) -> set[str]:
-    """Returns the names of functions and of those that they call, directly or indirectly."""
+    """Returns `names` and the names of all functions that they call, directly or indirectly."""
     calls = {function.signature.name: set(_called(function.node_def)) for function in functions}
-    found, left = set(), list(names)
-    while left:
-        name = left.pop()
+    found, pending = set(), list(names)
+    while pending:
+        name = pending.pop()
         if name not in found:
             found.add(name)
-            left += calls.get(name, ())
+            pending += calls.get(name, ())
     return found
 
 

@@ -1,7 +1,7 @@
 """Resizes and crops images in a graph, to the same pixels as `glow_tf.data.images` does with Pillow.
 
-Pillow resamples the rows of an image, and then its columns. The weights are rounded to fixed point, and the results to
-whole numbers, after rows as well. The same is done here in float64, which is exact for sums of such products.
+Pillow resamples the rows of an image, then its columns. It rounds the weights to fixed point, and the results of either
+pass to integers. The same is done here in float64, which is exact for sums of such products.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 # A weight of 1 in Pillow's fixed point.
 _ONE = 2**22
-# Rows that are converted and resampled at once.
+# Number of rows that are converted and resampled at once.
 _STRIP = 128
 
 
@@ -22,7 +22,7 @@ def fit(
     Args:
       image: [h, w, c] uint8, of any size.
       image_shape: (H, W, C) to return.
-      convert: converts some rows of the image, [n, w, c], to [n, w, C] uint8, before they are resampled.
+      convert: converts rows of the image, [n, w, c], to [n, w, C] uint8 before they are resampled.
 
     Returns:
       [H, W, C] uint8.
@@ -33,26 +33,26 @@ def fit(
     extent = scale * size
     # Whole-pixel offsets, as in the data pipeline.
     start = tf.cast(tf.cast((found - extent) / 2, tf.int32), tf.float64)
-    # Pixels beside the box have a weight as well.
+    # Pixels next to the box have weights as well.
     margin = 2 * tf.math.ceil(tf.maximum(scale, 1)) + 1
     first = tf.maximum(start - margin, 0)
     last = tf.minimum(start + tf.math.ceil(extent) + margin, found)
     (top, left), (bottom, right) = tf.unstack(tf.cast(first, tf.int32)), tf.unstack(tf.cast(last, tf.int32))
-    of_rows, of_columns = (
+    row_weights, column_weights = (
         _weights(first[axis], last[axis], start[axis], extent[axis], image_shape[axis], scale) for axis in (0, 1)
     )
 
     def resample_columns(rows):
         columns = tf.transpose(convert(rows), [1, 0, 2])
-        return tf.transpose(_resample(columns, of_columns), [1, 0, 2])
+        return tf.transpose(_resample(columns, column_weights), [1, 0, 2])
 
     image = _in_strips(resample_columns, image[top:bottom, left:right], [None, *image_shape[1:]])
-    return tf.ensure_shape(_resample(image, of_rows), image_shape)
+    return tf.ensure_shape(_resample(image, row_weights), image_shape)
 
 
 def _weights(first, last, start, extent, count, scale):
     """Returns the weight of each pixel from `first` to `last` in each of `count` results, [count, last - first]."""
-    # Pillow takes the borders of the box as float32.
+    # Pillow stores the edges of the box as float32.
     end = tf.cast(start + extent, tf.float32)
     step = tf.cast(end - tf.cast(start, tf.float32), tf.float64) / count
     centers = start + (tf.range(count, dtype=tf.float64) + 0.5) * step
@@ -61,12 +61,12 @@ def _weights(first, last, start, extent, count, scale):
     whole = (scale >= 1) & (scale == tf.floor(scale))
     weights = tf.where(whole, tf.cast(x < 0.5, tf.float64), _bicubic(x))
     weights = _ONE * weights / tf.reduce_sum(weights, axis=1, keepdims=True)
-    # Half a unit is rounded away from 0.
+    # Halves are rounded away from 0.
     return tf.sparse.from_dense(tf.sign(weights) * tf.floor(tf.abs(weights) + 0.5))
 
 
 def _bicubic(x):
-    """Returns the kernel of bicubic interpolation with a = -1/2, of distances [...]."""
+    """Returns the kernel of bicubic interpolation with a = -1/2, at distances [...]."""
     near = (1.5 * x - 2.5) * x**2 + 1
     far = (((x - 5) * x + 8) * x - 4) * -0.5
     return tf.where(x < 1, near, tf.where(x < 2, far, tf.zeros_like(x)))
@@ -81,7 +81,7 @@ def _resample(pixels, weights):
 
 
 def _in_strips(function, image, element_shape):
-    """Applies a function of rows [n, w, c] to strips of an image, as floats take eight times the memory."""
+    """Applies a function of rows [n, w, c] to strips of an image, as float64 takes eight times the memory of uint8."""
     count = -(-tf.shape(image)[0] // _STRIP)
     strips = tf.TensorArray(tf.uint8, count, infer_shape=False, element_shape=element_shape)
     _, strips = tf.while_loop(

@@ -1,4 +1,4 @@
-"""A flow as a SavedModel that plain TensorFlow loads."""
+"""Export of a flow as a SavedModel that plain TensorFlow loads."""
 
 import os
 import pathlib
@@ -32,7 +32,7 @@ def export_saved_model(
 
     Args:
       flow: the model.
-      path: the directory. TensorFlow Serving needs a number as its name, such as `models/glow/1`.
+      path: the directory. TensorFlow Serving requires its name to be a number, as in `models/glow/1`.
       directions: attribute directions to store in the SavedModel, or None.
       max_megapixels: largest picture file that its functions decode, in 10^6 pixels.
 
@@ -41,7 +41,7 @@ def export_saved_model(
 
     Raises:
       OSError: if it cannot be written.
-      ValueError: if TensorFlow cannot write to such a path, or `max_megapixels` is below one pixel.
+      ValueError: if TensorFlow cannot write to the path, or the directions are for latents of another size.
     """
     path = pathlib.Path(paths.for_tensorflow(path, "The SavedModel"))
     temporary = temporary_path(path)
@@ -52,7 +52,7 @@ def export_saved_model(
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         with reraise_as_oserror(path), tempfile.TemporaryDirectory() as folder:
-            # As an asset, it is kept when the SavedModel is loaded, trained and saved again.
+            # An asset is kept when the SavedModel is loaded, trained and saved again.
             config = pathlib.Path(folder) / CONFIG_FILE
             config.write_text(flow.config.to_json(), encoding="utf-8")
             served.config = tf.saved_model.Asset(str(config))

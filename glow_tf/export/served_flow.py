@@ -20,50 +20,52 @@ from glow_tf.models.labels import cycle_labels
 from glow_tf.models.likelihood import Likelihood
 from glow_tf.runtime import devices
 
-# Inputs and outputs that are images, and what takes their place where they come as files.
+# Image inputs and outputs, and the names of the files that replace them.
 _FILES = {"images": "image_bytes", "start": "start_bytes", "end": "end_bytes"}
 
 
 class ServedFlow(tf.train.Checkpoint):
-    """A flow as plain TensorFlow runs it, without this package.
+    """A flow that plain TensorFlow runs, without this package.
 
-    Each function is there twice, as an attribute of the loaded object and as a signature of the same name:
+    Each function is both an attribute of the loaded object and a signature of the same name:
 
       log_prob(images, seed=0)                ->  log_prob: [B] in nats, bits_per_dim: [B]
       encode(images)                          ->  latents: [B, D], standard normal under the model
       decode(latents)                         ->  images
       sample(num, temperature=1, seed=0)      ->  images: [num, H, W, C]
       features(images)                        ->  level_1, ... level_L: [B, h, w, c], see `Flow.features`
-      reconstruct(images)                     ->  images, as they were to the bits that the model knows
+      reconstruct(images)                     ->  images, restored in the bits that are modelled
       interpolate(start, end, steps=8)        ->  images: [B, steps + 1, H, W, C], from start to end, both included
       manipulate(images, direction, scale=1)  ->  images, decoded from latents + scale * direction
-      attributes()                            ->  names: [A], directions: [A, D]; where exported with them
-      serving_default(images)                 ->  as log_prob with seed 0; a signature alone
+      attributes()                            ->  names: [A], directions: [A, D]; if exported with directions
+      serving_default(images)                 ->  as log_prob with seed 0; only a signature
 
-    images, start and end are [B, H, W, C] uint8; of a flow of sequences [B, T, C], and of one of real numbers floats.
-    direction is [B, D] or [1, D], scale [B] or [1]. log_prob is that of the discrete image, a lower bound of it in
-    expectation, under one draw of dequantization noise that depends on the seed and the image alone. Images of 1 or 3
-    channels have also `encode_bytes` and so on, which take PNG and JPEG files of any size, and give PNG:
-    `image_bytes`, `start_bytes`, `end_bytes`, strings [B], in the place of images. Pictures are turned upright, resized
-    and cropped to the centre as in training, to the same pixels. `encode_bytes_exact` and so on refuse files of another
-    size instead. The files they give are for people: with n_bits < 8, their levels are spread over 0 to 255, where
-    `images` have the values that `Flow.decode` gives; both have the same latents.
+    images, start and end are [B, H, W, C] uint8, [B, T, C] for a flow of sequences, and floats for a flow of real
+    numbers. direction is [B, D] or [1, D], scale [B] or [1]. log_prob is that of the discrete image, a lower bound of
+    it in expectation, under one draw of dequantization noise that depends only on the seed and the image.
 
-    With a label-conditional model, `labels`: [B] int32 follow the images or latents, `end_labels` those of the start
-    (images on the way have the label of the nearer end); those of `sample` come last, by default the classes in turn.
+    For images of 1 or 3 channels there are also `encode_bytes` and so on, which take PNG and JPEG files of any size and
+    return PNG files: `image_bytes`, `start_bytes` and `end_bytes`, strings [B], replace the images. Pictures are turned
+    upright, resized and centre-cropped to the same pixels as in training. `encode_bytes_exact` and so on reject files
+    of another size instead. Returned files are for display: with n_bits < 8, their levels are spread over 0 to 255,
+    while `images` have the values that `Flow.decode` gives; both have the same latents.
 
-    The loaded object is a reusable SavedModel of TF Hub: it can be called, f(images) -> latents [B, D], for a
+    With a label-conditional model, `labels`: [B] int32 follow the images or latents, and `end_labels` those of the
+    start (images in between have the label of the nearer end); the labels of `sample` come last and by default cycle
+    through the classes.
+
+    The loaded object is a TF Hub reusable SavedModel: it can be called, f(images) -> latents [B, D], or for a
     conditional model f({"images": ..., "labels": ...}), and has `variables`, `trainable_variables` and
-    `regularization_losses`. Gradients reach the weights. Python numbers for seed, steps and scale are part of what
-    TensorFlow compiles a function for; many different ones are better given as tensors, or to a signature.
+    `regularization_losses`. Gradients reach the weights. TensorFlow traces a function again for each new Python number
+    passed as seed, steps or scale; if there are many, pass them as tensors, or to a signature.
 
     Args:
       flow: the model; its variables become the SavedModel's.
-      directions: of attributes, or None.
-      max_megapixels: largest picture file that is decoded, in 10^6 pixels; larger ones are refused.
+      directions: attribute directions, or None.
+      max_megapixels: largest picture file that is decoded, in 10^6 pixels; larger ones are rejected.
 
     Raises:
-      ValueError: if the directions are those of a model with latents of another size, or no picture is small enough.
+      ValueError: if the directions are for latents of another size.
     """
 
     def __init__(self, flow: Flow, directions: Directions | None = None, max_megapixels: float = DEFAULT_MEGAPIXELS):
@@ -85,15 +87,15 @@ class ServedFlow(tf.train.Checkpoint):
             "temperature": tf.TensorSpec([], flow.dtype, "temperature"),
             "scale": tf.TensorSpec([None], flow.dtype, "scale"),
         }
-        # One graph of each direction, whatever the number of functions that call it.
+        # One graph per direction, shared by all functions that call it.
         x, latents = tf.TensorSpec([None, *config.image_shape], flow.dtype, "x"), self._specs["latents"]
-        of_labels = [self._specs[name] for name in labels]
-        self._forward = tf.function(self._forward_pass, autograph=False).get_concrete_function(x, *of_labels)
-        self._inverse = tf.function(self._inverse_pass, autograph=False).get_concrete_function(latents, *of_labels)
+        label_specs = [self._specs[name] for name in labels]
+        self._forward = tf.function(self._forward_pass, autograph=False).get_concrete_function(x, *label_specs)
+        self._inverse = tf.function(self._inverse_pass, autograph=False).get_concrete_function(latents, *label_specs)
         self._decoders = {}
         if config.events == "images" and config.image_shape[-1] in (1, 3):
-            most = int(max_megapixels * 1e6)
-            self._decoders = {"bytes": self._decoder(most), "bytes_exact": self._decoder(most, exact=True)}
+            max_pixels = int(max_megapixels * 1e6)
+            self._decoders = {"bytes": self._decoder(max_pixels), "bytes_exact": self._decoder(max_pixels, exact=True)}
         self._signatures = {}
         seed = {"seed": tf.constant(0)}
         draw = {"temperature": tf.constant(1, flow.dtype), **seed}
@@ -112,35 +114,35 @@ class ServedFlow(tf.train.Checkpoint):
         if directions is not None:
             self._add("attributes", self._attributes, [])
         inputs = {name: self._specs[name] for name in ["images", *labels]}
-        # TensorFlow restores an attribute of this name as what calling the object does.
+        # TensorFlow restores an attribute of this name as the object's call method.
         self.__call__ = of_any_shape(self._call, [inputs if labels else inputs["images"]], _FILES)
         self.trainable_variables = list(flow.trainable_variables)
         self.variables = self.trainable_variables + [v for v in flow.variables if not v.trainable]
         self.regularization_losses = []
 
     def signatures(self) -> dict[str, tf.types.experimental.PolymorphicFunction]:
-        """Returns the signatures by their names."""
+        """Returns the signatures by name."""
         return dict(self._signatures)
 
     def _add(self, name: str, body: Callable[..., Tensors], inputs: list[str], defaults: Mapping | None = None) -> None:
-        """Adds a function and its signature, and where there are pictures those that take and give files."""
+        """Adds a function and its signature, and for pictures those that take and return files."""
         specs = [self._specs[key] for key in inputs]
         self._add_one(name, body, specs, defaults)
         if name == "attributes":
             return
-        of_files = {key: _FILES[key] for key in inputs if key in _FILES}
-        as_files = [
+        file_names = {key: _FILES[key] for key in inputs if key in _FILES}
+        file_specs = [
             tf.TensorSpec([None], tf.string, _FILES[key]) if key in _FILES else self._specs[key] for key in inputs
         ]
         for kind, decoder in self._decoders.items():
-            if of_files or kind == "bytes":
-                on_files = functools.partial(self._on_files, body, of_files, decoder)
-                self._add_one(f"{name}_{kind}", on_files, as_files, defaults)
+            if file_names or kind == "bytes":
+                on_files = functools.partial(self._on_files, body, file_names, decoder)
+                self._add_one(f"{name}_{kind}", on_files, file_specs, defaults)
 
     def _on_files(self, body: Callable[..., Tensors], names: Mapping[str, str], decoder, **values) -> Tensors:
-        """Calls `body` on images decoded from the inputs that are files, by the names of both; encodes its images."""
-        for key, of_files in names.items():
-            values[key] = decoder(values.pop(of_files), tf.constant(of_files))
+        """Decodes file inputs, which `names` maps image inputs to, calls `body`, and encodes the images it returns."""
+        for key, file_name in names.items():
+            values[key] = decoder(values.pop(file_name), tf.constant(file_name))
         outputs = body(**values)
         if "images" in outputs:
             displayed = self.flow.config.dequantizer.displayed(outputs.pop("images"))
@@ -148,7 +150,7 @@ class ServedFlow(tf.train.Checkpoint):
         return outputs
 
     def _decoder(self, most_pixels: int, *, exact: bool = False) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-        """Returns the one graph that decodes files [B], see `pictures.decoded`."""
+        """Returns a graph that decodes files [B], shared by all functions; see `pictures.decoded`."""
         shape = self.flow.config.image_shape
 
         def decode(files, name):
@@ -171,7 +173,7 @@ class ServedFlow(tf.train.Checkpoint):
         return {"latents": latents, "log_det": log_det, "levels": levels}
 
     def _noise(self, images, seeds, labels=None):
-        """Returns the images with noise, and its log-density, as `Flow.dequantize` does."""
+        """Returns the dequantized images and their log-density, as `Flow.dequantize` does."""
         if not self.flow.dequantizer:
             return self.flow.dequantize(images, seeds, labels)
 
@@ -188,9 +190,9 @@ class ServedFlow(tf.train.Checkpoint):
         return output
 
     def _log_prob(self, images, labels=None, seed=0):
-        of_labels = self._labels(labels, tf.shape(images)[0])
-        x, log_q = self._noise(images, random.seeds_of(images, tf.stack([0, seed])), *of_labels)
-        found = self._forward(x, *of_labels)
+        label_args = self._labels(labels, tf.shape(images)[0])
+        x, log_q = self._noise(images, random.seeds_of(images, tf.stack([0, seed])), *label_args)
+        found = self._forward(x, *label_args)
         likelihood = Likelihood(self.flow, found["latents"], [found["log_det"]], log_q)
         return {"log_prob": likelihood.discrete_log_prob, "bits_per_dim": likelihood.bits_per_dim}
 
@@ -207,8 +209,8 @@ class ServedFlow(tf.train.Checkpoint):
     def _decode(self, latents, labels=None):
         return self._images(latents, self._labels(labels, tf.shape(latents)[0]))
 
-    def _images(self, latents, of_labels):
-        images, finite = self._inverse(latents, *of_labels)
+    def _images(self, latents, label_args):
+        images, finite = self._inverse(latents, *label_args)
         message = f"{checks.NOT_FINITE} {self.flow.config.events.capitalize()}, and those that are not finite numbers:"
         not_finite = tf.math.count_nonzero(~finite, dtype=tf.int32)
         with tf.control_dependencies([require(not_finite == 0, message, tf.size(finite), not_finite)]):
@@ -219,25 +221,25 @@ class ServedFlow(tf.train.Checkpoint):
 
     def _sample(self, num, temperature, seed, labels=None):
         flow = self.flow
-        right = (temperature >= 0) & tf.math.is_finite(temperature)
+        valid = (temperature >= 0) & tf.math.is_finite(temperature)
         required = [
             require(num >= 0, "num must not be negative; it is", num),
-            require(right, "temperature must not be negative, and finite; it is", temperature),
+            require(valid, "temperature must be finite and not negative; it is", temperature),
         ]
         with tf.control_dependencies(required):
             num = tf.identity(num)
         if labels is not None:
             labels = tf.cond(tf.size(labels) > 0, lambda: labels, lambda: cycle_labels(num, flow.config.num_classes))
-        of_labels = self._labels(labels, num)
-        latents = flow.sample_latents(num, temperature, *(of_labels or [None]), seed=tf.stack([0, seed]))
-        return self._images(tf.ensure_shape(latents, [None, flow.config.dimensions]), of_labels)
+        label_args = self._labels(labels, num)
+        latents = flow.sample_latents(num, temperature, *(label_args or [None]), seed=tf.stack([0, seed]))
+        return self._images(tf.ensure_shape(latents, [None, flow.config.dimensions]), label_args)
 
     def _interpolate(self, start, end, steps, labels=None, end_labels=None):
         config = self.flow.config
         same = tf.shape(start)[0] == tf.shape(end)[0]
         required = [
             require(steps >= 1, "steps must be at least 1; it is", steps),
-            require(same, "start and end must be as many images; there are", tf.shape(start)[0], tf.shape(end)[0]),
+            require(same, "start and end must be equally many images; there are", tf.shape(start)[0], tf.shape(end)[0]),
         ]
         with tf.control_dependencies(required):
             fractions = tf.cast(tf.range(steps + 1), self.flow.dtype) / tf.cast(steps, self.flow.dtype)
@@ -270,7 +272,7 @@ class ServedFlow(tf.train.Checkpoint):
         return {"names": tf.identity(self._names), "directions": tf.identity(self._directions)}
 
     def _labels(self, labels: tf.Tensor | None, count: tf.Tensor) -> list[tf.Tensor]:
-        """Returns the labels, checked to be `count`, as further arguments of a pass; none where there are none."""
+        """Returns the labels, checked to be `count`, as further arguments of a pass; an empty list for None."""
         if labels is None:
             return []
         message = "labels needs one entry for each image; labels and images are"
@@ -280,12 +282,12 @@ class ServedFlow(tf.train.Checkpoint):
 
 
 def _portable(function: Callable[[tf.Tensor, str], Sequence[tf.Tensor]], x: tf.Tensor, gradient: str) -> Any:
-    """Makes the operations of a function of `x` for each kind of device, and those of its gradient.
+    """Builds the ops of a function of `x`, and those of its gradient, for each kind of device.
 
-    TensorFlow makes no gradient of loops in a branch of a graph that was loaded.
+    TensorFlow cannot differentiate loops in a branch of a loaded graph.
 
     Args:
-      function: takes `x` and how steps are differentiated, as `Flow.bijector` does: `none`, or `gradient`.
+      function: takes `x` and a gradient mode, as `Flow.bijector` does: `none`, or `gradient`.
     """
 
     @tf.custom_gradient

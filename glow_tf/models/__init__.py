@@ -1,1 +1,1 @@
-"""Variables and bijectors together: the flow, its presets, its storage and the import of official checkpoints."""
+"""Models, which combine variables and bijectors: the flow, its presets, storage and import of official checkpoints."""

@@ -1,4 +1,4 @@
-"""Checks of images and labels, made before anything is computed."""
+"""Input checks, made before anything is computed."""
 
 import logging
 from typing import Any
@@ -11,15 +11,15 @@ from glow_tf.config import ModelConfig
 
 _log = logging.getLogger(__name__)
 
-# What leads to images that are not finite, and the way out.
+# Cause of non-finite images, and the remedy.
 NOT_FINITE = "Latents must be finite, and not far larger than those of the model: lower the temperature or the factor."
 
 
 def check_images(config: ModelConfig, images: tf.Tensor) -> tf.Tensor:
-    """Returns images as a tensor, [B, H, W, C] as the model has them: uint8, or floats where it models real numbers.
+    """Returns images as a tensor [B, H, W, C] of the model's image shape: uint8, or floats for a model of real numbers.
 
     Raises:
-      ValueError: if they are not.
+      ValueError: if they have another shape or dtype.
     """
     images = tf.convert_to_tensor(images)
     shape = config.image_shape
@@ -43,10 +43,10 @@ def check_images(config: ModelConfig, images: tf.Tensor) -> tf.Tensor:
 
 
 def check_label_count(config: ModelConfig, labels: tf.Tensor | None, n: int | tf.Tensor) -> tf.Tensor | None:
-    """Returns labels as they are, if there is one for all or one for each of `n` images; others would be repeated.
+    """Returns labels as they are, if there is one for all or one for each of `n` images; others would be broadcast.
 
     Raises:
-      ValueError: if there is another number of them.
+      ValueError: if there is any other number of labels.
     """
     if labels is None or not config.conditional:
         return labels
@@ -61,11 +61,11 @@ def check_label_count(config: ModelConfig, labels: tf.Tensor | None, n: int | tf
 
 
 def check_labels(config: ModelConfig, labels: tf.Tensor | None) -> tf.Tensor | None:
-    """Returns labels as int32, of the shape that they have; None for a model that is not conditional.
+    """Returns labels as int32, in their given shape; None for a model that is not conditional.
 
     Raises:
-      ValueError: if they are missing, out of range, or given to a model that knows none. What XLA compiles cannot find
-        labels out of range.
+      ValueError: if they are missing, out of range, or given to a model without labels. Code compiled by XLA does not
+        detect labels that are out of range.
     """
     if not config.conditional:
         if labels is not None and not config.classifier and config.num_classes == 0:
@@ -85,12 +85,12 @@ def check_labels(config: ModelConfig, labels: tf.Tensor | None) -> tf.Tensor | N
 
 
 def check_context(context: Any, dtype: tf.DType, n: int | tf.Tensor | None = None) -> Any:
-    """Checks what a flow is conditioned on, and returns it as a nest of tensors, floats of `dtype`.
+    """Checks the context of a flow, and returns it as a nest of tensors, with floats cast to `dtype`.
 
     Args:
-      context: a nest of tensors [B, ...], or of [1, ...] for all examples; or None.
-      dtype: of the flow.
-      n: the number of examples, where there is to be a context for all of them, or for each.
+      context: nest of tensors [B, ...], or [1, ...] for all examples; or None.
+      dtype: dtype of the flow.
+      n: number of examples, if there must be one context for all of them or one for each.
 
     Raises:
       ValueError: if a tensor has no batch axis, or another number of examples.
@@ -113,22 +113,22 @@ def check_context(context: Any, dtype: tf.DType, n: int | tf.Tensor | None = Non
 def check_temperature(
     temperature: float | tf.Tensor, dtype: tf.DType, n: int | tf.Tensor | None = None
 ) -> tf.Tensor | tfp.util.DeferredTensor:
-    """Returns the temperature as a tensor of `dtype`; a variable as it is, to be read later.
+    """Returns the temperature as a tensor of `dtype`; reading a variable is deferred.
 
     Args:
-      temperature: the factor on the latents' standard deviation.
-      dtype: of the flow.
-      n: number of samples, where there is to be one temperature for all, or one for each.
+      temperature: factor on the latents' standard deviation.
+      dtype: dtype of the flow.
+      n: number of samples, if there must be one temperature for all of them or one for each.
 
     Raises:
-      ValueError: if one is negative or not finite, or there is another number of them.
+      ValueError: if a temperature is negative or not finite, or there is another number of them.
     """
     if isinstance(temperature, tf.Variable):
         return tfp.util.DeferredTensor(temperature, lambda t: tf.cast(t, dtype), dtype=dtype)
     temperature = tf.cast(temperature, dtype)
     static = tf.get_static_value(temperature)
     if static is not None and not (np.isfinite(static) & (static >= 0)).all():
-        raise ValueError(f"temperature={static.tolist()} must not be negative, and finite.")
+        raise ValueError(f"temperature={static.tolist()} must be finite and not negative.")
     expected = None if n is None else tf.get_static_value(n)
     if n is not None and temperature.shape.rank and not temperature.shape.is_compatible_with([expected]):
         raise ValueError(
@@ -138,7 +138,7 @@ def check_temperature(
 
 
 def check_latents(config: ModelConfig, z: tf.Tensor) -> tf.Tensor:
-    """Latents, [B, D] as the model has them.
+    """Returns latents with the static shape [B, D] of the model.
 
     Raises:
       ValueError: if they have another shape.
@@ -149,23 +149,23 @@ def check_latents(config: ModelConfig, z: tf.Tensor) -> tf.Tensor:
 
 
 def check_finite(config: ModelConfig, finite: np.ndarray | tf.Tensor) -> None:
-    """Checks that images, or the latents of them, are finite: [B] bool.
+    """Checks that images, or their latents, are finite; `finite` is [B] bool.
 
     Raises:
-      ValueError: if some are not, with their number.
+      ValueError: if some are not; the message states how many.
     """
-    reason = _not_finite(config, finite)
+    reason = _nonfinite_message(config, finite)
     if reason:
         raise ValueError(reason)
 
 
 def warn_if_not_finite(config: ModelConfig, finite: np.ndarray) -> None:
-    """Logs what `check_finite` would raise, for batches whose other images are of use."""
-    reason = _not_finite(config, finite)
+    """Logs the error that `check_finite` would raise, for batches whose other images are useful."""
+    reason = _nonfinite_message(config, finite)
     if reason:
         _log.warning("%s", reason)
 
 
-def _not_finite(config, finite):
-    missing = int(np.sum(~np.asarray(finite)))
-    return "" if not missing else f"{missing} of {len(finite)} {config.events} are not finite numbers. {NOT_FINITE}"
+def _nonfinite_message(config, finite):
+    count = int(np.sum(~np.asarray(finite)))
+    return "" if not count else f"{count} of {len(finite)} {config.events} are not finite numbers. {NOT_FINITE}"

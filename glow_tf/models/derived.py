@@ -1,4 +1,4 @@
-"""Tensors derived from the weights that are computed once, and again when the weights change."""
+"""Cache of tensors derived from the weights, recomputed when the weights change."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ from glow_tf.models.flow import Flow
 class DerivedCache(tf.Module):
     """Cache of the tensors that layers derive from their weights: the inverses of 1x1 convolutions.
 
-    They take two triangular solves of C x C matrices a step, which a loop of calls with the same weights can spare.
-    Each use compares the weights with those that the tensors were computed from, and computes them anew where
-    something, an optimizer or a checkpoint, has changed them.
+    An inverse takes two triangular solves of C x C matrices per step, or a matrix inversion for dense weights, which
+    repeated calls with the same weights can skip. Each call compares the weights with those that the tensors were
+    computed from, and recomputes the tensors if an optimizer or a checkpoint has changed the weights.
 
     Args:
       flow: the model.
@@ -31,7 +31,7 @@ class DerivedCache(tf.Module):
                 self._cached[variables.layer_name(i, layer)] = _Cached(derived, sources)
 
     def __call__(self) -> dict[int, dict[str, Any]]:
-        """Returns a nest for each layer that has some, by its number in the flow: what `Flow.bijector` takes."""
+        """Returns the derived tensors of each layer that has any, keyed by layer index, as for `Flow.bijector`."""
         found = {}
         for i, (layer, _, tensors) in enumerate(self._flow.iter_layers()):
             cached = self._cached.get(variables.layer_name(i, layer))
@@ -57,15 +57,15 @@ class _Cached(tf.Module):
 
     def __call__(self, layer: Any, tensors: parameters.Nest) -> dict[str, Any]:
         named = dict(parameters.by_path(tensors))
-        present = {path: tf.convert_to_tensor(named[path]) for path in self.cached_weights}
-        same = tf.reduce_all([tf.reduce_all(value == self.cached_weights[path]) for path, value in present.items()])
+        current = {path: tf.convert_to_tensor(named[path]) for path in self.cached_weights}
+        same = tf.reduce_all([tf.reduce_all(value == self.cached_weights[path]) for path, value in current.items()])
 
         def compute():
             values = dict(parameters.by_path(layer.derived(tensors)[0]))
-            # The copies of the weights come last: who finds them equal to the weights finds what belongs to them, also
-            # while this goes on.
+            # The copies of the weights are assigned last, so that a concurrent call that finds them equal to the
+            # weights also finds the matching tensors.
             with tf.control_dependencies([self.derived[path].assign(value) for path, value in values.items()]):
-                copies = [self.cached_weights[path].assign(value) for path, value in present.items()]
+                copies = [self.cached_weights[path].assign(value) for path, value in current.items()]
             with tf.control_dependencies(copies):
                 return [tf.identity(values[path]) for path in self.derived]
 

@@ -1,4 +1,4 @@
-"""Where in a flow numbers stop being finite."""
+"""Location of the first non-finite values in a flow."""
 
 import collections
 import math
@@ -14,7 +14,7 @@ from glow_tf.shapes import leaving_shape
 
 
 class _Located(NamedTuple):
-    """A part of a layer, its name in the flow, and how many channels go on after it where the others leave."""
+    """A part of a layer, its name in the flow, and the number of channels kept if the others are factored out."""
 
     name: str
     part: Part
@@ -26,9 +26,8 @@ def first_nonfinite(
 ) -> str | None:
     """Names the first layer whose output, log-det or gradient is not finite, by level, step and kind.
 
-    Layers are gone through from the image to the latents for the outputs, and back for the gradients of the mean
-    bits/dim, eagerly and one at a time: it is slow, and takes the memory of one layer where the gradient is
-    `reversible`.
+    Outputs are checked from the image to the latents, then gradients of the mean bits/dim on the way back, eagerly and
+    one layer at a time. This is slow, and takes the memory of one layer if the gradient is `reversible`.
 
     Args:
       flow: the model.
@@ -37,15 +36,15 @@ def first_nonfinite(
       network_precision: as for `Flow.distribution`.
 
     Returns:
-      Such as `level 2, step 7 of 32, coupling: its output`; None if all is finite.
+      The location, such as `level 2, step 7 of 32, coupling: its output`; None if everything is finite.
     """
     if not _finite(x):
         return "the batch itself, before the first layer"
     with flow.runtime.scope():
-        return _there_and_back(flow, x, labels, network_precision)
+        return _forward_and_backward(flow, x, labels, network_precision)
 
 
-def _there_and_back(flow, x, labels, network_precision) -> str | None:
+def _forward_and_backward(flow, x, labels, network_precision) -> str | None:
     image = x
     parts = list(_parts(flow, labels, network_precision))
     stored, latents = [], []
@@ -58,11 +57,11 @@ def _there_and_back(flow, x, labels, network_precision) -> str | None:
         if channels is not None:
             x, factored = y[..., :channels], y[..., channels:]
             latents.append(factored)
-    return _backwards(flow, parts, stored, x, latents) or _gradient_of_variable(flow, image, labels, network_precision)
+    return _backward(flow, parts, stored, x, latents) or _nonfinite_gradient(flow, image, labels, network_precision)
 
 
-def _gradient_of_variable(flow, x, labels, network_precision) -> str | None:
-    """For the variables of splits, priors and scalings, which the walk back does not look at."""
+def _nonfinite_gradient(flow, x, labels, network_precision) -> str | None:
+    """Names a variable whose gradient is not finite; `_backward` skips those of splits, priors and scalings."""
     named = flow.named_variables(trainable=True)
     with tf.GradientTape() as tape:
         log_prob = flow.distribution(labels, network_precision=network_precision).log_prob(x)
@@ -73,21 +72,21 @@ def _gradient_of_variable(flow, x, labels, network_precision) -> str | None:
     return None
 
 
-def _backwards(flow, parts, stored, x, latents) -> str | None:
+def _backward(flow, parts, stored, x, latents) -> str | None:
     scale = 1.0 / (flow.config.dimensions * x.shape[0])
     dlog_det = tf.fill(tf.shape(x)[:1], tf.cast(-scale, x.dtype))
 
-    def gradient_of_base(z):
+    def base_gradient(z):
         with tf.GradientTape() as tape:
             tape.watch(z)
             loss = -scale * tf.reduce_sum(flow.base(tf.zeros([], z.dtype), 1.0).log_prob(z))
         return tape.gradient(loss, z)
 
-    dx = gradient_of_base(x)
+    dx = base_gradient(x)
     for (name, part, channels), before in zip(reversed(parts), reversed(stored), strict=True):
         if channels is not None:
             factored = latents.pop()
-            x, dx = tf.concat([x, factored], -1), tf.concat([dx, gradient_of_base(factored)], -1)
+            x, dx = tf.concat([x, factored], -1), tf.concat([dx, base_gradient(factored)], -1)
         sources = list(part.tensors.values())
         if before is None:
             x, dx, grads = part.bijector.inverse_and_vjp(x, dx, dlog_det, sources)
@@ -114,7 +113,7 @@ def _parts(flow: Flow, labels: tf.Tensor | None, network_precision: str) -> Iter
         output_shape = layer.output_shape(shape)
         splits = leaving_shape(shape, output_shape) is not None
         parts = list(layer.parts(mode, shape, tensors, context))
-        # RealNVP has several stacks of steps in a level.
+        # RealNVP has several stacks of steps per level.
         number = stacks[level] + 1
         where = f"level {level}" if number == 1 or len(parts) == 1 else f"level {level}, stack {number}"
         for part in parts:

@@ -1,4 +1,4 @@
-"""The distribution of a flow, and its bijector: made of the flow's variables as they are at each evaluation."""
+"""The distribution of a flow and its bijector, which read the flow's variables at each evaluation."""
 
 import contextlib
 import math
@@ -18,17 +18,17 @@ tfd = tfp.distributions
 
 
 class FlowBijector(ToLatents):
-    """From preprocessed images [H, W, C] to latents [D], by the layers that the variables define when it is evaluated.
+    """Bijector from preprocessed images [H, W, C] to latents [D], with layers built from the current variables.
 
     Args:
-      make_layers: builds the layers for one label an example, [B] int32, or [1] for all, or None; and for the context,
-        of the same B, or 1, or None.
+      make_layers: builds the layers from the labels, [B] int32, or [1] for all examples, or None, and the context, with
+        the same B, or 1, or None.
       shapes: as for `bijectors.MultiScale`.
-      tracked: a nest of the variables that `make_layers` reads: those of this bijector.
-      labels: int32 of any shape, which is the batch shape; None for a model without.
-      context: a nest of tensors [B, ...] that the flow is conditioned on; the batch shape is [B], or [] where B is 1.
-        None for a model without.
-      scope: what operations are made within, as of a `Runtime`.
+      tracked: nest of the variables that `make_layers` reads, which become those of this bijector.
+      labels: int32 of any shape, which is the batch shape; None for a model without labels.
+      context: nest of tensors [B, ...] that the flow is conditioned on; the batch shape is [B], or [] if B is 1. None
+        for a model without context.
+      scope: returns the context manager in which ops are created, such as `Runtime.scope`.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class FlowBijector(ToLatents):
 
     @property
     def layers(self) -> list[bijectors.Bijector]:
-        """The layers that the variables define now, from image to latents."""
+        """The layers built from the current variables, from image to latents."""
         return self._make_layers(None if self._labels is None else tf.reshape(self._labels, [-1]), self._context)
 
     def forward_through_levels(self, x):
@@ -71,17 +71,17 @@ class FlowBijector(ToLatents):
         return self._evaluate("inverse_and_log_det", y, (math.prod(self._shapes[0]),))
 
     def _evaluate(self, direction, x, event):
-        """Calls a method of the layers as they are now on `x`: [B, *event]; also of no examples, on one of zeros."""
+        """Calls a method of the current layers on `x`: [B, *event]; an empty batch becomes one example of zeros."""
         if not x.shape[1:].is_compatible_with(event):
             expected = ", ".join(map(str, event))
             raise ValueError(f"{self.name} takes tensors of shape [..., {expected}]; it gets {x.shape}.")
         x = tf.ensure_shape(x, [None, *event])
         count, may_be_empty = tf.shape(x)[0], not x.shape[0]
-        x = _not_empty(x)
-        labels = None if self._labels is None else _not_empty(tf.reshape(self._labels, [-1]))
+        x = _pad_if_empty(x)
+        labels = None if self._labels is None else _pad_if_empty(tf.reshape(self._labels, [-1]))
         context = self._context
         if context is not None:
-            context = tf.nest.map_structure(lambda leaf: _one_each(_not_empty(leaf), x), context)
+            context = tf.nest.map_structure(lambda leaf: _repeat_per_example(_pad_if_empty(leaf), x), context)
         with self._scope():
             multi_scale = bijectors.MultiScale(self._make_layers(labels, context), self._shapes)
             results = getattr(multi_scale, direction)(x)
@@ -124,26 +124,26 @@ class FlowBijector(ToLatents):
         return [] if self._context is None or not is_one_event else tf.nest.flatten(self._context)
 
 
-def _not_empty(t):
-    """Returns `t`: [B, ...], or one example of zeros where B is 0."""
+def _pad_if_empty(t):
+    """Returns `t`: [B, ...], or one example of zeros if B is 0."""
     return t if t.shape[0] else pad_batch(t, tf.cast(tf.shape(t)[0] == 0, tf.int32))
 
 
-def _one_each(t, x):
-    """Returns `t`: [1, ...] once for each example of `x`: [B, ...]; others as they are."""
+def _repeat_per_example(t, x):
+    """Repeats `t`: [1, ...] for each example of `x`: [B, ...]; returns other tensors as they are."""
     return tf.repeat(t, tf.shape(x)[0], axis=0) if t.shape[0] == 1 and x.shape[0] != 1 else t
 
 
 class FlowDistribution(tfd.TransformedDistribution):
     """The distribution of preprocessed images whose latents have a given distribution.
 
-    One evaluation of the flow gives a `log_prob`, or a sample with its own.
+    A `log_prob`, or a sample with its `log_prob`, takes a single evaluation of the flow.
 
     Args:
-      distribution: of the latents [D].
-      bijector: from latents to images, the `tfb.Invert` of a `FlowBijector`.
-      support: tells of images [..., H, W, C] whether their density can be other than 0, [...] bool,
-        or gives None if everywhere; None likewise.
+      distribution: distribution of the latents [D].
+      bijector: bijector from latents to images, the `tfb.Invert` of a `FlowBijector`.
+      support: returns whether the density of images [..., H, W, C] can be nonzero, [...] bool, or None if it always
+        can. A `support` of None means the same.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class FlowDistribution(tfd.TransformedDistribution):
     def _log_prob(self, x):
         inside = None if self._support is None else self._support(x)
         if inside is not None:
-            # So that no NaN reaches the gradients of the others.
+            # Keeps NaNs out of the gradients of the other images.
             pixels = tf.reshape(inside, tf.concat([tf.shape(inside), tf.ones([self.event_shape.rank], tf.int32)], 0))
             x = tf.where(pixels, x, tf.zeros([], x.dtype))
         z, log_dets = self.bijector.bijector._augmented_forward(x)

@@ -31,14 +31,14 @@ tfd = tfp.distributions
 class Flow(tf.Module):
     """A normalizing flow over images with exact likelihood, exact latents and sampling.
 
-    The K steps of a stack share variables with a leading axis of size K. `initialize` must see one batch of images
-    before training: it sets every actnorm from it.
+    The K steps of a stack share variables with a leading axis of size K. Call `initialize` with a batch of images
+    before training: it sets every actnorm from that batch.
 
     Args:
-      config: what `glow_tf.glow`, `real_nvp` or `nice` return.
-      seed: of the initial weights.
-      dtype: of all variables and computations, tf.float32 or tf.float64.
-      runtime: where and how it is computed, which may be changed later; by default on the best device there is.
+      config: model config, as returned by `glow_tf.glow`, `real_nvp` or `nice`.
+      seed: seed of the initial weights.
+      dtype: dtype of all variables and computations, tf.float32 or tf.float64.
+      runtime: device and precision settings, which may be changed later; the best available device by default.
 
     Attributes:
       config: the `ModelConfig`.
@@ -81,19 +81,19 @@ class Flow(tf.Module):
 
     def __repr__(self) -> str:
         count = sum(v.shape.num_elements() for v in self.trainable_variables)
-        # A function that is traced has no values of variables.
+        # Variables have no values while a function is traced.
         with tf.init_scope():
             weights = "initialized" if self.initialized.numpy() else "not initialized"
         return f"<{type(self).__name__} {self.config.describe()}, {count:,} parameters, {weights}>"
 
     def named_variables(self, *, trainable: bool = False) -> dict[str, tf.Variable]:
-        """Every variable, or every trainable one, by its path, such as `layers/01_steps/network/conv1/kernel`."""
+        """Returns all parameters, or the trainable ones, by path, such as `layers/01_steps/network/conv1/kernel`."""
         parts = {"layers": self.layers, "classifier": self.classifier, "dequantizer": self.dequantizer}
         found = parameters.by_path(parts)
         return {path: v for path, v in found if v.trainable or not trainable}
 
     def decayed_variables(self) -> list[tf.Variable]:
-        """The trainable variables that weight decay applies to: see `Layer.decays`."""
+        """Returns the trainable variables that weight decay applies to; see `Layer.decays`."""
         nests = [(layer, tensors) for layer, _, tensors in self.iter_layers()]
         return [
             v
@@ -113,12 +113,12 @@ class Flow(tf.Module):
         derived: Mapping[int, parameters.Nest] | None = None,
         gradient: str | None = None,
     ) -> FlowBijector:
-        """Returns the bijector from dequantized images [H, W, C] to latents [D], which follows the weights.
+        """Returns the bijector from dequantized images [H, W, C] to latents [D], which reads the current weights.
 
         Args:
           labels, context, network_precision, training, seed: as for `distribution`.
-          derived: tensors derived from the weights, as a `DerivedCache` has them; computed where they are not given.
-          gradient: `reversible` or `stored` in place of the config's, or `none` for results nobody differentiates.
+          derived: tensors derived from the weights, as a `DerivedCache` returns them; computed if not given.
+          gradient: `reversible` or `stored` to override the config, or `none` for results that are not differentiated.
         """
         mode = Mode(
             gradient=gradient or self.config.gradient,
@@ -127,13 +127,13 @@ class Flow(tf.Module):
         )
         labels = checks.check_labels(self.config, labels)
         context = checks.check_context(context, self.dtype)
-        _joined(labels, context)
+        _join_labels(labels, context)
 
         def make_layers(labels, context):
-            nest = _joined(labels, context)
+            nest = _join_labels(labels, context)
             return [
                 layer.bijector_in(
-                    _of_layer(mode, seed, i), shape, variables.merged(tensors, (derived or {}).get(i, {})), nest
+                    _layer_mode(mode, seed, i), shape, variables.merged(tensors, (derived or {}).get(i, {})), nest
                 )
                 for i, (layer, shape, tensors) in enumerate(self.iter_layers())
             ]
@@ -152,27 +152,29 @@ class Flow(tf.Module):
     ) -> FlowDistribution:
         """Returns the distribution of preprocessed images.
 
-        It may be kept: what it computes, it computes with the weights as they are then, and differentiably in them.
+        The distribution can be reused: each evaluation reads the current weights and is differentiable with respect to
+        them.
 
         Args:
           labels: int of any shape, for a label-conditional model, else None.
-          temperature: the factor on the standard deviation of the latents, of any shape; 1 is the model itself.
-          context: nest of tensors [B, ...], or [1, ...] for all, that every layer and network is given, and by whose
-            floats what is computed can be differentiated; None without. With labels, a dictionary, which they join as
-            `labels`.
-          network_precision: of the coupling networks: `float32` (the flow's dtype), `tf32` or `bfloat16`. All else,
-            log-dets and likelihood among it, always has the flow's dtype, on GPUs too; see `glow_tf.runtime.products`.
+          temperature: factor on the standard deviation of the latents, of any shape; 1 is the model itself.
+          context: nest of tensors [B, ...], or [1, ...] for all examples, passed to every layer and network; results
+            are differentiable with respect to its floats. None for no context. With labels, it must be a dictionary,
+            to which they are added as `labels`.
+          network_precision: precision of the coupling networks: `float32` (the flow's dtype), `tf32` or `bfloat16`.
+            Everything else, including log-dets and likelihood, always has the flow's dtype, on GPUs too; see
+            `glow_tf.runtime.products`.
           training: whether the flow is being trained, for networks with dropout and the like.
-          seed: of such networks: an int, or a stateless seed of shape [2].
+          seed: seed of such networks: an int, or a stateless seed of shape [2].
 
         Returns:
           A `tfd.TransformedDistribution` with event shape [H, W, C], values in [-0.5, 0.5) (see
-          `glow_tf.models.quantization`) and log_prob in nats. Its bijector maps latents [D] to images. Its batch shape
-          is that of labels, context and temperature, broadcast.
+          `glow_tf.dequantization.Dequantizer`) and log_prob in nats. Its bijector maps latents [D] to images. Its batch
+          shape is the broadcast shape of labels, context and temperature.
 
         Raises:
           ValueError: if labels are missing for a conditional model, given to one without any, or out of range, the
-            context has no batch axis, or the temperature is negative.
+            context has no batch axis, or the temperature is negative or not finite.
         """
         bijector = self.bijector(
             labels, context=context, network_precision=network_precision, training=training, seed=seed
@@ -181,13 +183,13 @@ class Flow(tf.Module):
         return FlowDistribution(latent, tfb.Invert(bijector), self.in_support)
 
     def in_support(self, x: tf.Tensor) -> tf.Tensor | None:
-        """Returns whether the density of x: [..., H, W, C] can be positive, [...] bool; None if it always is."""
+        """Returns whether the density of x: [..., H, W, C] can be positive, [...] bool; None if it always can."""
         return self.config.layers[0].in_domain(self._shapes[0], x) if self.config.layers else None
 
     def latent_distribution(
         self, labels: tf.Tensor | None = None, temperature: float | tf.Tensor = 1.0, *, context: Any = None
     ) -> tfd.Distribution:
-        """Returns the distribution of latents [D]; of labels it has the batch shape alone. See `distribution`."""
+        """Returns the distribution of latents [D]; labels and context only set its batch shape. See `distribution`."""
         return self._latent_distribution(self.bijector(labels, context=context), temperature)
 
     def _latent_distribution(self, bijector: FlowBijector, temperature: float | tf.Tensor) -> tfd.Distribution:
@@ -197,7 +199,7 @@ class Flow(tf.Module):
         return tfd.Sample(base, sample_shape=[self.config.dimensions])
 
     def base(self, location: tf.Tensor, scale: float | tf.Tensor) -> tfd.Distribution:
-        """Returns the distribution of one dimension of a latent; of the model's own with location 0 and scale 1."""
+        """Returns the distribution of one latent dimension; the model's own has location 0 and scale 1."""
         return {"normal": tfd.Normal, "logistic": tfd.Logistic}[self.config.base](location, scale)
 
     def bits_per_dim(
@@ -219,12 +221,12 @@ class Flow(tf.Module):
         *,
         context: Any = None,
     ) -> Likelihood:
-        """Likelihood of images under one draw of the dequantization noise, the same whatever the batch.
+        """Computes the likelihood of images under one draw of dequantization noise, which is the same in any batch.
 
         Args:
           images: [B, H, W, C] uint8 ([B, D] for a flow of flat vectors).
           labels: [B] int for a conditional model.
-          seed: an int, or a stateless seed of shape [2]; None for another one at each call.
+          seed: an int, or a stateless seed of shape [2]; None for a new one at each call.
           context: nest of tensors [B, ...] or [1, ...], as for `distribution`.
 
         Returns:
@@ -241,22 +243,22 @@ class Flow(tf.Module):
         *,
         context: Any = None,
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """Computes the mean bits/dim of a batch and its gradients, for a training loop of your own in a `tf.function`.
+        """Computes the mean bits/dim of a batch and its gradients, for a custom training loop in a `tf.function`.
 
-        It is what `glow_tf.main` trains on, computed in the shards of `runtime` and in its precision for training.
+        This is the objective of `glow_tf.main`, computed in the shards and the training precision of `runtime`.
 
         Args:
           images: [B, H, W, C] uint8.
           labels: [B] int for a conditional model.
-          seed: of the noise: an int, or a stateless seed of shape [2]; None for another one at each call.
+          seed: seed of the noise: an int, or a stateless seed of shape [2]; None for a new one at each call.
           context: nest of tensors [B, ...] or [1, ...], as for `distribution`.
 
         Returns:
-          A scalar, and a gradient for each of `trainable_variables`, in their order.
+          A scalar, and the gradients for `trainable_variables`, in their order.
         """
         images = checks.check_images(self.config, images)
         labels = checks.check_labels(self.config, labels)
-        context = self._context_of(images, None, context)
+        context = self._broadcast_context(images, None, context)
         count, seed = images.shape[0] or tf.shape(images)[0], stateless_seed(seed)
         seeds = tf.random.stateless_uniform([tf.shape(images)[0], 2], seed, None, None, tf.int32)
         precision = self.runtime.network_precision
@@ -265,8 +267,8 @@ class Flow(tf.Module):
             images, seeds, labels, context = part
             options = {"context": context, "network_precision": precision, "training": True}
             x, log_q = self.dequantize(images, seeds, labels, **options)
-            own = tf.random.experimental.stateless_fold_in(seed, number)
-            bits = likelihood(self, x, log_q, labels, seed=own, **options).bits_per_dim
+            part_seed = tf.random.experimental.stateless_fold_in(seed, number)
+            bits = likelihood(self, x, log_q, labels, seed=part_seed, **options).bits_per_dim
             return {"bits_per_dim": tf.reduce_sum(bits) / tf.cast(count, self.dtype)}
 
         if labels is not None:
@@ -297,16 +299,17 @@ class Flow(tf.Module):
 
         Args:
           images: [B, H, W, C] uint8.
-          seed: an int, or a stateless seed of shape [2], or [B, 2], one for each image; None for another one at each
+          seed: an int, a stateless seed of shape [2], or [B, 2] with one for each image; None for a new one at each
             call.
           labels: [B] int for a conditional model.
           context: nest of tensors [B, ...] or [1, ...], as for `distribution`.
-          per_image: whether, with one seed, the noise of an image depends on it and on the image alone, as for
-            evaluations; otherwise one draw is made for all.
+          per_image: whether, with a single seed, the noise of an image depends only on the seed and the image, as in
+            evaluation; otherwise the noise of the whole batch is one draw.
           network_precision, training: as for `distribution`.
 
         Returns:
-          [B, H, W, C], what the flow has a density over; and its log-density given the images, [B] in nats.
+          The dequantized images [B, H, W, C], which the flow has a density over, and their log-density given the
+          images, [B] in nats.
         """
         images = checks.check_images(self.config, images)
         labels = checks.check_labels(self.config, labels)
@@ -326,7 +329,7 @@ class Flow(tf.Module):
         gradient: str | None = None,
         **options: Any,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Adds noise as `dequantize` does, to images that are floats, with a stateless seed: [2] or [B, 2].
+        """Adds noise as `dequantize` does, to float images with a stateless seed, [2] or [B, 2].
 
         Args:
           images: [B, H, W, C], floats of the flow's dtype with values from 0 to 255.
@@ -335,26 +338,26 @@ class Flow(tf.Module):
           **options: `network_precision` and `training`, as for `distribution`.
         """
         mode = Mode(gradient=gradient or self.config.gradient, **options)
-        context = self._context_of(images, labels, context)
+        context = self._broadcast_context(images, labels, context)
         with self.runtime.scope():
             x, log_q = self.config.dequantizer.noise_in(mode, images, self.dequantizer, seed, context)
         return tf.ensure_shape(x, images.shape), tf.ensure_shape(log_q, images.shape[:1])
 
-    def _context_of(self, x: tf.Tensor, labels: tf.Tensor | None, context: Any) -> Any:
-        """Returns what the flow is conditioned on for each example of `x`: [B, ...]; labels are checked already."""
+    def _broadcast_context(self, x: tf.Tensor, labels: tf.Tensor | None, context: Any) -> Any:
+        """Returns the context with labels, broadcast to the examples of `x`: [B, ...]; labels must be in range."""
         labels = checks.check_label_count(self.config, labels, tf.shape(x)[0])
-        nest = _joined(labels, checks.check_context(context, self.dtype, tf.shape(x)[0]))
+        nest = _join_labels(labels, checks.check_context(context, self.dtype, tf.shape(x)[0]))
 
-        def of_each(leaf):
+        def broadcast(leaf):
             return tf.broadcast_to(leaf, tf.concat([tf.shape(x)[:1], tf.shape(leaf)[1:]], 0))
 
-        return None if nest is None else tf.nest.map_structure(of_each, nest)
+        return None if nest is None else tf.nest.map_structure(broadcast, nest)
 
     def encode(self, images: tf.Tensor, labels: tf.Tensor | None = None, *, context: Any = None) -> tf.Tensor:
-        """Returns the latents [B, D] of the centres of the pixels' bins; `decode` gives the images back.
+        """Returns the latents [B, D] of images, at the bin centres of their pixels; `decode` restores the images.
 
         Args:
-          images: [B, H, W, C] uint8. With n_bits < 8, what comes back are their leading bits.
+          images: [B, H, W, C] uint8. With n_bits < 8, only their leading bits are restored.
           labels: [B] int for a conditional model.
           context: nest of tensors [B, ...] or [1, ...], as for `distribution`.
         """
@@ -362,15 +365,15 @@ class Flow(tf.Module):
         return self.bijector_of(x, labels, context).forward_and_log_det(x)[0]
 
     def centers(self, images: tf.Tensor) -> tf.Tensor:
-        """Returns the centres of the bins of images [B, H, W, C] uint8, which stand for them without noise."""
+        """Returns the bin centres of images [B, H, W, C] uint8, which represent them without noise."""
         images = checks.check_images(self.config, images)
         return self.config.dequantizer.center(tf.cast(images, self.dtype))
 
     def features(self, images: tf.Tensor, labels: tf.Tensor | None = None, *, context: Any = None) -> list[tf.Tensor]:
-        """Returns what the image has become at the end of each level, [B, h, w, c]; the arguments as for `encode`.
+        """Returns the features at the end of each level, [B, h, w, c] each; the arguments are as for `encode`.
 
-        Level l of L, of an image [H, W, C], has the shape [H / 2^l, W / 2^l, 2^(l + 1) C]: all that the levels after it
-        see, and the half that leaves there.
+        In a Glow of images [H, W, C], level l has features [H / 2^l, W / 2^l, 2^(l + 1) C]: the input of later levels,
+        and the half that is factored out there.
         """
         x = self.centers(images)
         return self.bijector_of(x, labels, context).forward_through_levels(x)[2]
@@ -383,14 +386,14 @@ class Flow(tf.Module):
         *,
         context: Any = None,
     ) -> tf.Tensor:
-        """Returns the images [B, H, W, C], uint8, of latents [B, D]; the arguments as for `bijector`.
+        """Decodes latents [B, D] to images [B, H, W, C] uint8; the other arguments are as for `bijector`.
 
         The values are those of the official code: with n_bits < 8 the lowest of each bin, and 255 above the brightest
-        one. To look at, `config.dequantizer.displayed(images)` spreads the levels over 0 to 255.
+        one. For display, `config.dequantizer.displayed(images)` spreads the levels over 0 to 255.
 
         Raises:
-          ValueError: if `z` has another number of dimensions; called eagerly, if an image is not finite, as with
-            latents that are not, or are far too large.
+          ValueError: if `z` has the wrong number of dimensions; in eager mode, if an image is not finite, as for
+            latents that are non-finite or far too large.
         """
         images, finite = self.decode_and_check(z, labels, derived, context=context)
         if tf.executing_eagerly():
@@ -405,7 +408,7 @@ class Flow(tf.Module):
         *,
         context: Any = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns what `decode` does, and whether each image is finite, [B] bool; a pixel that is not is black."""
+        """Decodes as `decode` does, and also returns whether each image is finite, [B] bool; NaN pixels are black."""
         z = checks.check_latents(self.config, tf.cast(z, self.dtype))
         bijector = self.bijector_of(z, labels, context, derived=derived, gradient="none")
         x, _ = bijector.inverse_and_log_det(z)
@@ -424,11 +427,11 @@ class Flow(tf.Module):
         """Draws images, [n, H, W, C] uint8, with the values that `decode` gives.
 
         Args:
-          n: how many.
-          temperature: the factor on the latents' standard deviation, one for all or [n]; the paper's figures use 0.7.
-          labels: int scalar or [n], for a conditional model; by default the classes in turn.
-          seed: an int, or a stateless seed of shape [2], which gives the same images every time; by default they
-            differ from call to call, as `tf.random.set_seed` and `keras.utils.set_random_seed` determine.
+          n: number of images.
+          temperature: factor on the latents' standard deviation, scalar or [n]; the paper's figures use 0.7.
+          labels: int scalar or [n], for a conditional model; by default, cycles through the classes.
+          seed: an int, or a stateless seed of shape [2], which makes the images reproducible; by default they differ
+            between calls, as determined by `tf.random.set_seed` and `keras.utils.set_random_seed`.
           context: nest of tensors [n, ...] or [1, ...], as for `distribution`.
         """
         if labels is None and self.config.conditional:
@@ -438,7 +441,7 @@ class Flow(tf.Module):
     def sample_latents(
         self, n: int, temperature: float | tf.Tensor, labels: tf.Tensor | None, seed: int | tf.Tensor | None
     ) -> tf.Tensor:
-        """Draws latents, [n, D]; the arguments as for `sample`."""
+        """Draws latents, [n, D]; the arguments are as for `sample`."""
         temperature = checks.check_temperature(temperature, self.dtype, n)
         latents = self.latent_distribution(checks.check_label_count(self.config, labels, n), temperature)
         return latents.sample([] if latents.batch_shape.rank else n, seed=stateless_seed(seed))
@@ -446,8 +449,8 @@ class Flow(tf.Module):
     def class_logits(self, z: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
         """Returns the classifier's logits [B, num_classes], from latents `z`: [B, D] encoded with the same `labels`.
 
-        It reads the spatial mean of the top variables before the prior whitens them, so that the labels given do not
-        show in the result (the official code's predictive loss).
+        The classifier reads the spatial mean of the top variables before the prior whitens them, so that the prior's
+        labels do not leak into the result (the official code's predictive loss).
 
         Raises:
           ValueError: if the model has no classifier.
@@ -459,7 +462,7 @@ class Flow(tf.Module):
         last, shape, tensors = list(self.iter_layers())[-1]
         with self.runtime.scope():
             if last.is_prior:
-                context = _joined(checks.check_labels(self.config, labels), None)
+                context = _join_labels(checks.check_labels(self.config, labels), None)
                 top, _ = last.bijector_in(Mode(), shape, tensors, context).inverse_and_log_det(top)
             mean = tf.reduce_mean(top, axis=list(range(1, top.shape.rank - 1)))
             return zero_layer.scale(self.classifier, products.matmul(mean, self.classifier["kernel"]))
@@ -470,30 +473,30 @@ class Flow(tf.Module):
         """Returns the bijector for the examples of `x`: [B, ...]; the other arguments are as for `bijector`.
 
         Raises:
-          ValueError: if labels or context are of another number of examples.
+          ValueError: if labels or context have another number of examples.
         """
         labels = checks.check_label_count(self.config, labels, tf.shape(x)[0])
         return self.bijector(labels, context=checks.check_context(context, self.dtype, tf.shape(x)[0]), **options)
 
     def initialize(self, images: tf.Tensor, labels: tf.Tensor | None = None, *, context: Any = None) -> None:
-        """Data-dependent initialisation: every actnorm, in flow and networks, is set so as to normalise this batch.
+        """Runs the data-dependent initialisation: sets every actnorm, in flow and networks, to normalise this batch.
 
-        The final scaling of NICE, likewise, is set so that the latents of this batch have a second moment of 1.
+        Likewise, the final scaling of NICE is set so that the latents of this batch have a second moment of 1.
 
         Args:
           images: [B, H, W, C] uint8; a few dozen suffice.
-          labels: [B] int, for a conditional model whose coupling networks see them; no other value depends on them.
+          labels: [B] int, for a conditional model whose coupling networks see them; nothing else depends on them.
           context: nest of tensors [B, ...], as for `distribution`.
 
         Raises:
-          ValueError: if there are no images, or the coupling networks see labels and there are none.
+          ValueError: if there are no images, or the coupling networks see labels and none are given.
         """
         images = checks.check_images(self.config, images)
         if not images.shape[0]:
             raise ValueError("The data-dependent initialisation needs at least one example.")
         if labels is not None or self.config.dequantizer.num_classes_needed():
             checks.check_labels(self.config, labels)
-        values, nest = tf.cast(images, self.dtype), self._context_of_initialisation(images, labels, context)
+        values, nest = tf.cast(images, self.dtype), self._initialisation_context(images, labels, context)
         dequantizer, seed = self.config.dequantizer, stateless_seed(self._seed)
         with self.runtime.scope():
             found, (x, _) = dequantizer.initialize(values, self.dequantizer, seed, nest)
@@ -501,27 +504,27 @@ class Flow(tf.Module):
         self.initialize_from(x, labels, context=context)
 
     def initialize_from(self, x: tf.Tensor, labels: tf.Tensor | None = None, *, context: Any = None) -> None:
-        """`initialize` with dequantized images [B, H, W, C] in place of uint8; the dequantizer is left as it is.
+        """Initialises as `initialize` does, from dequantized images [B, H, W, C]; leaves the dequantizer unchanged.
 
         Raises:
-          ValueError: if a number is not finite, called eagerly.
+          ValueError: in eager mode, if a value is not finite.
         """
         if tf.executing_eagerly() and not bool(tf.reduce_all(tf.math.is_finite(x))):
             raise ValueError("The data-dependent initialisation needs finite numbers; some of these are not.")
-        nest = self._context_of_initialisation(x, labels, context)
+        nest = self._initialisation_context(x, labels, context)
         for layer, shape, tensors in self.iter_layers():
-            # A layer of one's own need not know of contexts.
-            knows = "context" in inspect.signature(layer.initialize).parameters
+            # A user-defined layer may have no context argument.
+            takes_context = "context" in inspect.signature(layer.initialize).parameters
             with self.runtime.scope():
-                values, x = layer.initialize(shape, tensors, x, **({"context": nest} if knows else {}))
+                values, x = layer.initialize(shape, tensors, x, **({"context": nest} if takes_context else {}))
             _assign(tensors, values)
         self.initialized.assign(True)
 
-    def _context_of_initialisation(self, x: tf.Tensor, labels: tf.Tensor | None, context: Any) -> Any:
-        """Returns the context where labels may be missing, as no value that is set need depend on them."""
+    def _initialisation_context(self, x: tf.Tensor, labels: tf.Tensor | None, context: Any) -> Any:
+        """Returns the context, in which labels may be missing, as initialised values need not depend on them."""
         if labels is not None and self.config.conditional:
             labels = checks.check_labels(self.config, labels)
-        return self._context_of(x, labels if self.config.conditional else None, context)
+        return self._broadcast_context(x, labels if self.config.conditional else None, context)
 
     def iter_layers(self) -> Iterator[tuple[Layer, tuple[int, ...], dict]]:
         """Yields each layer's description, input shape and nest of parameters, from the image to the latents."""
@@ -529,18 +532,18 @@ class Flow(tf.Module):
             yield layer, shape, self.layers.get(variables.layer_name(i, layer), {})
 
 
-def _of_layer(mode: Mode, seed: int | tf.Tensor | None, index: int) -> Mode:
-    """Returns the mode of one of the layers, each of which has a seed of its own."""
+def _layer_mode(mode: Mode, seed: int | tf.Tensor | None, index: int) -> Mode:
+    """Returns the mode of a layer, with a seed of its own."""
     if seed is None:
         return mode
     return dataclasses.replace(mode, seed=tf.random.experimental.stateless_fold_in(stateless_seed(seed), index))
 
 
-def _joined(labels: tf.Tensor | None, context: Any) -> Any:
-    """Returns what layers and networks are conditioned on: the context, which labels join.
+def _join_labels(labels: tf.Tensor | None, context: Any) -> Any:
+    """Adds labels to the context that layers and networks are conditioned on.
 
     Raises:
-      ValueError: if they cannot join it.
+      ValueError: if there are labels, and a context that is not a dictionary.
     """
     if labels is None:
         return context

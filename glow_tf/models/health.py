@@ -1,4 +1,4 @@
-"""How well a flow can be inverted in floating point: what to watch before it fails."""
+"""Numerical invertibility of a flow: quantities to monitor before it fails."""
 
 import math
 
@@ -10,8 +10,8 @@ from glow_tf.models.flow import Flow
 def condition_numbers(flow: Flow) -> dict[str, float]:
     """Returns the largest condition number of the 1x1 convolutions of each level: `level_1`, the finest, and so on.
 
-    It is the ratio of the largest to the smallest singular value, 1 for the initial rotations: the factor by which
-    rounding errors can grow on the way back. Infinite for a singular or non-finite matrix.
+    It is the ratio of the largest to the smallest singular value, the factor by which rounding errors can grow in the
+    inverse: 1 for the initial rotations, and infinite for a singular or non-finite matrix.
     """
     numbers: dict[str, float] = {}
     for level, (layer, _, tensors) in zip(flow.config.levels, flow.iter_layers(), strict=True):
@@ -28,9 +28,9 @@ def condition_numbers(flow: Flow) -> dict[str, float]:
 def round_trip_errors(
     flow: Flow, x: tf.Tensor, labels: tf.Tensor | None = None, *, network_precision: str = "float32"
 ) -> tf.Tensor:
-    """Returns the largest difference of each image to what its latents give back, [B], for pixels in 0 .. 1.
+    """Returns the largest reconstruction error of each image from its latents, [B], for pixels in 0 .. 1.
 
-    The `reversible` gradient rebuilds its activations just so: where this error reaches 2^-n_bits, images are not
+    The `reversible` gradient rebuilds its activations in the same way: if this error reaches 2^-n_bits, images are not
     restored exactly, and gradients are no longer those of the loss.
 
     Args:
@@ -40,6 +40,6 @@ def round_trip_errors(
       network_precision: as for `Flow.distribution`.
     """
     bijector = flow.bijector(labels if flow.config.conditional else None, network_precision=network_precision)
-    # TFP would give back the very images; `tf.identity` makes a tensor it has no memory of.
+    # TFP would return the cached images; `tf.identity` makes a tensor that is not in its cache.
     differences = tf.abs(bijector.inverse(tf.identity(bijector.forward(x))) - x)
     return tf.reduce_max(differences, axis=list(range(1, x.shape.rank)))

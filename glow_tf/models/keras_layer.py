@@ -1,4 +1,4 @@
-"""A flow as a Keras layer, for models that `fit` trains."""
+"""A flow as a Keras layer, for models trained with `fit`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,23 +18,23 @@ OUTPUTS = ("bits_per_dim", "log_prob", "latents")
 
 @keras.saving.register_keras_serializable(package="glow_tf")
 class FlowLayer(keras.layers.Layer):
-    """A flow in a Keras model: its variables are the layer's, trained, saved and loaded with the model.
+    """A flow as a layer of a Keras model, which trains, saves and loads the flow's variables.
 
-    Called on images [B, H, W, C] or, for a conditional model, on a pair or a dictionary of `images` and `labels`.
-    Images are uint8, or floats with the same values: what Keras makes of uint8 in a `Sequential` model; sequences of a
-    model of real numbers are floats. In training each image is dequantized by new noise, else by noise that depends on
-    the image alone, as in `Flow.bits_per_dim`; latents are then those of `Flow.encode`.
+    The layer is called on images [B, H, W, C] or, for a conditional model, on a pair or a dictionary of `images` and
+    `labels`. Images are uint8, or floats with the same values, to which Keras converts uint8 in a `Sequential` model;
+    the data of a model of real numbers are floats. In training, each image is dequantized with fresh noise; otherwise
+    the noise depends only on the image, as in `Flow.bits_per_dim`, and latents are those of `Flow.encode`.
 
     Args:
       flow: the flow, with which the layer shares its variables.
-      output: what the layer returns: `bits_per_dim` [B], `log_prob` [B], in nats, of the dequantized images, or
-        `latents` [B, D].
-      loss_weight: factor on the mean bits per dimension, which in training is added to the model's loss; 0 adds none.
-      seed: of the dequantization noise.
-      **kwargs: those of `keras.layers.Layer`.
+      output: output of the layer: `bits_per_dim` [B], `log_prob` [B], in nats, of the dequantized images, or `latents`
+        [B, D].
+      loss_weight: factor on the mean bits per dimension, which is added to the model's loss in training; 0 adds none.
+      seed: seed of the dequantization noise in training.
+      **kwargs: arguments of `keras.layers.Layer`.
 
     Raises:
-      ValueError: if there is no such output.
+      ValueError: if `output` is unknown.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class FlowLayer(keras.layers.Layer):
         self.flow = flow
         self._output, self._loss_weight, self._seed = output, loss_weight, seed
         self._noise = keras.random.SeedGenerator(seed)
-        # Keras keeps a tf.Variable that a variable of its own is made from.
+        # A `keras.Variable` made from a `tf.Variable` wraps it, without a copy.
         self._flow_variables = [
             keras.Variable(v, trainable=v.trainable, dtype=v.dtype.name, name=path.replace("/", "_"))
             for path, v in {**flow.named_variables(), "initialized": flow.initialized}.items()
@@ -91,10 +91,10 @@ class FlowLayer(keras.layers.Layer):
 
 
 def keras_layer(flow: Flow, **kwargs: Any) -> FlowLayer:
-    """Returns the flow as a layer of Keras models; for the arguments see `FlowLayer`.
+    """Returns the flow as a Keras layer; for the arguments, see `FlowLayer`.
 
     ```
-    layer = glow_tf.keras_layer(glow_tf.glow((32, 32, 3), K=8, L=3, width=128))
+    layer = glow_tf.keras_layer(glow_tf.Flow(glow_tf.glow((32, 32, 3), K=8, L=3, width=128)))
     layer.adapt(images[:64])
     model = keras.Sequential([layer])
     model.compile("adamax")

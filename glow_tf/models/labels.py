@@ -5,7 +5,7 @@ import tensorflow as tf
 
 
 def cycle_labels(n: int | tf.Tensor, num_classes: int) -> tf.Tensor:
-    """Returns the labels of the classes in turn, 0, 1, ..., num_classes - 1, 0, ...: [n] int32."""
+    """Returns labels that cycle through the classes, 0, 1, ..., num_classes - 1, 0, ...: [n] int32."""
     return tf.range(n) % num_classes
 
 
@@ -14,8 +14,8 @@ def sample_labels(n: int, num_classes: int, label: int | None = None) -> np.ndar
 
     Args:
       n: number of samples.
-      num_classes: of a conditional model, or 0.
-      label: of all samples; by default the classes in turn.
+      num_classes: number of classes of a conditional model, or 0.
+      label: label of all samples; by default, cycles through the classes.
 
     Returns:
       The labels, or None for a model that is not conditional.

@@ -1,4 +1,4 @@
-"""Likelihood of a batch: of a training step, an evaluation, a score, a served model."""
+"""Likelihood of a batch, for training, evaluation, scoring and serving."""
 
 import dataclasses
 import functools
@@ -22,8 +22,8 @@ class Likelihood:
 
     Attributes:
       flow: the model.
-      latents: [B, D]; of images outside of the flow's support, whose density is 0, those of a grey image.
-      log_dets: of the layers, [B] each, in nats; or their sum alone, with which there are no `parts`.
+      latents: [B, D]; for images outside the flow's support, whose density is 0, the latents of a grey image.
+      log_dets: log-dets of the layers, [B] each, in nats; or only their sum, with which there are no `parts`.
       log_q: [B], the log-density of the dequantized images given the discrete ones, in nats.
     """
 
@@ -40,11 +40,11 @@ class Likelihood:
     @functools.cached_property
     def log_prob_of_latents(self) -> tf.Tensor:
         """Log-density of the latents under the base distribution, [B] in nats."""
-        return tf.reduce_sum(self._of_base(self.latents), axis=-1)
+        return tf.reduce_sum(self._base_log_prob(self.latents), axis=-1)
 
     @functools.cached_property
     def discrete_log_prob(self) -> tf.Tensor:
-        """Log-probability of the discrete images, [B] in nats: in expectation over the noise, a lower bound of it."""
+        """Log-probability of the discrete images, [B] in nats; in expectation over the noise, a lower bound."""
         return self.log_prob - self.log_q
 
     @functools.cached_property
@@ -54,14 +54,14 @@ class Likelihood:
 
     @functools.cached_property
     def parts(self) -> dict[str, tf.Tensor]:
-        """Terms of `bits_per_dim`, which is their sum, [B] each, in bits/dim.
+        """Terms that sum to `bits_per_dim`, [B] each, in bits/dim.
 
-        For each level from 1, the finest, `log_det/level_1`: of the log-det of its steps, and `prior/level_1`: of the
-        density of what leaves the flow there under its prior, learned or not; and `dequantization`, of `log_q`.
+        For each level, from 1 for the finest: `log_det/level_1`, from the log-det of its steps, and `prior/level_1`,
+        from the density of the level's latents under their prior, learned or not. Also `dequantization`, from `log_q`.
         """
         config = self.flow.config
         sizes = [math.prod(shape) for shape in config.latent_shapes]
-        latents = tf.split(self._of_base(self.latents), sizes, axis=-1)
+        latents = tf.split(self._base_log_prob(self.latents), sizes, axis=-1)
         terms: dict[str, list[tf.Tensor]] = {f"log_det/level_{level}": [] for level in range(1, len(sizes) + 1)}
         for level, latent in enumerate(latents, 1):
             terms[f"prior/level_{level}"] = [tf.reduce_sum(latent, axis=-1)]
@@ -70,7 +70,7 @@ class Likelihood:
         parts = {name: self._in_bits(-base.sum_log_dets(found, self.latents)) for name, found in terms.items()}
         return {**parts, "dequantization": self._in_bits(self.log_q)}
 
-    def _of_base(self, latents: tf.Tensor) -> tf.Tensor:
+    def _base_log_prob(self, latents: tf.Tensor) -> tf.Tensor:
         return self.flow.base(tf.zeros([], latents.dtype), 1.0).log_prob(latents)
 
     def _in_bits(self, nats: tf.Tensor) -> tf.Tensor:
@@ -92,14 +92,14 @@ def likelihood(
       flow: the model.
       x: [B, H, W, C], dequantized.
       log_q: [B], log-density of `x` given the discrete images, in nats.
-      labels: [B] int, used by a conditional model alone.
+      labels: [B] int, used only by a conditional model.
       context: nest of tensors [B, ...] or [1, ...], as for `Flow.distribution`.
       **options: as for `Flow.bijector`.
     """
     bijector = flow.bijector_of(x, labels if flow.config.conditional else None, context, **options)
     inside = flow.in_support(x)
     if inside is not None:
-        # So that no NaN reaches the gradients of the others.
+        # Keeps NaNs out of the gradients of the other images.
         x = tf.where(base.per_event(inside, x), x, tf.zeros([], x.dtype))
     latents, log_dets = bijector.forward_and_log_dets(x)
     if inside is not None:
@@ -110,17 +110,17 @@ def likelihood(
 def with_noise(
     batch: Mapping[str, tf.Tensor], config: ModelConfig, seed: tf.Tensor, dtype: tf.DType = tf.float32
 ) -> dict[str, tf.Tensor]:
-    """Adds the noise of dequantization to a batch or, where it is learned, the seeds to draw it by.
+    """Adds dequantization noise to a batch or, if the noise is learned, the seeds to draw it from.
 
     Args:
       batch: `images`: [B, H, W, C] uint8, and `labels`: [B] int32.
       config: the model.
       seed: [2], a stateless seed, or [B, 2], one for each image.
-      dtype: of the result.
+      dtype: dtype of `x` and `log_q`.
 
     Returns:
-      `x`: [B, H, W, C], dequantized, and `log_q`: [B]; or where the noise is learned, `images` and `seeds`: [B, 2].
-      And `labels`.
+      `x`: [B, H, W, C], dequantized, and `log_q`: [B]; or, if the noise is learned, `images` and `seeds`: [B, 2].
+      Both with `labels`.
     """
     images = batch["images"]
     if has_learned_dequantizer(config):
@@ -144,7 +144,7 @@ def batch_likelihood(
 
     Args:
       flow: the model.
-      batch: as `with_noise` returns it.
+      batch: as returned by `with_noise`.
       network_precision, training, seed: as for `Flow.distribution`.
     """
     x, log_q = dequantized_batch(flow, batch, network_precision=network_precision, training=training)
@@ -155,7 +155,7 @@ def batch_likelihood(
 def dequantized_batch(
     flow: "Flow", batch: Mapping[str, tf.Tensor], *, network_precision: str = "float32", training: bool = False
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns `x` and `log_q` of a batch with noise, which is added here where it is learned."""
+    """Returns `x` and `log_q` of a batch from `with_noise`; learned noise is added here."""
     if "x" in batch:
         return batch["x"], batch["log_q"]
     labels = batch.get("labels") if flow.config.conditional else None

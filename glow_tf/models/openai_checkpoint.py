@@ -1,7 +1,7 @@
-"""Weights of the official TF1 code (github.com/openai/glow) in a `Flow`.
+"""Import of weights from the official TF1 code (github.com/openai/glow) into a `Flow`.
 
 The official model names its variables model/<level>/<step>/..., model/pool<level>/..., model/prior/... and
-model/classifier/...; here the steps of a level are one stacked variable.
+model/classifier/...; here the variables of the steps of a level are stacked.
 """
 
 import re
@@ -23,22 +23,22 @@ _STEP = re.compile(r"model/(\d+)/(\d+)/f1/l_1/W")
 
 
 def import_openai_checkpoint(path: str, config: c.ModelConfig) -> Flow:
-    """Returns a flow with the weights of a checkpoint that the official code wrote.
+    """Returns a flow with the weights of a checkpoint written by the official code.
 
     Args:
       path: the checkpoint's prefix, as `tf.train.load_checkpoint` takes it (`model_best_loss.ckpt`).
-      config: what `glow_tf.glow` returns for the flags of the run: `permutation` (0 `reverse`, 1 `shuffle`, 2
+      config: the config from `glow_tf.glow` for the flags of the run: `permutation` (0 `reverse`, 1 `shuffle`, 2
         `conv1x1` or `conv1x1_dense`), `coupling` (0 `additive`, 1 `affine`), K=depth, L=n_levels, width,
         n_bits=n_bits_x, learn_top=learntop, num_classes=n_y for ycond, classifier=True for weight_y > 0. The dense 1x1
         convolutions of the checkpoint are kept as they are with `conv1x1_dense` and factored with `conv1x1`.
 
     Returns:
-      The initialised flow. Variables the flow has no use for (optimizer slots) are ignored; where a checkpoint holds
-      only the moving averages of the weights, these are taken.
+      The initialised flow. Variables that the flow does not use (optimizer slots) are ignored; if a checkpoint holds
+      only the moving averages of the weights, these are used.
 
     Raises:
       ValueError: if the checkpoint cannot be read, lacks variables of the flow, or has them in another shape; the
-        message names them. Also if `config` is no Glow.
+        message names them. Also if `config` is not a Glow.
     """
     reader = _reader(path)
     shapes = reader.get_variable_to_shape_map()
@@ -49,13 +49,13 @@ def import_openai_checkpoint(path: str, config: c.ModelConfig) -> Flow:
 def openai_config(
     path: str, image_size: int | tuple[int, int], n_bits: int = 8, *, permutation: str = "conv1x1"
 ) -> c.ModelConfig:
-    """Returns the configuration of a model of the official code, read off the variables of its checkpoint.
+    """Returns the configuration of an official model, inferred from the variables of its checkpoint.
 
     Args:
       path: the checkpoint's prefix.
-      image_size: side of the images in pixels, or (height, width): no variable tells it.
-      n_bits: bits per channel, `n_bits_x` of the official code: no variable tells it.
-      permutation: `conv1x1` or `conv1x1_dense`, how learned 1x1 convolutions are to be kept.
+      image_size: side of the images in pixels, or (height, width), which no variable reveals.
+      n_bits: bits per channel, `n_bits_x` in the official code, which no variable reveals.
+      permutation: `conv1x1` or `conv1x1_dense`, the form in which to store learned 1x1 convolutions.
 
     Raises:
       ValueError: if the checkpoint cannot be read, or is not of an official Glow.
@@ -68,7 +68,7 @@ def openai_config(
             f"{path} is no checkpoint of the official Glow: it has no variable model/0/0/f1/l_1/W. It begins with "
             f"{', '.join(sorted(shapes)[:3])}."
         )
-    # Half of the channels of the squeezed image, and the indicator of the border.
+    # The inputs are half of the channels of the squeezed image, and the border indicator.
     channels = 2 * (entry[2] - 1)
     if "model/0/0/invconv/W" in shapes:
         mixing = permutation
@@ -92,7 +92,7 @@ def openai_config(
 
 
 def flow_from_arrays(arrays: Mapping[str, np.ndarray], config: c.ModelConfig) -> Flow:
-    """Returns a flow with weights by their official names, such as `model/0/1/f1/l_1/W`."""
+    """Returns a flow with the weights in `arrays`, keyed by official name, such as `model/0/1/f1/l_1/W`."""
     flow = Flow(config)
     values, missing, misshapen = _values(arrays, config)
     variables = flow.named_variables()
@@ -122,7 +122,7 @@ def _reader(path: str) -> Any:
 
 
 class _LazyArrays(Mapping):
-    """The tensors of a checkpoint by name, read when asked for."""
+    """The tensors of a checkpoint by name, read on access."""
 
     def __init__(self, names: Mapping[str, str], reader: Any):
         self._names = names
@@ -148,7 +148,7 @@ class _LazyArrays(Mapping):
 def _values(
     arrays: Mapping[str, np.ndarray], config: c.ModelConfig
 ) -> tuple[dict[str, np.ndarray | None], list[str], list[str]]:
-    """Returns every variable's value by its path (None where incomplete), and what is missing and misshapen."""
+    """Returns the value of each variable by path (None if incomplete), and the missing and misshapen variables."""
     missing: list[str] = []
     misshapen: list[str] = []
     values: dict[str, np.ndarray | None] = {}
@@ -167,7 +167,7 @@ def _values(
 
 
 def _official_variables(config: c.ModelConfig) -> dict[str, OfficialVariable]:
-    """Returns how the official code stores the variables of a flow, by their paths."""
+    """Returns how the official code stores the variables of a flow, keyed by path."""
     found: dict[str, OfficialVariable] = {}
     layers = zip(config.layers, config.shapes()[:-1], config.levels, strict=True)
     for i, (layer, shape, level) in enumerate(layers):

@@ -1,4 +1,4 @@
-"""The model families as plain functions that return a `ModelConfig`."""
+"""Model families, as plain functions that return a `ModelConfig`."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from glow_tf.layers import Flatten, Layer, Logit, Scale, Split, Squeeze, Steps, 
 from glow_tf.networks import Network
 from glow_tf.transforms import Transform
 
-# Of Glow, by the names in `transforms.NAMED`.
+# Couplings of Glow, as keys of `transforms.NAMED`.
 COUPLINGS = ("affine", "additive", "mixture_logistic", "spline")
 
 
@@ -37,21 +37,21 @@ def glow(
 
     Args:
       image_shape: (H, W, C); sides are multiples of 2^L, C is 1 or 3.
-      K: depth of flow, the steps of each level.
+      K: depth of flow, the number of steps per level.
       L: number of levels.
-      width: hidden channels of the coupling networks, where `network` is not given.
+      width: hidden channels of the coupling networks, if `network` is not given.
       coupling: `affine` or `additive` (section 3.3), `mixture_logistic` (Ho et al. 2019), `spline` (Durkan et al.
         2019), or a transform, such as `transforms.MixtureLogistic(components=32)`.
       permutation: `conv1x1` (PLU form, equation 10), `conv1x1_dense` (its weights as one matrix, as in the official
         code), `shuffle` (fixed) or `reverse` (section 3.2).
-      n_bits: bits per colour channel that are modelled, where `dequantizer` is not an object.
+      n_bits: number of modelled bits per colour channel, if `dequantizer` is not an object.
       learn_top: whether the mean and scale of the top prior are learned.
       num_classes: number of labels, 0 for none.
-      conditional: whether labels condition the top prior; by default, where there are any.
+      conditional: whether labels condition the top prior; by default, if there are any.
       conditional_couplings: whether labels also condition the coupling networks.
-      classifier: whether a linear classifier on the top latent joins the model (section 5, conditional model).
+      classifier: whether to add a linear classifier on the top latent (section 5, conditional model).
       network: conditioner of the couplings; by default the paper's with `width` hidden channels.
-      dequantizer: from images to real numbers: `uniform` noise, the default, `variational`, or a dequantizer.
+      dequantizer: map from images to real numbers: `uniform` noise (the default), `variational`, or a `Dequantizer`.
       gradient: `reversible` (memory does not grow with K) or `stored`.
 
     Raises:
@@ -108,22 +108,22 @@ def glow_1d(
     dequantizer: str | Dequantizer | None = None,
     gradient: str = "reversible",
 ) -> ModelConfig:
-    """Glow of sequences, such as sound, after WaveGlow (Prenger et al. 2018) and FloWaveNet (Kim et al. 2018).
+    """Glow for sequences, such as audio, after WaveGlow (Prenger et al. 2018) and FloWaveNet (Kim et al. 2018).
 
-    Each of L levels squeezes [T, C] to [T / squeeze, squeeze * C], as a block of FloWaveNet does, and goes through K
-    steps of actnorm, 1x1 convolution and coupling; half of the channels leave after each level but the last. Glow's
-    coupling network, with convolutions over time, takes the place of the WaveNet of both papers, which sees a
-    spectrogram: a `network` of one's own is given it as the context.
+    Each of L levels squeezes [T, C] to [T / squeeze, squeeze * C], as a block of FloWaveNet does, and applies K steps
+    of actnorm, 1x1 convolution and coupling; half of the channels are factored out after each level but the last.
+    Glow's coupling network, with convolutions over time, replaces the WaveNet of both papers, which sees a spectrogram;
+    a custom `network` receives the spectrogram as the context.
 
     Args:
       shape: (T, C), the length of a sequence and its channels, 1 for mono; T is a multiple of squeeze^L.
-      K: steps of each level.
-      L: number of levels: the top sees T / squeeze^L positions.
-      width: hidden channels of the coupling networks, where `network` is not given.
+      K: number of steps per level.
+      L: number of levels; the top has T / squeeze^L positions.
+      width: hidden channels of the coupling networks, if `network` is not given.
       coupling, permutation: as for `glow`.
-      squeeze: successive positions that become one at each level, at least 2.
-      dequantizer: from sequences to real numbers; by default `Continuous`, for those that are real numbers. For uint8
-        as for `glow`.
+      squeeze: number of successive positions merged into one at each level, at least 2.
+      dequantizer: map from sequences to real numbers; by default `Continuous`, for real-valued sequences. For uint8, as
+        for `glow`.
       learn_top, num_classes, conditional, conditional_couplings, classifier, network, gradient: as for `glow`.
 
     Raises:
@@ -173,18 +173,18 @@ def real_nvp(
     At each scale: three couplings with alternating checkerboard masks, a squeeze, three couplings with alternating
     channel masks, and half of the variables factored out as standard normal; the last scale has four checkerboard
     couplings. Coupling networks are residual networks with weight normalisation, whose features double after each
-    squeeze; the log-scale is a learned factor times tanh. The images pass the paper's logit first.
+    squeeze; the log-scale is a learned factor times tanh. Images first pass through the paper's logit.
 
-    The paper puts batch normalisation, with running averages, into the flow and its networks. Here actnorm stands in
-    both places: it has no state that differs between training and evaluation, so that the likelihood is one function.
+    The paper uses batch normalisation with running averages in the flow and its networks. Here actnorm replaces both:
+    it has no state that differs between training and evaluation, so that the likelihood is a single function.
 
     Args:
       image_shape: (H, W, C); C is 1 or 3.
       L: number of times the image is halved; by default until its shorter side is 4 (section 4.1).
       width: feature maps of the first residual networks.
-      blocks: residual blocks of each network.
-      n_bits: bits per colour channel that are modelled, where `dequantizer` is not an object.
-      dequantizer: from images to real numbers: `uniform` noise, the default, `variational`, or a dequantizer.
+      blocks: number of residual blocks per network.
+      n_bits: number of modelled bits per colour channel, if `dequantizer` is not an object.
+      dequantizer: map from images to real numbers: `uniform` noise (the default), `variational`, or a `Dequantizer`.
       gradient: `reversible` or `stored`.
 
     Raises:
@@ -243,11 +243,11 @@ def nice(
     Args:
       image_shape: (H, W, C), or (D,) for flat vectors of uint8.
       K: number of couplings (paper: 4).
-      width: units of each hidden layer (paper: 1000 on MNIST).
-      blocks: hidden layers of each MLP (paper: 5 on MNIST).
-      n_bits: bits per component that are modelled, where `dequantizer` is not an object.
+      width: units per hidden layer (paper: 1000 on MNIST).
+      blocks: number of hidden layers per MLP (paper: 5 on MNIST).
+      n_bits: number of modelled bits per component, if `dequantizer` is not an object.
       base: `logistic` (paper: MNIST) or `normal`.
-      dequantizer: from images to real numbers: `uniform` noise, the default, `variational`, or a dequantizer.
+      dequantizer: map from images to real numbers: `uniform` noise (the default), `variational`, or a `Dequantizer`.
       gradient: `reversible` or `stored`.
 
     Raises:
@@ -296,31 +296,31 @@ def flow_plus_plus(
 ) -> ModelConfig:
     """Flow++: couplings with gated convolutions and self-attention (Ho et al. 2019, section 3 and the official code).
 
-    The images pass a logit first. Then come steps of actnorm, 1x1 convolution and coupling at each scale, with a
-    squeeze between two scales and nothing factored out. Couplings divide by channels first, then by positions: those of
-    even and odd columns, as in the official code, where the paper says checkerboard.
+    Images first pass through a logit. Each scale has steps of actnorm, 1x1 convolution and coupling, with a squeeze
+    between scales and nothing factored out. Couplings split by channels first, then by positions: even and odd columns,
+    as in the official code, where the paper says checkerboard.
 
-    Noise is variational, by four couplings of columns with networks of the same kind, of two blocks, which see features
-    of the image (section 3.1).
+    Dequantization is variational: four couplings that split by columns, with networks of the same kind but two blocks,
+    which see features of the image (section 3.1).
 
-    The defaults are the paper's for CIFAR-10, whose networks have 31,362,416 parameters, as in the official code: those
-    of the couplings 27,920,088, those of the dequantization 3,442,328. What is left there of 31,443,440 are
-    normalisations of each element and 1x1 convolutions of each part. Here actnorms have two numbers a channel, and the
-    dequantization has couplings alone.
+    The defaults are the paper's for CIFAR-10. The networks have 31,362,416 parameters, as in the official code:
+    27,920,088 in the couplings and 3,442,328 in the dequantization. The rest of the official 31,443,440 are elementwise
+    normalisations and 1x1 convolutions of each part; here actnorms have two parameters per channel, and the
+    dequantization has only couplings.
 
     Args:
       image_shape: (H, W, C); C is 1 or 3.
-      couplings: for each scale, the number of couplings by channels and of those by positions.
+      couplings: for each scale, the number of couplings that split by channels and of those that split by positions.
       width: hidden channels of the coupling networks.
-      blocks: their blocks of a convolution and an attention.
-      heads: of an attention.
-      dropout: share of their activations that are set to 0 in training.
-      coupling: `mixture_logistic`, of 32 components, another of `COUPLINGS`, or a transform.
+      blocks: number of blocks per coupling network, each of a convolution and an attention.
+      heads: number of attention heads.
+      dropout: dropout rate of the networks in training.
+      coupling: `mixture_logistic` (with 32 components), another of `COUPLINGS`, or a transform.
       permutation: as for `glow`, or `none`.
-      n_bits: bits per colour channel that are modelled, where `dequantizer` is not an object.
-      num_classes, conditional, conditional_couplings, classifier: as for `glow`; no top prior is learned but that of
+      n_bits: number of modelled bits per colour channel, if `dequantizer` is not an object.
+      num_classes, conditional, conditional_couplings, classifier: as for `glow`; the top prior is learned only for
         labels.
-      dequantizer: from images to real numbers: `variational`, the default, `uniform` noise, or a dequantizer.
+      dequantizer: map from images to real numbers: `variational` (the default), `uniform` noise, or a `Dequantizer`.
       gradient: `reversible` or `stored`.
 
     Raises:
@@ -402,12 +402,12 @@ def jet(
 ) -> ModelConfig:
     """Jet: vision transformers in affine couplings, at one scale (Kolesnikov et al. 2024, section 2, and its code).
 
-    The image, between -1 and 1, is cut into patches. Each coupling shuffles the channels of the patches, in a fixed
-    random order, and divides them: four times by channels, then once by patches (a checkerboard, columns or rows, even
-    or odd ones). There are no actnorms and no 1x1 convolutions, and nothing is factored out.
+    The image, scaled to between -1 and 1, is cut into patches. Each coupling shuffles the channels of the patches in a
+    fixed random order and splits them: four couplings by channels, then one by patches (the even or odd ones of a
+    checkerboard, columns or rows). There are no actnorms or 1x1 convolutions, and nothing is factored out.
 
-    The authors undo each shuffle after its coupling. Here shuffles add up, which is the same flow for couplings by
-    channels; those by patches see the halves of shuffled patches.
+    The authors undo each shuffle after its coupling. Here shuffles accumulate, which gives the same flow for couplings
+    by channels; couplings by patches see halves of shuffled patches.
 
     The published configurations for ImageNet 64x64 have 207,177,216 parameters (the defaults) and 1,019,612,160
     (K = 64, blocks = 5).
@@ -415,15 +415,15 @@ def jet(
     Args:
       image_shape: (H, W, C); sides are even multiples of `patch_size`, C is 1 or 3.
       K: number of couplings.
-      width: channels of a token.
-      blocks: blocks of each vision transformer.
-      heads: of an attention.
-      patch_size: side of a patch.
-      dropout: share of the activations of the networks that are set to 0 in training.
-      n_bits: bits per colour channel that are modelled, where `dequantizer` is not an object.
-      num_classes, conditional, conditional_couplings, classifier: as for `glow`; no top prior is learned but that of
+      width: channels per token.
+      blocks: number of blocks per vision transformer.
+      heads: number of attention heads.
+      patch_size: side of a patch, in pixels.
+      dropout: dropout rate of the networks in training.
+      n_bits: number of modelled bits per colour channel, if `dequantizer` is not an object.
+      num_classes, conditional, conditional_couplings, classifier: as for `glow`; the top prior is learned only for
         labels.
-      dequantizer: from images to real numbers: `uniform` noise, the default, `variational`, or a dequantizer.
+      dequantizer: map from images to real numbers: `uniform` noise (the default), `variational`, or a `Dequantizer`.
       gradient: `reversible` or `stored`.
 
     Raises:
@@ -442,8 +442,8 @@ def jet(
         dropout=dropout,
         num_classes=num_classes if conditional_couplings else 0,
     )
-    by_positions = [f"{pattern}{odd}" for pattern in ("checkerboard", "columns", "rows") for odd in ("", "-odd")]
-    kinds = [kind for of_positions in by_positions for kind in (*["channels"] * 4, of_positions)]
+    position_kinds = [f"{pattern}{odd}" for pattern in ("checkerboard", "columns", "rows") for odd in ("", "-odd")]
+    kinds = [kind for position_kind in position_kinds for kind in (*["channels"] * 4, position_kind)]
     steps = Steps(
         depth=K,
         network=network,
@@ -466,12 +466,12 @@ def jet(
 
 
 def _label_prior(num_classes: int) -> tuple[Layer, ...]:
-    """Returns the top prior of so many labels, if there are any."""
+    """Returns the top prior for `num_classes` labels; no layer for 0."""
     return (TopPrior(learned=False, num_classes=num_classes),) if num_classes else ()
 
 
 def _dequantizer(dequantizer: str | Dequantizer | None, n_bits: int = 8) -> Dequantizer:
-    """Returns a dequantizer, for `n_bits` where it is given by its name or not at all."""
+    """Returns the dequantizer, built for `n_bits` if it is given by name or not at all."""
     if isinstance(dequantizer, Dequantizer):
         return dequantizer
     name = "uniform" if dequantizer is None else dequantizer
@@ -493,7 +493,7 @@ def _glow_layers(
     conditional_couplings: bool,
     network: Network | None,
 ) -> tuple[Layer, ...]:
-    """Returns the layers of a Glow whose levels begin with `squeeze`; for the other arguments see `glow`."""
+    """Returns the layers of a Glow whose levels start with `squeeze`; for the other arguments, see `glow`."""
     at_least("K", K, 1)
     coupling = _transform(coupling)
     one_of("permutation", permutation, ("conv1x1", "conv1x1_dense", "shuffle", "reverse"))

@@ -1,4 +1,4 @@
-"""Seeds of stateless draws."""
+"""Seeds of stateless random numbers."""
 
 import numpy as np
 import tensorflow as tf
@@ -6,14 +6,14 @@ import tensorflow_probability as tfp
 
 
 def int_seed(seed: int | None) -> int:
-    """Returns a seed as it is; for None another one at each call, as `tf.random.set_seed` determines."""
+    """Returns `seed`, or for None a new one at each call, as determined by `tf.random.set_seed`."""
     if seed is not None:
         return seed
     return int(tf.random.uniform([], maxval=2**31 - 1, dtype=tf.int32))
 
 
 def stateless_seed(seed: int | tf.Tensor | None) -> tf.Tensor:
-    """Returns a stateless seed: [0, seed] of an int, a tensor as it is; for None another one, as `int_seed` does."""
+    """Returns a stateless seed: [0, seed] for an int, a tensor as it is, or for None a new one, as in `int_seed`."""
     if seed is None:
         return tfp.random.sanitize_seed(None)
     if isinstance(seed, int | np.integer):

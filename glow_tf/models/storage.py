@@ -1,4 +1,4 @@
-"""Model directories: `config.json` beside `checkpoints/`; and SavedModels, which hold both."""
+"""Model directories, with `config.json` and `checkpoints/`, and SavedModels, which hold both config and weights."""
 
 import contextlib
 import math
@@ -21,7 +21,7 @@ from glow_tf.runtime.errors import first_line, reraise_as_oserror
 from glow_tf.runtime.files import atomic_write
 from glow_tf.runtime.runtime import Runtime
 
-# The models of the bundled portraits that come with the package, by the name that stands for their path.
+# Models of the bundled portraits that ship with the package, keyed by the name that replaces their path.
 PRETRAINED = {
     name: pathlib.Path(__file__).parent.parent / "pretrained" / size
     for name, size in (("pretrained", "16x16"), ("pretrained_32", "32x32"))
@@ -30,28 +30,28 @@ CONFIG_FILE = "config.json"
 CHECKPOINTS = "checkpoints"
 _INDEX = re.compile(r"ckpt-(\d+)\.index")
 _DATA = re.compile(r"ckpt-(\d+)\.data-\d+-of-\d+")
-_OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
+_OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _LISTED = re.compile(rb'ckpt-(\d+)"')
-# The last parts of the paths of indices of permutations.
+# Last path components of variables that hold permutation indices.
 _INDICES = frozenset({"indices", "permutation"})
-# A layer has some 300 bytes.
-_MOST_BYTES_OF_CONFIG = 2**20
+# A layer takes about 300 bytes.
+_MAX_CONFIG_BYTES = 2**20
 
 
 def load(path: str | os.PathLike, *, weights: str = "ema", runtime: Runtime | None = None) -> Flow:
-    """Returns the flow of a model directory.
+    """Loads the flow of a model directory.
 
     Args:
-      path: the `--model_dir` of a training run, a directory written by `save`, a SavedModel, or one of the models that
-        come with the package, of the bundled portraits: `"pretrained"` of 16x16, `"pretrained_32"` of 32x32 pixels.
-      weights: `ema`, the moving average, which evaluation and samples use, where the checkpoint has it; or `raw`.
-        A SavedModel has one kind alone.
-      runtime: where and how it is computed, as for `Flow`.
+      path: the `--model_dir` of a training run, a directory written by `save`, a SavedModel, or the name of a model of
+        the bundled portraits that ships with the package: `"pretrained"` (16x16 pixels) or `"pretrained_32"` (32x32).
+      weights: `ema`, the moving average that evaluation and sampling use, if the checkpoint has it; or `raw`. A
+        SavedModel has only one kind.
+      runtime: device and precision settings, as for `Flow`.
 
     Raises:
       FileNotFoundError: if there is no model, or no checkpoint yet.
-      ValueError: if the checkpoint is damaged or belongs to another configuration, or TensorFlow cannot read from such
-        a path.
+      ValueError: if the checkpoint is damaged or belongs to another configuration, or TensorFlow cannot read from the
+        path.
 
     Examples:
       >>> flow = glow_tf.load("pretrained")
@@ -64,11 +64,11 @@ def load(path: str | os.PathLike, *, weights: str = "ema", runtime: Runtime | No
     config = load_config(directory)
     if is_saved_model(directory):
         checkpoint = str(directory / "variables" / "variables")
-        with _errors_of_reading(f"The weights of the SavedModel {directory} cannot be read"):
-            # The object that was saved has the flow as its attribute `flow`.
+        with _reraise_as_valueerror(f"The weights of the SavedModel {directory} cannot be read"):
+            # The saved object has the flow as its attribute `flow`.
             return _read_flow(config, checkpoint, runtime)
     checkpoint = _newest_checkpoint(directory)
-    with _errors_of_reading(f"Checkpoint {checkpoint} cannot be read into the model of {directory}"):
+    with _reraise_as_valueerror(f"Checkpoint {checkpoint} cannot be read into the model of {directory}"):
         flow = _read_flow(config, checkpoint, runtime)
         names = tf.train.load_checkpoint(checkpoint).get_variable_to_shape_map()
         if weights == "ema" and any(name.startswith("ema/") for name in names):
@@ -83,7 +83,7 @@ def _newest_checkpoint(directory: pathlib.Path) -> str:
         path = gone[max(gone)]
         raise ValueError(
             f"The checkpoint {path} has lost its index, {path}.index: without it its data cannot be read. Restore it "
-            "from a backup; or rename the data, and the checkpoint before it is read, if there is one."
+            "from a backup; or rename the data file, so that the previous checkpoint is read, if there is one."
         )
     if not found:
         raise FileNotFoundError(f"{directory / CHECKPOINTS} holds no checkpoint: has the training begun?")
@@ -91,7 +91,7 @@ def _newest_checkpoint(directory: pathlib.Path) -> str:
 
 
 def _read_flow(config: ModelConfig, checkpoint: str, runtime: Runtime | None) -> Flow:
-    """Returns the flow of a checkpoint that has it as `flow`."""
+    """Reads the flow from a checkpoint that stores it as `flow`."""
     check_fits(config, checkpoint)
     flow = Flow(config, runtime=runtime)
     restore(tf.train.Checkpoint(flow=flow), checkpoint).assert_existing_objects_matched()
@@ -99,7 +99,7 @@ def _read_flow(config: ModelConfig, checkpoint: str, runtime: Runtime | None) ->
 
 
 @contextlib.contextmanager
-def _errors_of_reading(what: str) -> Iterator[None]:
+def _reraise_as_valueerror(what: str) -> Iterator[None]:
     try:
         yield
     except (AssertionError, ValueError, IndexError, tf.errors.OpError) as error:
@@ -107,17 +107,18 @@ def _errors_of_reading(what: str) -> Iterator[None]:
 
 
 def check_fits(config: ModelConfig, checkpoint: str, dtype: tf.DType = tf.float32) -> None:
-    """Checks that a checkpoint has the variables of a model as its `flow`, before they take any memory.
+    """Checks that the `flow` of a checkpoint has the variables of a model, before any memory is allocated for them.
 
     Raises:
-      ValueError: if it has not, or has others too; the message names one.
-      tf.errors.OpError: if it cannot be read.
+      ValueError: if this package did not write the checkpoint, or if a variable is missing, unknown, or of another
+        shape or dtype; the message names it.
+      tf.errors.OpError: if the checkpoint cannot be read.
     """
     reader = tf.train.load_checkpoint(checkpoint)
     found, dtypes = reader.get_variable_to_shape_map(), reader.get_variable_to_dtype_map()
-    if _OBJECTS not in found:
+    if _OBJECT_GRAPH_KEY not in found:
         raise ValueError("it is not one that this package has written")
-    keys = _keys_of_flow(reader.get_tensor(_OBJECTS))
+    keys = _flow_keys(reader.get_tensor(_OBJECT_GRAPH_KEY))
     unknown = keys.keys() - {"initialized"}
     for path, shape, trainable in variables.shapes_and_kinds(config):
         key = keys.get(path)
@@ -129,14 +130,14 @@ def check_fits(config: ModelConfig, checkpoint: str, dtype: tf.DType = tf.float3
             raise ValueError(f"{path} is {dtypes[key].name} in it, and {dtype.name} is read")
         unknown.discard(path)
     if unknown:
-        # As much a sign of another configuration as those that are missing.
+        # Extra variables are as much a sign of another configuration as missing ones.
         raise ValueError(f"it also holds {min(unknown)}")
 
 
-def _keys_of_flow(serialized: bytes) -> dict[str, str]:
-    """Returns the names in a checkpoint of the variables of its `flow` by their paths, from its graph of objects.
+def _flow_keys(serialized: bytes) -> dict[str, str]:
+    """Returns the checkpoint keys of the variables of `flow`, keyed by their paths, from the object graph.
 
-    In a SavedModel, which has variables in lists of its own too, they are named after these.
+    In a SavedModel, which also has its variables in lists, the keys are named after these lists.
     """
     nodes = trackable_object_graph_pb2.TrackableObjectGraph.FromString(serialized).nodes
     keys: dict[str, str] = {}
@@ -161,10 +162,10 @@ def is_saved_model(directory: str | os.PathLike) -> bool:
 
 
 def restore(checkpoint: tf.train.Checkpoint, path: str):
-    """Restores a checkpoint and returns its status, as `checkpoint.restore(path)` does, also of version 0.1.0.
+    """Restores a checkpoint and returns its status, as `checkpoint.restore(path)` does; also reads version 0.1.0.
 
-    There the indices of permutations are int32, as which TensorFlow would not restore them. Of what else is in the
-    checkpoint TensorFlow does not warn: a line a variable.
+    Version 0.1.0 stored permutation indices as int32, which TensorFlow would not restore to int64 variables. Other
+    contents of the checkpoint are ignored, without TensorFlow's warnings of one line per variable.
     """
     reader = tf.train.load_checkpoint(path)
     dtypes = reader.get_variable_to_dtype_map()
@@ -186,29 +187,29 @@ def restore(checkpoint: tf.train.Checkpoint, path: str):
 
 
 def checkpoint_paths(directory: str | os.PathLike) -> dict[int, str]:
-    """Returns the checkpoints of a model directory by their steps, in rising order.
+    """Returns the checkpoint paths of a model directory, keyed by step in ascending order.
 
-    They are found by their files: TensorFlow's list of them is a file of its own, which a crash can leave behind.
+    They are found by their files, as TensorFlow's list of them is a separate file, which a crash can leave outdated.
     """
-    return _paths_of(directory, _INDEX)
+    return _matching_paths(directory, _INDEX)
 
 
 def paths_without_index(directory: str | os.PathLike) -> dict[int, str]:
-    """Returns the checkpoints, newer than all of `checkpoint_paths`, whose index is gone, though their data is there.
+    """Returns the checkpoints newer than all of `checkpoint_paths` that have data but have lost their index.
 
-    A write that did not end leaves data without its index too: what it did not end is not in TensorFlow's list.
+    An interrupted write also leaves data without an index, but its checkpoint is not in TensorFlow's list.
     """
     newest = max(checkpoint_paths(directory), default=-1)
-    found = {step: path for step, path in _paths_of(directory, _DATA).items() if step > newest}
+    found = {step: path for step, path in _matching_paths(directory, _DATA).items() if step > newest}
     listed = pathlib.Path(directory) / CHECKPOINTS / "checkpoint"
     if not found or not listed.is_file():
         return {}
-    # Not by TensorFlow, which writes four lines about a list that it cannot parse.
+    # Not parsed by TensorFlow, which logs four lines about a list that it cannot parse.
     steps = {int(number) for number in _LISTED.findall(listed.read_bytes())}
     return {step: path for step, path in found.items() if step in steps}
 
 
-def _paths_of(directory: str | os.PathLike, pattern: re.Pattern) -> dict[int, str]:
+def _matching_paths(directory: str | os.PathLike, pattern: re.Pattern) -> dict[int, str]:
     folder = pathlib.Path(directory) / CHECKPOINTS
     names = [file.name for file in folder.iterdir()] if folder.is_dir() else []
     steps = sorted({int(match[1]) for match in map(pattern.fullmatch, names) if match})
@@ -216,11 +217,11 @@ def _paths_of(directory: str | os.PathLike, pattern: re.Pattern) -> dict[int, st
 
 
 def load_config(path: str | os.PathLike) -> ModelConfig:
-    """Returns the config of the model that `load` takes the same path of.
+    """Loads the config of a model; takes the same paths as `load`.
 
     Raises:
-      FileNotFoundError: if there is none.
-      ValueError: if it cannot be read, or the SavedModel is not of this package.
+      FileNotFoundError: if there is no model.
+      ValueError: if the config cannot be read, or this package did not export the SavedModel.
     """
     file, fields = _read_config(path)
     try:
@@ -232,7 +233,7 @@ def load_config(path: str | os.PathLike) -> ModelConfig:
 
 
 def own_modules(path: str | os.PathLike) -> list[str]:
-    """Returns the modules of one's own that `load_config` needs the classes of; raises as it does."""
+    """Returns the user modules whose classes `load_config` needs; raises the same errors."""
     return description.modules(_read_config(path)[1])
 
 
@@ -246,11 +247,11 @@ def _read_config(path: str | os.PathLike) -> tuple[pathlib.Path, dict]:
         file = directory / CONFIG_FILE
     if not file.is_file():
         raise FileNotFoundError(f"{directory} is no model directory: it has no {CONFIG_FILE}.")
-    return file, json_files.read_object(file, _MOST_BYTES_OF_CONFIG)
+    return file, json_files.read_object(file, _MAX_CONFIG_BYTES)
 
 
 def _check_image_fits(config: ModelConfig, file: pathlib.Path) -> None:
-    """No checkpoint tells of the image's size where all layers are convolutions."""
+    """Checks that an image fits in memory, as no variable of a fully convolutional flow depends on the image size."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else math.inf
     image = 4 * config.dimensions
     if image > memory:
@@ -266,17 +267,17 @@ def _directory(path: str | os.PathLike) -> pathlib.Path:
 
 
 def save_config(config: ModelConfig, directory: str | os.PathLike) -> None:
-    """Writes `config.json`, whole or not at all."""
+    """Writes `config.json` atomically."""
     with atomic_write(pathlib.Path(directory) / CONFIG_FILE) as temporary:
         text.write(temporary, config.to_json() + "\n")
 
 
 def save(flow: Flow, path: str | os.PathLike, *, step: int = 1) -> None:
-    """Writes a flow as a model directory that `load` reads: its config and its weights, as the checkpoint `step`.
+    """Writes a flow to a model directory that `load` reads: its config, and its weights as checkpoint `step`.
 
     Raises:
-      OSError: if it cannot be written.
-      ValueError: if TensorFlow cannot write to such a path.
+      OSError: if the directory cannot be written.
+      ValueError: if TensorFlow cannot write to the path.
     """
     directory = pathlib.Path(paths.for_tensorflow(path, "The model"))
     save_config(flow.config, directory)
@@ -288,7 +289,7 @@ def save(flow: Flow, path: str | os.PathLike, *, step: int = 1) -> None:
 
 
 def remove_unfinished(directory: str | os.PathLike) -> None:
-    """Removes what a write of a checkpoint that did not end has left in a model directory."""
+    """Removes the files that an interrupted checkpoint write left in a model directory."""
     folder, steps = pathlib.Path(directory) / CHECKPOINTS, checkpoint_paths(directory)
     for path in [*folder.glob("*_temp"), *folder.glob("*.tempstate*")]:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

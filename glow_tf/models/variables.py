@@ -12,15 +12,15 @@ from glow_tf.networks import zero_layer
 
 
 def layer_name(index: int, layer: Any) -> str:
-    """Returns a layer's name by its place and class, such as `01_steps`: a part of its variables' paths."""
+    """Returns a layer's name from its index and class, such as `01_steps`, a component of its variables' paths."""
     return f"{index:02d}_{type(layer).__name__.lower()}"
 
 
 def model_parameters(config: ModelConfig, seed: int) -> Iterator[tuple[str, parameters.Nest]]:
     """Yields path and parameters of each layer, such as `layers/01_steps`, of the classifier, and of the dequantizer.
 
-    They draw from one source of random numbers: the initial values of a layer must be made before the next one is
-    asked for.
+    All of them draw from one random generator, so the initial values of a layer must be made before the next layer is
+    requested.
     """
     rng = np.random.default_rng(seed)
     for i, (layer, shape) in enumerate(zip(config.layers, config.shapes()[:-1], strict=True)):
@@ -35,21 +35,21 @@ def model_parameters(config: ModelConfig, seed: int) -> Iterator[tuple[str, para
 
 
 def has_learned_dequantizer(config: ModelConfig) -> bool:
-    """Returns whether the noise of dequantization has parameters."""
+    """Returns whether the dequantization noise has parameters."""
     return bool(config.dequantizer.parameters(config.image_shape, np.random.default_rng(0)))
 
 
 def shapes_and_kinds(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...], bool]]:
-    """Yields path, shape and whether it is trained of each of `Flow(config).named_variables()`, before there is one."""
+    """Yields path, shape and trainability of each of `Flow(config).named_variables()`, without creating a flow."""
     for prefix, nest in model_parameters(config, 0):
         for path, parameter in parameters.by_path(nest, prefix):
             yield path, tuple(parameter.shape), parameters.is_trainable(parameter)
 
 
 def create(nest: parameters.Nest, path: str, dtype: tf.DType) -> dict[str, Any]:
-    """Returns a nest of variables like the nest of parameters, of `dtype`, or of int64, named by their paths.
+    """Creates the variables for a nest of parameters, of `dtype`, or int64 for integers, named by their paths.
 
-    TensorFlow keeps variables of int32 in the host's memory, from where what XLA compiles for a GPU reads none.
+    TensorFlow keeps int32 variables in host memory, where code that XLA compiles for a GPU cannot read them.
     """
     return {
         name: create(value, f"{path}/{name}", dtype)
@@ -66,7 +66,7 @@ def _variable(parameter: parameters.Parameter | np.ndarray, path: str, dtype: tf
 
 
 def merged(nest: parameters.Nest, other: parameters.Nest) -> dict[str, Any]:
-    """Returns the nest with the leaves of another one added to it."""
+    """Returns `nest` with the leaves of `other` added."""
     added = {
         name: merged(nest.get(name, {}), value) if isinstance(value, Mapping) else value
         for name, value in other.items()
