@@ -1,4 +1,4 @@
-"""From batches of images to those that a flow is trained and evaluated on."""
+"""Batches for training and evaluation: images with dequantization noise."""
 
 import tensorflow as tf
 
@@ -11,11 +11,11 @@ from glow_tf.training.config import TrainingConfig
 
 
 class TrainingBatches:
-    """The batches of a training run, each of which depends on the seed and its number alone.
+    """The batches of a training run, each determined by the seed and the batch number alone.
 
     Args:
       source: the images.
-      training: sizes, seed and augmentation.
+      training: batch size, seed and augmentation settings.
       config: the model.
     """
 
@@ -23,38 +23,38 @@ class TrainingBatches:
         self._source, self._training, self._config = source, training, config
 
     def augmented(self, batch_size: int, start_step: int) -> tf.data.Dataset:
-        """Returns batches of `{"images": uint8 [B, H, W, C], "labels": int32 [B]}` from number `start_step` on."""
+        """Returns batches of `{"images": uint8 [B, H, W, C], "labels": int32 [B]}`, starting at batch `start_step`."""
         training = self._training
         return train_batches(
             self._source, batch_size, training.seed, start_step, flip=training.flip, shift=training.shift
         )
 
     def dequantized(self, start_step: int) -> tf.data.Dataset:
-        """Returns the batches of training from number `start_step` on, as `dequantized` returns them."""
+        """Returns the dequantized training batches, starting at batch `start_step`; see the function `dequantized`."""
         training = self._training
         batches = self.augmented(training.batch_size, start_step)
         batches = dequantized(batches, self._config, training.seed, start_step=start_step)
         return batches.prefetch(PREFETCHED)
 
     def one(self, step: int) -> dict[str, tf.Tensor]:
-        """Returns the batch of a step."""
+        """Returns the training batch at `step`, counted from 0."""
         return next(iter(self.dequantized(step)))
 
 
 def dequantized(
     batches: tf.data.Dataset, config: ModelConfig, seed: int, *, start_step: int = 0, dtype: tf.DType = tf.float32
 ) -> tf.data.Dataset:
-    """Adds the dequantization noise, which depends on the seed and on a batch's number alone.
+    """Adds dequantization noise that depends only on the seed and the batch number.
 
-    It is drawn here, for the global batch, and not on the replicas, so that it does not depend on their number. Noise
-    that is learned is drawn where the weights are, by a seed for each image.
+    The noise is drawn here for the global batch rather than on the replicas, so that it does not depend on the number
+    of replicas. Learned noise is drawn where the weights are, from a seed per image.
 
     Args:
-      batches: of `{"images": uint8 [B, H, W, C], "labels": int32 [B]}`.
+      batches: dataset of `{"images": uint8 [B, H, W, C], "labels": int32 [B]}`.
       config: the model.
-      seed: of the noise.
-      start_step: the number of the first batch.
-      dtype: of the result.
+      seed: seed of the noise.
+      start_step: number of the first batch.
+      dtype: dtype of the result.
 
     Returns:
       A dataset of batches as `glow_tf.models.likelihood.with_noise` returns them.
@@ -69,10 +69,10 @@ def dequantized(
 def dequantized_for_evaluation(
     batches: tf.data.Dataset, config: ModelConfig, seed: int = 0, *, dtype: tf.DType = tf.float32
 ) -> tf.data.Dataset:
-    """Adds noise as `dequantized` does, which depends on the seed and on each image alone.
+    """Adds noise like `dequantized`, except that it depends only on the seed and on each image.
 
-    The evaluation of a set of images is then the same in batches of any size, and that of `Flow.bits_per_dim` with the
-    same seed.
+    The result of an evaluation is then independent of the batch size, and the same as that of `Flow.bits_per_dim` with
+    the same seed.
     """
 
     def add_noise(batch):

@@ -27,14 +27,14 @@ _FAMILIES = {
     "flow_plus_plus": ("Flow++", "Ho et al. 2019", "1902.00275"),
     "jet": ("Jet", "Kolesnikov et al. 2024", "2412.15129"),
 }
-# Spaces, line ends, control characters, and those that turn the direction of writing.
+# Spaces, line breaks, control characters, and characters that change the text direction.
 _NOT_IN_A_LINE = re.compile(r"[\x00-\x20\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff]+")
 _MOST_CLASSES = 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Best:
-    """The best evaluation of a run: `bits_per_dim` of so many `images` at a `step`."""
+    """The best evaluation of a run: `bits_per_dim` over `images` held-out images, at step `step`."""
 
     bits_per_dim: float
     step: int
@@ -46,17 +46,17 @@ class Card:
     """Contents of a model card.
 
     Attributes:
-      name: of the model directory, the last part of its path.
+      name: name of the model directory, the last part of its path.
       config: the model.
-      parameters: number of its trained parameters.
+      parameters: number of trainable parameters.
       source: the data.
-      training: the settings.
-      step: at which the run is.
-      last: the evaluation there.
-      best: the best one so far.
-      starts: of the run, as in `RunRecord`.
-      flagfile: whether there is one that repeats the run.
-      pictures: paths of its newest `samples` and `reconstructions` in the directory, of those there are.
+      training: the training settings.
+      step: current step of the run.
+      last: evaluation at that step.
+      best: best evaluation so far.
+      starts: starts of the run, as in `RunRecord`.
+      flagfile: whether there is a flagfile that repeats the run.
+      pictures: paths of the newest `samples` and `reconstructions`, where they exist, relative to the directory.
     """
 
     name: str
@@ -72,7 +72,7 @@ class Card:
     pictures: Mapping[str, str]
 
     def markdown(self) -> str:
-        """Returns the card as GitHub's Markdown, with the metadata of the Hugging Face Hub as YAML at its top."""
+        """Returns the card as GitHub Markdown, with the metadata for the Hugging Face Hub as YAML front matter."""
         parts = [
             self._metadata(),
             f"# {_code(self.name)}",
@@ -89,7 +89,7 @@ class Card:
         return "\n\n".join(part for part in parts if part) + "\n"
 
     def _metadata(self) -> str:
-        # Which is a string in YAML too.
+        # A JSON string is also a YAML string.
         model, data = (json.dumps(_clean(name), ensure_ascii=False) for name in (self.name, self.source.title))
         tags = ["normalizing-flow", *([self.config.name.replace("_", "-")] if self.config.name in _FAMILIES else [])]
         lines = [
@@ -136,7 +136,7 @@ class Card:
             )
         lines = [_grid(["evaluation", "bits/dim", "held-out images", "step"], rows)]
         if self.last.label_error is not None:
-            lines.append(f"Of the last one's labels {100 * self.last.label_error:.1f} % are guessed wrongly.")
+            lines.append(f"In the last evaluation {100 * self.last.label_error:.1f} % of labels are guessed wrongly.")
         average = "the moving average of the weights" if self.training.ema_decay else "the weights"
         lines.append(
             "bits/dim: the bits that a lossless code by the model needs for each channel of a pixel. Less is better. "
@@ -145,13 +145,13 @@ class Card:
         return "\n\n".join(lines)
 
     def _use(self) -> str:
-        own = [name for name in description.modules(json.loads(self.config.to_json())) if name != "__main__"]
+        modules = [name for name in description.modules(json.loads(self.config.to_json())) if name != "__main__"]
         name = json.dumps(text.printable(self.name), ensure_ascii=False)
         temperature, shape = f"{self.training.temperature:g}", ", ".join(map(str, self.config.image_shape))
         label = ", labels=[0] * 16" if self.config.conditional else ""
         python = [
             "import glow_tf",
-            *(f"import {name}  # has parts of the model" for name in own),
+            *(f"import {name}  # has parts of the model" for name in modules),
             "",
             f"flow = glow_tf.load({name})  # the folder of this file, or best/ in it",
             f"images = flow.sample(16, temperature={temperature}{label}, seed=0)  # [16, {shape}] uint8",
@@ -159,7 +159,7 @@ class Card:
             f"latents = flow.encode(images{label})  # [16, {self.config.dimensions}]",
         ]
         folder = f"--model_dir={shlex.quote(text.printable(self.name))}"
-        plugins = f" --plugins={','.join(own)}" if own else ""
+        plugins = f" --plugins={','.join(modules)}" if modules else ""
         commands = [
             *(f"glow {command} {folder}{plugins}" for command in ("sample", "evaluate", "demo")),
             f"glow train {folder} --resume --steps={2 * self.training.steps}",
@@ -168,7 +168,7 @@ class Card:
 
     def _data(self) -> dict[str, str]:
         source, names = self.source, self.source.class_names
-        more = ", ..." if len(names) > _MOST_CLASSES else ""
+        ellipsis = ", ..." if len(names) > _MOST_CLASSES else ""
         cropped = source.stored_shape != source.image_shape
         bits = f", {self.config.n_bits} bits a channel" if self.config.n_bits else ""
         return {
@@ -177,7 +177,7 @@ class Card:
             "left out": count_of(len(source.skipped), "image that cannot be used") if source.skipped else "",
             "size": "x".join(map(str, self.config.image_shape)) + bits,
             "cropped from": "{}x{}".format(*source.stored_shape) if cropped else "",
-            "classes": f"{len(names)}: {', '.join(map(_code, names[:_MOST_CLASSES]))}{more}" if names else "",
+            "classes": f"{len(names)}: {', '.join(map(_code, names[:_MOST_CLASSES]))}{ellipsis}" if names else "",
         }
 
     def _model(self) -> dict[str, str]:
@@ -220,8 +220,8 @@ class Card:
         if not self.flagfile:
             return f"{_table(rows)}\n\n{rest}"
         file = shlex.quote(f"{text.printable(self.name)}/{FLAGFILE}")
-        again = f"glow train --flagfile={file} --model_dir=again"
-        return f"{_table(rows)}\n\n{rest} The same run elsewhere:\n\n{_fenced('sh', [again])}"
+        command = f"glow train --flagfile={file} --model_dir=again"
+        return f"{_table(rows)}\n\n{rest} The same run elsewhere:\n\n{_fenced('sh', [command])}"
 
     def _limits(self) -> str:
         lines = [
@@ -244,13 +244,13 @@ class Card:
 
 
 def write(directory: pathlib.Path, card: Card) -> None:
-    """Writes a card as `README.md` of a model directory."""
+    """Writes a card to `README.md` in a model directory."""
     with atomic_write(directory / CARD_FILE) as temporary:
         text.write(temporary, card.markdown())
 
 
 def newest_pictures(directory: pathlib.Path, step: int) -> dict[str, str]:
-    """Returns the newest `samples` and `reconstructions` up to a step, as paths in the model directory."""
+    """Returns the paths of the newest `samples` and `reconstructions` up to a step, relative to the directory."""
     found = {}
     for kind in ("samples", "reconstructions"):
         paths = [f"{kind}/{path.name}" for path in (directory / kind).glob("step_*.png")]
@@ -263,12 +263,12 @@ def _step_of(path: str) -> int:
 
 
 def _clean(name: str) -> str:
-    """Returns a name as a part of a line."""
+    """Returns a name that is safe to use within a line."""
     return _NOT_IN_A_LINE.sub(" ", text.printable(name)).strip()
 
 
 def _code(name: str) -> str:
-    """Returns a name as code, in which Markdown and HTML mean nothing."""
+    """Returns a name as inline code, in which Markdown and HTML have no effect."""
     cleaned = _clean(name) or "?"
     ticks = _ticks(cleaned, 1)
     space = " " if "`" in (cleaned[0], cleaned[-1]) else ""
@@ -281,20 +281,20 @@ def _fenced(language: str, lines: Sequence[str]) -> str:
 
 
 def _ticks(content: str, least: int) -> str:
-    """Returns more backticks than there are in a row anywhere in some code."""
+    """Returns at least `least` backticks, and more than `content` has in a row."""
     return "`" * max(least, 1 + max(map(len, re.findall("`+", content)), default=0))
 
 
 def _table(rows: Mapping[str, str]) -> str:
-    """Returns a table of names and values, without those that are empty."""
-    # GitHub shows an empty header as a line of its own.
+    """Returns a table of names and values, without the rows whose value is empty."""
+    # The first row becomes the header: GitHub renders an empty header as an extra row.
     header, *rest = [[name, value] for name, value in rows.items() if value]
     return _grid(header, rest)
 
 
 def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     cells = [header, ["---"] * len(header), *rows]
-    # A bar ends a cell even in code.
+    # A pipe ends a cell even in code.
     return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in cells)
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: written whole, kept by count and by time, skipped where damaged."""
+"""Checkpoints of a training run: written atomically, kept by count and by time, skipped if damaged."""
 
 import os
 import pathlib
@@ -11,7 +11,7 @@ from glow_tf.runtime.errors import first_line
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.state import TrainingState
 
-# What reading a file that is cut short, altered or gone ends in. Another model's weights give other errors.
+# Errors from reading a truncated, altered or missing file. The weights of another model raise other errors.
 _DAMAGE = (
     tf.errors.DataLossError,
     tf.errors.NotFoundError,
@@ -22,19 +22,19 @@ _DAMAGE = (
     IndexError,
     UnicodeDecodeError,
 )
-# What the checkpoints of all runs have, and those of `storage.save` have not.
+# Present in every checkpoint of a run, but not in those of `storage.save`.
 _STEP = "run/step/.ATTRIBUTES/VARIABLE_VALUE"
 
 
 class CheckpointError(OSError):
-    """A checkpoint could not be written; those before it are as they were."""
+    """Raised if a checkpoint or another file of a run cannot be written; earlier checkpoints are unchanged."""
 
 
 def check_continuable(directory: pathlib.Path) -> None:
-    """Checks that the newest checkpoint of a model directory, if it has one, is of a run and not of weights alone.
+    """Checks that the newest checkpoint of a model directory, if any, holds a run and not only weights.
 
     Raises:
-      ValueError: if it is not; the message says what to do with it.
+      ValueError: if it holds only weights; the message says what to do with it.
     """
     path = next(reversed(storage.checkpoint_paths(directory).values()), None)
     try:
@@ -53,11 +53,11 @@ class Checkpoints:
 
     Args:
       directory: the model directory.
-      state: what they hold.
-      training: says how many are kept.
+      state: the state to save and restore.
+      training: settings that determine which checkpoints are kept.
 
     Attributes:
-      empty: whether none was restored or saved by this process.
+      empty: whether this process has neither restored nor saved a checkpoint.
     """
 
     def __init__(self, directory: pathlib.Path, state: TrainingState, training: TrainingConfig):
@@ -71,11 +71,12 @@ class Checkpoints:
         """Restores the newest checkpoint that can be read.
 
         Returns:
-          Its path, None if there is none; and for each newer one that is damaged a line that names it. Damaged files
-          are renamed, so that nothing else takes them for the newest.
+          Its path, or None if there is none; and a line for each newer checkpoint that is damaged, which names it.
+          Damaged files are renamed, so that nothing else mistakes them for the newest.
 
         Raises:
-          ValueError: if every checkpoint is damaged, or the newest was made with other settings.
+          ValueError: if every checkpoint is damaged, or the newest readable one was made with other settings or by
+            another version.
         """
         damaged = {
             step: f"{path} is damaged: its index, {path}.index, is gone"
@@ -86,7 +87,7 @@ class Checkpoints:
                 storage.check_fits(self._flow.config, path, self._flow.dtype)
                 storage.restore(self._checkpoint, path).assert_existing_objects_matched()
             except (AssertionError, ValueError, tf.errors.OpError, *_DAMAGE) as error:
-                # What reads the index raises the base class itself, whatever is wrong.
+                # The reader of the index raises the base class itself for any error.
                 if isinstance(error, _DAMAGE) or type(error) is tf.errors.OpError:
                     damaged[step] = f"{path} is damaged: {first_line(error)}"
                     continue
@@ -110,14 +111,14 @@ class Checkpoints:
 
     @property
     def latest_step(self) -> int | None:
-        """The step of the newest checkpoint, None if there is none."""
+        """Step of the newest checkpoint, or None if there is none."""
         return max(storage.checkpoint_paths(self._directory.parent), default=None)
 
     def save(self, step: int) -> str:
-        """Writes a checkpoint named after `step`, deletes those that are one too many, and returns its path.
+        """Writes a checkpoint named after `step`, deletes those that are no longer kept, and returns its path.
 
         Raises:
-          CheckpointError: if it cannot be written; no other checkpoint is touched then.
+          CheckpointError: if it cannot be written; the other checkpoints are then left untouched.
         """
         try:
             if self._manager is None:
@@ -131,9 +132,9 @@ class Checkpoints:
         return path
 
     def no_room(self, error: Exception, what: str) -> str:
-        """Returns the message of a `CheckpointError`."""
-        there = next(path for path in (self._directory, *self._directory.parents) if path.is_dir())
-        free = shutil.disk_usage(there).free
+        """Returns the message of a `CheckpointError` after writing `what` failed with `error`."""
+        existing = next(path for path in (self._directory, *self._directory.parents) if path.is_dir())
+        free = shutil.disk_usage(existing).free
         latest = self.latest_step
         rest = (
             "There is no checkpoint before it" if latest is None else f"The checkpoint of step {latest:,} is untouched"
@@ -155,21 +156,21 @@ class Checkpoints:
         )
 
     def _repair_list(self) -> None:
-        """Brings TensorFlow's list of checkpoints, which a crash can leave behind the truth or empty, up to date."""
+        """Updates TensorFlow's list of checkpoints, which a crash can leave outdated or empty."""
         found = list(storage.checkpoint_paths(self._directory.parent).values())
         if not found:
             (self._directory / "checkpoint").unlink(missing_ok=True)
             return
         try:
             known = tf.train.get_checkpoint_state(str(self._directory))
-        except ValueError:  # An empty one; what cannot be parsed is None.
+        except ValueError:  # Raised for an empty list; one that cannot be parsed gives None.
             known = None
         if known and known.model_checkpoint_path == found[-1]:
             return
         times = [os.path.getmtime(f"{path}.index") for path in found]
         preserved = times[0] - 3600 * self._training.keep_every_hours - 1
         if known:
-            # Not those that are kept for good: they are older than those listed.
+            # Without the checkpoints that are kept for good, which are older than the listed ones.
             listed = set(known.all_model_checkpoint_paths)
             first = next((i for i, path in enumerate(found) if path in listed), len(found) - 1)
             found, times, preserved = found[first:], times[first:], known.last_preserved_timestamp
@@ -188,7 +189,7 @@ class Checkpoints:
 
 
 def _flush_to_disk(directory: pathlib.Path, prefix: str) -> None:
-    """Waits until the files are on the disk, so that they outlive a power cut."""
+    """Syncs the files to disk, so that they survive a power failure."""
     for path in [*directory.glob(f"{prefix}*"), directory]:
         descriptor = os.open(path, os.O_RDONLY)
         try:

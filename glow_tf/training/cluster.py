@@ -1,4 +1,4 @@
-"""The machines that train together, and which of them this one is: by TF_CONFIG, or by SLURM."""
+"""The processes that train together, and the place of this one among them, from TF_CONFIG or SLURM."""
 
 import dataclasses
 import json
@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 import tensorflow as tf
 
 _EXAMPLE = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
-# Below those that Linux gives to outgoing connections, and with room for 16 tasks on a machine.
+# Below the ports that Linux assigns to outgoing connections, with room for 16 tasks per machine.
 _FIRST_PORT, _JOBS, _PORTS_OF_A_JOB = 12_000, 1000, 16
-# What the Kubeflow training operator may start that takes no part in training.
+# Task types that the Kubeflow training operator may start, but that take no part in training.
 _NO_WORKERS = {
     "evaluator": "the chief evaluates during training: leave Evaluator out of the TFJob",
     "ps": "there are no parameter servers in this kind of training: leave PS out of the TFJob",
@@ -22,7 +22,7 @@ class Cluster:
     """The processes that train together.
 
     Attributes:
-      addresses: host:port of each, by its type, `worker` or `chief`, in the order of their indices.
+      addresses: host:port of each process, keyed by task type (`worker` or `chief`) and ordered by task index.
       task_type: type of this process.
       task_index: index of this process among those of its type.
     """
@@ -32,7 +32,7 @@ class Cluster:
     task_index: int
 
     def resolver(self, gpus: int) -> tf.distribute.cluster_resolver.ClusterResolver:
-        """Returns what tells TensorFlow of it; `gpus` is the number that each process uses."""
+        """Returns the cluster resolver for TensorFlow; `gpus` is the number of GPUs of each process."""
         return tf.distribute.cluster_resolver.SimpleClusterResolver(
             tf.train.ClusterSpec({kind: list(found) for kind, found in self.addresses.items()}),
             task_type=self.task_type,
@@ -43,10 +43,10 @@ class Cluster:
 
 
 def of_tf_config(text: str | None) -> Cluster:
-    """Returns the cluster that TF_CONFIG names, as a user or the Kubeflow training operator writes it.
+    """Returns the cluster described by TF_CONFIG, as written by a user or the Kubeflow training operator.
 
     Raises:
-      ValueError: if it does not name the workers and which of them this one is; the message shows one that does.
+      ValueError: if it does not name the workers and the index of this one; the message shows a valid example.
     """
     try:
         config = json.loads(text or "{}")
@@ -62,7 +62,7 @@ def of_tf_config(text: str | None) -> Cluster:
             f"--strategy=multi_worker needs the environment variable TF_CONFIG, the same on every machine but for the "
             f"index; it {state}. On the first of two machines: TF_CONFIG='{_EXAMPLE}'"
         ) from error
-    # Another name of the chief, which TensorFlow 2 does not know.
+    # `master` is another name for the chief, unknown to TensorFlow 2.
     named = {"chief" if kind == "master" else kind: found for kind, found in config["cluster"].items()}
     return Cluster(named, "chief" if task["type"] == "master" else task["type"], index)
 
@@ -76,15 +76,15 @@ def _check_kinds(config: dict) -> None:
 
 
 def of_slurm(port: int | None = None) -> Cluster:
-    """Returns the cluster of the SLURM job step that this process is a task of: every task is a worker.
+    """Returns the cluster of this process's SLURM job step, in which every task is a worker.
 
-    It listens on the port of its machine that follows from its place among the tasks there.
+    Each task listens on the first port of its machine plus its index among the tasks there.
 
     Args:
-      port: the first port of a machine; by default one that the number of the job gives.
+      port: first port of each machine; by default derived from the job ID.
 
     Raises:
-      ValueError: if the environment does not tell of a job step.
+      ValueError: if the environment does not describe a job step.
     """
     job = os.environ.get("SLURM_JOB_ID", "")
     if port is None:
@@ -92,7 +92,7 @@ def of_slurm(port: int | None = None) -> Cluster:
     try:
         resolver = _Slurm(
             port_base=port,
-            # SLURM itself says which GPUs a task sees; without any the number for each must not be 0.
+            # SLURM itself decides which GPUs a task sees; these values only satisfy the resolver, with or without GPUs.
             gpus_per_node=2**16,
             gpus_per_task=1,
             auto_set_gpu=False,
@@ -107,7 +107,7 @@ def of_slurm(port: int | None = None) -> Cluster:
 
 
 class _Slurm(tf.distribute.cluster_resolver.SlurmClusterResolver):
-    """With the addresses in the order of the tasks: TensorFlow sorts the machines by name, n10 before n2."""
+    """A resolver with the addresses in task order; TensorFlow's sorts the machines by name, n10 before n2."""
 
     def addresses(self) -> list[str]:
         """Returns host:port of each task."""

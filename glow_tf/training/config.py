@@ -1,4 +1,4 @@
-"""Settings of training: a frozen dataclass, validated on construction."""
+"""Training settings: a frozen dataclass, validated on construction."""
 
 import dataclasses
 from typing import Any
@@ -9,57 +9,58 @@ from glow_tf.mode import NETWORK_PRECISIONS
 OPTIMIZERS = ("adamax", "adam", "adamw")
 LR_SCHEDULES = ("constant", "cosine", "linear")
 TRACKERS = ("wandb", "mlflow")
-# Of AdamW, as in Keras.
+# The default for AdamW, as in Keras.
 _WEIGHT_DECAY = 0.004
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """Everything about a training run but the model and the data.
+    """Settings of a training run, except for the model and the data.
 
     Attributes:
       batch_size: images per step, over all replicas together.
-      accumulate_steps: parts in which each replica computes the gradient of its images, one after the other.
+      accumulate_steps: number of parts, computed one after the other, into which each replica splits its images.
       steps: number of updates.
-      learning_rate: its value after the warm-up.
-      lr_schedule: what becomes of it then: it is `constant`, or falls to 0 at the last of `steps`, along a `cosine` or
-        in a `linear` way. A run that is continued with other `steps` goes on at the rate of a run of so many.
+      learning_rate: learning rate after the warm-up.
+      lr_schedule: schedule after the warm-up: `constant`, or a `cosine` or `linear` decay to 0 at the last of `steps`.
+        A run that is continued with other `steps` uses the learning rate of a run of that length.
       optimizer: `adamax`, `adam` or `adamw`.
-      beta1, beta2: how much of the first and the second moment of the gradient is kept at each step.
-      epsilon: added to the root of the second moment. Gradients are of bits/dim.
-      weight_decay: share of the kernels of coupling networks that `adamw` takes off at each step, times the learning
-        rate; see `Network.decays`. 0 for the other optimizers.
-      warmup_steps: the learning rate rises linearly over so many steps.
-      clip_norm: largest norm of the gradient of the loss in bits/dim, of all weights together and of the whole batch;
-        larger ones are scaled down. 0: never.
-      ema_decay: of the moving average of the weights, which evaluation, samples and export use; 0: the weights as they
-        are.
-      network_precision: in which the coupling networks compute in training: `float32`, `tf32` or `bfloat16`; weights,
-        flow, log-dets and likelihood stay in float32, and evaluation, samples and export are all float32.
-      xla: whether XLA compiles the steps.
-      label_loss_weight: factor on the classification loss, in bits, that is added to bits/dim.
-      labels_per_class: training images of each class whose labels that loss uses, chosen by the seed, while the
-        likelihood is that of all; 0: all labels.
+      beta1, beta2: decay rates of the first and second moments of the gradient.
+      epsilon: added to the root of the second moment, for gradients of the loss in bits/dim.
+      weight_decay: decoupled weight decay of `adamw`: the fraction by which the kernels of coupling networks shrink at
+        each step, times the learning rate; see `Network.decays`. 0 for the other optimizers.
+      warmup_steps: number of steps over which the learning rate rises linearly.
+      clip_norm: maximum norm of the gradient of the loss in bits/dim, over all weights and the whole batch; larger
+        gradients are scaled down. 0 disables clipping.
+      ema_decay: decay of the moving average of the weights, which is used for evaluation, samples and export; 0 uses
+        the weights themselves.
+      network_precision: precision of the coupling networks in training: `float32`, `tf32` or `bfloat16`; weights,
+        flow, log-dets and likelihood stay in float32, and evaluation, samples and export use float32 throughout.
+      xla: whether XLA compiles training, evaluation and samples.
+      label_loss_weight: weight of the classification loss, in bits, that is added to bits/dim.
+      labels_per_class: number of training images of each class whose labels that loss uses, chosen by the seed; the
+        likelihood is still that of all images. 0 uses all labels.
       flip: whether training images are mirrored at random.
-      shift: most pixels by which training images are moved at random.
-      seed: of initial weights, data order, dequantization noise and samples.
-      init_from: a model directory with whose weights a new run begins, in place of initial ones; '' for none.
-      init_images: images in the batch that initialises actnorm; 0: one training batch.
-      steps_per_call: most updates between two returns to Python; fewer where they take seconds.
-      log_every, eval_every, sample_every, checkpoint_every: steps between two of each; 0: only at the end.
-      checkpoint_minutes: a checkpoint is written after so many minutes too; 0: after steps only.
-      eval_images: held-out images of the evaluations during training; the last one takes all.
-      early_stop: evaluations during training in a row, none of which is better than the best before them, after which
-        the run ends as it would at the last step; 0: never.
-      samples: images in the sample grid.
-      temperature: of the sample grid.
-      keep_checkpoints: how many of the newest checkpoints are kept.
-      keep_every_hours: one checkpoint of every so many hours is kept besides; 0: none.
-      tracker: trackers that metrics, settings and pictures are written to besides, `wandb` or `mlflow`, or both with a
-        comma between them; '' for none.
-      max_skipped: steps in a row with a loss or gradient that is not finite, after which the run goes back to the last
-        checkpoint, with half the learning rate.
-      max_rollbacks: how often it does so before it gives up.
+      shift: maximum random shift of training images, in pixels.
+      seed: seed of initial weights, data order, dequantization noise and samples.
+      init_from: model directory that provides the initial weights of a new run; '' for none.
+      init_images: number of images in the batch that initialises actnorm; 0 for one training batch.
+      steps_per_call: maximum number of updates between two returns to Python; fewer if they take seconds.
+      log_every, eval_every, sample_every, checkpoint_every: intervals in steps; 0, except for `log_every`, which must
+        be at least 1: only at the end.
+      checkpoint_minutes: interval in minutes after which a checkpoint is written as well; 0 to go by steps only.
+      eval_images: number of held-out images for evaluations during training, 0 for all; the last one uses all.
+      early_stop: number of consecutive evaluations during training without improvement on the best one, after which
+        the run ends as it would at the last step; 0 disables early stopping.
+      samples: number of images in the sample grid.
+      temperature: temperature of the sample grid.
+      keep_checkpoints: number of newest checkpoints to keep.
+      keep_every_hours: interval in hours at which a further checkpoint is kept for good; 0 for none.
+      tracker: additional trackers for metrics, settings and pictures: `wandb` or `mlflow`, or both separated by a
+        comma; '' for none.
+      max_skipped: number of consecutive steps with a non-finite loss or gradient after which the run rolls back to the
+        last checkpoint, with half the learning rate.
+      max_rollbacks: number of such rollbacks before the run gives up.
     """
 
     batch_size: int = 64
@@ -140,7 +141,7 @@ class TrainingConfig:
 
     def _check_optimizer(self) -> None:
         if self.optimizer == "adamw" and not self.weight_decay:
-            raise ValueError("optimizer='adamw' needs a weight_decay above 0: without it is 'adam'.")
+            raise ValueError("optimizer='adamw' needs a weight_decay above 0: without one it is 'adam'.")
         if self.weight_decay and self.optimizer != "adamw":
             raise ValueError(
                 f"weight_decay={self.weight_decay!r} does not apply to optimizer={self.optimizer!r}, but to 'adamw'."
@@ -156,7 +157,7 @@ def tracker_names(trackers: str) -> list[str]:
     """Returns the names in `TrainingConfig.tracker`.
 
     Raises:
-      ValueError: if one is not known.
+      ValueError: if one is unknown.
     """
     names = [name.strip() for name in trackers.split(",") if name.strip()]
     for name in names:
@@ -177,8 +178,8 @@ def defaults_for(
 
     Args:
       image_shape: (H, W, C) of the images.
-      batch_size: that of the run, if it is given.
-      accumulate_steps, optimizer: those of the run.
+      batch_size: batch size of the run, if given.
+      accumulate_steps, optimizer: as in `TrainingConfig`.
       replicas: number of devices that share a batch.
     """
     pixels = image_shape[0] * image_shape[1]
@@ -186,7 +187,7 @@ def defaults_for(
     batch_size = batch_size or max(1, min(256, 64 * 32 * 32 // pixels) // parts) * parts
     return {
         "batch_size": batch_size,
-        # The official code's number. A batch of one image would be normalised so well that the next one is an outlier.
+        # As in the official code. Actnorm would normalise a single image so well that the next one is an outlier.
         "init_images": max(batch_size, min(256, 256 * 32 * 32 // pixels)),
         "samples": 64 if pixels <= 64 * 64 else 16,
         "weight_decay": _WEIGHT_DECAY if optimizer == "adamw" else 0.0,

@@ -1,4 +1,4 @@
-"""The devices a run uses."""
+"""Devices of a run."""
 
 import contextlib
 import dataclasses
@@ -43,18 +43,18 @@ def make_strategy(
     """Returns the strategy that distributes batches.
 
     Args:
-      name: `mirrored`, all GPUs of this machine, or its CPU where there is none; `multi_worker`, those of all machines
-        that TF_CONFIG or the `cluster` names; `tpu`, the TPU of this machine or the one that the environment
-        variable TPU_NAME names; `one_device`, the first GPU, or the CPU.
-      num_replicas: for `mirrored` and `multi_worker`, how many devices of this machine are used; by default all GPUs.
-        Where there is no GPU, `mirrored` splits the CPU into so many.
-      deterministic: whether GPUs are to give the same bits every time; it holds for the whole process.
-      cluster: what names the machines of `multi_worker`: `slurm`, the job step this process is a task of; by default
-        the environment variable TF_CONFIG.
-      cluster_port: the first port that the tasks of `slurm` on a machine listen on, as for `clusters.of_slurm`.
+      name: `mirrored` for all GPUs of this machine, or its CPU if there is none; `multi_worker` for those of all
+        machines named by TF_CONFIG or `cluster`; `tpu` for the TPU of this machine, or the one named by the environment
+        variable TPU_NAME; `one_device` for the first GPU, or the CPU.
+      num_replicas: number of devices of this machine to use with `mirrored` and `multi_worker`; by default all GPUs.
+        Without a GPU, `mirrored` splits the CPU into this many devices.
+      deterministic: whether GPU results must be bitwise reproducible; applies to the whole process.
+      cluster: source of the machines of `multi_worker`: `slurm` for the job step of this process; by default the
+        environment variable TF_CONFIG.
+      cluster_port: first port that the tasks of `slurm` on a machine listen on, as for `cluster.of_slurm`.
 
     Raises:
-      ValueError: if the devices are not there, or the machines are not named as they should be.
+      ValueError: if the arguments do not fit together, devices are missing, or the machines are not named correctly.
     """
     if name not in STRATEGIES:
         raise ValueError(f"strategy={name!r} is not one of {', '.join(STRATEGIES)}.")
@@ -86,9 +86,9 @@ def make_strategy(
 
 
 def current_strategy() -> tf.distribute.Strategy:
-    """Returns the strategy of the scope this is called in, or else one of all GPUs of this machine, or of its CPU.
+    """Returns the strategy of the current scope, or else one over all GPUs of this machine, or its CPU.
 
-    Other than `make_strategy` it leaves the devices as they are, of which TensorFlow may have begun to use some.
+    Unlike `make_strategy`, it does not configure the devices, as TensorFlow may already be using them.
     """
     if tf.distribute.has_strategy():
         return tf.distribute.get_strategy()
@@ -98,13 +98,13 @@ def current_strategy() -> tf.distribute.Strategy:
 
 
 def distributed(strategy: tf.distribute.Strategy, batches: tf.data.Dataset) -> Iterator:
-    """Returns an iterator over batches on the devices of a strategy, which is deleted at once: see `untuned`."""
+    """Returns an iterator over batches on the devices of a strategy, whose deletion does not block: see `untuned`."""
     with internals.untuned_device_buffers():
         return iter(strategy.experimental_distribute_dataset(untuned(batches)))
 
 
 def strategy_flags(strategy: tf.distribute.Strategy) -> dict[str, str | int]:
-    """Returns the flags of `glow train` that make a strategy like this one, of those that are not the default."""
+    """Returns the non-default flags of `glow train` that create a strategy like this one."""
     kinds = {
         "multi_worker": tf.distribute.MultiWorkerMirroredStrategy,
         "tpu": tf.distribute.TPUStrategy,
@@ -113,16 +113,16 @@ def strategy_flags(strategy: tf.distribute.Strategy) -> dict[str, str | int]:
     name = next((name for name, kind in kinds.items() if isinstance(strategy, kind)), "mirrored")
     if name != "mirrored":
         return {"strategy": name}
-    # Of GPUs all are used, where the run goes on.
+    # With GPUs, a run that is continued uses all of them.
     return {} if has_gpu() or strategy.num_replicas_in_sync == 1 else {"num_replicas": strategy.num_replicas_in_sync}
 
 
 def sharding_runtime(config: ModelConfig, images: int | None, *, xla: bool | None = None) -> Runtime:
-    """Returns the runtime for batches of a model, in shards where that pays; see `Runtime.detect`.
+    """Returns the runtime for batches of a model, sharded where that is faster; see `Runtime.detect`.
 
     Args:
       config: the model. RealNVP is not sharded: on two cores its deep networks take twice as long in shards, while a
-        small Flow++ and Jet take 0.6 times as long.
+        small Flow++ and a small Jet take 0.6 times as long.
       images: number of images that are computed at once; None for no shards.
       xla: as for `Runtime.detect`.
     """
@@ -131,11 +131,11 @@ def sharding_runtime(config: ModelConfig, images: int | None, *, xla: bool | Non
 
 
 def training_runtime(training: TrainingConfig, runtime: Runtime | None = None) -> Runtime:
-    """Returns the runtime of a training run, whose settings say whether XLA compiles it, and in which precision.
+    """Returns the runtime of a training run, with XLA and the network precision as in its settings.
 
     Args:
       training: the settings.
-      runtime: what else is known of it; by default the best device there is.
+      runtime: all other runtime settings; by default those of the best available device.
     """
     settings = {"xla": training.xla, "network_precision": training.network_precision}
     return dataclasses.replace(runtime or Runtime.detect(), **settings)
@@ -143,7 +143,7 @@ def training_runtime(training: TrainingConfig, runtime: Runtime | None = None) -
 
 @contextlib.contextmanager
 def _without_tf_config() -> Iterator[None]:
-    """Hides TF_CONFIG: MirroredStrategy does not use it, and yet fails where it cannot be parsed."""
+    """Hides TF_CONFIG, which MirroredStrategy does not use, but fails on if it cannot be parsed."""
     text = os.environ.pop("TF_CONFIG", None)
     try:
         yield
@@ -153,7 +153,7 @@ def _without_tf_config() -> Iterator[None]:
 
 
 def _devices(num_replicas: int | None, *, splits_cpu: bool) -> list[str]:
-    """Returns the GPUs of this machine, or its CPU, split where more than one replica is asked for."""
+    """Returns the GPUs of this machine, or its CPU, split if more than one replica is requested."""
     gpus = tf.config.list_physical_devices("GPU")
     if not gpus:
         if splits_cpu:
@@ -164,18 +164,18 @@ def _devices(num_replicas: int | None, *, splits_cpu: bool) -> list[str]:
     if num_replicas is not None and num_replicas > len(gpus):
         raise ValueError(f"--num_replicas={num_replicas} is more than the {len(gpus)} GPUs of this machine.")
     used = gpus[: num_replicas or len(gpus)]
-    # MultiWorkerMirroredStrategy takes all that are visible.
+    # MultiWorkerMirroredStrategy uses all visible GPUs.
     tf.config.set_visible_devices(used, "GPU")
     for gpu in used:
-        # Otherwise TensorFlow takes all of its memory, and nobody else can use it.
+        # Otherwise TensorFlow reserves all of its memory, and other processes cannot use it.
         tf.config.experimental.set_memory_growth(gpu, True)
     return [f"GPU:{i}" for i in range(len(used))]
 
 
 def _make_deterministic() -> None:
     tf.config.experimental.enable_op_determinism()
-    # XLA reads its flags when it first compiles. Without the choice of the fastest kernel by trial, too, which can be
-    # another one in the next process.
+    # XLA reads its flags when it first compiles. This one also disables autotuning, which may select another kernel in
+    # the next process.
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_gpu_deterministic_ops=true".strip()
 
 

@@ -20,11 +20,11 @@ class Evaluation:
     """Bits/dim of a set of images under one draw of the dequantization noise.
 
     Attributes:
-      mean: their mean.
-      standard_error: the standard deviation of the images' values over the square root of their number; NaN for one.
-      images: their number.
-      label_error: the share of wrong guesses of the classifier, or None.
-      parts: what the mean is the sum of, in bits/dim: `log_det/level_1`, `prior/level_1` and so on, and
+      mean: mean over the images.
+      standard_error: standard deviation over the images, divided by the square root of their number; NaN for one image.
+      images: number of images.
+      label_error: error rate of the classifier; None if there is none.
+      parts: terms that sum to the mean, in bits/dim: `log_det/level_1`, `prior/level_1` and so on, and
         `dequantization`.
     """
 
@@ -39,24 +39,24 @@ class Evaluation:
 
 
 def with_error(mean: float, error: float, digits: int = 3) -> str:
-    """Returns a mean and its standard error for people; the mean alone where the error is not known."""
+    """Formats a mean and its standard error; the mean alone if the error is not finite."""
     text = f"{mean:.{digits}f}"
     return f"{text} +- {error:.{digits}f}" if math.isfinite(error) else text
 
 
 def count_of(number: int, noun: str) -> str:
-    """Returns a number of things for people: `1 image`, `2,000 images`."""
+    """Formats a count with its noun: `1 image`, `2,000 images`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 class Evaluator:
-    """Evaluates a flow on batches; compiled once, used throughout a training run.
+    """Evaluates a flow on batches; compiled once and used throughout a training run.
 
     Args:
       flow: the model.
-      strategy: what distributes the batches over devices.
-      interrupted: asked between batches; it may raise.
-      batch_size: of all devices together. XLA compiles for this size alone: smaller batches are filled up.
+      strategy: distributes the batches over devices.
+      interrupted: called before each batch; it may raise.
+      batch_size: batch size of all devices together. XLA compiles for this size only: smaller batches are padded.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Evaluator:
         self._batch = tf.function(self._distributed_batch, reduce_retracing=True, autograph=False)
 
     def __call__(self, batches: tf.data.Dataset) -> Evaluation:
-        """Returns the evaluation over all of `batches`, made by `glow_tf.training.batches.dequantized`.
+        """Returns the evaluation on all of `batches`, in the format of `glow_tf.training.batches.dequantized`.
 
         Raises:
           ValueError: if there are no images.
@@ -89,8 +89,8 @@ class Evaluator:
         values = {name: np.concatenate(parts).astype(np.float64) for name, parts in images.items()}
         if not values:
             raise ValueError("There are no images to evaluate on.")
-        here = values["bits_per_dim"]
-        totals = [here.size, (here**2).sum(), *(part.sum() for part in values.values())]
+        local_bits = values["bits_per_dim"]
+        totals = [local_bits.size, (local_bits**2).sum(), *(part.sum() for part in values.values())]
         count, squares, *sums = self._workers.sum(totals).tolist()
         count = round(count)
         means = {name: total / count for name, total in zip(values, sums, strict=True)}
@@ -100,21 +100,21 @@ class Evaluator:
 
     def _distributed_batch(self, batch):
         def on_replica(batch):
-            # The last batch may leave a replica without images, which is no input for a convolution.
+            # The last batch may leave a replica without images, and a convolution needs at least one.
             count = tf.shape(batch["labels"])[0]
-            # XLA compiles for one size alone.
-            least = self._images_of_replica if self._flow.runtime.xla else 1
-            padded = {name: pad_batch(t, tf.maximum(0, least - count)) for name, t in batch.items()}
-            parts = self._flow.runtime.map_batch(self._of_images, padded)
+            # XLA compiles for one size only.
+            min_size = self._images_of_replica if self._flow.runtime.xla else 1
+            padded = {name: pad_batch(t, tf.maximum(0, min_size - count)) for name, t in batch.items()}
+            parts = self._flow.runtime.map_batch(self._image_values, padded)
             return {name: part[:count] for name, part in parts.items()}
 
         parts = self._strategy.run(on_replica, args=(batch,))
-        # Not gathered: replicas whose parts differ in size would be a collective operation of uneven shapes.
+        # Not gathered: parts that differ in size between replicas would need a collective operation on uneven shapes.
         local = {name: self._strategy.experimental_local_results(part) for name, part in parts.items()}
         return [dict(zip(local, values, strict=True)) for values in zip(*local.values(), strict=True)]
 
-    def _of_images(self, batch) -> dict[str, tf.Tensor]:
-        """`bits_per_dim`, its parts, and `label_error` where there is a classifier, [B] each."""
+    def _image_values(self, batch) -> dict[str, tf.Tensor]:
+        """Returns `bits_per_dim`, its parts and, with a classifier, `label_error`, each [B]."""
         found = batch_likelihood(self._flow, batch)
         values = {**found.parts, "bits_per_dim": found.bits_per_dim}
         if self._flow.config.classifier:

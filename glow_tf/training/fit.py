@@ -1,4 +1,4 @@
-"""Training from Python: the loop of `glow train` on a flow and images at hand."""
+"""Training from Python: the loop of `glow train` for a given flow and images."""
 
 import contextlib
 import dataclasses
@@ -39,11 +39,11 @@ class Fit:
 
     Attributes:
       flow: the trained flow.
-      evaluation: that of the last step on all held-out images.
-      history: the metrics of the whole run by kind, `train` and `test`, and by name: `history["test"]["bits_per_dim"]`
-        [N] at the steps `history["test"]["step"]` [N]. NaN where there is no number.
-      steps: the number of steps of the whole run.
-      best_step: the step of the best evaluation; 0 if there is none.
+      evaluation: evaluation at the last step on all held-out images.
+      history: metrics of the whole run by kind, `train` or `test`, and by name: `history["test"]["bits_per_dim"]` [N]
+        at the steps `history["test"]["step"]` [N]. NaN where there is no number.
+      steps: number of steps of the whole run.
+      best_step: step of the best evaluation; 0 if there is none.
       best_bits_per_dim: its held-out bits/dim.
       stopped_early: whether `early_stop` ended the run.
       model_dir: the model directory; None if there is none.
@@ -83,30 +83,30 @@ def fit(
     quiet: bool = False,
     **settings: Any,
 ) -> Fit:
-    """Trains a flow on images as `glow train` does, after which it has the moving averages of the weights.
+    """Trains a flow on images as `glow train` does, and leaves it with the moving averages of the weights.
 
-    Called again, it trains further: with a `model_dir`, the run there goes on exactly where it was, up to `steps`
-    altogether, with its settings where no others are given; without, a new run begins with the weights of the flow.
-    Ctrl-C, or a notebook's stop button, ends the run between two steps: the flow has the weights so far, and
+    Calling it again trains further. With a `model_dir`, the run there is continued exactly where it stopped, up to
+    `steps` in total, with its own settings unless others are given. Without one, a new run starts from the weights of
+    the flow. Ctrl-C, or a notebook's stop button, ends the run between two steps: the flow gets the weights so far, and
     `KeyboardInterrupt` is raised.
 
     Args:
-      flow: what to train, new or trained already; of a config a new one is made. It is copied for the training.
-      images: uint8, [N, H, W, C] or [N, H, W]; a `tf.data.Dataset` of them, single or in batches, alone or with labels,
-        which is read into memory; a folder or a `.npz` or `.npy` file, by its name; or what
-        `glow_tf.data.load_source` returns.
-      labels: whole numbers [N] below the flow's `num_classes`, for a flow that uses labels and an array of images.
-      held_out: images to evaluate on: the share of `images` that is held out (0.1 by default), or their number; of
-        arrays these are the last ones. Or such images of their own, with labels as a pair. None for a source, which has
-        a test split.
-      steps: updates altogether; 100,000 by default.
-      batch_size: images per update; by default by their size, 64 at 32x32.
-      learning_rate: that of Adamax, or of another `optimizer`; 1e-3 by default.
-      model_dir: where checkpoints, metrics, samples and the best weights are written. None to keep nothing: a temporary
-        folder serves until the end.
-      weights: which ones the flow has at the end: those of the `last` step, or of the `best` evaluation.
-      strategy: the devices; by default that of the scope this is called in, or all GPUs, or the CPU.
-      quiet: whether no progress is shown.
+      flow: flow to train, new or already trained, or a config to create a new one from. Training works on a copy.
+      images: uint8 images [N, H, W, C] or [N, H, W]; a `tf.data.Dataset` of such images, single or batched, with or
+        without labels, which is read into memory; the path of a folder or of a `.npz` or `.npy` file; or a source from
+        `glow_tf.data.load_source`.
+      labels: integers [N] below the flow's `num_classes`, for a flow that uses labels and an array of images.
+      held_out: images to evaluate on: the fraction of `images` to hold out (0.1 by default), or their number, taken
+        from the end of arrays; or separate images, as a pair with their labels if there are any. None for a source,
+        which has its own test split.
+      steps: total number of updates; 100,000 by default.
+      batch_size: images per update; by default it depends on their size, 64 at 32x32.
+      learning_rate: learning rate of Adamax, or of another `optimizer`; 1e-3 by default.
+      model_dir: directory for checkpoints, metrics, samples and the best weights. None to keep nothing: a temporary
+        directory is used until the end.
+      weights: weights of the flow at the end: those of the `last` step, or of the `best` evaluation.
+      strategy: distribution strategy; by default that of the current scope, or else all GPUs, or the CPU.
+      quiet: whether to hide the progress.
       **settings: other fields of `glow_tf.training.config.TrainingConfig`, such as `warmup_steps` (by default a tenth
         of the steps, at most 1000), `eval_every`, `early_stop`, `lr_schedule`, `ema_decay`, `flip` or `seed`.
 
@@ -114,11 +114,11 @@ def fit(
       The `Fit`, with the held-out bits/dim and the history.
 
     Raises:
-      DataError: if the images or labels are not such, or do not fit the flow.
-      TypeError: if a setting is not known.
-      ValueError: if another argument is not valid, or the model directory holds another model or other data.
+      DataError: if the images or labels are invalid or do not fit the flow.
+      TypeError: if `flow` is neither a flow nor a config, or a setting is unknown.
+      ValueError: if another argument is invalid, or the model directory holds another model or other data.
       KeyboardInterrupt: after Ctrl-C.
-      DivergenceError: if loss or gradient are not finite again and again.
+      DivergenceError: if the loss or gradient is repeatedly non-finite.
     """
     main = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
     given = {**{name: value for name, value in main.items() if value is not None}, **settings}
@@ -130,20 +130,20 @@ def fit(
         raise ValueError("Several workers need a model_dir that they share.")
     directory = None if model_dir is None else pathlib.Path(paths.for_tensorflow(model_dir, "model_dir"))
     before = model_directory.settings(directory) if directory else {}
-    # It may have been on another device.
+    # The run may have been on another device before.
     before.pop("xla", None)
     name = images.name if isinstance(images, Source) else ""
     training = _training_config(flow, {**before, **given}, name, strategy.num_replicas_in_sync)
     source = training_source(flow.config, images, labels, held_out)
     _check_labels(flow.config, source, training, labels is not None)
-    with _directory(directory) as place:
+    with _directory(directory) as run_dir:
         trainer = Trainer(
-            flow.config, training, source, place, strategy, runtime=flow.runtime, begin_with=flow, quiet=quiet
+            flow.config, training, source, run_dir, strategy, runtime=flow.runtime, begin_with=flow, quiet=quiet
         )
         evaluation = _run(trainer, flow)
-        if weights == "best" and (place / BEST).exists():
-            copy_variables(storage.load(place / BEST), flow)
-        lines = list(read_metrics(place))
+        if weights == "best" and (run_dir / BEST).exists():
+            copy_variables(storage.load(run_dir / BEST), flow)
+        lines = list(read_metrics(run_dir))
     return Fit(
         flow=flow,
         evaluation=evaluation,
@@ -191,12 +191,12 @@ def _training_config(flow: Flow, given: dict[str, Any], data: str, replicas: int
             raise TypeError(f"fit has no setting {name!r}; {hint}")
     for name in {"steps", "batch_size", "accumulate_steps"} & given.keys():
         at_least(name, given[name], 1)
-    of_images = {name: given[name] for name in ("batch_size", "accumulate_steps", "optimizer") if name in given}
+    relevant = {name: given[name] for name in ("batch_size", "accumulate_steps", "optimizer") if name in given}
     defaults = {
-        **defaults_for(flow.config.image_shape, replicas=replicas, **of_images),
+        **defaults_for(flow.config.image_shape, replicas=replicas, **relevant),
         "flip": recipe(data).flip,
         "shift": recipe(data).shift,
-        # Few steps would otherwise never reach the learning rate.
+        # Otherwise a run of few steps would never reach the learning rate.
         "warmup_steps": min(TrainingConfig.warmup_steps, given.get("steps", TrainingConfig.steps) // 10),
         "xla": flow.runtime.xla,
         "network_precision": flow.runtime.network_precision,
@@ -210,10 +210,10 @@ def training_source(
     labels: Any = None,
     held_out: Any = None,
 ) -> Source:
-    """Returns the source of the images and labels that `fit` is given.
+    """Returns a source for the images and labels passed to `fit`.
 
     Raises:
-      DataError: if they are not such, or do not fit the flow of the config.
+      DataError: if they are invalid or do not fit the flow of the config.
     """
     if labels is not None and isinstance(images, tf.data.Dataset | Source | str | os.PathLike):
         raise DataError("labels belong to an array of images; a data set, a folder or a file brings its own.")
@@ -237,11 +237,11 @@ def _from_path(config: ModelConfig, path: str | os.PathLike, held_out: Any) -> S
     place = paths.local(path, "images")
     if not os.path.exists(place):
         raise DataError(
-            f"images={place!r} is no folder and no .npz or .npy file. A data set that has a name is had by "
+            f"images={place!r} is no folder and no .npz or .npy file. Named data sets are loaded by "
             "glow_tf.data.load_source(name)."
         )
     if not (held_out is None or _is_number(held_out)):
-        raise DataError("Of a folder or a file a share can be held out, held_out=0.1, or its own test split serves.")
+        raise DataError("For a folder or a file, held_out is a share such as 0.1; leave it out to use its test split.")
     height, width, channels = config.image_shape
     return load_source(
         "folder" if os.path.isdir(place) else "arrays",
@@ -280,7 +280,7 @@ def _is_number(held_out: Any) -> bool:
 
 
 def _split_arguments(held_out: float | None) -> dict[str, float | None]:
-    """Returns what says how many images are held out: a share or their number."""
+    """Returns the keyword argument that says how many images are held out: a fraction or their number."""
     if held_out is None or 0 < held_out < 1:
         return {"test_fraction": held_out}
     if isinstance(held_out, bool | float | np.floating) or held_out < 1:

@@ -1,4 +1,4 @@
-"""Guard against losses and gradients that are not finite."""
+"""Guard against non-finite losses and gradients."""
 
 import math
 from collections.abc import Callable
@@ -17,17 +17,17 @@ _LOWER = 0.5
 
 
 class DivergenceError(RuntimeError):
-    """Training cannot go on: it went back to a checkpoint as often as is allowed, and went wrong again."""
+    """Raised if training has diverged and cannot recover, for instance after the maximum number of rollbacks."""
 
 
 class Guard:
-    """Counts the steps that were skipped, says where numbers went bad, and goes back to a checkpoint in time.
+    """Counts skipped steps, reports where numbers stopped being finite, and rolls back to a checkpoint if necessary.
 
     Args:
-      state: that of the run.
-      checkpoints: those of the run.
-      training: the limits.
-      batch_of: the batch of a step, as of `glow_tf.training.batches.dequantized`.
+      state: state of the run.
+      checkpoints: checkpoints of the run.
+      training: settings with the limits.
+      batch_of: returns the batch of a step, as `glow_tf.training.batches.dequantized` does.
     """
 
     def __init__(
@@ -41,13 +41,13 @@ class Guard:
         self._checkpoints, self._training, self._batch_of = checkpoints, training, batch_of
 
     def after(self, step: int, values: dict[str, float], say: Callable[[str], None]) -> bool:
-        """Deals with step `step`, whose update was skipped, and whose `loss` and `gradient_norm` are `values`.
+        """Handles step `step`, whose update was skipped; `values` are its `loss` and `gradient_norm`.
 
         Returns:
-          Whether the run went back to a checkpoint.
+          True if the run was rolled back to a checkpoint.
 
         Raises:
-          DivergenceError: if it may not do so any more.
+          DivergenceError: if no further rollback is allowed, or there is no checkpoint.
         """
         state = self._state
         where = self._where(step, values)
@@ -65,7 +65,7 @@ class Guard:
                 f" to a checkpoint with half the learning rate each time. First to go bad: {where}. The checkpoints "
                 "are kept. A lower --learning_rate, --clip_norm, longer --warmup_steps or --coupling=additive may help."
             )
-        # They belong to files, which a checkpoint does not bring back.
+        # They describe files that restoring a checkpoint does not bring back.
         kept = {name: getattr(state, name) for name in ("best_bits_per_dim", "best_step", "best_images")}
         kept = {name: variable.read_value() for name, variable in kept.items()}
         path, _ = self._checkpoints.restore()
@@ -101,7 +101,7 @@ class Guard:
 
 
 def has_singular_convolution(flow: Flow) -> bool:
-    """Returns whether the matrix of a 1x1 convolution is singular in floating point."""
+    """Returns whether any 1x1 convolution has a matrix that is singular in floating point."""
     for layer, _, tensors in flow.iter_layers():
         with flow.runtime.scope():
             found = layer.matrices(tensors)

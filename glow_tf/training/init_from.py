@@ -1,4 +1,4 @@
-"""Beginning with the weights of another model."""
+"""Initialisation from the weights of another model."""
 
 import tensorflow as tf
 
@@ -8,15 +8,15 @@ from glow_tf.training.model_directory import differences
 
 
 def copy_weights(path: str, flow: Flow) -> None:
-    """Gives a flow the weights of a model directory, and whether it is initialised.
+    """Copies the weights of a model directory, and its `initialized` flag, to a flow.
 
     Args:
       path: the model directory, or the name of a model that comes with the package.
-      flow: the flow; its structure must be the same.
+      flow: flow of the same structure.
 
     Raises:
       FileNotFoundError: if there is no model.
-      ValueError: if it is of another structure; the message names what differs.
+      ValueError: if its structure differs; the message lists the differences.
     """
     other = storage.load(path)
     lines = differences(flow.config, other.config)
@@ -27,7 +27,7 @@ def copy_weights(path: str, flow: Flow) -> None:
 
 
 def copy_variables(source: Flow, target: Flow) -> None:
-    """Gives a flow the variables of another one of the same structure."""
+    """Copies the variables of a flow, and its `initialized` flag, to another one of the same structure."""
     values = source.named_variables()
     for name, variable in target.named_variables().items():
         variable.assign(tf.convert_to_tensor(values[name]))

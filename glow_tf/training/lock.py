@@ -1,4 +1,4 @@
-"""One run at a time in a model directory."""
+"""Lock of a model directory, for one run at a time."""
 
 import contextlib
 import json
@@ -16,22 +16,22 @@ _LOCK, _HOLDER = ".lock", ".lock.json"
 
 
 class DirectoryInUseError(ValueError):
-    """Another run is under way in the model directory; the message says whose."""
+    """Raised if another run is under way in the model directory; the message says which."""
 
 
 @contextlib.contextmanager
 def held(directory: pathlib.Path) -> Iterator[None]:
-    """Keeps a model directory from other runs, of this machine and of others that share the folder.
+    """Locks a model directory against other runs, on this machine and on others that share the directory.
 
-    The operating system holds the lock for the process, and lets go of it when that ends, however it does. On a file
-    system that knows no locks there is none.
+    The operating system holds the lock for the process, and releases it when the process ends, for whatever reason. On
+    a file system without locks, nothing is locked.
 
     Args:
-      directory: the model directory; made if it is not there.
+      directory: the model directory; created if it does not exist.
 
     Raises:
-      DirectoryInUseError: if another run has it.
-      OSError: if nothing can be written there.
+      DirectoryInUseError: if another run holds the lock.
+      OSError: if the directory cannot be written to.
     """
     directory.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(directory / _LOCK)
@@ -63,5 +63,5 @@ def _holder(directory: pathlib.Path) -> str:
         found = json.loads((directory / _HOLDER).read_text())
         return f"process {found['process']} on {found['host']}, since {found['since']}"
     except (OSError, ValueError, KeyError, TypeError):
-        # It has only just begun.
+        # The other run has only just begun.
         return "another run"

@@ -1,4 +1,4 @@
-"""The training run: a loop over steps, and what happens in between."""
+"""The training loop: steps, and the evaluations, samples, logs and checkpoints between them."""
 
 import concurrent.futures
 import contextlib
@@ -31,35 +31,36 @@ from glow_tf.training.step import make_train_function
 from glow_tf.training.time_left import TimeLeft
 from glow_tf.training.workers import WORKER_LOST, WorkerLostError, Workers
 
-_SECONDS_PER_CALL = 2.0  # more would leave the progress bar standing and signals unheard
+_SECONDS_PER_CALL = 2.0  # longer calls would stall the progress bar and the response to signals
 _SECONDS_TO_TIME_THE_PIPELINE = 1.0
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Trainer:
-    """Trains a flow in a model directory, which it continues if training there has begun.
+    """Trains a flow in a model directory, continuing the run there if there is one.
 
     Args:
       config: the model.
-      training: how to train it.
+      training: the training settings.
       source: the images.
       directory: the model directory.
-      strategy: the devices.
-      runtime: where and how the flow is computed, by default on the best device there is; whether by XLA, and in which
-        precision, `training` says.
-      other_data: whether a run that began with other images may go on with these.
-      start: how this process was started, for the record of the run; by default as a program of your own.
-      begin_with: a flow with whose weights a new run begins; they are initialised from images unless they are already.
-      quiet: whether no progress is shown.
+      strategy: the distribution strategy.
+      runtime: device and sharding settings; the best available device by default. XLA and the network precision are
+        those of `training`.
+      other_data: whether to continue a run that was started on different images.
+      start: how this process was started, for the run record; by default as a program other than `glow train`.
+      begin_with: flow whose weights a new run starts from; they are first initialised from images if it is not
+        initialised.
+      quiet: whether to hide the progress.
 
     Attributes:
       flow: the model.
       reports: writes metrics and pictures.
-      stopped_early: whether the run ended as evaluations did not get better any more.
-      rates: images/s of `training` and of the `input pipeline` by itself.
+      stopped_early: whether the run ended because evaluations stopped improving.
+      rates: images/s of `training`, and of the `input pipeline` by itself.
 
     Raises:
-      ValueError: if images and model do not fit, the batch cannot be divided among the replicas, or the directory
+      ValueError: if the images do not fit the model, the batch cannot be divided among the replicas, or the directory
         holds another model, or one that was trained on other images.
     """
 
@@ -100,7 +101,7 @@ class Trainer:
         self._begin_with, self._quiet = begin_with, quiet
         self._workers = Workers(strategy)
         runtime = training_runtime(training, runtime)
-        # Before anything is built: there may be too few labels.
+        # Before anything is built, as this fails if there are too few labels.
         trained_on, labelled_share = _with_labels_used(source, training)
         self._state = TrainingState.create(config, training, strategy, runtime)
         self.flow = self._state.flow
@@ -118,7 +119,7 @@ class Trainer:
 
     @property
     def is_chief(self) -> bool:
-        """True for the one process, of all that train together, that writes files."""
+        """True in the one process, of all that train together, that writes files."""
         return self._workers.is_chief
 
     @property
@@ -132,23 +133,23 @@ class Trainer:
         return self._state.step
 
     def give_weights(self, flow: Flow) -> None:
-        """Gives a flow of the same structure the moving averages of the weights."""
+        """Copies the moving averages of the weights to a flow of the same structure."""
         with self._state.with_averages():
             copy_variables(self.flow, flow)
 
     def no_room(self, error: OSError, what: str = "A file of the run") -> CheckpointError:
-        """Returns the error to raise where `what` could not be written: it says what is left and how to go on."""
+        """Returns the error to raise if `what` could not be written; it says what is left and how to continue."""
         return CheckpointError(self._checkpoints.no_room(error, what))
 
     def run(self) -> Evaluation:
-        """Trains to the last step, or stops early, and returns the evaluation on all held-out images.
+        """Trains to the last step, or until it stops early, and returns the evaluation on all held-out images.
 
         Raises:
           DirectoryInUseError: if another run is under way in the model directory.
-          TrainingStopped: after SIGTERM or SIGINT, when all is saved.
-          CheckpointError: if the disk is full; the checkpoints there are remain.
-          DivergenceError: if loss or gradient are not finite again and again.
-          WorkerLostError: if another worker is gone.
+          TrainingStopped: after SIGTERM or SIGINT, once everything is saved.
+          CheckpointError: if the disk is full; existing checkpoints remain.
+          DivergenceError: if the loss or gradient is repeatedly non-finite.
+          WorkerLostError: if another worker is lost.
         """
         training = self._training
         try:
@@ -164,7 +165,7 @@ class Trainer:
                 self._loop(progress)
                 return self._end(progress)
         except TrainingStopped:
-            # Not where the signal was noticed: the weights may have been replaced by their averages there.
+            # Not where the signal was noticed, as the weights may have been replaced by their averages there.
             if self._checkpoints.latest_step != self.step:
                 self._save()
             if self._workers.is_chief:
@@ -193,21 +194,22 @@ class Trainer:
     def _begin(self, progress: Progress) -> None:
         alone, xla = self._workers.count == 1, self._training.xla
         if alone or xla:
-            # Before anything else: TensorFlow's Python is for one thread at a time; and it counts what it traces, and
-            # names by that what it keeps of XLA's work, if told to. A call with these changes nothing.
-            nothing = self._iterator(0), tf.constant(1), tf.constant(False)
-            self._train.get_concrete_function(*nothing)
+            # Traced before anything else: TensorFlow's Python code is meant for one thread at a time. It also numbers
+            # what it traces, and names cached XLA programs by these numbers. A call with these arguments changes
+            # nothing.
+            dry_run = self._iterator(0), tf.constant(1), tf.constant(False)
+            self._train.get_concrete_function(*dry_run)
         with concurrent.futures.ThreadPoolExecutor(1) as executor:
-            # Run for the first time alongside the rest, where no other worker must agree.
-            compiled = executor.submit(self._train, *nothing) if alone and not xla else None
+            # The first call runs in parallel with the preparation, unless other workers have to take part in it.
+            compiled = executor.submit(self._train, *dry_run) if alone and not xla else None
             self._prepare(progress)
         if compiled:
             compiled.result()
         if xla:
-            # Not alongside: what XLA compiles it runs at once, and writes every weight back as it was.
+            # Not in parallel: XLA also runs what it compiles, which writes every weight back as it was before.
             progress.say("XLA compiles the training step.")
             begun = time.monotonic()
-            self._train(*nothing)
+            self._train(*dry_run)
             progress.say(f"Compiled in {time.monotonic() - begun:.0f} s.")
 
     def _prepare(self, progress: Progress) -> None:
@@ -227,7 +229,7 @@ class Trainer:
             if self._begin_with is not None:
                 copy_variables(self._begin_with, self.flow)
             if count := self._training.labels_per_class:
-                progress.say(f"Labels are used of {count_of(count, 'training image')} of each class.")
+                progress.say(f"Using the labels of {count_of(count, 'training image')} of each class.")
             progress.say("Initialising from the first images.")
             self._initialize()
         if self._workers.sum([self.step])[0] != self._workers.count * self.step:
@@ -258,8 +260,8 @@ class Trainer:
             stops = [training.steps, step + min(pace, training.steps_per_call)]
             stops += [(step // n + 1) * n for n in (*periods, training.log_every)]
             begun = time.monotonic()
-            asked = min(stops) - step
-            made = {name: v.numpy() for name, v in self._train(iterator, tf.constant(asked), tf.constant(True)).items()}
+            limit = min(stops) - step
+            made = {name: v.numpy() for name, v in self._train(iterator, tf.constant(limit), tf.constant(True)).items()}
             count = made["finite"].size
             pace = max(1, int(_SECONDS_PER_CALL * count / (time.monotonic() - begun)))
             step += count
@@ -269,7 +271,7 @@ class Trainer:
             if good:
                 progress.update(step, good["bits_per_dim"], clock.rate(), self._time_left.seconds(step))
             if not made["finite"][-1]:
-                iterator = None if training.xla else iterator  # It may be further than the steps made.
+                iterator = None if training.xla else iterator  # It may be ahead of the steps made.
                 bad = {name: float(values[-1]) for name, values in made.items()}
                 if self._guard.after(step, bad, progress.say):
                     iterator = None
@@ -286,9 +288,9 @@ class Trainer:
                 self._log(clock)
 
     def _report(self, progress: Progress) -> None:
-        """Draws samples and evaluates where it is time to, unless that was done before the run was interrupted.
+        """Draws samples and evaluates when due, unless that was already done before the run was interrupted.
 
-        An evaluation that ends the run is made again when the run is started again, to the same end.
+        An evaluation that ends the run is repeated if the run is started again, and ends it again.
         """
         training, step = self._training, self.step
         if step in (int(self.state.reported_step), training.steps):
@@ -318,7 +320,7 @@ class Trainer:
         return result
 
     def _evaluate(self, progress: Progress, limit: int | None = None) -> Evaluation:
-        """Evaluates, and writes the record of the run and the model card."""
+        """Evaluates, and writes the run record and the model card."""
         result = self.reports.evaluate(progress.say, limit)
         if self._workers.is_chief:
             self._run_record.reached(self.step)
@@ -347,7 +349,7 @@ class Trainer:
         )
 
     def _record(self, step: int, made: dict[str, np.ndarray]) -> dict[str, float]:
-        """Notes what the steps up to `step` reported; returns the means over the good ones, {} if there are none."""
+        """Records the metrics of the steps up to `step`; returns their means over finite steps, {} if none."""
         finite = made["finite"]
         state = self.state
         state.step.assign(step)
@@ -366,11 +368,11 @@ class Trainer:
         clock.restart()
 
     def _checkpoint_is_due(self, step: int) -> bool:
-        """Never while updates are skipped, so that a checkpoint is a good one to go back to."""
+        """Returns whether a checkpoint is due; never while updates are skipped, so that it is good to roll back to."""
         training = self._training
         if not self._workers.is_chief or int(self.state.skipped_in_a_row):
             return False
-        # The first is written as soon as a step was made, so that a disk without room for it shows at once.
+        # The first is written as soon as a step has been made, so that a full disk shows at once.
         every = training.checkpoint_every
         by_step = every and (self._checkpoints.empty or step % every == 0)
         minutes = (time.monotonic() - self._saved_at) / 60
@@ -383,14 +385,17 @@ class Trainer:
         self._saved_at = time.monotonic()
 
     def _agree_on(self, pace: int) -> int:
-        """Returns the most steps of the next call: the same for all workers, whose clocks differ; or all stop."""
+        """Returns the maximum number of steps of the next call, the same for all workers, whose clocks differ.
+
+        Stops all of them if one has received a signal.
+        """
         total, stop = self._workers.sum([pace, self._signals.received is not None]).tolist()
         if stop:
             raise TrainingStopped(self._signals.received, self.step)
         return max(1, int(total / self._workers.count))
 
     def _interrupted(self) -> None:
-        """Ends an evaluation when told to; one of several workers cannot do so by itself."""
+        """Ends an evaluation on a signal; with several workers, none of them can do so alone."""
         if self._signals.received and self._workers.count == 1:
             raise TrainingStopped(self._signals.received, self.step)
 
@@ -406,7 +411,7 @@ class Trainer:
 
 
 def _with_labels_used(source: Source, training: TrainingConfig) -> tuple[Source, float]:
-    """Returns the images with those labels that training uses, and the share of the training images that have one."""
+    """Returns the images with the labels that training uses, and the fraction of training images that have one."""
     if not training.labels_per_class:
         return source, 1.0
     rows = labelled_rows(source, training.labels_per_class, training.seed)

@@ -19,20 +19,20 @@ def losses(
     training: bool = False,
     seed: tf.Tensor | None = None,
 ) -> dict[str, tf.Tensor]:
-    """Returns the objective of the official code and its parts, for each image.
+    """Computes the objective of the official code and its terms, for each image.
 
     Args:
       flow: the model.
-      batch: `labels`: [B] int32, negative where there is none; and images with noise, see
+      batch: `labels`: [B] int32, negative for images without one; and images with noise, see
         `glow_tf.models.likelihood.with_noise`.
-      label_loss_weight: factor on the classification loss; not 0 needs a model with a classifier.
-      labelled_share: the share of images that have a label. It makes the mean over many batches that over the images
-        with a label, however few of them are in a batch or in a part of one.
+      label_loss_weight: weight of the classification loss; a nonzero one needs a model with a classifier.
+      labelled_share: fraction of images that have a label. Division by it makes the mean over many batches equal to
+        that over the labelled images, however few of them are in a batch or in a part of one.
       network_precision, training, seed: as for `Flow.distribution`.
 
     Returns:
       `loss` = bits_per_dim + label_loss_weight * label_bits, `bits_per_dim`, and with a classifier `label_bits` (its
-      cross-entropy in bits) and `label_error` (1 where its guess is wrong), both divided by `labelled_share` and 0
+      cross-entropy in bits) and `label_error` (1 where its prediction is wrong), both divided by `labelled_share` and 0
       without a label; each [B].
     """
     found = batch_likelihood(flow, batch, network_precision=network_precision, training=training, seed=seed)
@@ -46,7 +46,7 @@ def losses(
 
 
 def label_losses(flow: Flow, z: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
-    """`label_bits` and `label_error`, [B] each, of the classifier on the latents `z`: [B, D]; 0 without a label."""
+    """Returns `label_bits` and `label_error`, each [B], of the classifier on latents `z`: [B, D]; 0 without a label."""
     logits = flow.class_logits(z, labels)
     label_bits = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.maximum(labels, 0), logits) / math.log(2)
     error = tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32) != labels, z.dtype)

@@ -1,4 +1,4 @@
-"""Metrics as JSON lines, TensorBoard events, and in other trackers."""
+"""Metrics as JSON lines, as TensorBoard events, and in other trackers."""
 
 import contextlib
 import json
@@ -20,16 +20,17 @@ class MetricsWriter:
     """Writes scalars to `metrics.jsonl`, and scalars and images to `tensorboard/` and to other trackers.
 
     Each line of `metrics.jsonl` is an object with `step`, `time` (seconds since the epoch), `kind` (`train`, `test` or
-    `pipeline`) and the metrics; a name with a slash stands in TensorBoard as it is, others after their kind. Lines of
-    steps after `start_step`, written by a run that was stopped, are dropped, and so is a last one that is cut short.
-    Other lines that cannot be read are moved to `metrics.jsonl.damaged`.
+    `pipeline`) and the metrics. In TensorBoard and other trackers, names without a slash are prefixed with their kind.
+    Lines of steps after `start_step`, left by a run that was stopped, are dropped, as is a truncated last line. Other
+    lines that cannot be read are moved to `metrics.jsonl.damaged`.
 
     Args:
       directory: the model directory.
-      start_step: the step the run begins at.
-      say: is told of lines that are moved.
-      evaluates_again: whether that step will be evaluated once more: the one a run ended at is, whenever it is started.
-      trackers: the other trackers, which are open; None for none.
+      start_step: step at which the run begins.
+      say: called with a message if lines are moved.
+      evaluates_again: whether that step will be evaluated once more, as the last step of a run is each time it is
+        started again.
+      trackers: the other trackers, already open; None for none.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class MetricsWriter:
                 temporary.write_bytes(after)
 
     def write(self, kind: str, step: int, metrics: Mapping[str, float]) -> None:
-        """Writes `metrics` of `kind` at `step`; what is not finite is null in JSON, which knows no NaN."""
+        """Writes `metrics` of `kind` at `step`; non-finite values are null in JSON, which has no NaN."""
         numbers = {name: float(value) for name, value in metrics.items()}
         finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
         with open_to_write(self._path, "a") as file:
@@ -79,7 +80,7 @@ class MetricsWriter:
             tracker.write_image(name, step, image)
 
     def write_hyperparameters(self, values: Mapping[str, object]) -> None:
-        """Writes what the run was started with, for TensorBoard's page of hyperparameters."""
+        """Writes the settings the run was started with, for TensorBoard's hyperparameter page."""
         self._tensorboard.write_hyperparameters(hyperparameters(values))
 
     def flush(self) -> None:
@@ -88,12 +89,12 @@ class MetricsWriter:
 
 
 def hyperparameters(values: Mapping[str, object]) -> dict[str, bool | int | float | str]:
-    """Returns what a run was started with as numbers and texts."""
+    """Returns the settings of a run as numbers and strings."""
     return {name: v if isinstance(v, bool | int | float) else printable(str(v)) for name, v in values.items()}
 
 
 def read_metrics(directory: pathlib.Path) -> Iterator[dict]:
-    """Yields the lines of the `metrics.jsonl` of a model directory that can be read; none without such a file."""
+    """Yields the readable lines of `metrics.jsonl` in a model directory; none if there is no such file."""
     with contextlib.suppress(FileNotFoundError), (directory / METRICS_FILE).open("rb") as file:
         for line in file:
             if _place_of(line):
@@ -101,10 +102,10 @@ def read_metrics(directory: pathlib.Path) -> Iterator[dict]:
 
 
 def columns(lines: Iterable[Mapping[str, object]], kind: str) -> dict[str, np.ndarray]:
-    """Returns the metrics of a kind by name, float64 [N], in the order of their steps; NaN where there is no number.
+    """Returns the metrics of a kind by name, float64 [N], in order of steps; NaN where there is no number.
 
-    Of lines of one step and of as many images the last one counts, as a run that is started again at its end evaluates
-    its last step again.
+    Of several lines with the same step and number of images, the last one counts, as a run that is started again after
+    its end repeats the evaluation of its last step.
     """
     rows = {(line["step"], line.get("images")): line for line in lines if line.get("kind") == kind}
     rows = sorted(rows.values(), key=lambda line: line["step"])
@@ -117,7 +118,7 @@ def _number(value: object) -> float:
 
 
 def _place_of(line: bytes) -> tuple[float, str] | None:
-    """Step and kind of a line, None for one that is not whole."""
+    """Returns the step and kind of a line, or None if it cannot be read."""
     try:
         values = json.loads(line)
         return float(values["step"]), str(values.get("kind"))

@@ -1,4 +1,4 @@
-"""Metadata of a model directory: its model, the settings of its last training, and the data."""
+"""Metadata of a model directory: its model, the settings of its last training run, and the data."""
 
 import dataclasses
 import inspect
@@ -18,12 +18,12 @@ from glow_tf.runtime.files import atomic_write
 from glow_tf.training.config import TrainingConfig
 
 TRAINING_FILE = "training.json"
-# It has the names of all classes.
+# Size limit of `training.json`, which has the names of all classes.
 _MOST_BYTES = 2**26
 _IN_NO_NAME = re.compile(r"[^\w.-]+")
-# How the model is computed, not what it is: a run may go on with another value.
+# Fields that say how the model is computed, not what it is: a run may continue with another value.
 _COMPUTATION = ("gradient",)
-# Settings that have no influence on the weights, or none once the run has begun.
+# Settings that do not affect the weights, or no longer do once the run has begun.
 _REPORTING = frozenset(
     {
         *("steps", "steps_per_call", "log_every", "eval_every", "eval_images", "early_stop", "sample_every"),
@@ -31,19 +31,18 @@ _REPORTING = frozenset(
         *("init_from", "identity", "source", "tracker"),
     }
 )
-# Settings that older versions did not have; their defaults are what these did.
+# Settings that older versions did not have; the defaults are what those versions did.
 _ADDED = ("lr_schedule", "beta1", "beta2", "epsilon", "weight_decay", "labels_per_class")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """Record of the last training in a model directory: settings, data and other flags.
+    """Record of the last training run in a model directory: settings, data and other flags.
 
     Attributes:
-      training: the settings.
-      source: arguments of `glow_tf.data.load_source` for its data; {} if not known.
-      flags: other flags of `glow train` that were not at their defaults, by name: of a run begun in Python those of its
-        devices.
+      training: the training settings.
+      source: arguments of `glow_tf.data.load_source` for its data; {} if unknown.
+      flags: other non-default flags of `glow train`, by name; those of the devices for a run started from Python.
     """
 
     training: TrainingConfig
@@ -52,7 +51,7 @@ class Run:
 
 
 def default_path(dataset: str, data_dir: str | None, model: str) -> pathlib.Path:
-    """Returns the model directory where none is named: after the data, or its folder or file, and the model."""
+    """Returns the default model directory, named after the data set, or its folder or file, and the model."""
     if dataset in ("folder", "arrays") and data_dir:
         dataset = pathlib.Path(data_dir).resolve().stem
     return pathlib.Path("runs") / f"{_IN_NO_NAME.sub('_', dataset)}_{model}"
@@ -66,14 +65,14 @@ def check(
     *,
     other_data: bool = False,
 ) -> list[str]:
-    """Checks that a directory is new or holds this model, trained with settings it can go on with.
+    """Checks that a directory is new, or holds this model and a run that can continue with these settings.
 
     Args:
       directory: the model directory.
       config: the model.
-      training: how to train it.
+      training: the training settings.
       source: the data.
-      other_data: whether the run may go on with other data than it had.
+      other_data: whether the run may continue on different data.
 
     Returns:
       A line for each setting that differs from the run that is continued.
@@ -93,7 +92,7 @@ def check(
     _check_optimizer(directory, before, now)
     _check_data(directory, before, now, other_data)
     before = {name: getattr(TrainingConfig(), name) for name in _ADDED} | before
-    # A schedule goes by the number of steps.
+    # A schedule depends on the number of steps.
     without_influence = _REPORTING if training.lr_schedule == "constant" else _REPORTING - {"steps"}
     changed = [name for name in now if name not in without_influence and before.get(name) != now[name]]
     return [f"{name}: {before.get(name)} before, {now[name]} now" for name in changed]
@@ -102,7 +101,7 @@ def check(
 def check_before_loading(
     directory: pathlib.Path, data_set: str, optimizer: str, ema_decay: float, *, other_data: bool = False
 ) -> None:
-    """Checks what `check` finds without the data, which can take hours to download and prepare.
+    """Performs the checks of `check` that do not need the data, which can take hours to download and prepare.
 
     Raises:
       ValueError: as `check`.
@@ -116,7 +115,7 @@ def check_before_loading(
 
 
 def differences(config: ModelConfig, other: ModelConfig) -> list[str]:
-    """`ModelConfig.differences` in what the models are, not in how they are computed."""
+    """Returns `ModelConfig.differences`, without fields that only affect how the models are computed."""
     return [line for line in config.differences(other) if line.partition(":")[0] not in _COMPUTATION]
 
 
@@ -131,7 +130,7 @@ def write_metadata(
     storage.save_config(config, directory)
     fields = {**_fields(training, source), "init_from": init_from(training)}
     if source.arguments.get("data_dir"):
-        # Both may move together.
+        # The data and the directory may be moved together.
         fields["data_dir_from_here"] = os.path.relpath(source.arguments["data_dir"], directory)
     fields["flags"] = dict(flags or {})
     with atomic_write(directory / TRAINING_FILE) as temporary:
@@ -139,7 +138,7 @@ def write_metadata(
 
 
 def load_run(directory: pathlib.Path) -> Run:
-    """Returns what a model directory records of its last training.
+    """Returns the record of the last training run in a model directory.
 
     Raises:
       ValueError: if there is no run, or its record cannot be read; the message names the field.
@@ -170,9 +169,9 @@ def load_run(directory: pathlib.Path) -> Run:
 
 
 def source_arguments(directory: pathlib.Path) -> dict:
-    """Returns the arguments of `glow_tf.data.load_source` for the data of the last training; {} if not known.
+    """Returns the arguments of `glow_tf.data.load_source` for the data of the last training run; {} if unknown.
 
-    Data that is gone from its place is looked for where it was as seen from the directory.
+    Data that is no longer in its place is looked for at its previous path relative to the directory.
     """
     fields = _load(directory / TRAINING_FILE) or {}
     found = fields.get("source", {})
@@ -193,13 +192,13 @@ def init_from(training: TrainingConfig) -> str:
 
 
 def settings(directory: pathlib.Path) -> dict:
-    """Returns the fields of `TrainingConfig` of the last training; {} if there was none, or they are not known."""
+    """Returns the `TrainingConfig` fields of the last training run; {} if there was none, or they are unknown."""
     found = _load(directory / TRAINING_FILE) or {}
     return {field.name: found[field.name] for field in dataclasses.fields(TrainingConfig) if field.name in found}
 
 
 def class_names(directory: pathlib.Path) -> list[str]:
-    """Returns the names of the labels a model was last trained on; [] if there were none, or that is not known."""
+    """Returns the class names a model was last trained with; [] if there were none, or they are unknown."""
     classes = ((_load(directory / TRAINING_FILE) or {}).get("identity") or {}).get("classes")
     return classes if isinstance(classes, list) else []
 
@@ -230,7 +229,7 @@ def _check_data(directory: pathlib.Path, before: dict, now: dict, other_data: bo
 
 
 def _differing_data(before: dict, now: dict) -> list[str]:
-    """Returns a line for each thing in which two data sets differ, and for where they lie if that does."""
+    """Returns a line for each property in which two data sets differ, their location included."""
     places = [fields.get("source", {}).get("data_dir") for fields in (before, now)]
     lines = [] if places[0] == places[1] else [f"data_dir: {places[0]} here, {places[1]} there"]
     here, there = before["identity"], now["identity"]
@@ -254,10 +253,10 @@ def _load(file: pathlib.Path) -> dict | None:
     try:
         fields = json_files.read_object(file, _MOST_BYTES)
     except (FileNotFoundError, ValueError):
-        # It is a record; what must fit is checked again when a checkpoint is read.
+        # The file is only a record; whether the model fits is checked again when a checkpoint is read.
         return None
     kinds = {"optimizer": str, "ema_decay": int | float, "source": dict, "identity": dict | None}
-    # Older versions wrote neither of the last two.
+    # Older versions wrote neither `source` nor `identity`.
     found = {"source": {}, "identity": None, **fields}
     return fields if all(name in found and isinstance(found[name], kind) for name, kind in kinds.items()) else None
 

@@ -1,4 +1,4 @@
-"""The optimizer: Adamax, Adam or AdamW of Keras, a schedule, and a moving average of the weights."""
+"""Keras's Adamax, Adam and AdamW with a learning rate schedule and a moving average of the weights."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -11,14 +11,14 @@ from glow_tf.training.config import TrainingConfig
 
 
 class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
-    """factor * learning_rate * min(1, (step + 1) / warmup_steps).
+    """Linear warm-up: factor * learning_rate * min(1, (step + 1) / warmup_steps).
 
     Args:
-      learning_rate: after the warm-up: a constant, or a schedule that begins then.
+      learning_rate: learning rate after the warm-up: a constant, or a schedule that begins then.
       warmup_steps: number of steps of the warm-up.
 
     Attributes:
-      factor: a variable, 1 at first, by which training is made more careful after it went wrong.
+      factor: variable, initially 1, that lowers the learning rate after a rollback.
     """
 
     def __init__(self, learning_rate: float | keras.optimizers.schedules.LearningRateSchedule, warmup_steps: int):
@@ -38,18 +38,18 @@ class LinearWarmup(keras.optimizers.schedules.LearningRateSchedule):
 
 
 class _Averaging(OptimizerInternals):
-    """Adds a moving average of the weights to a Keras optimizer, and updates one variable after the other, in one pass.
+    """Adds a moving average of the weights to a Keras optimizer, and updates variables one by one, each in one pass.
 
-    `apply` takes, on every replica, the gradient of the whole batch: the training step has added up those of the
-    replicas, to clip their norm. Keras would add them up once more.
+    On every replica, `apply` takes the gradient of the whole batch: the training step has already summed it over the
+    replicas, to clip its norm. Keras would sum it once more.
 
       average <- decay_t * average + (1 - decay_t) * weight,  decay_t = min(decay, t / (t + 9)),  t = 0, 1, ...
 
-    so that the average of a short run is not that of its first steps. Keras has an average of its own (`use_ema`). It
-    updates all averages, as it does all weights, at once: the intermediate values of that, several times the size of
-    the weights, exceed all activations of a deep and narrow model. In a chain they take the size of one variable. And
-    where Keras composes an update of ten operations, each a pass over memory, TensorFlow has one, here called
-    `_update`: half the time. What they compute is the same.
+    so that the average of a short run is not dominated by its first steps. Keras has an average of its own (`use_ema`),
+    but updates all averages, like all weights, at once: the intermediate values, several times the size of the weights,
+    exceed all activations of a deep and narrow model. Chained updates only need those of one variable. And where Keras
+    composes an update of ten operations, each a pass over memory, TensorFlow has a single one, called in `_update`,
+    which computes the same in half the time.
     """
 
     def __init__(self, *, decay: float, **kwargs):
@@ -66,7 +66,7 @@ class _Averaging(OptimizerInternals):
 
     @property
     def averages(self) -> list[tf.Variable]:
-        """The averages, in the order of the variables the optimizer was built with; [] if it keeps none."""
+        """Moving averages, in the order of the variables the optimizer was built with; [] if it keeps none."""
         return [average.value for average in self._average_of.values()]
 
     def apply(self, grads, trainable_variables=None):
@@ -75,10 +75,10 @@ class _Averaging(OptimizerInternals):
         super().apply(grads, trainable_variables)
 
     def apply_on_replica(self, gradients: list[tf.Tensor], variables: list[tf.Variable], enabled: tf.Tensor) -> None:
-        """Updates a replica's own variables, or none where `enabled`, a bool scalar, is false; for what XLA compiles.
+        """Updates a replica's own variables, or none if `enabled`, a bool scalar, is false; for code compiled by XLA.
 
-        Neither Keras nor `tf.distribute` takes part, which would leave the replica for every variable, as what is
-        compiled cannot.
+        It bypasses Keras and `tf.distribute`, which would leave the replica context for every variable: compiled code
+        cannot do that.
         """
         self._last_update = []
         self._factors = {}
@@ -110,7 +110,7 @@ class _Averaging(OptimizerInternals):
                 self._last_update = [weight.op]
 
     def _factors_of(self, dtype, learning_rate) -> dict[str, tf.Tensor]:
-        """Computes once the factors that the updates of all variables of a dtype share."""
+        """Returns the factors that the updates of all variables of a dtype share, computed once."""
         if dtype not in self._factors:
             step, beta1, beta2, epsilon, decay, rate = (
                 tf.cast(value, dtype)
@@ -136,13 +136,13 @@ class Adamax(_Averaging, keras.optimizers.Adamax):
 
     def _update(self, gradient, variable, factors):
         m, u = self.moments(variable)
-        taken = ("lr", "beta1", "beta2", "epsilon", "beta1_power")
+        names = ("lr", "beta1", "beta2", "epsilon", "beta1_power")
         tf.raw_ops.ResourceApplyAdaMax(
             var=variable.handle,
             m=m.handle,
             v=u.handle,
             grad=gradient,
-            **{name: factors[name] for name in taken},
+            **{name: factors[name] for name in names},
         )
 
 
@@ -151,13 +151,13 @@ class Adam(_Averaging, keras.optimizers.Adam):
 
     def _update(self, gradient, variable, factors):
         m, v = self.moments(variable)
-        taken = ("lr", "beta1", "beta2", "epsilon", "beta1_power", "beta2_power")
+        names = ("lr", "beta1", "beta2", "epsilon", "beta1_power", "beta2_power")
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=m.handle,
             v=v.handle,
             grad=gradient,
-            **{name: factors[name] for name in taken},
+            **{name: factors[name] for name in names},
         )
 
 
@@ -166,7 +166,7 @@ class AdamW(Adam):
 
       weight <- weight - learning_rate * weight_decay * weight
 
-    before each update of Adam, for the variables that `exclude_from_weight_decay` leaves.
+    before each Adam update, for all variables except those given to `exclude_from_weight_decay`.
     """
 
     def _update(self, gradient, variable, factors):
@@ -183,15 +183,15 @@ _FAMILIES = {"adamax": Adamax, "adam": Adam, "adamw": AdamW}
 def make_optimizer(
     config: TrainingConfig, variables: list[tf.Variable], decayed: Iterable[tf.Variable] | None = None
 ) -> Optimizer:
-    """Returns the optimizer of `variables`, built; call it inside the strategy's scope.
+    """Returns the optimizer of `variables`, already built; call it inside the strategy's scope.
 
-    Clipping is left to the training step, which sees the gradient of the whole batch; Keras would clip the part of
-    each replica.
+    Clipping is left to the training step, which sees the gradient of the whole batch; Keras would clip each replica's
+    part of it.
 
     Args:
-      config: the settings.
-      variables: what is trained.
-      decayed: those of them that weight decay applies to, where there is any; by default all.
+      config: the training settings.
+      variables: the trained variables.
+      decayed: those of them that weight decay, if any, applies to; all by default.
     """
     options = {"beta_1": config.beta1, "beta_2": config.beta2, "epsilon": config.epsilon}
     if config.weight_decay:
@@ -205,7 +205,7 @@ def make_optimizer(
 
 
 def make_schedule(config: TrainingConfig) -> LinearWarmup:
-    """Returns the learning rate by the number of updates made."""
+    """Returns the learning rate schedule, a function of the number of updates made."""
     rate, steps = config.learning_rate, config.steps - config.warmup_steps
     if config.lr_schedule == "cosine":
         rate = keras.optimizers.schedules.CosineDecay(rate, steps)
@@ -225,7 +225,7 @@ def steps_made(optimizer: keras.optimizers.Optimizer) -> int:
 
 @contextlib.contextmanager
 def averaged_weights(optimizer: Optimizer, variables: list[tf.Variable]) -> Iterator[None]:
-    """Puts the moving averages in the variables' place; on leaving, the weights return."""
+    """Replaces the values of the variables by their moving averages, and restores the weights on exit."""
     # Before the first update there is no average yet.
     if not optimizer.averages or not steps_made(optimizer):
         yield

@@ -1,4 +1,4 @@
-"""Pictures of a training run: samples of the same latents every time, and reconstructions."""
+"""Pictures of a training run: samples from the same latents every time, and reconstructions."""
 
 import pathlib
 
@@ -12,12 +12,12 @@ from glow_tf.training.config import TrainingConfig
 
 
 class Pictures:
-    """Draws grids of images by a flow as it is, and saves them.
+    """Draws and saves image grids from a flow with its current weights.
 
     Args:
       flow: the model.
-      training: number, temperature and seed of samples.
-      directory: the model directory, in which `samples` and `reconstructions` are folders of theirs.
+      training: number, temperature and seed of samples, and the batch size.
+      directory: the model directory, in which the folders `samples` and `reconstructions` are written.
     """
 
     def __init__(self, flow: Flow, training: TrainingConfig, directory: pathlib.Path):
@@ -32,15 +32,15 @@ class Pictures:
         )
 
     def save_samples(self, step: int) -> tuple[pathlib.Path, np.ndarray]:
-        """Saves samples; returns where, and the grid [H, W, C] uint8."""
+        """Saves samples; returns the path and the grid, [H, W, C] uint8."""
         return self._save("samples", step, self._sampler())
 
     def save_reconstructions(
         self, step: int, images: tf.Tensor, labels: tf.Tensor | None
     ) -> tuple[pathlib.Path, np.ndarray]:
-        """Saves images, and below each what comes back from its latents; returns as `save_samples` does."""
-        again = self._reconstruct(images, labels)
-        return self._save("reconstructions", step, np.concatenate([images, again]), len(images))
+        """Saves images, each above its reconstruction from its latents; returns the same as `save_samples`."""
+        reconstructed = self._reconstruct(images, labels)
+        return self._save("reconstructions", step, np.concatenate([images, reconstructed]), len(images))
 
     def _save(self, name: str, step: int, images: np.ndarray, columns: int | None = None):
         grid = image_grid(self._displayed(images), columns, scale=readable_scale(images.shape[1]))

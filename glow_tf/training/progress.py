@@ -9,19 +9,19 @@ from typing import TextIO
 
 import tqdm
 
-# As tqdm's own, but for the time that is left.
+# tqdm's own format, except for the remaining time.
 _BAR = "{{l_bar}}{{bar}}| {{n_fmt}}/{{total_fmt}} [{{elapsed}}<{left}, {{rate_fmt}}{{postfix}}]"
 
 
 class Progress:
-    """Shows how far a run is, how fast it goes and how long it will take.
+    """Shows the progress of a run, its speed and the remaining time.
 
     Args:
-      steps: at which the run ends.
+      steps: step at which the run ends.
       batch_size: images per step.
-      stream: where to write; a terminal or a notebook shows a bar, anything else a line now and then.
-      silent: whether nothing is shown, as on all workers but one.
-      seconds_between_lines: for streams that are no terminal.
+      stream: stream to write to; a terminal or a notebook shows a bar, anything else a line now and then.
+      silent: whether to show nothing, as on all workers but one.
+      seconds_between_lines: minimum interval between lines, on streams without a bar.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Progress:
         self.begin(0)
 
     def begin(self, step: int) -> None:
-        """Takes `step` as the one the run begins at."""
+        """Sets the step at which the run begins."""
         self._step = step
         self._last_line = time.monotonic()
         self._bar.reset(self._steps)
@@ -59,7 +59,7 @@ class Progress:
     def update(
         self, step: int, bits_per_dim: float, images_per_second: float, seconds_left: float | None = None
     ) -> None:
-        """Shows that `step` is reached; `seconds_left` is None where it is not known yet."""
+        """Shows that `step` has been reached; `seconds_left` is None if not yet known."""
         text = f"{bits_per_dim:.3f} bits/dim, {rate_text(images_per_second)} images/s"
         self._bar.set_postfix_str(text, refresh=False)
         self._bar.bar_format = _BAR.format(
@@ -82,18 +82,18 @@ class Progress:
 
 
 def _shows_a_bar(stream: TextIO) -> bool:
-    """Returns whether a stream goes back to the beginning of a line: terminals do, and the cells of notebooks."""
+    """Returns whether a stream can rewrite its current line, as terminals and notebook cells can."""
     return stream.isatty() or type(stream).__module__.partition(".")[0] == "ipykernel"
 
 
 class Clock:
-    """Images a second since it was last restarted, not counting the time it was stopped."""
+    """Measures images/s since the last restart, not counting the time it was stopped."""
 
     def __init__(self):
         self.restart()
 
     def restart(self) -> None:
-        """Begins to count anew."""
+        """Starts counting from zero."""
         self._begun, self._images = time.monotonic(), 0
 
     def count(self, images: int) -> None:
@@ -101,19 +101,19 @@ class Clock:
         self._images += images
 
     def rate(self) -> float:
-        """Returns the number of images a second."""
+        """Returns the number of images per second."""
         return self._images / max(time.monotonic() - self._begun, 1e-9)
 
     @contextlib.contextmanager
     def stopped(self) -> Iterator[None]:
-        """While it is entered, time is not counted."""
+        """Excludes the time spent within this context."""
         begun = time.monotonic()
         yield
         self._begun += time.monotonic() - begun
 
 
 def rate_text(rate: float) -> str:
-    """Returns a rate for people."""
+    """Formats a rate."""
     return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
 
 

@@ -1,4 +1,4 @@
-"""Evaluation, sampling and metric reporting, and warnings of trouble to come."""
+"""Evaluation, sampling and metric reporting, and early warnings of numerical problems."""
 
 import dataclasses
 import math
@@ -25,15 +25,15 @@ BEST = "best"
 
 
 class Reports:
-    """Evaluates a flow with the moving averages of its weights, and writes what it finds.
+    """Evaluates a flow with the moving averages of its weights, and writes the results.
 
     Args:
-      state: that of the run; it knows the best evaluation so far.
-      evaluator: of its flow.
-      training: sizes and seeds.
+      state: state of the run, which includes the best evaluation so far.
+      evaluator: evaluator of its flow.
+      training: the training settings.
       source: the images.
       directory: the model directory.
-      write: whether this process writes files; of several workers one does.
+      write: whether this process writes files; only one of several workers does.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Reports:
         self._trackers.close(status)
 
     def begin(self, step: int, say: Callable[[str], None] = lambda line: None) -> None:
-        """Opens the files, from which lines after `step` are dropped; `say` is told of those that cannot be read."""
+        """Opens the files, and drops lines after `step` from them; `say` is called about lines that cannot be read."""
         if self._write:
             again = step >= self._training.steps or step != int(self._state.run.reported_step)
             config = self._state.flow.config
@@ -79,14 +79,14 @@ class Reports:
             self._metrics.write_hyperparameters(values)
 
     def write(self, kind: str, values: dict[str, float]) -> None:
-        """Writes metrics of the present step."""
+        """Writes metrics of the current step."""
         if self._metrics:
             self._metrics.write(kind, self._step, values)
 
     def evaluate(self, say: Callable[[str], None], limit: int | None = None) -> Evaluation:
         """Evaluates on the test split, or on its first `limit` images, and keeps the weights if they are the best."""
         batches = test_batches(self._source, self._training.batch_size, limit=limit)
-        # The noise of evaluations is one draw, whatever the seed and the step: only the weights make a difference.
+        # Evaluations use the same noise at any seed and step, so that only the weights make a difference.
         batches = dequantized_for_evaluation(batches, self._state.flow.config)
         with self._state.with_averages():
             result = self._evaluator(batches)
@@ -104,10 +104,10 @@ class Reports:
         return result
 
     def without_better(self, result: Evaluation) -> int:
-        """Returns how many evaluations, of which `result` is the last, did not better the best before them.
+        """Returns the number of consecutive evaluations without improvement on the best, including `result`.
 
-        It is told by the steps, so that nothing is to be kept but the best one. What does not compare with that one
-        counts for nothing.
+        It is derived from the steps, so that only the best evaluation has to be kept. It is 0 if `result` is not
+        comparable with that one.
         """
         best, every = self._state.run, self._training.eval_every
         if int(best.best_step) and int(best.best_images) != result.images:
@@ -115,7 +115,7 @@ class Reports:
         return self._step // every - int(best.best_step) // every
 
     def save_samples(self) -> None:
-        """Draws the grid of samples, of the same latents every time."""
+        """Draws the grid of samples, from the same latents every time."""
         if not self._metrics:
             return
         with self._state.with_averages():
@@ -133,7 +133,7 @@ class Reports:
 
     def _keep_if_best(self, result: Evaluation) -> None:
         state = self._state.run
-        # Means over different numbers of images do not compare.
+        # Means over different numbers of images are not comparable.
         comparable = not int(state.best_step) or int(state.best_images) == result.images
         if not comparable or not result.mean < float(state.best_bits_per_dim.read_value()):
             return
@@ -142,7 +142,7 @@ class Reports:
         state.best_images.assign(result.images)
         if self._write:
             storage.save(self._state.flow, self._directory / BEST, step=self._step)
-            # With it commands find the data and the names of its labels.
+            # Commands use it to find the data and the names of its labels.
             model_directory.write_metadata(
                 self._directory / BEST, self._state.flow.config, self._training, self._source
             )
@@ -167,6 +167,6 @@ class Reports:
 
 
 def best_line(state: RunState) -> str:
-    """Describes the best evaluation so far, for people."""
+    """Formats the best evaluation so far."""
     best = float(state.best_bits_per_dim.read_value())
     return f"{best:.3f} test bits/dim at step {int(state.best_step):,}" if math.isfinite(best) else "no evaluation yet"

@@ -1,4 +1,4 @@
-"""How a run came about: the commands that started it, versions and devices, and the flagfile that repeats it."""
+"""Record of a run: the commands that started it, versions and devices, and the flagfile that repeats it."""
 
 import dataclasses
 import datetime
@@ -23,7 +23,7 @@ from glow_tf.version import __version__
 
 RUN_FILE = "run.json"
 FLAGFILE = "run.flags"
-# A start has some 500 bytes.
+# Size limit of `run.json`; a start takes about 500 bytes.
 _MOST_BYTES = 2**26
 _HEADER = """\
 # Every setting of the run in {name} that is not a default. To repeat it elsewhere:
@@ -33,12 +33,12 @@ _HEADER = """\
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Start:
-    """How a process began a run, or went on with it.
+    """The start or continuation of a run by a process.
 
     Attributes:
       command: the command line that was typed.
-      flags: the flags of `glow train` for `model_directory.Run`.
-      flagfile: lines of the flagfile that repeats the run; none where no flags describe its model.
+      flags: flags of `glow train`, as in `model_directory.Run`.
+      flagfile: lines of the flagfile that repeats the run; empty if no flags describe its model.
     """
 
     command: str
@@ -47,15 +47,15 @@ class Start:
 
     @classmethod
     def of_program(cls, strategy: tf.distribute.Strategy) -> "Start":
-        """Returns that of a program other than `glow train`."""
+        """Returns the start of a program other than `glow train`."""
         return cls(command=shlex.join(sys.orig_argv), flags=strategy_flags(strategy))
 
 
 class RunRecord:
     """Writes `run.json`, a list of the starts of a run, and the flagfile.
 
-    Each start has its `command`, the time it was `begun` at, the step it is `from_step`, the one it came `to_step`, the
-    `seconds` that took, the `devices` with the number of `replicas`, and the `versions` of what computed.
+    Each start has its `command`, the time at which it was `begun`, the steps between which it ran, `from_step` and
+    `to_step`, its duration in `seconds`, its `devices` and number of `replicas`, and the `versions` of the software.
 
     Args:
       directory: the model directory.
@@ -63,7 +63,7 @@ class RunRecord:
       strategy: the devices.
 
     Attributes:
-      starts: those of the run, this one the last.
+      starts: all starts of the run, with this one as the last.
     """
 
     def __init__(self, directory: pathlib.Path, start: Start, strategy: tf.distribute.Strategy):
@@ -73,7 +73,7 @@ class RunRecord:
         self.starts: list[dict[str, Any]] = []
 
     def begin(self, step: int) -> None:
-        """Adds this start, from a step, to those before it. Of a new run there are none."""
+        """Adds this start, at `step`, to the earlier ones; a new run, at step 0, has none."""
         start = {
             "command": text.printable(self._start.command),
             "begun": self._at,
@@ -89,26 +89,26 @@ class RunRecord:
             lines = "".join(f"{line}\n" for line in self._start.flagfile)
             header = _HEADER.format(name=shlex.quote(text.printable(self._directory.resolve().name)), file=FLAGFILE)
             with atomic_write(self._directory / FLAGFILE) as temporary:
-                # Names of files are bytes, as which flagfiles are read.
+                # File names are bytes, and flagfiles are read as such.
                 temporary.write_bytes((header + lines).encode("utf-8", "surrogateescape"))
         self.reached(step)
 
     def reached(self, step: int) -> None:
-        """Notes how far this start has come by now."""
+        """Records the step that this start has reached, and its duration so far."""
         self.starts[-1] |= {"to_step": step, "seconds": round(time.monotonic() - self._begun, 1)}
         with atomic_write(self._directory / RUN_FILE) as temporary:
             text.write(temporary, json.dumps({"starts": self.starts}, indent=2) + "\n")
 
     @property
     def seconds(self) -> float:
-        """The time that all starts took together."""
+        """Total duration of all starts, in seconds."""
         return sum(start["seconds"] for start in self.starts)
 
     def _before(self) -> list[dict[str, Any]]:
         try:
             starts = json_files.read_object(self._directory / RUN_FILE, _MOST_BYTES).get("starts")
         except (FileNotFoundError, ValueError):
-            # It is a record, that nothing goes by; older versions wrote none.
+            # The file is only a record that nothing depends on; older versions wrote none.
             return []
         kinds = {"command": str, "begun": str, "from_step": int, "to_step": int, "seconds": int | float}
         kinds |= {"devices": str, "replicas": int, "versions": dict}
@@ -116,7 +116,7 @@ class RunRecord:
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of what computes a run, by name."""
+    """Returns the versions of the software that computes a run, by name."""
     return {
         "glow_tf": __version__,
         "python": platform.python_version(),
@@ -128,7 +128,7 @@ def versions() -> dict[str, str]:
 
 
 def device_name() -> str:
-    """Returns what this machine computes with: the name of its first GPU, else of its processor."""
+    """Returns the name of the first GPU of this machine, or else of its processor."""
     gpus = tf.config.get_visible_devices("GPU")
     if gpus:
         return tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU")

@@ -1,4 +1,4 @@
-"""Stopping between two steps when the process is told to end."""
+"""Stopping between two steps when the process receives a signal."""
 
 import signal
 import threading
@@ -6,9 +6,9 @@ from types import FrameType, TracebackType
 
 
 class StopSignals:
-    """While it is entered, SIGTERM and SIGINT (Ctrl-C) set `received`; a second one acts as it did before.
+    """Context in which SIGTERM and SIGINT (Ctrl-C) set `received`; a second signal has its previous effect.
 
-    Only the main thread can set handlers: entered in another one, it does nothing.
+    Only the main thread can set handlers; in other threads the context does nothing.
 
     Attributes:
       received: the signal, or None.
@@ -36,16 +36,16 @@ class StopSignals:
     def _restore(self) -> None:
         while self._before:
             number, handler = self._before.popitem()
-            # None stands for a handler that was not set from Python, and cannot be set again.
+            # None stands for a handler that was not set from Python and cannot be restored.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 class TrainingStopped(Exception):
-    """The run was told to end, and has saved what it had.
+    """Raised if the run was told to stop; `Trainer.run` saves everything before it passes this on.
 
     Attributes:
-      signal: which one told it; None where another worker was told.
-      step: at which it can be continued.
+      signal: the signal received; None if another worker received it.
+      step: step at which the run can be continued.
     """
 
     def __init__(self, received: signal.Signals | None, step: int):

@@ -17,11 +17,11 @@ from glow_tf.training.step import metric_names
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TrainingState:
-    """All that training changes, and a checkpoint holds.
+    """Everything that training changes and a checkpoint holds.
 
     Attributes:
       flow: the model.
-      optimizer: its optimizer, which has the moving averages of its weights.
+      optimizer: its optimizer, which holds the moving averages of its weights.
       run: progress of the run.
     """
 
@@ -46,13 +46,13 @@ class TrainingState:
         return int(self.run.step.read_value())
 
     def with_averages(self) -> contextlib.AbstractContextManager[None]:
-        """Returns a context in which the flow has the moving averages for its weights."""
+        """Returns a context in which the weights of the flow are replaced by their moving averages."""
         return averaged_weights(self.optimizer, list(self.flow.named_variables(trainable=True).values()))
 
     def checkpoint(self) -> tf.train.Checkpoint:
-        """Returns the checkpoint of it: moving averages by path, for `glow_tf.load`, and the optimizer's variables."""
+        """Returns its checkpoint: flow, run, moving averages by path, for `glow_tf.load`, and optimizer variables."""
         averages = self.optimizer.averages
-        # Named after the kind of optimizer, as those of Adam would fit Adamax, and the other way round.
+        # Named after the kind of optimizer, as those of Adam would also fit Adamax, and vice versa.
         kind = type(self.optimizer).__name__.lower()
         values = [variable.value for variable in self.optimizer.variables]
         slots = [value for value in values if all(value is not average for average in averages)]
@@ -67,18 +67,18 @@ class RunState(tf.Module):
     """Progress of a run, beyond weights and optimizer.
 
     Args:
-      metrics: names of what a step reports.
+      metrics: names of the metrics that a step reports.
 
     Attributes:
-      step: batches used, those of skipped updates among them: the position in the data.
-      skipped: steps that changed nothing, as their loss or gradient was not finite.
-      skipped_in_a_row: how many of them were the last ones.
-      rollbacks: how often the run went back to a checkpoint for that.
-      reported_step: the last step after which all was reported that was to be.
-      best_bits_per_dim: the least held-out bits/dim so far; infinite before the first evaluation.
-      best_step: the step it is of.
-      best_images: the number of images it is of.
-      totals: the sums of the metrics since they were last logged, and under `steps` the number of steps they are of.
+      step: number of batches used, including those of skipped updates: the position in the data.
+      skipped: number of steps that changed nothing because their loss or gradient was not finite.
+      skipped_in_a_row: number of consecutive skipped steps, up to the last step.
+      rollbacks: number of times the run went back to a checkpoint because of them.
+      reported_step: last step after which all reports that were due are complete.
+      best_bits_per_dim: lowest held-out bits/dim so far; infinite before the first evaluation.
+      best_step: step of that evaluation.
+      best_images: number of images of that evaluation.
+      totals: sums of the metrics since they were last logged and, as `steps`, the number of steps summed.
     """
 
     def __init__(self, metrics: Iterable[str]):
@@ -89,16 +89,16 @@ class RunState(tf.Module):
         self.totals = {name: _variable(0, tf.float64, f"total_{name}") for name in (*metrics, "steps")}
 
     def count(self, name: str, more: int = 1) -> int:
-        """Adds to one of the counters and returns it."""
+        """Adds `more` to one of the counters and returns its new value."""
         return int(getattr(self, name).assign_add(more).read_value())
 
     def add(self, values: dict[str, float], steps: int) -> None:
-        """Adds to the sums of the metrics."""
+        """Adds the sums of the metrics over a number of steps."""
         for name, value in (*values.items(), ("steps", steps)):
             self.totals[name].assign_add(value)
 
     def take_means(self) -> dict[str, float]:
-        """Returns the means of the metrics since the last call; {} where there was no step."""
+        """Returns the means of the metrics since the last call; {} if there was no step."""
         totals = {name: float(total.read_value()) for name, total in self.totals.items()}
         for total in self.totals.values():
             total.assign(0)

@@ -16,7 +16,7 @@ TrainFunction = Callable[..., dict[str, tf.Tensor]]
 
 
 def metric_names(config: ModelConfig) -> list[str]:
-    """Returns the names of what the train function of a model reports beside `finite`."""
+    """Returns the names of the metrics, besides `finite`, that the train function of a model reports."""
     return [*_terms(config), "gradient_norm"]
 
 
@@ -29,35 +29,35 @@ def make_train_function(
 ) -> TrainFunction:
     """Returns a function that takes an iterator over distributed batches and a number of steps, and makes the updates.
 
-    A step whose loss or gradient is not finite changes nothing, and is the last one of the call; where fewer steps are
-    made than asked for, the iterator may be further than they are. With a third argument of False nothing is changed,
-    but all is compiled.
+    A step whose loss or gradient is not finite changes nothing, and is the last one of the call; if fewer steps are
+    made than requested, the iterator may be ahead of them. With a third argument of False, everything is compiled but
+    nothing is changed.
 
-    A batch is taken in parts: `config.accumulate_steps` one after the other, each in the shards of the flow's runtime,
-    which are computed at the same time. With XLA, see `_CompiledStep`.
+    A batch is split into `config.accumulate_steps` parts, computed one after the other, and each of these into the
+    shards of the flow's runtime, computed in parallel. For XLA, see `_CompiledStep`.
 
-    The function returns vectors with a value for each step made: `loss`, `bits_per_dim` and what else `losses` gives,
-    as means over the batch; `gradient_norm`; and `finite`. `labelled_share` is that of all training images.
+    The function returns vectors with one value per step made: `loss`, `bits_per_dim` and the other values of `losses`,
+    as means over the batch; `gradient_norm`; and `finite`. `labelled_share` is as for `losses`, of all training images.
     """
     is_compiled = flow.runtime.xla
     step = (_CompiledStep if is_compiled else _Step)(flow, optimizer, strategy, config, labelled_share)
     dtypes = {**dict.fromkeys(metric_names(flow.config), flow.dtype), "finite": tf.bool}
 
-    # Nothing in a step needs autograph, whose conversion of every function called would double the time to trace.
+    # No step needs autograph, whose conversion of every called function would double the tracing time.
     @tf.function(autograph=False)
     def train(iterator, steps, enabled=True):
         enabled = tf.convert_to_tensor(enabled)
 
-        def one_more(i, enabled, made):
+        def body(i, enabled, made):
             values = step(iterator, enabled)
             return i + 1, enabled & values["finite"], {name: made[name].write(i, values[name]) for name in made}
 
-        def goes_on(i, enabled, _):
-            # To look at `enabled` would be to wait for the device.
+        def cond(i, enabled, _):
+            # Reading `enabled` would wait for the device.
             return i < steps if is_compiled else enabled & (i < steps)
 
         empty = {name: tf.TensorArray(dtype, size=steps, element_shape=[]) for name, dtype in dtypes.items()}
-        count, _, made = tf.while_loop(goes_on, one_more, (0, enabled, empty), parallel_iterations=1)
+        count, _, made = tf.while_loop(cond, body, (0, enabled, empty), parallel_iterations=1)
         made = {name: values.stack() for name, values in made.items()}
         if is_compiled:
             count = tf.reduce_sum(tf.math.cumprod(tf.cast(made["finite"], tf.int32), exclusive=True))
@@ -67,7 +67,7 @@ def make_train_function(
 
 
 class _Step:
-    """One update of all replicas, made if loss and gradient are finite.
+    """One update on all replicas, made if the loss and the gradient are finite.
 
     Args:
       flow, optimizer, strategy, config, labelled_share: as for `make_train_function`.
@@ -87,8 +87,8 @@ class _Step:
         self._is_random = any(layer.is_random() for layer in flow.config.layers)
 
     def __call__(self, iterator: Iterator[Any], enabled: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Makes an update on the next batch, and returns what it reports."""
-        del enabled  # Not called unless it is.
+        """Makes an update on the next batch and returns its metrics."""
+        del enabled  # Only called if it is true.
 
         def on_replica(batch):
             gradients, values = self._reduced_gradients(batch)
@@ -104,11 +104,11 @@ class _Step:
             )
             return tf.constant(True)
 
-        # A branch that makes the update, as zeros in place of the gradients would still move weights and averages.
+        # The update is a branch, as zeros in place of the gradients would still move weights and averages.
         return {**values, "finite": tf.cond(finite, update, lambda: tf.constant(False))}
 
     def _reduced_gradients(self, batch):
-        """Returns gradients and terms of the loss of a global batch, whose part on this replica is `batch`."""
+        """Returns the gradients and loss terms of the global batch, of which `batch` is the part on this replica."""
         replica = tf.distribute.get_replica_context()
         gradients, values = self._gradients(batch, self._seed(replica))
         if replica.num_replicas_in_sync > 1:
@@ -116,11 +116,11 @@ class _Step:
         return gradients, values
 
     def _gradients(self, batch, seed):
-        """Returns gradients and terms, so scaled that those of all replicas add up."""
+        """Returns gradients and loss terms, scaled so that their sum over the replicas is that of the global batch."""
         config = self._config
 
         def objective(part, number):
-            own = None if seed is None else tf.random.experimental.stateless_fold_in(seed, number)
+            part_seed = None if seed is None else tf.random.experimental.stateless_fold_in(seed, number)
             terms = losses(
                 self._flow,
                 part,
@@ -128,7 +128,7 @@ class _Step:
                 self._labelled_share,
                 network_precision=self._flow.runtime.network_precision,
                 training=True,
-                seed=own,
+                seed=part_seed,
             )
             return {name: tf.reduce_sum(value) / config.batch_size for name, value in terms.items()}
 
@@ -143,7 +143,7 @@ class _Step:
         )
 
     def _seed(self, replica: tf.distribute.ReplicaContext) -> tf.Tensor | None:
-        """Returns the seed of networks that are random, None where none is."""
+        """Returns the seed for networks that are random, None if there are none."""
         if not self._is_random:
             return None
         seed = tf.stack([tf.constant(self._config.seed, tf.int64), self._optimizer.iterations.value])
@@ -160,15 +160,15 @@ class _Step:
 
 
 class _CompiledStep(_Step):
-    """An update of which XLA compiles loss and gradients to one program, and what is done with them to another.
+    """One update as two programs compiled by XLA: one for loss and gradients, one for the update itself.
 
-    Nothing in between waits for a device: what is known there alone, whether all is finite, decides there whether the
-    update counts.
+    Nothing in between waits for the device: whether all values are finite is only known there, and decides there
+    whether the update counts.
     """
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
-        # What is compiled holds each loop over steps of flow once, whatever their number. XLA reads no input pipeline.
+        # A compiled program has each loop over flow steps once, whatever their number. XLA reads no input pipeline.
         self._gradients = tf.function(self._gradients, jit_compile=True, autograph=False)
         self._update = tf.function(self._update, jit_compile=True, autograph=False)
 
@@ -188,5 +188,5 @@ class _CompiledStep(_Step):
 
 
 def _terms(config: ModelConfig) -> list[str]:
-    """Returns the names of the terms of the loss, the loss first."""
+    """Returns the names of the loss and its terms, the loss first."""
     return ["loss", "bits_per_dim", *(["label_bits", "label_error"] if config.classifier else [])]

@@ -7,21 +7,21 @@ from collections.abc import Callable, Iterator
 
 from glow_tf.training.config import TrainingConfig
 
-# To train on an image takes as long as to evaluate three or four: there and back again, and the gradient.
+# Training on an image takes as long as evaluating three or four: forward, inverse and gradient.
 _EVALUATIONS_PER_IMAGE = 3.5
 _MEMORY_IN_SECONDS = 300.0
 
 
 class TimeLeft:
-    """Estimates the time that the steps, evaluations, grids of samples and checkpoints to come will take.
+    """Estimates the time that the remaining steps, evaluations, sample grids and checkpoints will take.
 
-    Each is expected to take what those of its kind took lately. The first one of a kind, which may have been compiled,
-    is left out: until there is another, an evaluation and a grid of samples are expected to take a share of what
-    training on as many images takes, and no more than the first one. Of the images that the last evaluation has beyond
-    the others, each is expected to take no more than in training, whatever an evaluation takes besides.
+    Each is expected to take as long as recent ones of its kind. The first one of a kind, which may include compilation,
+    is left out: until there is another, an evaluation or a sample grid is expected to take a fraction of the time of
+    training on as many images, and no longer than the first one. Each image that the last evaluation has beyond the
+    others is expected to take no longer than in training, so that the fixed time of an evaluation is not multiplied.
 
     Args:
-      training: how many of each there are.
+      training: settings that give the number of each.
       held_out: number of held-out images.
       clock: returns the time in seconds.
     """
@@ -33,11 +33,11 @@ class TimeLeft:
         self._since = clock()
 
     def begin(self) -> None:
-        """Begins to measure: what happened before is not part of the next step."""
+        """Starts measuring: the time before is not counted for the next step."""
         self._since = self._clock()
 
     def made(self, steps: int) -> None:
-        """Counts steps, which took the time since the last call, but for what was measured otherwise."""
+        """Counts steps, which took the time since the last call, except for what was measured separately."""
         now = self._clock()
         self._steps.add(now - self._since, steps)
         self._since = now
@@ -47,7 +47,7 @@ class TimeLeft:
         return self._measuring(self._evaluated, self._images)
 
     def drawing(self) -> contextlib.AbstractContextManager[None]:
-        """Measures a grid of samples."""
+        """Measures a sample grid."""
         return self._measuring(self._drawn, self._training.samples)
 
     def saving(self) -> contextlib.AbstractContextManager[None]:
@@ -55,7 +55,7 @@ class TimeLeft:
         return self._measuring(self._saved, 1)
 
     def seconds(self, step: int) -> float | None:
-        """Returns how long it takes from step `step`, whose reports are to come, to the end; None if not known yet."""
+        """Returns the seconds from `step`, whose reports are still to come, to the end; None if not yet known."""
         training, per_step = self._training, self._steps.lately
         if per_step is None:
             return None
@@ -72,7 +72,7 @@ class TimeLeft:
         return left + checkpoints * (self._saved.lately or self._saved.first or 0.0)
 
     def _times(self, every: int, step: int) -> int:
-        """Returns how often something is done from a step on, before the end."""
+        """Returns how often something is done from `step` on, before the last step."""
         return max(0, (self._training.steps - 1) // every - (step - 1) // every) if every else 0
 
     @contextlib.contextmanager
@@ -85,10 +85,10 @@ class TimeLeft:
 
 
 class _Pace:
-    """Seconds per unit of what is done again and again.
+    """Seconds per unit of a repeated activity.
 
     Attributes:
-      first: those of the first time; None before.
+      first: seconds per unit the first time; None before.
     """
 
     def __init__(self):
@@ -97,17 +97,17 @@ class _Pace:
 
     @property
     def lately(self) -> float | None:
-        """Their mean over all but the first time, of which the last minutes count the most; None before."""
+        """Mean seconds per unit over all but the first time, weighted towards the last minutes; None before."""
         return self._seconds / self._units if self._units else None
 
     def expected(self, guess: float) -> float:
-        """Returns what the next unit should take; before a second time a guess, but no more than the first time."""
+        """Returns the expected seconds of the next unit; before a second time `guess`, at most those of the first."""
         if self.lately is not None:
             return self.lately
         return guess if self.first is None else min(guess, self.first)
 
     def add(self, seconds: float, units: int) -> None:
-        """Adds units that took so many seconds together."""
+        """Adds `units` that took `seconds` together."""
         if self.first is None:
             self.first = seconds / units
             return

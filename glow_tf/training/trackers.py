@@ -1,4 +1,4 @@
-"""Copies of what a run reports: for TensorBoard, and for Weights & Biases and MLflow where they are installed."""
+"""Trackers of metrics and pictures: TensorBoard, and Weights & Biases and MLflow where they are installed."""
 
 import importlib.util
 import json
@@ -18,31 +18,31 @@ from glow_tf.training.config import tracker_names
 
 IDS_FILE = "trackers.json"
 _MOST_BYTES = 2**16
-# Of the project of Weights & Biases and the experiment of MLflow, where the environment names none.
+# Name of the Weights & Biases project and the MLflow experiment, unless the environment sets one.
 _PROJECT = "glow_tf"
 
 
 class Tracker(Protocol):
-    """A destination of metrics and pictures of a run, which have the names they have in TensorBoard."""
+    """A destination for the metrics and pictures of a run, under the names they have in TensorBoard."""
 
     def write_hyperparameters(self, values: Mapping[str, bool | int | float | str]) -> None:
-        """Takes what the run was started with, which may differ from what it was when it was started before."""
+        """Writes the settings the run was started with, which may differ from those of an earlier start."""
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Takes metrics."""
+        """Writes metrics."""
 
     def write_image(self, name: str, step: int, image: np.ndarray) -> None:
-        """Takes one image, uint8 [H, W, C]."""
+        """Writes one image, uint8 [H, W, C]."""
 
     def flush(self) -> None:
         """Makes everything visible to readers."""
 
     def close(self, status: str) -> None:
-        """Ends: the run is `FINISHED`, `KILLED` by a signal, or `FAILED`."""
+        """Closes the tracker; `status` of the run is `FINISHED`, `KILLED` (by a signal) or `FAILED`."""
 
 
 class TensorBoard:
-    """Events in the folder `tensorboard` of a model directory."""
+    """Event files in the folder `tensorboard` of a model directory."""
 
     def __init__(self, directory: pathlib.Path):
         self._events = tf.summary.create_file_writer(str(directory / "tensorboard"))
@@ -68,10 +68,10 @@ class TensorBoard:
 
 
 class WandB:
-    """A run of Weights & Biases, in the project that WANDB_PROJECT names, or else `glow_tf`.
+    """A Weights & Biases run, in the project named by WANDB_PROJECT, or else `glow_tf`.
 
     Attributes:
-      id: that of the run, which a later process gives to go on with it.
+      id: ID of the run, with which a later process continues it.
     """
 
     def __init__(self, name: str, run_id: str | None):
@@ -85,7 +85,7 @@ class WandB:
             resume="allow",
         )
         self.id = self._run.id
-        # Its own count of steps cannot go back, as a run does that goes on from a checkpoint.
+        # Its own step count cannot go back, as a run continued from a checkpoint does.
         self._run.define_metric("*", step_metric="step")
 
     def write_hyperparameters(self, values: Mapping[str, bool | int | float | str]) -> None:
@@ -98,14 +98,14 @@ class WandB:
         self._run.log({"step": step, name: self._image(image if image.shape[-1] > 1 else image[..., 0])})
 
     def flush(self) -> None:
-        """Its own process sends all of it as it comes."""
+        """Does nothing: W&B's own process sends everything as it comes."""
 
     def close(self, status: str) -> None:
         self._run.finish(exit_code=0 if status == "FINISHED" else 1)
 
 
 class MLflow:
-    """A run of MLflow, in the experiment that MLFLOW_EXPERIMENT_NAME names, or else `glow_tf`.
+    """An MLflow run, in the experiment named by MLFLOW_EXPERIMENT_NAME, or else `glow_tf`.
 
     Attributes:
       id: as for `WandB`.
@@ -125,7 +125,7 @@ class MLflow:
         self._client.update_run(run_id, status="RUNNING")
 
     def _found(self, run_id: str, error: type[Exception]) -> bool:
-        """Returns whether there is such a run: not if it was deleted, or is in another store."""
+        """Returns whether the run exists: not if it was deleted, or is in another store."""
         try:
             return self._client.get_run(run_id).info.lifecycle_stage == "active"
         except error:
@@ -136,7 +136,7 @@ class MLflow:
         new = [self._param(name, str(value)) for name, value in values.items() if name not in before]
         self._client.log_batch(self.id, params=new)
         for name, value in values.items():
-            # MLflow changes no parameter.
+            # MLflow parameters cannot be changed.
             if before.get(name, str(value)) != str(value):
                 self._client.set_tag(self.id, name, str(value))
 
@@ -148,7 +148,7 @@ class MLflow:
         self._client.log_image(self.id, image, artifact_file=f"{name}/step_{step:07d}.png")
 
     def flush(self) -> None:
-        """All is written as it comes."""
+        """Does nothing: everything is written immediately."""
 
     def close(self, status: str) -> None:
         self._client.set_terminated(self.id, status)
@@ -164,7 +164,7 @@ def check_installed(trackers: str) -> None:
       trackers: as `TrainingConfig.tracker`.
 
     Raises:
-      ValueError: if one is not known, or not installed.
+      ValueError: if one is unknown or not installed.
     """
     for name in tracker_names(trackers):
         if importlib.util.find_spec(name) is None:
@@ -172,7 +172,9 @@ def check_installed(trackers: str) -> None:
 
 
 class Trackers:
-    """The trackers of a run, which goes on without one that fails. It remembers their runs in its directory.
+    """The trackers of a run, which continues without those that fail.
+
+    The IDs of their runs are kept in the model directory.
 
     Args:
       trackers: as `TrainingConfig.tracker`.
@@ -185,7 +187,7 @@ class Trackers:
         self._say: Callable[[str], None] = print
 
     def begin(self, values: Mapping[str, bool | int | float | str], say: Callable[[str], None]) -> None:
-        """Opens them, unless they are open, with what the run was started with; `say` is told of failures.
+        """Opens the trackers, unless they are open, with the settings of the run; `say` is called about failures.
 
         Raises:
           ValueError: if one cannot be opened.
@@ -206,15 +208,15 @@ class Trackers:
         self._each("write_hyperparameters", values)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes metrics to each."""
+        """Writes metrics to each tracker."""
         self._each("write", step, values)
 
     def write_image(self, name: str, step: int, image: np.ndarray) -> None:
-        """Writes an image, uint8 [H, W, C], to each."""
+        """Writes an image, uint8 [H, W, C], to each tracker."""
         self._each("write_image", name, step, image)
 
     def close(self, status: str) -> None:
-        """Closes each; `status` as for `Tracker.close`."""
+        """Closes each tracker; `status` is as for `Tracker.close`."""
         self._each("close", status)
         self._open = None
 

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-# What a collective operation ends in when the process at its other end is gone.
+# Errors of a collective operation when the process at its other end is gone.
 WORKER_LOST = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
@@ -14,15 +14,15 @@ WORKER_LOST = (
 
 
 class WorkerLostError(RuntimeError):
-    """Another worker of the run is gone."""
+    """Raised if another worker of the run is gone."""
 
 
 class Workers:
-    """One process, unless the strategy is a `MultiWorkerMirroredStrategy`.
+    """The workers of a run: one process, unless the strategy is a `MultiWorkerMirroredStrategy`.
 
     Attributes:
-      count: their number.
-      is_chief: whether this one writes files for all.
+      count: number of workers.
+      is_chief: whether this worker writes files for all of them.
     """
 
     def __init__(self, strategy: tf.distribute.Strategy):
@@ -37,7 +37,7 @@ class Workers:
         self._reduce = tf.function(self._sum_over_replicas, autograph=False)
 
     def sum(self, values: np.ndarray | list[float]) -> np.ndarray:
-        """Adds up a vector of float64 over all workers, each of which must call it."""
+        """Sums a float64 vector over all workers, each of which must call it."""
         values = np.asarray(values, np.float64)
         if self.count == 1:
             return values
@@ -45,7 +45,7 @@ class Workers:
         return self._reduce(tf.constant(values / local)).numpy()
 
     def make_equal(self, variables: list[tf.Variable]) -> None:
-        """Gives variables the mean of their values on all workers, which may compute the last digit differently."""
+        """Sets variables to the mean of their values on all workers, which may compute the last digit differently."""
         if self.count > 1:
             totals = self._reduce([tf.identity(variable) for variable in variables])
             for variable, total in zip(variables, totals, strict=True):
@@ -53,7 +53,7 @@ class Workers:
 
     def _sum_over_replicas(self, nest):
         def on_replica(nest):
-            # The identities are on the replica's device, which the arguments need not be.
+            # The identities are on the replica's device, where the arguments need not be.
             nest = tf.nest.map_structure(tf.identity, nest)
             return tf.distribute.get_replica_context().all_reduce("sum", nest)
 
