@@ -42,8 +42,8 @@ __all__ = [
     "transforms",
 ]
 
-# TensorFlow takes seconds to import. Names are looked up when first used, so that `--help`, the config and whatever
-# sets TensorFlow's environment variables come before it.
+# TensorFlow takes seconds to import. Names are resolved lazily, so that `--help` and the config do without it, and its
+# environment variables can be set first.
 _MODULES = {
     "Flow": "glow_tf.models.flow",
     "ModelConfig": "glow_tf.config",

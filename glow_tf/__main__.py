@@ -1,4 +1,4 @@
-"""`python -m glow_tf` is `glow`."""
+"""Runs the `glow` command as `python -m glow_tf`."""
 
 from glow_tf.cli import main
 

@@ -1,10 +1,10 @@
-"""Checks of arguments, whose errors name the argument and what would do."""
+"""Argument checks, whose errors name the argument and the valid values."""
 
 from typing import Any
 
 
 def one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    """Checks that a value is one of some choices.
+    """Checks that a value is one of the given choices.
 
     Raises:
       ValueError: if it is not.
@@ -14,12 +14,12 @@ def one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
 
 
 def at_least(name: str, value: Any, least: int, most: int | None = None) -> None:
-    """Checks that a value is an integer of at least `least`, and at most `most` where that is given.
+    """Checks that a value is an integer of at least `least`, and of at most `most` if given.
 
     Raises:
       ValueError: if it is not.
     """
-    # True is an int to Python.
+    # bool is a subclass of int.
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name}={value!r} must be an integer of at least {least}.")
     if most is not None and value > most:

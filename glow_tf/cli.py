@@ -1,4 +1,4 @@
-"""The command `glow`: runs one of the programs of the package, such as `glow train` or `glow sample`."""
+"""The `glow` command, which runs one of the package's programs, such as `glow train` or `glow sample`."""
 
 import ast
 import difflib
@@ -26,15 +26,15 @@ COMMANDS["train"] = "glow_tf.main"
 
 
 def main() -> None:
-    """Runs the command that the first argument names, with the arguments after it."""
+    """Runs the command named by the first argument, with the remaining arguments."""
     try:
         _run()
     except BrokenPipeError:
-        # Whoever reads has had enough, such as `head`. Python would complain once more when it ends.
+        # The reader, such as `head`, has closed the pipe. Python would report that once more on exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except KeyboardInterrupt:
-        # As the shell reports a process that Ctrl-C ended.
+        # The status by which shells report a process ended by Ctrl-C.
         raise SystemExit(128 + signal.SIGINT) from None
 
 
@@ -49,7 +49,7 @@ def _run() -> None:
         if module is None:
             print(f"error: {_unknown(name)}", file=sys.stderr)
             raise SystemExit(2)
-        # As `python -m` does it, and as absl looks for the flags and the help of a program.
+        # As with `python -m`. absl looks up a program's flags by sys.argv[0], and its help in `__main__`.
         sys.path.insert(0, os.getcwd())
         sys.argv = [f"glow {name}", *arguments]
         environment.prepare()
@@ -57,7 +57,7 @@ def _run() -> None:
 
 
 def usage() -> str:
-    """Returns what `glow --help` prints."""
+    """Returns the text of `glow --help`."""
     width = max(map(len, COMMANDS))
     lines = ["Normalizing flows for images: train them, look at them, measure them, serve them.", ""]
     lines.append("  glow COMMAND --flag=value ...    glow COMMAND --help    glow --version")

@@ -1,8 +1,8 @@
 """The description of a flow.
 
-A `ModelConfig` is data: the image it models and the sequence of layers from the image to its latents. The presets in
-`glow_tf.models.presets` write it; `glow_tf.Flow` builds it; `config.json` stores it. This module imports neither absl
-nor TensorFlow; the layers do.
+A `ModelConfig` is plain data: the shape of the images and the sequence of layers from images to latents. The presets in
+`glow_tf.models.presets` create it, `glow_tf.Flow` builds the model from it, and `config.json` stores it. This module
+imports neither absl nor TensorFlow; the layers import TensorFlow.
 """
 
 import dataclasses
@@ -33,19 +33,19 @@ def _default_dequantizer() -> "Dequantizer":
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """A flow, completely described.
+    """The complete description of a flow.
 
     Attributes:
-      name: the preset it came from: `glow`, `real_nvp`, `nice`, or a name of your own.
-      image_shape: (H, W, C) of the images, (T, C) for sequences, or (D,) for flat vectors.
-      layers: the layers in the order from image to latent: objects of `glow_tf.layers`, or of classes of your own.
-      dequantizer: from images of uint8 to real numbers, an object of `glow_tf.dequantization`, or of a class of your
-        own; by default uniform noise in the bins of 8 bits.
+      name: the name of the preset, such as `glow`, `real_nvp` or `nice`, or one of your own.
+      image_shape: (H, W, C) for images, (T, C) for sequences, or (D,) for flat vectors.
+      layers: the layers in order from image to latent: instances of classes in `glow_tf.layers`, or of your own.
+      dequantizer: maps uint8 images to real numbers: an instance of a class in `glow_tf.dequantization`, or of your
+        own; by default uniform noise within 8-bit bins.
       base: the distribution of the latents, `normal` or `logistic`.
       num_classes: number of labels, 0 for none.
       classifier: whether a linear classifier on the top latent is part of the model (the official code's second loss).
-      gradient: how a stack of steps is differentiated: `reversible` keeps only its output and rebuilds the inputs of
-        its steps, so that memory does not grow with K; `stored` keeps every activation.
+      gradient: how a stack of steps is differentiated: `reversible` keeps only its output and reconstructs the inputs
+        of the steps, so that memory does not grow with K; `stored` keeps all activations.
     """
 
     name: str
@@ -89,17 +89,17 @@ class ModelConfig:
 
     @property
     def n_bits(self) -> int | None:
-        """Number of bits of each channel that are modelled; None for data that are real numbers."""
+        """Number of bits modelled per channel; None for real-valued data."""
         return self.dequantizer.n_bits
 
     @property
     def conditional(self) -> bool:
-        """Whether the likelihood depends on a label."""
+        """True if the likelihood depends on a label."""
         return any(part.num_classes_needed() for part in (*self.layers, self.dequantizer))
 
     @property
     def events(self) -> str:
-        """Kind of the modelled data: `flat vectors`, `sequences` or `images`."""
+        """The kind of data: `flat vectors`, `sequences` or `images`."""
         return ("flat vectors", "sequences", "images")[len(self.image_shape) - 1]
 
     @property
@@ -109,11 +109,11 @@ class ModelConfig:
 
     @property
     def network_width(self) -> int:
-        """The largest number of hidden channels of a coupling network."""
+        """The largest number of hidden channels in any coupling network."""
         return max(part.network_width() for part in (*self.layers, self.dequantizer))
 
     def shapes(self) -> list[tuple[int, ...]]:
-        """Returns the event shape that enters each layer, and after them the one that leaves the last.
+        """Returns the event shape at the input of each layer, followed by the one at the output of the last.
 
         Raises:
           ValueError: if the layers do not fit the image.
@@ -128,19 +128,19 @@ class ModelConfig:
 
     @property
     def levels(self) -> list[int]:
-        """The level of each layer: 1 for the finest, and one more after each layer where channels leave."""
+        """The level of each layer: 1 for the finest, plus one after each layer that factors out channels."""
         left = (leaving_shape(*shapes) is not None for shapes in itertools.pairwise(self.shapes()))
         return list(itertools.accumulate(left, initial=1))[:-1]
 
     @property
     def latent_shapes(self) -> list[tuple[int, ...]]:
-        """The shapes of the parts of the latent in their order: factored out level by level, the top last."""
+        """The shapes of the parts of the latent, in the order in which they are factored out, the top one last."""
         shapes = self.shapes()
         left = itertools.starmap(leaving_shape, itertools.pairwise(shapes))
         return [*(shape for shape in left if shape), shapes[-1]]
 
     def describe(self) -> str:
-        """Describes the model in a line: its name, what it models, levels, and steps where its layers have any."""
+        """Returns a one-line description: the model's name, data and levels, and the number of steps, if it has any."""
         shape = "x".join(map(str, self.image_shape))
         values = "real numbers" if self.n_bits is None else f"{self.n_bits} bits"
         depths = list(dict.fromkeys(layer.depth for layer in self.layers if hasattr(layer, "depth")))
@@ -148,7 +148,7 @@ class ModelConfig:
         return f"{self.name} of {self.events} {shape}, {values}, L={len(self.latent_shapes)}{steps}"
 
     def to_json(self) -> str:
-        """Returns the config as indented JSON, which `from_json` reads back to an equal one."""
+        """Returns the config as indented JSON, from which `from_json` restores an equal one."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         fields["layers"] = [description.to_fields(layer) for layer in self.layers]
         fields["dequantizer"] = description.to_fields(self.dequantizer)
@@ -156,10 +156,10 @@ class ModelConfig:
 
     @classmethod
     def from_json(cls, text: str) -> "ModelConfig":
-        """Reads what `to_json` wrote.
+        """Returns the config stored in JSON by `to_json`.
 
         Raises:
-          ValueError: if `text` is no JSON of a model config; the message names the field.
+          ValueError: if `text` is not the JSON of a model config; the message names the field.
         """
         try:
             fields = json.loads(text)
@@ -169,10 +169,10 @@ class ModelConfig:
 
     @classmethod
     def from_fields(cls, fields: Any) -> "ModelConfig":
-        """Returns the config of the object that `to_json` writes, as `json.loads` reads it.
+        """Returns the config in the output of `to_json`, as parsed by `json.loads`.
 
         Raises:
-          ValueError: if it is no model config; the message names the field.
+          ValueError: if it is not a model config; the message names the field.
         """
         for name in ("layers", "image_shape"):
             if not isinstance(fields, Mapping) or not isinstance(fields.get(name), list | tuple | str):
@@ -185,7 +185,7 @@ class ModelConfig:
         )
         fields = dict(fields)
         if "dequantizer" not in fields:
-            # Version 0.1.0 knew uniform noise alone.
+            # Version 0.1.0 only had uniform noise.
             bits = {"n_bits": fields.pop("n_bits")} if "n_bits" in fields else {}
             fields["dequantizer"] = {"dequantizer": "Uniform", **bits}
         dequantizer = description.from_fields("dequantizer", fields["dequantizer"], _dequantizer_class(), fields)
@@ -229,11 +229,12 @@ def check_divisible(image_shape: tuple[int, ...], levels: int, fewer: str = "a s
 
     Args:
       image_shape: (H, W, C).
-      levels: as above.
-      fewer: what makes them fewer, for the message.
+      levels: number of squeezes.
+      fewer: how to use fewer levels, for the message.
 
     Raises:
-      ValueError: if a side is not a multiple of 2^levels; the message names the sizes that would do.
+      ValueError: if the image does not have 1 or 3 channels, or a side is not a multiple of 2^levels; the message
+        suggests sizes.
     """
     factor = 2**levels
     if len(image_shape) != 3:
@@ -251,11 +252,11 @@ def check_divisible(image_shape: tuple[int, ...], levels: int, fewer: str = "a s
 
 
 def check_length(shape: tuple[int, ...], levels: int, squeeze: int) -> None:
-    """Checks that a sequence can be squeezed by `squeeze`, `levels` times, with half of the channels left in between.
+    """Checks that a sequence can be squeezed `levels` times by `squeeze`, with its channels halved in between.
 
     Raises:
-      ValueError: if its length is not a multiple of squeeze^levels, or its channels cannot be halved; the message names
-        what would do.
+      ValueError: if the shape is not (T, C), T is not a multiple of squeeze^levels, or the channels cannot be halved;
+        the message suggests valid values.
     """
     factor = squeeze**levels
     if len(shape) != 2:

@@ -1,4 +1,4 @@
-"""Descriptions of the parts of a model: frozen dataclasses that are stored in JSON by the names of their classes.
+"""Descriptions of model parts: frozen dataclasses that are stored in JSON under their class names.
 
 This module imports neither absl nor TensorFlow.
 """
@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 _PACKAGE = __name__.partition(".")[0]
-# In modules that postpone the evaluation of annotations, types are their names.
+# With postponed evaluation of annotations, the types of fields are strings.
 _TYPES = {"float": float, "int": int, "str": str, "bool": bool}
 
 
 class Description:
-    """Base class of the kinds of parts, such as `glow_tf.layers.Layer`.
+    """Base class for all kinds of model parts, such as `glow_tf.layers.Layer`.
 
-    A kind is a direct subclass with a `kind`. Its own subclasses register themselves by their names, which JSON stores,
-    beside the module of those that are not of this package; not those that only others derive from, with
-    `class Base(Layer, abstract=True)`.
+    Each direct subclass is a kind of part, named by its attribute `kind`. Subclasses of a kind are registered under
+    their class name, which JSON stores, along with the module of classes from outside this package. Base classes that
+    are not parts themselves are declared as `class Base(Layer, abstract=True)` and are not registered.
     """
 
     kind: ClassVar[str]
@@ -39,40 +39,40 @@ class Description:
 
     @classmethod
     def upgrade(cls, fields: dict[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
-        """Returns the fields in JSON brought up to date, where an earlier version of the class had others.
+        """Returns fields from JSON, converted to current ones if an earlier version of the class had others.
 
         Args:
-          fields: the fields.
+          fields: the fields in JSON.
           model: the JSON of the whole model.
         """
         return fields
 
 
 def is_built_in(cls: type) -> bool:
-    """Returns whether a class is one of this package."""
+    """Returns whether a class belongs to this package."""
     return cls.__module__.partition(".")[0] == _PACKAGE
 
 
 def check(where: str, part: Any, kind: type[Description]) -> None:
-    """Checks that `part` is a description of a kind, as it can be stored.
+    """Checks that `part` is a description of the given kind that can be stored.
 
     Raises:
       ValueError: if it is not.
     """
     if not isinstance(part, kind):
         raise ValueError(f"{where}={part!r} is not a {kind.kind}; known are {', '.join(kind.classes)}.")
-    # Fields of an undecorated subclass would be those of its base class.
+    # An undecorated subclass would have the fields of its base class.
     if "__dataclass_fields__" not in vars(type(part)):
         name = type(part).__name__
         raise ValueError(f"{name} must be decorated with @dataclasses.dataclass(frozen=True, kw_only=True).")
-    # JSON has the names of class and module there.
+    # JSON stores the names of the class and the module under these keys.
     for field in dataclasses.fields(part):
         if field.name in (kind.kind, "module"):
             raise ValueError(f"{type(part).__name__} has a field {field.name!r}: choose another name for it.")
 
 
 def to_fields(part: Description) -> dict[str, Any]:
-    """Returns a description as JSON stores it, which `from_fields` reads."""
+    """Returns a description as stored in JSON, from which `from_fields` restores it."""
     cls = type(part)
     named = {part.kind: cls.__name__, **({} if is_built_in(cls) else {"module": cls.__module__})}
     values = {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
@@ -80,16 +80,16 @@ def to_fields(part: Description) -> dict[str, Any]:
 
 
 def from_fields(where: str, fields: Any, kind: type[Description], model: Mapping[str, Any]) -> Description:
-    """Returns the description that `to_fields` made these fields of.
+    """Returns the description stored by `to_fields`.
 
     Args:
-      where: the place in JSON, for errors.
-      fields: what JSON has there.
-      kind: what is expected.
+      where: the path in JSON, for error messages.
+      fields: the value at that path.
+      kind: the expected kind.
       model: the JSON of the whole model.
 
     Raises:
-      ValueError: if they are no such description; the message names the field.
+      ValueError: if it does not describe a part of that kind; the message names the field.
     """
     if not isinstance(fields, Mapping):
         raise ValueError(f"{where} must be a dictionary, and not {fields!r}.")
@@ -102,8 +102,8 @@ def from_fields(where: str, fields: Any, kind: type[Description], model: Mapping
     cls = kind.classes[name]
     for key, value in fields.items():
         kinds = Description._kinds.values() if isinstance(value, Mapping) else ()
-        # A field of it may have the name of another kind, and holds a part then.
-        nested = [of for of in kinds if isinstance(value.get(of.kind), str)]
+        # A part stores its class name under its kind. A field with the name of a kind holds a part, not a string.
+        nested = [other for other in kinds if isinstance(value.get(other.kind), str)]
         if nested:
             fields[key] = from_fields(f"{where}.{key}", value, nested[0], model)
     try:
@@ -114,7 +114,7 @@ def from_fields(where: str, fields: Any, kind: type[Description], model: Mapping
 
 
 def modules(fields: Any) -> list[str]:
-    """Returns the modules that the classes of parts in JSON are from, if not of this package."""
+    """Returns the modules outside this package that define the classes of the parts in JSON."""
     if isinstance(fields, list):
         return [name for item in fields for name in modules(item)]
     if not isinstance(fields, Mapping):
@@ -133,10 +133,10 @@ def _advice(name: Any, module: Any) -> str:
 
 
 def construct(cls: type, where: str, fields: Mapping[str, Any]) -> Any:
-    """Returns an instance of a dataclass from what JSON held, where a number can stand for a word, or a word for one.
+    """Returns an instance of a dataclass from JSON values, whose names and types are checked.
 
     Raises:
-      ValueError: if the fields are not those of the class, or of other types.
+      ValueError: if a field is unknown, missing, of the wrong type, or refused by the class.
     """
     known = {field.name: field for field in dataclasses.fields(cls)}
     values = {}
@@ -145,7 +145,7 @@ def construct(cls: type, where: str, fields: Mapping[str, Any]) -> Any:
             raise ValueError(f"{where}{name} is no field of a {cls.__name__}; they are {', '.join(known)}.")
         expected = _TYPES.get(known[name].type, known[name].type)
         right = {float: (float, int), int: int, str: str, bool: bool}.get(expected, object)
-        # True is an int to Python.
+        # bool is a subclass of int.
         if not isinstance(value, right) or (expected in (int, float) and isinstance(value, bool)):
             raise ValueError(f"{where}{name}={value!r} must be of type {expected.__name__}.")
         # JSON has no tuples.

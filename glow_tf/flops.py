@@ -1,9 +1,9 @@
-"""Matrix products, and their floating-point operations.
+"""Matrix products and their floating-point operations.
 
-A convolution of a k x k kernel from C_in to C_out channels over N = B * H * W positions is one product: either
+A convolution with a k x k kernel from C_in to C_out channels over N = B * H * W positions is a single product: either
 [N, k^2 C_in] x [k^2 C_in, C_out], of all neighbourhoods, or [N, C_in] x [C_in, k^2 C_out], whose results are shifted
-and added. Both take 2 N k^2 C_in C_out operations, those at the border of the image included, which see zeros. Counted
-is the form that moves less memory. Of a sequence, with k taps and N = B * T, k stands in the place of k^2.
+and added. Both take 2 N k^2 C_in C_out operations, including those on the zero padding at the border of the image. The
+form that moves less memory is counted. For a sequence, with k taps and N = B * T, k replaces k^2.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ import math
 
 @dataclasses.dataclass(frozen=True)
 class Product:
-    """[rows, inner] x [inner, columns]."""
+    """A matrix product [rows, inner] x [inner, columns]."""
 
     rows: int
     inner: int
@@ -29,9 +29,9 @@ class Product:
 
 
 def convolution(shape: tuple[int, ...], batch_size: int, size: int, inputs: int, outputs: int) -> Product:
-    """Returns the product of a convolution with a kernel [size, size, inputs, outputs] of images [H, W, ...].
+    """Returns the matrix product of a convolution of images [H, W, ...] with a kernel [size, size, inputs, outputs].
 
-    Of sequences [T, ...] the kernel is [size, inputs, outputs].
+    For sequences [T, ...], the kernel is [size, inputs, outputs].
     """
     positions, taps = batch_size * math.prod(shape[:-1]), size ** (len(shape) - 1)
     if inputs <= outputs:

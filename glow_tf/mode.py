@@ -17,8 +17,8 @@ class Mode:
     Attributes:
       gradient: differentiation of a stack of steps: `reversible`, `stored` or `none`, see `bijectors.Stack`.
       network_precision: precision of the coupling networks, see `Flow.distribution`.
-      training: whether it is being trained, for networks with dropout and the like.
-      seed: [2] int32, the stateless seed of their random numbers; None without.
+      training: whether the flow is being trained, for networks with dropout and the like.
+      seed: [2] int32, the stateless seed of their random numbers; None if they draw none.
     """
 
     gradient: str = "reversible"

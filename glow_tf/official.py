@@ -1,4 +1,4 @@
-"""Names of variables in checkpoints of the official code of Glow (github.com/openai/glow)."""
+"""Variable names in checkpoints of the official Glow code (github.com/openai/glow)."""
 
 import dataclasses
 from collections.abc import Callable
@@ -12,9 +12,9 @@ class OfficialVariable:
     """Names and conversion of a variable in a checkpoint of the official code.
 
     Attributes:
-      names: names there; the values of the steps of a level are stacked.
-      convert: maps the value there, stacked or single, to the value here, or to a nest of values.
-      stacked: whether there is one name a step.
+      names: names in the checkpoint; the values of a level's steps are stacked.
+      convert: maps the checkpoint's value, stacked or single, to the value or nest of values in this package.
+      stacked: whether there is one name per step.
     """
 
     names: tuple[str, ...]
@@ -23,7 +23,7 @@ class OfficialVariable:
 
 
 def zero_layer_variables(path: str, name: str, kernel: Callable = np.asarray) -> dict[str, OfficialVariable]:
-    """Returns the variables of a layer that starts at zero, called `name` there, with the conversion of its kernel."""
+    """Returns the variables of a zero-initialised layer `name` of the checkpoint; `kernel` converts its kernel."""
     prefix = f"{path}/" if path else ""
     return {
         f"{prefix}kernel": OfficialVariable((f"{name}/W",), kernel),
@@ -33,12 +33,12 @@ def zero_layer_variables(path: str, name: str, kernel: Callable = np.asarray) ->
 
 
 def step_variable(path: str, names: list[str], convert: Callable = np.asarray) -> dict[str, OfficialVariable]:
-    """Returns one variable of the steps of a level, called `names` there, with its conversion."""
+    """Returns a variable of a level's steps, called `names` in the checkpoint and converted by `convert`."""
     return {path: OfficialVariable(tuple(names), convert, stacked=True)}
 
 
 def actnorm_variables(path: str, names: list[str]) -> dict[str, OfficialVariable]:
-    """Returns the variables of the actnorms of the steps of a level, called `names` there."""
+    """Returns the variables of the actnorms in a level's steps, called `names` in the checkpoint."""
     bias = step_variable(f"{path}/bias", [f"{name}_center/b" for name in names], raveled)
     return bias | step_variable(f"{path}/logs", [f"{name}_scale/logs" for name in names], raveled)
 

@@ -1,4 +1,4 @@
-"""Every command-line flag of the training program, and what they amount to."""
+"""The command-line flags of the training program, and the settings that they describe."""
 
 import dataclasses
 import inspect
@@ -75,7 +75,7 @@ flags.DEFINE_integer(
 )
 define_max_megapixels()
 
-# Model. Where the default is None the model's own applies: the paper's.
+# Model. A default of None stands for the model's own, which is that of the paper.
 flags.DEFINE_enum("model", "glow", list(MODELS), "The family of flows.")
 flags.DEFINE_integer("K", None, "Depth: steps per level (glow; 32), or couplings (jet 32, nice 4).", lower_bound=1)
 flags.DEFINE_integer("L", None, "Levels (glow; 3), or halvings of the image (real_nvp; down to 4x4).", lower_bound=1)
@@ -120,7 +120,7 @@ flags.DEFINE_integer(
     upper_bound=1000,
 )
 flags.DEFINE_integer("spline_bins", None, "Bins of each spline (--coupling=spline; 8).", 2, upper_bound=500)
-# The couplings that these belong to, and the fields of their transforms.
+# The coupling that each flag applies to, and the field of its transform.
 _COUPLING_FIELDS = {"mixture_components": ("mixture_logistic", "components"), "spline_bins": ("spline", "bins")}
 flags.DEFINE_enum(
     "permutation",
@@ -142,8 +142,8 @@ flags.DEFINE_enum(
     "dequantization",
     None,
     list(DEQUANTIZERS),
-    "Noise that makes real numbers of pixels (uniform; flow_plus_plus variational): uniform, or variational, of a flow "
-    "that sees the image and is learned with the model.",
+    "Noise that turns pixels into real numbers (uniform; flow_plus_plus variational): uniform, or variational, from a "
+    "conditional flow that is trained jointly with the model.",
 )
 flags.DEFINE_integer(
     "dequantization_width",
@@ -169,21 +169,21 @@ flags.DEFINE_bool(
 flags.DEFINE_bool(
     "conditional_couplings",
     False,
-    "Conditions the coupling networks on the labels too: each has biases a label (glow, flow_plus_plus, jet).",
+    "Conditions the coupling networks on the labels too, with biases for each label (glow, flow_plus_plus, jet).",
 )
 flags.DEFINE_float(
     "label_loss_weight",
     _DEFAULTS.label_loss_weight,
-    "Adds a linear classifier on the top latent, and so many times its loss in bits to bits/dim (glow, flow_plus_plus, "
-    "jet; the official code of Glow has 0.01 for its conditional model).",
+    "Adds a linear classifier on the top latent, and its loss in bits, times this weight, to bits/dim (glow, "
+    "flow_plus_plus, jet; the official code of Glow has 0.01 for its conditional model).",
     lower_bound=0.0,
 )
 
 define_path(
     "init_from",
     _DEFAULTS.init_from,
-    "Model directory with whose weights a new run begins, such as one that glow import_openai wrote; 'pretrained' "
-    "and 'pretrained_32' are those that come along.",
+    "Model directory whose weights a new run starts from, such as one written by glow import_openai; 'pretrained' and "
+    "'pretrained_32' are the models that come with the package.",
     for_tensorflow=True,
 )
 
@@ -199,30 +199,30 @@ flags.DEFINE_enum(
     "cluster",
     None,
     list(CLUSTERS),
-    "What names the machines that train together, and this one of them, in place of TF_CONFIG: slurm, the job step "
-    "that srun began. With it, --strategy=multi_worker is the default.",
+    "Source of the list of workers, and of this one's place in it, in place of TF_CONFIG: slurm, the job step started "
+    "by srun. With it, --strategy=multi_worker is the default.",
 )
 flags.DEFINE_integer(
     "cluster_port",
     None,
-    "First port that the tasks of a machine listen on (--cluster=slurm); by default one that the number of the job "
-    "gives, from 12000 on.",
+    "First port that the tasks of a machine listen on (--cluster=slurm); by default one derived from the job ID, from "
+    "12000 on.",
     lower_bound=1,
     upper_bound=65535,
 )
 flags.DEFINE_integer(
     "num_replicas",
     None,
-    "How many of this machine's GPUs are used (all); without a GPU, into how many the CPU is split (1).",
+    "Number of this machine's GPUs to use (all); without a GPU, number of devices to split the CPU into (1).",
     lower_bound=1,
 )
 flags.DEFINE_enum(
     "network_precision",
     None,
     list(NETWORK_PRECISIONS),
-    "In what the coupling networks multiply in training: float32; tf32, operands rounded to 11 bits; or bfloat16. The "
-    "flow around them, likelihood, evaluation and export stay in float32. By default float32, on GPUs too: the others "
-    "are faster there, and give images back less exactly.",
+    "Precision of products in the coupling networks in training: float32; tf32, operands rounded to 11 bits; or "
+    "bfloat16. The flow around them, likelihood, evaluation and export stay in float32. By default float32, on GPUs "
+    "too: the others are faster there, but reconstruct images less exactly.",
 )
 flags.DEFINE_bool("mixed_precision", False, "Another name for --network_precision=bfloat16.")
 flags.DEFINE_bool(
@@ -234,7 +234,7 @@ flags.DEFINE_bool(
 flags.DEFINE_bool(
     "deterministic",
     False,
-    "Has a GPU add up in the same order every time, so that a run continued there is the same to the last bit, as it "
+    "Makes GPUs sum in the same order every time, so that a run continued there is the same to the last bit, as it "
     "always is on a CPU. Slower.",
 )
 
@@ -242,25 +242,25 @@ flags.DEFINE_bool(
 define_path(
     "model_dir",
     None,
-    "Where everything is written; by default runs/<dataset>_<model>, with the name of the folder or file of one's own.",
+    "Where everything is written; by default runs/<dataset>_<model>, with the folder or file name for your own data.",
     for_tensorflow=True,
 )
 flags.DEFINE_bool(
     "resume",
     False,
-    "Goes on with the run in --model_dir by what is recorded there: data, model, training and devices. Flags that are "
-    "given besides change what may change, such as --steps.",
+    "Continues the run in --model_dir with the data, model, training and devices recorded there. Flags given in "
+    "addition override the recorded ones that may change, such as --steps.",
 )
 define_plugins()
 flags.DEFINE_string(
     "tracker",
     _DEFAULTS.tracker,
-    "Trackers to write metrics, settings and pictures to besides, where they are installed: wandb, mlflow, or both "
-    "with a comma between them. Their own environment variables say where, such as WANDB_PROJECT or "
-    "MLFLOW_TRACKING_URI. A run that is continued goes on in theirs.",
+    "Installed trackers to which metrics, settings and pictures are also written: wandb, mlflow, or both with a comma "
+    "between them. Their own environment variables say where, such as WANDB_PROJECT or MLFLOW_TRACKING_URI. Continuing "
+    "a run continues the tracker's run too.",
 )
 flags.DEFINE_bool("export", True, "Writes a SavedModel at the end, as glow export does.")
-flags.DEFINE_bool("other_data", False, "Lets a run that began with other images go on with these.")
+flags.DEFINE_bool("other_data", False, "Continues a run even if it was started on different images.")
 flags.DEFINE_integer(
     "batch_size",
     None,
@@ -278,12 +278,12 @@ flags.DEFINE_integer(
     "samples", None, "Images in a grid of samples; by default 64, or 16 of images larger than 64x64.", lower_bound=1
 )
 _INTEGERS = {
-    "accumulate_steps": "Parts in which each device takes its share of a batch that is too large for its memory.",
+    "accumulate_steps": "Parts into which each device splits its share of a batch that is too large for its memory.",
     "labels_per_class": "Training images of each class whose labels --label_loss_weight uses, chosen by --seed; the "
     "likelihood is that of all images. 0: all labels.",
     "steps": "Updates to make.",
     "warmup_steps": "Updates over which the learning rate rises linearly.",
-    "seed": "Of initial weights, data order, noise and samples.",
+    "seed": "Seed of initial weights, data order, noise and samples.",
     "steps_per_call": "Most updates per call of the compiled function; fewer where they take seconds.",
     "log_every": "Steps between two lines of metrics.",
     "eval_every": "Steps between two evaluations on held-out images; 0: only at the end.",
@@ -316,8 +316,8 @@ flags.DEFINE_enum(
     "lr_schedule",
     _DEFAULTS.lr_schedule,
     list(LR_SCHEDULES),
-    "The learning rate after the warm-up: constant, or falling to 0 at the last of --steps, along a cosine or in a "
-    "linear way. A run that is continued with other --steps goes on at the rate of a run of so many.",
+    "The learning rate after the warm-up: constant, or falling to 0 at the last of --steps, along a cosine or "
+    "linearly. A run that is continued with other --steps goes on at the rate of a run of that many.",
 )
 flags.DEFINE_enum(
     "optimizer", _DEFAULTS.optimizer, list(OPTIMIZERS), "The optimizer; adamw is adam with --weight_decay."
@@ -327,8 +327,8 @@ flags.DEFINE_float("beta2", _DEFAULTS.beta2, "How much of the gradient's second 
 flags.DEFINE_float(
     "epsilon",
     _DEFAULTS.epsilon,
-    "Added to the root of the gradient's second moment. The gradient is that of bits/dim: one that was published for "
-    "the nats of an image of D dimensions is divided by D log(2) here, and so is a --clip_norm.",
+    "Added to the root of the gradient's second moment. The gradient is that of bits/dim: an epsilon published for the "
+    "nats of an image of D dimensions is divided by D log(2) here, and so is a --clip_norm.",
 )
 flags.DEFINE_float(
     "weight_decay",
@@ -347,7 +347,7 @@ flags.DEFINE_float(
 flags.DEFINE_float(
     "ema_decay",
     _DEFAULTS.ema_decay,
-    "Of the moving average of the weights, which evaluation, samples and export use; 0: the weights as they are.",
+    "Decay of the moving average of the weights, which evaluation, samples and export use; 0: the weights as they are.",
     lower_bound=0.0,
 )
 flags.DEFINE_float("temperature", _DEFAULTS.temperature, "Temperature of the grids of samples.", lower_bound=0.0)
@@ -387,13 +387,13 @@ def model_config(image_shape: tuple[int, int, int], num_classes: int) -> ModelCo
     """Returns the model that the flags describe, for images of `image_shape` with `num_classes` labels.
 
     Raises:
-      ValueError: if a flag does not apply to the model, does not fit the images, or needs labels there are not.
+      ValueError: if a flag does not apply to the model, does not fit the images, or needs labels that the data lacks.
     """
     preset = MODELS[FLAGS.model]
-    of_networks = ("width", "blocks", "heads", "patch_size", "dropout")
-    names = ("K", "L", *of_networks, "coupling", "permutation", "learn_top", "base", "n_bits", "gradient")
+    network_flags = ("width", "blocks", "heads", "patch_size", "dropout")
+    names = ("K", "L", *network_flags, "coupling", "permutation", "learn_top", "base", "n_bits", "gradient")
     given = {name: FLAGS[name].value for name in names if FLAGS[name].value is not None}
-    of_coupling = {name: FLAGS[name].value for name in _COUPLING_FIELDS if FLAGS[name].value is not None}
+    coupling_flags = {name: FLAGS[name].value for name in _COUPLING_FIELDS if FLAGS[name].value is not None}
     if FLAGS.couplings is not None:
         given["couplings"] = _couplings()
     given.setdefault("n_bits", recipe(FLAGS.dataset).n_bits)
@@ -415,7 +415,7 @@ def model_config(image_shape: tuple[int, int, int], num_classes: int) -> ModelCo
     parameters = inspect.signature(preset).parameters
     foreign = [name for name in given if name not in parameters]
     if "coupling" not in parameters:
-        foreign += of_coupling
+        foreign += coupling_flags
     if foreign:
         flag_names = {
             "classifier": "label_loss_weight",
@@ -424,7 +424,7 @@ def model_config(image_shape: tuple[int, int, int], num_classes: int) -> ModelCo
         }
         listed = ", ".join(dict.fromkeys(f"--{flag_names.get(name, name)}" for name in foreign))
         raise ValueError(f"{listed} does not apply to --model={FLAGS.model}.")
-    for flag, value in of_coupling.items():
+    for flag, value in coupling_flags.items():
         (coupling, field), chosen = _COUPLING_FIELDS[flag], FLAGS.coupling or parameters["coupling"].default
         if chosen != coupling:
             raise ValueError(f"--{flag} does not apply to --coupling={chosen}; it needs --coupling={coupling}.")
@@ -434,7 +434,7 @@ def model_config(image_shape: tuple[int, int, int], num_classes: int) -> ModelCo
 
 
 def training_config(image_shape: tuple[int, int, int], replicas: int) -> TrainingConfig:
-    """Returns the training that the flags describe.
+    """Returns the training settings that the flags describe.
 
     Args:
       image_shape: (H, W, C) of the images.
@@ -455,9 +455,9 @@ def training_config(image_shape: tuple[int, int, int], replicas: int) -> Trainin
 
 
 def runtime(config: ModelConfig) -> Runtime:
-    """Returns where and how a model is computed in training: on one CPU, in shards where that pays.
+    """Returns the runtime for training a model, with shards on a single CPU where that is faster.
 
-    To be called before TensorFlow begins to work.
+    Call it before TensorFlow is initialised.
     """
     images = _defaults_for(config.image_shape, 1)["batch_size"] // max(1, FLAGS.accumulate_steps)
     one_device = strategy() in ("mirrored", "one_device") and (FLAGS.num_replicas or 1) == 1
@@ -476,7 +476,7 @@ def strategy_arguments() -> dict:
 
 
 def strategy() -> str:
-    """Returns the value of --strategy, which is another one by default where there is a --cluster."""
+    """Returns the value of --strategy, which is multi_worker by default if --cluster is given."""
     return "multi_worker" if FLAGS.cluster and FLAGS["strategy"].using_default_value else FLAGS.strategy
 
 
@@ -496,7 +496,7 @@ def _couplings() -> tuple[tuple[int, int], ...]:
 
 
 def _adjusted(dequantizer: Dequantizer) -> Dequantizer:
-    """Returns the dequantizer of a model, of the width and depth that flags may give it."""
+    """Returns a model's dequantizer, with the width and depth given by flags, if any."""
     given = {field: FLAGS[f"dequantization_{field}"].value for field in ("width", "depth")}
     given = {field: value for field, value in given.items() if value is not None}
     if not given:

@@ -1,4 +1,4 @@
-"""Parameters before they are variables: their shapes are known before their initial values take any memory."""
+"""Specifications of parameters, whose shapes are known before their initial values take any memory."""
 
 import dataclasses
 import functools
@@ -16,9 +16,9 @@ class Parameter:
 
     Attributes:
       shape: its shape.
-      initial: makes the initial value. A nest of parameters is made in its order, each once, so that random numbers are
-        drawn in that order.
-      trainable: whether it is trained; others are chosen once.
+      initial: returns the initial value. It is called once for each parameter of a nest, in order, so that random
+        numbers are drawn in that order.
+      trainable: whether it is trained; others are set only once.
     """
 
     shape: tuple[int, ...]
@@ -37,7 +37,10 @@ def ones(*shape: int) -> Parameter:
 
 
 def normal(rng: np.random.Generator, stddev: float, shape: tuple[int, ...]) -> Parameter:
-    """Returns a parameter drawn from N(0, stddev^2), as float32: flows of every dtype have the same for one seed."""
+    """Returns a parameter drawn from N(0, stddev^2).
+
+    It is drawn in float32, so that a seed gives the same values for flows of any dtype.
+    """
 
     def draw() -> np.ndarray:
         values = rng.standard_normal(shape, dtype=np.float32)
@@ -50,7 +53,7 @@ def normal(rng: np.random.Generator, stddev: float, shape: tuple[int, ...]) -> P
 def jointly(
     initial: Callable[[], Mapping[str, np.ndarray]], shapes: Mapping[str, tuple[int, ...]], fixed: tuple[str, ...] = ()
 ) -> dict[str, Parameter]:
-    """Returns parameters whose initial values one function makes, by their names; those in `fixed` are not trained."""
+    """Returns named parameters whose initial values come from one function; those in `fixed` are not trained."""
     made = functools.cache(initial)
     return {name: Parameter(shape, lambda n=name: made()[n], name not in fixed) for name, shape in shapes.items()}
 
@@ -66,14 +69,14 @@ def initial_value(parameter: Parameter | np.ndarray) -> np.ndarray:
 
 
 def is_trainable(parameter: Parameter | np.ndarray) -> bool:
-    """Returns whether a parameter is trained; an array is where it holds floats."""
+    """Returns whether a parameter is trained; an array is trained if it holds floats."""
     if isinstance(parameter, Parameter):
         return parameter.trainable
     return np.issubdtype(np.asarray(parameter).dtype, np.floating)
 
 
 def by_path(nest: Nest, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields the leaves of a nest with their paths, such as `network/conv1/kernel`, after `prefix`."""
+    """Yields the path and value of each leaf of a nest; paths, such as `network/conv1/kernel`, begin with `prefix`."""
     for name, value in nest.items():
         path = f"{prefix}/{name}" if prefix else name
         if isinstance(value, Mapping):
@@ -83,12 +86,12 @@ def by_path(nest: Nest, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the nest whose leaves `by_path` yields."""
+    """Returns the nest with the given leaves by path, the inverse of `by_path`."""
     nest: dict[str, Any] = {}
     for path, leaf in leaves.items():
         *names, last = path.split("/")
-        below = nest
+        parent = nest
         for name in names:
-            below = below.setdefault(name, {})
-        below[last] = leaf
+            parent = parent.setdefault(name, {})
+        parent[last] = leaf
     return nest

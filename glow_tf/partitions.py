@@ -1,4 +1,4 @@
-"""Partitions of an input into the part that conditions a coupling and the part that it transforms."""
+"""Partitions of a coupling's input into the part that it conditions on and the part that it transforms."""
 
 import dataclasses
 import math
@@ -18,13 +18,13 @@ _KINDS = tuple(f"{name}{odd}" for name in ("channels", *PATTERNS) for odd in (""
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Partition(Description):
-    """How a coupling divides its input.
+    """A partition of a coupling's input into a conditioning and a transformed part.
 
-    `swap` says which way of several, from 0: an int, or an int32 scalar tensor. Most partitions have two, and 1
-    exchanges the roles of the parts.
+    `swap` selects one of several ways to divide the input, counted from 0: an int, or an int32 scalar tensor. Most
+    partitions have two ways, and 1 exchanges the roles of the parts.
 
     Attributes:
-      ways: number of ways, which successive couplings take in turn.
+      ways: number of ways, through which successive couplings cycle.
     """
 
     kind: ClassVar[str] = "partition"
@@ -34,41 +34,41 @@ class Partition(Description):
         """Checks that events of a shape can be divided.
 
         Raises:
-          ValueError: if they cannot; the message goes on after the name of the layer.
+          ValueError: if they cannot; the message continues after the name of the layer.
         """
 
     def channels(self, shape: tuple[int, ...]) -> tuple[int, int]:
-        """Returns the number of channels of the part that conditions and of the one that is transformed."""
+        """Returns the numbers of channels of the conditioning part and of the transformed part."""
         raise NotImplementedError(f"{type(self).__name__} defines no channels.")
 
     def positions(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """Returns the axes of either part before that of the channels; by default those of the whole."""
+        """Returns the shape of either part without the channel axis; by default that of the whole input."""
         return shape[:-1]
 
     def divide(self, x: tf.Tensor, swap: Swap = 0) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns the part of `x`: [B, *shape] that conditions and the part that is transformed."""
+        """Returns the conditioning part and the transformed part of `x`: [B, *shape]."""
         raise NotImplementedError(f"{type(self).__name__} defines no divide.")
 
     def merge(self, x1: tf.Tensor, x2: tf.Tensor, swap: Swap = 0) -> tf.Tensor:
-        """Returns the `x` that `divide` divides into `x1` and `x2`."""
+        """Returns the `x` that `divide` splits into `x1` and `x2`."""
         raise NotImplementedError(f"{type(self).__name__} defines no merge.")
 
     def mask(self, x: tf.Tensor, swap: Swap = 0) -> tf.Tensor | None:
-        """Returns 1 at the elements of `x2` that are transformed and 0 at those that only fill it; None if all are.
+        """Returns 1 at the elements of `x2` that are transformed and 0 at those that are padding; None without padding.
 
         Args:
-          x: [B, *shape], a tensor of the shape and dtype that is divided. The result broadcasts against it.
-          swap: as above.
+          x: [B, *shape], a tensor with the shape and dtype of the input. The result broadcasts against it.
+          swap: as for the class.
         """
         return None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Channels(Partition):
-    """The first channels condition and the others are transformed (Kingma & Dhariwal 2018, section 3.3).
+    """Conditions on the first channels and transforms the others (Kingma & Dhariwal 2018, section 3.3).
 
     Attributes:
-      first: number of channels that condition; half of them for 0.
+      first: number of conditioning channels; 0 for half of them.
     """
 
     first: int = 0
@@ -102,10 +102,10 @@ class Channels(Partition):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Checkerboard(Partition):
-    """The positions with (h + w) even condition and the others are transformed (Dinh et al. 2017, section 3.4).
+    """Conditions on the positions with (h + w) even and transforms the others (Dinh et al. 2017, section 3.4).
 
-    Each part has the shape of the whole, with zeros in the other's place. Of sequences [T, C] the even positions
-    condition, and of flat events [D] the even components (Dinh et al. 2015, section 5.1).
+    Each part has the shape of the whole input, with zeros in the place of the other. Sequences [T, C] are conditioned
+    on the even positions, and flat events [D] on the even components (Dinh et al. 2015, section 5.1).
     """
 
     def check(self, shape):
@@ -131,14 +131,14 @@ class Checkerboard(Partition):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Positions(Partition):
-    """Every second position conditions and the others are transformed, each part without the other's place.
+    """Conditions on every second position and transforms the others; neither part has the positions of the other.
 
-    So networks work on half of the positions: of [H, W, C], on [H, W/2, C], or [H/2, W, C] for `rows`.
+    Networks therefore work on half of the positions: for [H, W, C], on [H, W/2, C], or on [H/2, W, C] for `rows`.
 
     Attributes:
-      pattern: the positions that condition: those of even `columns`, as in the official code of Flow++ (Ho et al. 2019,
-        which calls it a checkerboard), of even `rows`, or those with (h + w) even, a `checkerboard`. Of sequences
-        [T, C], for all three, the even ones.
+      pattern: the conditioning positions: the even `columns`, as in the official code of Flow++ (Ho et al. 2019, which
+        calls this a checkerboard), the even `rows`, or a `checkerboard` of those with (h + w) even. For sequences
+        [T, C], all three are the even positions.
     """
 
     pattern: str = "columns"
@@ -182,14 +182,14 @@ class Positions(Partition):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Turns(Partition):
-    """By channels and by positions, in turn (Kolesnikov et al. 2024, section 2.1, "Jet", and the authors' code).
+    """Divides by channels and by positions in turn (Kolesnikov et al. 2024, section 2.1, "Jet", and the authors' code).
 
-    Both parts are [*positions, C/2]. By channels, the first half of them conditions. By positions, every second one
-    conditions, and each is cut into two of C/2 channels.
+    Both parts are [*positions, C/2]. By channels, the first half of them is the conditioning part. By positions, every
+    second one is, and each position is split into two with C/2 channels.
 
     Attributes:
-      kinds: of successive couplings: `channels`; or the positions that condition, those of even `columns`, of even
-        `rows`, or those with an even sum, a `checkerboard`; each with `-odd` for the others.
+      kinds: the kinds of successive couplings: `channels`, or the conditioning positions: the even `columns`, the even
+        `rows`, or a `checkerboard` of those with an even sum of indices; with the suffix `-odd`, the other half.
     """
 
     kinds: tuple[str, ...] = ("channels", "channels-odd", "checkerboard", "checkerboard-odd")
@@ -231,9 +231,9 @@ class Turns(Partition):
         return tf.reshape(halves, [-1, *positions, 2 * channels])
 
     def _orders(self, positions, swap):
-        """Returns the order in which a kind takes the halves of the positions, first those that condition; its inverse.
+        """Returns the order of the halves of the positions, with the conditioning ones first, and its inverse.
 
-        Half c of position n has the number 2n + c.
+        Half c of position n has the index 2n + c.
         """
         orders = np.stack([np.argsort(_odd(kind, positions).ravel(), kind="stable") for kind in self.kinds])
         inverses = np.argsort(orders)
@@ -243,25 +243,25 @@ class Turns(Partition):
 
 
 def _odd(kind: str, positions: tuple[int, ...]) -> np.ndarray:
-    """Returns which of the two halves of the positions a kind transforms, [*positions, 2] bool."""
+    """Returns a mask of the halves of the positions that a kind transforms, [*positions, 2] bool."""
     name, _, odd = kind.partition("-")
-    *of_positions, half = np.indices([*positions, 2])
+    *coordinates, half = np.indices([*positions, 2])
     sums = {
         "channels": half,
-        "rows": of_positions[0],
-        "columns": of_positions[-1],
-        "checkerboard": sum(of_positions),
+        "rows": coordinates[0],
+        "columns": coordinates[-1],
+        "checkerboard": sum(coordinates),
     }
     return (sums[name] % 2 == 1) != bool(odd)
 
 
 def _exchanged(a: tf.Tensor, b: tf.Tensor, swap: Swap) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns `a` and `b`, of one shape, in the order that `swap` says."""
+    """Returns `a` and `b`, of the same shape, in the order given by `swap`."""
     if tf.is_tensor(swap):
         swapped = tf.equal(swap, 1)
         return tf.where(swapped, b, a), tf.where(swapped, a, b)
     return (b, a) if swap else (a, b)
 
 
-# By the names of earlier versions.
+# Keyed by the names in earlier versions.
 NAMED = {"channel": Channels(), "checkerboard": Checkerboard()}

@@ -1,4 +1,4 @@
-"""Flags of a run, which its directory records: `--resume` sets them again."""
+"""The flags of a run, which its directory records and `--resume` restores."""
 
 import dataclasses
 import json
@@ -18,17 +18,17 @@ from glow_tf.training.config import TrainingConfig
 
 FLAGS = flags.FLAGS
 
-_OF_TRAINING = frozenset(field.name for field in dataclasses.fields(TrainingConfig))
-_OF_DATA = frozenset(
+_TRAINING_FLAGS = frozenset(field.name for field in dataclasses.fields(TrainingConfig))
+_DATA_FLAGS = frozenset(
     {"dataset", "data_dir", "image_size", "channels", "crop_from", "upscale", "test_fraction", "test_size"}
 )
-_OF_PROGRAM = frozenset(
+_PROGRAM_FLAGS = frozenset(
     {"max_megapixels", "strategy", "num_replicas", "cluster", "cluster_port", "deterministic", "plugins", "export"}
 )
-# Of one start alone, or another name of a flag.
+# Flags for a single start, or aliases of other flags.
 _NOT_RECORDED = frozenset({"model_dir", "resume", "other_data", "mixed_precision"})
-# Flags in whose presence a recorded one does not hold: its other name, what its default goes by, or its alternative.
-_INSTEAD = {
+# Flags that override a recorded one: its alias, the flag that its default depends on, or its alternative.
+_OVERRIDDEN_BY = {
     "network_precision": "mixed_precision",
     "weight_decay": "optimizer",
     "test_fraction": "test_size",
@@ -43,7 +43,7 @@ class Recorded:
     Attributes:
       directory: its model directory.
       config: its model.
-      by_flags: whether the recorded flags describe that model, as they do unless the run was begun in Python.
+      by_flags: whether the recorded flags describe that model, as they do unless the run was started from Python.
     """
 
     directory: pathlib.Path
@@ -52,10 +52,13 @@ class Recorded:
 
 
 def is_continued(directory: pathlib.Path) -> bool:
-    """Returns whether the run in a directory goes on by its record: --resume, or flags of neither data nor model."""
+    """Returns whether to continue a directory's run from its record.
+
+    This is the case with --resume, or if --model_dir is given without any data or model flags and has such a record.
+    """
     if FLAGS.resume:
         return True
-    describing = _OF_DATA | (set(_others()) - _OF_PROGRAM)
+    describing = _DATA_FLAGS | (set(_recorded_names()) - _PROGRAM_FLAGS)
     return (
         FLAGS["model_dir"].present > 0
         and not any(FLAGS[name].present for name in describing)
@@ -64,13 +67,14 @@ def is_continued(directory: pathlib.Path) -> bool:
 
 
 def restore(directory: pathlib.Path) -> Recorded:
-    """Sets the flags that were not given to what the run in a directory had, and imports the modules of its model.
+    """Sets the flags that were not given to those of the run in a directory, and imports the modules of its model.
 
     Raises:
-      ValueError: if there is no run, or its record cannot be read.
+      ValueError: if there is no run, its record cannot be read or does not name the data, or its model is not one of
+        images.
     """
     run = model_directory.load_run(directory)
-    recorded = {name: _parsed(directory, name, value) for name, value in run.flags.items() if name in _others()}
+    recorded = {name: _parsed(directory, name, value) for name, value in run.flags.items() if name in _recorded_names()}
     if not FLAGS["plugins"].present:
         import_plugins([*recorded.get("plugins", ()), *storage.own_modules(directory)])
     config = storage.load_config(directory)
@@ -79,20 +83,20 @@ def restore(directory: pathlib.Path) -> Recorded:
     if not run.source and not FLAGS["dataset"].present:
         raise ValueError(f"{directory} does not say how its data is loaded; set --dataset, and --data_dir if need be.")
     for name, value in {**_data(run.source, config), **dataclasses.asdict(run.training), **recorded}.items():
-        if not FLAGS[name].present and not (name in _INSTEAD and FLAGS[_INSTEAD[name]].present):
+        if not FLAGS[name].present and not (name in _OVERRIDDEN_BY and FLAGS[_OVERRIDDEN_BY[name]].present):
             FLAGS[name].value = value
     return Recorded(directory=directory, config=config, by_flags="model" in recorded)
 
 
 def model_config(recorded: Recorded | None, source: Source) -> ModelConfig:
-    """Returns the model of the flags, or of the run that goes on; of the flags too where some are given for its model.
+    """Returns the model that the flags describe or, if a run is continued without model flags, that of the run.
 
     Raises:
-      ValueError: as `options.model_config`; or if flags are given for a model that no flags describe.
+      ValueError: as for `options.model_config`; or if model flags are given for a model that flags do not describe.
     """
     if recorded is None:
         return options.model_config(source.image_shape, source.num_classes)
-    given = _given_for_the_model(recorded.config, source)
+    given = _given_model_flags(recorded.config, source)
     if recorded.by_flags and given:
         return options.model_config(source.image_shape, source.num_classes)
     if set(given) - {"gradient"}:
@@ -105,12 +109,12 @@ def model_config(recorded: Recorded | None, source: Source) -> ModelConfig:
 
 
 def of_run(recorded: Recorded | None) -> dict[str, Any]:
-    """Returns the flags to record: those not at their defaults, besides those of the data and of `TrainingConfig`.
+    """Returns the flags to record: those not at their defaults, except those of the data and of `TrainingConfig`.
 
-    With them always `model`, unless it is a model that no flags describe.
+    `model` is always included, unless flags do not describe the model.
     """
     by_flags = recorded is None or recorded.by_flags
-    names = [name for name in _others() if by_flags or name in _OF_PROGRAM]
+    names = [name for name in _recorded_names() if by_flags or name in _PROGRAM_FLAGS]
     values = {name: FLAGS[name].value for name in names}
     return {name: value for name, value in values.items() if name == "model" or value != FLAGS[name].default}
 
@@ -118,14 +122,14 @@ def of_run(recorded: Recorded | None) -> dict[str, Any]:
 def flagfile(recorded: Recorded | None, training: TrainingConfig, source: Source) -> list[str]:
     """Returns the lines of a flagfile that repeats a run in another model directory.
 
-    These are the flags that are not at their defaults, and those of `TrainingConfig` whose defaults depend on data and
-    devices. Where no flags describe the model there are none.
+    They are the flags that are not at their defaults, and those of `TrainingConfig` whose defaults depend on data and
+    devices. If flags do not describe the model, there are none.
     """
     if recorded is not None and not recorded.by_flags:
         return []
-    # As recorded, paths do not depend on the working directory.
+    # Recorded paths do not depend on the working directory.
     paths = {"data_dir": source.arguments.get("data_dir"), "init_from": model_directory.init_from(training)}
-    values = {**{name: FLAGS[name].value for name in _OF_DATA}, **dataclasses.asdict(training), **paths}
+    values = {**{name: FLAGS[name].value for name in _DATA_FLAGS}, **dataclasses.asdict(training), **paths}
     values |= of_run(recorded)
     if training.optimizer != "adamw":
         del values["weight_decay"]
@@ -137,14 +141,14 @@ def _names() -> list[str]:
     return [flag.name for flag in FLAGS.flags_by_module_dict()[options.__name__]]
 
 
-def _others() -> list[str]:
-    """Names of the flags of the model and of the program."""
-    return [name for name in _names() if name not in _OF_TRAINING | _OF_DATA | _NOT_RECORDED]
+def _recorded_names() -> list[str]:
+    """Returns the names of the recorded flags besides those of the data and of `TrainingConfig`."""
+    return [name for name in _names() if name not in _TRAINING_FLAGS | _DATA_FLAGS | _NOT_RECORDED]
 
 
-def _given_for_the_model(config: ModelConfig, source: Source) -> list[str]:
-    names = [name for name in _others() if name not in _OF_PROGRAM]
-    # These describe data and training too, and may be given if they fit the model.
+def _given_model_flags(config: ModelConfig, source: Source) -> list[str]:
+    names = [name for name in _recorded_names() if name not in _PROGRAM_FLAGS]
+    # These describe data and training too, and may be given if they match the model.
     if source.image_shape != config.image_shape:
         names += ["image_size", "channels"]
     if config.classifier != (FLAGS.label_loss_weight > 0):
@@ -153,7 +157,7 @@ def _given_for_the_model(config: ModelConfig, source: Source) -> list[str]:
 
 
 def _data(source: Mapping[str, Any], config: ModelConfig) -> dict[str, Any]:
-    """Returns the flags of recorded arguments of `load_source`; of other data those of its size alone."""
+    """Returns the flags for recorded arguments of `load_source`; for other data, only image size and channels."""
     if FLAGS["dataset"].present and FLAGS.dataset != source.get("name"):
         height, width, channels = config.image_shape
         return {"image_size": [str(height), str(width)], "channels": channels}
@@ -169,7 +173,7 @@ def _line(name: str, value: Any) -> str:
         return f"--{name}" if value else f"--no{name}"
     line = f"--{name}={','.join(value) if isinstance(value, list) else value}"
     if line != line.strip() or "\n" in line or "\r" in line:
-        return f"# Give this besides, which no line of a flagfile can hold: --{name}={json.dumps(value)}"
+        return f"# Also give this flag, which no line of a flagfile can hold: --{name}={json.dumps(value)}"
     return line
 
 

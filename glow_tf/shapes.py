@@ -4,11 +4,11 @@ import math
 
 
 def leaving_shape(shape: tuple[int, ...], output_shape: tuple[int, ...]) -> tuple[int, ...] | None:
-    """Returns the shape of what leaves the flow after a layer, None if all goes on to the next one.
+    """Returns the shape of the channels that leave the flow after a layer; None if all enter the next one.
 
     Args:
-      shape: event shape that the layer takes.
-      output_shape: event shape of what goes on.
+      shape: event shape of the layer's input.
+      output_shape: event shape of the next layer's input.
     """
     positions = math.prod(output_shape[:-1])
     channels = math.prod(shape) // positions - output_shape[-1]

@@ -1,4 +1,4 @@
-"""Flags of paths, flagfiles and warnings, shared by all commands."""
+"""Path flags, plugins, flagfiles and warnings, shared by all commands."""
 
 import csv
 import importlib
@@ -14,7 +14,7 @@ from glow_tf import flagfiles
 from glow_tf.data import picture_files
 from glow_tf.runtime import paths
 
-# Flags belong to the module that defines them by this one.
+# Flags belong to the module that defines them through this one.
 flags.disclaim_key_flags()
 
 _FLAGFILE = ("--flagfile", "-flagfile")
@@ -37,10 +37,10 @@ class _Paths(_Path):
     def parse(self, argument):
         if isinstance(argument, list):
             return argument
-        # One whose name has a comma needs no quotes, if it is there.
-        one = os.path.exists(os.path.expanduser(argument))
+        # The name of an existing file needs no quotes, even if it contains a comma.
+        exists = os.path.exists(os.path.expanduser(argument))
         try:
-            names = [argument] if one else next(csv.reader([argument], strict=True), [])
+            names = [argument] if exists else next(csv.reader([argument], strict=True), [])
         except csv.Error as error:
             raise ValueError(f"{self._name} is no list of names with commas between them: {error}.") from error
         if not names:
@@ -49,20 +49,20 @@ class _Paths(_Path):
 
 
 class _Plain(logging.Formatter):
-    """`warning: ...`, as errors are printed, in place of absl's `W1128 12:00:00.123 123 file.py:12] ...`."""
+    """Formats records as `warning: ...`, like printed errors, and not as `W1128 12:00:00.123 123 file.py:12] ...`."""
 
     def format(self, record):
         return f"{record.levelname.lower()}: {super().format(record)}"
 
 
 def show_warnings() -> None:
-    """Shows warnings and errors that are logged, and nothing less, as lines for people."""
+    """Shows logged warnings and errors, but no lower levels, in a plain format."""
     absl.logging.set_verbosity(absl.logging.WARNING)
     absl.logging.get_absl_handler().setFormatter(_Plain())
 
 
 def define_path(name: str, default: str | None, help: str, *, for_tensorflow: bool = False) -> None:
-    """Defines a flag whose value is a path, see `paths.local`, or one that TensorFlow reads or writes."""
+    """Defines a flag whose value is a path, read by `paths.local` or `paths.for_tensorflow`."""
     flags.DEFINE(_Path(name, for_tensorflow), name, default, help, flags.FLAGS, flags.ArgumentSerializer())
 
 
@@ -83,14 +83,14 @@ def define_max_megapixels() -> None:
 
 
 def define_plugins() -> None:
-    """Defines --plugins, which `parse_command_line` imports."""
+    """Defines --plugins, the modules that `parse_command_line` imports."""
     flags.DEFINE_list(
         "plugins", [], "Modules of layers, transforms, networks or partitions of your own that a model consists of."
     )
 
 
 def import_plugins(names: Iterable[str]) -> None:
-    """Imports modules, which register what they define.
+    """Imports modules, which register the classes that they define.
 
     Raises:
       ValueError: if one cannot be imported.
@@ -105,13 +105,13 @@ def import_plugins(names: Iterable[str]) -> None:
 
 
 def parse_command_line(argv: list[str]) -> list[str]:
-    """Parses a command line, for `app.run`; what is wrong with it is written to stderr, and ends the program.
+    """Parses a command line, for `app.run`; an error in it is written to stderr, and ends the program.
 
     Args:
       argv: the program and its arguments.
 
     Returns:
-      The program, and the arguments that are no flags.
+      The program, and the arguments that are not flags.
     """
     try:
         argv = [argv[0], *_expanded(argv[1:], ())]
@@ -124,9 +124,9 @@ def parse_command_line(argv: list[str]) -> list[str]:
 
 
 def _expanded(arguments: Iterable[str], within: tuple[str, ...]) -> Iterator[str]:
-    """Arguments with those of flagfiles in the place of `--flagfile`; `within` are the files they are from.
+    """Yields the arguments, with each `--flagfile` replaced by its contents; `within` are the files they come from.
 
-    absl reads such files itself, in the locale's encoding and with a byte-order mark as a part of the first flag.
+    absl itself would read the files in the locale's encoding, and take a byte-order mark for a part of the first flag.
     """
     arguments = iter(arguments)
     for argument in arguments:
@@ -147,7 +147,7 @@ def _expanded(arguments: Iterable[str], within: tuple[str, ...]) -> Iterator[str
 
 
 def _lines(path: str) -> list[str]:
-    """Returns the lines of a flagfile that are no comments."""
+    """Returns the lines of a flagfile, without comments and blank lines."""
     try:
         with open(path, "rb") as file:
             content = file.read()
@@ -155,7 +155,7 @@ def _lines(path: str) -> list[str]:
         hint = "; glow flags lists the configurations that have names" if isinstance(error, FileNotFoundError) else ""
         raise ValueError(f"--flagfile={path} cannot be read: {error.strerror}{hint}.") from error
     marked = content.startswith((b"\xff\xfe", b"\xfe\xff"))
-    # Comments may be in any encoding, and names of files are bytes.
+    # Comments may be in any encoding, and file names are bytes.
     text = content.decode("utf-16" if marked else "utf-8-sig", "replace" if marked else "surrogateescape")
     if "\0" in text:
         raise ValueError(f"--flagfile={path} is no text in UTF-8: it has NUL characters.")

@@ -1,4 +1,4 @@
-"""Published configurations, as flagfiles of `glow train`."""
+"""Published configurations, as flagfiles for `glow train`."""
 
 import pathlib
 import re
@@ -12,13 +12,13 @@ def names() -> list[str]:
 
 
 def find(name: str) -> pathlib.Path | None:
-    """Returns the file of a configuration, given as `cifar10`, `cifar10.flags` or `flags/cifar10.flags`; or None."""
+    """Returns the file of a configuration, named as `cifar10`, `cifar10.flags` or `flags/cifar10.flags`; or None."""
     stem = name.removeprefix("flags/").removesuffix(".flags")
     return FOLDER / f"{stem}.flags" if stem in names() else None
 
 
 def describe(name: str) -> tuple[str, str]:
-    """Returns what a configuration trains, and the figure to expect of it: the sentences at the top of its file."""
+    """Returns two sentences from the top of a configuration's file: what it trains, and the figure to expect."""
     comment = []
     for line in (FOLDER / f"{name}.flags").read_text(encoding="utf-8").splitlines():
         if not line.startswith("# "):

@@ -1,1 +1,1 @@
-"""Devices and precision: what computations run on, and how exactly."""
+"""Execution of a flow: devices, sharding and precision; also files, paths and text output."""

@@ -1,4 +1,4 @@
-"""The number of CPU cores; imports no TensorFlow."""
+"""The number of CPU cores. This module does not import TensorFlow."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The kind of device that operations are made for."""
+"""The kind of device that operations are built for."""
 
 import contextlib
 import contextvars
@@ -16,9 +16,9 @@ def has_gpu() -> bool:
 
 
 def best() -> str:
-    """Returns the best kind of device of this process: `CPU`, `GPU`, or within a strategy for TPUs `TPU`.
+    """Returns the best kind of device of this process: `CPU`, `GPU`, or `TPU` within a TPU strategy.
 
-    Without initialising TensorFlow.
+    TensorFlow is not initialised.
     """
     if isinstance(tf.distribute.get_strategy(), tf.distribute.TPUStrategy):
         return "TPU"
@@ -26,22 +26,22 @@ def best() -> str:
 
 
 def stated() -> str | None:
-    """Returns the kind of device that `made_for` states; None outside of it."""
+    """Returns the kind of device set by `made_for`; None outside of it."""
     return _target.get()
 
 
 def target() -> str:
-    """Returns the kind of device that operations made now will run on: the one of `made_for`, else `best`."""
+    """Returns the kind of device that operations built now will run on: that of `made_for`, else `best`."""
     return stated() or best()
 
 
 def portable(function: Callable[[], Any]) -> Any:
-    """Makes the operations of `function` for each kind of device, and runs those of the device they are on.
+    """Builds the operations of `function` for each kind of device, and runs those for the device they are placed on.
 
-    For a graph that is saved, of which nobody knows where it will run.
+    For graphs that are saved and may run on any device.
 
     Args:
-      function: makes operations; returns a nest of tensors.
+      function: builds operations and returns a nest of tensors.
     """
 
     def branch(kind: str) -> Callable[[], Any]:
@@ -52,13 +52,13 @@ def portable(function: Callable[[], Any]) -> Any:
         return make
 
     kinds = ["CPU", "GPU"]
-    # Of other devices the index is 2, for which the last branch is taken.
+    # Other devices have index 2, for which `tf.switch_case` takes the last branch.
     index = tf.raw_ops.DeviceIndex(device_names=kinds)
     return tf.switch_case(index, [branch(kind) for kind in kinds])
 
 
 def with_present_target(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns a function, such as a gradient, that makes operations for the `target` of now whenever it is called."""
+    """Wraps a function, such as a gradient, so that later calls build operations for the present `target`."""
     kind = target()
 
     def call(*args: Any) -> Any:
@@ -70,7 +70,7 @@ def with_present_target(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextlib.contextmanager
 def made_for(kind: str) -> Iterator[None]:
-    """Makes operations for another kind of device than those of this process, as an export does.
+    """Builds operations for a kind of device that this process may not have, as an export does.
 
     Args:
       kind: `CPU` or `GPU`.

@@ -11,11 +11,11 @@ from glow_tf.runtime import quiet, text
 def prepare() -> None:
     """Sets TensorFlow's environment variables, silences its start-up, and makes file names printable in any locale.
 
-    For programs, to be called before anything imports TensorFlow; child processes inherit the variables. Values that
-    the user has set are kept:
+    Programs call it before anything imports TensorFlow; child processes inherit the variables. Values set by the user
+    are kept:
 
-    - TF_CPP_MIN_LOG_LEVEL: hides the messages of TensorFlow's C++ code, whose errors also come as exceptions. 0 and 1
-      show all of them.
+    - TF_CPP_MIN_LOG_LEVEL: hides the messages of TensorFlow's C++ code, whose errors are also raised as exceptions. 0
+      and 1 show all of them.
     - TF_FORCE_GPU_ALLOW_GROWTH: allocates GPU memory as needed instead of all of it.
     """
     text.print_everything()
@@ -26,7 +26,7 @@ def prepare() -> None:
 
 
 def _look_for_gpus(tensorflow: ModuleType) -> None:
-    # CUDA writes when the devices are first listed, which does not initialise them.
+    # CUDA writes its messages when the devices are first listed, which does not initialise them.
     seen = tensorflow.config.list_physical_devices("GPU")
     wanted = os.environ.get("CUDA_VISIBLE_DEVICES", "0") not in ("", "-1")
     if not seen and wanted and any(pathlib.Path("/proc/driver/nvidia/gpus").glob("*")):

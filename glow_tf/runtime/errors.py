@@ -21,7 +21,7 @@ def first_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def reraise_as_oserror(path: str | os.PathLike) -> Iterator[None]:
-    """Raises TensorFlow's errors in writing to `path` as the corresponding OSError."""
+    """Re-raises TensorFlow's errors in writing to `path` as the corresponding OSError."""
     try:
         yield
     except tf.errors.OpError as error:

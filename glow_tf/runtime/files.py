@@ -1,4 +1,4 @@
-"""Atomic writes of files."""
+"""Atomic file writes."""
 
 import contextlib
 import os

@@ -1,8 +1,8 @@
 """Internals of TensorFlow, Keras and TensorFlow Probability that the package depends on.
 
-Their next versions may change it: tests/runtime/test_internals.py shows that it is there and does what is expected, and
-the upper bounds in pyproject.toml are the versions for which it was run. No other module imports from
-`tensorflow.python` or `tensorflow_probability.python`, or knows private names of Keras's optimizers.
+Their next versions may change them: tests/runtime/test_internals.py checks that they exist and behave as expected, and
+the upper bounds in pyproject.toml are those of the versions that it was run with. No other module imports from
+`tensorflow.python` or `tensorflow_probability.python`, or uses private names of Keras optimizers.
 """
 
 import contextlib
@@ -13,14 +13,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-# Makes the buffers on the devices by which `tf.distribute` hands out batches; it takes no options for them.
+# Creates the device buffers through which `tf.distribute` hands out batches, and for which it has no options.
 from tensorflow.python.data.ops import multi_device_iterator_ops
 
-# The context that `tf.saved_model.save` traces functions in. A trace belongs to its context: what is traced within this
-# one is not traced again when it is saved.
+# The context in which `tf.saved_model.save` traces functions. Traces belong to a context: functions traced in this one
+# are not traced again when they are saved.
 from tensorflow.python.saved_model.save_context import save_context
 
-# The cache by which `log_prob` evaluates a bijector once for value and log-det; TFP's FFJORD uses it.
+# The cache with which `log_prob` evaluates a bijector once for value and log-det; TFP's FFJORD uses it too.
 from tensorflow_probability.python.internal.cache_util import BijectorCacheWithGreedyAttrs
 
 from glow_tf.runtime.pipelines import untuned
@@ -31,13 +31,13 @@ _PATCHING = threading.Lock()
 
 
 def untracked(module: tf.Module, value: Any) -> Any:
-    """Returns `value`, which as an attribute of `module` stays as it is and is not part of checkpoints of it."""
+    """Returns `value` such that, as an attribute of `module`, it is neither wrapped nor saved in its checkpoints."""
     return module._no_dependency(value)
 
 
 @contextlib.contextmanager
 def untuned_device_buffers() -> Iterator[None]:
-    """Has iterators of `tf.distribute` that are made in this context do without the tuning of `tf.data`.
+    """Disables `tf.data` autotuning for `tf.distribute` iterators that are created in this context.
 
     See `glow_tf.runtime.pipelines`. The size of these buffers is fixed anyway.
     """
@@ -51,10 +51,10 @@ def untuned_device_buffers() -> Iterator[None]:
 
 
 class OptimizerInternals:
-    """A Keras optimizer of Adam's family whose update of a variable sees the whole gradient, weight decay included.
+    """A mixin for Keras optimizers of the Adam family whose variable updates get whole gradients and decay the weights.
 
-    To be inherited from before `keras.optimizers.Optimizer`. Keras would add up the gradients of the replicas in
-    `apply`, and decay the weights of all variables at once before it.
+    It must precede `keras.optimizers.Optimizer` in the bases. Keras would otherwise sum the gradients over the replicas
+    in `apply`, and decay the weights of all variables at once before the updates.
     """
 
     @property

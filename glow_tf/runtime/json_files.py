@@ -1,4 +1,4 @@
-"""Reading of JSON files, which may have been edited or damaged."""
+"""Reading of JSON files that may have been edited or damaged."""
 
 import json
 import os
@@ -10,8 +10,8 @@ def parse(content: str | bytes) -> Any:
     """Parses JSON; bytes are in UTF-8, UTF-16 or UTF-32, with or without a byte-order mark.
 
     Raises:
-      ValueError: if it is not JSON, repeats a field of an object, is nested too deeply, or has a number that is not
-        finite, which JSON does not allow.
+      ValueError: if it is not JSON, repeats a field of an object, is nested too deeply, or has a non-finite number,
+        which JSON does not allow.
     """
     try:
         return json.loads(content, object_pairs_hook=_object, parse_constant=_not_finite, parse_float=_finite)
@@ -27,14 +27,14 @@ def read_object(path: str | os.PathLike, most_bytes: int) -> dict[str, Any]:
     Raises:
       FileNotFoundError: if it does not exist.
       OSError: if it cannot be read.
-      ValueError: if it is not a file, larger than `most_bytes`, or not a JSON object; the message names the file.
+      ValueError: if it is not a file, is larger than `most_bytes`, or is not a JSON object; the message names the file.
     """
     path = pathlib.Path(path)
     size = path.stat().st_size
     if not path.is_file():
         raise ValueError(f"{path} is no file.")
     if size > most_bytes:
-        raise ValueError(f"{path} has {size:,} bytes, where {most_bytes:,} would be many: it must be another file.")
+        raise ValueError(f"{path} has {size:,} bytes, more than {most_bytes:,}: it must be another file.")
     try:
         found = parse(path.read_bytes())
     except ValueError as error:

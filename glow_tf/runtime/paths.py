@@ -17,7 +17,7 @@ def local(path: str | os.PathLike, name: str = "The path") -> str:
       name: name of the path in errors, such as `--model_dir`.
 
     Raises:
-      ValueError: if it is empty, or a URL such as `gs://bucket/folder`, which is not supported.
+      ValueError: if it is empty, has a NUL character, or is a URL such as `gs://bucket/folder`, which is not supported.
     """
     text = os.fspath(path)
     if isinstance(text, bytes):
@@ -33,13 +33,13 @@ def local(path: str | os.PathLike, name: str = "The path") -> str:
 
 
 def for_tensorflow(path: str | os.PathLike, name: str = "The path") -> str:
-    r"""Returns the path as `local` does, for what TensorFlow itself reads and writes: checkpoints and SavedModels.
+    r"""Returns a path as `local` does, for files that TensorFlow itself reads and writes: checkpoints and SavedModels.
 
     TensorFlow interprets names with `[`, `]`, `*`, `?` or `\` as patterns, and does not find files with such names. It
-    encodes all names in UTF-8, whatever the locale, so that Python could look for another file.
+    encodes all names in UTF-8, whatever the locale, so that Python could look for a different file.
 
     Raises:
-      ValueError: as `local`, or if the path contains such a character, or its name is not UTF-8.
+      ValueError: as for `local`, or if the path contains such a character, or is not UTF-8.
     """
     text = local(path, name)
     found = _PATTERN.search(text)

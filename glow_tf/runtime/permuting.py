@@ -4,7 +4,7 @@ import tensorflow as tf
 
 
 def permuted(x: tf.Tensor, indices: tf.Tensor, inverse_indices: tf.Tensor, axis: int = -1) -> tf.Tensor:
-    """Returns `x` with its slices along an axis in another order.
+    """Permutes the slices of a tensor along an axis.
 
     Args:
       x: a tensor with n slices along the axis.

@@ -1,15 +1,16 @@
 """Matrix products and convolutions in a given precision, independently of the process's TF32 setting.
 
-GPUs since NVIDIA's Ampere compute products of float32 tensors in TF32 by default, which keeps 11 significant bits of
-each operand: too few to invert a flow. Here each product states its precision:
+NVIDIA GPUs since Ampere compute products of float32 tensors in TF32 by default, which keeps 11 significant bits of each
+operand: too few to invert a flow. Here the precision of each product is explicit:
 
-  float32   on a GPU, each operand is the sum of two parts that TF32 holds, a = a_high + a_low, and
+  float32   on a GPU, each operand is split into two parts that TF32 represents, a = a_high + a_low, and
 
               a b = a_high b_high + a_low b_high + a_high b_low + O(2^-22),
 
-            is one product of three times the inner size, exact to a float32's last bits in TF32 and in float32 alike
-            (Markidis et al. 2018, "NVIDIA Tensor Core Programmability"; Ootomo & Yokota 2022). Elsewhere, a plain one.
-  tf32      operands are rounded to TF32 first: the result is the same on every device, up to the order of sums.
+            is one product of three times the inner size, exact to the last bits of a float32 in both TF32 and float32
+            (Markidis et al. 2018, "NVIDIA Tensor Core Programmability"; Ootomo & Yokota 2022). Elsewhere, the product
+            is a plain one.
+  tf32      operands are rounded to TF32 first: the result is the same on every device, up to the summation order.
   bfloat16  operands already have this type.
 
 Gradients have the precision of their product.
@@ -98,7 +99,7 @@ def conv2d(x: tf.Tensor, kernel: tf.Tensor, padding: str, precision: str = "floa
 
 
 def _empty_conv2d(x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
-    """Returns the convolution of no images, which TensorFlow gives the input's shape on CPUs with AVX-512."""
+    """Returns the convolution of an empty batch, which TensorFlow gives the input's shape on CPUs with AVX-512."""
     height, width, _, outputs = kernel.shape
     sides = x.shape[1:3] if padding == "SAME" else (x.shape[1] - height + 1, x.shape[2] - width + 1)
     kernel = tf.reshape(kernel, [-1, outputs])
@@ -106,9 +107,10 @@ def _empty_conv2d(x: tf.Tensor, kernel: tf.Tensor, padding: str) -> tf.Tensor:
 
 
 class _Convolution:
-    """A convolution and its two gradients; the derivatives of each are the two others.
+    """A convolution and its two gradients, where the gradients of each are the other two.
 
-    With forward(x, k) = y the three are the derivatives of <y, dy>, linear in x, k and dy, by dy, x and k.
+    With y = forward(x, k), the three are the derivatives of <y, dy>, which is linear in each of x, k and dy, with
+    respect to dy, x and k.
     """
 
     def __init__(self, padding: str, precision: str):
@@ -121,56 +123,56 @@ class _Convolution:
         @tf.custom_gradient
         def forward(x, kernel):
             def gradient(dy):
-                return self._by_input(tf.shape(x), kernel, dy), self._by_kernel(tf.shape(kernel), x, dy)
+                return self._input_gradient(tf.shape(x), kernel, dy), self._kernel_gradient(tf.shape(kernel), x, dy)
 
             return _multiplied(multiply, x, kernel, (3, 2), self._precision), devices.with_present_target(gradient)
 
         return forward(x, kernel)
 
-    def _by_input(self, shape, kernel, dy):
+    def _input_gradient(self, shape, kernel, dy):
         def multiply(kernel, dy):
             return tf.raw_ops.Conv2DBackpropInput(input_sizes=shape, filter=kernel, out_backprop=dy, **self._options)
 
         @tf.custom_gradient
-        def by_input(kernel, dy):
+        def input_gradient(kernel, dy):
             def gradient(dx):
-                return self._by_kernel(tf.shape(kernel), dx, dy), self(dx, kernel)
+                return self._kernel_gradient(tf.shape(kernel), dx, dy), self(dx, kernel)
 
             return _multiplied(multiply, kernel, dy, (3, 3), self._precision), devices.with_present_target(gradient)
 
-        return by_input(kernel, dy)
+        return input_gradient(kernel, dy)
 
-    def _by_kernel(self, shape, x, dy):
+    def _kernel_gradient(self, shape, x, dy):
         def multiply(x, dy):
             return tf.raw_ops.Conv2DBackpropFilter(input=x, filter_sizes=shape, out_backprop=dy, **self._options)
 
         @tf.custom_gradient
-        def by_kernel(x, dy):
+        def kernel_gradient(x, dy):
             def gradient(dkernel):
-                return self._by_input(tf.shape(x), dkernel, dy), self(x, dkernel)
+                return self._input_gradient(tf.shape(x), dkernel, dy), self(x, dkernel)
 
             return _multiplied(multiply, x, dy, (0, 0), self._precision), devices.with_present_target(gradient)
 
-        return by_kernel(x, dy)
+        return kernel_gradient(x, dy)
 
 
 def round_to_tf32(x: tf.Tensor) -> tf.Tensor:
-    """Rounds `x`, float32, to the nearest value of 11 significant bits; ties away from zero, as on GPUs."""
+    """Rounds `x`, float32, to the nearest value with 11 significant bits, ties away from zero, as on GPUs."""
     return tf.where(tf.math.is_nan(x), x, _rounded(x))
 
 
 def _rounded(x: tf.Tensor) -> tf.Tensor:
-    # Unsigned, as TensorFlow computes int32 on the host. A NaN can become a number.
+    # Unsigned, as TensorFlow places int32 operations on the host. A NaN can become a number.
     bits = tf.bitcast(x, tf.uint32) + tf.constant(1 << (_LOST_BITS - 1), tf.uint32)
     return tf.bitcast(tf.bitwise.bitwise_and(bits, tf.constant((1 << 32) - (1 << _LOST_BITS), tf.uint32)), tf.float32)
 
 
 def _multiplied(multiply: Multiply, a: tf.Tensor, b: tf.Tensor, axes: tuple[int, int], precision: str) -> tf.Tensor:
-    """Computes `multiply(a, b)`, which sums over `axes` of `a` and of `b`, from operands that TF32 represents."""
+    """Computes `multiply(a, b)`, a sum over axes[0] of `a` and axes[1] of `b`, from operands that TF32 represents."""
     if precision == "tf32":
         return multiply(round_to_tf32(a), round_to_tf32(b))
     a_high, b_high = _rounded(a), _rounded(b)
-    # The lower part of a NaN is NaN.
+    # The low part of a NaN is NaN.
     a_low, b_low = a - a_high, b - b_high
     return multiply(tf.concat([a_high, a_low, a_high], axes[0]), tf.concat([b_high, b_high, b_low], axes[1]))
 

@@ -1,4 +1,4 @@
-"""Name of the command `glow`, as people of this environment type it."""
+"""The name of the `glow` command, as it is typed in this environment."""
 
 import os
 import pathlib

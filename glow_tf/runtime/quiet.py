@@ -1,4 +1,4 @@
-"""Filters the messages of TensorFlow's C++ code on stderr at start-up that no setting turns off."""
+"""Filters start-up messages of TensorFlow's C++ code on stderr that no setting turns off."""
 
 import contextlib
 import importlib.util
@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-# Lines written before TensorFlow reads TF_CPP_MIN_LOG_LEVEL: notes (I) and warnings (W), which that would turn off, and
-# spurious errors.
+# Lines written before TensorFlow reads TF_CPP_MIN_LOG_LEVEL: messages of the levels INFO (I) and WARNING (W), which it
+# would turn off, and spurious errors.
 _NOISE = re.compile(
     rb"WARNING: All log messages before absl::InitializeLog\(\)"
     rb"|[IW]\d{4} [\d:.]+ +\d+ \S+:\d+\] "
@@ -22,7 +22,7 @@ _NOISE = re.compile(
     # No driver or no device: a machine without a GPU.
     rb"|.*failed call to cuInit: .*(\(303\)|CUDA_ERROR_NO_DEVICE)"
 )
-# Ends the filter, even if another process holds the pipe.
+# Ends the filter, even if another process holds the pipe open.
 _END = b"\0"
 
 
@@ -30,7 +30,7 @@ def quiet_import(name: str, then: Callable[[ModuleType], None]) -> None:
     """Runs the first import of a package, wherever it happens, in `without_noise`.
 
     Args:
-      name: name of the package; nothing changes if it is imported already.
+      name: name of the package; nothing happens if it is already imported.
       then: called with the imported package, still in `without_noise`.
     """
     if name not in sys.modules and not any(isinstance(finder, _Finder) for finder in sys.meta_path):
@@ -39,10 +39,10 @@ def quiet_import(name: str, then: Callable[[ModuleType], None]) -> None:
 
 @contextlib.contextmanager
 def without_noise() -> Iterator[None]:
-    """Filters known noise out of file descriptor 2, also that of C++ code; everything else is passed on at once.
+    """Filters known noise out of file descriptor 2, including that of C++ code; everything else is passed on at once.
 
-    The filter is a separate process, so that messages before a crash are shown. Nothing is filtered without a stderr,
-    or where processes cannot be forked.
+    The filter is a separate process, so that messages before a crash are shown. Nothing is filtered if there is no
+    stderr, or if processes cannot be forked.
     """
     try:
         screen = os.dup(2)

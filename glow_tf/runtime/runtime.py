@@ -17,10 +17,10 @@ class Runtime:
 
     Attributes:
       device: kind of device that operations are made for: `CPU`, `GPU` or `TPU`.
-      shards: number of shards of a batch that are computed at the same time, each on a core of a CPU.
-      xla: whether XLA compiles what is computed of whole batches.
+      shards: number of shards of a batch that are computed in parallel, each on one CPU core.
+      xla: whether XLA compiles computations on whole batches.
       network_precision: precision of the coupling networks in training: `float32` (the flow's dtype), `tf32` or
-        `bfloat16`; all else always has the flow's dtype, see `glow_tf.runtime.products`.
+        `bfloat16`; everything else always has the flow's dtype, see `glow_tf.runtime.products`.
     """
 
     device: str = "CPU"
@@ -42,14 +42,14 @@ class Runtime:
         xla: bool | None = None,
         network_precision: str = "float32",
     ) -> "Runtime":
-        """Returns the runtime for the devices that TensorFlow has.
+        """Returns the runtime for the devices available to TensorFlow.
 
         Args:
-          images: number of images that are computed at once, if that is known.
-          width: hidden channels of the coupling networks, if that is known. Where both are, and there is no GPU, and
-            cores get more done with a shard of the batch each, batches are sharded: each operation of TensorFlow is
-            then limited to one core, in the whole process. That is possible only before TensorFlow has begun to work.
-          xla: as the attribute; by default where there is a GPU.
+          images: number of images that are computed at once, if known.
+          width: hidden channels of the coupling networks, if known. If both are known, there is no GPU, and computing
+            one shard per core is faster, batches are sharded: each TensorFlow operation is then limited to one core, in
+            the whole process. That is possible only before TensorFlow is initialised.
+          xla: as the attribute; by default true if there is a GPU.
           network_precision: as the attribute.
         """
         device = devices.best()
@@ -62,7 +62,7 @@ class Runtime:
         )
 
     def shards_of(self, images: int) -> int:
-        """Returns the number of shards of a gradient of so many images: 1 with XLA, and at most one for each image."""
+        """Returns the number of shards for the gradient of `images` images: 1 with XLA, and at most one per image."""
         return 1 if self.xla else min(self.shards, images)
 
     def map_batch(self, function: Callable, *nests: Any) -> Any:
@@ -71,6 +71,6 @@ class Runtime:
 
     @contextlib.contextmanager
     def scope(self) -> Iterator[None]:
-        """Makes operations for `device`, where no outer scope says what for."""
+        """Builds operations for `device`, unless an outer scope sets the kind of device."""
         with devices.made_for(devices.stated() or self.device):
             yield

@@ -1,4 +1,4 @@
-"""Sharding of a batch over the cores of a CPU: each core computes the whole function on a part of the images."""
+"""Sharding of batches over CPU cores: each core computes the whole function on a part of the images."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -9,17 +9,17 @@ import tensorflow as tf
 
 from glow_tf.runtime.cores import cores
 
-# A batch is sharded if each shard has so many images, and cores times width is at most this: the wider the networks,
-# the longer their operations, and the better cores share one.
+# A batch is sharded if each shard has at least this many images, and cores times width is at most the second number:
+# the wider the networks, the longer their operations, and the better cores share one.
 _IMAGES_PER_SHARD = 4
 _MOST_CORES_TIMES_WIDTH = 1024
 
 
 def enable_cpu_sharding(images: int, width: int) -> bool:
-    """Limits each TensorFlow operation to one core, if cores get more done with a shard of the batch each.
+    """Limits each TensorFlow operation to one core, if computing one shard of the batch per core is faster.
 
-    On a CPU, many operations of a flow are too short to be shared by cores. The setting holds for the whole process.
-    It has no effect once TensorFlow has begun to work, or with a GPU.
+    On a CPU, many operations of a flow are too short to be shared by cores. The setting applies to the whole process.
+    It has no effect once TensorFlow is initialised, or with a GPU.
 
     Args:
       images: the number of images computed at once.
@@ -38,37 +38,37 @@ def enable_cpu_sharding(images: int, width: int) -> bool:
 
 
 def map_shards(function: Callable, *nests: Any, shards: int = 1, xla: bool = False):
-    """Applies a function to shards of a batch in parallel; for use in a `tf.function`.
+    """Applies a function to shards of a batch in parallel, for use inside a `tf.function`.
 
     Args:
       function: takes as many arguments as there are `nests`, and returns a nest of tensors [B, ...], in which an
         image's values do not depend on the other images.
-      *nests: of tensors [B, ...], of the same B; or of None, which is passed on. At least one is not None.
+      *nests: nests of tensors [B, ...] with the same B, or of None, which is passed on. At least one is not None.
       shards: number of shards.
-      xla: whether to compile the function by XLA, once for each shape of the tensors, instead of sharding.
+      xla: whether to compile the function with XLA, once for each shape of the tensors, instead of sharding.
 
     Returns:
-      The nest that `function` returns of the whole batch.
+      The nest that `function` returns for the whole batch.
     """
     tensors = tf.nest.flatten(nests)
     given = [tensor for tensor in tensors if tensor is not None]
 
-    def of_given(*given):
+    def call(*given):
         left = iter(given)
         flat = [None if tensor is None else next(left) for tensor in tensors]
         return function(*tf.nest.pack_sequence_as(nests, flat))
 
     if xla:
-        return tf.function(of_given, jit_compile=True, autograph=False)(*given)
+        return tf.function(call, jit_compile=True, autograph=False)(*given)
     if shards == 1:
         return function(*nests)
     size = tf.shape(given[0])[0]
-    # The last shards may be padded; the results of the padding are cut off.
+    # The last shards may be padded; the results for the padding are cut off.
     missing = -size % shards
     parts = [tf.reshape(pad_batch(t, missing), [shards, -1, *t.shape[1:]]) for t in given]
 
-    # Traced before the loop is, which has to know the results' types.
-    traced = tf.function(of_given, autograph=False).get_concrete_function(
+    # Traced before the loop, which needs to know the types of the results.
+    traced = tf.function(call, autograph=False).get_concrete_function(
         *(tf.TensorSpec(s.shape[1:], s.dtype) for s in parts)
     )
     signature = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), traced.structured_outputs)
@@ -79,9 +79,9 @@ def map_shards(function: Callable, *nests: Any, shards: int = 1, xla: bool = Fal
 def equal_batches(
     batches: Iterable[Mapping[str, np.ndarray]],
 ) -> Iterator[tuple[dict[str, np.ndarray], int]]:
-    """Pads batches with zeros to the size of the first; yields each with its number of images.
+    """Pads batches with zeros to the size of the largest so far, and yields each with its number of images.
 
-    XLA would compile a function once more for the last batch, which takes far longer than to compute the zeros.
+    Otherwise, XLA would compile a function again for a smaller last batch, which takes far longer than computing zeros.
     """
     size = None
     for batch in batches:

@@ -14,7 +14,7 @@ _ERRORS = "backslashreplace"
 def printable(text: str) -> str:
     r"""Converts a name to valid Unicode, for pictures, tables, protocol buffers and TensorFlow: `caf\xe9.png`.
 
-    Bytes in UTF-8 become their characters, also in an ASCII locale.
+    UTF-8 bytes become their characters, even in an ASCII locale.
     """
     try:
         return text.encode("utf-8", "surrogateescape").decode("utf-8", _ERRORS)
@@ -23,12 +23,12 @@ def printable(text: str) -> str:
 
 
 def open_to_write(path: str | os.PathLike, mode: str = "w", *, newline: str | None = None) -> TextIO:
-    """Opens a text file in UTF-8, to which any text can be written."""
+    """Opens a UTF-8 text file, to which any text can be written."""
     return open(path, mode, encoding="utf-8", errors=_ERRORS, newline=newline)
 
 
 def write(path: str | os.PathLike, text: str) -> None:
-    """Writes a text file by `open_to_write`."""
+    """Writes a text file with `open_to_write`."""
     with open_to_write(path) as file:
         file.write(text)
 
