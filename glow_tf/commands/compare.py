@@ -17,6 +17,7 @@ from glow_tf.analysis import plots
 from glow_tf.commands import command, common_flags, experiment_flags, experiments
 from glow_tf.config import ModelConfig
 from glow_tf.data import Source, recipe
+from glow_tf.layers import Steps
 from glow_tf.models import presets
 from glow_tf.models.flow import Flow
 
@@ -59,7 +60,7 @@ def main() -> None:
         "|---|---:|---:|---:|---:|---|",
     ]
     for name, config in configs.items():
-        width = next(layer.width for layer in config.layers if hasattr(layer, "width"))
+        width = next(layer.network.width for layer in config.layers if isinstance(layer, Steps))
         rate = f"{FLAGS.train_batch_size / seconds[name]:,.0f}"
         cells = (f"{parameters(config):,}", width, experiments.last(curves[name]), rate, PUBLISHED[name])
         table.append(f"| {name} | {' | '.join(map(str, cells))} |")
