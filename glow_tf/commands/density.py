@@ -87,9 +87,11 @@ MODELS: dict[str, Make] = {
 
 NAMES = tuple(name for name in experiment_flags.NAMES if name not in ("steps", "eval_every"))
 common_flags.define(*NAMES, "width")
-flags.DEFINE_float("minutes", 30.0, "Time that each model is trained for.", lower_bound=0.0)
+flags.DEFINE_float("minutes", 30.0, "Time that each model is trained for.", lower_bound=0.01)
 flags.DEFINE_integer("evaluations", 10, "Evaluations of each run, at equal times.", lower_bound=1)
-flags.DEFINE_multi_enum("models", list(MODELS), list(MODELS), "Models to compare; the first is what others are beside.")
+flags.DEFINE_multi_enum(
+    "models", list(MODELS), list(MODELS), "Models to compare; the table has the differences from the first."
+)
 
 
 def main() -> None:

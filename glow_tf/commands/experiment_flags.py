@@ -42,9 +42,10 @@ def training(
     """
     usual = recipe(source.name)
     eval_every = FLAGS.eval_every if eval_every is None else eval_every
+    steps = FLAGS.steps if steps is None else steps
     return TrainingConfig(
         batch_size=FLAGS.train_batch_size,
-        steps=FLAGS.steps if steps is None else steps,
+        steps=steps,
         optimizer="adam",
         learning_rate=FLAGS.learning_rate,
         warmup_steps=FLAGS.warmup_steps,
@@ -53,6 +54,7 @@ def training(
         shift=usual.shift,
         seed=seed,
         init_images=max(FLAGS.train_batch_size, 64),
+        log_every=min(50, steps),
         eval_every=eval_every,
         eval_images=0,
         sample_every=0,

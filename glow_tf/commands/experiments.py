@@ -79,10 +79,9 @@ def read_curve(directory: pathlib.Path) -> Curve:
     return Curve(np.array(list(tests), np.int64), *columns)
 
 
-def is_finished(run: Run, source: Source) -> bool:
-    """Returns whether a run has been evaluated on all held-out images after its last step."""
-    curve = read_curve(run.directory)
-    return curve.reached == run.training.steps and curve.images[-1] == source.sizes["test"]
+def is_finished(run: Run) -> bool:
+    """Returns whether a run has been evaluated after its last step."""
+    return read_curve(run.directory).reached == run.training.steps
 
 
 def common_runtime(configs: Iterable[ModelConfig], images: int) -> Runtime:
@@ -117,7 +116,7 @@ def results(
     """
     runtime = runtime or common_runtime((run.config for run in runs), min(run.training.batch_size for run in runs))
     strategy = make_strategy("mirrored")
-    missing = [run for run in runs if not is_finished(run, source)]
+    missing = [run for run in runs if not is_finished(run)]
     _say(f"{len(runs)} runs of {runs[0].training.steps:,} steps, {len(runs) - len(missing)} of them finished.")
     if missing:
         _time(missing, strategy, runtime)
