@@ -164,11 +164,13 @@ def _to_eight_bits(image):
         if image.info.get("sixteen_bits"):
             _check_depth(int(np.asarray(image.convert("RGB")).max()), 4096 >> 8)
         return image
+    # TIFF files state their bit depth, such as 12.
+    bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0]
+    if bits > 16:
+        raise ValueError(f"pixels have {bits} bits; convert the file to 8 or 16 bits")
     deep = np.asarray(image)
     if deep.dtype != np.uint16:
         deep = np.clip(deep, 0, 65535).astype(np.uint16)
-    # TIFF files state their bit depth, such as 12.
-    bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0]
     if bits == 16:
         _check_depth(int(deep.max(initial=0)), 4096)
     most = 2**bits - 1
