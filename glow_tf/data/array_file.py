@@ -218,9 +218,13 @@ def _member(path: str, archive: zipfile.ZipFile, name: str, info: zipfile.ZipInf
             _read_to_the_end(member)
     if stored and header.in_order:
         file = open(path, "rb", buffering=0)
-        file.seek(info.header_offset)
-        lengths = struct.unpack("<HH", file.read(_LOCAL_HEADER)[_LOCAL_LENGTHS])
-        return header.rows(file, info.header_offset + _LOCAL_HEADER + sum(lengths))
+        try:
+            file.seek(info.header_offset)
+            lengths = struct.unpack("<HH", file.read(_LOCAL_HEADER)[_LOCAL_LENGTHS])
+            return header.rows(file, info.header_offset + _LOCAL_HEADER + sum(lengths))
+        except BaseException:
+            file.close()
+            raise
     _check_memory(path, name, info.file_size, "is in Fortran order" if stored else "is compressed")
     with archive.open(info) as member:
         array = np.lib.format.read_array(member, allow_pickle=False)

@@ -141,7 +141,10 @@ def _from_table(path: str, row_names: Sequence[str]) -> Attributes:
     for row in rows[1:]:
         if len(row) != len(names) + 1:
             raise DataError(f"--table={path}: {row[0]} has {len(row) - 1} values for {len(names)} attributes.")
-        values[row[0].strip()] = [_value(path, row[0], cell) for cell in row[1:]]
+        name = row[0].strip()
+        if name in values:
+            raise DataError(f"--table={path} has two lines for {name}; keep one of them.")
+        values[name] = [_value(path, name, cell) for cell in row[1:]]
     unknown = [-1] * len(names)
     # Matched by the full name, else by the name without its folders.
     found = [values.get(name) or values.get(name.rpartition("/")[2]) for name in map(printable, row_names)]
