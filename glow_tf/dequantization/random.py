@@ -37,7 +37,7 @@ def logistic_like(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
 def _within_0_and_1(x: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     # Shifted off the grid of `uniform_like`, which includes 0, whose quantile is infinite.
-    half = 2.0**-24 if x.dtype == tf.float32 else 2.0**-54
+    half = 2.0**-24 if x.dtype == tf.float32 else 2.0**-53
     return uniform_like(x, seed) + half
 
 

@@ -63,9 +63,7 @@ class Variational(Dequantizer):
 
     def __post_init__(self):
         super().__post_init__()
-        check("network", self.network, Network)
-        at_least("depth", self.depth, 1)
-        check("coupling", self.coupling, Transform)
+        Steps(depth=self.depth, network=self.network, coupling=self.coupling)  # raises if they do not fit together
         if self.partition is not None:
             check("partition", self.partition, Partition)
         if self.features is not None:
