@@ -118,22 +118,21 @@ def agreement(
         known = present | absent
         after = classifier(moved)
         others = np.arange(len(directions.names)) != i
-        pixels = np.abs(moved[known].astype(np.float32) - images[known]).mean(axis=(0, 3))
-        difference = np.abs(_mean_image(images[present]) - _mean_image(images[absent])).mean(axis=-1)
-        distinctive = difference > np.median(difference)
+        change = np.abs(moved[known].astype(np.float32) - images[known]).mean(axis=-1)  # [N, H, W]
+        distinctive = np.zeros(images.shape[1:3], bool)
+        if present.any() and absent.any():
+            means = (images[rows].mean(axis=0, dtype=np.float64) for rows in (present, absent))
+            difference = np.abs(np.subtract(*means)).mean(axis=-1)
+            distinctive = difference > np.median(difference)
         found[name] = Agreement(
             accuracy=(_mean_or_nan(before[present, i]) + _mean_or_nan(~before[absent, i])) / 2,
             added=_mean_or_nan(after[absent, i]),
             removed=_mean_or_nan(~after[present, i]),
             others_kept=_mean_or_nan((after == before)[known][:, others]),
-            change=_mean_or_nan(pixels[distinctive]),
-            change_elsewhere=_mean_or_nan(pixels[~distinctive]),
+            change=_mean_or_nan(change[:, distinctive]),
+            change_elsewhere=_mean_or_nan(change[:, ~distinctive]),
         )
     return found
-
-
-def _mean_image(images: np.ndarray) -> np.ndarray:
-    return images.mean(axis=0, dtype=np.float64) if len(images) else np.zeros(images.shape[1:])
 
 
 def _mean_or_nan(values: np.ndarray) -> float:

@@ -49,7 +49,9 @@ class Directions:
             raise ValueError(f"The direction of {self.names[int(unfit.argmax())]!r} is not finite.")
         for key in ("positives", "negatives"):
             counts = np.asarray(getattr(self, key))
-            whole_numbers = counts.dtype.kind in "iuf" and np.all((counts >= 0) & (counts == np.floor(counts)))
+            whole_numbers = counts.dtype.kind in "iuf" and np.all(
+                np.isfinite(counts) & (counts >= 0) & (counts == np.floor(counts))
+            )
             if counts.shape != (count,) or not whole_numbers:
                 raise ValueError(f"{key} must be {count} numbers of images, one for each attribute.")
 

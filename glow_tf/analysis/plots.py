@@ -1,6 +1,7 @@
 """Reproducible plots, readable on slides."""
 
 import dataclasses
+import itertools
 import os
 import pathlib
 from collections.abc import Collection, Mapping, Sequence
@@ -122,7 +123,7 @@ def save_curves(
 
 
 def _spans_decades(values: list[np.ndarray]) -> bool:
-    positive = np.concatenate([y[y > 0] for y in values])
+    positive = np.concatenate([*(y[(y > 0) & np.isfinite(y)] for y in values), np.empty(0)])
     return positive.size > 0 and positive.max() > 20 * positive.min()
 
 
@@ -151,7 +152,7 @@ def save_histograms(
     figure, axes = _figure(len(panels), title, share_y=False)
     for i, (panel, sets) in enumerate(panels.items()):
         bins = common_bins(list(sets.values()))
-        for colour, (name, values) in zip(COLOURS, sets.items(), strict=False):
+        for colour, (name, values) in zip(itertools.cycle(COLOURS), sets.items(), strict=False):
             axes[i].hist(np.clip(values, bins[0], bins[-1]), bins, density=True, alpha=0.55, color=colour, label=name)
         axes[i].set_title(panel, fontsize=_SIZE)
         axes[i].set_xlabel(x[panel], fontsize=_SIZE)
