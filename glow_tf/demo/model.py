@@ -44,8 +44,10 @@ class DemoModel:
     def __init__(self, path: str | os.PathLike):
         directory = pathlib.Path(path)
         if not storage.is_saved_model(directory):
-            inside = sorted(file.parent for file in directory.glob("*/saved_model.pb"))
-            hint = f"; {inside[-1]} does" if inside else ": glow export writes one"
+            # Versions are numbers: 10 comes after 9.
+            versions = sorted(path.parent for path in directory.glob("*/saved_model.pb"))
+            newest = max(versions, key=lambda path: len(path.name), default=None)
+            hint = f"; {newest} does" if newest else ": glow export writes one"
             raise FileNotFoundError(f"{directory} holds no SavedModel{hint}.")
         config = storage.load_config(directory)
         if config.events != "images":

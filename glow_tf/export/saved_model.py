@@ -41,7 +41,8 @@ def export_saved_model(
 
     Raises:
       OSError: if it cannot be written.
-      ValueError: if TensorFlow cannot write to the path, or the directions are for latents of another size.
+      ValueError: if TensorFlow cannot write to the path, the directions are for latents of another size, or no picture
+        would be small enough.
     """
     path = pathlib.Path(paths.for_tensorflow(path, "The SavedModel"))
     temporary = temporary_path(path)
@@ -61,7 +62,10 @@ def export_saved_model(
     except OSError:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    if path.exists():
-        shutil.rmtree(path)
+    replaced = temporary.with_name(f"{temporary.name}-replaced")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if path.is_dir():
+        path.replace(replaced)
     temporary.replace(path)
+    shutil.rmtree(replaced, ignore_errors=True)
     return sorted(served.signatures())

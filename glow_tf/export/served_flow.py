@@ -65,7 +65,7 @@ class ServedFlow(tf.train.Checkpoint):
       max_megapixels: largest picture file that is decoded, in 10^6 pixels; larger ones are rejected.
 
     Raises:
-      ValueError: if the directions are for latents of another size.
+      ValueError: if the directions are for latents of another size, or no picture would be small enough.
     """
 
     def __init__(self, flow: Flow, directions: Directions | None = None, max_megapixels: float = DEFAULT_MEGAPIXELS):
@@ -95,6 +95,8 @@ class ServedFlow(tf.train.Checkpoint):
         self._decoders = {}
         if config.events == "images" and config.image_shape[-1] in (1, 3):
             max_pixels = int(max_megapixels * 1e6)
+            if max_pixels < 1:
+                raise ValueError(f"max_megapixels={max_megapixels!r} must allow at least one pixel.")
             self._decoders = {"bytes": self._decoder(max_pixels), "bytes_exact": self._decoder(max_pixels, exact=True)}
         self._signatures = {}
         seed = {"seed": tf.constant(0)}
