@@ -62,7 +62,7 @@ def print_starts(starts: Mapping[str, startup.Start]) -> None:
     """Prints a row for each measured start of training."""
     print(
         "\n| gradient | import TensorFlow, TFP | import glow_tf | build | trace, compile | before the first step |"
-        " weights | peak | of it gradients and activations |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|"
+        " weights | peak | gradients and activations |\n|---|---:|---:|---:|---:|---:|---:|---:|---:|"
     )
     for name, start in starts.items():
         times = (start.import_libraries, start.import_package, start.build, start.trace, start.before_first_step)

@@ -47,7 +47,7 @@ def main() -> None:
         if found[depth, gradient].peak is None:
             hint = "on a CPU it does with TF_ENABLE_ONEDNN_OPTS=1 in the environment"
             raise ValueError(f"TensorFlow does not tell the memory of this device; {hint}.")
-    print("| K | gradient | weights | peak | of it gradients and activations | process | seconds a step |")
+    print("| K | gradient | weights | peak | gradients and activations | process | seconds a step |")
     print("|---:|---|---:|---:|---:|---:|---:|")
     for (depth, gradient), start in found.items():
         sizes = map(startup.megabytes, (start.weights, start.peak, start.peak_excluding_weights, start.process))
