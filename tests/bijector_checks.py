@@ -1,7 +1,7 @@
-"""The checks that every bijector passes, each a function of a bijector and of points on its two sides.
+"""Checks that every bijector passes, as functions of a bijector and of points in its domain and range.
 
-Points have shape [*batch, *event]. `b.inverse(b.forward(x))` would prove nothing: TFP's cache returns `x`. Hence the
-`tf.identity` on the way.
+Points have shape [*batch, *event]. `b.inverse(b.forward(x))` would prove nothing, as TFP's cache returns `x`; hence the
+`tf.identity` in between.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ def batch_shape(bijector: tfb.Bijector, x: tf.Tensor) -> tf.TensorShape:
 
 
 def fresh(x: tf.Tensor) -> tf.Tensor:
-    """`x` as a tensor that no cache has seen."""
+    """Returns `x` as a tensor that is in no cache."""
     return tf.identity(x)
 
 
@@ -35,8 +35,8 @@ def check_round_trip(bijector: tfb.Bijector, x, y, tolerance: float = tolerances
 def jacobians(function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, batch_ndims: int) -> np.ndarray:
     """The Jacobian of every example by autodiff: [*batch, D', D].
 
-    One backward pass: examples do not influence each other, so D' copies of the batch, each pulled back from another
-    output, give all rows.
+    Takes one backward pass: examples do not influence each other, so D' copies of the batch, each pulled back from a
+    different output, give all rows.
     """
     batch = x.shape[:batch_ndims]
     outputs = int(np.prod(function(x).shape[batch_ndims:]))
@@ -50,7 +50,7 @@ def jacobians(function: Callable[[tf.Tensor], tf.Tensor], x: tf.Tensor, batch_nd
 
 
 def check_log_det(bijector: tfb.Bijector, x, y, tolerance: float = tolerances.LOG_DET) -> None:
-    """Both log-dets against slogdet of the autodiff Jacobian."""
+    """Compares both log-dets with slogdet of the autodiff Jacobian."""
     ndims = len(batch_shape(bijector, x))
     expected = np.linalg.slogdet(jacobians(bijector.forward, x, ndims))[1]
     assert_close(bijector.forward_log_det_jacobian(fresh(x)), expected, tolerance, "forward log-det")
@@ -59,7 +59,7 @@ def check_log_det(bijector: tfb.Bijector, x, y, tolerance: float = tolerances.LO
 
 
 def check_log_dets_agree(bijector: tfb.Bijector, x, y, tolerance: float = tolerances.LOG_DET) -> None:
-    """The forward log-det at x is minus the inverse log-det at forward(x), and the other way round."""
+    """The forward log-det at x is minus the inverse log-det at forward(x), and vice versa."""
     forward = bijector.forward_log_det_jacobian(x)
     inverse = bijector.inverse_log_det_jacobian(fresh(bijector.forward(x)))
     assert_close(forward, -inverse, tolerance, "at x")
@@ -69,7 +69,7 @@ def check_log_dets_agree(bijector: tfb.Bijector, x, y, tolerance: float = tolera
 
 
 def check_jacobian_of_pfor_free_tape(bijector: tfb.Bijector, x, tolerance: float = tolerances.LOG_DET) -> None:
-    """`tape.jacobian`, output by output, agrees with the log-det: for the first example alone."""
+    """`tape.jacobian` without pfor, one output at a time, agrees with the log-det for the first example."""
     x = fresh(tf.reshape(x, [-1, *x.shape[len(batch_shape(bijector, x)) :]])[:1])
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
@@ -80,7 +80,7 @@ def check_jacobian_of_pfor_free_tape(bijector: tfb.Bijector, x, tolerance: float
 
 
 def check_batch_shapes(bijector: tfb.Bijector, x) -> None:
-    """Batches of shape [], [B] and [A, B], and an empty one, give what the examples give one by one."""
+    """Batches of shape [], [B] and [A, B], and an empty one, give the results of the examples one by one."""
     event = list(x.shape[len(batch_shape(bijector, x)) :])
     examples = tf.reshape(x, [-1, *event])[:4]
     one_by_one = [bijector.forward(fresh(example)) for example in examples]
@@ -100,7 +100,7 @@ def check_batch_shapes(bijector: tfb.Bijector, x) -> None:
 
 
 def check_event_shapes(bijector: tfb.Bijector, x) -> None:
-    """The shapes that TFP is told, static and as tensors, are those that come out, of larger events too."""
+    """The event shapes reported to TFP, static and as tensors, are the actual ones, also for events of higher rank."""
     y = bijector.forward(x)
     event = x.shape[x.shape.rank - bijector.forward_min_event_ndims :].as_list()
     latent = y.shape[y.shape.rank - bijector.inverse_min_event_ndims :].as_list()
@@ -112,7 +112,7 @@ def check_event_shapes(bijector: tfb.Bijector, x) -> None:
 
 
 def check_in_graph(bijector_of: Callable[[], tfb.Bijector], x, y) -> None:
-    """Compiled by tf.function, with a static and with an unknown batch size, it gives what it gives eagerly."""
+    """In a tf.function, with a static and with an unknown batch size, results are the same as in eager mode."""
     bijector = bijector_of()
     names = ("forward", "forward_log_det_jacobian", "inverse", "inverse_log_det_jacobian")
     points = (x, x, y, y)
@@ -121,7 +121,7 @@ def check_in_graph(bijector_of: Callable[[], tfb.Bijector], x, y) -> None:
     def all_four(x, y):
         inside = bijector_of()
         results = [getattr(inside, name)(point) for name, point in zip(names, (x, x, y, y), strict=True)]
-        # What follows may need the static shape of an event.
+        # Subsequent layers may need the static event shape.
         assert results[0].shape[1:] == y.shape[1:] and results[2].shape[1:] == x.shape[1:]
         return results
 
@@ -132,7 +132,7 @@ def check_in_graph(bijector_of: Callable[[], tfb.Bijector], x, y) -> None:
 
 
 def check_extremes(bijector: tfb.Bijector, x, y, scales: tuple[float, ...]) -> None:
-    """Finite, and still its own inverse, on inputs of size 1e3 and of size 1e-8."""
+    """Results are finite and the round trip still holds for inputs multiplied by each of `scales`."""
     for scale in scales:
         for direction, back, point in (("forward", "inverse", x * scale), ("inverse", "forward", y * scale)):
             there = getattr(bijector, direction)(point)
@@ -186,7 +186,7 @@ def check_inverse_and_vjp(
     sources: tuple[str, ...],
     x,
 ) -> None:
-    """`inverse_and_vjp` rebuilds the input and gives the gradient that autodiff gives of the forward direction."""
+    """`inverse_and_vjp` rebuilds the input, and its gradients are those of autodiff through the forward direction."""
     rng = np.random.default_rng(8)
     bijector = build(parameters)
     tensors = [parameters[name] for name in sources]
@@ -211,7 +211,7 @@ def normal_log_density(z: np.ndarray, batch_ndims: int) -> np.ndarray:
 
 
 def check_in_tfp(bijector: tfb.Bijector, x) -> None:
-    """It serves TFP's own classes: TransformedDistribution, wrapped in Invert and as it is, and Chain."""
+    """The bijector works in TFP's own classes: TransformedDistribution, directly and wrapped in Invert, and Chain."""
     batch = batch_shape(bijector, x)
     z = bijector.forward(x)
     base = tfd.Sample(tfd.Normal(tf.zeros(batch, x.dtype), 1), sample_shape=z.shape[len(batch) :])

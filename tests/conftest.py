@@ -1,4 +1,4 @@
-"""What all tests share: a quiet TensorFlow with four CPU devices, repeatable hypothesis, markers `slow` and `gpu`."""
+"""Shared setup: quiet TensorFlow with four CPU devices, deterministic hypothesis, and the markers `slow` and `gpu`."""
 
 import gc
 import os
@@ -12,15 +12,16 @@ import tensorflow as tf
 
 from tests import gradients, memory, saved_models
 
-# MirroredStrategy can be tested without a GPU: it takes CPU:0 and CPU:1. They must exist before TensorFlow starts.
+# MirroredStrategy can be tested without a GPU, on CPU:0 and CPU:1, which must exist before TensorFlow starts.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
 )
 GPUS = tf.config.list_physical_devices("GPU")
 for gpu in GPUS:
-    # Otherwise TensorFlow takes all of its memory, and the processes that tests start have none. Not later either.
+    # Otherwise TensorFlow takes all of its memory, and leaves none to the processes that tests start. This, too, must
+    # be set before TensorFlow starts.
     tf.config.experimental.set_memory_growth(gpu, True)
-# In place of the time limit in pyproject.toml.
+# Replaces the time limit in pyproject.toml for slow tests.
 SLOW_TIMEOUT_S = 3600
 GPU_FOLDER = pathlib.Path(__file__).parent / "gpu"
 
@@ -30,9 +31,9 @@ hypothesis.settings.load_profile("glow_tf")
 
 @pytest.fixture(scope="session", autouse=True)
 def graphs_as_they_are(request):
-    """Tests run graphs as they are traced, as to make them faster takes longer than to run them once.
+    """Runs graphs as they are traced, as optimising them takes longer than running them once.
 
-    With the slow tests, and on a GPU, they are optimised, as users have them.
+    With the slow tests, and on a GPU, they are optimised, as they are for users.
     """
     config = request.config
     if not (config.getoption("--run-slow") or config.getoption("markexpr") or config.getoption("--gpu")):
@@ -41,9 +42,9 @@ def graphs_as_they_are(request):
 
 @pytest.fixture(scope="module")
 def untraced():
-    """Runs what is in a tf.function as it is written, for tests that call it a few times: to trace it takes far longer.
+    """Runs tf.functions eagerly, for tests that call them only a few times: tracing takes far longer.
 
-    Tests of the command lines have the same functions traced, as users do.
+    The tests of the command lines trace the same functions, as users do.
     """
     tf.config.run_functions_eagerly(True)
     yield
@@ -52,7 +53,7 @@ def untraced():
 
 @pytest.fixture
 def traced():
-    """In a file of tests that uses `untraced`, for a test of what differs."""
+    """Traces tf.functions in a test file that uses `untraced`, for a test in which this makes a difference."""
     eagerly = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(False)
     yield
@@ -61,7 +62,7 @@ def traced():
 
 @pytest.fixture(scope="module", autouse=True)
 def take_memory_back():
-    """Takes back the memory of the file of tests before: its last test holds fixtures until it is over."""
+    """Frees the memory of the previous test file, whose fixtures are held until its last test is over."""
     memory.give_back()
     with gradients.forgotten(collect=False):
         yield
@@ -74,7 +75,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     saved_models.folder_for_all(config)
-    # What is imported by now stays: Python need not look through it again for garbage.
+    # What is imported by now stays: the garbage collector need not scan it again.
     gc.collect()
     gc.freeze()
     config.addinivalue_line("markers", "slow: needs minutes; runs with --run-slow or -m slow")

@@ -1,4 +1,4 @@
-"""Custom gradients that TensorFlow would keep for good."""
+"""Removal of custom gradients, which TensorFlow would otherwise keep forever."""
 
 import contextlib
 import gc
@@ -8,13 +8,13 @@ from tensorflow.python.framework import ops
 
 @contextlib.contextmanager
 def forgotten(*, collect: bool = True):
-    """Has TensorFlow forget the custom gradients that are made inside, which nothing made inside may outlive.
+    """Makes TensorFlow forget the custom gradients created inside; nothing that uses them may outlive the context.
 
-    It keeps each of them, and with them the graphs they were made in, until the process ends: gigabytes, where tests
-    export and load many models.
+    TensorFlow keeps each of them, and with them the graphs they were created in, until the process ends: gigabytes if
+    tests export and load many models.
 
     Args:
-      collect: whether Python looks for garbage at once.
+      collect: whether to collect garbage immediately afterwards.
     """
     kept = ops.gradient_registry._registry
     before = set(kept)

@@ -1,4 +1,4 @@
-"""Parameters of tests that take too long for all of them to run every time."""
+"""Marks for test parameters, as running all of them every time would take too long."""
 
 from collections.abc import Iterable
 
@@ -6,12 +6,12 @@ import pytest
 
 
 def mostly_slow(cases: Iterable, quick: Iterable) -> list:
-    """The cases of a test, tuples where it takes several parameters, all marked slow but those in `quick`."""
+    """Marks all cases of a test as slow except those in `quick`; with several parameters, cases are tuples."""
     quick = list(quick)
     assert quick
     return [case if case in quick else slow(case) for case in cases]
 
 
 def slow(case):
-    """A case of a test, marked slow."""
+    """Marks a case of a test as slow."""
     return pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.slow)

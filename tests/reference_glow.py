@@ -1,4 +1,4 @@
-"""The official model's forward pass in plain NumPy, float64, on a dictionary of its variables by their official names.
+"""The official model's forward pass in plain NumPy, in float64, from a dictionary of variables keyed by official name.
 
 Written from the description of the official code (github.com/openai/glow), and independent of glow_tf: each variable is
 looked up by name, each step is a line of arithmetic, nothing is stacked or shared.
@@ -12,7 +12,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Flags:
-    """The official code's flags, in words."""
+    """The official code's flags, with words in place of numeric choices."""
 
     permutation: str  # reverse, shuffle, or conv1x1
     coupling: str  # additive or affine
@@ -156,7 +156,7 @@ def actnorm(v, name, x):
 
 
 def edge_padded_conv(x, kernel):
-    """A 3x3 convolution over x with a margin of zeros and one more channel, 1 on the margin and 0 inside."""
+    """A 3x3 convolution of x padded with zeros, with an extra channel that is 1 on the padding and 0 inside."""
     batch, height, width, channels = x.shape
     padded = np.zeros([batch, height + 2, width + 2, channels + 1])
     padded[..., -1] = 1

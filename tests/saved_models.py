@@ -1,4 +1,4 @@
-"""SavedModels of small flows, each of which is written once, however many processes test."""
+"""SavedModels of small flows, each written once and shared by all test processes."""
 
 import functools
 import os
@@ -24,7 +24,7 @@ CONFIGS = {
     "sound": glow_tf.glow_1d((16, 1), K=2, L=2, width=4),
     "flat": glow_tf.nice((12,), K=2, width=8, blocks=1),
 }
-# Of two models, the names of their attributes.
+# Attribute names of the two models that have attributes.
 ATTRIBUTES = {
     "glow": ("Smiling", "Wearing_Hat", "dark", "größe"),
     "conditional": ("Smiling", "Wearing_Hat", "dark"),
@@ -32,19 +32,19 @@ ATTRIBUTES = {
 
 
 def examples(config: glow_tf.ModelConfig, n: int) -> np.ndarray:
-    """Data such as a flow models, [n, ...]: uint8, or float32 for one of real numbers."""
+    """Random data for a flow, [n, ...]: uint8, or float32 for a flow of real numbers."""
     rng = np.random.default_rng(0)
     if config.n_bits is None:
         return rng.uniform(-0.9, 0.9, [n, *config.image_shape]).astype(np.float32)
     return rng.integers(0, 256, [n, *config.image_shape], np.uint8)
 
 
-# Where the folder that all processes share is; set before they start.
+# Environment variable with the path of the folder that all processes share; set before they start.
 FOLDER = "GLOW_TF_TEST_FOLDER"
 
 
 def folder_for_all(config) -> None:
-    """Makes the folder for a run of pytest, and has it removed at its end; for `pytest_configure`."""
+    """Creates the shared folder of a pytest run, to be removed at its end; for use in `pytest_configure`."""
     if FOLDER not in os.environ:
         folder = tempfile.TemporaryDirectory(prefix="glow_tf_tests_")
         os.environ[FOLDER] = folder.name
@@ -53,7 +53,7 @@ def folder_for_all(config) -> None:
 
 
 def shared(name: str, write: Callable[[pathlib.Path], None]) -> pathlib.Path:
-    """The directory `name`/1 of that folder: the first process that asks for it writes it, and nobody changes it."""
+    """The directory `name`/1 in the shared folder, which the first process to ask for it writes, and nobody changes."""
     path = pathlib.Path(os.environ[FOLDER]) / name / "1"
     path.parent.mkdir(exist_ok=True)
     with filelock.FileLock(f"{path}.lock"):
@@ -64,17 +64,17 @@ def shared(name: str, write: Callable[[pathlib.Path], None]) -> pathlib.Path:
 
 @functools.cache
 def flow(name: str) -> glow_tf.Flow:
-    """A flow of CONFIGS; nobody changes it."""
+    """The flow of a config in CONFIGS; must not be changed."""
     made = moved_flow(CONFIGS[name])
     for path, variable in made.named_variables().items():
         if path.endswith("label/kernel"):
-            # Of one class or another, bits/dim of two decimals differ.
+            # So that bits/dim of different classes differ at two decimals.
             variable.assign(4 * variable)
     return made
 
 
 def directions(name: str) -> Directions | None:
-    """Random directions of a model that has attributes, the third one the shortest and the first one the longest."""
+    """Random directions, the first the longest and the third the shortest, or None for a model without attributes."""
     names = ATTRIBUTES.get(name)
     if names is None:
         return None
@@ -87,7 +87,7 @@ def directions(name: str) -> Directions | None:
 
 @functools.cache
 def saved(name: str) -> pathlib.Path:
-    """The SavedModel of a flow of CONFIGS, named by its version: 1."""
-    # The graphs of an export are hundreds of megabytes.
+    """The directory of the SavedModel of a flow in CONFIGS, named by its version, 1."""
+    # The graphs of an export take hundreds of megabytes.
     with gradients.forgotten():
         return shared(name, lambda path: export_saved_model(flow(name), path, directions(name)))

@@ -1,4 +1,4 @@
-"""The command `glow`: finds programs and configurations by name, from any folder."""
+"""The `glow` command finds programs and configurations by name, from any folder."""
 
 import os
 import pathlib
@@ -86,7 +86,7 @@ def test_own_parts_are_imported_from_this_folder(tmp_path):
     assert done.returncode == 1 and "here I am" in done.stderr
 
 
-# In place of TensorFlow, to be quick: writes what it writes before it reads its settings.
+# Replaces TensorFlow, to be quick: writes the messages that it writes before it reads its settings.
 NOISY = """
 import os
 os.write(2, b"WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\\n")
@@ -138,5 +138,5 @@ def test_ctrl_c_ends_a_command_quietly(tmp_path, code):
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=tmp_path, env=environment
     )
     assert done.returncode == 130 and "Traceback" not in done.stderr
-    # TensorFlow's own lines come where `glow` has not prepared the environment.
+    # TensorFlow's own messages appear if `glow` has not prepared the environment.
     assert not done.stderr or code is AS_A_TOOL

@@ -71,7 +71,7 @@ def test_json_round_trip_of_any_layers(depth, width, permutation, coupling, part
     assert ModelConfig.from_json(description.to_json()) == description
 
 
-# What version 0.1.0 wrote.
+# As written by version 0.1.0.
 OLD_STEPS = {
     "layer": "Steps",
     "depth": 2,

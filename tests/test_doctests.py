@@ -1,4 +1,4 @@
-"""The examples in docstrings give what they state."""
+"""The examples in docstrings give the results they state."""
 
 import doctest
 import importlib

@@ -1,4 +1,4 @@
-"""The configurations that come along: what they describe, and that it can be built."""
+"""The configurations in the package: their models and training, and that every model can be built."""
 
 import dataclasses
 import functools
@@ -18,7 +18,7 @@ from tests.marks import mostly_slow
 
 FOLDER = pathlib.Path(__file__).parent.parent / "glow_tf" / "flagfiles"
 FILES = {file.stem: file for file in sorted(FOLDER.glob("*.flags"))}
-# What is measured with this program rather than published.
+# Measured with this program rather than published.
 OWN = ("people_pretrained", "people_pretrained_32", "quickstart")
 LABELS = {"cifar10": 10, "mnist": 10, "imagenet_resized/32x32": 1000, "people": 6}
 
@@ -48,14 +48,13 @@ REAL_NVP = {
     "real_nvp_celeba": (64, 4, 32, 2, True),
 }
 
-# The official code: side, couplings, width, blocks, dropout, components, batch, learning rate, warm-up, decay of the
-# average.
+# The official code: side, couplings, width, blocks, dropout, components, batch, learning rate, warm-up, EMA decay.
 FLOW_PLUS_PLUS = {
     "flow_plus_plus_cifar10": (32, ((0, 4), (2, 3)), 96, 10, 0.2, 32, 64, 3e-4, 2_000, 0.999),
     "flow_plus_plus_imagenet32": (32, ((0, 7), (3, 3)), 128, 20, 0.0, 32, 32, 1e-3, 5_000, 0.999222),
     "flow_plus_plus_imagenet64": (64, ((0, 0), (0, 4), (2, 2), (2, 2)), 96, 16, 0.0, 4, 72, 4e-4, 10_000, 0.999),
 }
-# The authors' code: couplings, blocks, and the number of parameters that they amount to.
+# The authors' code: couplings, blocks, and the resulting number of parameters.
 JET = {"jet_imagenet64_32x2": (32, 2, 207_177_216), "jet_imagenet64_64x5": (64, 5, 1_019_612_160)}
 PUBLISHED = (*GLOW, *REAL_NVP, *FLOW_PLUS_PLUS, *JET)
 
@@ -64,7 +63,7 @@ every_file = pytest.mark.parametrize("stem", FILES)
 
 @pytest.fixture
 def described():
-    """Parses a file of flags; returns its model and how to train it. Afterwards every flag is as before."""
+    """Parses a flagfile and returns its model and training configs; restores every flag afterwards."""
     saved = flagsaver.save_flag_values()
 
     def described(stem):
@@ -90,10 +89,10 @@ def parameters(model):
         if isinstance(layer, c.Steps):
             total += layer.depth * _step_parameters(layer, shape)
         elif isinstance(layer, c.Split) and layer.learned:
-            # A 3x3 convolution of half the channels and the border's indicator, with bias and log-scale.
+            # A 3x3 convolution of half the channels and the border indicator, with bias and log-scale.
             total += 9 * (channels // 2 + 1) * channels + 2 * channels
         elif isinstance(layer, c.TopPrior):
-            # A mean and a log-deviation a channel, each with bias and log-scale.
+            # A mean and a log standard deviation per channel, each with bias and log-scale.
             total += layer.learned * (9 + 2) * 2 * channels
             total += bool(layer.num_classes) * (layer.num_classes + 2) * 2 * channels
     return total + model.classifier * (channels + 2) * model.num_classes + _dequantizer_parameters(model)
@@ -111,16 +110,16 @@ def _dequantizer_parameters(model):
         features = (9 * 2 * channels + 1) * f + noise.features.blocks * (18 * f + 1) * (f + 2 * f)
         couplings = dataclasses.replace(couplings, partition=noise.partition)
         # A 1x1 convolution of the features in each block of a coupling's network.
-        seeing = noise.network.blocks * (2 * f + 1) * noise.network.width
-        return features + noise.depth * (_step_parameters(couplings, model.image_shape) + seeing)
-    # Each sees the image, squeezed as the noise is.
+        conditioning = noise.network.blocks * (2 * f + 1) * noise.network.width
+        return features + noise.depth * (_step_parameters(couplings, model.image_shape) + conditioning)
+    # Each network also sees the image, squeezed like the noise.
     return noise.depth * _step_parameters(couplings, (height // 2, width // 2, 4 * channels), seen=4 * channels)
 
 
 def _step_parameters(layer, shape, seen=0):
     (*sides, channels), w = shape, layer.network.width
-    of_channels = isinstance(layer.partition, partitions.Channels | partitions.Turns)
-    inputs = channels // 2 if of_channels else channels
+    splits_channels = isinstance(layer.partition, partitions.Channels | partitions.Turns)
+    inputs = channels // 2 if splits_channels else channels
     outputs = inputs * layer.coupling.parameters_per_dim
     inputs += seen
     # Actnorm: bias and log-scale. PLU: two triangles, kept as full matrices, and the diagonal.
@@ -132,18 +131,18 @@ def _step_parameters(layer, shape, seen=0):
             layer.network, w, heads * math.ceil(w / heads), inputs, outputs, positions
         )
     if isinstance(layer.network, networks.Cnn):
-        # Both 3x3 convolutions see the border's indicator; each of the three has two numbers an output channel.
+        # Both 3x3 convolutions see the border indicator; each of the three has two more parameters per output channel.
         return mixing + 9 * (inputs + 1) * w + 2 * w + w**2 + 2 * w + 9 * (w + 1) * outputs + 2 * outputs
-    # Weight normalisation: a direction, a magnitude and a bias; an actnorm a block and one before the last layer.
+    # Weight normalisation: a direction, a magnitude and a bias; an actnorm per block and one before the last layer.
     block = 2 * (9 * w**2 + 2 * w) + 2 * w
-    leave = w * outputs + 2 * outputs + outputs // 2
-    return mixing + 9 * inputs * w + 2 * w + layer.network.blocks * block + 2 * w + leave
+    last = w * outputs + 2 * outputs + outputs // 2
+    return mixing + 9 * inputs * w + 2 * w + layer.network.blocks * block + 2 * w + last
 
 
 def _attentive_parameters(network, w, seen, inputs, outputs, positions):
-    """Of hidden channels w, `seen` of which an attention gives."""
+    """Parameters of a network of w hidden channels, whose attention has queries, keys and values of `seen` channels."""
     if isinstance(network, networks.Vit):
-        # Two normalisations; queries, keys and values; their mix; an MLP of 4w units; each with biases.
+        # Two normalisations; queries, keys and values; the output projection; an MLP of 4w units; each with biases.
         block = 2 * 2 * w + (w + 1) * 3 * seen + (seen + 1) * w + (w + 1) * 4 * w + (4 * w + 1) * w
         return (inputs + 1) * w + positions * w + network.depth * block + 2 * w + (w + 1) * outputs
     # A 3x3 convolution and a 1x1 one of concatenated ELUs; the attention, and its gate; two normalisations.
@@ -186,7 +185,7 @@ def test_glow_as_published(described, stem):
     labelled = stem.endswith("conditional")
     assert model.layers[-1] == c.TopPrior(num_classes=model.num_classes if labelled else 0)
     assert model.classifier == labelled
-    # The official code counts images in units of 32x32: 64 of them a GPU and update, 50,000 an epoch.
+    # The official code counts images in units of 32x32: 64 of them per GPU and update, 50,000 per epoch.
     assert training.batch_size == batch_size == gpus * max(1, 64 * 32 * 32 // side**2)
     assert training.warmup_steps == math.ceil(10 * 50_000 / (64 * gpus))
     assert training.ema_decay == pytest.approx(1 - 1 / math.ceil(50_000 / (64 * gpus)), abs=1e-5)
@@ -206,7 +205,7 @@ def test_real_nvp_as_published(described, stem):
     assert model.shapes()[-1][0] == (4 if L > 1 else 16)
     assert (training.batch_size, training.optimizer, training.learning_rate) == (64, "adam", 1e-3)
     assert (training.flip, training.warmup_steps, training.ema_decay) == (flip, 0, 0)
-    # 100 nats an image, in bits/dim.
+    # 100 nats per image, in bits/dim.
     assert training.clip_norm == pytest.approx(100 / (side * side * 3 * math.log(2)), rel=5e-3)
 
 
@@ -220,7 +219,7 @@ def test_flow_plus_plus_as_published(described, stem):
     assert (training.batch_size, training.learning_rate) == (batch_size, learning_rate)
     assert (training.warmup_steps, training.ema_decay) == (warmup_steps, ema_decay)
     assert (training.optimizer, training.flip, training.shift) == ("adam", False, 0)
-    # 1 nat an image, in bits/dim.
+    # 1 nat per image, in bits/dim.
     assert training.clip_norm == pytest.approx(1 / (side * side * 3 * math.log(2)), rel=5e-3)
 
 
@@ -232,7 +231,7 @@ def test_jet_as_published(described, stem):
     assert parameters(model) == count
     assert f"{count:,} parameters" in FILES[stem].read_text()
     assert (training.batch_size, training.learning_rate, training.clip_norm) == (1024, 3e-4, 1)
-    # 200 epochs, a tenth of them to warm up.
+    # 200 epochs, a tenth of them for warm-up.
     assert training.steps == 200 * 1_281_149 // 1024
     assert training.warmup_steps == training.steps // 10
 
@@ -281,9 +280,9 @@ def test_shapes_by_hand(described, stem, shapes):
 @pytest.mark.parametrize(
     ("stem", "count"),
     [
-        # A step of each level has 352,200, 436,176 and 605,856; splits 780 and 2,856; the top prior 1,056.
+        # A step of each level has 352,200, 436,176 and 605,856; the splits have 780 and 2,856, the top prior 1,056.
         ("cifar10", 32 * (352_200 + 436_176 + 605_856) + 780 + 2_856 + 1_056),
-        # One level more: 952,128 a step; splits 780, 2,856 and 10,896; the top prior 2,112.
+        # One more level, with 952,128 per step; the splits have 780, 2,856 and 10,896, the top prior 2,112.
         ("imagenet64", 48 * (352_200 + 436_176 + 605_856 + 952_128) + 780 + 2_856 + 10_896 + 2_112),
     ],
 )
@@ -300,7 +299,7 @@ def test_the_small_ones_build_as_they_are(described, stem):
 
 @functools.cache
 def untrained_bits_per_dim(model):
-    """Bits/dim of two images of noise; cached, as several files describe one model."""
+    """Bits/dim of two noise images; cached, as several files describe the same model."""
     flow = glow_tf.Flow(model)
     assert sum(v.shape.num_elements() for v in flow.trainable_variables) == parameters(model)
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Who may import whom."""
+"""Rules for imports between the parts of the project."""
 
 import ast
 import pathlib
@@ -16,7 +16,7 @@ MODULES = {
     for path in sorted((ROOT / folder).rglob("*.py"))
 }
 
-# An arrow goes from a higher level to a lower or the same one.
+# Imports go from a higher level to a lower or the same one.
 LEVELS = {
     "tools": 10,
     "glow_tf.__main__": 10,
@@ -52,21 +52,21 @@ LEVELS = {
     "glow_tf.version": 0,
 }
 
-# The package's front hall: it re-exports from everywhere, and nothing inside goes through it.
+# The top-level package re-exports from everywhere, and no module inside imports from it.
 TOP = "glow_tf"
 
 every_module = pytest.mark.parametrize("module", [m for m in MODULES if m != TOP])
 
 
 def imports(module):
-    """Every module that `module` names in an import, wherever in the file the import stands."""
+    """Every module that `module` imports, anywhere in its file."""
     found = set()
     for node in ast.walk(ast.parse(MODULES[module].read_text())):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module} has a relative import."
-            # `from package import name` names a module if there is one of that name.
+            # `from package import name` imports a module if there is one of that name.
             for alias in node.names:
                 full = f"{node.module}.{alias.name}"
                 found.add(full if full in MODULES or not node.module.startswith("glow_tf") else node.module)
@@ -126,7 +126,7 @@ def test_only_the_entry_points_know_absl():
     "code,absent",
     [
         ("import glow_tf", ["PIL", "keras", "matplotlib", "tensorflow", "tensorflow_datasets", "tf_keras"]),
-        # TensorFlow Probability brings in a Keras of its own; what is left out is what reads data sets.
+        # TensorFlow Probability imports its own Keras; only the library that reads data sets must be absent.
         slow(("import glow_tf; glow_tf.Flow, glow_tf.glow, glow_tf.load", ["tensorflow_datasets"])),
     ],
 )

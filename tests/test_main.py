@@ -25,7 +25,7 @@ def main(*arguments, module="glow_tf.main", cwd=None):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Two runs in one directory: two steps and an export, and two more without."""
+    """Two runs in one directory: two steps with an export, and two more without one."""
     cwd = tmp_path_factory.mktemp("work")
     return cwd, [main(*SMALL, *more, cwd=cwd) for more in (["--steps=2"], ["--steps=4", "--noexport"])]
 
@@ -76,7 +76,7 @@ def test_what_was_done_is_summed_up_before_the_result(run):
 
 @pytest.mark.slow
 def test_a_trained_model_is_evaluated_to_the_same_figure(run):
-    """On the data it was trained on, which its directory names, and with the same noise."""
+    """It is evaluated on the data set that its directory records, and with the same noise."""
     cwd, (_, last) = run
     done = main("--model_dir=runs/people_nice", module="tools.evaluate", cwd=cwd)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -134,7 +134,7 @@ IN_PROCESS = {
 
 @pytest.fixture
 def refused(capsys, monkeypatch):
-    """Runs the program in this process, in a folder; returns the line with which it ends."""
+    """Runs the program in this process, in a folder, until it exits with 1; returns what it wrote to stderr."""
     from absl import flags
     from absl.testing import flagsaver
 

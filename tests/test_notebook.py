@@ -17,7 +17,7 @@ def test_the_notebook_runs(tmp_path, monkeypatch):
     notebook = nbformat.read(ROOT / "notebooks" / "quickstart.ipynb", 4)
     pictures = [count_of_pictures(cell) for cell in notebook.cells]
     nbclient.NotebookClient(notebook, timeout=500, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    # What the reader of the stored notebook sees is what comes out.
+    # A new run gives as many pictures per cell as the notebook has stored.
     assert [count_of_pictures(cell) for cell in notebook.cells] == pictures and sum(pictures) >= 6
     said = "".join(output.get("text", "") for cell in notebook.cells for output in cell.get("outputs", []))
     for expected in ("test bits/dim:", "the same: True", "log_prob in nats:"):

@@ -1,4 +1,4 @@
-"""From flags to configs."""
+"""Conversion of flags to configs."""
 
 import dataclasses
 import pathlib
@@ -20,7 +20,7 @@ FLAGFILES = sorted((ROOT / "glow_tf" / "flagfiles").glob("*.flags"))
 IMAGE = (32, 32, 3)
 # The program initialises from 256 images of this size, as the official code does.
 DEFAULTS = TrainingConfig(init_images=256)
-# A value for each field that is not its default.
+# A non-default value for each field.
 OTHER = {
     "batch_size": 6,
     "accumulate_steps": 2,
@@ -60,13 +60,13 @@ OTHER = {
     "keep_checkpoints": 18,
     "tracker": "wandb",
 }
-# What a field needs beside it.
+# Other fields that a field needs.
 WITH = {"weight_decay": {"optimizer": "adamw"}, "labels_per_class": {"label_loss_weight": 0.5}}
 
 
 @pytest.fixture
 def parse():
-    """Parses a command line; afterwards every flag is as before."""
+    """Parses a command line; restores every flag afterwards."""
     saved = flagsaver.save_flag_values()
 
     def parse(*arguments):
@@ -286,7 +286,7 @@ def test_wrong_image_sizes(parse, value):
         options.image_size()
 
 
-# What the papers and their code do with a data set where nothing is said: flip, shift, bits.
+# The defaults of the papers and their code for each data set: flip, shift, bits.
 BY_DATA_SET = {
     "people": (False, 0, 8),
     "folder": (False, 0, 8),
@@ -355,7 +355,7 @@ def test_a_cluster_is_of_several_machines(parse):
     parse("--cluster=slurm", "--cluster_port=9000")
     found = options.strategy_arguments()
     assert (found["name"], found["cluster"], found["cluster_port"]) == ("multi_worker", "slurm", 9000)
-    # One that does not fit is refused where the strategy is made.
+    # An incompatible strategy is refused when it is created.
     parse("--cluster=slurm", "--strategy=mirrored")
     assert options.strategy_arguments()["name"] == "mirrored"
 
@@ -432,7 +432,7 @@ def test_the_default_directory_is_a_name_without_slashes(parse):
 def test_flagfiles_parse_and_build(parse, file):
     parse(f"--flagfile={file}")
     size = options.image_size()
-    # Where a file names no size, the data set has its own, all of which are 32x32 or 28x28.
+    # If a file names no size, that of the data set applies, which is always 32x32 or 28x28.
     shape = (28, 28, 1) if "mnist" in file.stem and size is None else (32, 32, options.FLAGS.channels or 3)
     if size is not None:
         shape = (*((size, size) if isinstance(size, int) else size), options.FLAGS.channels or 3)

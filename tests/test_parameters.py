@@ -1,4 +1,4 @@
-"""Parameters before they are variables."""
+"""Parameters before they become variables."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What each partition takes for which part; that they are partitions at all, tests/extending has."""
+"""The values in each part of each partition; tests/extending checks that they are partitions at all."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from glow_tf.partitions import Checkerboard, Positions, Turns
 
-# The number of each position.
+# Each value is the index of its position.
 IMAGE = np.arange(24.0).reshape([1, 4, 6, 1])
 SEQUENCE = np.arange(6.0).reshape([1, 6, 1])
 
@@ -30,11 +30,11 @@ def test_halves_of_the_positions(pattern, first, second):
 
 @pytest.mark.parametrize("swap", [0, 1])
 def test_a_checkerboard_without_the_other_part(swap):
-    """It is the checkerboard of masks, whose zeros are left out."""
+    """Its parts are those of the checkerboard mask, with the zeros left out."""
     parts = Positions(pattern="checkerboard").divide(tf.constant(IMAGE + 1), swap)
     masked = Checkerboard().divide(tf.constant(IMAGE + 1), swap)
-    for part, of_mask in zip(parts, masked, strict=True):
-        np.testing.assert_array_equal(np.ravel(part), [n for n in np.ravel(of_mask) if n])
+    for part, masked_part in zip(parts, masked, strict=True):
+        np.testing.assert_array_equal(np.ravel(part), [n for n in np.ravel(masked_part) if n])
 
 
 @pytest.mark.parametrize("pattern", ["columns", "rows", "checkerboard"])
@@ -44,7 +44,8 @@ def test_halves_of_sequences_are_even_and_odd(pattern):
     np.testing.assert_array_equal(np.ravel(odd), [1, 3, 5])
 
 
-# Of [2, 4, 4], numbers 10 * position + channel, what conditions: the halves of positions that are even.
+# The conditioning parts of [2, 4, 4] with values 10 * position + channel: the first channels or the even positions; for
+# kinds with the suffix -odd, the others.
 CONDITIONS = {
     "channels": [10 * n + c for n in range(8) for c in (0, 1)],
     "channels-odd": [10 * n + c for n in range(8) for c in (2, 3)],
@@ -78,7 +79,7 @@ def test_gradients_pass_through_a_division():
         tape.watch(x)
         x1, x2 = partition.divide(x, tf.constant(1))
         y = tf.reduce_sum(partition.merge(3 * x1, x2**2, tf.constant(1)) ** 2)
-    # The first row conditions.
+    # The first row is the conditioning part.
     expected = np.stack([18 * x[:, 0], 4 * x[:, 1] ** 3], axis=1)
     np.testing.assert_allclose(tape.gradient(y, x), expected)
 

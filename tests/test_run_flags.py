@@ -1,4 +1,4 @@
-"""`glow train --resume`: a run that goes on by what its directory records."""
+"""`glow train --resume`: a run continues with the settings that its directory records."""
 
 import dataclasses
 import json
@@ -21,7 +21,7 @@ from glow_tf.training.loop import Trainer
 from tests.extending.my_parts import ScaleAndShift
 from tests.training import runs
 
-# Everything that must come back is at another value than its default.
+# Everything that must be restored has a non-default value.
 RUN = [
     *("--model=nice", "--K=2", "--blocks=1", "--width=4", "--n_bits=5", "--batch_size=8", "--samples=4", "--flip"),
     *("--warmup_steps=1", "--learning_rate=0.01", "--seed=3", "--strategy=one_device", "--noexport"),
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.usefixtures("untraced")
 
 @pytest.fixture(scope="module")
 def glow():
-    """Runs `glow train` in this process, in a folder; returns the code and the lines with which it ends."""
+    """Runs `glow train` in this process, in a folder; returns its exit code."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "_SECONDS_TO_TIME_THE_PIPELINE", 0.01)
         patch.delenv("TF_CONFIG", raising=False)
@@ -55,7 +55,7 @@ def glow():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, glow):
-    """A folder with a data set, and the same run of two steps and of four in it."""
+    """A folder with a data set and two runs that differ only in length, of two and of four steps."""
     folder = tmp_path_factory.mktemp("work")
     (folder / "data").mkdir()
     rng = np.random.default_rng(0)
@@ -75,7 +75,7 @@ def record(directory):
 
 def weights(directory):
     reader = tf.train.load_checkpoint(str(directory / "checkpoints"))
-    # Not what the evaluations were, of which the run that ended earlier has one more.
+    # Without the results of evaluations, of which a run that was continued has one more.
     of_training = ("flow/", "optimizer/", "ema/", "run/step/")
     names = [name for name in reader.get_variable_to_shape_map() if name.startswith(of_training)]
     return {name: reader.get_tensor(name) for name in names}
@@ -159,7 +159,7 @@ def test_what_may_change_changes(folder, glow, capsys):
     assert "Not as before: network_precision: float32 before, bfloat16 now." in text
     assert text.count("Not as before") == 2
     assert storage.load_config(directory).gradient == "stored"
-    # They hold from then on.
+    # The changes hold from then on.
     assert glow(folder, "--model_dir=runs/changed", "--resume", "--steps=4") == 0
     assert "Not as before" not in capsys.readouterr().err
     assert (record(directory)["learning_rate"], record(directory)["steps"]) == (0.02, 4)
@@ -203,7 +203,7 @@ def test_where_there_is_no_run_it_says_so(folder, glow, capsys):
         "error: runs/nothing holds no run to go on with. Set the --model_dir of one, or leave out --resume to begin.\n"
     )
     assert not (folder / "runs" / "nothing").exists()
-    # The default directory is named as that of a new run.
+    # The default directory has the same name as for a new run.
     assert glow(folder, "--resume") == 1
     assert "runs/people_glow holds no run" in capsys.readouterr().err
     glow_tf.save(glow_tf.load(folder / "runs" / "2"), folder / "runs" / "weights")
@@ -263,12 +263,12 @@ def test_a_run_begun_in_python_goes_on_by_the_command(folder, glow, capsys):
     assert glow(folder, f"--model_dir={directory}", "--noexport", "--resume", "--K=4", "--width=3") == 1
     error = capsys.readouterr().err
     assert error.startswith(f"error: --K, --width: {directory} holds a model that is not made by flags")
-    # Where the module of its layer is not.
+    # The module of its layer no longer exists.
     file = directory / "config.json"
     file.write_text(file.read_text().replace("tests.extending.my_parts", "nowhere.my_parts"))
     assert glow(folder, f"--model_dir={directory}", "--noexport", "--resume") == 1
     assert "nowhere.my_parts cannot be imported" in (error := capsys.readouterr().err) and error.count("\n") == 1
-    # The flag names the module it is in now.
+    # The flag names the module that the layer is in now.
     assert glow(folder, f"--model_dir={directory}", "--noexport", "--resume", "--plugins=tests.extending.my_parts") == 0
 
 

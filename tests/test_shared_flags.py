@@ -1,4 +1,4 @@
-"""Command lines and files of flags, as editors and people write them."""
+"""Command lines and flagfiles, as editors and people write them."""
 
 import os
 import re
@@ -22,7 +22,7 @@ def defaults():
 
 
 def values(*arguments):
-    """What is left of a command line, and the values of two flags."""
+    """The remaining arguments of a command line, and the values of two flags."""
     rest = shared_flags.parse_command_line(["main", *arguments])
     return rest[1:], options.FLAGS.steps, options.FLAGS.model_dir
 
@@ -48,7 +48,7 @@ def test_files_that_files_name_come_in_their_place(tmp_path, monkeypatch):
     (tmp_path / "outer.flags").write_text("--steps=1\n  --flagfile=~/inner.flags  \n--model_dir=outer\n")
     (tmp_path / "inner.flags").write_text("--steps=2\n--model_dir=inner\n", encoding="utf-8-sig")
     assert values("--flagfile=outer.flags") == ([], 2, "outer")
-    # The same one twice is no circle.
+    # Naming the same file twice is not a cycle.
     assert values("--flagfile=outer.flags", "--flagfile=outer.flags") == ([], 2, "outer")
 
 
@@ -94,7 +94,7 @@ def test_a_list_of_names_that_is_none():
 def test_programs_read_flagfiles_so(tmp_path):
     (tmp_path / "a.flags").write_text("--model_dir=nowhere\n", encoding="utf-8-sig")
     done = run(tmp_path, "-m", "tools.sample", "--flagfile=a.flags")
-    # Nor does it write anything but its own line.
+    # It writes nothing but its own line.
     assert re.fullmatch("error: nowhere is no model directory.*\n", done.stderr)
 
 
@@ -107,7 +107,7 @@ def test_plugins_are_imported(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     shared_flags.import_plugins(["parts_of_mine"])
     assert "PartOfMine" in Layer.classes
-    # Other tests go through all layers there are.
+    # Other tests iterate over all layer classes.
     del Layer.classes["PartOfMine"]
 
 

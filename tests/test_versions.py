@@ -1,4 +1,4 @@
-"""The versions of Python and of libraries that the package states, in all places that state them."""
+"""The required versions of Python and of libraries agree in all places that state them."""
 
 import pathlib
 import re
@@ -12,13 +12,13 @@ PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 
 
 def pinned(name):
-    """The exact versions in a file of constraints, by library; of several, for different Pythons, the last."""
+    """The pinned versions in a constraints file, keyed by library; the last of several for different Pythons."""
     lines = (ROOT / name).read_text().splitlines()
     return dict(re.match(r"([\w-]+)==([\w.]+)", line).groups() for line in lines if "==" in line.split(";")[0])
 
 
 def dependencies():
-    """The least version of each dependency in pyproject.toml."""
+    """The minimum version of each dependency in pyproject.toml."""
     text = (ROOT / "pyproject.toml").read_text()
     block = re.search(r"\ndependencies = \[\n(.*?)\n\]", text, re.DOTALL)[1]
     return dict(re.findall(r'^  "([\w-]+)>=([\w.]+)', block, re.MULTILINE))

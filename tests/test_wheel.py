@@ -1,4 +1,4 @@
-"""The wheel, as people have it: built, installed in a new environment, and used in a folder that has nothing else."""
+"""The wheel as users get it: built, installed in a new environment, and used in an otherwise empty folder."""
 
 import contextlib
 import json
@@ -21,7 +21,7 @@ from glow_tf import cli, flagfiles
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="bin is Scripts there")]
 ROOT = pathlib.Path(__file__).parent.parent
-# With the package, all that a wheel is made of. They are copied, as earlier builds leave files beside them.
+# With the package, all that a wheel is built from. They are copied, as earlier builds leave files beside them.
 FILES = ("pyproject.toml", "setup.py", "README.md", "LICENSE")
 PATIENCE_S = 600
 TINY = ("--image_size=8", "--K=1", "--L=2", "--width=8", "--batch_size=8", "--samples=4")
@@ -36,7 +36,7 @@ def run(*command, cwd):
     command = [str(part) for part in command]
     done = subprocess.run(command, cwd=cwd, env=environment(), text=True, capture_output=True, timeout=PATIENCE_S)
     assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    # Programs are quiet; Python that imports TensorFlow is as it is.
+    # `glow` is quiet; plain Python that imports TensorFlow need not be.
     assert pathlib.Path(command[0]).name != "glow" or not NOISE.search(done.stderr), done.stderr
     return done
 
@@ -54,14 +54,14 @@ def wheel(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def glow(wheel, tmp_path_factory):
-    """The command of a new environment, which has the dependencies of this one and glow_tf from the wheel."""
+    """The `glow` command of a new environment, with the dependencies of this one and glow_tf from the wheel."""
     root = tmp_path_factory.mktemp("environment")
     run(sys.executable, "-m", "venv", "--without-pip", root, cwd=root)
     python = root / "bin" / "python"
     find = "import sysconfig; print(sysconfig.get_path('purelib'))"
     packages = pathlib.Path(run(python, "-c", find, cwd=root).stdout.strip())
-    # Searched after the packages of the environment itself. The .pth files there are read too, as that of setuptools,
-    # by which Python 3.12 and later find distutils.
+    # Searched after the packages of the environment itself. The .pth files there are read too, such as that of
+    # setuptools, through which Python 3.12 and later find distutils.
     (packages / "dependencies.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
     run(sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", wheel, cwd=root)
     return root / "bin" / "glow"
@@ -69,7 +69,7 @@ def glow(wheel, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folder(glow, tmp_path_factory):
-    """The folder that all is done in, with a model trained there."""
+    """The working folder of all tests, with a model that was trained there."""
     folder = tmp_path_factory.mktemp("anywhere")
     schedule = ("--steps=4", "--checkpoint_every=4", "--eval_every=4", "--sample_every=4", "--warmup_steps=1")
     done = run(glow, "train", "--model_dir=run", *TINY, *schedule, cwd=folder)
@@ -133,7 +133,7 @@ def test_demo(glow, folder):
 
 @contextlib.contextmanager
 def answering(command, cwd):
-    """Runs a server, and yields its address; it ends when it is told to."""
+    """Runs a server and yields its address; checks that it stops on SIGTERM."""
     command, log = [str(part) for part in command], cwd / "stderr"
     with log.open("w") as stderr:
         process = subprocess.Popen(

@@ -1,14 +1,14 @@
-"""Every tolerance of the mathematical tests, in one place. They are tightened, not loosened.
+"""All tolerances of the mathematical tests, in one place. They may be tightened, but not loosened.
 
-Figures are for float64 and are |a - b| <= tolerance * (1 + |b|), unless their comment says otherwise. What is measured
-is at most a tenth of them.
+They are for float64, as |a - b| <= tolerance * (1 + |b|), unless a comment says otherwise. Measured differences are at
+most a tenth of them.
 """
 
 import numpy as np
 
-# A forward or inverse value: of one layer, or of a whole model.
+# A forward or inverse value of a single layer or a whole model.
 VALUE = 1e-10
-# A log-det against slogdet of the autodiff Jacobian, of up to a hundred dimensions.
+# A log-det against slogdet of the autodiff Jacobian, in up to a hundred dimensions.
 LOG_DET = 1e-10
 # A gradient against another exact gradient, relative to the largest entry of the tensor.
 GRADIENT = 1e-10
@@ -34,7 +34,7 @@ def assert_close(actual, expected, tolerance: float = VALUE, message: str = "") 
 
 
 def assert_gradient_close(actual, expected, tolerance: float = GRADIENT, message: str = "") -> None:
-    """|actual - expected| <= tolerance * max|expected|: the rounding of large entries enters the small ones."""
+    """|actual - expected| <= tolerance * max|expected|: the rounding of large entries affects the small ones."""
     actual, expected = np.asarray(actual), np.asarray(expected)
     scale = max(np.abs(expected).max(initial=0), 1e-12)
     assert actual.shape == expected.shape, f"{message}: shapes {actual.shape} and {expected.shape}"

@@ -1,8 +1,8 @@
-"""What the tests of analysis share."""
+"""Fixtures of the analysis tests."""
 
 import pytest
 
 
 @pytest.fixture(scope="module", autouse=True)
 def run_as_written(untraced):
-    """The encoders, scorers and so on of these tests are called a few times each."""
+    """Runs functions eagerly, as encoders, scorers and the like are called only a few times each in these tests."""

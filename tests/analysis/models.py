@@ -1,4 +1,4 @@
-"""Small models with random weights for the tests of what is done with latents."""
+"""Small models with random weights for the analysis tests."""
 
 import functools
 
@@ -31,10 +31,10 @@ def labels(count, name="plain"):
 
 
 def quantized(pictures, n_bits):
-    """The leading bits, which are what a model of so many bits sees."""
+    """The leading bits of pictures, as seen by a model with `n_bits`."""
     return pictures // 2 ** (8 - n_bits) * 2 ** (8 - n_bits)
 
 
 def displayed(pictures, n_bits):
-    """What people are shown of pictures: the leading bits, spread over 0 to 255."""
+    """Pictures as displayed: the leading bits, spread over 0 to 255."""
     return np.round(pictures // 2 ** (8 - n_bits) * (255 / (2**n_bits - 1))).astype(np.uint8)

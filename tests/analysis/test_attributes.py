@@ -39,7 +39,7 @@ def test_a_direction_is_the_difference_of_means(name, size):
     found = attribute_directions(codec, batches(size, name), NAMES)
     z = codec.encode(models.images(6, name), models.labels(6, name)).astype(np.float64)
     np.testing.assert_allclose(found["bright"], z[[0, 2, 4]].mean(0) - z[[1, 3, 5]].mean(0), atol=1e-5)
-    # Of the third and the last image it is not known.
+    # It is unknown for the third and the last image.
     np.testing.assert_allclose(found["striped"], z[[1, 4]].mean(0) - z[[0, 3]].mean(0), atol=1e-5)
     assert (found.positives.tolist(), found.negatives.tolist()) == ([3, 2], [3, 2])
 

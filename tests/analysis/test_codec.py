@@ -60,7 +60,7 @@ def test_images_that_are_no_numbers_are_told_of(caplog):
     z = draw_latents(flow, 5)
     z[3] = 1e30
     images = Codec(flow, 2).decode(z)
-    # TensorFlow warns of what is traced often, whichever test did that.
+    # TensorFlow warns of frequent retracing, whichever test caused it.
     (record,) = [record for record in caplog.records if record.name.startswith("glow_tf")]
     assert "1 of 5 images are not finite numbers" in record.getMessage()
     z[3] = 0

@@ -1,4 +1,4 @@
-"""Fréchet distances, against Gaussians whose distance is known."""
+"""Fréchet distances between Gaussians whose distance is known."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from tests.analysis import models
 
 
 def moments(mean, covariance):
-    """Those of vectors that have exactly this mean and this covariance: pairs on both sides along each axis."""
+    """Moments of vectors with exactly this mean and covariance: pairs on both sides of the mean along each axis."""
     mean, dimensions = np.asarray(mean, float), len(mean)
     axes = np.linalg.cholesky(covariance).T * np.sqrt((2 * dimensions - 1) / 2)
     found = Moments(dimensions)
@@ -32,7 +32,7 @@ def test_the_distance_of_one_set_to_itself_is_zero():
 
 
 def test_gaussians_along_one_set_of_axes():
-    """|m - n|^2 + sum (s - t)^2, of the standard deviations along common axes, turned or not."""
+    """|m - n|^2 + sum (s - t)^2, with standard deviations s and t along common axes, which are rotated."""
     s, t = np.array([1.0, 2.0, 3.0]), np.array([2.0, 2.0, 0.5])
     turn, _ = np.linalg.qr(np.random.default_rng(1).standard_normal([3, 3]))
     a = moments([0, 0, 0], turn @ np.diag(s**2) @ turn.T)
@@ -43,7 +43,7 @@ def test_gaussians_along_one_set_of_axes():
 
 
 def test_gaussians_of_two_dimensions_that_do_not_commute():
-    """tr (A B)^1/2 = (tr A B + 2 (det A B)^1/2)^1/2 in two dimensions, by Cayley and Hamilton."""
+    """tr (A B)^1/2 = (tr A B + 2 (det A B)^1/2)^1/2 in two dimensions, by the Cayley-Hamilton theorem."""
     a, b = np.array([[2.0, 0.3], [0.3, 1.0]]), np.array([[1.0, -0.6], [-0.6, 3.0]])
     overlap = np.sqrt(np.trace(a @ b) + 2 * np.sqrt(np.linalg.det(a @ b)))
     found = frechet_distance(moments([1, 0], a), moments([0, 0], b))
@@ -51,10 +51,10 @@ def test_gaussians_of_two_dimensions_that_do_not_commute():
 
 
 def test_fewer_vectors_than_dimensions():
-    """Two points each on one line: standard deviations of 2 and 3 on it, and of 0 otherwise."""
+    """Two points each on one line: the standard deviations are 2 and 3 along it, and 0 in other directions."""
     found = [Moments(40), Moments(40)]
-    for moments_of, deviation in zip(found, (2, 3), strict=True):
-        moments_of.show(np.outer([-1, 1], np.eye(40)[0]) * deviation / np.sqrt(2))
+    for one, deviation in zip(found, (2, 3), strict=True):
+        one.show(np.outer([-1, 1], np.eye(40)[0]) * deviation / np.sqrt(2))
     assert frechet_distance(*found) == pytest.approx(1, rel=1e-9)
 
 

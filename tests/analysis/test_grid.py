@@ -94,7 +94,7 @@ def test_a_labelled_grid_shows_every_image_in_its_place(channels):
         assert grid.dtype == np.uint8 and grid.shape[2] == 3
         places = [[place_of(grid, picture.repeat(3, axis=0).repeat(3, axis=1)) for picture in row] for row in pictures]
         tops, lefts = np.array(places).transpose(2, 0, 1)
-        # One height a row, one place across a column; in order.
+        # One top per row and one left side per column, in order.
         assert np.all(tops == tops[:, :1]) and np.all(lefts == lefts[:1])
         assert tops[0, 0] < tops[1, 0] and np.all(np.diff(lefts[0]) >= 15)
     # The names are to the left of the pictures and above them.
@@ -104,7 +104,7 @@ def test_a_labelled_grid_shows_every_image_in_its_place(channels):
 
 
 def place_of(grid, picture):
-    """Where a picture stands in a grid: (top, left)."""
+    """The position of a picture in a grid, (top, left)."""
     height, width = picture.shape[:2]
     for top in range(grid.shape[0] - height + 1):
         for left in range(grid.shape[1] - width + 1):

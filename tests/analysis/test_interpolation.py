@@ -62,7 +62,7 @@ def test_a_path_needs_two_images_and_a_step():
 
 
 def test_images_on_the_way_have_the_label_of_the_nearer_end():
-    """In the middle that of the start, between all images alike."""
+    """In the middle, the label is that of the start. The rule holds between any two successive images."""
 
     class Told(Codec):
         def decode(self, z, labels=None):

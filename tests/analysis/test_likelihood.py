@@ -1,4 +1,4 @@
-"""Scores of single images."""
+"""Scores of individual images."""
 
 import math
 
@@ -19,7 +19,7 @@ def batches(count, size, name="plain"):
 
 
 def log_density(flow, batch, seed):
-    """log p(x + u) in nats, with the noise of the draw `seed`."""
+    """log p(x + u) in nats, with noise u drawn from `seed`."""
     x = flow.dequantize(batch["images"], seed, batch["labels"] if flow.config.conditional else None)[0]
     labels = batch["labels"] if flow.config.conditional else None
     return flow.distribution(labels).log_prob(x).numpy().astype(np.float64)
@@ -34,7 +34,7 @@ def log_density(flow, batch, seed):
 )
 def test_the_bound_by_hand(request, name, at_once):
     if at_once > 1:
-        # Shards are of a graph.
+        # Shards need a graph.
         request.getfixturevalue("traced")
     flow, data = models.flow(name, shards=at_once), batches(5, 3, name)
     scores = Scorer(flow)(data, draws=4, seed=10)

@@ -1,4 +1,4 @@
-"""Nearest neighbours against a search by brute force."""
+"""Nearest neighbours against brute-force search."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Telling images of one kind from others."""
+"""Scores that tell outliers from other images."""
 
 import math
 
@@ -37,7 +37,7 @@ def test_both_kinds_are_needed():
 
 
 def test_latents_that_are_too_short_or_too_long_are_untypical():
-    """A latent of N(0, s^2) has a log-density of -log(2 pi) / 2 - s^2 / 2 a dimension."""
+    """A latent from N(0, s^2) has a mean log-density of -log(2 pi) / 2 - s^2 / 2 per dimension."""
     nats = np.array([-0.5 * math.log(2 * math.pi) - 0.5 * s**2 for s in (1.0, 0.5, 1.5)])
     scores = outlier_scores(models.flow(), Scores(np.array([3.0, 2.0, 4.0]), np.zeros(3), {}, nats))
     np.testing.assert_allclose(scores["typicality"], [0, 0.375, 0.625], atol=1e-6)

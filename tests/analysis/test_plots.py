@@ -1,4 +1,4 @@
-"""Plots: what is drawn, read off the picture, and that it is the same every time."""
+"""Plots: content, read off the picture, and reproducibility."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ X = np.arange(4)
 
 
 def pixels(path, colour):
-    """Where a picture has a colour: rows and columns."""
+    """The rows and columns of the pixels of the given colour."""
     with Image.open(path) as file:
         picture = np.asarray(file.convert("RGB")).astype(int)
     return np.nonzero((np.abs(picture - ImageColor.getrgb(colour)) < 8).all(axis=-1))
@@ -24,13 +24,13 @@ def test_lines_of_other_names_have_other_colours(tmp_path):
     lines(tmp_path / "a.png", one={"low": (X, 0.0 * X), "high": (X, 0.0 * X + 1)})
     low, high = (pixels(tmp_path / "a.png", colour)[0] for colour in COLOURS[:2])
     assert low.size and high.size
-    # Up is less in a picture; most of the pixels are the lines', not the legend's.
+    # Rows count from the top; most of the pixels belong to the lines, not to the legend.
     assert np.median(high) < np.median(low)
     assert not pixels(tmp_path / "a.png", COLOURS[2])[0].size
 
 
 def test_powers_are_equally_far_apart_on_a_logarithmic_axis(tmp_path):
-    """The peak of the line is in its middle, and not at its left end."""
+    """On a logarithmic axis, the peak of the line is in the middle, and not at the left end."""
     places = {}
     for log_x in (False, True):
         path = tmp_path / f"{log_x}.png"
@@ -72,6 +72,16 @@ def test_histograms_of_whatever_there_is(tmp_path, values):
         assert np.asarray(file.convert("L")).std() > 5
 
 
+def test_every_set_has_a_histogram(tmp_path):
+    pictures = []
+    for count in (8, 9):
+        panels = {"bits": {f"set {i}": np.full(10, float(i % 8)) for i in range(count)}}
+        save_histograms(panels, tmp_path / "h.png", title="Title", x={"bits": "bits/dim"})
+        with Image.open(tmp_path / "h.png") as file:
+            pictures.append(np.asarray(file.convert("RGB")))
+    assert pictures[0].shape != pictures[1].shape or (pictures[0] != pictures[1]).any()
+
+
 def test_bins_hold_a_small_set_that_lies_apart():
     many, apart = np.random.default_rng(0).normal(2, 0.3, 1000), np.array([4.4, np.nan])
     bins = common_bins([np.append(many, 99.0), apart])
@@ -104,14 +114,14 @@ def test_a_run_has_its_colour_in_every_panel(tmp_path):
     a, b = Curve(X, 1.0 + X), Curve(X, 5.0 - X)
     curves(tmp_path / "both.png", {"one": {"a": a, "b": b}, "two": {"b": b}})
     curves(tmp_path / "one.png", {"one": {"a": a}, "two": {"b": b}})
-    for name, at_right in (("both.png", 1), ("one.png", 1)):
-        _, columns = pixels(tmp_path / name, COLOURS[at_right])
+    for name in ("both.png", "one.png"):
+        _, columns = pixels(tmp_path / name, COLOURS[1])
         with Image.open(tmp_path / name) as picture:
             assert (columns > picture.width / 2).sum() > 100
 
 
 def test_the_first_steps_do_not_flatten_the_rest(tmp_path):
-    """One value of a thousand among a hundred near 1, which still fill most of the panel."""
+    """One value in a hundred is 1000; the others, from 1 to 2, still fill most of the panel."""
     y = np.linspace(2, 1, 100)
     y[0] = 1000.0
     curves(tmp_path / "cut.png", {"bits": {"a": Curve(np.arange(100), y)}}, same_y=["bits"])
@@ -124,7 +134,7 @@ def test_the_first_steps_do_not_flatten_the_rest(tmp_path):
 
 
 def test_nothing_finite_is_drawn_too(tmp_path):
-    """As of a run whose numbers have all gone bad."""
+    """As for a run whose values are all NaN."""
     curves(tmp_path / "a.png", {"bits": {"a": Curve(X, X * np.nan, X * np.nan)}}, same_y=["bits"], log_y=["bits"])
     assert (tmp_path / "a.png").stat().st_size
 

@@ -1,4 +1,4 @@
-"""Linear probes, on features whose best accuracy is known."""
+"""Linear probes on features whose optimal accuracy is known."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def two_blobs(rng, n, dimensions, distance):
 
 @pytest.mark.parametrize("dimensions, expected", [(3, 0.841), (400, 0.826)])
 def test_the_accuracy_of_two_gaussians(dimensions, expected):
-    # Two normal distributions a distance of 2 d apart, here d = 1: a linear classifier learnt from N images in p
+    # For two normal distributions whose means are 2 d apart, here d = 1, a linear classifier learnt from N images in p
     # dimensions is right with probability Phi(d^2 / sqrt(d^2 + p / N)) (Raudys 1967).
     rng = np.random.default_rng(0)
     x, labels = two_blobs(rng, 3000, dimensions, 1.0)
@@ -47,7 +47,7 @@ def test_labels_are_any_numbers_and_features_any_shape():
     x[:, 0, 0, 0] = labels == 8
     x[:, 1, 1, 0] = labels == 11
     assert linear_probe(x, labels, x, labels) == 1.0
-    # Of another class there is nothing to learn: none of its images is found.
+    # A class without training images is never predicted.
     assert linear_probe(x, labels, x, np.full(60, 5)) == 0.0
 
 

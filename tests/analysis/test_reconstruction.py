@@ -1,4 +1,4 @@
-"""What the levels of the latents hold."""
+"""Reconstructions that show what each level of the latents encodes."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from tests.marks import mostly_slow
 
 
 def test_sizes_by_hand():
-    # 8x8x3 is squeezed to 4x4x12, half of which leaves; the other half is squeezed to 2x2x24.
+    # 8x8x3 is squeezed to 4x4x12, half of which is factored out; the other half is squeezed to 2x2x24.
     assert level_sizes(models.flow()) == [4 * 4 * 6, 2 * 2 * 24]
 
 

@@ -1,4 +1,4 @@
-"""Samples in batches."""
+"""Sampling in batches."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def flow():
 
 @pytest.fixture(scope="module")
 def conditional():
-    """A model whose label sets the brightness of the picture, whatever the latents."""
+    """A model whose label determines the brightness of the picture, whatever the latents."""
     flow = glow_tf.Flow(CONDITIONAL, seed=0)
     variables = flow.named_variables()
     (conv,) = (path.rpartition("/")[0] for path in variables if path.endswith("conv1x1/upper"))
@@ -78,7 +78,7 @@ def test_without_a_seed_samplers_differ_and_each_repeats_itself(flow):
     ],
 )
 def test_one_batch_is_what_the_flow_samples(config, at_once):
-    # In double precision, in which the order of additions does not show in a picture.
+    # In float64, in which the order of additions does not affect the pictures.
     flow = glow_tf.Flow(config, dtype=tf.float64, runtime=Runtime(shards=at_once))
     np.testing.assert_array_equal(Sampler(flow, 4, temperature=0.5, seed=3)(), flow.sample(4, 0.5, seed=3))
 

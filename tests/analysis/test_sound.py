@@ -1,4 +1,4 @@
-"""Linear prediction against distributions by hand, and WAV files as they are read back."""
+"""Linear prediction against distributions computed by hand, and WAV files read back."""
 
 import wave
 
@@ -13,7 +13,7 @@ NOISE = RNG.normal(0, 0.3, [3, 500])
 
 
 def autoregression(n, length):
-    """Sounds x[t] = 1.2 x[t - 1] - 0.5 x[t - 2] + e[t], e of standard deviation 0.1."""
+    """Sounds x[t] = 1.2 x[t - 1] - 0.5 x[t - 2] + e[t], with normal e of standard deviation 0.1."""
     sounds = np.zeros([n, length + 2])
     for t in range(length):
         sounds[:, t + 2] = 1.2 * sounds[:, t + 1] - 0.5 * sounds[:, t] + RNG.normal(0, 0.1, n)
@@ -32,7 +32,7 @@ def test_it_finds_an_autoregression():
     model = LinearPrediction.fit(autoregression(20, 2000), 3)
     np.testing.assert_allclose(model.coefficients, [1.2, -0.5, 0], atol=0.02)
     assert model.variance == pytest.approx(0.01, rel=0.05)
-    # The entropy of the noise is what is left.
+    # What remains is the entropy of the noise.
     assert model.nats(autoregression(20, 2000)) == pytest.approx(stats.norm(0, 0.1).entropy(), abs=0.02)
 
 

@@ -16,7 +16,7 @@ def test_a_row_is_one_latent_times_the_temperatures(name):
     noise = draw_latents(flow, 2, seed=7)
     for column, temperature in enumerate((0.0, 0.5, 1.0)):
         expected = flow.decode(temperature * noise, labels).numpy().astype(int)
-        # Compiled or not, additions may come in another order and move a value across the edge of its bin.
+        # Compilation may change the order of additions and move a value across the edge of its bin.
         assert np.abs(grid[:, column] - expected).max() <= 2 ** (8 - flow.config.n_bits)
     if labels is None:
         np.testing.assert_array_equal(grid[0, 0], grid[1, 0])

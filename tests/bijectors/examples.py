@@ -1,4 +1,4 @@
-"""Bijectors built from dictionaries of parameters, for the registry and for tests of their own."""
+"""Bijectors built from dictionaries of parameters, for the registry and for tests of single bijectors."""
 
 from collections.abc import Callable, Mapping
 
@@ -17,13 +17,13 @@ def unwatched(network: Function) -> Function:
 
 
 def network_shapes(event: tuple[int, ...], inputs: int, outputs: int, *, hidden: int = 3):
-    """Parameters of `network`: a dense layer over the whole event, so that every position sees every other."""
+    """Parameter shapes of `network`: dense layers over the whole event, so that every position sees every other."""
     positions = int(np.prod(event[:-1]))
     return {"w1": (positions * inputs, hidden), "w2": (hidden, positions * outputs), "b2": (positions * outputs,)}
 
 
 def network(p: Parameters, event: tuple[int, ...], outputs: int) -> Function:
-    """A network with bounded output, written here and not in the library."""
+    """A network with bounded output that is independent of the library."""
 
     def apply(x: tf.Tensor) -> tf.Tensor:
         flat = tf.reshape(x, [-1, p["w1"].shape[0]])

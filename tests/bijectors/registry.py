@@ -1,4 +1,4 @@
-"""Every public bijector, in its variants, with small shapes and randomised parameters, for the conformance tests."""
+"""Every public bijector and its variants, with small shapes and random parameters, for the conformance tests."""
 
 import dataclasses
 import zlib
@@ -32,19 +32,19 @@ class Case:
     """A bijector to test.
 
     Attributes:
-      name: of the case.
+      name: name of the case.
       covers: the public class.
-      build: from the parameters, and from a function that wraps every network, to the bijector.
-      shapes: of the parameters.
-      event: [*event], the shape of an event on the side of x.
-      latent: the shape on the side of y.
-      derived: parameters that enter through something computed before construction; `inverse_and_vjp` cannot be
-        asked for their gradient.
-      labels: the length of the batch axis of labels, 0 without.
-      network_calls: how often an eager log_prob evaluates a network.
+      build: makes the bijector from the parameters and, optionally, a function that wraps every network.
+      shapes: shapes of the parameters, keyed by name.
+      event: event shape of x.
+      latent: event shape of y; by default that of x.
+      derived: parameters that only enter through values computed before construction, so that `inverse_and_vjp` cannot
+        compute their gradients.
+      labels: size of the batch axis of labels; 0 without labels.
+      network_calls: number of network evaluations in an eager log_prob.
       bounded: whether x lies in [-1/2, 1/2].
-      scales: factors under which inputs must stay finite and invertible.
-      slow: whether its checks run with the slow tests, as other cases cover what it is made of.
+      scales: factors on the inputs for which outputs must stay finite and invertible.
+      slow: whether its checks run with the slow tests, as other cases cover its parts.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Case:
         return np.random.default_rng(zlib.crc32(self.name.encode()))
 
     def parameters(self) -> dict[str, tf.Tensor]:
-        """Random parameters; square matrices are near a rotation, so that none is close to singular."""
+        """Random parameters; matrices named `weight` are near a rotation, so that none is close to singular."""
         rng = self.rng
         values = {}
         for name, shape in self.shapes.items():
@@ -77,7 +77,7 @@ class Case:
         return values
 
     def points(self, batch: tuple[int, ...] = (4,)) -> tuple[tf.Tensor, tf.Tensor]:
-        """Points x and points y, [*batch, *event]; with labels the last batch axis is theirs."""
+        """Points x, [*batch, *event], and y, [*batch, *latent]; with labels, the batch shape is [labels]."""
         rng = np.random.default_rng(zlib.crc32(self.name.encode()) + 1)
         if self.labels:
             batch = (self.labels,)
@@ -100,8 +100,8 @@ def coupling_cases() -> list[Case]:
                         return bijectors.Coupling(watch(network(p, event, outputs)), event_ndims=len(event), **options)
 
                     options = {"transform": transform, "partition": partition, "swap": swap}
-                    # Every two options stand together in a case that is not slow; of the transforms with large graphs,
-                    # every option in one.
+                    # The cases that are not slow cover every pair of options, or every single option for transforms
+                    # with large graphs.
                     quick = (i + (mask == "checkerboard") + swap + (len(event) == 1)) % 2 == 0
                     if transform.parameters_per_dim > 2:
                         quick = (mask, swap, len(event)) in (("channel", 0, 3), ("checkerboard", 1, 1))

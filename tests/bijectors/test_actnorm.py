@@ -48,7 +48,7 @@ def test_a_constant_channel_is_not_blown_up(level):
     bijector = ActNorm.from_batch(tf.constant(x))
     y = bijector.forward(x).numpy()
     assert_close(y[..., 0], np.zeros([8, 4, 4]))
-    # Not the reciprocal of rounding noise: another image is scaled by at most 1 / MIN_STDDEV.
+    # The scale is not the reciprocal of rounding noise: another image is scaled by at most 1 / MIN_STDDEV.
     assert np.abs(bijector.forward(x + 1.0).numpy()[..., 0]).max() <= 1 / MIN_STDDEV + 1e-9
     assert_close(bijector.inverse(tf.constant(y)), x)
 

@@ -12,7 +12,7 @@ tfd = tfp.distributions
 
 
 class Doubling(bijectors.Bijector):
-    """y = 2 x, which notes every call."""
+    """y = 2 x; records every call."""
 
     def __init__(self, **kwargs):
         super().__init__(event_ndims=1, **kwargs)
@@ -78,7 +78,7 @@ def test_validate_args_finds_what_is_not_finite():
 
 
 def test_event_of_events():
-    """A TFP event larger than the bijector's: the log-dets of its parts are added up."""
+    """If TFP's event is larger than the bijector's, the log-dets of its parts are added up."""
     base_distribution = tfd.Sample(tfd.Normal(tf.zeros([], tf.float64), 1), sample_shape=[5, 3])
     distribution = tfd.TransformedDistribution(base_distribution, Doubling())
     assert distribution.event_shape == [5, 3]
@@ -88,7 +88,7 @@ def test_event_of_events():
 
 
 def test_adapter_of_equal_bijectors_forgets_what_was_computed_without_a_tape():
-    """TFP's cache is shared by equal bijectors and would return a result that the tape has not seen."""
+    """TFP's cache is shared by equal bijectors and would return a result that the tape has not recorded."""
     x = tf.constant([[1.0, 2.0]], tf.float64)
 
     def adapter():

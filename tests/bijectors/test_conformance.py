@@ -16,7 +16,7 @@ tfd = tfp.distributions
 
 
 def cases(having=lambda case: True):
-    """Every case that has something: of two couplings with the same pairs of options, one runs with the slow tests."""
+    """Parametrizes a test by the cases for which `having` is true; those with `slow` run with the slow tests."""
     found = [case for case in registry.CASES if having(case)]
     quick = [case for case in found if not case.slow]
     return pytest.mark.parametrize("case", mostly_slow(found, quick), ids=lambda case: case.name)
@@ -137,26 +137,26 @@ def test_network_is_evaluated_once(case):
 
 @cases(lambda case: case.shapes)
 def test_variables_are_read_when_it_is_used(case):
-    """Built once of variables, it gives what one built anew gives, and gradients, also where results are kept."""
-    made_outside = () if case.covers is bijectors.InvertibleConv1x1 else case.derived
+    """A bijector built once from variables follows them and has gradients, even if results are cached."""
+    precomputed = () if case.covers is bijectors.InvertibleConv1x1 else case.derived
     values = case.parameters()
-    variables = {name: value if name in made_outside else tf.Variable(value) for name, value in values.items()}
+    variables = {name: value if name in precomputed else tf.Variable(value) for name, value in values.items()}
     x, y = case.points()
     kept = case.build(variables)
     names = ("forward", "forward_log_det_jacobian", "inverse", "inverse_log_det_jacobian")
-    # Of a network, which may be any function, TFP is not told that it reads variables; it then gets new points.
+    # TFP does not know that a network, which may be any function, reads variables; such cases get new points.
     point_of = checks.fresh if case.network_calls else lambda point: point
     points = (x, x, y, y)
     before = [getattr(kept, name)(point_of(point)) for name, point in zip(names, points, strict=True)]
     for name, variable in variables.items():
-        if name not in made_outside:
+        if name not in precomputed:
             values[name] = 0.9 * values[name]
             variable.assign(values[name])
-    changing = [variable for name, variable in variables.items() if name not in made_outside]
+    changing = [variable for name, variable in variables.items() if name not in precomputed]
     with tf.GradientTape() as tape:
         after = [getattr(kept, name)(point_of(point)) for name, point in zip(names, points, strict=True)]
     assert all(gradient is not None for gradient in tape.gradient(after, changing))
-    expected_of = case.build(values)
+    rebuilt = case.build(values)
     for name, point, new in zip(names, points, after, strict=True):
-        assert_close(new, getattr(expected_of, name)(checks.fresh(point)), message=name)
+        assert_close(new, getattr(rebuilt, name)(checks.fresh(point)), message=name)
     assert np.abs(after[0] - before[0]).max() > 0

@@ -23,7 +23,7 @@ def by_hand(coupling, x2, h):
 
 
 def constant_network(h):
-    """A network that ignores its input but for its batch size."""
+    """A network that ignores its input except for the batch size."""
     return lambda x1: tf.tile(tf.constant(h)[tf.newaxis], [tf.shape(x1)[0]] + [1] * h.ndim)
 
 
@@ -71,7 +71,7 @@ def test_checkerboard_mask(coupling, swap, shape):
 
 
 def test_the_white_squares_of_a_checkerboard():
-    """(0, 0) conditions, as in figure 3 of RealNVP; with swap it is changed."""
+    """Position (0, 0) conditions, as in figure 3 of RealNVP; with swap, it is transformed."""
     x = tf.zeros([1, 2, 2, 1], tf.float64)
     for swap, expected in ((0, [[0, 1], [1, 0]]), (1, [[1, 0], [0, 1]])):
         network = constant_network(np.ones([2, 2, 1]))
@@ -119,7 +119,7 @@ def test_glow_starts_as_a_contraction_by_sigmoid_2():
 
 @pytest.mark.parametrize("s", [-600.0, 600.0])
 def test_extreme_scales_of_affine(s):
-    """sigmoid(s + 2) is kept as its logarithm: s of -600 is neither 0 nor a log-det of -inf."""
+    """sigmoid(s + 2) is kept as its logarithm: s = -600 gives neither a scale of 0 nor a log-det of -inf."""
     h = np.zeros([1, 1, 2])
     h[..., 1] = s
     bijector = Coupling(constant_network(h))

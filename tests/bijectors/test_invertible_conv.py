@@ -105,7 +105,7 @@ def test_plu_and_dense_are_one_convolution():
 
 
 def test_vjp_with_respect_to_the_matrices():
-    """Constructed from the matrices themselves, `inverse_and_vjp` takes them as sources."""
+    """A bijector constructed from the matrices themselves takes them as sources in `inverse_and_vjp`."""
     weight = np.random.default_rng(6).standard_normal([3, 3]) + 2 * np.eye(3)
     parameters = {
         "weight": tf.constant(weight),
@@ -128,7 +128,7 @@ def test_random_rotations(channels):
 
 
 def test_random_rotations_are_uniform():
-    """By the Haar measure the mean of every entry is 0 and that of its square 1/C; a plain QR is not uniform."""
+    """Under the Haar measure, every entry has mean 0 and mean square 1/C; a plain QR decomposition is not uniform."""
     rng = np.random.default_rng(0)
     draws = invertible_conv.random_rotations(rng, 4000, 3)
     assert np.abs(draws.mean(0)).max() < 0.05

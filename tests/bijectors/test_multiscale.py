@@ -20,7 +20,7 @@ def three_levels(*extra):
 
 
 def test_order_of_the_latent():
-    """Level by level what was factored out, each row by row; last the top."""
+    """The channels factored out, level by level, each row by row; then the top."""
     x = np.arange(2 * 64, dtype=np.float64).reshape([2, 8, 8, 1])
     level1 = squeeze_by_hand(x)
     level2 = squeeze_by_hand(level1[..., :2])

@@ -35,7 +35,7 @@ def test_shuffle_is_drawn_from_its_seed():
 
 
 def test_second_derivative():
-    """The gather has a gradient of its own; that gradient is differentiable in turn."""
+    """The gather has a custom gradient, which is differentiable in turn."""
     x = tf.constant([[1.0, 2.0, 3.0]], tf.float64)
     bijector = Permutation([2, 0, 1], event_ndims=1)
     with tf.GradientTape() as outer:

@@ -20,7 +20,7 @@ def prior_by_hand(x1):
 
 
 def test_whitening():
-    """The density the prior gives x2 is the standard normal density of y2 times the Jacobian."""
+    """The density of x2 under the prior is the standard normal density of y2 times the Jacobian determinant."""
     y, log_det = Split(prior).forward_and_log_det(tf.constant(X))
     x1, x2 = X[..., :2], X[..., 2:]
     mean, log_stddev = prior_by_hand(x1)

@@ -12,7 +12,7 @@ CASE = next(case for case in registry.CASES if case.name == "Stack-reversible")
 
 
 def one_by_one(parameters):
-    """The same steps, one after the other, without a loop."""
+    """The same steps in sequence, without a loop."""
     return FlowStep(
         [
             examples.flow_step({name: tensor[k] for name, tensor in parameters.items()}, swap=k % 2)
@@ -44,7 +44,7 @@ def test_gradients_are_those_of_the_steps_without_a_loop(gradient, direction):
             loss = tf.reduce_sum(tf.sin(y)) + tf.reduce_sum(log_det**2)
         grads.append(tape.gradient(loss, {**parameters, "x": x}))
     for name, expected in grads[1].items():
-        # The gradient of slices may be slices.
+        # The gradient of slices may be `tf.IndexedSlices`.
         assert_gradient_close(tf.convert_to_tensor(grads[0][name]), expected, message=name)
 
 

@@ -27,7 +27,7 @@ def test_gradient_of_a_tensor_that_two_layers_share():
     step = FlowStep([ActNorm(tf.zeros([2], tf.float64), log_scale)] * 2)
     y = tf.ones([1, 1, 1, 2], tf.float64)
     _, _, (grad,) = step.inverse_and_vjp(y, tf.ones_like(y), tf.ones([1], tf.float64), [log_scale])
-    # y = x exp(2 log_scale): dy/dlog_scale = 2 y, and the log-det gives 2.
+    # y = x exp(2 log_scale): dy/dlog_scale = 2 y, and the log-det contributes 2.
     assert_close(grad, [4.0, 4.0])
 
 

@@ -1,7 +1,7 @@
-"""Runs command lines of tools, many in one process, as TensorFlow takes seconds to start.
+"""Runs many command lines in one process, as TensorFlow takes seconds to start.
 
-It is a process of its own, since the flags of tools and those of the training program share names, which absl allows in
-one process only once.
+It is a separate process, as the flags of tools and of the training program share names, which absl allows only once per
+process.
 """
 
 import contextlib
@@ -22,10 +22,10 @@ Result = tuple[int | str, str, str]
 
 
 def run_commands(directory: pathlib.Path, commands: dict[str, list[str]]) -> dict[str, Result]:
-    """Runs commands, each the name of a tool and its arguments, one after the other in `directory`.
+    """Runs commands, each the name of a tool followed by its arguments, one after the other in `directory`.
 
     Returns:
-      For each its exit code, or the name of an error of absl's, and what it wrote to stdout and stderr.
+      For each command, its exit code or the name of an absl error, and its output on stdout and stderr.
     """
     (directory / "commands.json").write_text(json.dumps(commands))
     done = subprocess.run(
@@ -42,7 +42,7 @@ def run_commands(directory: pathlib.Path, commands: dict[str, list[str]]) -> dic
 
 def main() -> None:
     """Runs commands.json and writes results.json."""
-    # One that hangs says where.
+    # Prints where a command hangs.
     faulthandler.dump_traceback_later(TIMEOUT_S, exit=True)
     from absl import flags
     from absl.testing import flagsaver
@@ -50,7 +50,7 @@ def main() -> None:
     from glow_tf.cli import COMMANDS
     from glow_tf.commands import command
 
-    # As in the process that tests.
+    # The same options as in the test process.
     tf.config.optimizer.set_experimental_options(json.loads(sys.argv[1]))
 
     results = {}

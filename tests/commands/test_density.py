@@ -1,4 +1,4 @@
-"""The command line that compares models after equal times of training."""
+"""The command line that compares models after equal training times."""
 
 import json
 import re

@@ -9,6 +9,7 @@ from PIL import Image
 
 import glow_tf
 from glow_tf.commands.startup import megabytes
+from glow_tf.transforms import Additive
 from tests.commands.driver import run_commands
 
 SMALL = ["--image_size=8", "--L=2", "--train_batch_size=8", "--eval_every=2", "--n_bits=5"]
@@ -16,7 +17,8 @@ ABLATION = ["ablation", *SMALL, "--K=1", "--width=4", "--seeds=2", "--coupling=a
 BOTH = ["--permutation=reverse", "--permutation=conv1x1"]
 COMPARE = ["compare", *SMALL, "--K=1", "--parameters=30000", "--blocks=1", "--seeds=1", "--steps=4", "--output=compare"]
 SEMI = ["semi_supervised", *SMALL, "--K=1", "--width=4", "--steps=4", "--labels_per_class=0,2", "--output=semi"]
-# The allocator counts blocks of 256 KB and more.
+DAMAGED = [*ABLATION[:-1], "--dataset=folder", "--data_dir=photos", "--permutation=reverse", "--steps=2"]
+# The allocator only counts blocks of at least 256 KB.
 MEMORY = ["memory", "--L=1", "--width=16", "--image_size=32", "--train_batch_size=32", "--timed_steps=1"]
 COMMANDS = {
     "one permutation": [*ABLATION, "--permutation=reverse", "--steps=4"],
@@ -30,12 +32,14 @@ COMMANDS = {
     "a negative number of labels": [*SEMI, "--labels_per_class=-1"],
     "more labels than there are": [*SEMI, "--labels_per_class=150"],
     "labels that do not count": [*SEMI, "--label_loss_weight=0"],
+    "a damaged picture": [*DAMAGED, "--output=damaged"],
+    "a damaged picture, again": [*DAMAGED, "--output=damaged"],
     "memory": [*MEMORY, "--depths=1,8", "--output=memory.png"],
     "memory of no depth": [*MEMORY, "--depths=few"],
     "memory of half a step": [*MEMORY, "--depths=1.5"],
     "memory of no image": ["memory", "--L=3", "--image_size=12", "--depths=1"],
 }
-# They train thirteen models.
+# The commands train fifteen models.
 pytestmark = pytest.mark.slow
 
 
@@ -43,6 +47,13 @@ pytestmark = pytest.mark.slow
 def work(tmp_path_factory):
     """The directory the commands ran in, and for each of them its exit code, stdout and stderr."""
     directory = tmp_path_factory.mktemp("work")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 16), ("test", 8)):
+        (directory / "photos" / split).mkdir(parents=True)
+        for i in range(count):
+            pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(directory / "photos" / split / f"{i}.png")
+    (directory / "photos" / "test" / "damaged.png").write_bytes(b"no picture")
     return directory, run_commands(directory, COMMANDS)
 
 
@@ -63,6 +74,14 @@ def test_what_is_missing_is_trained_and_nothing_else(work):
     assert trained(results["another one too"][1]) == conv
     assert trained(results["all there"][1]) == []
     assert "4 runs of 4 steps, 2 of them finished." in results["another one too"][1]
+
+
+def test_a_run_is_finished_though_a_held_out_picture_is_damaged(work):
+    directory, results = work
+    assert results["a damaged picture"][0] == 0, results["a damaged picture"][2]
+    assert trained(results["a damaged picture"][1]) == ["reverse_additive_seed0", "reverse_additive_seed1"]
+    assert last_test(directory / "damaged" / "reverse_additive_seed0")["images"] == 8
+    assert trained(results["a damaged picture, again"][1]) == []
 
 
 def test_it_says_how_long_it_will_take_before_it_starts(work):
@@ -87,7 +106,7 @@ def test_the_table_has_the_means_over_seeds(work):
 
 def test_every_run_is_a_model_directory(work):
     flow = glow_tf.load(work[0] / "ablation" / "conv1x1_additive_seed1")
-    assert flow.config.image_shape == (8, 8, 3) and flow.config.layers[1].coupling == "additive"
+    assert flow.config.image_shape == (8, 8, 3) and flow.config.layers[1].coupling == Additive()
 
 
 def test_models_are_compared_at_one_size(work):
@@ -106,6 +125,7 @@ def test_models_are_compared_at_one_size(work):
         )
     assert max(sizes) < 1.05 * min(sizes) and abs(sizes[1] - 30_000) < 10_000
     assert (directory / "compare" / "compare.md").read_text().splitlines()[-1] in out
+    assert "nan" not in out
 
 
 def test_a_size_no_model_can_have(work):
@@ -115,7 +135,7 @@ def test_a_size_no_model_can_have(work):
 
 
 def test_accuracy_with_and_without_unlabelled_images(work):
-    """All labels are one kind of run, as no image is without one."""
+    """With all labels there is one kind of run, as no image is unlabelled."""
     directory, results = work
     code, out, err = results["semi-supervised"]
     assert code == 0, err

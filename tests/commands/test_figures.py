@@ -1,4 +1,4 @@
-"""The command lines that make figures of trained models: what they write and say, and what they refuse."""
+"""The command lines that make figures of trained models: their files, their output, and the errors they report."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ from tests.marks import mostly_slow, slow
 DATA = ["--dataset=arrays", "--data_dir=images.npz"]
 GREY = ["--model_dir=grey", *DATA]
 LABELLED = ["--model_dir=conditional", *DATA]
-# Named where the encoding is Latin-1.
+# Named on a system with Latin-1 encoding, and thus not valid UTF-8.
 PHOTOS = os.fsdecode(b"ph\xf6tos")
 NAMED = ["--model_dir=plain", "--dataset=folder", f"--data_dir={PHOTOS}"]
 COMMANDS = {
@@ -115,7 +115,7 @@ COMMANDS = {
         *("--names=0,1", "--output=check.md"),
     ],
 }
-# Each tool once; the others run with the slow tests.
+# About one command per tool; the others run with the slow tests.
 QUICK = (
     *("temperature", "interpolation", "reconstruct", "nearest", "outliers", "evaluate", "attributes", "manipulate"),
     *("probe", "export, vectors", "scores", "scores, one", "fid"),
@@ -237,7 +237,7 @@ def work(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def all_work(tmp_path_factory):
-    """As `work`, for all commands."""
+    """Like `work`, for all commands."""
     return run(tmp_path_factory.mktemp("all_work"), COMMANDS)
 
 
@@ -294,7 +294,7 @@ def test_what_is_wrong_is_one_line(work, name):
 
 
 def shows(directory, file, pictures, scale=12):
-    """Whether a figure shows all of these pictures, enlarged."""
+    """Returns whether a figure shows all of these pictures, enlarged."""
     with Image.open(directory / file) as opened:
         canvas = np.asarray(opened.convert("RGB"))[..., :]
     found = np.lib.stride_tricks.sliding_window_view(canvas, (8 * scale, 8 * scale), axis=(0, 1))[..., ::scale, ::scale]
@@ -310,23 +310,23 @@ def test_a_path_begins_and_ends_with_the_images(work):
     directory, _ = work
     assert shows(directory, "path.png", models.displayed(models.images(2, seed=1), 5))
     with Image.open(directory / "path.gif") as file:
-        # Three frames to the second image, and back without showing either end twice.
+        # Three steps to the second image, and back without repeating either end.
         assert file.n_frames == 4 + 2
 
 
 @pytest.mark.slow
 def test_a_chain_goes_through_the_images_in_the_order_asked_for(all_work):
-    """The split holds out the last four of forty images; grey ones are their mean colour."""
+    """The split holds out the last four of forty images; the grey model sees their luminance."""
     with Image.open(all_work[0] / "chain.png") as file:
         width = file.width
-    # Five images of 96 pixels.
+    # Five images, each 96 pixels wide.
     assert 5 * 96 < width < 6 * 96 + 60
 
 
 def test_a_reconstruction_is_beside_its_original(work):
     held_out = models.images(40)[36:39]
     assert shows(work[0], "reconstruct.png", models.displayed(held_out, 5))
-    # The original, too, is shown at the bits of the model.
+    # The original is also shown at the model's bit depth.
     assert not shows(work[0], "reconstruct.png", held_out[:1])
     assert not shows(work[0], "reconstruct.png", models.images(1))
 

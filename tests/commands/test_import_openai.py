@@ -1,4 +1,4 @@
-"""The command line that imports checkpoints of the official code."""
+"""The command line that imports checkpoints from the official code."""
 
 import pathlib
 
@@ -39,7 +39,7 @@ def work(tmp_path_factory):
 
 @pytest.mark.parametrize("name", ["official", "dense"])
 def test_the_directory_holds_the_official_model(work, name):
-    """Its latents of the golden images are those of the official code."""
+    """It decodes the golden latents to the same images as the official code."""
     directory, results = work
     assert results["import"][0] == results["dense"][0] == 0, results
     flow = glow_tf.load(directory / name)

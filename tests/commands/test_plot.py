@@ -33,7 +33,7 @@ def line(step, kind, **values):
 
 
 def write_run(directory):
-    """A run of 40 steps that was stopped for an hour at step 20, and is writing a line."""
+    """Writes the metrics of a run of 40 steps that was stopped for an hour at step 20; the last line is incomplete."""
     directory.mkdir(parents=True)
     lines = [line(0, "pipeline", images_per_second=1.0)]
     for step in (10, 20, 30, 40):
@@ -72,7 +72,7 @@ def test_it_writes_and_says_where(results, name):
 
 
 def texts(path):
-    """What is written in an SVG, in the comments beside its paths."""
+    """The texts in an SVG, which are in comments beside its paths."""
     return [part.partition("-->")[0].strip() for part in path.read_text().split("<!--")[1:]]
 
 
@@ -81,7 +81,7 @@ def test_every_panel_and_run_is_named(results):
     found = texts(directory / "two.svg")
     for title in ("bits/dim in training", "bits/dim, held out", "norm of the gradient", "learning rate"):
         assert found.count(title) == 1
-    # Runs whose directories have one name are told apart by their paths.
+    # Runs whose directories have the same name are distinguished by their paths.
     assert {"run", "deep/run"} <= set(found) and found.count("steps") == 4
     with Image.open(directory / "one.png") as picture:
         assert picture.format == "PNG" and picture.width > picture.height
@@ -91,7 +91,7 @@ def test_what_the_axis_counts(results):
     directory, _ = results
     for name, label in (("minutes", "minutes of training"), ("images", "training images")):
         assert texts(directory / f"{name}.svg").count(label) == 4
-    # 40 steps of 8 images; 40 seconds of training, without the hour between.
+    # 40 steps of 8 images; 40 seconds of training, without the hour in between.
     assert "300" in texts(directory / "images.svg")
     assert "0.6" in texts(directory / "minutes.svg") and "60" not in texts(directory / "minutes.svg")
 
@@ -104,7 +104,7 @@ def test_an_animation_of_the_samples(results):
             gif.seek(frame)
             durations.append(gif.info["duration"])
             seen.append(int(np.asarray(gif.convert("RGB"))[-6, 8, 0]))
-    # Steps 0, 2 and 4, of which the first is of another size; the last one stands longer.
+    # Steps 0, 2 and 4, of which the first is left out as its size differs; the last one is shown longer.
     assert seen == [100, 200] and durations[1] > 10 * durations[0]
 
 

@@ -95,7 +95,7 @@ def test_it_shows_what_the_flow_samples(work):
         picture = np.asarray(file)
     for i in range(3):
         part = picture[1:9, 1 + 9 * i : 9 + 9 * i].astype(int)
-        # Compiled or not, additions may come in another order and move a value across the edge of its bin.
+        # Compilation may change the order of additions, which can move a value across the edge of its bin.
         assert np.abs(part - expected[i, ..., 0]).max() <= 1
 
 

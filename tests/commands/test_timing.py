@@ -1,4 +1,4 @@
-"""How long a step takes: seconds that are there, and of the step that is asked about."""
+"""Timing of training steps: the times, the steps that are timed, and peak memory."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def test_the_first_step_holds_the_tracing(replicas):
     found = time_steps(helpers.TINY, helpers.training(batch_size=8), strategy, steps=2)
     assert 0 < found.step < found.first_step
     assert found.build > 0
-    # Two networks that see the whole vector, half of it blanked, 48 -> 8 -> 48 with biases; a scale for each dimension.
+    # Two networks that see the whole vector, half of it masked, 48 -> 8 -> 48 with biases; one scale per dimension.
     assert found.weights == 4 * (2 * (48 * 8 + 8 + 8 * 48 + 48) + 48)
 
 
@@ -31,7 +31,7 @@ def test_no_step_is_timed_after_the_limit(monkeypatch):
     flow, _ = training_step(helpers.TINY, helpers.training(batch_size=8), helpers.one_device())
     monkeypatch.setattr(timing, "training_step", lambda *_, **__: (flow, step))
     found = time_steps(helpers.TINY, helpers.training(batch_size=8), helpers.one_device(), steps=5, limit_s=15.0)
-    # The first one, and two.
+    # The first step, and two timed ones.
     assert len(calls) == 3 and found.step == 10.0
 
 

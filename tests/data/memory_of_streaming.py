@@ -1,4 +1,4 @@
-"""Prints seconds to the first batch, and MiB by which streaming train batches then raises the peak memory.
+"""Prints the seconds to the first batch of a stream of train batches, and the growth of peak memory in MiB.
 
 python -m tests.data.memory_of_streaming NAME DATA_DIR IMAGE_SIZE IMAGES
 """
@@ -17,7 +17,7 @@ def peak():
 
 
 def main(name, data_dir, image_size, images):
-    # What TensorFlow needs for its first stream is not counted.
+    # TensorFlow's own allocations for its first stream are not counted.
     next(iter(train_batches(load_source("people"), BATCH, seed=0, flip=True)))
     before, began = peak(), time.perf_counter()
     source = load_source(name, data_dir=data_dir, image_size=int(image_size))

@@ -78,7 +78,7 @@ def test_what_can_only_be_read_whole_is_read_whole_up_to_a_limit(tmp_path, save,
 
 
 def test_archives_of_other_programs(tmp_path):
-    """A comment, an extra field in the local header and a name without .npy move nothing."""
+    """An archive comment and an extra field in the local header do not move the data."""
     array = noise(6, 4)
     np.save(tmp_path / "x.npy", array)
     with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
@@ -90,7 +90,7 @@ def test_archives_of_other_programs(tmp_path):
 
 
 def npy(header, data=b"", version=(1, 0)):
-    """A file in .npy format with any header."""
+    """Returns a file in .npy format with an arbitrary header."""
     length = len(header).to_bytes(2 if version == (1, 0) else 4, "little")
     return b"\x93NUMPY" + bytes(version) + length + header + data
 
@@ -132,7 +132,7 @@ def zipped(path, content, name="images.npy", compression=zipfile.ZIP_DEFLATED):
 
 
 def with_directory(path, offset, value):
-    """Changes four bytes of the archive's directory, `offset` behind the beginning of its one entry."""
+    """Overwrites four bytes of the archive's central directory, `offset` bytes into its only entry."""
     content = bytearray(path.read_bytes())
     start = content.rindex(b"PK\x01\x02") + offset
     content[start : start + 4] = value.to_bytes(4, "little")
@@ -141,7 +141,7 @@ def with_directory(path, offset, value):
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_a_member_is_no_larger_than_what_it_is_stored_in(tmp_path, compression):
-    """Of a kilobyte, 4.8 TB: where its own header says so, and 4 GB where the archive does too."""
+    """Two kilobytes claim to be 4.8 TB in their own header, and 4 GB in the archive's directory."""
     path = tmp_path / "x.npz"
     zipped(path, npy(described("(200000000000, 24)"), bytes(2000)), compression=compression)
     with pytest.raises(DataError, match="x.npz is cut off: images needs 4,800,000,000,000 bytes"):
@@ -184,7 +184,7 @@ def test_damaged_archives_are_named(tmp_path):
 
 
 def test_what_is_not_asked_for_is_not_read(tmp_path):
-    """Beside the images, what could not be read at all."""
+    """The archive also has members that cannot be read at all."""
     path = tmp_path / "x.npz"
     np.savez(path, images=noise(4, 2), notes=np.array([{}]))
     with zipfile.ZipFile(path, "a") as archive:

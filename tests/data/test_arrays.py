@@ -1,4 +1,4 @@
-"""Arrays in .npz and .npy files, good and bad."""
+"""Valid and invalid arrays in .npz and .npy files."""
 
 import numpy as np
 import pytest
@@ -69,7 +69,7 @@ def test_npy_is_read_from_disk_and_shuffled(tmp_path):
 
 
 def test_npy_is_not_copied(tmp_path):
-    """A gigabyte of holes on disk opens, and gives an example, in a few megabytes."""
+    """Opening a sparse file of a gigabyte, and reading an example from it, takes a few megabytes."""
     import resource
 
     path = tmp_path / "big.npy"
@@ -126,7 +126,7 @@ IMAGES = np.zeros((4, 8, 8, 3), np.uint8)
         ({"images": IMAGES, "labels": np.zeros(3, int)}, r"\(3,\).*4 images"),
         ({"images": IMAGES, "labels": np.zeros((4, 10), int)}, r"\(4, 10\).*np.argmax\(labels, axis=1\)"),
         ({"images": IMAGES, "labels": np.array([b"a", b"b", b"a", b"b"])}, "S1.*whole numbers or texts"),
-        ({"images": IMAGES, "labels": np.array(["a", "b", "c", "\ud800"])}, "no valid text"),
+        ({"images": IMAGES, "labels": np.array(["a", "b", "c", "\ud800"])}, "invalid text"),
         ({"images": IMAGES, "labels": np.zeros(4, int), "test_images": IMAGES}, "test_labels"),
         ({"images": IMAGES, "test_images": IMAGES[:, :4, :4]}, "--image_size"),
         ({"images": np.array([{}, {}])}, "object"),
@@ -169,11 +169,11 @@ def test_other_types_are_named_with_the_line_that_converts_them(tmp_path, images
         ("train", "labels", "test", "test_labels"),
     ],
 )
-@pytest.mark.parametrize("of_number", [str, int])
-def test_usual_names_of_others(tmp_path, caplog, names, of_number):
-    """Of MNIST in Keras, of MedMNIST and others; labels may stand in a column."""
+@pytest.mark.parametrize("label_type", [str, int])
+def test_usual_names_of_others(tmp_path, caplog, names, label_type):
+    """The names used by Keras for MNIST, by MedMNIST and by others; labels may be a column."""
     arrays = [numbered(40), np.arange(40)[:, None], numbered(4) + np.uint8(100), np.arange(4)]
-    arrays[1], arrays[3] = arrays[1].astype(of_number), arrays[3].astype(of_number)
+    arrays[1], arrays[3] = arrays[1].astype(label_type), arrays[3].astype(label_type)
     source = load(save(tmp_path, **dict(zip(names, arrays, strict=True))))
     assert values(source, "train") == labels(source, "train") == list(range(40))
     assert (values(source, "test"), labels(source, "test")) == ([100, 101, 102, 103], [0, 1, 2, 3])

@@ -1,4 +1,4 @@
-"""Attributes of images: of a table, of labels, of the data set itself."""
+"""Image attributes from a table, from labels and from the data set itself."""
 
 import os
 
@@ -18,7 +18,7 @@ from glow_tf.data import (
 
 @pytest.fixture
 def folder(tmp_path):
-    """Forty pictures in two sub-folders, each painted with its number; one of them is broken."""
+    """Forty pictures in two sub-folders, each painted with its number."""
     for i in range(40):
         path = tmp_path / "photos" / ("cat", "dog")[i % 2] / f"{i:02d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,7 +31,7 @@ def source_of(folder):
 
 
 def by_number(source, split, attributes, batch_size=3):
-    """The attributes of each picture by the number it is painted with, and its label."""
+    """Maps the number that each picture is painted with to its attributes and label."""
     found = {}
     for batch in attributed_batches(source, split, batch_size, attributes):
         numbers = batch["images"][:, 0, 0, 0].tolist()
@@ -50,7 +50,7 @@ def table(tmp_path, text):
 FORMS = {
     "commas": ("name,high,odd\n", "{name},{high},{odd}\n", 0),
     "blanks": ("name high odd\n", "{name}   {high} {odd}\n", 0),
-    # As list_attr_celeba.txt: the number of images first, no name for the first column, -1 for no.
+    # As in list_attr_celeba.txt: the number of images first, no name for the first column, -1 for no.
     "celeb_a": ("40\nhigh odd\n", "{name} {high} {odd}\n", -1),
 }
 
@@ -110,6 +110,7 @@ def test_what_is_not_in_the_table_is_unknown(tmp_path, folder):
         ("name,a\n03.png,1\n04.png,1,0\n", "04.png has 2 values for 1 attributes"),
         ("name,a\nx.jpg,1\n", "names none of the images: it begins with 'x.jpg', the images with 'cat/"),
         ("name,a,a\n03.png,1,0\n", "attribute 'a' is named twice"),
+        ("name,a\n03.png,1\n03.png,0\n", "two lines for 03.png"),
     ],
 )
 def test_tables_that_do_not_fit(tmp_path, folder, text, message):
@@ -145,7 +146,7 @@ def test_a_table_may_begin_with_a_byte_order_mark(tmp_path, folder):
 
 
 def test_names_in_another_encoding(tmp_path):
-    """Sub-folders and files that were named where the encoding is Latin-1."""
+    """Sub-folders and files whose names are encoded in Latin-1."""
     for i in range(40):
         path = tmp_path / "photos" / os.fsdecode((b"caf\xe9", b"th\xe9")[i % 2]) / os.fsdecode(b"\xe9%02d.png" % i)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -155,7 +156,7 @@ def test_names_in_another_encoding(tmp_path):
     assert attributes.names == (r"caf\xe9", r"th\xe9")
     found = by_number(source, "train", attributes)
     assert found == {i: ([1 - i % 2, i % 2], i % 2) for i in found}
-    # A table spells them as `glow evaluate --csv` does.
+    # A table spells the names as `glow evaluate --csv` does.
     lines = "".join(rf"th\xe9/\xe9{i:02d}.png,1" + "\n" for i in range(1, 40, 2))
     found = by_number(source, "train", load_attributes(source, "train", table(tmp_path, f"name,tea\n{lines}")))
     assert found == {i: ([1 if i % 2 else -1], i % 2) for i in found}
@@ -177,11 +178,11 @@ def test_the_portraits_have_tone_gender_and_kind(split):
     source = load_source("people", image_size=8)
     attributes, known = load_attributes(source, split), people_attributes(split)
     assert len(attributes.names) == 6 + 2 + 6 and len(attributes.values) == source.sizes[split]
-    of = dict(zip(attributes.names, attributes.values.T, strict=True))
-    np.testing.assert_array_equal(of["dark"], known["labels"] == 5)
-    np.testing.assert_array_equal(of["woman"], known["gender"] == "woman")
+    columns = dict(zip(attributes.names, attributes.values.T, strict=True))
+    np.testing.assert_array_equal(columns["dark"], known["labels"] == 5)
+    np.testing.assert_array_equal(columns["woman"], known["gender"] == "woman")
     for tone in known["class_names"]:
-        assert 0 < of[tone].sum() < len(of[tone])
+        assert 0 < columns[tone].sum() < len(columns[tone])
 
 
 def test_some_of_them_and_a_limit():

@@ -1,4 +1,4 @@
-"""Draws that an image's position alone determines, and what they do."""
+"""Random crops, shifts and flips, whose draws depend only on the key and each image's position."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from glow_tf.data.augment import augment
 
 
 def numbered(count, height, width, channels=3):
-    """Images that are all alike; every pixel of them has a value of its own."""
+    """Returns identical images, in which every pixel has a different value."""
     image = np.arange(height * width, dtype=np.uint8).reshape(height, width, 1) * np.ones(channels, np.uint8)
     return np.broadcast_to(image, (count, height, width, channels))
 
@@ -24,7 +24,7 @@ def test_crops_come_from_everywhere_and_are_whole(channels):
 
 
 def test_all_three_at_once():
-    """A crop, moved with its edge repeated, then mirrored: found again by doing just that."""
+    """A crop, a shift that repeats the edge, then a flip: each result is found among all possible ones."""
     images = numbered(300, 7, 7)
     made = augment(images, np.arange(300), 3, (5, 5), flip=True, shift=1)
     possible = {}
@@ -61,7 +61,7 @@ def test_keys_and_positions_give_unrelated_draws():
 
     base = corners(0)
     for other in (corners(1), corners(-1), corners(5), corners(0, first=1), corners(2**64 - 1)):
-        # Chance: 1 in 64 alike, 8 +- 3 of 500.
+        # By chance 1 in 64 is the same: 8 +- 3 of 500.
         assert np.mean(base == other) < 0.06
     np.testing.assert_array_equal(base[1:], corners(0, first=1)[:-1])
 

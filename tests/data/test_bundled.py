@@ -47,7 +47,7 @@ def test_classes_are_balanced_in_both_splits():
 
 
 def test_skin_tones_are_in_order(all_pictures):
-    """From light to dark, the mean of the middle of the pictures falls."""
+    """The mean brightness at the centre of the pictures falls from light to dark."""
     labels = np.concatenate([people_attributes(s)["labels"] for s in ("train", "test")])
     middle = all_pictures[:, 12:20, 12:20].mean(axis=(1, 2, 3))
     means = [middle[labels == label].mean() for label in range(1, 6)]
@@ -55,13 +55,13 @@ def test_skin_tones_are_in_order(all_pictures):
 
 
 def test_pictures_stand_on_white(all_pictures):
-    """Of most, the upper corners; a transparent background taken for black would show."""
+    """Most have white upper corners; a transparent background read as black would not."""
     corners = all_pictures[:, 0, [0, -1]].reshape(len(all_pictures), -1)
     assert np.mean(np.all(corners == 255, axis=1)) > 0.95
 
 
 def test_held_out_pictures_are_unseen():
-    """No emoji is in both splits, nor a picture that hardly differs from one in the other."""
+    """No emoji is in both splits, and no held-out picture is nearly the same as a training picture."""
     train, test = people_attributes("train"), people_attributes("test")
     assert not set(train["names"]) & set(test["names"])
     assert 0.08 < len(test["names"]) / 1008 < 0.14

@@ -1,4 +1,4 @@
-"""Data sets of tf.data that are read into memory."""
+"""Arrays read from a `tf.data.Dataset` into memory."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Folders of images, good and bad."""
+"""Valid and invalid folders of images."""
 
 import hashlib
 import logging
@@ -43,7 +43,7 @@ def test_every_image_is_in_exactly_one_split(flat):
 
 
 def test_test_fraction_is_about_what_was_asked(flat):
-    # Binomial(40, 1/2): beyond 8 to 32 once in 10,000.
+    # Binomial(40, 1/2): outside of 8 to 32 once in 20,000.
     assert 8 <= load(flat, test_fraction=0.5).sizes["test"] <= 32
 
 
@@ -248,7 +248,7 @@ def test_what_is_cropped_must_be_large_enough_to_crop_from(flat):
 
 
 def test_orientation_counts_before_size(tmp_path):
-    """A picture of 6x10 that is to be shown turned is one of 10x6."""
+    """A 6x10 picture that is displayed rotated counts as 10x6."""
     exif = Image.Exif()
     exif[0x0112] = 6
     for name in "abc":
@@ -260,14 +260,14 @@ def test_orientation_counts_before_size(tmp_path):
 
 
 def split_of(folder):
-    """File name to split, by the images' numbers."""
+    """Maps file names, without their endings, to splits; images are identified by their values."""
     source = load(folder)
     return {f"{value:02d}": split for split in source.sizes for value in values(source.examples(split))}
 
 
 @pytest.mark.parametrize("first", [20, 7, 30])
 def test_once_both_splits_have_images_of_their_own_no_file_ever_moves(tmp_path, first):
-    """Ten at a time, from a folder of twenty on; adding a few in other orders too."""
+    """A folder of twenty images grows by ten at a time, in several orders."""
     order = np.random.default_rng(first).permutation(90).tolist()
     known = {}
     for count in range(20, 91, 10):
@@ -282,20 +282,20 @@ def test_once_both_splits_have_images_of_their_own_no_file_ever_moves(tmp_path, 
 
 
 def held_out_by_hash(names):
-    """Those of the names whose hash lies in the lowest tenth: SHA-256, first eight bytes."""
+    """Returns the names whose hash, the first eight bytes of SHA-256, lies in the lowest tenth."""
     numbers = {name: hashlib.sha256(f"{name}.png".encode()).digest()[:8] for name in names}
     return {name for name, digest in numbers.items() if int.from_bytes(digest, "big") < 0.1 * 2**64}
 
 
 def test_the_split_is_by_hash(flat):
-    """Pinned: another hash would move the files of everybody's runs."""
+    """Pinned, as another hash would move files between the splits of existing runs."""
     assert {name for name, split in split_of(flat).items() if split == "test"} == held_out_by_hash(
         [f"{i:02d}" for i in range(40)]
     )
 
 
 def test_of_the_smallest_folders_one_image_is_borrowed(tmp_path):
-    """Where no hash is in the lowest tenth, one image is held out all the same, until the first such file comes."""
+    """If no hash is in the lowest tenth, one image is held out anyway, until the first such file is added."""
     names = [f"{i:02d}" for i in range(90)]
     own = held_out_by_hash(names)
     for name in [name for name in names if name not in own][:4]:
@@ -308,7 +308,7 @@ def test_of_the_smallest_folders_one_image_is_borrowed(tmp_path):
 
 
 def paint_all(root, names, count=2):
-    """In each folder, images painted with the folder's number in `names` times ten."""
+    """Paints `count` images in each folder with ten times the folder's index in `names`."""
     for number, name in enumerate(names):
         for i in range(count):
             paint(root / name / f"{i}.png", 10 * number)
@@ -352,7 +352,7 @@ def test_what_is_left_beside_the_splits_is_named(tmp_path, caplog):
 
 
 def test_test_images_without_labels_give_way_to_those_for_validation(tmp_path):
-    """As in ImageNet, where the test images lie together."""
+    """As in ImageNet, where all test images are in one folder."""
     paint_all(tmp_path, ["train/a", "train/b", "val/a", "val/b", "test"])
     assert split_values(load(tmp_path)) == {"train": [0, 10], "test": [20, 30]}
 

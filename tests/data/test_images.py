@@ -1,4 +1,4 @@
-"""Bringing pictures of every kind to the shape asked for."""
+"""Conversion of pictures of every kind to the requested shape."""
 
 import struct
 import zlib
@@ -29,7 +29,7 @@ def test_crop_without_resizing_copies_the_centre():
 def test_shrinking_by_a_whole_factor_averages_squares(factor):
     pixels = noise(8 * factor, 8 * factor, 3)
     means = pixels.reshape(8, factor, 8, factor, 3).mean(axis=(1, 3))
-    # Pillow rounds after each of the two directions.
+    # Pillow rounds after each of its two passes.
     np.testing.assert_allclose(fit_pixels(pixels, (8, 8, 3)), means, atol=1.0)
 
 
@@ -54,7 +54,7 @@ def test_enlarging_keeps_a_flat_colour():
 
 
 def test_transparent_colours_do_not_bleed_into_edges():
-    """Fully transparent red beside opaque black, shrunk: a grey without red in it."""
+    """Fully transparent red next to opaque black shrinks to a grey without red."""
     pixels = np.zeros((2, 2, 4), np.uint8)
     pixels[:, 0] = (255, 0, 0, 0)
     pixels[:, 1] = (0, 0, 0, 255)
@@ -89,8 +89,15 @@ def test_sixteen_bits_are_scaled_to_eight(tmp_path):
     np.testing.assert_array_equal(decode_file(path, (2, 2, 1))[..., 0], [[0, 1], [128, 255]])
 
 
+def test_thirty_two_bits_are_refused(tmp_path):
+    """Their range is not known, and read as 16 bits they are black or white."""
+    path = write(tmp_path / "a.tif", np.arange(0, 64 << 10, 1 << 10, dtype=np.int32).reshape(8, 8))
+    with pytest.raises(ValueError, match="pixels have 32 bits; convert the file to 8 or 16 bits"):
+        decode_file(path, (8, 8, 1))
+
+
 def png16(path, pixels):
-    """Writes uint16 [H, W, 1 to 4] as a PNG of 16 bits, which Pillow does for grey alone."""
+    """Writes uint16 [H, W, 1 to 4] as a 16-bit PNG, which Pillow can only do for grey images."""
     height, width, channels = pixels.shape
     header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
@@ -118,7 +125,7 @@ def test_ten_and_twelve_bits_stored_as_sixteen_are_not_read_as_black(tmp_path, c
 
 
 def test_twelve_bits_that_say_so_are_scaled(tmp_path):
-    """A TIFF file of four pixels, of which two take three bytes: 0, 4095, 2048 and 1024."""
+    """A 12-bit TIFF file of four pixels, two in three bytes: 0, 4095, 2048 and 1024."""
     tags = [(256, 4, 2), (257, 4, 2), (258, 3, 12), (259, 3, 1), (262, 3, 1), (273, 4, 8), (277, 3, 1), (279, 4, 6)]
     entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
     pixels = bytes.fromhex("000fff800400")
@@ -153,7 +160,7 @@ def test_exif_orientation_is_applied(tmp_path):
     pixels = np.zeros((8, 16, 3), np.uint8)
     pixels[:, 8:] = 255
     exif = Image.Exif()
-    exif[0x0112] = 6  # To be shown turned by 90 degrees clockwise.
+    exif[0x0112] = 6  # Displayed rotated by 90 degrees clockwise.
     path = write(tmp_path / "a.png", pixels, exif=exif)
     turned = decode_file(path, (16, 8, 3))
     np.testing.assert_array_equal(turned, np.rot90(pixels, -1))

@@ -1,4 +1,4 @@
-"""From names to sources."""
+"""Loading of sources by name."""
 
 import pytest
 

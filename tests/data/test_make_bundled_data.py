@@ -1,4 +1,4 @@
-"""The tool that makes the bundled data, on a package of three emoji."""
+"""The tool that makes the bundled data, on a package of four emoji."""
 
 import json
 
@@ -34,7 +34,7 @@ def package(tmp_path):
     for number, entry in enumerate(entries):
         for tone, name in enumerate([entry["image"], *(v["image"] for v in entry["skin_variations"].values())]):
             pixels = np.zeros((64, 64, 4), np.uint8)
-            pixels[..., 0] = 255  # Red, but only opaque, and then another colour, from row 31.
+            pixels[..., 0] = 255  # Transparent red; opaque, and of another colour, from row 31 on.
             pixels[31:] = (40 * tone, 30 * number, 0, 255)
             Image.fromarray(pixels).save(folder / name)
     # The dark cooks look alike.
@@ -55,7 +55,7 @@ def test_pictures_are_averaged_on_white(package):
     picture = make_bundled_data.build(package)["images"][0]
     assert picture.shape == (32, 32, 3)
     np.testing.assert_array_equal(picture[:15], 255)
-    # Row 15 is half white, half (0, 30, 0): the first emoji's yellow.
+    # Row 15 is half white, half (0, 30, 0), the first emoji in yellow.
     np.testing.assert_allclose(picture[15], [[127.5, 142.5, 127.5]] * 32, atol=1)
     np.testing.assert_array_equal(picture[16:], np.broadcast_to([0, 30, 0], (16, 32, 3)))
 

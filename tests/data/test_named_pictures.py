@@ -1,4 +1,4 @@
-"""Pictures named one by one, and folders of them."""
+"""Pictures given by name, and folders of pictures."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def scored(source):
-    """The names of the images that are read, and their pixels and labels."""
+    """Returns the names, pixels and labels of the images that are read."""
     batches = list(batches_with_rows(source, "test", 2))
     names = [source.row_names("test")[row] for batch in batches for row in batch["rows"]]
     return names, *(np.concatenate([batch[key] for batch in batches]) for key in ("images", "labels"))
@@ -51,7 +51,7 @@ def test_exact_sizes(folder):
     assert scored(picture_source(["one.png"], SHAPE, exact=True))[0] == ["one.png"]
     with pytest.raises(DataError, match=r"album/b/a\.png \(9x6, and --exact takes 8x6 alone\), album/z\.jpg \(30x20,"):
         picture_source(["album"], SHAPE, exact=True)
-    # The longer side of a picture on its side is its height.
+    # Stored as 6x8 and displayed as 8x6.
     Image.open("one.png").rotate(90, expand=True).save("turned.jpg", exif=_on_its_side())
     assert scored(picture_source(["turned.jpg"], SHAPE, exact=True))[0] == ["turned.jpg"]
 

@@ -1,4 +1,4 @@
-"""What names say."""
+"""Splits and orders derived from names, and lists of names."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Options that do not apply to a data set, which would otherwise be passed over in silence."""
+"""Options that do not apply to a data set, which would otherwise be ignored silently."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""How large a picture may be, and how many are decoded at a time."""
+"""Limits on the size of pictures, and on how many are decoded at a time."""
 
 import io
 import os
@@ -18,7 +18,7 @@ MEGAPIXELS = 0.01
 
 @pytest.fixture(autouse=True)
 def small_limit():
-    """10,000 pixels."""
+    """Limits pictures to 10,000 pixels."""
     picture_files.limit(MEGAPIXELS)
     yield
     picture_files.limit(picture_files.DEFAULT_MEGAPIXELS)
@@ -40,7 +40,7 @@ def test_larger_pictures_are_not_decoded(tmp_path, ending, monkeypatch):
 
 
 def test_an_icon_is_as_large_as_what_is_in_it(tmp_path):
-    """The directory of the file says 16x16."""
+    """The directory in the file claims 16x16."""
     file = io.BytesIO()
     Image.new("RGB", (200, 200)).save(file, "PNG")
     directory = struct.pack("<HHH", 0, 1, 1) + struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(file.getvalue()), 22)
@@ -50,14 +50,14 @@ def test_an_icon_is_as_large_as_what_is_in_it(tmp_path):
 
 
 def test_a_header_that_lies_is_believed(tmp_path):
-    """420 KB of nothing that claim to be 13,300 x 13,300 pixels."""
+    """A file of 1 kB claims to have 13,300 x 13,300 pixels."""
     header = struct.pack(">IIBBBBB", 13_300, 13_300, 8, 2, 0, 0, 0)
     chunks = [(b"vpAg", b"x" * 9), (b"IHDR", header), (b"IDAT", zlib.compress(bytes(10**6))), (b"IEND", b"")]
     content = b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks
     )
     (tmp_path / "a.png").write_bytes(content)
-    # Nothing but the error says so.
+    # The error alone reports it: there is no warning.
     with warnings.catch_warnings(), pytest.raises(picture_files.TooLarge, match="13300x13300"):
         warnings.simplefilter("error")
         images.decode_file(str(tmp_path / "a.png"), (8, 8, 3))
@@ -95,7 +95,7 @@ def _all(source, split):
 
 
 def test_as_many_pixels_are_decoded_at_a_time(tmp_path):
-    """Each of eight takes two thirds of the limit: no two are in memory together."""
+    """Each of eight pictures takes two thirds of the limit, so no two are in memory together."""
     path = save(tmp_path / "a.png", 80, 80)
     together, most, lock = 0, 0, threading.Lock()
     begin = threading.Barrier(8)
@@ -107,7 +107,7 @@ def test_as_many_pixels_are_decoded_at_a_time(tmp_path):
             with lock:
                 together += 1
                 most = max(most, together)
-            # Long enough for others to come in, if they could.
+            # Long enough for other threads to enter, if they could.
             threading.Event().wait(0.02)
             with lock:
                 together -= 1

@@ -1,4 +1,4 @@
-"""Batches: position-exact, full, and what was asked for."""
+"""Batches: exact when resumed, full, and augmented as requested."""
 
 import itertools
 
@@ -153,7 +153,7 @@ def cropped(tmp_path):
 
 
 def where(crop, images):
-    """(image, top, left) that a crop was taken from."""
+    """Returns the (image, top, left) that a crop was taken from."""
     (found,) = [
         (number, top, left)
         for number, image in enumerate(images)
@@ -215,12 +215,12 @@ def test_the_rate_is_measured_without_using_up_a_batch(source):
 
 
 def test_the_rate_counts_all_but_the_first_batch(monkeypatch):
-    """By a clock on which every batch takes a tenth of a second."""
+    """On a simulated clock, every batch takes a tenth of a second."""
     readings = itertools.count(5.0, 0.1)
     monkeypatch.setattr(rate.time, "perf_counter", lambda: next(readings))
     batches = tf.data.Dataset.from_tensors({"images": np.zeros((2, 1, 1, 1), np.uint8)}).repeat(12)
     assert pipeline_rate(batches, seconds=0.55) == pytest.approx(20)
-    # Eleven batches after the first, and then no more.
+    # The data ends eleven batches after the first.
     assert pipeline_rate(batches, seconds=60) == pytest.approx(20)
     assert pipeline_rate(batches.take(1), seconds=1) == 0
     with pytest.raises(ValueError, match="seconds"):

@@ -1,4 +1,4 @@
-"""A script that leaves a stream of images open ends all the same."""
+"""A script that leaves a stream of images open still ends."""
 
 import os
 import pathlib
@@ -20,7 +20,7 @@ SCRIPTS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [slow("at the end"), "by an error"])
 def test_a_process_ends_with_its_stream_open(name):
-    """Without waiting for the pipeline's threads, most such processes hang."""
+    """Most such processes would hang if they did not wait for the pipeline's threads."""
     script, code = SCRIPTS[name]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, "-c", f"from glow_tf.data import load_source, train_batches\n{script}"]

@@ -1,4 +1,4 @@
-"""What the papers do to each data set. The figures are from RealNVP, section 4.1, and the official code of Glow."""
+"""Preprocessing of each data set in the papers. The figures are from RealNVP, section 4.1, and Glow's official code."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Large data sets: they start at once and are never held in memory."""
+"""Large data sets start at once and are never held in memory."""
 
 import pathlib
 import subprocess
@@ -11,7 +11,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 def stream(name, path, size, images):
-    """(seconds to the first batch, MiB that streaming took), in a process of its own."""
+    """Returns the seconds to the first batch and the MiB that streaming takes, measured in a new process."""
     command = [sys.executable, "-m", "tests.data.memory_of_streaming", name, str(path), str(size), str(images)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     seconds, mebibytes = done.stdout.split()[-2:]
@@ -19,7 +19,7 @@ def stream(name, path, size, images):
 
 
 def write_bitmaps(folder, count):
-    """Images of 8x8, a hundred to a folder: a bitmap is a header, the same for all, and the pixels."""
+    """Writes 8x8 images, a hundred per folder; each bitmap is the same header followed by the pixels."""
     from PIL import Image
 
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / "one.bmp")
@@ -58,7 +58,7 @@ def test_fifty_thousand_files(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("side", [32, 256])
 def test_an_array_of_two_gigabytes(tmp_path, side):
-    """Of holes, which take no disk; read through once."""
+    """A sparse file, which takes no disk space, is read once."""
     count = 2**31 // (3 * side**2)
     np.lib.format.open_memmap(tmp_path / "x.npy", mode="w+", dtype=np.uint8, shape=(count, side, side, 3)).flush()
     _, mebibytes = stream("arrays", tmp_path / "x.npy", side, count)

@@ -1,4 +1,4 @@
-"""Which labels are used where most are not."""
+"""Choice of the labels that are used when most are not."""
 
 import dataclasses
 
@@ -47,7 +47,7 @@ def test_fewer_labels_are_among_more(people):
 
 
 def test_files_are_chosen_by_their_names(folder, tmp_path):
-    """In whichever order they were written."""
+    """Regardless of the order in which they were written."""
     files = sorted(folder.rglob("*.png"), reverse=True)
     for file in files:
         copy = tmp_path / "copy" / file.relative_to(folder)
@@ -101,7 +101,7 @@ def test_the_other_training_images_stay_without_a_label(people):
     np.testing.assert_array_equal(few.row_labels("train"), expected)
     np.testing.assert_array_equal([label for _, label in few.examples("train")], expected)
     np.testing.assert_array_equal([label for _, label in few.examples("test")], people.row_labels("test"))
-    # In training too, whose images and their order are as they were.
+    # In training too, where the images and their order stay the same.
     for batch, whole in zip(train_batches(few, 298, 7).take(3), train_batches(people, 298, 7), strict=False):
         np.testing.assert_array_equal(batch["images"], whole["images"])
         used = batch["labels"].numpy() >= 0

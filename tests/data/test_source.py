@@ -1,4 +1,4 @@
-"""What every source promises, and the share held out."""
+"""The interface of every source, and the size of the held-out split."""
 
 import subprocess
 import sys

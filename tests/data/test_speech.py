@@ -1,4 +1,4 @@
-"""Sounds like speech: of the pitch and with the formants that were asked for."""
+"""Speech-like sounds with the requested pitch and formants."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def test_a_sound_is_the_same_whatever_their_number(length, rate):
 
 
 def test_it_is_voiced_as_speech_is():
-    """Where it is loudest, some lag of a voice's period, of 60 to 500 Hz, brings it nearly onto itself."""
+    """At its loudest, a sound nearly repeats after the period of a voice, of 60 to 500 Hz."""
     for sound in speech_like(20, RATE, RATE, seed=0)[:, :, 0].astype(float):
         middle = np.clip(np.argmax(np.convolve(sound**2, np.ones(400), "same")), 200, RATE - 200)
         loud = sound[middle - 200 : middle + 200]
@@ -42,7 +42,7 @@ def test_its_loudness_rises_and_falls_with_the_syllables():
     frames = np.sqrt(np.mean(sound.reshape([-1, 80]) ** 2, axis=1))
     quiet = frames < 0.2 * frames.max()
     onsets = np.sum(quiet[:-1] & ~quiet[1:])
-    # In ten seconds 33 to 83 syllables begin, of which the faintest do not count.
+    # In ten seconds 33 to 83 syllables begin; the faintest are not counted.
     assert 15 <= onsets <= 83
 
 
@@ -51,7 +51,7 @@ def test_pulses_are_periodic(pitch):
     pulses = glottal_pulses(np.full([1600], pitch), RATE, phase=0.3)
     period = int(RATE / pitch)
     np.testing.assert_allclose(pulses[period:], pulses[:-period], atol=1e-9)
-    # Not of a part of the period; and what flows through the glottis comes to rest in each.
+    # They do not repeat within a period, and the flow through the glottis returns to zero in each.
     for part in (2, 4, 5):
         assert np.abs(pulses[period // part :] - pulses[: -(period // part)]).max() > 0.5
     np.testing.assert_allclose(pulses[:period].sum(), 0, atol=1e-9)
@@ -60,7 +60,7 @@ def test_pulses_are_periodic(pitch):
 def test_pulses_follow_a_gliding_pitch():
     pitch = np.linspace(100, 200, 2 * RATE)
     pulses = glottal_pulses(pitch, RATE)
-    # The flow breaks off once in each period: 150 Hz on average, for two seconds.
+    # The flow stops abruptly once per period: 150 Hz on average, for two seconds.
     falls = (pulses[1:-1] < pulses[:-2]) & (pulses[1:-1] <= pulses[2:]) & (pulses[1:-1] < -2)
     times = np.flatnonzero(falls) / RATE
     assert abs(len(times) - 300) <= 1
@@ -91,7 +91,7 @@ def peaks(spectrum):
 def test_the_spectrum_has_its_peaks_at_the_formants(formants):
     click = np.zeros(RATE)
     click[0] = 1.0
-    # Of a second there is one bin a Hz.
+    # A second of sound has one bin per Hz.
     found = peaks(np.abs(np.fft.rfft(resonate(click, formants, RATE))))
     np.testing.assert_allclose(found, formants, rtol=0.02)
 

@@ -1,8 +1,8 @@
 """The data sets of the papers, end to end from the files that their authors distribute.
 
-Small archives in the original formats lie where TensorFlow Datasets looks for files fetched by hand, with checksums to
-match, and its own builders prepare them. Only LSUN, whose builder needs a package for another TensorFlow, is stored
-as prepared; so are the two that need SciPy, where that is not installed.
+Small archives in the original formats are placed where TensorFlow Datasets looks for manually downloaded files, with
+matching checksums, and its own builders prepare them. Only LSUN, whose builder needs a package for another TensorFlow
+version, is stored in prepared form; so are the two that need SciPy, in the test that does without it.
 """
 
 import contextlib
@@ -64,7 +64,7 @@ def mat(**arrays):
 
 @pytest.fixture
 def fetched(tmp_path, monkeypatch):
-    """Puts files where they would lie if fetched by hand, as the ones that a builder expects."""
+    """Places files where manual downloads belong, and registers them as the ones that a builder expects."""
 
     def put(name, files):
         manual = tmp_path / "downloads" / "manual"
@@ -82,7 +82,7 @@ def fetched(tmp_path, monkeypatch):
 
 
 def check(name, root, image_shape, classes, sizes, **options):
-    """Loads a data set as a user would, and looks at a batch of each split."""
+    """Loads a data set as a user would, and checks a batch of each split."""
     source = load_source(name, data_dir=root, **options)
     assert source.image_shape == image_shape
     assert source.num_classes == len(source.class_names) == classes
@@ -117,7 +117,7 @@ def test_cifar10(fetched):
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
 def test_mnist_is_padded_to_32(fetched, monkeypatch, name):
     module = importlib.import_module("tensorflow_datasets.image_classification.mnist")
-    # The numbers of images are constants there.
+    # The module has the numbers of images as constants.
     monkeypatch.setattr(module, "_TRAIN_EXAMPLES", 12)
     monkeypatch.setattr(module, "_TEST_EXAMPLES", 5)
     files, pixels = {}, {"train": noise(12, 28, 28), "t10k": noise(5, 28, 28)}
@@ -138,7 +138,7 @@ def test_mnist_is_padded_to_32(fetched, monkeypatch, name):
 def test_celeb_a_is_cut_to_its_centre(fetched):
     pictures = {}
     for i in range(8):
-        # White but for the central square of 148, whose colour tells the picture.
+        # White except for the central square of 148, whose colour identifies the picture.
         pixels = np.full((218, 178, 3), 255, np.uint8)
         pixels[35:183, 15:163] = 20 * i
         pictures[f"{i:06d}.jpg"] = encoded(pixels)
@@ -236,7 +236,7 @@ def test_oxford_flowers102(fetched):
 
 
 def store(root, name, splits):
-    """Prepares a data set without its files: {split: examples}, with the features that its builder declares."""
+    """Stores a data set, {split: examples}, in prepared form with the features that its builder declares."""
     name, _, config = name.partition("/")
     builder = tfds.builder_cls(name)(config=config or None, data_dir=str(root))
     with contextlib.redirect_stdout(None):
@@ -260,7 +260,7 @@ def test_lsun_is_cropped_from_96(tmp_path, category):
     root = store(tmp_path, name, {"train": rows(7), "validation": rows(3)})
     source = check(name, root, (64, 64, 3), 0, {"train": 7, "test": 3})
     assert source.stored_shape == (96, 96, 3)
-    # At any other size, whole images, as the qualitative experiments of Glow have them.
+    # At any other size images are whole, as in Glow's qualitative experiments.
     assert check(name, root, (128, 128, 3), 0, {"train": 7, "test": 3}, image_size=128).stored_shape == (128, 128, 3)
     assert load_source(name, data_dir=root, crop_from=80).stored_shape == (80, 80, 3)
 

@@ -1,4 +1,4 @@
-"""Data that is not there: what to do, step by step."""
+"""Step-by-step instructions for data that is not prepared."""
 
 import importlib
 import importlib.util
@@ -97,7 +97,7 @@ def test_a_package_that_only_the_builder_knows_of_is_found_out(tmp_path, monkeyp
 
 
 def chained_import_error():
-    """As TFDS raises it: anew, without the name, and wrapped once more."""
+    """Returns an import error as TFDS raises it: raised again without the name, then wrapped."""
     try:
         try:
             try:
@@ -111,7 +111,7 @@ def chained_import_error():
 
 
 def test_files_that_are_there_are_tried_without_a_network(tmp_path, offline):
-    """A file that is not the one expected is TFDS's to refuse: it gets that far."""
+    """TFDS gets to see the files, and refuses one that is not the expected one."""
     manual = tmp_path / "downloads" / "manual"
     manual.mkdir(parents=True)
     (manual / "cifar-10-binary.tar.gz").write_bytes(b"something else")

@@ -1,4 +1,4 @@
-"""Data sets of TensorFlow Datasets: real builders, prepared here from small files."""
+"""Sources from TensorFlow Datasets: real builders, which prepare small files here."""
 
 import io
 import subprocess
@@ -31,7 +31,7 @@ def png(pixels):
 
 @pytest.fixture(scope="module")
 def celeb_dir(tmp_path_factory):
-    """A manual directory of celeb_a_hq at 256: forty images; image i is painted with i."""
+    """A data directory with the manual download of celeb_a_hq/256: forty images; image i is painted with i."""
     root = tmp_path_factory.mktemp("tfds")
     manual = root / "downloads" / "manual"
     manual.mkdir(parents=True)
@@ -113,7 +113,7 @@ def test_a_config_has_to_be_named_where_there_are_several():
 
 
 def store(root, name, features, splits):
-    """Prepares a data set the way TensorFlow Datasets stores it. Splits: name to examples."""
+    """Stores a data set as TensorFlow Datasets does; `splits` maps names to examples."""
     tfds.dataset_builders.store_as_tfds_dataset(
         name=name,
         version="3.0.1",
@@ -151,7 +151,7 @@ def test_mnist_with_its_own_test_split(tmp_path):
 
 
 def test_few_labels_of_shuffled_examples(tmp_path):
-    """Each image keeps its own label or has none, in whatever order it comes."""
+    """Each image keeps its own label or has none, whatever the order."""
     root = store(tmp_path, "few_digits", DIGITS, {"train": digits(40), "test": digits(4)})
     source = load_source("few_digits", data_dir=root)
     rows = labelled_rows(source, 2, seed=0)
@@ -181,7 +181,7 @@ def test_validation_stands_in_for_a_test_split_without_labels(tmp_path):
 
 
 def test_tensorflow_has_not_begun_to_work_when_the_data_is_known(tmp_path):
-    """Its cores can then still be shared out, by what the data is."""
+    """Its threads can then still be configured, depending on the data."""
     root = store(tmp_path, "labelled_digits", DIGITS, {"train": digits(5), "test": digits(3)})
     code = (
         "import tensorflow as tf\n"
@@ -245,7 +245,7 @@ def test_data_sets_without_usable_images_are_named(tmp_path, name, features, row
 
 
 class TinyFaces(tfds.core.GeneratorBasedBuilder):
-    """A data set defined in code, as a user would for data of their own."""
+    """A data set defined in code, as users do for their own data."""
 
     VERSION = tfds.core.Version("1.0.0")
 
@@ -276,7 +276,7 @@ def test_a_data_set_of_ones_own(tmp_path):
 
 
 def test_images_go_by_the_names_of_their_files(celeb, tmp_path):
-    """celeb_a_hq has no attributes of its own; a table of the names in its archive brings them."""
+    """celeb_a_hq has no attributes of its own; a table keyed by the names in its archive provides them."""
     table = tmp_path / "table.csv"
     table.write_text("image,bright\n" + "".join(f"{i:05d}.png,{int(i > 12)}\n" for i in range(40)))
     attributes = load_attributes(celeb, "train", str(table))

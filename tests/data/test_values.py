@@ -27,7 +27,7 @@ def test_images_that_are_all_but_black_are_noticed(tmp_path, caplog, kind, most,
 
 @pytest.mark.parametrize("kind", ["arrays", "folder"])
 def test_others_are_not(tmp_path, caplog, kind):
-    """One that is bright is enough: here a third of them."""
+    """A single bright image is enough; here a third of them are bright."""
     pixels = np.zeros([60, 4, 4, 3], np.uint8)
     pixels[::3] = 120
     load_source(**save(tmp_path, kind, pixels))

@@ -7,6 +7,6 @@ from tests.demo import models
 
 @pytest.fixture(scope="package", autouse=True)
 def models_are_given_back():
-    """Leaves no model loaded for the tests of other folders."""
+    """Unloads the models before the tests of other folders."""
     yield
     models.loaded.cache_clear()

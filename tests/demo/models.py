@@ -1,4 +1,4 @@
-"""Small models for the tests of the page, as it has them."""
+"""Small models for the tests of the page, loaded as the page loads them."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""What `glow demo` says when it cannot start: one line, and the exit code 1."""
+"""`glow demo` prints one line and exits with code 1 if it cannot start."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ MISTAKES = {
 }
 
 
-# The others load a model.
+# All other cases load a model.
 QUICK = ("no saved model", "flat vectors")
 OTHERS = tuple(name for name in MISTAKES if name not in QUICK)
 

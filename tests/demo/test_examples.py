@@ -1,4 +1,4 @@
-"""Pictures that people bring, and those that the page begins with."""
+"""Pictures that users provide, and those that the page starts with."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def saved_picture(path, pixels):
 
 
 def test_the_centre_is_averaged(tmp_path):
-    """Of 16x24 pixels the middle 16x16, of which each 2x2 becomes one."""
+    """Of 16x24 pixels, the central 16x16 are kept, and each 2x2 block becomes one pixel."""
     pixels = np.random.default_rng(0).integers(0, 256, [16, 24, 3])
     found = examples.read_picture(saved_picture(tmp_path / "wide.png", pixels), (8, 8, 3))
     expected = pixels[:, 4:20].reshape(8, 2, 8, 2, 3).mean(axis=(1, 3))

@@ -1,4 +1,4 @@
-"""What the page gives away: nothing but itself, whoever asks for it, and however."""
+"""The page gives access to nothing but itself, whoever asks, and however."""
 
 import contextlib
 import io
@@ -21,7 +21,7 @@ SECRET = b"a secret of this machine"
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     patch = pytest.MonkeyPatch()
-    # Gradio reads it whenever it keeps a file.
+    # Gradio reads it whenever it stores a file.
     patch.setenv("GRADIO_TEMP_DIR", str(folder / "uploads"))
     (folder / "secret").write_bytes(SECRET)
     Image.fromarray(np.full([8, 8, 3], 200, np.uint8)).save(folder / "secret.png")
@@ -74,7 +74,7 @@ def join(client, function, data, session="s", url="queue/join"):
 
 
 def outcome(client, session):
-    """What the function gave, or its error."""
+    """Returns the message that completes a function call, with its output or error."""
     with client.stream("GET", "/gradio_api/queue/data", params={"session_hash": session}) as reply:
         for line in reply.iter_lines():
             if line.startswith("data: ") and json.loads(line[6:])["msg"] == "process_completed":
@@ -83,12 +83,12 @@ def outcome(client, session):
 
 
 def kept(folder):
-    """Everything that was ever copied to where Gradio would give it out."""
+    """The contents of all files in the folder that Gradio would serve them from."""
     return [file.read_bytes() for file in (folder / "uploads").rglob("*") if file.is_file()]
 
 
 def test_no_function_takes_a_file_of_the_machine(client, built, folder):
-    """Every input of every function, with the file as such, in a list, and beside an address."""
+    """Tries every input of every function, with the file by itself, in a list, and together with a URL."""
     count, secrets = 0, [str(folder / "secret"), str(folder / "secret.png")]
     for number, function in built.fns.items():
         for position in range(max(1, len(function.inputs))):
@@ -119,7 +119,7 @@ def test_no_way_round_what_is_looked_at(client, built, folder):
         data[position] = of_file(path)
         assert join(client, number, data).status_code == 403
     (folder / "uploads" / "link.png").unlink()
-    # What was uploaded, where no file belongs.
+    # An uploaded file, as an input that takes no file.
     other = next(n for n, function in built.fns.items() if function.inputs and n != number)
     assert join(client, other, [of_file(mine)]).status_code == 403
     body = json.dumps({"fn_index": number, "data": data, "session_hash": "s"})
@@ -164,7 +164,7 @@ def test_foreign_hosts_and_pages_are_refused(client):
 
 
 def test_uploads_work(client, built):
-    """Of every picker of the page, as its file input does it; the note tells of what is no picture, and no path."""
+    """Uploads to every picker, as its file input does; the note names what is not a picture, but no path."""
     number = 0
     for function, block in ((n, f) for n, f in built.fns.items() if any(isinstance(i, gradio.File) for i in f.inputs)):
         for content, why in ((_png(20, 30), ""), (b"milk, eggs", "cannot be read"), (_png_of_size(13_300, 13_300), "")):

@@ -1,4 +1,4 @@
-"""A SavedModel as arrays in and arrays out, against the flow that was exported."""
+"""A SavedModel with arrays as inputs and outputs, compared with the flow that was exported."""
 
 import shutil
 
@@ -15,7 +15,7 @@ every_model = pytest.mark.parametrize("name", mostly_slow(NAMES, ["glow", "condi
 
 
 def assert_same_pictures(found, expected, n_bits):
-    """Another order of additions may move a value across the edge of a bin; levels are spread over 0 to 255."""
+    """Compares pictures with levels spread over 0 to 255; another order of additions may move a value by a bin."""
     levels = np.asarray(expected).astype(int) // 2 ** (8 - n_bits)
     difference = np.abs(found.astype(int) - np.round(255 / (2**n_bits - 1) * levels).astype(int))
     assert found.dtype == np.uint8
@@ -42,29 +42,29 @@ def test_it_knows_what_it_is(name):
 @every_model
 @pytest.mark.parametrize("count", [1, 3])
 def test_it_finds_what_the_flow_finds(name, count):
-    model, of_flow, of_row = loaded(name), flow(name), labels(count, name)
-    pictures, bits = images(count, name), of_flow.config.n_bits
-    latents = model.encode(pictures, of_row)
-    np.testing.assert_allclose(latents, of_flow.encode(pictures, of_row), atol=1e-4)
-    assert_same_pictures(model.decode(latents / 2, of_row), of_flow.decode(latents / 2, of_row), bits)
-    assert_same_pictures(model.reconstruct(pictures, of_row), of_flow.decode(latents, of_row), bits)
-    # The noise of dequantization differs.
+    model, reference, classes = loaded(name), flow(name), labels(count, name)
+    pictures, bits = images(count, name), reference.config.n_bits
+    latents = model.encode(pictures, classes)
+    np.testing.assert_allclose(latents, reference.encode(pictures, classes), atol=1e-4)
+    assert_same_pictures(model.decode(latents / 2, classes), reference.decode(latents / 2, classes), bits)
+    assert_same_pictures(model.reconstruct(pictures, classes), reference.decode(latents, classes), bits)
+    # The dequantization noise differs.
     np.testing.assert_allclose(
-        model.bits_per_dim(pictures, of_row), of_flow.bits_per_dim(pictures, of_row, seed=7), rtol=0.05
+        model.bits_per_dim(pictures, classes), reference.bits_per_dim(pictures, classes, seed=7), rtol=0.05
     )
 
 
 @every_model
 def test_samples_are_those_of_the_flow(name):
-    model, of_flow = loaded(name), flow(name)
+    model, reference = loaded(name), flow(name)
     for temperature in (0.0, 0.7):
-        expected = of_flow.sample(4, temperature, labels(4, name), seed=9)
-        assert_same_pictures(model.sample(4, temperature, 9), expected, of_flow.config.n_bits)
+        expected = reference.sample(4, temperature, labels(4, name), seed=9)
+        assert_same_pictures(model.sample(4, temperature, 9), expected, reference.config.n_bits)
 
 
 def test_samples_of_one_class():
-    model, of_flow = loaded("conditional"), flow("conditional")
-    assert_same_pictures(model.sample(4, 0.7, 9, 2), of_flow.sample(4, 0.7, np.full([4], 2), seed=9), 8)
+    model, reference = loaded("conditional"), flow("conditional")
+    assert_same_pictures(model.sample(4, 0.7, 9, 2), reference.sample(4, 0.7, np.full([4], 2), seed=9), 8)
     np.testing.assert_array_equal(model.sample_labels(5), [0, 1, 2, 0, 1])
     assert loaded("glow").sample_labels(5) is None
 
@@ -74,9 +74,9 @@ def test_samples_of_one_class():
 def test_the_way_is_that_of_the_saved_model(name):
     model, (start, end) = loaded(name), images(2, name)
     ends = (0, 2) if model.num_classes else None
-    of_ends = {"labels": tf.constant([0]), "end_labels": tf.constant([2])} if ends else {}
+    inputs = {"labels": tf.constant([0]), "end_labels": tf.constant([2])} if ends else {}
     interpolate = tf.saved_model.load(str(saved(name))).signatures["interpolate"]
-    expected = interpolate(start=tf.constant(start[None]), end=tf.constant(end[None]), steps=tf.constant(4), **of_ends)
+    expected = interpolate(start=tf.constant(start[None]), end=tf.constant(end[None]), steps=tf.constant(4), **inputs)
     a, b = model.encode(np.stack([start, end]), ends)
     found = model.blend(a, b, np.linspace(0, 1, 5), ends)
     assert_same_pictures(found, expected["images"][0], model.n_bits)

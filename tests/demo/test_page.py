@@ -1,4 +1,4 @@
-"""The page in a real browser: `glow demo` as people run it, every control of it, and what they then see."""
+"""The page in a real browser: `glow demo` as users run it, each of its controls, and what it then shows."""
 
 import contextlib
 import functools
@@ -39,7 +39,7 @@ AGREE = f"([selector, before]) => {ARE_THERE} && String(({PICTURES})([selector])
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory):
-    """The address of the page of a small conditional model, or of the page that comes without any flag, by name."""
+    """Starts servers on demand: maps a small model's name, or "pretrained" for no flags, to the address of its page."""
     folder, processes = tmp_path_factory.mktemp("served"), {}
 
     @functools.cache
@@ -78,7 +78,7 @@ def _address(process):
 
 
 def _assert_it_ends(process, stop, folder):
-    """At a signal it ends as if all were well, and leaves nothing behind."""
+    """Checks that the server exits with code 0 on a signal, and leaves nothing behind."""
     process.send_signal(stop)
     assert process.wait(timeout=30) == 0
     assert [path.name for path in folder.iterdir()] == ["stderr"]
@@ -95,7 +95,7 @@ def chromium():
 
 @pytest.fixture
 def visit(chromium, servers, request, tmp_path):
-    """Opens a page at one of its tabs; in the end there must have been no error, and no word to anyone else."""
+    """Opens a page at one of its tabs; fails in the end if there was an error, or a request to another host."""
     troubles = []
     page = chromium.new_page(viewport={"width": 1200, "height": 900})
     page.set_default_timeout(20_000)
@@ -119,21 +119,21 @@ def visit(chromium, servers, request, tmp_path):
     yield go
     folder = pathlib.Path(os.environ.get("GLOW_TF_SCREENSHOTS", tmp_path))
     page.screenshot(path=folder / f"{request.node.name.removeprefix('test_')}.png", full_page=True)
-    # Closing the page cuts off what it listens to.
+    # Closing the page aborts its open streams, which would count as failed requests.
     found = list(troubles)
     page.close()
     assert not found
 
 
 def pictures(page, selector):
-    """The sources of the pictures in a part of the page, which are the pictures themselves."""
+    """The sources of the pictures in a part of the page: data URLs, which hold the pictures themselves."""
     page.locator(f"{selector} img").first.wait_for()
     return page.evaluate(PICTURES, [selector, None])
 
 
 @contextlib.contextmanager
 def changing(page, selector):
-    """What is done inside must change the pictures of a part of the page."""
+    """Checks that the code inside changes the pictures in a part of the page."""
     before = pictures(page, selector)
     yield
     page.wait_for_function(DIFFER, arg=[selector, before])
@@ -141,11 +141,11 @@ def changing(page, selector):
 
 @contextlib.contextmanager
 def dragging(page, slider, to):
-    """The mouse takes a slider to a fraction of its length, and lets it go at the end of the block."""
+    """Drags a slider to a fraction of its length with the mouse, and releases it at the end of the block."""
     slider.scroll_into_view_if_needed()
     box = slider.bounding_box()
     low, high, value = (float(slider.evaluate(f"(range) => range.{key}")) for key in ("min", "max", "value"))
-    # The middle of the thumb is never at the very end.
+    # The centre of the thumb never reaches the ends of the slider.
     thumb, y = 16, box["y"] + box["height"] / 2
 
     def x(fraction):
@@ -184,7 +184,7 @@ def test_sample(visit):
     assert len(first) == 16
     temperature = page.locator("#temperature input[type=range]")
     with changing(page, shown), dragging(page, temperature, 1.0):
-        # Before the mouse is released.
+        # The pictures change before the mouse is released.
         page.wait_for_function(DIFFER, arg=[shown, first])
         before_release = pictures(page, shown)
         page.mouse.move(0, 0)
@@ -205,7 +205,7 @@ def test_sample(visit):
     page.wait_for_function(AGREE, arg=[shown, first])
     page.locator("#count input[type=number]").fill("5")
     expect(page.locator(f"{shown} img")).to_have_count(5)
-    # What is too much is as much as there may be.
+    # Too large a number is reduced to the maximum.
     page.locator("#count input[type=number]").fill("1000")
     expect(page.locator(f"{shown} img")).to_have_count(64)
 
@@ -252,7 +252,7 @@ def test_reconstruct(visit):
     before, found = pictures(page, shown), bits.inner_text()
     assert before[0] == before[1]
     expect(page.locator("#reconstruction .facts b").last).to_have_text("0 of 255")
-    # Another class, another likelihood.
+    # The likelihood depends on the class.
     choose(page, "#original-label", "Class 2")
     expect(bits).not_to_have_text(found)
     upload(page, "#original-file", "notes.png", b"milk, eggs")
@@ -303,7 +303,7 @@ def test_attributes(visit):
     for i in range(len(ATTRIBUTES["conditional"])):
         before = pictures(page, shown)
         with dragging(page, sliders.nth(i), 1.0 if i % 2 else 0.0):
-            # Before the mouse is released.
+            # The pictures change before the mouse is released.
             page.wait_for_function(DIFFER, arg=[shown, before])
         assert pictures(page, shown)[0] == first[0]
     together = pictures(page, shown)
@@ -319,7 +319,7 @@ def test_attributes(visit):
         upload(page, "#base-file", "mine.png", png())
     with changing(page, shown):
         sliders.first.fill("-1")
-    # Without a change the class would make no difference: what is encoded and decoded is the picture itself.
+    # With all sliders at 0 the class would make no difference: encoding and decoding returns the picture itself.
     with changing(page, shown):
         choose(page, "#base-label", "Class 2")
     upload(page, "#base-file", "notes.png", b"milk, eggs")
@@ -334,7 +334,7 @@ def test_without_flags_it_shows_the_pretrained_model(visit, tab):
     expect(page.locator(".banner")).to_contain_text("16 × 16 pixels")
     expect(page.locator(".crowd img")).to_have_count(8)
     expect(page.get_by_role("tabpanel").locator("visible=true").locator("img").first).to_be_visible()
-    # It has no classes.
+    # The pretrained model has no classes.
     expect(page.locator("#class")).to_have_count(0)
     if tab == "Attributes":
         expect(page.locator("#sliders input[type=range]")).to_have_count(12)
@@ -353,7 +353,7 @@ def test_a_grey_model_without_attributes(chromium, tmp_path):
         page.get_by_role("tab", name="Reconstruct").click()
         with changing(page, "#reconstruction"):
             upload(page, "#original-file", "mine.png", png())
-        # Also with a page that still listens.
+        # The server ends even while a page is connected.
         _assert_it_ends(process, signal.SIGTERM, tmp_path / "served")
         page.close()
     finally:

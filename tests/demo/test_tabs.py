@@ -1,4 +1,4 @@
-"""The parts of the page, of a model that has no pictures for what is asked."""
+"""Tabs of the page for a model that has no picture to show."""
 
 import copy
 

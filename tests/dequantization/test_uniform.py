@@ -54,16 +54,16 @@ def test_noise_of_each_image_depends_on_image_and_seed_alone():
     images[3] = images[0]
     images[3, 0, 0, 0] ^= 1
 
-    def noise(of, seed):
-        seeds = random.seeds_of(tf.constant(of), tf.constant([0, seed]))
-        found, _ = Uniform().noise(tf.cast(of, tf.float64), {}, seeds)
-        return (found - (of / 256 - 0.5)).numpy() * 256
+    def noise(batch, seed):
+        seeds = random.seeds_of(tf.constant(batch), tf.constant([0, seed]))
+        found, _ = Uniform().noise(tf.cast(batch, tf.float64), {}, seeds)
+        return (found - (batch / 256 - 0.5)).numpy() * 256
 
     in_a_batch = noise(images, 7)
     np.testing.assert_array_equal(in_a_batch[5:6], noise(images[5:6], 7))
     np.testing.assert_array_equal(in_a_batch[::-1], noise(images[::-1], 7))
     np.testing.assert_array_equal(in_a_batch[0], in_a_batch[1])
-    # Black ones and those that differ in one pixel have noise of their own too, and each seed has another.
+    # Black images and those that differ in one pixel also have noise of their own, and each seed gives other noise.
     drawn = [*in_a_batch[[0, 2, 3, 4]], *noise(images, 8)[[0, 2, 3, 4]]]
     correlations = np.corrcoef([n.ravel() for n in drawn])
     assert np.abs(correlations - np.eye(len(drawn))).max() < 0.3
@@ -74,7 +74,7 @@ def test_noise_of_each_image_depends_on_image_and_seed_alone():
 def test_to_images_clips():
     x = tf.constant([-np.inf, -7.0, -0.5, 0.49999, 0.5, 9.0, np.inf])
     assert Uniform().to_images(x).numpy().tolist() == [0, 0, 0, 255, 255, 255, 255]
-    # Values above the last level are cut at 255, whatever the number of bits: the official code's rule.
+    # Values above the last level are clipped to 255, whatever the number of bits, as in the official code.
     assert Uniform(n_bits=5).to_images(tf.constant([0.49, 0.51])).numpy().tolist() == [248, 255]
 
 
@@ -89,14 +89,14 @@ def test_displayed_levels_are_spread_and_stay_what_they_are(n_bits):
     assert (shown.min(), shown.max(), len(np.unique(shown))) == (0, 255, 2**n_bits)
     np.testing.assert_array_equal(uniform.quantize(shown), uniform.quantize(EVERY_LEVEL))
     np.testing.assert_array_equal(uniform.displayed(shown), shown)
-    of_tensor = tf.function(uniform.displayed)(EVERY_LEVEL)
-    assert of_tensor.dtype == tf.uint8
-    np.testing.assert_array_equal(of_tensor, shown)
+    traced = tf.function(uniform.displayed)(EVERY_LEVEL)
+    assert traced.dtype == tf.uint8
+    np.testing.assert_array_equal(traced, shown)
 
 
 def test_displayed_white_is_one_white():
     uniform = Uniform(n_bits=5)
-    # The brightest bin, and what is above it.
+    # The brightest bin, and values above it.
     decoded = uniform.to_images(tf.constant([0.49, 0.51, 9.0]))
     assert uniform.displayed(decoded).numpy().tolist() == [255, 255, 255]
     assert uniform.displayed(np.uint8([0, 8, 128, 240])).tolist() == [0, 8, 132, 247]

@@ -1,4 +1,4 @@
-"""Noise of a flow that sees the image."""
+"""Variational dequantization: noise from a flow conditioned on the image."""
 
 import dataclasses
 import functools
@@ -17,6 +17,7 @@ from glow_tf.export.saved_model import export_saved_model
 from glow_tf.networks import Cnn, GatedAttention, GatedConvolutions, Resnet
 from glow_tf.partitions import Channels, Positions
 from glow_tf.training.optimizer import make_optimizer
+from glow_tf.transforms import MixtureLogistic
 from tests.extending.my_parts import Dense, ScaleAndShift
 from tests.tolerances import assert_close, assert_gradient_close
 from tests.training import helpers, runs
@@ -31,7 +32,7 @@ WITH_FEATURES = Variational(
     features=GatedConvolutions(blocks=1),
     feature_channels=5,
 )
-# Even sides and odd ones, colours and grey, a row, sequences, and flat vectors.
+# Even and odd sides, colour and grey, a row, sequences, and flat vectors.
 SHAPES = [(2, 2, 3), (3, 3, 1), (2, 3, 2), (1, 3, 1), (4, 1), (5, 2), (6,), (3,)]
 QUICK = [(2, 2, 3), (3, 3, 1), (3,)]
 DIVIDED = {
@@ -51,7 +52,7 @@ every_kind = pytest.mark.parametrize(
 
 
 def flow_of(shape, dequantizer=SMALL, *, dtype=tf.float64, distance=0.1, layers=(), **fields):
-    """A flow, by default a standard normal, whose dequantizer has moved from the identity."""
+    """A flow, by default a standard normal, with a dequantizer that is perturbed from the identity."""
     config = glow_tf.ModelConfig(name="one", image_shape=shape, layers=layers, dequantizer=dequantizer, **fields)
     flow = glow_tf.Flow(config, seed=1, dtype=dtype)
     rng = np.random.default_rng(5)
@@ -75,10 +76,10 @@ def test_log_q_is_the_density_by_the_jacobian(shape, dequantizer, monkeypatch):
         x, log_q = flow.dequantize(data)
     size = flow.config.dimensions
     jacobian = np.reshape(tape.batch_jacobian(x, eps, experimental_use_pfor=False), [-1, size, size])
-    # Each element depends on others' noise.
+    # Elements depend on the noise of others.
     assert np.count_nonzero(jacobian[0]) > size
-    of_noise = scipy.stats.logistic.logpdf(eps).reshape([-1, size]).sum(-1)
-    assert_close(log_q, of_noise - np.linalg.slogdet(jacobian)[1])
+    eps_log_prob = scipy.stats.logistic.logpdf(eps).reshape([-1, size]).sum(-1)
+    assert_close(log_q, eps_log_prob - np.linalg.slogdet(jacobian)[1])
 
 
 @every_kind
@@ -97,7 +98,7 @@ def test_what_rebuilds_activations_and_what_stores_them_have_the_same_gradients(
 
 @every_kind
 def test_it_begins_as_uniform_noise(shape, dequantizer):
-    # The default, which is deeper and wider, in place of the small one.
+    # The default, deeper and wider, in place of the small one.
     dequantizer = Variational(n_bits=3) if dequantizer is SMALL else dequantizer
     config = glow_tf.ModelConfig(name="one", image_shape=shape, layers=(), dequantizer=dequantizer)
     uniform = glow_tf.Flow(dataclasses.replace(config, dequantizer=Uniform(n_bits=3)))
@@ -105,20 +106,20 @@ def test_it_begins_as_uniform_noise(shape, dequantizer):
     for initialised in (False, True):
         if initialised:
             flow.initialize(data)
-        # It leaves a thousandth of a bin out.
+        # It leaves out a thousandth of each bin.
         assert_close(flow.bits_per_dim(data), uniform.bits_per_dim(data) - math.log2(1 - 2**-10), 1e-4)
     np.testing.assert_array_equal(flow.decode(flow.encode(data)), data.numpy() & 0xE0)
 
 
 def test_the_density_integrates_to_one():
-    """The mean of 1 / q over the noise in a box is the volume of the box."""
+    """The mean over the noise of 1 / q inside a box, and 0 outside, is the volume of the box."""
     flow = flow_of((2, 1, 1), distance=0.3)
     (image,) = images((2, 1, 1), 1)
     data = tf.repeat(image[tf.newaxis], 100_000, axis=0)
     x, log_q = flow.dequantize(data, 3, per_image=False)
     u = (x - flow.config.dequantizer.quantize(tf.cast(data, tf.float64))).numpy().reshape([-1, 2]) * 8
     widths = np.exp(-log_q.numpy()) * 8**2
-    # The noise is far from uniform, and its elements from independent.
+    # The noise is far from uniform, and its elements are far from independent.
     assert np.abs(np.corrcoef(u.T)[0, 1]) > 0.05
     for low, high in itertools.product([(0.1, 0.5), (0.5, 0.9)], repeat=2):
         inside = (u[:, 0] > low[0]) & (u[:, 0] < low[1]) & (u[:, 1] > high[0]) & (u[:, 1] < high[1])
@@ -128,7 +129,7 @@ def test_the_density_integrates_to_one():
 @pytest.mark.parametrize("n_bits", [1, 5, 8])
 @pytest.mark.parametrize("shift", [-200.0, -15.0, 15.0, 200.0])
 def test_it_stays_in_the_bin_and_finite_in_float32(n_bits, shift):
-    """The noise is driven to the ends of the bins, closer than floats can resolve."""
+    """The noise is driven closer to the edges of the bins than floats can resolve."""
     dequantizer = dataclasses.replace(SMALL, n_bits=n_bits)
     flow, data = flow_of((4, 4, 3), dequantizer, dtype=tf.float32), images((4, 4, 3), 64)
     bias = flow.named_variables()["dequantizer/network/leave/bias"]
@@ -155,9 +156,9 @@ def log_weights(flow, data):
 
 @functools.cache
 def of_four_pixels():
-    """Of every image of four pixels of one bit, 50 times each, log p(x) - log q(x | image) of 32 draws, [32, 800].
+    """log p(x) - log q(x | image) of 32 draws, [32, 800], for every image of four 1-bit pixels, 50 copies each.
 
-    And their log-probabilities, [800], under a density whose mass in each bin is known.
+    Also returns the images' exact log-probabilities, [800], under a density whose mass in each bin is known.
     """
     every = np.array(list(itertools.product([0, 128], repeat=4)), np.uint8)
     dequantizer = dataclasses.replace(SMALL, n_bits=1)
@@ -177,7 +178,7 @@ def mean_and_error(values):
 def test_the_mean_of_p_by_q_is_the_probability_of_the_image():
     draws, exact = of_four_pixels()
     ratio, error = mean_and_error(np.exp(draws - exact))
-    # But for the thousandth of each bin that it leaves out.
+    # Except for the thousandth of each bin that it leaves out.
     assert abs(ratio - (1 - 2**-10) ** 4) < 3 * error and error < 0.01
 
 
@@ -187,15 +188,15 @@ def test_the_bound_rises_to_the_log_probability():
     for looser, tighter in itertools.pairwise(gaps):
         rise, error = mean_and_error(tighter - looser)
         assert rise > 3 * error
-    (one, of_one), (many, of_many) = mean_and_error(gaps[0]), mean_and_error(gaps[-1])
-    assert one < -3 * of_one and -0.06 < many < 3 * of_many
-    # Over all images there are, of each of which there are fifty bounds.
+    (one, one_error), (many, many_error) = mean_and_error(gaps[0]), mean_and_error(gaps[-1])
+    assert one < -3 * one_error and -0.06 < many < 3 * many_error
+    # Summed over all possible images, each with the mean of its 50 bounds.
     for gap in gaps:
         assert np.sum(np.exp((gap + exact).reshape([16, 50]).mean(-1))) <= 1
 
 
 def test_it_learns_to_explain_more_than_uniform_noise():
-    """The data are bins of half the range, under a normal of scale 1 / 6."""
+    """Bins are half of the range, under a normal distribution of scale 1 / 6."""
     layers, data = (ScaleAndShift(initial=6.0),), images((2, 2, 1), 64)
     uniform = flow_of((2, 2, 1), Uniform(n_bits=1), layers=layers, dtype=tf.float32)
     small = Variational(n_bits=1, network=Resnet(width=8, blocks=1), depth=2)
@@ -214,7 +215,7 @@ def test_it_learns_to_explain_more_than_uniform_noise():
     for step in range(100):
         train(tf.constant([0, step]))
     gained = [np.mean(learned(seed) - plain(seed)) for seed in tf.constant([[1, n] for n in range(5)])]
-    # Of four dimensions, in nats.
+    # In nats, for four dimensions.
     assert np.mean(gained) > 1.0
 
 
@@ -296,6 +297,10 @@ def test_presets_take_it_by_name(name):
         (lambda: Variational(network="cnn"), "network='cnn' is not a network"),
         (lambda: Variational(coupling="affine"), "coupling='affine' is not a transform"),
         (lambda: Variational(n_bits=9), "n_bits=9 must be at most 8"),
+        (
+            lambda: Variational(coupling=MixtureLogistic(components=4)),
+            "network=Resnet gives 2 parameters an element, and coupling=MixtureLogistic takes 14",
+        ),
     ],
 )
 def test_errors(call, message):

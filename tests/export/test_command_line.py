@@ -1,4 +1,4 @@
-"""SavedModels by TensorFlow's own command line, which loads them as TensorFlow Serving does: in C++, by signature."""
+"""SavedModels in TensorFlow's `saved_model_cli`, which runs signatures in a C++ session, as TensorFlow Serving does."""
 
 import os
 import pathlib

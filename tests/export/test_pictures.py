@@ -1,4 +1,4 @@
-"""Picture files in a graph, beside what the data pipeline makes of the same files by Pillow."""
+"""Picture files decoded in a graph, compared with the data pipeline, which decodes them with Pillow."""
 
 import functools
 import io
@@ -45,7 +45,7 @@ def by_pipeline(file, shape):
 
 
 def turned(orientation, order="<"):
-    """EXIF data of an orientation."""
+    """EXIF data with an orientation."""
     mark = {"<": b"II", ">": b"MM"}[order]
     entries = [(0x010F, 2, 3, b"me\0\0"), (0x0112, 3, 1, struct.pack(order + "HH", orientation, 0))]
     packed = b"".join(struct.pack(order + "HHI", *entry[:3]) + entry[3] for entry in entries)
@@ -53,7 +53,7 @@ def turned(orientation, order="<"):
 
 
 def png(height, width, depth, kind, chunks=()):
-    """A PNG file of random samples, of a bit depth and colour type that Pillow may not write, with further chunks."""
+    """A PNG file of random samples and extra `chunks`, also of bit depths and colour types that Pillow cannot write."""
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind]
     samples = np.random.default_rng(0).integers(0, 2**depth, [height, width * channels])
     bits = np.unpackbits(samples.astype(">u2").view(np.uint8).reshape([*samples.shape, 2]), axis=-1)[..., -depth:]

@@ -1,4 +1,4 @@
-"""SavedModels in other people's programs: TF Hub, Keras, trained further, and back in this package."""
+"""SavedModels in other programs: TF Hub, Keras, fine-tuning, and loading them back into this package."""
 
 import dataclasses
 import shutil
@@ -15,7 +15,7 @@ from tests import gradients, saved_models
 from tests.marks import mostly_slow, slow
 from tests.models.flows import moved_flow
 
-# TF Hub works with the Keras of before, as TensorFlow Probability does.
+# TF Hub works with Keras 2, as TensorFlow Probability does.
 hub = pytest.importorskip("tensorflow_hub")
 tf_keras = pytest.importorskip("tf_keras")
 
@@ -24,7 +24,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, [6, 8, 8, 3], np.uint8)
 
 @pytest.fixture(autouse=True)
 def forget_custom_gradients():
-    """Leaves the memory of a test to the next one."""
+    """Frees the memory of a test before the next one."""
     with gradients.forgotten():
         yield
 
@@ -45,7 +45,7 @@ def images_of(name):
 
 
 def weights_of(loaded):
-    """The trainable weights of a loaded SavedModel by their paths in the flow."""
+    """The trainable weights of a loaded SavedModel, keyed by their paths in the flow."""
 
     def leaves(nest, prefix):
         if isinstance(nest, tf.Variable):
@@ -93,12 +93,12 @@ def test_a_tuned_copy_is_exported_again(path, tmp_path):
         update()
     tuned = loaded.log_prob(IMAGES)["bits_per_dim"].numpy()
     assert tuned.mean() < before - 0.01
-    # Images come back exactly: the inverses of the 1x1 convolutions have followed their weights.
+    # Images come back exactly: the inverses of the 1x1 convolutions follow their weights.
     np.testing.assert_array_equal(loaded.reconstruct(IMAGES)["images"], IMAGES // 8 * 8)
     images = tf.constant(IMAGES)
     np.testing.assert_array_equal(loaded.signatures["reconstruct"](images=images)["images"], IMAGES // 8 * 8)
     tf.saved_model.save(loaded, str(tmp_path / "tuned"), signatures=loaded.signatures)
-    # The tuned copy needs nothing of the folder it was made from.
+    # The tuned copy needs nothing from the directory it was made from.
     again = tf.saved_model.load(shutil.copytree(tmp_path / "tuned", tmp_path / "elsewhere"))
     assert set(again.signatures) == set(loaded.signatures)
     np.testing.assert_allclose(again.log_prob(IMAGES)["bits_per_dim"], tuned, rtol=1e-6)

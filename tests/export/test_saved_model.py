@@ -1,4 +1,4 @@
-"""SavedModels: plain TensorFlow, in a process that has neither glow_tf nor TFP, finds what the flow finds."""
+"""SavedModels in plain TensorFlow, in a process with neither glow_tf nor TFP, give the same results as the flow."""
 
 import json
 import shutil
@@ -74,7 +74,7 @@ SERVE = """
 
 @pytest.fixture(scope="module", params=mostly_slow(NAMES, ["conditional"]))
 def served(request, tmp_path_factory):
-    """The name of a flow, inputs, and what a process with plain TensorFlow makes of them."""
+    """The name of a flow, inputs, and the outputs that a process with plain TensorFlow returns for them."""
     name = request.param
     directory, config = tmp_path_factory.mktemp("served"), CONFIGS[name]
     rng = np.random.default_rng(1)

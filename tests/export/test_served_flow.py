@@ -1,4 +1,4 @@
-"""The functions of a loaded SavedModel: files, defaults, attributes, and what they refuse."""
+"""The functions of a loaded SavedModel: files, defaults, attributes, and invalid inputs."""
 
 import io
 import re
@@ -25,7 +25,7 @@ def flows():
 
 
 class Loaded(dict):
-    """SavedModels by name, each loaded when it is asked for."""
+    """SavedModels keyed by name, each loaded on first access."""
 
     def __missing__(self, name):
         return self.setdefault(name, tf.saved_model.load(str(saved(name))))
@@ -48,7 +48,7 @@ def images():
 
 
 def files(images, kind="PNG"):
-    """Image files as strings."""
+    """Encodes images as files, and returns the bytes of each."""
     written = []
     for image in images:
         file = io.BytesIO()
@@ -58,13 +58,13 @@ def files(images, kind="PNG"):
 
 
 def before_header(png, kind, content):
-    """A PNG file with one more chunk before all others."""
+    """A PNG file with an extra chunk before all others."""
     chunk = len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
     return png[:8] + chunk + png[8:]
 
 
 def of_size(png, height, width):
-    """A PNG file that claims another size."""
+    """A PNG file whose header states another size."""
     return png[:16] + struct.pack(">II", width, height) + png[24:]
 
 
@@ -74,7 +74,7 @@ def pixels(written):
 
 
 def shown(images, name):
-    """What Pillow reads of the files of images: the levels of the model, spread over 0 to 255."""
+    """The pixels that Pillow reads from files of `images`: the levels of the model, spread over 0 to 255."""
     n_bits = CONFIGS[name].n_bits
     values = np.round(images.numpy() // 2 ** (8 - n_bits) * (255 / (2**n_bits - 1))).astype(np.uint8)
     return values[..., 0] if values.shape[-1] == 1 else values
@@ -82,26 +82,26 @@ def shown(images, name):
 
 @pytest.mark.parametrize("name", ["glow", slow("grey")])
 def test_files_in_place_of_pixels(loaded, images, name):
-    model, of, written = loaded[name], images[name], files(images[name])
+    model, batch, written = loaded[name], images[name], files(images[name])
     for function, twin in [
         ("encode", "encode_bytes"),
         ("encode", "encode_bytes_exact"),
         ("log_prob", "log_prob_bytes"),
         ("features", "features_bytes"),
     ]:
-        from_files, from_pixels = getattr(model, twin)(written), getattr(model, function)(of)
+        from_files, from_pixels = getattr(model, twin)(written), getattr(model, function)(batch)
         assert from_files.keys() == from_pixels.keys()
         for key, value in from_pixels.items():
             np.testing.assert_array_equal(from_files[key], value)
     back = model.reconstruct_bytes(written)["image_bytes"].numpy()
-    np.testing.assert_array_equal(pixels(back), shown(model.reconstruct(of)["images"], name))
-    # Files that the model has written mean what those they were made of did.
-    np.testing.assert_array_equal(model.encode_bytes(back)["latents"], model.encode(of)["latents"])
+    np.testing.assert_array_equal(pixels(back), shown(model.reconstruct(batch)["images"], name))
+    # Files that the model has written have the same latents as the images that they were made from.
+    np.testing.assert_array_equal(model.encode_bytes(back)["latents"], model.encode(batch)["latents"])
     drawn = pixels(model.sample_bytes(2, seed=3)["image_bytes"].numpy())
     np.testing.assert_array_equal(drawn, shown(model.sample(2, seed=3)["images"], name))
     path = model.interpolate_bytes(written[:1], written[1:2], steps=3)["image_bytes"]
     assert path.shape == [1, 4]
-    between = model.interpolate(of[:1], of[1:2], steps=3)["images"]
+    between = model.interpolate(batch[:1], batch[1:2], steps=3)["images"]
     np.testing.assert_array_equal(pixels(path.numpy()), shown(between[0], name))
 
 
@@ -139,17 +139,18 @@ def test_the_likelihood_does_not_depend_on_the_batch(loaded, images):
 
 
 def test_defaults(loaded, flows, images):
-    model, of = loaded["glow"], images["glow"]
-    default, stated = model.log_prob(of)["log_prob"], model.log_prob(of, seed=0)["log_prob"]
+    model, batch = loaded["glow"], images["glow"]
+    default, stated = model.log_prob(batch)["log_prob"], model.log_prob(batch, seed=0)["log_prob"]
     np.testing.assert_array_equal(default, stated)
-    np.testing.assert_array_equal(model.signatures["serving_default"](images=tf.constant(of))["log_prob"], stated)
+    np.testing.assert_array_equal(model.signatures["serving_default"](images=tf.constant(batch))["log_prob"], stated)
     np.testing.assert_array_equal(model.sample(2)["images"], model.sample(2, 1.0, 0)["images"])
-    assert model.interpolate(of[:1], of[1:2])["images"].shape == [1, 9, 8, 8, 3]
+    assert model.interpolate(batch[:1], batch[1:2])["images"].shape == [1, 9, 8, 8, 3]
     direction = directions("glow").vectors[:1]
     np.testing.assert_array_equal(
-        model.manipulate(of, direction)["images"], model.manipulate(of, direction, np.ones(3, np.float32))["images"]
+        model.manipulate(batch, direction)["images"],
+        model.manipulate(batch, direction, np.ones(3, np.float32))["images"],
     )
-    # A conditional model draws its classes in turn.
+    # By default, a conditional model cycles through its classes.
     conditional = loaded["conditional"]
     drawn = conditional.sample(4, seed=1)["images"]
     np.testing.assert_array_equal(drawn, conditional.sample(4, seed=1, labels=[0, 1, 2, 0])["images"])
@@ -159,17 +160,17 @@ def test_defaults(loaded, flows, images):
 @pytest.mark.parametrize("name", ["glow", slow("grey"), "conditional", "flat", slow("sound")])
 def test_no_images(loaded, images, name):
     model, config = loaded[name], CONFIGS[name]
-    none = images[name][:0]
+    empty = images[name][:0]
     labels = [np.zeros([0], np.int32)] if config.conditional else []
     image, dimensions = config.image_shape, config.dimensions
-    assert model.encode(none, *labels)["latents"].shape == [0, dimensions]
-    assert model.log_prob(none, *labels)["bits_per_dim"].shape == [0]
-    assert all(level.shape[0] == 0 for level in model.features(none, *labels).values())
-    assert model.reconstruct(none, *labels)["images"].shape == [0, *image]
+    assert model.encode(empty, *labels)["latents"].shape == [0, dimensions]
+    assert model.log_prob(empty, *labels)["bits_per_dim"].shape == [0]
+    assert all(level.shape[0] == 0 for level in model.features(empty, *labels).values())
+    assert model.reconstruct(empty, *labels)["images"].shape == [0, *image]
     assert model.decode(np.zeros([0, dimensions], np.float32), *labels)["images"].shape == [0, *image]
     assert model.sample(0)["images"].shape == [0, *image]
-    assert model.interpolate(none, none, *labels, *labels, steps=2)["images"].shape == [0, 3, *image]
-    assert model.manipulate(none, *labels, np.zeros([1, dimensions], np.float32))["images"].shape == [0, *image]
+    assert model.interpolate(empty, empty, *labels, *labels, steps=2)["images"].shape == [0, 3, *image]
+    assert model.manipulate(empty, *labels, np.zeros([1, dimensions], np.float32))["images"].shape == [0, *image]
     if len(image) == 3:
         assert model.encode_bytes(tf.constant([], tf.string), *labels)["latents"].shape == [0, dimensions]
         assert model.sample_bytes(0)["image_bytes"].shape == [0]
@@ -259,14 +260,14 @@ REFUSED = {
         "expected to be a uint8 tensor but is a float tensor",
     ),
     "one of two": (lambda m, x: m.interpolate(x, x[:, :4]), r"end must have shape \[B, 8, 8, 3\]"),
-    "not as many": (lambda m, x: m.interpolate(x, x[:1]), "start and end must be as many"),
+    "not as many": (lambda m, x: m.interpolate(x, x[:1]), "start and end must be equally many"),
     "no steps": (lambda m, x: m.interpolate(x, x, steps=0), "steps must be at least 1"),
     "latents": (lambda m, x: m.decode(Z[:, 1:]), r"latents must have shape \[B, 192\]"),
     "fewer than no samples": (lambda m, x: m.sample(-1), "num must not be negative"),
-    "temperature": (lambda m, x: m.sample(1, temperature=-0.1), "temperature must not be negative"),
+    "temperature": (lambda m, x: m.sample(1, temperature=-0.1), "temperature must be finite and not negative"),
     "a temperature that is no number": (
         lambda m, x: m.sample(1, temperature=np.nan),
-        "must not be negative, and finite",
+        "must be finite and not negative",
     ),
     "far too warm": (lambda m, x: m.sample(2, temperature=1e30), "lower the temperature .*not finite"),
     "latents that are no numbers": (lambda m, x: m.decode(Z + np.array([[0], [np.nan], [0]], "f")), r"\] \[3\] \[1\]"),
@@ -303,7 +304,7 @@ REFUSED = {
     "a damaged file": (lambda m, x: m.encode_bytes([files(x)[0][:60]]), "(?i)png"),
     "a file of another size": (
         lambda m, x: m.encode_bytes_exact(files([x[0], x[1][:4]])),
-        r"image_bytes must be 8 pixels high and 8 wide; the one of this number, from 0, has\] \[1\] \[4 8\]",
+        r"must be 8 pixels high and 8 wide; index \(from 0\) and size of the wrong one:\] \[1\] \[4 8\]",
     ),
     "one string": (lambda m, x: m.encode_bytes(files(x)[0]), r"image_bytes must have shape \[B\]"),
 }
@@ -318,13 +319,13 @@ def test_what_is_refused(loaded, images, case):
 
 
 def test_labels_are_checked(loaded, images):
-    model, of = loaded["conditional"], images["conditional"]
+    model, batch = loaded["conditional"], images["conditional"]
     labels = np.array([0, 1, 2], np.int32)
     for call, message in [
-        (lambda: model.encode(of, labels[:2]), "labels needs one entry for each image"),
-        (lambda: model.encode(of, labels + 1), "Labels must lie in 0 .. 2"),
+        (lambda: model.encode(batch, labels[:2]), "labels needs one entry for each image"),
+        (lambda: model.encode(batch, labels + 1), "Labels must lie in 0 .. 2"),
         (lambda: model.sample(2, labels=labels), "labels needs one entry for each image"),
-        (lambda: model.interpolate(of, of, labels, labels - 1), "Labels must lie in 0 .. 2"),
+        (lambda: model.interpolate(batch, batch, labels, labels - 1), "Labels must lie in 0 .. 2"),
     ]:
         with pytest.raises(tf.errors.InvalidArgumentError, match=message):
             call()

@@ -1,4 +1,4 @@
-"""A layer, a transform, a network, a partition and a dequantizer as a user writes them, in a file of their own."""
+"""Custom layers, transforms, networks, partitions and dequantizers as a user writes them, in a separate file."""
 
 import dataclasses
 from typing import ClassVar
@@ -13,7 +13,7 @@ from glow_tf.dequantization import random
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ScaleAndShift(glow_tf.layers.Layer):
-    """y = (x + shift) * exp(log_scale), with both a channel; and integers, which nobody trains."""
+    """y = (x + shift) * exp(log_scale), both per channel; also has integers, which are not trained."""
 
     initial: float = 1.0
     names: tuple[str, ...] = ("scale", "shift")
@@ -36,7 +36,7 @@ class ScaleAndShift(glow_tf.layers.Layer):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DropChannels(glow_tf.layers.Layer):
-    """Lets the last `count` channels leave as they are: an early output of unequal parts."""
+    """Factors out the last `count` channels unchanged: a split into unequal parts."""
 
     is_prior: ClassVar[bool] = True
 
@@ -53,7 +53,7 @@ class DropChannels(glow_tf.layers.Layer):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sinh(glow_tf.transforms.Transform):
-    """y = sinh(asinh(x) + h); without a vector-Jacobian product of its own."""
+    """y = sinh(asinh(x) + h), without a custom vector-Jacobian product."""
 
     parameters_per_dim: ClassVar[int] = 1
 
@@ -68,7 +68,7 @@ class Sinh(glow_tf.transforms.Transform):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Dense(glow_tf.networks.Network):
-    """Two 1x1 convolutions, a dropout between them, and a term linear in the context, if there is one."""
+    """Two 1x1 convolutions with dropout in between, and a term linear in the context, if there is one."""
 
     width: int
     context_channels: int = 0
@@ -86,8 +86,8 @@ class Dense(glow_tf.networks.Network):
     def apply(self, tensors, x, context=None, training=False, seed=None):
         h = tf.tanh(tf.einsum("...c,cd->...d", x, tensors["enter"]))
         if self.context_channels:
-            of_context = context["embedding"] @ tensors["context"]
-            h += tf.reshape(of_context, [-1, *[1] * (h.shape.rank - 2), self.width])
+            context_term = context["embedding"] @ tensors["context"]
+            h += tf.reshape(context_term, [-1, *[1] * (h.shape.rank - 2), self.width])
         if training and self.dropout:
             keep = tf.random.stateless_uniform(tf.shape(h), seed, dtype=h.dtype) >= self.dropout
             h = tf.where(keep, h / (1 - self.dropout), tf.zeros([], h.dtype))
@@ -96,7 +96,7 @@ class Dense(glow_tf.networks.Network):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class OddChannels(glow_tf.partitions.Partition):
-    """The even channels condition, the odd ones are transformed."""
+    """Even channels condition; odd channels are transformed."""
 
     def channels(self, shape):
         return (shape[-1] + 1) // 2, shape[-1] // 2
@@ -112,7 +112,7 @@ class OddChannels(glow_tf.partitions.Partition):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LogitNormal(glow_tf.dequantization.Dequantizer):
-    """u = sigmoid(shift + slope * image + exp(log_scale) * noise), each a channel; and a shift of each label."""
+    """u = sigmoid(shift + slope * image + exp(log_scale) * noise), all per channel, and a shift per label."""
 
     num_classes: int = 0
 
@@ -127,8 +127,8 @@ class LogitNormal(glow_tf.dequantization.Dequantizer):
         noise = random.normal_like(images, seed)
         shift = tensors["shift"] + tensors["slope"] * self.quantize(images)
         if self.num_classes:
-            of_label = tf.gather(tensors["of_label"], context["labels"])
-            shift += tf.reshape(of_label, [-1, *[1] * (len(images.shape) - 2), images.shape[-1]])
+            label_shift = tf.gather(tensors["of_label"], context["labels"])
+            shift += tf.reshape(label_shift, [-1, *[1] * (len(images.shape) - 2), images.shape[-1]])
         t = shift + tf.exp(tensors["log_scale"]) * noise
         log_slope = tf.math.log_sigmoid(t) + tf.math.log_sigmoid(-t)
         log_normal = -0.5 * noise**2 - 0.5 * np.log(2 * np.pi) - tensors["log_scale"]
@@ -141,7 +141,7 @@ class LogitNormal(glow_tf.dequantization.Dequantizer):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Kumaraswamy(glow_tf.dequantization.Dequantizer):
-    """Noise of the density a u^(a - 1), with an `a` of each channel."""
+    """Noise with density a u^(a - 1), with one `a` per channel."""
 
     def parameters(self, shape, rng):
         return {"log_a": np.zeros(shape[-1])}

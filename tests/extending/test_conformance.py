@@ -1,6 +1,6 @@
-"""What holds of every layer, transform, network, partition and dequantizer there is, of this package and of users.
+"""Properties of every layer, transform, network, partition and dequantizer, of the package and of users.
 
-Classes are found where they register themselves; a new one needs no line here.
+Classes are found where they register themselves; a new class needs no change here.
 """
 
 import dataclasses
@@ -20,16 +20,16 @@ from glow_tf.transforms import Transform
 from tests.extending import my_parts
 from tests.tolerances import assert_close, assert_gradient_close
 
-assert my_parts  # Registers those of a user.
+assert my_parts  # Registers the custom classes.
 
-# For fields without a default, by their types.
+# Values of fields without a default, keyed by type.
 VALUES = {"int": 2, "float": 0.3, "str": "a", "Network": Cnn(width=3)}
-# An image, a sequence and a flat vector. A layer, a network or a partition is tried on each that it takes.
+# An image, a sequence and a flat vector. Layers, networks and partitions are tested on each shape that they take.
 SHAPES = [(2, 4, 6), (4, 6), (6,)]
 
 
 def example(cls):
-    """An instance, with as few fields given as possible."""
+    """An instance with values for required fields only."""
     required = [
         field for field in dataclasses.fields(cls) if field.default is field.default_factory is dataclasses.MISSING
     ]
@@ -118,7 +118,7 @@ def test_partitions(cls, shape, swap):
     x1, x2 = partition.divide(x, swap)
     assert (x1.shape[-1], x2.shape[-1]) == partition.channels(shape)
     np.testing.assert_array_equal(partition.merge(x1, x2, swap), x)
-    # To change what is transformed leaves what conditions as it is.
+    # Changing the transformed part leaves the conditioning part unchanged.
     mask = partition.mask(x, swap)
     added = tf.ones_like(x2) if mask is None else tf.ones_like(x2) * mask
     again1, again2 = partition.divide(partition.merge(x1, x2 + added, swap), swap)
@@ -140,12 +140,12 @@ def test_networks(cls, shape):
         stacked = network.prepare(parameters.nested(start))
         h = network.apply(tf.nest.map_structure(lambda t: t[1], stacked), x)
         assert h.shape == (2, *shape[:-1], outputs)
-        # Most transforms are near the identity at 0. Features are no parameters of a transform.
+        # Most transforms are near the identity at 0. Features are not parameters of a transform.
         assert np.all(h == 0) if initial and cls is not GatedConvolutions else np.any(h != 0)
 
 
 def flow_of(layer, shape, gradient="reversible"):
-    """A flow of one layer, with weights that have moved, and a batch."""
+    """A flow of a single layer with perturbed weights, and a batch."""
     config = glow_tf.ModelConfig(
         name="one",
         image_shape=shape,
@@ -156,7 +156,7 @@ def flow_of(layer, shape, gradient="reversible"):
     flow = glow_tf.Flow(config, dtype=tf.float64)
     for i, variable in enumerate(flow.named_variables(trainable=True).values()):
         variable.assign_add(0.1 * random(variable.shape, i))
-    # Within the interval that some layers take.
+    # Within the interval to which some layers are restricted.
     return flow, tf.tanh(random([4, *config.image_shape], 9)) / 2
 
 
@@ -203,7 +203,7 @@ def test_layers_initialise_what_they_hand_on(cls, shape):
 
 
 def noise_of(dequantizer, images, seed):
-    """Noise with weights that have moved from their initial values."""
+    """Dequantizes images with weights that are perturbed from their initial values."""
     nest = dequantizer.parameters(images.shape[1:], np.random.default_rng(0))
     values = {path: tf.constant(parameters.initial_value(leaf), tf.float64) for path, leaf in parameters.by_path(nest)}
     moved = {path: value + 0.3 * random(value.shape, 3) for path, value in values.items()}
@@ -232,7 +232,7 @@ def test_noise_by_one_seed_an_image_depends_on_it_alone(cls):
 
 @every(Dequantizer)
 def test_log_q_is_the_density_that_noise_is_drawn_from(cls):
-    """The mean of 1 / q over what falls into a part of a bin is its width."""
+    """The mean over the noise of 1 / q inside a part of the bin, and 0 outside, is the width of that part."""
     dequantizer = example(cls)
     if dequantizer.n_bits is None:
         pytest.skip("There is no noise.")

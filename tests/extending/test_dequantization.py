@@ -1,4 +1,4 @@
-"""A dequantizer of one's own, learned with the flow, in everything that computes a likelihood."""
+"""A custom dequantizer, trained jointly with the flow, in everything that computes a likelihood."""
 
 import dataclasses
 import functools
@@ -75,7 +75,7 @@ def test_the_likelihood_by_hand():
     assert_close(log_q, by_hand)
     expected = (by_hand - flow.distribution().log_prob(x)) / (48 * np.log(2))
     assert_close(flow.bits_per_dim(data, seed=3), expected)
-    # Of the image alone, whatever the batch.
+    # Each value depends on its image alone, whatever the batch.
     assert_close(flow.bits_per_dim(data[2:4], seed=3), expected[2:4])
     np.testing.assert_array_equal(flow.decode(flow.encode(data)), data.numpy() & 0xF8)
 
@@ -83,8 +83,8 @@ def test_the_likelihood_by_hand():
 @pytest.mark.parametrize("config", [CONFIG, slow(LABELLED)], ids=["plain", "labelled"])
 def test_whatever_computes_a_likelihood_computes_the_same(config):
     flow, data = moved(config), images(config=config)
-    of_images = labels() if config.conditional else None
-    expected = flow.bits_per_dim(data, of_images, seed=0).numpy()
+    image_labels = labels() if config.conditional else None
+    expected = flow.bits_per_dim(data, image_labels, seed=0).numpy()
     batch = {"images": data.numpy(), "labels": labels().numpy()}
 
     scores = Scorer(flow)([batch])
@@ -96,16 +96,16 @@ def test_whatever_computes_a_likelihood_computes_the_same(config):
     np.testing.assert_allclose(found.mean, expected.mean(), rtol=1e-5)
 
     layer = glow_tf.keras_layer(flow)
-    np.testing.assert_allclose(layer((data, of_images)), expected, rtol=1e-5)
+    np.testing.assert_allclose(layer((data, image_labels)), expected, rtol=1e-5)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("config", [CONFIG, LABELLED], ids=["plain", "labelled"])
 def test_a_saved_model_computes_the_same_and_the_same_gradients(config, tmp_path):
-    """In a process without this package."""
+    """The SavedModel runs in a process without this package."""
     flow, data = moved(config), images(config=config)
-    of_images = labels() if config.conditional else None
-    expected = flow.bits_per_dim(data, of_images, seed=0).numpy()
+    image_labels = labels() if config.conditional else None
+    expected = flow.bits_per_dim(data, image_labels, seed=0).numpy()
     export_saved_model(flow, tmp_path / "export")
     np.savez(tmp_path / "images.npz", images=data, labels=labels())
     code = (
@@ -124,7 +124,7 @@ def test_a_saved_model_computes_the_same_and_the_same_gradients(config, tmp_path
     np.testing.assert_allclose(served, expected, rtol=1e-5)
     variables = flow.trainable_variables
     with tf.GradientTape() as tape:
-        bits = flow.bits_per_dim(data, of_images, seed=0)
+        bits = flow.bits_per_dim(data, image_labels, seed=0)
     for variable, served, own in zip(variables, gradients, tape.gradient(bits, variables), strict=True):
         assert_gradient_close(np.array(served), tf.convert_to_tensor(own), 1e-4, message=variable.name)
 
@@ -164,7 +164,7 @@ def test_batches_draw_other_noise_at_each_step():
 
 
 def test_learned_noise_explains_more_than_uniform():
-    """Where the density falls within a bin: a bin of half the range, under a normal of scale 1 / 6."""
+    """Under a normal distribution of scale 1 / 6, the density decreases within a bin, which is half of the range."""
     config = glow_tf.ModelConfig(name="mine", image_shape=(4,), layers=(ScaleAndShift(initial=6.0),))
     data = tf.constant(np.random.default_rng(0).integers(0, 256, [256, 4]), tf.uint8)
     bits = {}
@@ -172,7 +172,7 @@ def test_learned_noise_explains_more_than_uniform():
         flow = glow_tf.Flow(dataclasses.replace(config, dequantizer=dequantizer))
         variables = [v for path, v in flow.named_variables(trainable=True).items() if path.startswith("dequantizer")]
 
-        # Traced, as to draw the noise of one image after the other takes far longer otherwise.
+        # Traced, as drawing noise one image at a time takes far longer eagerly.
         @functools.partial(tf.function, autograph=False)
         def loss_and_gradients(seed, flow=flow, variables=variables):
             with tf.GradientTape() as tape:
@@ -184,7 +184,7 @@ def test_learned_noise_explains_more_than_uniform():
             for variable, gradient in zip(variables, gradients, strict=True):
                 variable.assign_sub(2.0 * gradient)
         bits[dequantizer.__class__] = np.mean([loss_and_gradients(tf.constant([0, seed]))[0] for seed in range(20)])
-    # What is left to be explained: the bound is tight where the noise has the density of the flow.
+    # Learned noise closes the gap of the bound, which is tight if the noise has the density of the flow.
     assert bits[LogitNormal] < bits[Uniform] - 0.2
 
 

@@ -1,4 +1,4 @@
-"""Layers, transforms, networks, partitions and contexts of one's own, used as those of the package are."""
+"""Custom layers, transforms, networks, partitions and contexts, used like those of the package."""
 
 import dataclasses
 import json
@@ -101,7 +101,7 @@ def test_gradients_are_the_same_rebuilt_and_stored():
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A directory of the flow after a few updates, and the flow."""
+    """The model directory of a flow after a few updates, and the flow."""
     flow, data = glow_tf.Flow(OWN), images(OWN, 32)
     flow.initialize(data)
     variables = list(flow.named_variables(trainable=True).values())

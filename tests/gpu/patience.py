@@ -1,4 +1,4 @@
-"""Work that must come to an end: a GPU that waits for itself does so for ever."""
+"""Deadlines for work on a GPU: a deadlock would last for ever."""
 
 import atexit
 import os
@@ -15,9 +15,9 @@ _standing_still: list[str] = []
 
 
 def within(function: Callable[[], Any], seconds: float | None = None) -> Any:
-    """What `function` returns or raises; the test fails if that takes longer than `seconds`.
+    """Returns or raises what `function` does; the test fails if that takes longer than `seconds`.
 
-    Its thread is left behind then. The tests that follow in this process fail at once: they would wait for it.
+    In that case, the thread is left running, and later tests in this process fail at once, as they would wait for it.
 
     Args:
       function: the work.
@@ -40,7 +40,7 @@ def within(function: Callable[[], Any], seconds: float | None = None) -> Any:
     thread.join(seconds)
     if thread.is_alive():
         _standing_still.append(os.environ.get("PYTEST_CURRENT_TEST", "an earlier test"))
-        # TensorFlow waits for its threads when the interpreter ends.
+        # TensorFlow waits for its threads when the interpreter exits.
         atexit.register(_leave)
         pytest.fail(f"TensorFlow stands still, or takes longer than {seconds:.0f} s.")
     if errors:

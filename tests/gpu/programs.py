@@ -1,4 +1,4 @@
-"""Programs as a user starts them, in processes that see the GPU and nothing of what the tests have set."""
+"""Programs started as by a user, in processes that see the GPU and none of the settings of the tests."""
 
 import os
 import pathlib
@@ -9,15 +9,15 @@ from collections.abc import Sequence
 
 from tests.training import processes
 
-# What TensorFlow's C++ writes.
+# Log messages of TensorFlow.
 NOISE = re.compile(r"\.(cc|h|py):\d+|InitializeLog|WARNING")
-# What tests/conftest.py, or whoever runs the tests, may have set, and programs set by themselves.
+# Variables that programs set themselves, and that tests/conftest.py or whoever runs the tests may have set.
 _OURS = ("TF_CPP_MIN_LOG_LEVEL", "TF_FORCE_GPU_ALLOW_GROWTH", "TF_XLA_FLAGS", "NVIDIA_TF32_OVERRIDE")
 _PATIENCE = 240.0
 
 
 def begin(command: Sequence[str], cwd: pathlib.Path, **others: str) -> subprocess.Popen:
-    """Starts Python with the arguments `command` in the directory `cwd`, with `others` in its environment."""
+    """Starts Python with the arguments `command` in the directory `cwd`, with `others` added to its environment."""
     kept = {name: value for name, value in os.environ.items() if name not in _OURS}
     return subprocess.Popen(
         [sys.executable, *command],
@@ -30,7 +30,7 @@ def begin(command: Sequence[str], cwd: pathlib.Path, **others: str) -> subproces
 
 
 def end(process: subprocess.Popen) -> tuple[str, str]:
-    """What a process has written to stdout and stderr; the test fails if it did not end well and in time."""
+    """Returns the stdout and stderr of a process; the test fails if it does not succeed in time."""
     try:
         out, err = process.communicate(timeout=_PATIENCE)
     finally:
@@ -44,12 +44,12 @@ class Training(processes.Process):
 
     Args:
       directory: the model directory.
-      command: the arguments of Python.
+      command: arguments of Python.
     """
 
     def __init__(self, directory: pathlib.Path, command: Sequence[str]):
         unset = [argument for name in (*_OURS, "CUDA_VISIBLE_DEVICES") for argument in ("-u", name)]
         visible = os.environ.get("CUDA_VISIBLE_DEVICES")
         restored = [] if visible is None else [f"CUDA_VISIBLE_DEVICES={visible}"]
-        # `env` becomes the program, which therefore gets the signals.
+        # `env` replaces itself by the program, which therefore receives the signals.
         super().__init__(directory, command=["env", *unset, *restored, sys.executable, *command])

@@ -1,4 +1,4 @@
-"""Training steps over batches as the training program has them."""
+"""Training steps on batches like those of the training program."""
 
 import tensorflow as tf
 
@@ -7,7 +7,7 @@ from tests.training import helpers
 
 
 class Run(helpers.Run):
-    """A run on random images whose batches have a size that is known before a step is traced."""
+    """A run on random images, with batches of static size."""
 
     def __init__(self, training, config, *, strategy, steps):
         super().__init__(training, config, strategy=strategy, steps=steps)

@@ -1,4 +1,4 @@
-"""A GPU's memory: activations of the steps are not kept, and what is not needed is left to others."""
+"""GPU memory: activations of the steps are not stored, and unused memory is left to other processes."""
 
 import gc
 import math
@@ -15,15 +15,15 @@ from tests.gpu.patience import within
 from tests.gpu.programs import begin, end
 from tests.training import helpers
 
-# What of a model is as large as its weights: they, Adamax's two slots, the moving average and the gradient.
+# Tensors as large as the weights: the weights, Adamax's two slots, the moving average and the gradient.
 AS_LARGE_AS_WEIGHTS = 5
 
 
 def step_memory(depth, xla):
-    """Bytes of the weights, and the most that a training step needs, itself and what it keeps."""
+    """Bytes of the weights, and peak bytes of a training step, including the state that is kept between steps."""
     config = glow_tf.glow(**sizes.WIDE, K=depth)
     training = helpers.training(batch_size=sizes.WIDE_BATCH, xla=xla)
-    # What earlier tests have left.
+    # Frees what earlier tests have left.
     gc.collect()
     peak_memory(sizes.DEVICE)
     before = peak_memory(sizes.DEVICE)
@@ -32,7 +32,7 @@ def step_memory(depth, xla):
 
 
 def hidden_bytes():
-    """The two hidden layers of the networks of one more step in each level: the least that a gradient would keep."""
+    """Bytes of the two hidden layers of the networks of one step per level: the least that a gradient would store."""
     height, width, _ = sizes.WIDE["image_shape"]
     positions = sum(height * width // 4**level for level in range(1, sizes.WIDE["L"] + 1))
     return 2 * sizes.WIDE_BATCH * positions * sizes.WIDE["width"] * 4
@@ -42,7 +42,7 @@ def hidden_bytes():
 def test_the_reversible_gradient_keeps_no_activations_of_the_steps(xla):
     (few_weights, few), (many_weights, many) = (step_memory(depth, xla) for depth in sizes.DEPTHS)
     few_steps, many_steps = sizes.DEPTHS
-    # The fastest way to convolve, which is found by trial, and may be another one in the next model, has buffers.
+    # Convolution algorithms have buffers; the fastest one, found by trial, may differ between models.
     slack = (many_steps - few_steps) * hidden_bytes() / 2
     assert many - few <= AS_LARGE_AS_WEIGHTS * (many_weights - few_weights) + slack
 
@@ -67,7 +67,7 @@ def free_megabytes(text):
 @pytest.mark.skipif(not shutil.which("nvidia-smi"), reason="no nvidia-smi, which tells how much memory is free")
 @pytest.mark.parametrize("kind", PREPARE)
 def test_a_process_leaves_memory_to_others(tmp_path, kind):
-    """TensorFlow by itself takes nearly all; other tests may take a little in the meantime."""
+    """TensorFlow by default takes nearly all memory; other tests may take a little in the meantime."""
     before = free_megabytes(subprocess.run(QUERY, capture_output=True, text=True, check=True).stdout)
     out, _ = end(begin(["-c", f"{PREPARE[kind]}\n{USE}"], tmp_path))
     assert free_megabytes(out) > before / 2

@@ -1,4 +1,4 @@
-"""Every kind of model makes a training step on a GPU, and the same one with XLA."""
+"""Every kind of model takes a training step on a GPU, and the same one with XLA."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ NAMES = [name for name in MODELS if "stored" not in name]
 
 
 def step(config, xla):
-    """What a step reports, and the weights before and after it."""
+    """The metrics of a step, and the weights before and after it."""
     weight = 0.5 if config.classifier else 0.0
     training = helpers.training(xla=xla, label_loss_weight=weight)
     run = Run(training, config, strategy=make_strategy("one_device"), steps=1)
@@ -27,6 +27,6 @@ def test_a_training_step(name):
     assert plain["finite"] == compiled["finite"] == 1
     assert all(np.isfinite(weights).all() for weights in after)
     assert any(np.any(a != b) for a, b in zip(before, after, strict=True))
-    # float32, of which sums are made in another order.
+    # The order of float32 sums differs.
     for key, value in plain.items():
         np.testing.assert_allclose(compiled[key], value, rtol=1e-3 if key == "gradient_norm" else 1e-4, err_msg=key)

@@ -1,4 +1,4 @@
-"""The model of the paper on a GPU: images come back, and their likelihood is that of a CPU."""
+"""The model of the paper on a GPU: images are restored, and their likelihood is that on a CPU."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ BATCHES = [{"images": IMAGES, "labels": np.zeros([sizes.LARGE_IMAGES], np.int32)
 
 @pytest.fixture(scope="module")
 def random_flow():
-    # Through so many steps, the values of weights that are moved farther overflow.
+    # With larger perturbations of the weights, values would overflow through so many steps.
     flow = within(lambda: randomise(glow_tf.Flow(CONFIG), scale=0.003))
     assert all(sizes.DEVICE in variable.device for variable in flow.trainable_variables)
     return flow
@@ -47,11 +47,11 @@ def test_every_pixel_comes_back(flow):
 
 
 def test_the_inverse_is_exact(flow):
-    """It is 1e-5 of the range of pixels where operands are not rounded; rounded to TF32, images are lost."""
+    """The error is 1e-5 of the pixel range if operands are not rounded; if rounded to TF32, images are lost."""
     assert within(lambda: round_trips(flow, BATCHES)).max() < 1e-4
 
 
 def test_the_likelihood_is_that_of_a_cpu(flow, bits_of_a_cpu):
-    """A log-density of some 20,000 nats in float32 has steps of 1e-6 bits/dim."""
+    """A log-density of about 20,000 nats in float32 has a resolution of 1e-6 bits/dim."""
     found = within(lambda: Scorer(flow)(BATCHES).bits_per_dim)
     np.testing.assert_allclose(found, bits_of_a_cpu, rtol=0, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Runs of the training program on a GPU that are told to stop, and go on."""
+"""Runs of the training program on a GPU that are stopped by a signal and resumed."""
 
 import concurrent.futures
 import signal
@@ -10,7 +10,7 @@ from tests.gpu.programs import NOISE, Training
 from tests.training.processes import SHORT, assert_same_run, checkpoint_steps, last_step
 from tests.training.test_kills import CHECKPOINT_FILES, command_to_go_on
 
-# Checkpoints of their own would hide whether a signal makes one.
+# Regular checkpoints would hide whether a signal causes one.
 FLAGS = (*SHORT, "--checkpoint_every=1000")
 STEPS = 20
 
@@ -20,14 +20,14 @@ def begin(directory, flags):
 
 
 def whole(directory, flags):
-    """Runs to the end, and returns what was written to stderr."""
+    """Runs to the end and returns the stderr."""
     with begin(directory, flags) as process:
         assert process.end() == 0, process.stderr
         return process.stderr
 
 
 def stopped(directory, flags):
-    """Like `whole`, with a stop after some steps: at step 10, XLA compiles samples and evaluation for seconds."""
+    """Like `whole`, but stopped and resumed; at step 10, XLA takes seconds to compile sampling and evaluation."""
     with begin(directory, flags) as process:
         assert process.wait_for_steps(1), process.stderr
         process.send(signal.SIGTERM)
@@ -41,12 +41,12 @@ def stopped(directory, flags):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """The directories of three runs by their names, and what each has written to stderr."""
+    """The parent of three model directories, and the stderr of each run, keyed by name."""
     parent = tmp_path_factory.mktemp("runs")
     deterministic = (*FLAGS, "--deterministic")
-    of_runs = {"whole": (whole, deterministic), "stopped": (stopped, deterministic), "default": (stopped, FLAGS)}
+    cases = {"whole": (whole, deterministic), "stopped": (stopped, deterministic), "default": (stopped, FLAGS)}
     with concurrent.futures.ThreadPoolExecutor(sizes.PROGRAMS) as executor:
-        texts = {name: executor.submit(function, parent / name, flags) for name, (function, flags) in of_runs.items()}
+        texts = {name: executor.submit(function, parent / name, flags) for name, (function, flags) in cases.items()}
     return parent, {name: text.result() for name, text in texts.items()}
 
 

@@ -1,4 +1,4 @@
-"""A SavedModel on a GPU, in plain TensorFlow that multiplies in TF32: images come back."""
+"""A SavedModel on a GPU, in plain TensorFlow with TF32: images are restored."""
 
 import textwrap
 
@@ -41,9 +41,9 @@ SERVE = """
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """A flow, images, and what a process makes of them with the flow's SavedModels, exported here and elsewhere."""
+    """A flow, images, and the outputs of a process for SavedModels of the flow, exported here and elsewhere."""
     directory = tmp_path_factory.mktemp("served")
-    # Without care, one pixel in ten and more would change: see tests/runtime/test_tf32.py.
+    # Without precautions, one pixel in ten or more would change: see tests/runtime/test_tf32.py.
     flow = randomise(glow_tf.Flow(test_tf32.CONFIGS["glow"]), scale=0.02)
     images = random_images(flow.config, 8).numpy()
     np.save(directory / "images.npy", images)
@@ -51,7 +51,7 @@ def served(tmp_path_factory):
     elsewhere = begin(["-c", EXPORT], directory, CUDA_VISIBLE_DEVICES="")
     export_saved_model(flow, directory / "here")
     end(elsewhere)
-    # Otherwise TensorFlow takes all memory that is left, and other tests have none.
+    # Otherwise TensorFlow would take all remaining memory and leave none to other tests.
     end(begin(["-c", textwrap.dedent(SERVE)], directory, TF_FORCE_GPU_ALLOW_GROWTH="true"))
     with np.load(directory / "outputs.npz") as outputs:
         return flow, images, dict(outputs)

@@ -1,4 +1,4 @@
-"""Tools on a GPU, with the model that comes with the package."""
+"""Tools on a GPU, with the pretrained model of the package."""
 
 import re
 
@@ -10,13 +10,13 @@ from tests.gpu.programs import NOISE, begin, end
 from tests.models.test_pretrained import FLAGFILES
 
 SAMPLE = ["-m", "tools.sample", "--num=16", "--seed=1", "--scale=1"]
-# Of 32 levels, among 256.
+# Width of one of 32 levels in 8-bit values.
 LEVEL = 8
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
-    """The directory where the tools ran, and what the evaluation has written to stdout and stderr."""
+    """The directory in which the tools ran, and the stdout and stderr of the evaluation."""
     directory = tmp_path_factory.mktemp("work")
     evaluation = begin(["-m", "tools.evaluate"], directory)
     samples = begin([*SAMPLE, "--output=gpu.png"], directory)
@@ -41,7 +41,7 @@ def test_samples_are_those_of_a_cpu(work):
         with Image.open(work[0] / f"{name}.png") as file:
             pictures.append(np.asarray(file).astype(int))
     assert pictures[0].std() > 10
-    # A value next to the edge of a bin may fall to either side.
+    # A value near the edge of a bin may fall on either side.
     difference = np.abs(pictures[0] - pictures[1])
     assert difference.max() <= LEVEL
     assert np.mean(difference > 0) < 0.01

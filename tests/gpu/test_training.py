@@ -1,4 +1,4 @@
-"""The training step on a GPU, in all its forms: it ends, it learns, and both gradients are the same."""
+"""All variants of the training step on a GPU: it terminates, it learns, and both gradients agree."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from tests.runtime.test_tf32 import distance
 from tests.training import helpers
 
 STEPS = 20
-# Every pair of values of two options occurs.
+# Every pair of values of any two options occurs.
 FORMS = [
     ("one_device", "xla", "float32", 1),
     ("mirrored", "plain", "float32", 2),
@@ -23,8 +23,8 @@ FORMS = [
     ("mirrored", "xla", "bfloat16", 1),
     ("one_device", "plain", "bfloat16", 2),
 ]
-# How far the two gradients are apart: as in tests/runtime/test_tf32.py where the networks compute in float32. Otherwise
-# the input that is rebuilt, which differs in its last bits, is now and then rounded to another number in a network.
+# Maximum distance between the two gradients: as in tests/runtime/test_tf32.py if the networks compute in float32.
+# Otherwise the rebuilt input, which differs in its last bits, is occasionally rounded to another number in a network.
 DISTANCE = {"float32": 5e-3, "tf32": 5e-2, "bfloat16": 5e-2}
 
 
@@ -35,7 +35,7 @@ def test_batches_are_ready_on_the_gpu():
 
 
 def trained(gradient, strategy, xla, precision, parts):
-    """The gradient of the first step, and the losses of those that follow, made in one call."""
+    """The gradient of the first step, and the losses of the steps after it, which run in one call."""
     training = helpers.training(
         batch_size=sizes.SMALL_BATCH, accumulate_steps=parts, xla=xla == "xla", network_precision=precision
     )
@@ -47,7 +47,7 @@ def trained(gradient, strategy, xla, precision, parts):
         randomise(run.flow, scale=0.02)
     first = run.train(run.iterator, tf.constant(1))
     assert first["finite"].numpy().all()
-    # Adamax's first moment, a fixed part of the first gradient.
+    # Adamax's first moment, a fixed multiple of the first gradient.
     moments = [v.numpy() for v in run.optimizer.variables if v.name.endswith("_momentum")]
     assert len(moments) == len(run.variables)
     return moments, run.train(run.iterator, tf.constant(STEPS))["loss"].numpy()

@@ -18,12 +18,12 @@ def test_mean_and_scale_by_hand(shape, convolve, learned, num_classes):
     labels = np.array([2, 0])
     expected = np.zeros([2, *shape[:-1], 4])
     if learned:
-        # What the official prior convolves is a map without channels of its own.
+        # The official prior convolves zeros, of which only the indicator of the padding has an effect.
         border = convolve(np.zeros([1, *shape[:-1], 0]), values["border/kernel"])
         expected += (border + values["border/bias"]) * np.exp(3 * values["border/logs"])
     if num_classes:
-        of_label = (values["label/kernel"][labels] + values["label/bias"]) * np.exp(3 * values["label/logs"])
-        expected += of_label.reshape([2, *[1] * (len(shape) - 1), 4])
+        label_term = (values["label/kernel"][labels] + values["label/bias"]) * np.exp(3 * values["label/logs"])
+        expected += label_term.reshape([2, *[1] * (len(shape) - 1), 4])
     mean, log_stddev = expected[..., :2], expected[..., 2:]
     tensors = nested({path: tf.constant(value) for path, value in values.items()})
     context = {"labels": tf.constant(labels, tf.int32)} if num_classes else None

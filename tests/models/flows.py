@@ -1,4 +1,4 @@
-"""Small flows for the tests of models: random weights, random images."""
+"""Small flows with random weights, and random images, for the model tests."""
 
 import dataclasses
 import functools
@@ -11,10 +11,10 @@ from glow_tf.transforms import MixtureLogistic, RationalQuadraticSpline
 
 
 def randomise(flow: Flow, seed: int = 0, scale: float = 0.05) -> Flow:
-    """Moves every trainable variable, so that nothing is zero and every layer does something.
+    """Perturbs every trainable variable, so that nothing is zero and every layer has an effect.
 
-    The actnorms are set in between, as training does it: a stack of random scales would otherwise be so badly
-    conditioned that no rounding error stays small.
+    Actnorms are initialised from data in between, as in training: a stack with random scales would be so badly
+    conditioned that rounding errors become large.
     """
     rng = np.random.default_rng(seed)
 
@@ -38,12 +38,12 @@ def random_flow(config: ModelConfig, dtype: tf.DType = tf.float64, seed: int = 0
 
 @functools.cache
 def _random_values(config: ModelConfig, dtype: tf.DType, seed: int) -> list[np.ndarray]:
-    # Many tests take the same flow, whose initialisation is traced.
+    # Cached, as many tests use the same flow, whose initialisation has to be traced.
     return [v.numpy() for v in randomise(Flow(config, seed=seed, dtype=dtype), seed).variables]
 
 
 def moved_flow(config: ModelConfig, seed: int = 0) -> Flow:
-    """A float32 flow, not initialised, whose trainable variables have all moved from their initial values."""
+    """A float32 flow that is not initialised from data, with all trainable variables perturbed."""
     flow = Flow(config, seed)
     rng = np.random.default_rng(seed)
     for variable in flow.named_variables(trainable=True).values():
@@ -61,7 +61,7 @@ def random_labels(config: ModelConfig, n: int = 3) -> tf.Tensor | None:
 
 
 def random_inputs(config: ModelConfig, n: int = 3, seed: int = 0) -> tf.Tensor:
-    """Preprocessed images."""
+    """Random preprocessed images, float64."""
     return tf.constant(np.random.default_rng(seed).uniform(-0.5, 0.5, [n, *config.image_shape]))
 
 
@@ -70,7 +70,7 @@ def with_gradient(config: ModelConfig, gradient: str) -> ModelConfig:
 
 
 def without_top_steps(config: ModelConfig) -> ModelConfig:
-    """A Glow of several levels, of which the last has no steps: most of the time to trace a model goes into those."""
+    """Removes the steps of the last level of a multi-level Glow, as steps take most of the time to trace a model."""
     *layers, _, top_prior = config.layers
     return dataclasses.replace(config, layers=(*layers, top_prior))
 

@@ -1,4 +1,4 @@
-"""The inverses of 1x1 convolutions that are kept: when they are used, and when computed anew."""
+"""Cached inverses of 1x1 convolutions: when they are reused, and when they are recomputed."""
 
 import dataclasses
 
@@ -49,7 +49,7 @@ def test_they_are_not_computed_while_the_weights_stay():
     expected = {i: value.numpy() for i, value in inverses().items()}
     kept = [v for v in cache.variables if v.name.startswith("inverse")]
     assert len(kept) == 2
-    # What is put in their place is what comes back, as long as nothing is computed.
+    # While the weights are unchanged, the cached values are returned, whatever they are.
     for variable in kept:
         variable.assign(tf.zeros_like(variable))
     assert all(np.all(value == 0) for value in inverses().values())

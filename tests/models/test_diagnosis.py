@@ -1,4 +1,4 @@
-"""The first layer whose numbers are not finite is named, forwards and backwards."""
+"""`first_nonfinite` names the first layer with non-finite values, in the forward and in the backward pass."""
 
 import functools
 
@@ -17,13 +17,13 @@ TWO_LEVELS = glow((8, 8, 1), K=2, L=2, width=4, num_classes=3)
 
 @functools.cache
 def flow_and_inputs(config):
-    """A float32 flow, its inputs and labels; each test puts the weights back."""
+    """A float32 flow, inputs and labels, shared by the tests; `make` restores the weights after each."""
     return random_flow(config, tf.float32), tf.cast(random_inputs(config), tf.float32), random_labels(config)
 
 
 @pytest.fixture
 def make():
-    """A flow with some numbers of a variable replaced: {path: (index, value)}; as it was after the test."""
+    """A function that returns a flow with some weights replaced, {path: (index, value)}, until the test ends."""
     before = []
 
     def make(config, broken=None):
@@ -65,7 +65,7 @@ def test_the_batch_itself(make):
     assert first_nonfinite(flow, tf.constant(x), labels) == "the batch itself, before the first layer"
 
 
-# A layer's description: what is broken, and what is to be said.
+# Keyed by what is broken: the path, index and value of a number to replace, and the expected result.
 FORWARD = {
     "actnorm, NaN": ("layers/01_steps/actnorm/bias", (1, 0), np.nan, "level 1, step 2 of 2, actnorm: its output"),
     "actnorm, huge": ("layers/04_steps/actnorm/logs", (1, 0), 60.0, "level 2, step 2 of 2, actnorm: its output"),
@@ -121,7 +121,7 @@ def test_other_families(make, name):
 
 @pytest.mark.parametrize("gradient", GRADIENTS)
 def test_the_gradient_of_a_weight(make, gradient):
-    """A coupling that adds 1e21, to Gaussian latents: the gradient of its logarithmic scale is of the order of 1e40."""
+    """A coupling adds 1e21, and latents are Gaussian: the gradient of its log-scale is of the order of 1e40."""
     config = glow((4, 4, 1), K=2, L=1, width=4, coupling="additive", learn_top=False, gradient=gradient)
     flow, x, _ = make(config, {"layers/01_steps/network/conv3/bias": ((1, 0), 1e21)})
     assert np.isfinite(flow.bijector().forward(x)).all()
@@ -130,7 +130,7 @@ def test_the_gradient_of_a_weight(make, gradient):
 
 @pytest.mark.parametrize("gradient", GRADIENTS)
 def test_the_gradient_of_an_input(make, gradient):
-    """A factor of exp(48) = 7e20 on Gaussian latents: the gradient with respect to its input has its square."""
+    """A factor of exp(48) = 7e20 on Gaussian latents: the gradient with respect to its input contains its square."""
     config = nice((4, 4, 1), K=2, width=4, blocks=1, base="normal", gradient=gradient)
     flow, x, _ = make(config, {"layers/02_scale/log_scale": ((3,), 48.0)})
     assert np.isfinite(flow.bijector().forward(x)).all()
@@ -139,7 +139,7 @@ def test_the_gradient_of_an_input(make, gradient):
 
 @pytest.mark.parametrize("gradient", GRADIENTS)
 def test_an_input_that_cannot_be_rebuilt(make, gradient):
-    """exp(-100) is 0 in float32 and has no inverse, which only the reversible gradient needs."""
+    """exp(-100) has no finite inverse in float32, which only the reversible gradient needs."""
     path = "layers/04_steps/conv1x1/log_diagonal"
     flow, x, labels = make(with_gradient(TWO_LEVELS, gradient), {path: ((0, 2), -100.0)})
     where = first_nonfinite(flow, x, labels)

@@ -1,4 +1,4 @@
-"""The distribution of a flow as TFP code uses it: kept, broadcast, sliced, mixed, of no images, outside its support."""
+"""A flow's distribution as TFP code uses it: reused, broadcast, sliced, mixed, without images, outside its support."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def conditional():
 
 
 def changes(flow, tmp_path):
-    """Everything that changes the weights of a flow, by name."""
+    """Functions that change the weights of a flow, keyed by name."""
     other = random_flow(flow.config, seed=5)
     path = tf.train.Checkpoint(flow=other).write(str(tmp_path / "other"))
     return {
@@ -53,12 +53,12 @@ def test_a_kept_distribution_follows_its_variables(mode, tmp_path):
         )
 
     kept = flow.distribution()
-    # All results are held, as TFP remembers those that are.
-    of_kept = (lambda: results(kept, x, z)) if mode == "eager" else tf.function(lambda: results(kept, x, z))
-    before = of_kept()
+    # References to all results are held, as TFP only caches results that are referenced.
+    kept_results = (lambda: results(kept, x, z)) if mode == "eager" else tf.function(lambda: results(kept, x, z))
+    before = kept_results()
     for name, change in changes(flow, tmp_path).items():
         change()
-        after = of_kept()
+        after = kept_results()
         for new, expected in zip(after, results(flow.distribution(), tf.identity(x), tf.identity(z)), strict=True):
             assert_close(new, expected, 1e-9, name)
         assert all(np.abs(new - old).max() > 1e-6 for new, old in zip(after, before, strict=True)), name
@@ -151,8 +151,8 @@ def test_mixture_of_classes(conditional):
     weights = np.array([0.2, 0.5, 0.3])
     mixture = tfd.MixtureSameFamily(tfd.Categorical(probs=weights), conditional.distribution(labels=[0, 1, 2]))
     x = random_inputs(CONDITIONAL, 4)
-    of_classes = np.stack([conditional.distribution(label).log_prob(x) for label in range(3)], axis=-1)
-    assert_close(mixture.log_prob(x), np.log(np.sum(weights * np.exp(of_classes), axis=-1)), LOG_DET)
+    class_log_probs = np.stack([conditional.distribution(label).log_prob(x) for label in range(3)], axis=-1)
+    assert_close(mixture.log_prob(x), np.log(np.sum(weights * np.exp(class_log_probs), axis=-1)), LOG_DET)
     assert mixture.sample(6, seed=0).shape == [6, 4, 4, 1]
     with tf.GradientTape() as tape:
         loss = mixture.log_prob(x)
@@ -179,7 +179,7 @@ def test_sample_and_log_prob(conditional):
 
 
 def test_distributions_of_tfp_hold_it(conditional):
-    """By the measure through which TFP transforms, and in a joint distribution."""
+    """In a joint distribution, and in a `TransformedDistribution`, which calls its `experimental_local_measure`."""
     joint = tfd.JointDistributionSequentialAutoBatched(
         [tfd.Categorical(probs=np.array([0.5, 0.25, 0.25])), lambda label: conditional.distribution(labels=label)]
     )
@@ -194,7 +194,7 @@ def test_distributions_of_tfp_hold_it(conditional):
 
 @pytest.fixture
 def parsed_flags():
-    """TFP's helper reads flags of its own."""
+    """Marks absl's flags as parsed, as TFP's test helper reads its own."""
     parsed = flags.FLAGS.is_parsed()
     flags.FLAGS.mark_as_parsed()
     yield
@@ -203,7 +203,7 @@ def parsed_flags():
 
 
 def test_density_integrates_as_tfp_tests_it(parsed_flags):
-    """The mean of 1 / p(x) over the samples in a ball is the ball's volume."""
+    """The mean over samples x of 1 / p(x) inside a ball, and 0 outside, is the ball's volume."""
     flow = random_flow(nice((2,), K=2, width=4, blocks=1))
 
     class Helper(test_util.VectorDistributionTestHelpers, test_util.TestCase):
@@ -281,7 +281,7 @@ def test_outside_the_support():
     assert all(np.isfinite(g).all() for g in tape.gradient(log_prob, flow.trainable_variables))
     assert np.isnan(distribution.log_prob(x)[3])
     assert_close(log_prob[0], distribution.log_prob(x[0]), 1e-9)
-    # A little beyond white the logit still is; alpha is 0.05.
+    # Slightly beyond white, the logit is still defined: alpha is 0.05.
     x[1, 0, 0] = 0.5 + 0.04
     assert np.isfinite(distribution.log_prob(x[1]))
 
@@ -318,8 +318,8 @@ def test_one_temperature_an_image():
     np.testing.assert_array_equal(drawn[0], flow.sample(1, temperature=0.0)[0])
     for temperature, message in (
         ([0.5, 0.7], "one number, or one for each of 3 samples"),
-        (float("nan"), "temperature=nan must not be negative, and finite"),
-        ([0.1, -0.5, 1.0], "must not be negative"),
+        (float("nan"), "temperature=nan must be finite and not negative"),
+        ([0.1, -0.5, 1.0], "must be finite and not negative"),
     ):
         with pytest.raises(ValueError, match=message):
             flow.sample(3, temperature=temperature)
@@ -337,7 +337,7 @@ def test_images_that_are_no_numbers_are_refused():
 
 @pytest.mark.parametrize("gradient", [slow("stored"), "reversible"])
 def test_forward_mode(gradient):
-    """Jacobian-vector products equal differences; eager ones through `reversible` say what to do."""
+    """Jacobian-vector products equal finite differences; eager `reversible` ones raise an error with alternatives."""
     flow = random_flow(glow((4, 4, 1), K=2, L=1, width=4, gradient=gradient))
     x = random_inputs(flow.config, 2)
     tangent = tf.constant(np.random.default_rng(2).standard_normal(x.shape))

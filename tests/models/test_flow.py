@@ -104,25 +104,25 @@ def test_log_prob_is_the_sum_of_its_parts(name, levels):
 
 
 def test_the_parts_of_a_prior_by_hand():
-    """What leaves at level 1 under the Gaussian that the split's convolution predicts from what stays."""
+    """At level 1, the prior is a Gaussian, predicted by the split's convolution from the channels that it keeps."""
     flow, x = random_flow(CONFIG), random_inputs(CONFIG)
     parts, _ = log_prob_parts(flow, x)
     layers = flow.bijector().layers
     h, log_det = layers[0].forward_and_log_det(x)
-    h, of_steps = layers[1].forward_and_log_det(h)
-    assert_close(parts["log_det/level_1"], log_det + of_steps)
+    h, steps_log_det = layers[1].forward_and_log_det(h)
+    assert_close(parts["log_det/level_1"], log_det + steps_log_det)
 
-    stays, leaves = np.split(h.numpy(), 2, axis=-1)
+    kept, factored = np.split(h.numpy(), 2, axis=-1)
     kernel, bias, logs = (flow.named_variables()[f"layers/02_split/{n}"].numpy() for n in ("kernel", "bias", "logs"))
-    batch, height, width, channels = stays.shape
-    # A border of zeros, which an additional channel of ones marks.
+    batch, height, width, channels = kept.shape
+    # Zero padding, marked by ones in an additional channel.
     padded = np.zeros([batch, height + 2, width + 2, channels + 1])
     padded[:, :, :, -1] = 1
-    padded[:, 1:-1, 1:-1, :-1], padded[:, 1:-1, 1:-1, -1] = stays, 0
+    padded[:, 1:-1, 1:-1, :-1], padded[:, 1:-1, 1:-1, -1] = kept, 0
     predicted = sum(padded[:, i : i + height, j : j + width] @ kernel[i, j] for i in range(3) for j in range(3))
     predicted = (predicted + bias) * np.exp(3 * logs)
     mean, log_stddev = predicted[..., 0::2], predicted[..., 1::2]
-    log_density = -0.5 * np.log(2 * np.pi) - log_stddev - 0.5 * ((leaves - mean) / np.exp(log_stddev)) ** 2
+    log_density = -0.5 * np.log(2 * np.pi) - log_stddev - 0.5 * ((factored - mean) / np.exp(log_stddev)) ** 2
     assert_close(parts["prior/level_1"], log_density.sum((1, 2, 3)))
 
 
@@ -253,7 +253,7 @@ def test_distribution_is_one_of_tfp(flow):
 
 
 def test_gradient_of_a_sample_reaches_the_weights():
-    """Reparameterised: the inverse direction is differentiable as well."""
+    """Samples are reparameterised: the inverse direction is differentiable as well."""
     flow = randomise(Flow(nice((4,), K=2, width=4, blocks=1), dtype=tf.float64))
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(flow.distribution().sample(8, seed=0) ** 2)

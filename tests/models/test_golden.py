@@ -1,6 +1,6 @@
 """The flow against one run of the official code: see tests/golden/README.md.
 
-The tolerances are some ten times what is measured in float32 against the float32 of the official run.
+Tolerances are about ten times the differences measured between float32 here and float32 in the official run.
 """
 
 import math
@@ -20,7 +20,7 @@ from tests.marks import mostly_slow
 GOLDEN = pathlib.Path(__file__).parent.parent / "golden" / "openai_glow_affine"
 K, L = 2, 3
 PERMUTATIONS = ("conv1x1_dense", "conv1x1")
-# Our path in the stack of a level, and the official name in a step.
+# Official names within a step, keyed by our path within the stack of a level.
 STEP_NAMES = {
     "actnorm/bias": "actnorm_center/b",
     "actnorm/logs": "actnorm_scale/logs",
@@ -35,7 +35,7 @@ STEP_NAMES = {
     "network/conv3/bias": "f1/l_last/b",
     "network/conv3/logs": "f1/l_last/logs",
 }
-# Our path, and the official name, of everything that is not in a step.
+# Official names of everything outside of steps, keyed by our path.
 OTHER_NAMES = {
     "layers/02_split": "model/pool0/conv",
     "layers/05_split": "model/pool1/conv",
@@ -89,7 +89,7 @@ def batch(golden, x):
 
 
 def by_official_name(values):
-    """Values by our paths, stacked over the steps, as one array for each official name."""
+    """Converts values keyed by our paths, stacked over the steps, to one array per official name."""
     named = {}
     for path, value in values.items():
         layer, _, rest = path.removeprefix("layers/").partition("/")
@@ -162,7 +162,7 @@ PLU = ("permutation", "sign", "lower", "upper", "log_diagonal")
 
 
 def plu_gradients(weight_gradient, permutation, sign, lower, upper, log_diagonal):
-    """The chain rule through W = P L U, by hand."""
+    """Gradients of the PLU factors from that of W = P L U, by the chain rule."""
     size = len(sign)
     lower = np.tril(lower, -1) + np.eye(size)
     diagonal = sign * np.exp(log_diagonal)
@@ -177,7 +177,7 @@ def plu_gradients(weight_gradient, permutation, sign, lower, upper, log_diagonal
 
 
 def test_the_part_of_the_official_prior_that_is_left_out_has_no_gradient(golden):
-    """Its kernel also covers channels that are zero everywhere: only the border's indicator has an effect."""
+    """Its kernel also covers channels that are zero everywhere: only the border indicator has an effect."""
     gradient = golden["grad/model/prior/p/W"]
     assert not gradient[:, :, :-1].any()
     assert gradient[:, :, -1].any()
@@ -204,7 +204,7 @@ def test_data_dependent_initialisation(golden, x, permutation):
 
 
 def test_the_reference_implementation_agrees(golden, weights):
-    """tests/reference_glow.py, by which other configurations are judged, is judged by the official run."""
+    """The reference for other configurations, tests/reference_glow.py, is tested against the official run."""
     flags = reference_glow.Flags("conv1x1", "affine", True, True, K, L, 16, n_bits_x=5, n_y=5)
     x = reference_glow.quantized(golden["images"], 5)
     x = x + golden["dequantization_noise"].reshape(x.shape)

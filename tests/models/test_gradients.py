@@ -1,4 +1,4 @@
-"""The reversible gradient is the stored one: for every model, eagerly, in graphs, on two replicas."""
+"""The reversible gradient equals the stored one: for every model, eagerly, in graphs, and on two replicas."""
 
 import numpy as np
 import pytest
@@ -103,7 +103,7 @@ def test_two_replicas_add_up_to_one(name, gradient):
 
 
 def graph_size(K, gradient):
-    """The number of operations of the traced gradient, functions included."""
+    """The number of ops in the traced gradient, including its functions."""
     flow = Flow(glow((4, 4, 3), K=K, L=1, width=4, gradient=gradient))
     traced = tf.function(lambda x: gradients(flow, x)).get_concrete_function(tf.TensorSpec([2, 4, 4, 3]))
     graph = traced.graph.as_graph_def()
@@ -112,7 +112,7 @@ def graph_size(K, gradient):
 
 @pytest.mark.parametrize("gradient", ["reversible", slow("stored")])
 def test_the_graph_does_not_grow_with_depth(gradient):
-    """Nor does the time to trace and compile it."""
+    """The time to trace and compile it does not grow either."""
     assert graph_size(64, gradient) < 1.02 * graph_size(4, gradient)
 
 
@@ -127,7 +127,7 @@ def test_the_graph_does_not_grow_with_depth(gradient):
     ],
 )
 def test_reversible_gradient_holds_through_32_steps(coupling, dtype, tolerance):
-    """And so does the round trip on which it stands."""
+    """So does the round trip that it relies on."""
     config = glow((8, 8, 3), K=32, L=1, width=8, coupling=coupling)
     x = tf.cast(random_inputs(config), dtype)
     flows = [Flow(with_gradient(config, gradient), dtype=tf.as_dtype(dtype)) for gradient in ("reversible", "stored")]

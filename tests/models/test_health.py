@@ -1,4 +1,4 @@
-"""Condition numbers against NumPy's, and the error of a round trip by hand."""
+"""Condition numbers against NumPy's, and round-trip errors computed by hand."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_condition_numbers_of_dense_weights():
 
 
 def test_condition_numbers_of_plu_weights():
-    """A matrix W with rows exchanged has the condition number of W, so it is L (U + D) that counts."""
+    """Permuting the rows of a matrix preserves its condition number, so that only L (U + D) matters."""
     flow = random_flow(CONFIGS["glow-colour"])
     for name, variable in flow.named_variables(trainable=True).items():
         if "conv1x1" in name:
@@ -57,7 +57,7 @@ def test_models_without_1x1_convolutions_have_none(name):
 
 @pytest.mark.parametrize("log_diagonal", [-200.0, np.nan, np.inf])
 def test_a_singular_or_infinite_matrix_is_infinite(log_diagonal):
-    """exp(-200) is 0 in float32. The others, one step of two and one level of two, are sound."""
+    """exp(-200) is 0 in float32. The other step of the level, and the other level, are well-conditioned."""
     flow = Flow(glow((8, 8, 1), K=2, L=2, width=4))
     variable = flow.named_variables()["layers/04_steps/conv1x1/log_diagonal"]
     broken = variable.numpy()
@@ -69,7 +69,7 @@ def test_a_singular_or_infinite_matrix_is_infinite(log_diagonal):
 
 
 def ill_conditioned(condition):
-    """A float32 flow of which one dense 1x1 convolution has this condition number."""
+    """A float32 flow in which one dense 1x1 convolution has the given condition number."""
     flow = random_flow(glow((4, 4, 3), K=2, L=1, width=4, permutation="conv1x1_dense"), tf.float32)
     (weight,) = (v for path, v in flow.named_variables().items() if path.endswith("conv1x1/weight"))
     value = weight.numpy()
@@ -85,7 +85,7 @@ def test_the_round_trip_by_hand():
     back = flow.bijector().inverse(tf.constant(z)).numpy()
     error = float(tf.reduce_max(health.round_trip_errors(flow, x)))
     np.testing.assert_allclose(error, np.abs(back - x.numpy()).max(), rtol=0.5)
-    # Nought would be TFP's memory of the images, not what the latents give back.
+    # An error of 0 would mean that TFP returned the cached images instead of inverting the latents.
     assert error > 0
     compiled = tf.function(lambda x: tf.reduce_max(health.round_trip_errors(flow, x)), autograph=False)
     assert 0.1 < float(compiled(x)) / error < 10
@@ -109,7 +109,7 @@ def test_the_round_trip_of_a_sound_model_is_exact_to_rounding(name):
 
 
 def test_a_network_in_bfloat16_is_inverted_as_such():
-    """Additive and affine couplings are inverted by the same network: rounding inside it does not count."""
+    """Additive and affine couplings are inverted with the same network, so that rounding inside it does not matter."""
     flow = random_flow(CONFIGS["glow-colour"], tf.float32)
     x = tf.cast(random_inputs(flow.config), tf.float32)
     assert float(tf.reduce_max(health.round_trip_errors(flow, x, network_precision="bfloat16"))) < 0.05

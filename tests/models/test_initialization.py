@@ -25,7 +25,7 @@ QUICK = ["glow-colour", "real_nvp"]
 
 
 def with_random_weights(config, dtype=tf.float64):
-    """A flow whose networks do something, and whose actnorms are wrong, before the initialisation."""
+    """A flow before initialisation, with networks that have an effect and actnorms that do not normalise."""
     flow, rng = Flow(config, dtype=dtype), np.random.default_rng(3)
     for variable in flow.trainable_variables:
         variable.assign_add(tf.cast(0.1 * rng.standard_normal(variable.shape), dtype))
@@ -34,7 +34,7 @@ def with_random_weights(config, dtype=tf.float64):
 
 @pytest.fixture
 def outputs(monkeypatch):
-    """Every actnorm's output, in flow and networks, in the order of evaluation."""
+    """Records the output of every actnorm, in the flow and in its networks, in order of evaluation."""
     seen = {"flow": [], "network": []}
     forward = bijectors.ActNorm.forward_and_log_det
 
@@ -73,7 +73,7 @@ def test_every_actnorm_normalises_the_batch(name, request):
             axes = tuple(range(y.ndim - 1))
             assert_close(y.mean(axes), np.zeros(y.shape[-1]), message=f"mean, {place} {i}")
             deviation = y.std(axes)
-            # A hidden unit that is silent on this batch is constant; its scale stays bounded, its deviation 0.
+            # A hidden unit that is inactive on this batch is constant: its scale stays bounded and its deviation is 0.
             assert_close(deviation[deviation > 0.01], np.ones((deviation > 0.01).sum()), message=f"{place} {i}")
             assert (deviation > 0.01).mean() >= 0.5
 
@@ -85,7 +85,7 @@ def test_uint8_images_are_dequantized_first():
     flow.initialize(images)
     assert flow.initialized.numpy()
     first = flow.named_variables()["layers/01_steps/actnorm/bias"][0].numpy()
-    # Squeezed, channel 4c + dy * 2 + dx; the noise of one bin is at most 1/256.
+    # Squeezing moves (dy, dx, c) to channel 4c + 2dy + dx; the noise is at most the width of a bin, 1/256.
     x = images.numpy() / 256 - 0.5
     means = [x[:, dy::2, dx::2, c].mean() for c in range(3) for dy in (0, 1) for dx in (0, 1)]
     assert np.abs(first + np.array(means)).max() <= 1 / 256
@@ -140,7 +140,7 @@ def test_constant_images_stay_finite(name, level):
 
 
 def test_a_constant_border_stays_finite():
-    """A white frame makes the squeezed channels of a corner constant, as in digits and logos."""
+    """Every second row is white, which makes squeezed channels constant, as in digits and logos with a border."""
     config = glow((8, 8, 1), K=4, L=2, width=8)
     images = random_images(config, 8).numpy()
     images[:, ::2] = 255
@@ -169,6 +169,6 @@ def test_nice_scales_its_latents_to_a_second_moment_of_one():
     x = np.random.default_rng(0).uniform(-0.5, 0.5, (400, 5)) * [1.0, 0.5, 0.1, 1e-9, 0.0]
     flow.initialize_from(tf.constant(x))
     moments = np.mean(flow.bijector().forward(x).numpy() ** 2, axis=0)
-    # Couplings begin as the identity. The last two, as good as constant at 0, are scaled by 100 and no more.
+    # Couplings begin as the identity. The last two dimensions, almost constant at 0, are scaled by the maximum, 100.
     assert_close(moments[:3], np.ones(3))
     assert_close(moments[3:], 1e4 * np.mean(x[:, 3:] ** 2, axis=0))

@@ -1,4 +1,4 @@
-"""A flow in models of Keras: trained by `fit`, saved, loaded."""
+"""A flow as a layer of Keras models: training with `fit`, saving and loading."""
 
 import keras
 import numpy as np
@@ -17,7 +17,7 @@ CONDITIONAL = glow((4, 4, 3), K=1, L=1, width=4, num_classes=2, conditional=True
 
 @pytest.fixture(scope="module")
 def images():
-    """Smooth ones, so that there is something to learn."""
+    """Images of nearly uniform colour, so that there is something to learn."""
     rng = np.random.default_rng(0)
     return np.clip(rng.normal(128, 9, [32, 1, 1, 3]) + rng.normal(0, 5, [32, 4, 4, 3]), 0, 255).astype(np.uint8)
 

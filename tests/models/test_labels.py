@@ -1,4 +1,4 @@
-"""Models with labels: what they say given one, what they refuse, and their classifier."""
+"""Models with labels: likelihoods and samples given a label, errors, and the classifier."""
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def test_labels_are_checked(conditional, flow):
 
 
 def test_one_label_an_image_is_needed(conditional):
-    """Two labels for four images must not become a, b, a, b."""
+    """Two labels for four images must not be repeated as a, b, a, b."""
     images = random_images(CONDITIONAL, 4)
     z = conditional.encode(images, [0, 1, 2, 0])
     for call in (

@@ -12,7 +12,7 @@ from tests.tolerances import assert_close
 
 
 def flow_of(*layers, **fields):
-    """A flow of [2, 3, 1], standard normal where there are no layers but these."""
+    """A flow on [2, 3, 1] that consists of the given layers and a standard normal base."""
     config = glow_tf.ModelConfig(name="mine", image_shape=(2, 3, 1), layers=layers, **fields)
     return glow_tf.Flow(config, dtype=tf.float64)
 

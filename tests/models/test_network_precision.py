@@ -1,4 +1,4 @@
-"""Coupling networks in bfloat16: little is lost, and all that surrounds them stays in float32."""
+"""Coupling networks in bfloat16: little accuracy is lost, and everything around them stays in float32."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ BFLOAT16 = "bfloat16"
 
 @pytest.fixture(scope="module")
 def pretrained():
-    """The model that comes with the package, and held-out images, preprocessed."""
+    """The pretrained model of the package, and preprocessed held-out images."""
     flow = glow_tf.load("pretrained")
     source = load_source("people", image_size=flow.config.image_shape[0])
     images = tf.stack([image for image, _ in source.examples("test").take(32)])
@@ -31,7 +31,7 @@ def test_the_likelihood_of_the_pretrained_model_hardly_changes(pretrained):
     flow, x = pretrained
     exact, rounded = (bits(flow, x, precision) for precision in ("float32", BFLOAT16))
     assert abs(rounded.mean() - exact.mean()) < 0.005
-    # Equal, it would have been computed alike.
+    # Equal values would mean that bfloat16 was not used.
     assert np.abs(rounded - exact).max() > 1e-6
     assert not np.any(exact == 0)
 
@@ -45,14 +45,14 @@ def test_networks_compute_in_bfloat16_and_what_comes_out_is_float32(name):
         flow.bijector(network_precision=precision).forward_and_log_det(x) for precision in ("float32", BFLOAT16)
     )
     assert z.dtype == log_det.dtype == tf.float32
-    # bfloat16 has 8 bits: a network's output is rounded, and not lost.
+    # bfloat16 has a significand of 8 bits: the output of a network is rounded, but not lost.
     for actual, exact in zip((z, log_det), expected, strict=True):
         error = np.abs(actual - exact).max()
         assert 0 < error < 0.05 * np.abs(exact).max() or (name == "nice" and actual is log_det)
 
 
 def test_log_dets_of_additive_couplings_are_untouched():
-    """They do not depend on the networks: summed in float32, they are the same to the last digit."""
+    """They do not depend on the networks and are summed in float32, so that they are equal bit for bit."""
     config = CONFIGS["glow-conv1x1-additive"]
     flow, x = random_flow(config, tf.float32), tf.cast(random_inputs(config), tf.float32)
     parts = [flow.bijector(network_precision=precision).forward_and_log_dets(x) for precision in ("float32", BFLOAT16)]
@@ -85,7 +85,7 @@ def test_gradients_are_float32_and_close(gradient):
 
 @pytest.mark.parametrize("name", ["glow-colour", slow("real_nvp")])
 def test_what_is_rounded_is_inverted_all_the_same(name):
-    """The same network on the same input: a coupling undoes what it did, up to the rounding of float32."""
+    """The inverse applies the same network to the same input, so that it is exact up to float32 rounding."""
     flow, x = random_flow(CONFIGS[name], tf.float32), tf.cast(random_inputs(CONFIGS[name]), tf.float32)
     bijector = flow.bijector(network_precision=BFLOAT16)
     assert np.abs(bijector.inverse(tf.identity(bijector.forward(x))) - x).max() < 0.02

@@ -1,4 +1,4 @@
-"""Import of checkpoints of the official code, over its whole flag matrix, against tests/reference_glow.py."""
+"""Import of checkpoints of the official code, for all combinations of its flags, against tests/reference_glow.py."""
 
 import itertools
 
@@ -21,7 +21,7 @@ MATRIX = list(
 
 
 def write_checkpoint(path, variables):
-    """A checkpoint in the format of tf.compat.v1.train.Saver."""
+    """Writes a checkpoint in the format of tf.compat.v1.train.Saver and returns its path."""
     names = sorted(variables)
     tensors = [tf.constant(variables[name]) for name in names]
     tf.raw_ops.SaveV2(prefix=str(path), tensor_names=names, shape_and_slices=[""] * len(names), tensors=tensors)
@@ -29,7 +29,7 @@ def write_checkpoint(path, variables):
 
 
 def write_with_saver(path, variables):
-    """The same by the v1 Saver itself."""
+    """Like `write_checkpoint`, with the v1 Saver itself."""
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         for name, value in variables.items():
             tf.compat.v1.get_variable(name, initializer=value, use_resource=False)
@@ -38,19 +38,19 @@ def write_with_saver(path, variables):
 
 
 def with_slots(variables):
-    """What the official trainer saves beside the weights: Adamax slots and counters, without names of their own."""
+    """Adds what the official trainer saves besides the weights: Adamax slots and counters, under default names."""
     slots = [np.zeros_like(value) for value in variables.values() if value.dtype == np.float32 for _ in range(2)]
     extra = {f"Variable_{i}" if i else "Variable": value for i, value in enumerate([np.float32(3), *slots])}
     return {**variables, **extra}
 
 
 def averages_only(variables):
-    """A checkpoint of moving averages; the shuffles' indices have none, as they are not trained."""
+    """Renames weights to moving averages; shuffle indices, which are not trained, have none."""
     return {n if "shuffle" in n else f"{n}/ExponentialMovingAverage": v for n, v in variables.items()}
 
 
 def case(index, permutation, coupling, learntop, ycond):
-    """The official flags, the same as our config, and an image shape."""
+    """The official flags and our equivalent config, which includes the image shape."""
     official = reference_glow.Flags(
         permutation=permutation.removesuffix("_dense"),
         coupling=coupling,

@@ -1,4 +1,4 @@
-"""A training loop of one's own over the flow's API."""
+"""Custom training loops with the flow's API."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ LEARNED = dataclasses.replace(CONFIGS["glow-colour"], dequantizer=LogitNormal())
 
 
 def expected_of(flow, images, labels, seed):
-    """By the tape, for the same noise of each image."""
+    """The mean bits/dim and its gradients by a tape, with the same noise for each image."""
     seeds = tf.random.stateless_uniform([len(images), 2], [0, seed], None, None, tf.int32)
     with tf.GradientTape() as tape:
         bits = tf.reduce_mean(flow.likelihood(images, labels, seeds).bits_per_dim)

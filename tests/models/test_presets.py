@@ -26,7 +26,7 @@ from tests.marks import mostly_slow
 from tests.models.flows import CONFIGS, random_flow, random_images, random_inputs, random_labels
 from tests.tolerances import EXCEPTIONS, assert_close
 
-# Every coupling and family; the bijectors have tests of their own.
+# Both couplings of Glow, labels, RealNVP and NICE; the bijectors have tests of their own.
 QUICK = (
     *("glow-conv1x1-affine", "glow-conv1x1_dense-additive", "glow-labels"),
     *("real_nvp", "nice-flat"),
@@ -63,7 +63,7 @@ def test_every_trainable_variable_has_a_gradient(name):
     x, labels = random_inputs(config), random_labels(config)
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(tf.sin(flow.distribution(labels).log_prob(x)))
-    # On those of the noise depends what is dequantized, not its density.
+    # Parameters of the dequantizer affect the dequantized images, not their density.
     variables = {
         path: v for path, v in flow.named_variables(trainable=True).items() if not path.startswith("dequantizer/")
     }
@@ -117,7 +117,7 @@ def normal_bits(x, log_det, n_bits=8):
 
 @pytest.mark.parametrize("n_bits", [8, 5])
 def test_bits_per_dim_of_an_untrained_additive_glow(n_bits):
-    """Its networks are zero: it only squeezes and reverses, so that the pixels themselves are standard normal."""
+    """Its networks return zero: it only squeezes and reverses, so that pixels are standard normal under the model."""
     flow = Flow(glow((4, 4, 1), K=1, L=1, width=4, coupling="additive", permutation="reverse", n_bits=n_bits))
     x = random_inputs(flow.config).numpy().astype(np.float32)
     bits = bits_per_dim(flow, x)
@@ -129,7 +129,7 @@ def test_bits_per_dim_of_an_untrained_affine_glow():
     flow = Flow(glow((2, 2, 1), K=1, L=1, width=4, permutation="reverse"), dtype=tf.float64)
     x = random_inputs(flow.config).numpy()
     scale = 1 / (1 + np.exp(-2.0))
-    # Channels dy * 2 + dx reversed: the second half, which is scaled, is what was the upper row.
+    # Channels 2dy + dx are reversed, so that the second half, which is scaled, was the upper row.
     z = x.reshape([3, 4])[:, ::-1] * np.array([1, 1, scale, scale])
     assert_close(flow.bijector().forward(x), z)
     bits = bits_per_dim(flow, x)
@@ -223,11 +223,11 @@ def test_structure_of_real_nvp():
     assert not any(layer.learned for layer in description.layers if isinstance(layer, layers.Split))
 
 
-@pytest.mark.parametrize("side,levels", [(8, 1), (16, 2), (64, 4), (4, 1)])
-def test_real_nvp_halves_down_to_4(side, levels):
+@pytest.mark.parametrize("side,levels,last", [(8, 1, 4), (16, 2, 4), (64, 4, 4), (4, 1, 2)])
+def test_real_nvp_halves_down_to_4(side, levels, last):
     description = real_nvp((side, side, 1), width=4)
     assert sum(isinstance(layer, layers.Squeeze) for layer in description.layers) == levels
-    assert description.shapes()[-1][0] == max(4, 2 if side == 4 else 4) or side == 4
+    assert description.shapes()[-1][0] == last
 
 
 def test_structure_of_nice():
@@ -261,7 +261,7 @@ def test_structure_of_flow_plus_plus():
 
 
 def test_parameters_of_the_published_flow_plus_plus():
-    """Those of the coupling networks in the official code for CIFAR-10, counted with its own function."""
+    """The count for the coupling networks is that of the official code for CIFAR-10, by its own function."""
     config = flow_plus_plus()
     shapes = shapes_and_kinds(config)
     sizes = [
@@ -270,14 +270,14 @@ def test_parameters_of_the_published_flow_plus_plus():
         if trained and path.startswith("layers/") and "/network/" in path
     ]
     assert sum(sizes) == 27_920_088
-    of_noise = by_path(config.dequantizer.parameters(config.image_shape, np.random.default_rng(0)))
-    # Of the 3,466,976 there, for each half of the noise before each of four couplings 3,072 normalise it, and 9 mix its
-    # colours.
-    assert sum(np.prod(parameter.shape) for _, parameter in of_noise) == 3_466_976 - 4 * 2 * (3_072 + 9)
+    noise_parameters = by_path(config.dequantizer.parameters(config.image_shape, np.random.default_rng(0)))
+    # Of the 3,466,976 in the official code, 3,072 normalise and 9 mix the colours of each half of the noise before each
+    # of the four couplings.
+    assert sum(np.prod(parameter.shape) for _, parameter in noise_parameters) == 3_466_976 - 4 * 2 * (3_072 + 9)
 
 
 def test_structure_of_jet():
-    """That of big_vision's configs/proj/jet/imagenet64.py."""
+    """The layers are those of big_vision's configs/proj/jet/imagenet64.py."""
     description = jet(K=7)
     assert kinds(description) == ["Scale", "Squeeze", "Steps"]
     steps = description.layers[-1]
@@ -300,7 +300,7 @@ def test_parameters_of_the_published_jets(K, blocks, count):
 
 
 def test_bits_per_dim_of_an_untrained_jet():
-    """Nothing but the factor 2 of its input: the pixels, doubled, are standard normal."""
+    """It only multiplies its input by 2, so that doubled pixels are standard normal under the model."""
     flow = Flow(jet((4, 4, 3), K=6, width=4, blocks=1, patch_size=2), dtype=tf.float64)
     x = random_inputs(flow.config).numpy()
     assert_close(bits_per_dim(flow, x), normal_bits(2 * x.reshape([3, -1]), 48 * np.log(2)))

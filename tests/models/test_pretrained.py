@@ -1,4 +1,4 @@
-"""The models that come with the package, as their flagfiles and the README describe them."""
+"""The pretrained models of the package, against their flagfiles and the README."""
 
 import pathlib
 
@@ -41,10 +41,10 @@ def test_it_has_the_bits_per_dim_its_flagfile_states(name, flow, held_out):
 def test_it_samples_pictures_like_those_it_learned(flow, held_out):
     learned = np.concatenate([batch["images"] for batch in data.test_batches(held_out, 64)])
     drawn = flow.sample(64, seed=3).numpy()
-    # White corners above a middle that is as bright as those of portraits.
+    # White top corners, and a middle that is as bright as that of portraits.
     assert np.median(drawn[:, :2, [0, -1]]) >= 248
-    of_drawn, of_learned = _brightness_of_the_middle(drawn), _brightness_of_the_middle(learned)
-    assert np.mean((of_drawn >= of_learned.min()) & (of_drawn <= of_learned.max())) > 0.9
+    brightness, expected = _brightness_of_the_middle(drawn), _brightness_of_the_middle(learned)
+    assert np.mean((brightness >= expected.min()) & (brightness <= expected.max())) > 0.9
 
 
 def test_the_middle_is_as_bright_as_that_of_portraits_at_a_lower_temperature():

@@ -1,4 +1,4 @@
-"""Flows of sequences, [B, T, C]: exact, invertible, differentiated and initialised as those of images are."""
+"""Flows on sequences, [B, T, C]: likelihoods, inverses, gradients and initialisation, as for images."""
 
 import keras
 import numpy as np
@@ -138,7 +138,7 @@ def test_a_layer_of_keras_takes_sound():
     layer.adapt(sounds)
     assert flow.initialized.numpy()
     assert_close(keras.Sequential([layer])(sounds), flow.bits_per_dim(sounds), 1e-5)
-    # Without noise of dequantization it is the same in training.
+    # Without dequantization noise, the value is the same in training.
     assert_close(layer(sounds, training=True), flow.bits_per_dim(sounds), 1e-5)
     assert_close(layer.losses[0], np.mean(flow.bits_per_dim(sounds)), 1e-5)
 

@@ -1,4 +1,4 @@
-"""Model directories: what is saved comes back, and what is wrong with one is said."""
+"""Model directories: saving and loading, and errors that describe what is wrong with one."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def test_round_trip_gives_identical_bits(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["glow", "glow_shuffle"])
 def test_checkpoints_of_the_first_version_are_read(tmp_path, name):
-    """They have the indices of permutations as int32."""
+    """They store the indices of permutations as int32."""
     flow = moved_flow(CONFIGS[name])
     storage.save(flow, tmp_path)
     (prefix,) = storage.checkpoint_paths(tmp_path).values()
@@ -80,7 +80,7 @@ def test_saving_again_replaces_the_weights(tmp_path):
 
 
 def save_with_averages(flow, averages, directory):
-    """A model directory as a training run leaves it: weights, and moving averages by path."""
+    """Writes a model directory as a training run does: weights, and moving averages keyed by path."""
     storage.save_config(flow.config, directory)
     checkpoint = tf.train.Checkpoint(flow=flow, ema={path: tf.Variable(v) for path, v in averages.items()})
     tf.train.CheckpointManager(checkpoint, str(directory / storage.CHECKPOINTS), max_to_keep=1).save()
@@ -283,7 +283,7 @@ def test_a_checkpoint_that_has_lost_its_index_is_named(tmp_path):
         (folder / file).write_bytes(b"older")
     with pytest.raises(ValueError, match=r"ckpt-3\.index"):
         storage.load(tmp_path)
-    # Not one that is older than what there is, of which TensorFlow was deleting the files.
+    # The data of a checkpoint older than the existing ones is ignored: TensorFlow was deleting its files.
     (folder / "ckpt-3.data-00000-of-00001").rename(folder / "ckpt-1.data-00000-of-00001")
     assert storage.paths_without_index(tmp_path) == {}
 

@@ -1,4 +1,4 @@
-"""The shapes of variables that no flow has made."""
+"""Shapes of variables, computed without creating a flow."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Networks with random parameters."""
+"""Random parameters of networks."""
 
 import numpy as np
 import tensorflow as tf
@@ -11,12 +11,12 @@ def initial_values(parameters):
 
 
 def random_values(network, depth, inputs, outputs, seed=0, positions=(4, 4)):
-    """Values near the initial ones."""
+    """The initial values, randomly perturbed."""
     rng = np.random.default_rng(seed)
     initial = initial_values(network.parameters(rng, depth, inputs, outputs, (*positions, inputs)))
     return tf.nest.map_structure(lambda a: a + 0.3 * rng.standard_normal(a.shape), initial)
 
 
 def slices(network, values, k):
-    """The tensors of network `k`."""
+    """The tensors of network `k`, sliced from those of the stack."""
     return tf.nest.map_structure(lambda t: t[k], network.prepare(tf.nest.map_structure(tf.constant, values)))

@@ -1,4 +1,4 @@
-"""Attention, layer normalisation and dropout, and what the networks that have them share."""
+"""Attention, layer normalisation and dropout, and properties shared by the networks that use them."""
 
 import numpy as np
 import pytest
@@ -19,19 +19,19 @@ every_network = pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWOR
 
 
 def attention_by_hand(q, k, v):
-    """Of [T, C] each, position by position."""
-    seen = np.zeros_like(v)
+    """Attention of q, k and v, [T, C] each, position by position."""
+    attended = np.zeros_like(v)
     for t in range(len(q)):
         weights = np.exp([q[t] @ k[s] / np.sqrt(q.shape[1]) for s in range(len(k))])
-        seen[t] = weights @ v / weights.sum()
-    return seen
+        attended[t] = weights @ v / weights.sum()
+    return attended
 
 
 def heads_by_hand(layer, h, heads):
-    """Of the kernel and bias that make queries, keys and values of h: [T, width]."""
-    made = h @ layer["kernel"] + layer["bias"]
-    size = made.shape[1] // (3 * heads)
-    q, k, v = np.split(made, 3, axis=1)
+    """Multi-head attention of h, [T, width], with the kernel and bias of queries, keys and values in `layer`."""
+    qkv = h @ layer["kernel"] + layer["bias"]
+    size = qkv.shape[1] // (3 * heads)
+    q, k, v = np.split(qkv, 3, axis=1)
     parts = [slice(i * size, (i + 1) * size) for i in range(heads)]
     return np.concatenate([attention_by_hand(q[:, part], k[:, part], v[:, part]) for part in parts], axis=1)
 
@@ -60,7 +60,7 @@ def test_attention_by_hand():
 def test_the_softmax_of_large_logits_is_finite():
     q = 1e3 * points(1, 5, 4).astype(np.float32)
     found = dot_product_attention(q, q, tf.eye(5, 4, [1]), "float32")
-    # Each position sees itself alone, or another whose product with it is larger.
+    # Each position attends to itself alone, or to another one with a larger product.
     np.testing.assert_array_equal(tf.reduce_sum(found, -1)[0] <= 1, np.full(5, True))
     assert np.all(np.isfinite(found))
 
@@ -71,7 +71,7 @@ def test_layer_norm_by_hand():
 
 
 def test_statistics_of_bfloat16_are_those_of_float32():
-    """In bfloat16 the mean of 1,000 and a bit more would round away the deviation."""
+    """In bfloat16, statistics of values near 1,000 would lose the deviation to rounding."""
     x = tf.cast(1000 + 8 * points(4, 512), tf.bfloat16)
     layer = {"scale": tf.ones(512, tf.bfloat16), "bias": tf.zeros(512, tf.bfloat16)}
     found = layer_norm(layer, x)
@@ -88,7 +88,7 @@ def test_dropout_keeps_the_mean(dtype):
     for found in (first, second):
         assert abs((found == 0).mean() - 0.25) < 0.02
         np.testing.assert_allclose(found[found > 0], 4 / 3, rtol=2**-8)
-    # Where one call drops says nothing of the next.
+    # Successive calls drop independently.
     assert abs(((first == 0) & (second == 0)).mean() - 0.25**2) < 0.02
 
 
@@ -145,7 +145,7 @@ def test_batches_of_any_size_compiled_by_xla(network):
 
 @pytest.mark.parametrize("cls,more", [(GatedAttention, {"blocks": 1}), (Vit, {"depth": 1})])
 def test_labels_have_embeddings(cls, more):
-    """That of a label is a part of the bias of the first layer."""
+    """The embedding of a label is added to the bias of the first layer."""
     network, unlabelled = (cls(width=4, num_classes=n, **more) for n in (3, 0))
     assert network.num_classes_needed() == 3 and unlabelled.num_classes_needed() == 0
     values, x = random_values(network, 1, 2, 4), points(2, 4, 4, 2)

@@ -54,7 +54,7 @@ def test_labels_shift_every_position_of_a_sequence():
     p = random_values(network, 1, 2, 4, positions=(6,))
     x = np.random.default_rng(1).standard_normal([2, 6, 2])
     tensors, labels = slices(network, p, 0), {"labels": tf.constant([2, 0])}
-    # A label's bias before the first ReLU is one of the actnorm before it.
+    # The bias of a label, before the first ReLU, is equivalent to a change of the bias of the actnorm.
     for i, label in enumerate([2, 0]):
         moved = {**p, "actnorm1": dict(p["actnorm1"]), "label": {"kernel": 0 * p["label"]["kernel"]}}
         scale = np.exp(3 * p["actnorm1"]["logs"])

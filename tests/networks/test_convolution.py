@@ -9,7 +9,7 @@ from tests.tolerances import assert_close
 
 
 def convolve_by_hand(x, kernel):
-    """Pads by zeros, joins the indicator of the padding where the kernel asks for it, and sums in loops."""
+    """Convolves in loops, with zero padding and, if the kernel has an input channel for it, the padding indicator."""
     batch, height, width, channels = x.shape
     rows, columns, inputs, outputs = kernel.shape
     down, right = rows // 2, columns // 2
@@ -28,7 +28,7 @@ def convolve_by_hand(x, kernel):
 
 
 def convolve_sequences_by_tensorflow(x, kernel):
-    """As `convolve_by_hand`, of sequences [B, T, C], by `tf.nn.conv1d` of what is padded here."""
+    """Like `convolve_by_hand`, for sequences [B, T, C], with `tf.nn.conv1d` on an input that is padded here."""
     side = len(kernel) // 2
     padded = np.pad(x, [(0, 0), (side, side), (0, 0)])
     if kernel.shape[1] == x.shape[2] + 1:
@@ -81,7 +81,7 @@ def test_sequences_against_tensorflow(length, channels, outputs, size, indicator
 
 def test_border_response_of_sequences():
     kernel = np.random.default_rng(0).standard_normal([3, 1, 2])
-    # The first position sees the padding by the first tap, the last one by the last.
+    # The first position sees the padding through the first tap, the last position through the last tap.
     expected = np.zeros([1, 5, 2])
     expected[0, 0], expected[0, -1] = kernel[0, 0], kernel[2, 0]
     assert_close(border_response(tf.constant(kernel), 5), expected)
@@ -137,16 +137,16 @@ def test_unknown_batch_and_gradients(shape):
 
     assert_close(compiled(x), convolve(x, kernel))
     weights = tf.constant(rng.standard_normal([2, 3, 4, shape[-1]]))
-    of_kernel, of_image = rng.standard_normal(kernel.shape), rng.standard_normal(x.shape)
+    kernel_direction, image_direction = rng.standard_normal(kernel.shape), rng.standard_normal(x.shape)
     with tf.GradientTape() as tape:
         tape.watch([x, kernel])
         loss = tf.reduce_sum(weights * convolve(x, kernel))
-    of_x, gradient = tape.gradient(loss, [x, kernel])
-    expected = np.sum(weights * convolve_by_hand(x.numpy(), of_kernel))
-    assert_close(np.sum(gradient * of_kernel), expected)
-    # Linear in the image, but for what the indicator adds.
-    expected = convolve_by_hand(of_image, kernel.numpy()) - convolve_by_hand(0 * of_image, kernel.numpy())
-    assert_close(np.sum(of_x * of_image), np.sum(weights * expected))
+    image_gradient, kernel_gradient = tape.gradient(loss, [x, kernel])
+    expected = np.sum(weights * convolve_by_hand(x.numpy(), kernel_direction))
+    assert_close(np.sum(kernel_gradient * kernel_direction), expected)
+    # Linear in the image, except for the contribution of the indicator.
+    expected = convolve_by_hand(image_direction, kernel.numpy()) - convolve_by_hand(0 * image_direction, kernel.numpy())
+    assert_close(np.sum(image_gradient * image_direction), np.sum(weights * expected))
 
 
 @pytest.mark.parametrize("inputs", [1, 4])

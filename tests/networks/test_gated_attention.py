@@ -22,7 +22,7 @@ def gate(h):
     return a / (1 + np.exp(-b))
 
 
-# Of 7 hidden channels, 3 heads have 3 each.
+# With 7 hidden channels, each of 3 heads has 3.
 @pytest.mark.parametrize("blocks,heads,width", [(1, 3, 7), (2, 2, 6)])
 @pytest.mark.parametrize("positions,channels", [((2, 3), 0), ((5,), 0), ((2, 3), 5)])
 def test_by_hand(blocks, heads, width, positions, channels):
@@ -48,8 +48,8 @@ def test_by_hand(blocks, heads, width, positions, channels):
         inner = concat_elu(inner)
         h = norm_by_hand(block["norm1"], h + gate(linear(block["conv2"], inner)))
         tokens = np.reshape(h + p["position"], [2, math.prod(positions), width])
-        seen = np.stack([heads_by_hand(block["attention"], of_example, heads) for of_example in tokens])
-        mixed = linear(block["mix"], np.reshape(seen, [2, *positions, seen.shape[-1]]))
+        attended = np.stack([heads_by_hand(block["attention"], example, heads) for example in tokens])
+        mixed = linear(block["mix"], np.reshape(attended, [2, *positions, attended.shape[-1]]))
         h = norm_by_hand(block["norm2"], h + gate(mixed))
     expected = convolution(p["leave"], h)
     context = {"image": tf.constant(image)} if channels else None
@@ -61,20 +61,20 @@ def test_initial_weights_keep_variances():
     p = initial_values(network.parameters(np.random.default_rng(0), 1, 6, 12, (8, 8, 6)))
     x = np.random.default_rng(1).standard_normal([4, 8, 8, 6])
     entered = convolve_by_hand(x, p["enter"]["kernel"][0])
-    # Less at the border.
+    # Variances are smaller at the border.
     assert 0.8 < entered[:, 1:-1, 1:-1].std() < 1.2
     attention = np.random.default_rng(2).standard_normal([1000, 64]) @ p["block0"]["attention"]["kernel"][0]
     assert abs(attention.std() - 1) < 0.05
     assert abs(p["position"].std() - 0.01) < 1e-3
 
 
-# Inputs, positions and outputs of the couplings of the official code for CIFAR-10, and how many there are of each:
-# columns of 32x32x3, channels of 16x16x12 and columns of 16x16x12, with 2 + 3 * 32 outputs for each channel.
+# Input channels, positions and number of the couplings in the official code for CIFAR-10: columns of 32x32x3, channels
+# of 16x16x12 and columns of 16x16x12, with 2 + 3 * 32 outputs per channel.
 CIFAR10 = [(3, (32, 16), 4), (6, (16, 16), 2), (12, (16, 8), 3)]
 
 
 def test_as_many_parameters_as_in_the_official_code():
-    """Its 31,443,440 without the dequantization (3,466,976), normalisations (55,296) and 1x1 convolutions (1,080)."""
+    """Its 31,443,440 less those of dequantization (3,466,976), normalisations (55,296) and 1x1 convolutions (1,080)."""
     network, total = GatedAttention(width=96, blocks=10), 0
     for channels, positions, count in CIFAR10:
         nest = network.parameters(np.random.default_rng(0), 1, channels, channels * 98, (*positions, channels))

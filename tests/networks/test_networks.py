@@ -1,4 +1,4 @@
-"""What all coupling networks have in common."""
+"""Properties common to all coupling networks."""
 
 import numpy as np
 import pytest
@@ -70,7 +70,7 @@ def test_parameters_are_stacked_and_drawn_from_the_generator(name):
         np.testing.assert_array_equal(a, b)
     pairs = zip(tf.nest.flatten(parameters), tf.nest.flatten(other), strict=True)
     assert any((a != b).any() for a, b in pairs)
-    # The steps of a stack do not start alike.
+    # The steps of a stack start from different values.
     assert any((p[0] != p[1]).any() for p in tf.nest.flatten(parameters))
 
 
@@ -115,7 +115,7 @@ def test_initialisation_sets_every_actnorm_and_nothing_else(name, count):
     values, h = network.initialize(slices(network, parameters, 1), x)
     paths = dict(by_path(values))
     assert len(paths) == 2 * count and all("actnorm" in path for path in paths)
-    # With these values in place of its own the network gives what the initialisation gave.
+    # With these values, the network returns the output that the initialisation returned.
     changed = {**dict(by_path(parameters)), **{path: tf.stack([value] * DEPTH) for path, value in paths.items()}}
     assert_close(run(name, nested(changed), x, k=1), h)
 

@@ -9,7 +9,7 @@ from tests.tolerances import assert_close
 
 
 def test_weight_normalisation():
-    """|kernel| of every output channel is its magnitude, whatever the length of the direction."""
+    """The norm of the kernel of each output channel is its magnitude, whatever the norm of its direction."""
     network = Resnet(width=5)
     p = random_values(network, 2, 3, 4)
     tensors = network.prepare(tf.nest.map_structure(tf.constant, p))

@@ -16,12 +16,12 @@ def linear(layer, h):
 
 
 def gelu(h):
-    """The approximation by tanh (Hendrycks & Gimpel 2016, section 2), with a factor of float32 as TensorFlow's."""
+    """The tanh approximation (Hendrycks & Gimpel 2016, section 2), with a float32 constant as in TensorFlow."""
     return 0.5 * h * (1 + np.tanh(np.sqrt(2 / np.pi) * (h + np.float32(0.044715) * h**3)))
 
 
 def transformer_by_hand(p, tokens, blocks, heads):
-    """Of tokens [T, inputs] of one example."""
+    """Applies the transformer to the tokens of one example, [T, inputs]."""
     h = linear(p["enter"], tokens) + p["position"]
     for i in range(blocks):
         block = p[f"block{i}"]
@@ -59,7 +59,7 @@ def test_sequences_by_hand():
 
 @pytest.mark.parametrize(("depth", "count"), [(2, 6_474_288), (5, 15_931_440)])
 def test_parameters_of_the_published_networks(depth, count):
-    """Of a coupling of 16x16 patches of 4x4x3, half of whose channels condition: big_vision's imagenet64.py."""
+    """For a coupling of 16x16 patches of 4x4x3, conditioned on half of the channels: big_vision's imagenet64.py."""
     nest = Vit(width=512, depth=depth, heads=8).parameters(np.random.default_rng(0), 1, 24, 48, (16, 16, 48))
     block = 4 * (512**2 + 512) + (512 * 2048 + 2048) + (2048 * 512 + 512) + 2 * 2 * 512
     by_hand = (24 * 512 + 512) + 256 * 512 + depth * block + 2 * 512 + (512 * 48 + 48)
@@ -69,6 +69,6 @@ def test_parameters_of_the_published_networks(depth, count):
 def test_products_by_hand():
     products = Vit(width=6, depth=3, heads=2, patch_size=2).products((4, 6, 3), 7, 3, 8)
     n = 7 * 6
-    # Queries, keys and values; logits and means over 6 patches in two heads of 3 channels; their mix; the MLP.
+    # Queries, keys and values; logits and means over 6 patches in two heads of 3 channels; output projection; MLP.
     block = 6 * 18 + 2 * 3 * 6 + 2 * 6 * 3 + 6 * 6 + 6 * 24 + 24 * 6
     assert sum(product.flops for product in products) == 2 * n * (12 * 6 + 3 * block + 6 * 32)

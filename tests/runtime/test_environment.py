@@ -1,4 +1,4 @@
-"""What a program's environment is like once it is prepared, as a user sees it."""
+"""The prepared environment of a program, as a user sees it."""
 
 import os
 import pathlib
@@ -12,7 +12,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent.parent
 VARIABLES = ("TF_CPP_MIN_LOG_LEVEL", "TF_FORCE_GPU_ALLOW_GROWTH")
 PROGRAM = "from glow_tf.runtime import environment; environment.prepare(); import tensorflow as tf; "
-# In place of TensorFlow, to be quick and to write what it writes elsewhere.
+# Stands in for TensorFlow: it is quick, and writes what TensorFlow writes on other machines.
 PACKAGE = """
 import os, sys, types, warnings
 config = types.SimpleNamespace(list_physical_devices=lambda kind: [])
@@ -29,7 +29,7 @@ E0000 00:00:1795838521.800086    2379 cuda_platform.cc:52] failed call to cuInit
 
 
 def environment(tmp_path, **others):
-    """The variables of a user who has set none of ours."""
+    """Returns the environment of a user who has set none of `VARIABLES`."""
     kept = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     paths = os.pathsep.join([str(tmp_path), str(ROOT)])
     return {

@@ -1,4 +1,4 @@
-"""What is told of errors."""
+"""Messages of errors, and conversion of TensorFlow's errors."""
 
 import errno
 

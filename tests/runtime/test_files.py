@@ -1,4 +1,4 @@
-"""Files written as a whole."""
+"""Files that are written atomically."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path):
         temporary.write_text("sec")
         raise OSError("disk full")
     assert path.read_text() == "first"
-    # What a killed process left.
+    # A killed process leaves this behind.
     temporary_path(path).write_text("thi")
     with atomic_write(path) as temporary:
         temporary.write_text("fourth")

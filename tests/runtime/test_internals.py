@@ -1,4 +1,4 @@
-"""What is internal to TensorFlow, Keras and TFP is there, and does what the package expects of it."""
+"""Internals of TensorFlow, Keras and TFP exist and behave as the package expects."""
 
 import keras
 import pytest
@@ -138,6 +138,6 @@ def test_what_is_untracked_is_not_in_checkpoints(tmp_path):
 
 
 def test_buffers_on_a_gpu_can_have_options():
-    """Else they would be on the CPU."""
+    """Otherwise they would be on the CPU."""
     devices = {kernel.device_type for kernel in kernels.get_registered_kernels_for_op("OptionsDataset").kernel}
     assert {"CPU", "GPU"} <= devices

@@ -1,6 +1,6 @@
-"""Where there is a GPU, TensorFlow changes the layout of convolutions; no loop may then be entered late.
+"""On a GPU, TensorFlow changes the layout of convolutions; this must not delay the entry of a loop.
 
-A loop inside another one that TensorFlow enters through a transposition is never left: training stood still.
+TensorFlow never leaves a nested loop that it enters through a transposition: training hung.
 """
 
 import functools
@@ -39,7 +39,7 @@ MODELS = {
     "flow_plus_plus": glow_tf.flow_plus_plus((8, 8, 3), ((0, 2), (2, 0)), width=8, blocks=1),
     "jet": glow_tf.jet((8, 8, 3), K=6, width=8, blocks=1, patch_size=2, dropout=0.1),
 }
-# Without convolutions.
+# Models without convolutions.
 PRODUCTS = ("nice", "jet")
 QUICK = ["one level"]
 TRAINING = {
@@ -52,7 +52,7 @@ STRATEGIES = {"one_device": helpers.one_device, "mirrored": lambda: tf.distribut
 
 
 class Batches:
-    """An iterator that needs no operation: what input pipelines do stays on the host."""
+    """An iterator without operations, as input pipelines stay on the host."""
 
     def __init__(self, config, size=4):
         batch = {"images": tf.zeros([size, *config.image_shape], tf.uint8), "labels": tf.zeros([size], tf.int32)}
@@ -69,7 +69,7 @@ def train_step(config, strategy, **fields):
 
 
 def functions(config):
-    """What else is computed of images, each as a function to call."""
+    """Returns the other computations on images, as functions to call."""
     flow = glow_tf.Flow(config, runtime=Runtime())
     images = helpers.random_images(4, config)
     labels = np.zeros([4], np.int32)
@@ -93,7 +93,7 @@ def check(graphs, *, convolves=True):
     graphs = [graph for graph in graphs if virtual_gpu.loops(graph)]
     assert graphs
     changed = [virtual_gpu.laid_out(graph, architecture) for graph in graphs for architecture in ("7.5", "9.0")]
-    # Else the optimizer has found nothing to do, and the test shows nothing.
+    # Otherwise the optimizer found nothing to do, and the test shows nothing.
     assert not convolves or any(virtual_gpu.transposed(graph) for graph in changed)
     assert not [loop for graph in changed for loop in virtual_gpu.delayed_loops(graph)]
 
@@ -113,7 +113,7 @@ def test_training(model, kind, strategy):
     train, arguments = train_step(MODELS[model], STRATEGIES[strategy](), **TRAINING[kind])
     with devices.made_for("GPU"):
         graphs = virtual_gpu.lowered_graphs(lambda: train(*arguments))
-    # In loops in loops the optimizer gives up where a product has operands joined for it, as attention has.
+    # In nested loops the optimizer gives up if the operands of a product are concatenated, as in attention.
     check(
         graphs, convolves=model not in (*PRODUCTS, "flow_plus_plus") and (kind, strategy) != ("in parts", "one_device")
     )
@@ -121,13 +121,13 @@ def test_training(model, kind, strategy):
 
 @pytest.mark.parametrize("model", mostly_slow(["glow", "stored", "labels", "real_nvp", "variational", *QUICK], QUICK))
 def test_training_ends_on_two_devices(model):
-    """The graph for a GPU runs to its end, and gives what it gives without one."""
+    """The graph for a GPU runs to its end, and returns all outputs, which are finite."""
     train, arguments = train_step(MODELS[model], helpers.one_device())
     with devices.made_for("GPU"):
         (graph,) = (g for g in virtual_gpu.lowered_graphs(lambda: train(*arguments)) if virtual_gpu.loops(g))
         function = train.get_concrete_function(*arguments)
     found = []
-    # In a thread that is left behind where it does not end.
+    # In a daemon thread, which is abandoned if it does not end.
     inputs = [*arguments[1:], *function.captured_inputs]
     run = threading.Thread(
         target=lambda: found.extend(virtual_gpu.run_on_two_devices(virtual_gpu.laid_out(graph), inputs)), daemon=True

@@ -1,4 +1,4 @@
-"""Paths as people write them."""
+"""Paths as users write them."""
 
 import pathlib
 
@@ -14,7 +14,7 @@ from glow_tf.runtime import paths
 from tests import saved_models
 from tests.commands.driver import run_commands
 
-# As TensorFlow finds them.
+# TensorFlow finds files of these names.
 UNUSUAL = ["with space", "Größe", "it's", 'a "b"', "#1", "100%", "a,b", "x" * 120, "日本", "a=b", "{b}", "(b)", "~b"]
 PATTERNS = ["runs/glow [K=2]", "a*", "what?", "back\\slash", "glow[v1]/1"]
 ADDRESSES = ["gs://bucket/x", "s3://bucket/x", "http://x/y", "gs:/bucket/x", "hdfs://a"]
@@ -57,7 +57,7 @@ def test_no_path(path):
 
 @pytest.mark.parametrize("name", UNUSUAL)
 def test_unusual_names_are_names(tmp_path, name):
-    """A model directory is written and read; so is a list of checkpoints, of which one is kept."""
+    """A model directory is written and read, and so is its list of checkpoints, one of which is kept."""
     flow, images = saved_models.flow("nice"), np.zeros([2, 8, 8, 1], np.uint8)
     for step in (1, 2, 3):
         glow_tf.save(flow, tmp_path / name, step=step)

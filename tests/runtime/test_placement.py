@@ -1,6 +1,6 @@
-"""Everything that runs on a GPU has a kernel there, as TensorFlow's registry says on machines without one too.
+"""Everything that runs on a GPU has a kernel there, according to TensorFlow's registry, which needs no GPU.
 
-Where a kernel is missing TensorFlow falls back to the CPU without a word, and copies activations there and back.
+Where a kernel is missing, TensorFlow silently falls back to the CPU, and copies activations there and back.
 """
 
 import functools
@@ -25,10 +25,10 @@ from tests.marks import mostly_slow
 from tests.runtime import test_layout, virtual_gpu
 from tests.training import helpers
 
-# What images and activations are, the bits that are rounded to TF32, and masks.
+# The dtypes of images, activations, the bits that are rounded to TF32, and masks.
 FLOATS = (tf.float32, tf.bfloat16, tf.float64)
 CHECKED = (*FLOATS, tf.uint32, tf.uint8, tf.bool)
-# Decomposes the matrices of dense 1x1 convolutions, once a step; they are small. XLA does it on the GPU.
+# Decomposes the matrices of dense 1x1 convolutions, which are small, once per step. XLA does it on the GPU.
 ON_THE_HOST = ("Qr",)
 GLOW = functools.partial(glow_tf.glow, (8, 8, 3), K=2, L=1, width=4, n_bits=5)
 # Small, as each is traced.
@@ -54,12 +54,12 @@ pytestmark = pytest.mark.skipif(
 
 @functools.cache
 def gpu_kernels(op):
-    """The kernels of an operation that a GPU can take."""
+    """Returns the kernels of an operation that a GPU can run."""
     return [k for k in kernels.get_registered_kernels_for_op(op).kernel if k.device_type in ("GPU", "DEFAULT")]
 
 
 def kernel_of(node):
-    """The kernel that a GPU takes for a node, or None."""
+    """Returns the kernel that a GPU runs for a node, or None."""
 
     def fits(constraint):
         value = node.attr[constraint.name]
@@ -71,7 +71,7 @@ def kernel_of(node):
 
 
 def typed(arguments, node):
-    """Name and dtype of each input or output of a node, one by one, as `arguments` of its definition declare them."""
+    """Yields name and dtype of each input or output of a node, as `arguments` of its definition declare them."""
     for argument in arguments:
         if argument.type_list_attr:
             types = node.attr[argument.type_list_attr].list.type
@@ -82,9 +82,10 @@ def typed(arguments, node):
 
 
 def misplaced(graph):
-    """What of a graph cannot stay on a GPU: nodes of `CHECKED` dtypes without a kernel there, and floats on the host.
+    """Returns the nodes of a graph that cannot stay on a GPU, and why.
 
-    A kernel may ask for a constant number in the host's memory, such as what to pad with.
+    They have `CHECKED` dtypes and no kernel there, or a kernel with such data, other than masks, in host memory. A
+    kernel may require a constant scalar there, such as the value to pad with.
     """
     nodes = {node.name: node for node in graph.node}
     functions = {function.signature.name for function in graph.library.function}
@@ -95,7 +96,7 @@ def misplaced(graph):
 
     found = set()
     for node in graph.node:
-        # A call of a function: what is in it was inlined, or is compiled.
+        # A function call, whose body was inlined or is compiled.
         if node.op in functions:
             continue
         definition = op_def_registry.get(node.op)
@@ -116,14 +117,14 @@ def misplaced(graph):
 
 
 def assert_stays(run, *dtypes):
-    """Asserts that the graphs of the functions that `run` calls stay on a GPU, and that they have such tensors."""
+    """Asserts that the graphs of the functions that `run` calls stay on a GPU, and have products of `dtypes`."""
     with devices.made_for("GPU"):
         graphs = virtual_gpu.lowered_graphs(run)
-    # Input pipelines, which belong on the host, and eager operations, a graph each, have no loops.
+    # Neither input pipelines, which belong on the host, nor eager operations, one graph each, have loops.
     graphs = [graph for graph in graphs if virtual_gpu.loops(graph)]
     assert graphs
     products = [n for graph in graphs for n in graph.node if n.op in ("Conv2D", "MatMul", "BatchMatMulV2", "Bitcast")]
-    # Else the graphs were not made for a GPU, and the test shows nothing.
+    # Otherwise the graphs were not made for a GPU, and the test shows nothing.
     assert {tf.as_dtype(node.attr["T"].type) for node in products} >= set(dtypes)
     assert set().union(*map(misplaced, graphs)) == set()
 
@@ -138,9 +139,9 @@ TRAINING = mostly_slow(
 @pytest.mark.parametrize(("model", "precision"), TRAINING)
 def test_training_stays_on_the_gpu(model, precision):
     train, arguments = test_layout.train_step(MODELS[model], helpers.one_device(), network_precision=precision)
-    of_networks = tf.bfloat16 if precision == "bfloat16" else tf.uint32
-    # There are the products of networks, and of 1x1 convolutions.
-    dtypes = {of_networks} if model in ("nice", "real_nvp", "jet") else {of_networks, tf.float32, tf.uint32}
+    network_dtype = tf.bfloat16 if precision == "bfloat16" else tf.uint32
+    # The products are those of networks, and of 1x1 convolutions.
+    dtypes = {network_dtype} if model in ("nice", "real_nvp", "jet") else {network_dtype, tf.float32, tf.uint32}
     assert_stays(lambda: train(*arguments), *dtypes)
 
 
@@ -153,7 +154,7 @@ def test_likelihoods_latents_and_samples_stay_on_the_gpu(model):
 
 
 def test_what_does_not_stay_is_found():
-    """So that the tests above show something: GPUs lack the first operation, and read on the host what to pad with."""
+    """Shows that the tests above can fail: GPUs lack the first operation, and read the padding value on the host."""
 
     def body(i, x):
         smallest = tf.raw_ops.NthElement(input=x, n=0)
@@ -167,7 +168,7 @@ def test_what_does_not_stay_is_found():
 
 @pytest.fixture
 def compiled(monkeypatch):
-    """The functions that are to be compiled by XLA, which are not: to trace them is enough."""
+    """Records the functions that XLA is to compile, but leaves them uncompiled: tracing them is enough."""
     found = []
     function = tf.function
 
@@ -182,7 +183,7 @@ def compiled(monkeypatch):
 
 
 def dtypes_of_variables(functions):
-    """The dtypes of the variables that functions read or write, as far as those have been traced."""
+    """Returns the dtypes of the variables that functions read or write, as far as they have been traced."""
     traced = [concrete for function in functions for concrete in function._list_all_concrete_functions()]
     inputs = [t for concrete in traced for t in concrete.graph.inputs if t.dtype == tf.resource]
     parts = [part for t in inputs for part in handle_data_util.get_resource_handle_data(t).shape_and_type]
@@ -190,7 +191,7 @@ def dtypes_of_variables(functions):
     return {tf.as_dtype(part.dtype) for part in parts}
 
 
-# XLA cannot read a variable of int32 on a GPU, where TensorFlow keeps it in the host's memory.
+# XLA cannot read an int32 variable on a GPU, as TensorFlow keeps it in host memory.
 @pytest.mark.parametrize("model", mostly_slow(MODELS, ["conv1x1", "nice"]))
 def test_training_compiled_by_xla_has_no_variables_of_int32(compiled, model):
     config, training = MODELS[model], helpers.training(batch_size=4, xla=True)
@@ -199,13 +200,13 @@ def test_training_compiled_by_xla_has_no_variables_of_int32(compiled, model):
         optimizer = make_optimizer(training, list(flow.named_variables(trainable=True).values()))
         train = make_train_function(flow, optimizer, helpers.one_device(), training)
         train.get_concrete_function(test_layout.Batches(config), tf.constant(2), tf.constant(True))
-    # Gradients and update; the number of updates is an integer.
+    # The gradients and the update; the number of updates is int64.
     assert len(compiled) == 2
     assert dtypes_of_variables(compiled) == {tf.float32, tf.int64}
 
 
 def of_images(config):
-    """What else XLA compiles, each as a function to call."""
+    """Returns the other computations that XLA compiles, as functions to call."""
     flow = glow_tf.Flow(config, runtime=Runtime(device=devices.target(), xla=True))
     images, labels = helpers.random_images(4, config), np.zeros([4], np.int32)
     given = labels if config.conditional else None

@@ -1,4 +1,4 @@
-"""Products in a precision of their own."""
+"""Products with explicit precision."""
 
 import itertools
 
@@ -14,7 +14,7 @@ def random(*shape):
 
 
 def derivatives(product, a, b):
-    """A product, its gradients, and the gradients of these, all of them nonlinear in a and b."""
+    """Returns a product and first and second derivatives of functions of it that are nonlinear in `a` and `b`."""
     with tf.GradientTape() as outer:
         outer.watch([a, b])
         with tf.GradientTape() as inner:
@@ -72,13 +72,13 @@ def test_rounding_keeps_eleven_bits():
     found = products.round_to_tf32(tf.constant(x)).numpy()
     np.testing.assert_allclose(found, np.float32(expected), rtol=2**-11)
     np.testing.assert_array_equal(found[:5], np.float32(expected[:5]))
-    # What CUDA gives as a NaN: adding to its bits would make a zero of it.
+    # The NaN of CUDA: adding to its bits would turn it into zero.
     assert np.isnan(products.round_to_tf32(tf.bitcast(tf.constant([0x7FFFFFFF], tf.int32), tf.float32))[0])
 
 
 @pytest.mark.parametrize("precision", ["float32", "tf32"])
 def test_what_is_not_finite_stays_so(precision):
-    """For the guard of training to see it."""
+    """So that the training guard sees it."""
     for bad in (np.nan, np.inf):
         a, b = tf.constant([[bad, 1.0]]), tf.ones([2, 1])
         with devices.made_for("GPU"):

@@ -1,4 +1,4 @@
-"""Where and how a flow is computed is what its runtime says."""
+"""A flow's runtime decides where and how it is computed."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from tests.models.flows import CONFIGS, random_flow, random_images, random_label
 
 @pytest.fixture
 def unasked(monkeypatch):
-    """TensorFlow, which fails where it is asked for its devices or threads."""
+    """Makes TensorFlow fail if it is asked for its devices or threads."""
 
     def asked(*_):
         raise AssertionError("TensorFlow was asked.")
@@ -42,11 +42,11 @@ def test_nothing_is_asked_of_tensorflow_while_a_flow_is_traced(request, name, de
 
 
 def products_of(flow, images):
-    """Numbers of operations that products in parts, as for GPUs, have and others have not."""
+    """Returns the number of bitcasts, which only split products, as for GPUs, have."""
 
     @tf.function(autograph=False)
     def gradients():
-        # Without noise, whose floats are made of bits too.
+        # Without noise, whose floats are bitcast too.
         with tf.GradientTape() as tape:
             loss = tf.reduce_mean(flow.distribution().log_prob(flow.centers(images)))
         return tape.gradient(loss, list(flow.trainable_variables))

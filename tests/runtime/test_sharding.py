@@ -22,7 +22,7 @@ two_cores = pytest.mark.skipif(
 
 
 def work(x, labels, y):
-    """Values that differ by image, of several types and shapes."""
+    """Returns values that differ by image, of several dtypes and shapes."""
     assert labels is None
     return {"sum": tf.reduce_sum(x, axis=[1, 2]), "all": (tf.cast(255 * x, tf.uint8), y[:, tf.newaxis] + 1)}
 
@@ -55,18 +55,18 @@ def test_shards_are_computed_at_the_same_time():
     barrier = threading.Barrier(2)
 
     def meet(x):
-        # Whoever is alone here waits in vain.
+        # A shard that is alone here times out.
         barrier.wait(timeout=60)
         return x
 
-    def of_shard(x):
+    def rendezvous(x):
         return tf.ensure_shape(tf.numpy_function(meet, [x], x.dtype, stateful=False), x.shape)
 
-    met = tf.function(lambda x: Runtime(shards=2).map_batch(of_shard, x), autograph=False)
+    met = tf.function(lambda x: Runtime(shards=2).map_batch(rendezvous, x), autograph=False)
     np.testing.assert_array_equal(met(tf.range(4)), [0, 1, 2, 3])
 
 
-# What TensorFlow does with its threads is settled before it computes: each of these needs a process of its own.
+# TensorFlow's threads are configured before it computes anything, so each of these needs its own process.
 TRAINING = """
 import json, os, sys
 import tensorflow as tf

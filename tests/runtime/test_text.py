@@ -1,4 +1,4 @@
-"""Text that not every file and screen can show."""
+"""Text that not every file and terminal can represent."""
 
 import io
 import os
@@ -9,7 +9,7 @@ import pytest
 from glow_tf.runtime import paths, text
 from tests.runtime.test_environment import run
 
-# As Python reads the bytes `caf\xe9 ` of a file's name.
+# The bytes `caf\xe9 ` of a file name, as Python decodes them.
 LATIN_1 = os.fsdecode(b"caf\xe9 ")
 
 
@@ -17,7 +17,7 @@ LATIN_1 = os.fsdecode(b"caf\xe9 ")
     ("given", "shown"),
     [
         (LATIN_1, r"caf\xe9 "),
-        # As read where the locale is ASCII.
+        # As decoded in an ASCII locale.
         ("été 😀".encode().decode("ascii", "surrogateescape"), "été 😀"),
         ("été 😀\n", "été 😀\n"),
         ("\ud800", r"\ud800"),
@@ -68,7 +68,7 @@ def test_tensorflow_is_given_names_in_utf8_alone(tmp_path):
 
 
 def test_a_name_that_the_locale_does_not_write_in_utf8_is_refused(tmp_path):
-    """TensorFlow would write it under another name than Python reads."""
+    """TensorFlow would write the file under a different name than Python reads."""
     code = "import sys; from glow_tf.runtime import paths; paths.for_tensorflow(sys.argv[1])"
     variables = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
     done = run(tmp_path, "-c", code, "modèle", PYTHONUTF8="0", **variables)

@@ -1,4 +1,4 @@
-"""A flow is exact on a GPU that multiplies in TF32, in processes that know nothing of that."""
+"""A flow is exact on a GPU that multiplies in TF32, in processes that do not turn TF32 off."""
 
 import numpy as np
 import pytest
@@ -22,10 +22,10 @@ CONFIGS = {
 
 
 def distance(gradients, others):
-    """The norm of the difference of two gradients, relative to the second.
+    """Returns the norm of the difference of two gradients, relative to the second.
 
-    A unit whose input is nearly zero may be on in one and off in the other, whatever the precision; that is a part of
-    some thousandth of the norm.
+    A unit whose input is nearly zero may be active in one and inactive in the other, whatever the precision; that
+    amounts to some thousandths of the norm.
     """
     return float(
         tf.linalg.global_norm([a - b for a, b in zip(gradients, others, strict=True)]) / tf.linalg.global_norm(others)
@@ -34,7 +34,7 @@ def distance(gradients, others):
 
 @pytest.fixture(scope="module", params=[slow("glow"), slow("real_nvp")])
 def exported(request, tmp_path_factory):
-    """A flow, images, its SavedModel, and the same on a GPU."""
+    """A flow, images, its SavedModel, and the SavedModel as computed on a GPU."""
     flow = randomise(glow_tf.Flow(CONFIGS[request.param]), scale=0.02)
     folder = tmp_path_factory.mktemp("exported")
     export_saved_model(flow, folder / "plain")
@@ -80,7 +80,7 @@ def test_a_saved_model_has_the_same_gradients(exported):
     ],
 )
 def test_what_is_made_for_a_gpu_is_exact_there(tmp_path, name, precision):
-    """Training too, with coupling networks in float32 as in TF32: the GPU changes nothing but the order of sums."""
+    """Training too, with coupling networks in float32 or TF32: the GPU changes nothing but the order of sums."""
     flow = randomise(glow_tf.Flow(CONFIGS[name]), scale=0.02)
     x = flow.dequantize(random_images(flow.config, 4), [0, 0], per_image=False)[0]
     variables = list(flow.trainable_variables)
@@ -108,7 +108,7 @@ def test_what_is_made_for_a_gpu_is_exact_there(tmp_path, name, precision):
 
 @pytest.mark.slow
 def test_without_care_a_gpu_loses_images(tmp_path):
-    """So that the tests above show something: what is made for a CPU does not give images back in TF32."""
+    """Shows that the tests above can fail: a graph made for a CPU does not restore images in TF32."""
     flow = randomise(glow_tf.Flow(CONFIGS["glow"]), scale=0.02)
     images = random_images(flow.config, 8)
     module = tf.Module()

@@ -1,4 +1,4 @@
-"""Saved graphs as a GPU that multiplies in TF32 computes them, on a CPU."""
+"""Emulation, on a CPU, of a GPU that computes the products of saved graphs in TF32."""
 
 import pathlib
 import shutil
@@ -6,7 +6,7 @@ import shutil
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-# The operands of each kind of product.
+# Indices of the operands of each kind of product.
 OPERANDS = {
     "MatMul": (0, 1),
     "BatchMatMulV2": (0, 1),
@@ -22,7 +22,7 @@ FLOAT, UINT32 = tf.float32.as_datatype_enum, tf.uint32.as_datatype_enum
 def on_a_gpu(source, destination):
     """Copies a SavedModel to one that computes as on a GPU: it takes the branch for GPUs, and rounds to TF32.
 
-    Each operand of a product of float32 is rounded to 11 significant bits. Returns the number of products.
+    Each operand of a float32 product is rounded to 11 significant bits. Returns the number of products.
     """
     shutil.copytree(source, destination)
     path = pathlib.Path(destination) / "saved_model.pb"

@@ -1,8 +1,8 @@
-"""What TensorFlow makes of a graph where there is a GPU, on a machine that has none.
+"""TensorFlow's graph transformations for a GPU, on a machine without one.
 
-A graph is lowered as for its execution, and TensorFlow's layout optimizer, which works on graphs for GPUs alone, is run
-on it for a GPU that is only described. What comes out can be looked at, and be run on two CPU devices: CPU:0 in the
-place of the host, CPU:1 in the place of the GPU.
+A graph is lowered as for execution, and TensorFlow's layout optimizer, which only works on graphs for GPUs, is run on
+it for a GPU that is merely described. The result can be inspected, and run on two CPU devices: CPU:0 in place of the
+host, CPU:1 in place of the GPU.
 """
 
 import tensorflow as tf
@@ -15,7 +15,7 @@ from tensorflow.python.framework import func_graph, importer
 from tensorflow.python.grappler import cluster, tf_optimizer
 
 GPU = "/job:localhost/replica:0/task:0/device:GPU:0"
-# How an operation of this kind is laid out: which inputs are images, and whether its result is.
+# Operations with a layout: the inputs that are images, and whether the output is one.
 LAID_OUT = {
     "Conv2D": ([0], True),
     "Conv2DBackpropInput": ([2], True),
@@ -27,7 +27,7 @@ CONTROL_FLOW = ("Enter", "Merge", "Switch", "Exit", "NextIteration", "Identity")
 
 
 def lowered_graphs(run):
-    """The graphs of the functions that `run()` calls: functions inlined, loops as Enter, Merge, Switch and so on."""
+    """Returns the graphs of the functions that `run()` calls, inlined and with loops as Enter, Merge, Switch etc."""
     before = tf.config.optimizer.get_experimental_options()
     tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     context.context().enable_graph_collection()
@@ -40,9 +40,10 @@ def lowered_graphs(run):
 
 
 def laid_out(graph, architecture="9.0"):
-    """The graph after the layout optimizer, all of it on a GPU; as it was where the optimizer fails, as in training.
+    """Returns the graph, placed on a GPU, after the layout optimizer; unchanged if that fails, as in training.
 
-    For GPUs since 8.0 the optimizer changes graphs of training alone, for those before all."""
+    From architecture 8.0 on the optimizer changes only training graphs, before that all of them.
+    """
     meta = meta_graph_pb2.MetaGraphDef()
     meta.graph_def.CopyFrom(graph)
     for node in meta.graph_def.node:
@@ -61,22 +62,22 @@ def laid_out(graph, architecture="9.0"):
 
 
 def loops(graph):
-    """The number of loops."""
+    """Returns the number of loops."""
     return sum(node.op == "LoopCond" for node in graph.node)
 
 
 def transposed(graph):
-    """The operations that the layout optimizer brought to NCHW."""
+    """Returns the operations that the layout optimizer changed to NCHW."""
     return [node.name for node in graph.node if _is_nchw(node)]
 
 
 def _is_nchw(node):
-    # To ask for an attribute that is not there would make one.
+    # Reading a missing attribute would create it.
     return "data_format" in node.attr and node.attr["data_format"].s == b"NCHW"
 
 
 def delayed_loops(graph):
-    """The loops that are entered through another operation than Enter, which TensorFlow may never leave."""
+    """Returns the loops that are entered through an operation other than Enter, which TensorFlow may never leave."""
     kinds = {node.name: node.op for node in graph.node}
     found = []
     for node in graph.node:
@@ -87,10 +88,10 @@ def delayed_loops(graph):
 
 
 def run_on_two_devices(graph, arguments):
-    """Runs a graph whose inputs are `arguments`: what belongs to int32 inputs on CPU:0, all else on CPU:1.
+    """Runs a graph on `arguments`: int32 inputs and their control flow on CPU:0, all else on CPU:1.
 
-    An integer that is given to a function, such as a number of steps, and the loop it ends, TensorFlow leaves to the
-    host, while the rest is on the GPU.
+    TensorFlow leaves an integer that is passed to a function, such as a number of steps, and the control flow of the
+    loop that it ends to the host, while the rest is on the GPU.
     """
     graph = _without_nchw(graph)
     nodes = {node.name: node for node in graph.node}
@@ -139,17 +140,17 @@ def run_on_two_devices(graph, arguments):
 
 
 def _without_nchw(graph):
-    """The graph with operations in NCHW put between transpositions, as CPUs have not all of them."""
+    """Returns the graph with NCHW operations in NHWC between transpositions, as CPUs lack some of them."""
     result = graph_pb2.GraphDef(versions=graph.versions, library=graph.library)
     for node in graph.node:
         if not _is_nchw(node):
             result.node.add().CopyFrom(node)
             continue
-        images, of_image = LAID_OUT[node.op]
+        images, is_image = LAID_OUT[node.op]
         inner = result.node.add()
         inner.CopyFrom(node)
         inner.attr["data_format"].s = b"NHWC"
-        if of_image:
+        if is_image:
             inner.name = f"{node.name}/nhwc"
         for i in images:
             inner.input[i] = _transposed(result, node.input[i], f"{node.name}/in{i}", [0, 2, 3, 1], node.attr["T"])
@@ -158,7 +159,7 @@ def _without_nchw(graph):
             sizes.attr["T"].type = tf.int32.as_datatype_enum
             sizes.attr["src_format"].s, sizes.attr["dst_format"].s = b"NCHW", b"NHWC"
             inner.input[0] = sizes.name
-        if of_image:
+        if is_image:
             _transposed(result, inner.name, node.name, [0, 3, 1, 2], node.attr["T"])
     return result
 

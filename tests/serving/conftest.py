@@ -1,4 +1,4 @@
-"""SavedModels of small flows, and a server of one."""
+"""Fixtures: SavedModels of small flows, and a running server."""
 
 import pytest
 
@@ -9,7 +9,7 @@ from tests.serving import processes
 
 @pytest.fixture(scope="package")
 def saved_models():
-    """Of two models, by name, the folder of its versions, which holds version 1; glow's has two attributes."""
+    """Maps each model's name to the directory of its versions, which holds version 1; both models have attributes."""
     return {name: saved(name).parent for name in ("glow", "conditional")}
 
 
@@ -25,6 +25,6 @@ def conditional(saved_models):
 
 @pytest.fixture(scope="package")
 def running(saved_models):
-    """`glow serve` with the model `glow`: the process, its port, its first line."""
+    """`glow serve` with the model `glow`: the process, its port, and its first line of output."""
     with processes.server(saved_models["glow"], "--max_batch_size=8", "--max_request_mb=0.05") as found:
         yield found

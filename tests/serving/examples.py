@@ -1,4 +1,4 @@
-"""Inputs for the signatures of the small models, and their JSON; and a model that takes long."""
+"""Inputs for the signatures of the small models, as arrays and as JSON, and a stand-in for a slow model."""
 
 import base64
 import io
@@ -14,12 +14,12 @@ IMAGES = np.random.default_rng(0).integers(0, 256, [4, 8, 8, 3]).astype(np.uint8
 LATENTS = np.random.default_rng(1).normal(size=[4, 192]).astype(np.float32)
 FILES = np.array([tf.io.encode_png(image).numpy() for image in IMAGES], object)
 
-# Floats differ in their last digits with what they are computed together with; images do not.
+# The last digits of floats depend on the rest of the batch; images do not.
 TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
 
 
 def photograph(height, width, kind="JPEG"):
-    """A file of a picture of waves."""
+    """An image file that shows waves, as bytes."""
     waves = np.sin(np.arange(height * width * 3) / 97).reshape([height, width, 3])
     file = io.BytesIO()
     Image.fromarray((128 + 100 * waves).astype(np.uint8)).save(file, kind)
@@ -27,13 +27,13 @@ def photograph(height, width, kind="JPEG"):
 
 
 def some_signatures(model):
-    """All signatures, or for a conditional model, whose twins for files are the same again, those without files."""
+    """Signatures to test: all, or for a conditional model those without files, as the others would add nothing new."""
     conditional = "labels" in model.signatures["encode"].inputs
     return [name for name in model.signatures if not (conditional and "_bytes" in name)]
 
 
 def inputs_of(model, name):
-    """Arrays for every input of a signature, [2, ...] where it has rows."""
+    """Arrays for every input of a signature, [2, ...] for those that have rows."""
     values = {
         **{key: IMAGES[:2] for key in ("images", "start")},
         **{key: FILES[:2] for key in ("image_bytes", "start_bytes")},
@@ -46,7 +46,7 @@ def inputs_of(model, name):
 
 
 def as_json(value):
-    """An array as what a client would write."""
+    """Converts an array or bytes to the JSON value that a client would send."""
     if isinstance(value, bytes):
         return {"b64": base64.b64encode(value).decode()}
     if isinstance(value, np.ndarray) and value.dtype == object:
@@ -55,7 +55,7 @@ def as_json(value):
 
 
 def direct(model, name, inputs):
-    """What TensorFlow itself gives: outputs by name, arrays."""
+    """Runs a signature in TensorFlow itself, and returns its outputs as arrays keyed by name."""
     found = model.functions[name](**{key: tf.constant(value, value_dtype(value)) for key, value in inputs.items()})
     return {key: value.numpy() for key, value in found.items()}
 
@@ -65,13 +65,13 @@ def value_dtype(value):
 
 
 def by_rows(outputs):
-    """Outputs as a reply in the row format has them."""
+    """Arranges outputs as in a reply in the row format."""
     rows = [dict(zip(outputs, row, strict=True)) for row in zip(*outputs.values(), strict=True)]
     return rows if len(outputs) > 1 else [value for row in rows for value in row.values()]
 
 
 def assert_same(found, expected):
-    """A part of a parsed reply against arrays, bytes and lists and dictionaries of them."""
+    """Compares a part of a parsed reply with arrays or bytes, or with lists and dictionaries of them."""
     if isinstance(expected, dict):
         assert set(found) == set(expected)
         for key in expected:
@@ -89,7 +89,7 @@ def assert_same(found, expected):
 
 
 class Held:
-    """A runner whose runs begin when they are told to: it stands for a model that takes long."""
+    """A runner that waits for `go` before each run, as a stand-in for a slow model."""
 
     def __init__(self, model):
         self.runner = Runner(model, max_batch_size=1)

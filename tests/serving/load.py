@@ -1,8 +1,8 @@
-"""Many clients at once: how many requests a second the server answers, and how long one takes.
+"""Load test of the server: requests per second and latency with many clients at once.
 
   python -m tests.serving.load [SAVED_MODEL]
 
-prints a table for one and for many clients, with and without batching; by default of the pretrained model.
+prints a table for one and for many clients, with and without batching, by default for the pretrained model.
 """
 
 import dataclasses
@@ -24,7 +24,7 @@ JSON = {"Content-Type": "application/json"}
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What came back: which of the requests it answers, status, parsed JSON, and how long it took in seconds."""
+    """A reply: the index of its request, the status, the parsed JSON, and the latency in seconds."""
 
     number: int
     status: int
@@ -33,10 +33,10 @@ class Answer:
 
 
 def send(port: int, bodies: list[bytes], clients: int) -> tuple[list[Answer], float]:
-    """Sends requests from several clients, each of which keeps one connection and takes the next that is not sent.
+    """Sends requests from several clients, each of which keeps one connection and takes the next unsent request.
 
     Returns:
-      An answer for each request, in their order, and the seconds that all took.
+      One answer per request, in the order of the requests, and the total time in seconds.
     """
     numbers, answers, start = itertools.count(), [], threading.Barrier(clients)
 
@@ -59,7 +59,7 @@ def send(port: int, bodies: list[bytes], clients: int) -> tuple[list[Answer], fl
 
 
 def figures(answers: list[Answer], seconds: float) -> str:
-    """Throughput and latency, in words."""
+    """Formats throughput and latency as text."""
     p50, p99 = np.percentile([1000 * answer.seconds for answer in answers], [50, 99])
     return f"{len(answers) / seconds:6.0f} requests/s   p50 {p50:6.1f} ms   p99 {p99:6.1f} ms"
 

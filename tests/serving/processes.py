@@ -1,4 +1,4 @@
-"""The server as a process of its own."""
+"""The server in a separate process."""
 
 import contextlib
 import os
@@ -14,10 +14,10 @@ ENVIRONMENT = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES"
 
 @contextlib.contextmanager
 def server(saved_model, *flags):
-    """Runs `glow serve` on a free port, and ends it with SIGTERM, of which it must die in good order.
+    """Runs `glow serve` on a free port, and ends it with SIGTERM, on which it must exit cleanly.
 
     Yields:
-      The process, its port, and the line that it printed at its start.
+      The process, its port, and the line that it printed at startup.
     """
     command = [sys.executable, "-m", "tools.serve", f"--saved_model={saved_model}", "--port=0", *flags]
     process = subprocess.Popen(

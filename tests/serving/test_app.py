@@ -1,4 +1,4 @@
-"""The REST API in process: every signature in both formats, and every way to get it wrong."""
+"""The REST API in process: every signature in both formats, and every kind of invalid request."""
 
 import asyncio
 import gzip
@@ -33,7 +33,7 @@ IMAGE = IMAGES[0].tolist()
 
 
 class Client:
-    """Requests to an application, each in an event loop of its own unless there are several at once."""
+    """Sends requests to an application, each in its own event loop unless several are sent at once."""
 
     def __init__(self, app):
         self.transport = httpx.ASGITransport(app)
@@ -77,7 +77,7 @@ def conditional_client(conditional):
 @pytest.mark.parametrize("name", [slow("model"), "conditional"])
 def test_every_signature_gives_what_tensorflow_gives(name, request):
     model = request.getfixturevalue(name)
-    # Without batches, which have tests of their own: TensorFlow takes a second for the first one of each signature.
+    # Without batching, which has its own tests: TensorFlow takes a second for the first batch of each signature.
     client = Client(create_app(model, Runner(model, max_batch_size=1)))
     for name in some_signatures(model):
         url = f"/v1/models/{model.name}/versions/1:predict"
@@ -123,14 +123,14 @@ def test_status_and_metadata(client, model):
 
 
 def test_numbers_that_are_none_reach_the_graph(client):
-    """Which refuses them, as its images would be black."""
+    """The graph refuses NaN and infinity, as the images would be black."""
     latents = LATENTS[0].tolist()
     latents[0] = float("nan")
     found = client.predict({"signature_name": "decode", "inputs": [latents]})
     assert found.status_code == 400 and "Latents must be finite" in found.json()["error"]
     body = json.dumps({"signature_name": "sample", "inputs": {"num": 1, "temperature": 1}}).replace("1}", "Infinity}")
     found = client.predict(body)
-    assert found.status_code == 400 and "temperature must not be negative, and finite" in found.json()["error"]
+    assert found.status_code == 400 and "temperature must be finite and not negative" in found.json()["error"]
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_a_flow_neither_classifies_nor_regresses(client, method):
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "", "application/jsonp"])
 def test_a_request_must_say_that_it_is_json(client, kind):
-    """Of these a page may send some to any server, without asking it before."""
+    """A web page may send some of these types to any server without a preflight request."""
     document = {"content": json.dumps({"instances": [IMAGE]}), "headers": {"content-type": kind}}
     assert "application/json" in error_of(client("POST", f"{URL}:predict", **document), 415)
     document["headers"] = {"content-type": "Application/JSON; charset=utf-8"}
@@ -215,7 +215,7 @@ def test_a_request_may_be_compressed(client):
         ),
         ({"signature_name": "sample", "inputs": {"num": 10**9}}, "about 1000000000 images; the server takes 1024"),
         ({"signature_name": "sample", "inputs": {"num": 2**40}}, "num must have shape [] and dtype int32"),
-        ({"signature_name": "interpolate", "inputs": {"start": [IMAGE], "end": [IMAGE] * 2}}, "as many images"),
+        ({"signature_name": "interpolate", "inputs": {"start": [IMAGE], "end": [IMAGE] * 2}}, "equally many images"),
         (
             {"signature_name": "manipulate", "inputs": {"images": [IMAGE] * 3, "direction": LATENTS[:2].tolist()}},
             "direction must have one row",
@@ -246,7 +246,7 @@ def test_a_body_that_is_too_large_is_refused_whatever_its_header_says(model, sta
     message = error_of(client("POST", f"{URL}:predict", content=body(), headers=headers), 413)
     assert "0.01 MB" in message
     assert sum(sent) < 50_000
-    # One that waits to be asked for its body is not asked.
+    # A client that waits for 100-continue is not asked for its body.
     sent.clear()
     if stated == "99999999":
         error_of(client("POST", f"{URL}:predict", content=body(), headers={**headers, "expect": "100-continue"}), 413)
@@ -259,7 +259,7 @@ def test_more_requests_than_the_server_takes_are_told_to_come_again(model):
     request = ("POST", f"{URL}:predict", {"content": json.dumps({"instances": [IMAGE]})})
 
     def then():
-        # Both are being run once the others have been refused.
+        # By the time both accepted requests run, the others have been refused.
         held.entered.acquire()
         held.entered.acquire()
         held.go.set()

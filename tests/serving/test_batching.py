@@ -1,4 +1,4 @@
-"""Many requests at once: batches give what single requests give, and keep their faults apart."""
+"""Concurrent requests: batches give the results of single requests, and an error fails only its own request."""
 
 import os
 import threading
@@ -22,7 +22,7 @@ def request_of(model, name, inputs, rows=True):
 
 
 def together(runner, requests):
-    """The result of each of some requests that begin at the same moment: outputs, or the error."""
+    """Starts requests at the same moment, and returns the outputs or the error of each."""
     barrier = threading.Barrier(len(requests))
 
     def run(request):
@@ -38,13 +38,13 @@ def together(runner, requests):
 
 @pytest.fixture(scope="module")
 def sizes():
-    """How many rows each run of `counted_model` had."""
+    """The number of rows in each run of `counted_model`."""
     return []
 
 
 @pytest.fixture(scope="module")
 def counted_model(model, sizes):
-    """The model, with serving_default telling how many rows it runs with."""
+    """The model, whose serving_default appends the number of rows in each run to `sizes`."""
 
     class Counted:
         signatures = model.signatures
@@ -69,7 +69,7 @@ def same(found, expected):
 
 
 def test_requests_that_come_together_run_together(counted_model, model, sizes):
-    # The first waits for the others, so that there is one batch for sure.
+    # The first request waits for the others, so that they certainly form one batch.
     runner = Runner(counted_model, max_batch_size=8, batch_wait_ms=10_000)
     images = [IMAGES[i % 4 : i % 4 + 1] for i in range(8)]
     requests = [request_of(model, "serving_default", {"images": image}) for image in images]
@@ -107,11 +107,11 @@ def test_a_bad_request_does_not_fail_those_it_is_batched_with(model):
             assert isinstance(found, RequestError) and found.status == 400
         else:
             same(found, direct(model, name, {"image_bytes": np.array([file], object)}))
-    # The number of the file is that in its own request.
+    # The number in the message is the index of the file in its own request.
     assert str(results[1]) == (
         "assertion failed: [image_bytes must be PNG or JPEG files; this one, counted from 0, is not:] [0]"
     )
-    assert str(results[3]).endswith("8 wide; the one of this number, from 0, has] [0] [4 8]")
+    assert str(results[3]).endswith("8 wide; index (from 0) and size of the wrong one:] [0] [4 8]")
 
 
 @pytest.mark.slow
@@ -131,7 +131,7 @@ def test_outputs_of_all_kinds_are_taken_apart(model):
 
 @pytest.mark.slow
 def test_two_models_in_a_process_keep_their_batches_apart(model, conditional):
-    # Their queues would have the same name.
+    # Without unique names, they would share their batching queues.
     runners = [(served, Runner(served, max_batch_size=4)) for served in (model, conditional)]
     for served, runner in runners:
         inputs = inputs_of(served, "encode")
@@ -140,7 +140,7 @@ def test_two_models_in_a_process_keep_their_batches_apart(model, conditional):
 
 
 def test_what_cannot_begin_in_time_does_not_begin(model):
-    """Of more requests than run at once, some are refused while the others are held up."""
+    """With more requests than run at once, some are refused while the others are held up."""
     go = threading.Event()
 
     class Held:

@@ -1,4 +1,4 @@
-"""Connections that are silent, slow or too many, to a server in a thread."""
+"""Idle, slow and excess connections to a server in a thread."""
 
 import asyncio
 import contextlib
@@ -22,7 +22,7 @@ LARGE = 1 << 25
 
 
 class App:
-    """Answers with `ok`, to /large with much, and to /held once it is told to."""
+    """Answers with `ok`; at /large with a large body, and at /held only once `go` is set."""
 
     def __init__(self):
         self.entered = threading.Semaphore(0)
@@ -68,7 +68,7 @@ def get(port, path="/"):
 
 
 def is_closed(connection):
-    """Waits until the other side closes; whatever it says before is dropped."""
+    """Waits until the other side closes; whatever it sends before that is discarded."""
     with contextlib.suppress(ConnectionResetError):
         while connection.recv(65536):
             pass
@@ -107,7 +107,7 @@ def test_a_request_under_way_has_its_time():
     with serving(Connections(50, 0.1, 60)) as (app, port), connect(port) as connection:
         connection.sendall(ASK.replace(b"/ ", b"/held ", 1))
         app.entered.acquire()
-        # Others are let go meanwhile.
+        # Idle connections are closed meanwhile.
         with connect(port) as silent:
             assert is_closed(silent)
         app.go.set()
@@ -160,7 +160,7 @@ def test_who_takes_it_slowly_gets_it_all():
         began, size = time.monotonic(), 0
         while size < LARGE:
             size += len(connection.recv(1 << 18))
-            # Longer in all than nothing may be taken.
+            # The whole reply takes longer than the stall timeout.
             while time.monotonic() - began < min(1.5, 1.5 * size / LARGE):
                 threading.Event().wait(0.02)
 

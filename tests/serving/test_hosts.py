@@ -1,4 +1,4 @@
-"""Who may ask: the names of a server, and the pages of browsers."""
+"""Access checks: the host names of a server, and the origins of web pages."""
 
 import asyncio
 import socket
@@ -11,7 +11,7 @@ from glow_tf.serving.batching import Runner
 from glow_tf.serving.hosts import CheckHosts, Hosts
 
 LOOPBACK = ["127.0.0.1", "127.0.0.1:8501", "localhost:9", "LOCALHOST", "localhost.", "[::1]:8501"]
-# Names of others, what only looks like a name of ours, and what is none.
+# Other hosts, names that only resemble those of this machine, and malformed names.
 FOREIGN = [
     *("evil.example", "evil.example:8501", "localhost.evil.example", "127.0.0.1.evil.example", "10.0.0.1"),
     *("", ":8501", "localhost@evil.example", "evil.example@localhost", "localhost:x", "localhost/", "[::1", "a b"),

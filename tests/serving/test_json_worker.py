@@ -1,4 +1,4 @@
-"""Large requests and replies, which processes of their own read and write."""
+"""Large requests and replies, which are read and written by separate processes."""
 
 import gzip
 import json
@@ -64,7 +64,7 @@ def test_errors_come_back(reader, body, status, why):
 
 
 def test_memory_is_bounded():
-    """The objects would take some 700 MB."""
+    """The parsed objects would take about 700 MB."""
     reader = Json(SIGNATURES, 32 * MB, workers=1, memory=100 * MB)
     try:
         with pytest.raises(RequestError, match="not enough memory") as found:
@@ -90,10 +90,10 @@ def test_time_is_bounded():
 
 
 def test_others_are_answered_meanwhile(reader):
-    """While large bodies are read, a small one is not kept waiting by Python's lock."""
+    """While large bodies are read, small ones are not held up by Python's global interpreter lock."""
     large = b'{"instances": [' + b"{}," * (MB // 3) + b"{}]}"
     small = json.dumps({"instances": IMAGES[:1].tolist()}).encode()
-    # The processes have started.
+    # Starts the worker processes.
     for _ in range(2):
         reader.parse(BODY, soon())
 
@@ -108,5 +108,5 @@ def test_others_are_answered_meanwhile(reader):
     while any(thread.is_alive() for thread in threads):
         reader.parse(small, soon())
         count += 1
-    # As many as there are large ones, if each waited for one of those.
+    # If each small body waited for a large one, there would be only as many as large ones.
     assert count > 12

@@ -1,4 +1,4 @@
-"""The server under load: good and bad requests at once, of which none is lost and none gets what is another's."""
+"""The server under load: with valid and invalid requests at once, none is lost or gets the reply to another."""
 
 import json
 
@@ -10,7 +10,7 @@ from tests.serving.load import figures, send
 
 IMAGES = np.random.default_rng(2).integers(0, 256, [24, 8, 8, 3]).astype(np.uint8)
 
-# Bodies and what must be in the error.
+# Request bodies, and text that must be in the error.
 BAD = [
     (b"{", "no JSON"),
     (b"", "no JSON"),
@@ -26,7 +26,7 @@ BAD = [
 
 
 def good(model):
-    """Bodies, and the replies that they must have."""
+    """Request bodies and the expected replies."""
     examples = []
     for i, image in enumerate(IMAGES):
         images = image[np.newaxis]
@@ -54,7 +54,7 @@ def test_no_request_is_lost_or_mistaken_for_another(running, model, capsys):
     order = np.random.default_rng(0).permutation(len(requests))
     requests = [requests[i] for i in order]
     process, port, _ = running
-    # TensorFlow takes its time for what it runs first.
+    # Warms up: the first run of a signature is slow.
     send(port, [body for body, _ in examples[:5] + examples[-1:]], 1)
     answers, seconds = send(port, [body for body, _ in requests], clients)
     assert [answer.number for answer in answers] == list(range(len(requests)))

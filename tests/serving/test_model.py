@@ -1,4 +1,4 @@
-"""SavedModels from disk: versions, signatures, and what TensorFlow Serving's messages make of them."""
+"""SavedModels on disk: versions, signatures, and their form in TensorFlow Serving's messages."""
 
 import json
 import shutil
@@ -38,7 +38,7 @@ def test_what_has_rows_alone_can_be_batched(model, conditional):
 def test_the_newest_version_is_served(tmp_path):
     for name in ("2", "10", "9", "x", "11"):
         (tmp_path / name).mkdir()
-        # 11 is being written.
+        # Version 11 is still being written.
         if name != "11":
             (tmp_path / name / "saved_model.pb").touch()
     assert find(tmp_path) == (tmp_path / "10", 10)
@@ -87,7 +87,7 @@ def test_documents_parse_as_the_messages_of_tensorflow_serving(model):
 def test_predict_requests_of_tensorflow_serving_run(name, request):
     model = request.getfixturevalue(name)
     expected = {name: direct(model, name, inputs_of(model, name)) for name in some_signatures(model)}
-    # Each signature runs once: to make its graph faster would take longer.
+    # Each signature runs once: optimising its graph would take longer.
     options = tf.compat.v1.ConfigProto()
     options.graph_options.rewrite_options.disable_meta_optimizer = True
     with tf.Graph().as_default(), tf.compat.v1.Session(config=options) as session:

@@ -1,4 +1,4 @@
-"""Photographs in requests: large ones are fitted, too large ones refused, and few are decoded at a time."""
+"""Photographs in requests: too large ones are refused, and only a few are decoded at a time."""
 
 import json
 import struct
@@ -43,7 +43,7 @@ def test_two_that_are_too_large_together_take_turns(model):
             with limit.room(request, time.monotonic() + 0.01):
                 pass
         assert refused.value.status == 504
-        # There is room for small ones, and for what is no picture.
+        # There is still room for small pictures, and for files that are not pictures.
         for other in ([photograph(3, 5)], [b"text"]):
             with limit.room(request_of(model, other), time.monotonic()):
                 pass

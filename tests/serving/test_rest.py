@@ -1,4 +1,4 @@
-"""Requests and replies, without a model."""
+"""Parsing of requests and formatting of replies, without a model."""
 
 import json
 
@@ -105,7 +105,7 @@ def test_only_requests_of_rows_alone_can_be_batched():
     assert ask("two", inputs={"x": [[1, 2]], "y": [3]}).can_be_batched
     assert not ask("two", inputs={"x": [[1, 2], [3, 4]], "y": [3]}).can_be_batched
     assert ask("scaled", instances=[[1, 2]]).can_be_batched
-    # One default for two rows.
+    # There is one default value for two rows.
     assert not ask("scaled", instances=[[1, 2], [3, 4]]).can_be_batched
     for name, inputs in (("seeded", [[1, 2]]), ("draw", 3), ("nothing", {})):
         assert not ask(name, inputs=inputs).can_be_batched
@@ -114,7 +114,7 @@ def test_only_requests_of_rows_alone_can_be_batched():
 def test_images_are_counted_before_anything_runs():
     assert ask("serving_default", instances=[[1, 2]] * 3).images == 3
     assert ask("draw", inputs={"num": 2_000_000_000}).images == 2_000_000_000
-    # The model's to refuse.
+    # Left to the model to refuse.
     assert ask("draw", inputs={"num": -5}).images == 1
 
 

@@ -1,4 +1,4 @@
-"""The command line: `glow serve` starts, says where it is, and ends when it is told to."""
+"""The command line: `glow serve` starts, prints its address, and stops on a signal."""
 
 import contextlib
 import http.client
@@ -37,7 +37,7 @@ def ask(port, method, url, body=None, headers=None):
 
 
 def raw(port, request):
-    """What the server says first to bytes that need be no HTTP."""
+    """Sends bytes, which need not be HTTP, and returns the start of the reply."""
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(request)
         return connection.recv(65536)
@@ -68,10 +68,10 @@ def test_bodies_come_whole_or_in_chunks(running):
 def test_what_is_no_http_does_no_harm(running):
     process, port, _ = running
     start = f"POST {PREDICT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n".encode()
-    # Lengths that are lies. Here the rest never comes.
+    # Wrong content lengths. Here the rest of the body never arrives.
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         connection.sendall(start + b"Content-Length: 1000\r\n\r\n{}")
-    # Here the rest is another request, and no good one.
+    # Here the surplus is read as another request, which is invalid.
     assert b"HTTP/1.1 400" in raw(port, start + b"Content-Length: 2\r\n\r\n{}{}{}{}\r\n\r\n")
     assert b"HTTP/1.1 400" in raw(port, start + b"Content-Length: -5\r\n\r\n{}")
     assert b"HTTP/1.1 400" in raw(port, b"\x16\x03\x01no http\r\n\r\n")
@@ -133,7 +133,7 @@ def test_a_request_under_way_is_finished_before_the_end(model):
     def stop():
         held.entered.acquire()
         os.kill(os.getpid(), signal.SIGTERM)
-        # Once nobody else is let in, the server is waiting for the one.
+        # Once the server accepts no more connections, it is waiting for the request under way.
         with contextlib.suppress(ConnectionRefusedError, ConnectionResetError):
             while True:
                 socket.create_connection(("127.0.0.1", port), timeout=60).close()

@@ -1,4 +1,4 @@
-"""JSON values as tensors: what TensorFlow Serving takes, it takes, and what it refuses, it refuses."""
+"""JSON values as tensors: accepts what TensorFlow Serving accepts, and refuses what it refuses."""
 
 import json
 
@@ -102,7 +102,7 @@ def test_strings_are_text_and_bytes_are_base64():
     assert to_json(strings, "names") == [["a", "ü"]]
     assert to_json(strings, "names_bytes") == [[{"b64": "YQ=="}, {"b64": "w7w="}]]
     assert to_json(np.array(b"a", object), "names") == "a"
-    # Not text: what else could be said of it.
+    # Bytes that are not text can only be written as base64.
     assert to_json(np.array([b"\xff"], object), "names") == [{"b64": "/w=="}]
 
 

@@ -27,7 +27,7 @@ COMPARE = [
 
 
 def timed_rows(out):
-    """By name, the seconds of each row of the first table."""
+    """The seconds in each row of the first table, keyed by row name."""
     return dict(re.findall(r"^\| ([a-z0-9, ]+) \| ([\d.]+) \|", out, re.MULTILINE))
 
 
@@ -39,7 +39,7 @@ def work(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def with_starts(tmp_path_factory):
-    """Each start is a process of its own."""
+    """The results with startup times; each start runs in a separate process."""
     directory = tmp_path_factory.mktemp("starts")
     return directory, run_commands(directory, {"benchmark": COMMANDS["benchmark"]})
 

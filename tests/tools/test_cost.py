@@ -1,4 +1,4 @@
-"""Counts of matrix products, against counts by hand."""
+"""Counts of matrix products, compared with counts by hand."""
 
 import dataclasses
 
@@ -11,32 +11,32 @@ from tools.cost import flops, products
 
 
 def test_a_product_by_hand():
-    # [2, 3] x [3, 5]: ten numbers, each three multiplications and three additions.
+    # [2, 3] x [3, 5]: ten numbers, each from three multiplications and three additions.
     assert Product(2, 3, 5).flops == 60
     # Y = X W: dX = dY W' is [2, 5] x [5, 3], dW = X' dY is [3, 2] x [2, 5].
     assert Product(2, 3, 5).gradients() == (Product(2, 5, 3), Product(3, 2, 5))
 
 
 def test_a_single_step_by_hand():
-    # 4x4x3 becomes 2x2x12, and one step has no split: 10 images are 40 positions.
+    # 4x4x3 becomes 2x2x12, and a single level has no split: 10 images have 40 positions.
     config = glow_tf.glow((4, 4, 3), K=1, L=1, width=16)
     assert products(config, 10) == {
         Product(40, 12, 12): 1,  # the 1x1 convolution
-        Product(40, 9 * 6, 16): 1,  # 6 channels condition
+        Product(40, 9 * 6, 16): 1,  # 6 conditioning channels
         Product(40, 16, 16): 1,
-        Product(40, 16, 9 * 12): 1,  # a shift and a scale for each of the 6 others
+        Product(40, 16, 9 * 12): 1,  # a shift and a scale for each of the 6 other channels
     }
     assert flops(products(config, 10)) == 2 * 40 * (144 + 864 + 256 + 1728)
 
 
 def test_levels_depth_and_coupling_by_hand():
     config = glow_tf.glow((8, 8, 1), K=3, L=2, width=8, coupling="additive", permutation="shuffle")
-    # 4x4x4, split into 2 + 2 channels; then 2x2x8. One image: 16 and 4 positions.
+    # 4x4x4, split into 2 + 2 channels; then 2x2x8. One image has 16 and 4 positions.
     assert products(config, 1) == {
         Product(16, 18, 8): 3,
         Product(16, 8, 8): 3,
         Product(16, 8, 18): 3,
-        Product(16, 18, 4): 1,  # the prior of what is split off
+        Product(16, 18, 4): 1,  # the prior of the channels split off
         Product(4, 36, 8): 3,
         Product(4, 8, 8): 3,
         Product(4, 8, 36): 3,
@@ -44,7 +44,7 @@ def test_levels_depth_and_coupling_by_hand():
 
 
 def test_a_sequence_by_hand():
-    # [8, 1] becomes [4, 2], split into 1 + 1 channels; then [2, 2]. Three images are 12 and 6 positions.
+    # [8, 1] becomes [4, 2], split into 1 + 1 channels; then [2, 2]. Three sequences have 12 and 6 positions.
     steps = layers.Steps(depth=2, network=networks.Cnn(width=16))
     parts = (layers.Squeeze(), steps, layers.Split(), layers.Squeeze(), steps)
     config = glow_tf.ModelConfig(name="sequence", image_shape=(8, 1), layers=parts)
@@ -52,8 +52,8 @@ def test_a_sequence_by_hand():
         Product(12, 2, 2): 2,  # the 1x1 convolutions
         Product(12, 3 * 1, 16): 2,
         Product(12, 16, 16): 2,
-        Product(12, 16, 3 * 2): 2,  # a shift and a scale of one channel
-        Product(12, 3 * 1, 2): 1,  # the prior of what is split off
+        Product(12, 16, 3 * 2): 2,  # a shift and a scale for one channel
+        Product(12, 3 * 1, 2): 1,  # the prior of the channels split off
         Product(6, 2, 2): 2,
         Product(6, 3 * 1, 16): 2,
         Product(6, 16, 16): 2,
@@ -65,8 +65,8 @@ def test_a_sequence_by_hand():
 def test_training_takes_three_or_four_times_the_operations(kind, steps, splits):
     config = glow_tf.glow((8, 8, 3), K=2, L=2, width=16)
     split = 2 * 4 * 4 * 5 * (9 * 6) * 12
-    of_steps = flops(products(config, 5)) - split
-    assert flops(products(config, 5, kind)) == steps * of_steps + splits * split
+    step_flops = flops(products(config, 5)) - split
+    assert flops(products(config, 5, kind)) == steps * step_flops + splits * split
 
 
 @pytest.mark.parametrize("kind, steps", [("forward", 1), ("stored", 3), ("reversible", 4)])
@@ -84,7 +84,7 @@ def test_the_noise_of_dequantization(kind, steps):
 
 
 def test_the_published_model_of_256x256():
-    # Nearly all of it is in the 512 x 512 and 3x3 convolutions: K / 2^l positions an image at each level.
+    # Nearly all of it is in the 512x512 and 3x3 convolutions: 32 steps at side^2 positions per image on each level.
     config = glow_tf.glow((256, 256, 3), K=32, L=6, width=512)
     by_hand = 0
     channels, side = 12, 128

@@ -1,4 +1,4 @@
-"""Of several ways to do the same, the fastest that works is kept."""
+"""Of several implementations, the fastest that works is kept."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tools.peers.fastest import Fastest
 
 @pytest.fixture
 def ways(monkeypatch):
-    """Makes ways that take so many seconds a call, the first one ten times as many, and a list of their calls."""
+    """Makes functions that take the given seconds per call, ten times that for the first one, and a list of calls."""
     clock, calls = [0.0], []
     monkeypatch.setattr("time.perf_counter", lambda: clock[0])
 

@@ -1,4 +1,4 @@
-"""The GPU benchmark: its command line, on a CPU with tiny models; its rows, its table."""
+"""The GPU benchmark: its command line, on a CPU with tiny models, its rows, and its table."""
 
 import contextlib
 import dataclasses
@@ -37,7 +37,7 @@ def work(tmp_path_factory):
 
 
 def table(out):
-    """By the first cell, the others of each row."""
+    """The cells of each row of a table, including the header row."""
     rows = [line.strip("|").split("|") for line in out.splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in row] for row in rows]
 
@@ -154,7 +154,7 @@ def test_lines_have_shares_ratios_and_reasons(records):
     theirs = by_name["32x32, batch 64, PyTorch, tf32 (compiled, 1 s; eager 2 s)"]
     assert theirs["glow_tf is faster by"] == "2.00 (reversible), 4.00 (stored)"
     assert theirs["peak"] == "2,000 MB"
-    # Nothing to compare with was measured.
+    # No row to compare with was measured.
     assert by_name["32x32, batch 64, PyTorch, tf32, sample (eager, 1 s)"]["glow_tf is faster by"] == "-"
     assert by_name["256x256, K=64, batch 64"]["seconds"] == "out of memory"
 
@@ -170,7 +170,7 @@ def test_the_plot_shows_what_was_measured(records, tmp_path):
 
 
 def test_a_note_keeps_what_was_measured(records):
-    """Also where it tells of a way that had too little memory."""
+    """Even if it mentions an implementation that ran out of memory."""
     (name,) = (name for name, record in records.items() if record["kind"] == "pytorch")
     records[name]["note"] = "train: eager, 2 s; compiled fails: OutOfMemoryError: CUDA out of memory"
     assert "(eager, 2 s; compiled fails: OutOfMemoryError" in gpu_table.lines(name, records)[0]

@@ -1,4 +1,4 @@
-"""The peers of the benchmark: the processes they live in, and that they do the work."""
+"""The peers of the benchmark: the processes they run in, and the work they do."""
 
 import math
 import os
@@ -16,7 +16,7 @@ from tools.peers.worker import is_out_of_memory
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 SIZES = {"K": 1, "L": 2, "width": 8, "image_size": 8, "batch_size": 4}
-# A peer of no framework.
+# A fake peer, without any framework.
 SERVE = """
 import os, signal, sys, time
 from tools.peers.worker import serve
@@ -219,7 +219,7 @@ def test_coupling_networks_in_bfloat16_learn(pytorch):
         workloads = pytorch.build(peers.Model(**SIZES, threads=1, precision=precision))
         losses[precision] = [workloads["train"]() for _ in range(20)]
     assert sum(losses["bfloat16"][-5:]) < sum(losses["bfloat16"][:5])
-    # The networks begin with zeros: what they multiply in shows later.
+    # The networks begin with zeros: the effect of their precision shows only later.
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.02)
     assert losses["bfloat16"] != losses["float32"]
 
@@ -227,7 +227,7 @@ def test_coupling_networks_in_bfloat16_learn(pytorch):
 def test_all_is_computed_where_the_images_are(pytorch):
     import torch
 
-    # A device without numbers: a tensor that were made on the CPU on the way could not be added to one of its own.
+    # The meta device holds no values: a tensor created on the CPU along the way could not be added to one of its own.
     flow = random_glow(pytorch).to("meta")
     x = torch.rand(2, 3, 8, 8, device="meta")
     latents, log_det = flow.encode(x)
@@ -250,7 +250,7 @@ def test_compiled_steps_give_the_same(pytorch):
 
 @pytest.fixture
 def pytorch():
-    """The peer's module, in float64."""
+    """The peer's module, with float64 as PyTorch's default dtype."""
     torch = pytest.importorskip("torch", reason="needs PyTorch: pip install torch")
     from tools.peers import pytorch
 
@@ -309,7 +309,7 @@ def test_it_is_as_large_as_ours(pytorch):
     from glow_tf.models import presets
     from glow_tf.models.flow import Flow
 
-    # Large enough that it does not matter what the networks have for the border of the image.
+    # Large enough that the networks' parameters for the image border do not matter.
     model = peers.Model(**{**SIZES, "width": 512}, threads=1)
     theirs = sum(parameter.numel() for parameter in pytorch.Glow(model).parameters())
     flow = Flow(presets.glow((8, 8, 3), model.K, model.L, model.width))

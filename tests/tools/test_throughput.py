@@ -1,4 +1,4 @@
-"""What is timed, in which order, and what follows from it."""
+"""Timing of functions and matrix products: the order of calls, and the figures derived from it."""
 
 import collections
 
@@ -36,14 +36,14 @@ def test_the_bound_is_the_sum_of_the_products():
 
 @pytest.mark.slow
 def test_products_are_computed_and_not_left_out():
-    # 64 times the operations: a loop whose product TensorFlow left out would take the same time for both.
+    # 64 times the operations: if TensorFlow removed the product from the loop, both would take the same time.
     small, large, peak = Product(256, 256, 256), Product(1024, 1024, 1024), peak_product()
     calls = []
     products = [(product, "float32") for product in (small, large, peak)]
-    of_functions, seconds = alternate_with_products({"a": lambda: calls.append(1)}, products, repeats=5)
+    timings, seconds = alternate_with_products({"a": lambda: calls.append(1)}, products, repeats=5)
     assert seconds[large, "float32"] > 8 * seconds[small, "float32"] > 0
     assert peak.flops / seconds[peak, "float32"] > 1e9
-    assert of_functions.keys() == {"a"} and len(calls) == 6
+    assert timings.keys() == {"a"} and len(calls) == 6
 
 
 def test_a_product_is_timed_in_each_precision_and_the_process_keeps_its_own():

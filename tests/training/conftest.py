@@ -9,7 +9,7 @@ from tests.training.runs import LONG, make_source, train
 
 @pytest.fixture(scope="module")
 def short_timing():
-    """Timing the input pipeline takes a second of every run."""
+    """Shortens the timing of the input pipeline, which takes a second of every run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "_SECONDS_TO_TIME_THE_PIPELINE", 0.01)
         yield
@@ -27,6 +27,6 @@ def tiny_source(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def through(tmp_path_factory, tiny_source):
-    """A run of eight steps without a stop."""
+    """An uninterrupted run of eight steps."""
     directory = tmp_path_factory.mktemp("through")
     return directory, *train(directory, tiny_source, steps_per_call=5, **LONG)

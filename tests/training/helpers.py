@@ -1,4 +1,4 @@
-"""A small model, its random weights, and batches for it, for the tests of training."""
+"""Small models, their training state, and batches for them, for the training tests."""
 
 import functools
 
@@ -16,15 +16,15 @@ from glow_tf.training.state import RunState, TrainingState
 from glow_tf.training.step import make_train_function
 
 CONFIG = glow_tf.glow((8, 8, 3), K=1, L=2, width=4, n_bits=5)
-# Compiles in a fifth of the time: for what does not depend on the kind of flow.
+# Compiles in a fifth of the time; for tests that do not depend on the kind of flow.
 TINY = glow_tf.nice((4, 4, 3), K=2, width=8, blocks=1, n_bits=5)
 LABELLED = glow_tf.glow((8, 8, 3), K=1, L=1, width=4, n_bits=5, num_classes=3, classifier=True)
-# Guesses labels and is not given them.
+# Predicts labels and is not conditioned on them.
 GUESSING = glow_tf.glow((8, 8, 3), K=1, L=1, width=4, n_bits=5, num_classes=3, conditional=False, classifier=True)
 
 
 def random_images(count, config=CONFIG, seed=0):
-    """Smooth images, [count, H, W, C] uint8, which a model can learn something about."""
+    """Returns smooth images, uint8 [count, H, W, C], from which a model can learn something."""
     rng = np.random.default_rng(seed)
     ramp = np.linspace(-1, 1, config.image_shape[0])[None, :, None, None]
     images = 128 + 60 * rng.normal(size=[count, 1, 1, config.image_shape[-1]]) * ramp
@@ -32,7 +32,7 @@ def random_images(count, config=CONFIG, seed=0):
 
 
 def batches(count, size, config=CONFIG, seed=0, dtype=tf.float32, labelled_share=1.0):
-    """`count` dequantized batches of `size` images, with labels below 3, or -1 for those without."""
+    """Returns `count` dequantized batches of `size` images, with labels below 3, or -1 for unlabelled images."""
     images = random_images(count * size, config, seed)
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 3, count * size).astype(np.int32)
@@ -44,7 +44,7 @@ def batches(count, size, config=CONFIG, seed=0, dtype=tf.float32, labelled_share
 
 
 class Run:
-    """A flow, its optimizer and its train function under a strategy, over the same batches for every run."""
+    """A flow, its optimizer and its train function under a strategy, on the same batches in every run."""
 
     def __init__(
         self, training, config=CONFIG, *, strategy=None, steps=8, dtype=tf.float32, shards=1, labelled_share=1.0
@@ -62,7 +62,7 @@ class Run:
         self.iterator = iter(self.strategy.experimental_distribute_dataset(data))
 
     def __call__(self, steps):
-        """Makes the steps and returns the means of what they report."""
+        """Makes `steps` steps and returns the means of their metrics."""
         return {name: float(np.mean(values)) for name, values in self.train(self.iterator, tf.constant(steps)).items()}
 
     def weights(self):
@@ -70,12 +70,12 @@ class Run:
 
 
 def training(**fields):
-    """A `TrainingConfig` with short defaults."""
+    """Returns a `TrainingConfig`, by default of a short run."""
     return TrainingConfig(**{"batch_size": 8, "steps": 8, "warmup_steps": 0, "learning_rate": 1e-2, **fields})
 
 
 class Parts:
-    """What checkpoints are made of, without a train function. `advance` changes all of it, and no two calls alike."""
+    """The contents of checkpoints, without a train function. `advance` changes all of them, each time differently."""
 
     def __init__(self, directory, config=TINY, *, seed=1, **fields):
         self.training = training(**{"keep_checkpoints": 2, "keep_every_hours": 0.0, **fields})
@@ -115,8 +115,8 @@ def one_device():
 
 @functools.cache
 def two_replicas():
-    """Two of the logical CPU devices that tests/conftest.py configures.
+    """Returns a strategy on two of the logical CPU devices that tests/conftest.py configures.
 
-    One strategy for all tests: those of one process number their collective operations alike, and clash.
+    All tests share it: strategies of one process number their collective operations alike, and clash.
     """
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])

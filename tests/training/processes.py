@@ -1,4 +1,4 @@
-"""The training program as a process that is killed, stopped or short of room, and what it leaves behind."""
+"""The training program as a process that is killed, stopped or short of disk space, and what it leaves behind."""
 
 import atexit
 import contextlib
@@ -29,7 +29,7 @@ QUICK = (
     *(*_TRAINING, "--model=nice", "--K=2", "--blocks=1", "--width=8", "--steps=40", "--checkpoint_every=1"),
     *("--eval_every=20", "--sample_every=20"),
 )
-# A process has so long to get somewhere: a deadline for one that hangs, not a measure of speed.
+# Seconds to wait for a process: a deadline for one that hangs, not a measure of speed.
 _PATIENCE = 600.0
 _OF_THE_CLOCK = ("time", "images_per_second")
 _INDEX = re.compile(r"ckpt-(\d+)\.index")
@@ -48,7 +48,7 @@ class Process:
     def __init__(self, directory, arguments=(), *, command=None, **popen):
         self.directory = pathlib.Path(directory)
         default = [sys.executable, "-m", "glow_tf.main", f"--model_dir={directory}", *arguments]
-        # TensorFlow leaves files of its own behind when it is killed.
+        # TensorFlow leaves temporary files behind when it is killed.
         self._temporary = tempfile.TemporaryDirectory(prefix="glow_tf_")
         self._log = pathlib.Path(self._temporary.name) / "stderr"
         changed = {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "TMPDIR": self._temporary.name}
@@ -66,11 +66,11 @@ class Process:
 
     @property
     def stderr(self) -> str:
-        """What it has written to stderr so far."""
+        """The text written to stderr so far."""
         return self._log.read_text()
 
     def wait_until(self, condition: Callable[[], bool], *, every: float = 0.005) -> bool:
-        """Looks until `condition` holds; False if the process ends first."""
+        """Polls until `condition` holds; returns False if the process ends first."""
         deadline = time.monotonic() + _PATIENCE
         while not condition():
             if self._process.poll() is not None:
@@ -80,7 +80,7 @@ class Process:
         return True
 
     def wait_for_steps(self, count: int) -> bool:
-        """Waits until this process has logged so many steps; False if it ends first."""
+        """Waits until this process has logged `count` steps; returns False if it ends first."""
         # Lines that an earlier process wrote after its last checkpoint are gone by then.
         if not self.wait_until(lambda: "Input pipeline by itself" in self.stderr):
             return False
@@ -92,17 +92,17 @@ class Process:
         self._process.send_signal(number)
 
     def kill(self) -> None:
-        """Ends it with SIGKILL, which a program cannot notice."""
+        """Kills the process with SIGKILL, which it cannot catch."""
         self._process.kill()
         self._process.wait()
 
     def end(self) -> int:
-        """Waits for its end, and returns its exit code: negative if a signal ended it."""
+        """Waits for the process to end, and returns its exit code, negative if a signal ended it."""
         return self._process.wait(timeout=_PATIENCE)
 
 
 def metrics(directory: pathlib.Path, kind: str = "train") -> list[dict]:
-    """The whole lines of `metrics.jsonl` of a kind, without what the clock has a share in."""
+    """Returns the complete lines of a kind in `metrics.jsonl`, without the values that depend on the clock."""
     file = directory / "metrics.jsonl"
     lines = []
     for line in file.read_text().splitlines() if file.exists() else ():
@@ -112,28 +112,28 @@ def metrics(directory: pathlib.Path, kind: str = "train") -> list[dict]:
 
 
 def last_step(directory: pathlib.Path) -> int:
-    """The last step in `metrics.jsonl`, 0 if there is none."""
+    """Returns the last step in `metrics.jsonl`, 0 if there is none."""
     return max((line["step"] for line in metrics(directory)), default=0)
 
 
 def checkpoint_steps(directory: pathlib.Path) -> list[int]:
-    """The steps of the checkpoints that are there, as files."""
+    """Returns the steps of the checkpoints whose files exist."""
     return sorted(int(match[1]) for match in map(_INDEX.fullmatch, _names(directory / "checkpoints")) if match)
 
 
 def half_written(directory: pathlib.Path) -> set[str]:
-    """What there is of checkpoints that are not whole, in a directory of checkpoints."""
+    """Returns the names of incomplete checkpoints and their files in a directory of checkpoints."""
     names = [name for name in _names(directory) if not name.endswith(".damaged")]
     indices = {name.removesuffix(".index") for name in names if name.endswith(".index")}
     data = {name.partition(".data-")[0] for name in names if ".data-" in name}
-    # The list of checkpoints is the last to be written.
+    # The list of checkpoints is written last.
     listed = (directory / "checkpoint").read_text() if "checkpoint" in names else ""
     unlisted = {name for name in indices if f'"{name}"' not in listed}
     return {name for name in names if name.endswith("_temp") or ".tmp" in name} | (indices ^ data) | unlisted
 
 
 def tensors(prefix: str | os.PathLike) -> dict[str, bytes]:
-    """Type, shape and bytes of every tensor of a checkpoint, but for the number of times it was written."""
+    """Returns dtype, shape and bytes of every tensor of a checkpoint, except the number of times it was written."""
     reader = tf.train.load_checkpoint(os.fspath(prefix))
     names = [name for name in reader.get_variable_to_shape_map() if not name.startswith("save_counter/")]
     values = {name: reader.get_tensor(name) for name in names if name != "_CHECKPOINTABLE_OBJECT_GRAPH"}
@@ -142,18 +142,18 @@ def tensors(prefix: str | os.PathLike) -> dict[str, bytes]:
 
 
 def files(directory: pathlib.Path) -> set[str]:
-    """All that is there but TensorBoard's events, of which every process writes its own, and damaged checkpoints."""
+    """Returns all files except damaged checkpoints and TensorBoard's events, of which each process writes its own."""
     found = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
     return {name for name in found if not name.startswith("tensorboard/") and not name.endswith(".damaged")}
 
 
 def assert_same_run(directory: pathlib.Path, expected: pathlib.Path, *, apart_from: Iterable[str] = ()) -> None:
-    """Asserts that a run left the same as another, bit for bit.
+    """Asserts that two runs left the same results, bit for bit.
 
     Args:
       directory: the model directory of the run.
-      expected: that of the other.
-      apart_from: parts of the names of files which only one of them needs to have.
+      expected: the model directory of the other run.
+      apart_from: parts of the names of files that may exist for only one of the runs.
     """
 
     def compared(directory):
@@ -177,7 +177,7 @@ def assert_same_run(directory: pathlib.Path, expected: pathlib.Path, *, apart_fr
 
 @functools.cache
 def begin_uninterrupted(*arguments: str) -> Process:
-    """Starts a run with these flags that nothing disturbs, once for all tests; they do something else meanwhile."""
+    """Starts an undisturbed run with these flags, once for all tests, which do something else meanwhile."""
     parent = tempfile.TemporaryDirectory(prefix="glow_tf_")
     process = Process(pathlib.Path(parent.name) / "run", arguments)
     atexit.register(parent.cleanup)
@@ -186,7 +186,7 @@ def begin_uninterrupted(*arguments: str) -> Process:
 
 
 def uninterrupted(*arguments: str) -> pathlib.Path:
-    """The model directory of a run with these flags that nothing disturbed."""
+    """Returns the model directory of an undisturbed run with these flags."""
     process = begin_uninterrupted(*arguments)
     assert process.end() == 0, process.stderr
     return process.directory

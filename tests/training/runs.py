@@ -1,4 +1,4 @@
-"""Whole runs of the Trainer on a few images, for the tests of what becomes of them."""
+"""Whole runs of the Trainer on a few images, for the tests of their results."""
 
 import json
 import signal
@@ -15,12 +15,12 @@ from glow_tf.training.signals import TrainingStopped
 from tests.training import helpers
 
 ONE_DEVICE = tf.distribute.OneDeviceStrategy("CPU:0")
-# With an evaluation in it.
+# Includes an evaluation.
 LONG = {"steps": 8, "log_every": 3, "eval_every": 5, "eval_images": 4}
 
 
 def make_source(folder, config):
-    """40 images to train on and 11 to test on, with labels."""
+    """Returns a source of 40 train and 11 test images with labels."""
     path = folder / "images.npz"
     np.savez(path, images=helpers.random_images(51, config), labels=np.arange(51) % 3)
     return load_source("arrays", data_dir=str(path), test_size=11)
@@ -59,7 +59,7 @@ def lines(directory, kind):
 
 
 class Signalling(loop.Progress):
-    """Sends the process a signal once a step is reached, as if from outside."""
+    """Progress that sends the process a signal once a step is reached, as if from outside."""
 
     at, number = None, signal.SIGTERM
 
@@ -70,7 +70,7 @@ class Signalling(loop.Progress):
 
 
 def stop_at(monkeypatch, directory, source, step, config=helpers.TINY, **fields):
-    """A run that is stopped at a step by a signal."""
+    """Trains until a signal stops the run at step `step`, and returns the trainer."""
     trainer = Trainer(config, training(**fields), source, directory, ONE_DEVICE)
     with monkeypatch.context() as patch:
         patch.setattr(loop, "Progress", Signalling)

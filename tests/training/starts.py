@@ -1,6 +1,6 @@
 """Starts many runs in one process, one after the other: `python -m tests.training.starts FOLDER COUNT`.
 
-A process of its own, since a fault in TensorFlow ends it.
+It is a separate program, as a fault in TensorFlow ends the process.
 """
 
 import faulthandler
@@ -12,7 +12,7 @@ from glow_tf.runtime import environment
 
 
 def main() -> None:
-    """Makes one step of each run, and prints its number once it has ended."""
+    """Makes one step of each run, and prints the run's number once it has ended."""
     faulthandler.enable()
     environment.prepare()
     import glow_tf
@@ -32,7 +32,7 @@ def main() -> None:
     source = runs.make_source(folder, config)
     for number in range(1, count + 1):
         training = runs.training(steps=1, init_images=8, seed=number)
-        # Not all that TensorFlow keeps of a start stays, which would be gigabytes in the end.
+        # Frees some of what TensorFlow keeps of each start, which would add up to gigabytes.
         with tempfile.TemporaryDirectory(dir=folder) as directory, gradients.forgotten():
             Start(config, training, source, pathlib.Path(directory), runs.ONE_DEVICE).run()
         print(number, flush=True)

@@ -1,4 +1,4 @@
-"""Batches that are not finite, in whole runs."""
+"""Non-finite batches in whole runs."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("short_timing")
 
 @pytest.fixture
 def poison(monkeypatch):
-    """Makes the batches of some steps not finite, while `active()`; the first batch is 0."""
+    """Makes the batches numbered `bad` non-finite while `active()`; the first batch is 0."""
 
     def poison(bad, active=lambda: True):
         def poisoned(images, config, seed, *, start_step=0, dtype=tf.float32):
@@ -34,7 +34,7 @@ def poison(monkeypatch):
 
 
 def test_a_bad_batch_is_skipped_and_training_goes_on(tmp_path, tiny_source, monkeypatch, poison, capsys):
-    """However many steps a call makes, and with a stop right after the bad one."""
+    """Whatever the number of steps per call, and with a stop right before the bad step."""
     poison([2])
     stop_at(monkeypatch, tmp_path / "apart", tiny_source, 2, log_every=6)
     apart = stop_at(monkeypatch, tmp_path / "apart", tiny_source, 6, log_every=6)
@@ -53,7 +53,7 @@ def test_a_bad_batch_is_skipped_and_training_goes_on(tmp_path, tiny_source, monk
 
 @pytest.mark.slow
 def test_compiled_by_xla_too(tmp_path, tiny_source, monkeypatch, poison, capsys):
-    """Where nothing waits for a device, the steps of a call after a bad one are void, and made again."""
+    """As nothing waits for the device, the steps of a call after a bad one are void, and are made again."""
     poison([2])
     plain = stop_at(monkeypatch, tmp_path / "plain", tiny_source, 6, log_every=6, steps_per_call=4)
     compiled = stop_at(monkeypatch, tmp_path / "xla", tiny_source, 6, log_every=6, steps_per_call=4, xla=True)
@@ -69,11 +69,11 @@ def test_compiled_by_xla_too(tmp_path, tiny_source, monkeypatch, poison, capsys)
 
 @pytest.mark.slow
 def test_bad_batches_in_a_row_lead_back_to_a_checkpoint(tmp_path, tiny_source, monkeypatch, poison, capsys):
-    """With a checkpoint every step: none is written in a streak. Here what was wrong is gone the second time."""
+    """With a checkpoint every step, none is written within a streak. Here the batches are good the second time."""
     trainers = []
 
     class Kept(loop.Guard):
-        """Shows the state by which the batches become good again."""
+        """Exposes the state that decides when the batches are good again."""
 
         def __init__(self, state, *others):
             super().__init__(state, *others)

@@ -1,4 +1,4 @@
-"""The dequantization noise depends on the seed and the batch's number alone."""
+"""The dequantization noise depends only on the seed and the batch number."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ def of_bits(n_bits):
 
 
 def noise(n_bits=5, seed=3, start_step=0, batch_size=4, count=3, images=None):
-    """The x of some batches, less the lower edges of the bins, in bins: [count, batch, H, W, C]."""
+    """Returns the noise of some batches, x minus the lower edges of the bins, in bins: [count, batch, H, W, C]."""
     images = random_images(24) if images is None else images
     dataset = tf.data.Dataset.from_tensor_slices({"images": images, "labels": np.arange(len(images))})
     dataset = dataset.batch(batch_size).skip(start_step).take(count)

@@ -1,4 +1,4 @@
-"""The model card: what it says, and that no name can break it."""
+"""The model card: its contents, and that no name can break it."""
 
 import dataclasses
 import math
@@ -57,20 +57,20 @@ def make(**fields):
 
 
 def parsed(text):
-    """The metadata, and the tokens of the rest, as GitHub's Markdown is read."""
+    """Returns the metadata, and the tokens of the rest, read as GitHub-flavoured Markdown."""
     empty, metadata, rest = text.split("---\n", 2)
     assert empty == ""
     return yaml.safe_load(metadata), markdown_it.MarkdownIt("gfm-like", {"linkify": False}).parse(rest)
 
 
 def of_type(tokens, *types):
-    """The tokens of some types, those within lines too."""
+    """Returns the tokens of some types, including inline ones."""
     everything = [inner for token in tokens for inner in (token, *(token.children or ()))]
     return [token for token in everything if token.type in types]
 
 
 def tables(tokens):
-    """The rows of all tables, as the texts of their cells."""
+    """Returns the rows of all tables, as the texts of their cells."""
     rows = []
     for token, after in zip(tokens, tokens[1:], strict=False):
         if token.type == "tr_open":

@@ -1,4 +1,4 @@
-"""What a training run stores, what it reads again, and what it does about damaged files."""
+"""Checkpoints of a training run: saving, restoring, and handling of damaged files."""
 
 import gc
 
@@ -39,7 +39,7 @@ def test_all_of_the_state_comes_back(tmp_path):
     assert_same(again.values(), saved)
     assert steps_made(again.optimizer) == 2
     assert again.flow.initialized
-    # Not merely equal lists: each counter in its own place.
+    # Not merely equal lists: each counter is in its own place.
     assert (int(again.state.step), int(again.state.skipped), int(again.state.rollbacks)) == (2, 4, 0)
     assert float(again.state.totals["steps"]) == 6
     assert 0 < float(again.optimizer.schedule.factor) < 1
@@ -75,7 +75,7 @@ def test_some_are_kept_by_time(tmp_path):
 
 
 def test_rotation_goes_on_over_restarts(tmp_path):
-    """Each checkpoint by a program of its own, as on machines that are taken away now and then."""
+    """Each checkpoint is written by another process, as on preemptible machines."""
     for step in range(1, 6):
         parts = Parts(tmp_path)
         parts.checkpoints.restore()
@@ -84,7 +84,7 @@ def test_rotation_goes_on_over_restarts(tmp_path):
 
 
 def test_those_kept_by_time_stay_and_others_go_on_being_deleted_over_restarts(tmp_path):
-    """Three that were kept for good, then restarts within the hours until the next one."""
+    """Three are kept permanently, then come restarts within the hours until the next one."""
     parts = Parts(tmp_path, keep_checkpoints=1, keep_every_hours=1e-9)
     for step in range(1, 5):
         parts.save(step)
@@ -95,7 +95,7 @@ def test_those_kept_by_time_stay_and_others_go_on_being_deleted_over_restarts(tm
 
 @pytest.mark.parametrize("list_file", ["missing", "empty", "garbage", "behind"])
 def test_a_damaged_list_of_checkpoints_does_no_harm(tmp_path, list_file):
-    """The list is a file of its own; the checkpoints themselves are what counts."""
+    """The list is a separate file; only the checkpoints themselves count."""
     parts = Parts(tmp_path)
     parts.save(1)
     file = tmp_path / "checkpoints" / "checkpoint"
@@ -160,7 +160,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_taken(tmp_path, kind):
     path, damaged = parts.checkpoints.restore()
     assert path.endswith("ckpt-2") and not damaged
     assert_same(parts.values(), saved)
-    # A second time the files of the same names are in the way.
+    # The second time, files of the same names are in the way.
     damage(file_of(tmp_path, 2, suffix))
     path, (line,) = Parts(tmp_path).checkpoints.restore()
     assert path.endswith("ckpt-1") and "ckpt-2 is damaged" in line
@@ -241,7 +241,7 @@ def test_what_does_not_fit_is_refused_and_not_taken_for_damage(tmp_path, saved, 
     with pytest.raises(ValueError, match="ckpt-1 does not fit.*with other settings") as error:
         Parts(tmp_path, **other).checkpoints.restore()
     assert len(str(error.value)) < 1000
-    # TensorFlow warns of each variable, when the last of what it knows of the checkpoint is gone.
+    # TensorFlow warns about each variable once its last reference to the checkpoint is gone.
     del error
     gc.collect()
     assert warnings == []

@@ -1,4 +1,4 @@
-"""The machines that train together, as SLURM and the Kubeflow training operator name them."""
+"""Clusters of machines that train together, as described by SLURM and the Kubeflow training operator."""
 
 import json
 import pathlib
@@ -13,7 +13,7 @@ DOCS = pathlib.Path(__file__).parents[2] / "docs"
 
 @pytest.fixture
 def slurm(monkeypatch):
-    """Sets the variables of a task of a job step."""
+    """Sets the environment variables of a task in a job step."""
     for name in ("PROCID", "STEP_NUM_TASKS", "STEP_NODELIST", "STEP_TASKS_PER_NODE", "JOB_ID"):
         monkeypatch.delenv(f"SLURM_{name}", raising=False)
 
@@ -28,7 +28,7 @@ def slurm(monkeypatch):
     ("nodes", "tasks", "expected"),
     [
         ("gpu[1-2]", "1(x2)", ["gpu1:9000", "gpu2:9000"]),
-        # In the order of the job, in which SLURM numbers the tasks, and not by name.
+        # In the order of the job, in which SLURM numbers the tasks, not sorted by name.
         ("n[2,10]", "1(x2)", ["n2:9000", "n10:9000"]),
         ("gpu4,cpu1", "1(x2)", ["gpu4:9000", "cpu1:9000"]),
         ("a[08-09]", "2,1", ["a08:9000", "a08:9001", "a09:9000"]),
@@ -70,7 +70,7 @@ def test_a_cluster_is_of_several_machines():
 
 
 def operator_config(kind, index, **replicas):
-    """TF_CONFIG as the Kubeflow training operator writes it for a TFJob named `glow` in the namespace `ml`."""
+    """Returns TF_CONFIG as the Kubeflow training operator writes it for a TFJob named `glow` in the namespace `ml`."""
     cluster = {name: [f"glow-{name}-{i}.ml.svc:2222" for i in range(count)] for name, count in replicas.items()}
     cluster.pop("evaluator", None)
     return json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}, "environment": "cloud"})
@@ -81,7 +81,7 @@ def test_what_the_operator_writes():
     assert of_tf_config(operator_config("worker", 1, worker=2)) == Cluster({"worker": two}, "worker", 1)
     chief = {"chief": ["glow-chief-0.ml.svc:2222"], "worker": two}
     assert of_tf_config(operator_config("chief", 0, chief=1, worker=2)) == Cluster(chief, "chief", 0)
-    # The older name of a chief.
+    # The old name of a chief.
     master = {"chief": ["glow-master-0.ml.svc:2222"], "worker": two}
     assert of_tf_config(operator_config("master", 0, master=1, worker=2)) == Cluster(master, "chief", 0)
     assert of_tf_config(operator_config("worker", 0, master=1, worker=2)) == Cluster(master, "worker", 0)

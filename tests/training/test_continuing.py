@@ -1,4 +1,4 @@
-"""Runs that are stopped, killed or changed, and go on."""
+"""Runs that are stopped, killed or changed, and continued."""
 
 import signal
 
@@ -18,8 +18,8 @@ pytestmark = pytest.mark.usefixtures("untraced", "short_timing")
 
 @pytest.fixture(scope="module")
 def in_pieces(tmp_path_factory, tiny_source):
-    """The same run with another number of steps a call, stopped at step 4, within a period of logging; and again in
-    the evaluation at step 5, when averages stand in the weights' place."""
+    """The same run with another number of steps per call, stopped at step 4, within a logging period, and again in the
+    evaluation at step 5, when averages are in place of the weights."""
     directory = tmp_path_factory.mktemp("pieces")
     with pytest.MonkeyPatch.context() as patch:
         stopped = stop_at(patch, directory, tiny_source, 4, **LONG)
@@ -27,7 +27,7 @@ def in_pieces(tmp_path_factory, tiny_source):
         handlers = signal.getsignal(signal.SIGTERM)
 
         class Evaluation(loop.Reports):
-            """In whose evaluations SIGINT arrives."""
+            """Reports in whose evaluations SIGINT arrives."""
 
             def evaluate(self, *arguments):
                 signal.raise_signal(signal.SIGINT)
@@ -45,7 +45,7 @@ def test_continuing_is_bit_exact(through, in_pieces):
     (_, trainer, expected), (_, again, result) = through, in_pieces
     assert result == expected
     assert_same_weights(trainer, again)
-    # The evaluation that was interrupted is made up for, and every other one made once.
+    # The interrupted evaluation is made again, and every other one once.
     first, second = (
         [{name: value for name, value in line.items() if name != "time"} for line in lines(run[0], "test")]
         for run in (through, in_pieces)
@@ -62,12 +62,12 @@ def test_logged_numbers_depend_neither_on_calls_nor_on_stops(through, in_pieces)
     first, second = (lines(run[0], "train") for run in (through, in_pieces))
     assert [line["step"] for line in first] == [line["step"] for line in second] == [3, 6, 8]
     for name in ("loss", "bits_per_dim", "gradient_norm", "learning_rate", "skipped_steps"):
-        # They are sums of the same numbers, added up in other groups.
+        # They are sums of the same numbers, grouped differently.
         np.testing.assert_allclose([x[name] for x in first], [x[name] for x in second], rtol=1e-14, err_msg=name)
 
 
 def test_a_stop_in_an_evaluation_saves_the_weights_and_not_their_averages(in_pieces):
-    """With their averages in their place, weights and averages of that checkpoint would be the same."""
+    """If the averages were saved in their place, the weights and averages of that checkpoint would be the same."""
     directory, _, _ = in_pieces
     reader = tf.train.load_checkpoint(str(directory / "checkpoints" / "ckpt-5"))
     names = [name for name in reader.get_variable_to_shape_map() if name.startswith("ema/")]
@@ -89,10 +89,10 @@ def test_a_finished_run_is_only_evaluated(tiny_source, through):
 
 
 def test_the_best_evaluation_is_known_after_a_kill(tmp_path, tiny_source, monkeypatch):
-    """Checkpoint and evaluation of one step, of which the process saw the end: a worse one must not take its place."""
+    """Checkpoint and evaluation of a step were both finished: a worse evaluation must not replace that one."""
     fields = {"checkpoint_every": 3, "eval_every": 3, "steps": 20}
     stop_at(monkeypatch, tmp_path, tiny_source, 4, **fields)
-    # As a process leaves it that is killed instead of told to stop.
+    # As left by a process that is killed rather than told to stop.
     for file in (tmp_path / "checkpoints").glob("ckpt-4.*"):
         file.unlink()
     again = stop_at(monkeypatch, tmp_path, tiny_source, 5, **fields)

@@ -1,4 +1,4 @@
-"""Strategies by name, and one clear line where the devices are not there."""
+"""Strategies by name, and one clear line if devices are missing."""
 
 import json
 import os
@@ -13,14 +13,14 @@ from glow_tf.training import cluster, devices
 from glow_tf.training.devices import distributed, make_strategy
 from tests.training import helpers
 
-# tests/conftest.py has split the CPU into so many.
+# tests/conftest.py has split the CPU into this many devices.
 CPUS = 4
 ROOT = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture
 def no_gpu(monkeypatch):
-    """These tests are about the CPU, also where there is a GPU."""
+    """Hides GPUs from the tests, which are about the CPU."""
     listed = tf.config.list_physical_devices
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [] if kind == "GPU" else listed(kind))
 

@@ -1,4 +1,4 @@
-"""Dropout in networks: drawn in training alone, by the seed and the number of the step, and the same once continued."""
+"""Dropout in networks: drawn only in training, from the seed and the step number, and the same in a continued run."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def config(dropout):
 
 
 def test_steps_of_training_drop():
-    """Each by other numbers; but for the first, where networks give nought."""
+    """Each draws other numbers; the first is unaffected, as networks output zero in it."""
     losses_of = {}
     for dropout in (0.0, 0.5):
         run = helpers.Run(helpers.training(), config(dropout))
@@ -38,7 +38,7 @@ def test_steps_of_training_drop():
 
 
 def test_nothing_but_training_drops(tmp_path, traced):
-    """Neither evaluations nor samples nor an export differ from those of the same weights without dropout."""
+    """Evaluations, samples and exports are those of the same weights without dropout."""
     plain, dropping = (glow_tf.Flow(config(dropout), seed=1) for dropout in (0.0, 0.5))
     rng = np.random.default_rng(0)
     for path, variable in plain.named_variables(trainable=True).items():

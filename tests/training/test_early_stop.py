@@ -1,4 +1,4 @@
-"""Runs that end where held-out bits/dim fall no more, stopped and continued on the way."""
+"""Runs that end when held-out bits/dim stop falling, interrupted and continued on the way."""
 
 import dataclasses
 import io
@@ -13,13 +13,13 @@ from tests.training.runs import assert_same_weights, lines, stop_at, train
 
 pytestmark = pytest.mark.usefixtures("untraced", "short_timing")
 
-# The best of them is that of step 4; the third without a better one is that of step 10.
+# The third evaluation without a better one is that of step 10; the best until then is that of step 4.
 FIGURES = {2: 3.0, 4: 2.0, 6: 2.5, 8: 2.0, 10: 2.25, 12: 1.0}
 FIELDS = {"steps": 14, "eval_every": 2, "eval_images": 4, "early_stop": 3, "log_every": 4, "checkpoint_every": 3}
 
 
 class Reports(reports.Reports):
-    """Whose evaluator says what is to be found at a step."""
+    """Reports whose evaluator returns `FIGURES`."""
 
     def __init__(self, state, evaluator, *arguments, **named):
         super().__init__(state, FakeFigures(state, evaluator), *arguments, **named)
@@ -27,14 +27,14 @@ class Reports(reports.Reports):
 
 @pytest.fixture(scope="module", autouse=True)
 def figures():
-    """Evaluations during training find the figures above."""
+    """Makes evaluations during training return `FIGURES`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "Reports", Reports)
         yield
 
 
 class FakeFigures:
-    """An evaluator that evaluates, and returns other figures."""
+    """An evaluator that evaluates, but returns other figures."""
 
     def __init__(self, state, evaluator: Evaluator):
         self._state, self._evaluator = state, evaluator
@@ -76,7 +76,7 @@ def test_evaluations_are_counted_through_stops_and_kills(tmp_path, tiny_source, 
     directory, expected, result, _ = stopped_early
     stop_at(monkeypatch, tmp_path, tiny_source, 8, **FIELDS)
     if killed:
-        # As a process leaves it that has no time to write: the last checkpoint is that of step 6.
+        # As left by a process that has no time to write: the last checkpoint is that of step 6.
         for file in (tmp_path / "checkpoints").glob("ckpt-8.*"):
             file.unlink()
     again, same = train(tmp_path, tiny_source, **FIELDS)

@@ -30,7 +30,7 @@ def make(config=helpers.CONFIG, strategy=None, shards=1):
 
 
 def partial_batches(config, count, size):
-    """`count` images in batches of `size`, the last of which may be smaller, with noise that ignores the batches."""
+    """Returns `count` images in one batch, and in batches of `size`, the last maybe smaller, with the same noise."""
     (whole,) = helpers.batches(1, count, config)
     dataset = tf.data.Dataset.from_tensor_slices(whole).batch(size)
     options = tf.data.Options()
@@ -48,7 +48,7 @@ def partial_batches(config, count, size):
 )
 def test_mean_and_standard_error_by_hand(request, config, at_once):
     if at_once > 1:
-        # Shards are of a graph.
+        # Shards need a graph.
         request.getfixturevalue("traced")
     flow, evaluator = make(config, shards=at_once)
     whole, dataset = partial_batches(config, 11, 4)
@@ -76,7 +76,7 @@ def test_mean_and_standard_error_by_hand(request, config, at_once):
     [(9, 4, 1), *(slow(case) for case in ((11, 4, 1), (6, 6, 1), (11, 4, 2), (9, 4, 2), (6, 6, 2)))],
 )
 def test_two_replicas_find_what_one_finds(count, size, at_once):
-    """Of 9 images in batches of 4 the last batch holds one, and leaves a replica with none."""
+    """With 9 images in batches of 4, the last batch holds one, which leaves a replica with none."""
     _, one = make(helpers.TINY, shards=at_once)
     _, two = make(helpers.TINY, helpers.two_replicas(), shards=at_once)
     _, dataset = partial_batches(helpers.TINY, count, size)

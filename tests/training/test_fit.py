@@ -1,4 +1,4 @@
-"""Training from Python: what it takes, what the flow and the result are then, and how it goes on."""
+"""Training from Python: its inputs, the resulting flow and figures, and continuation."""
 
 import json
 import signal
@@ -18,7 +18,7 @@ from tests.training.runs import Signalling, lines
 pytestmark = pytest.mark.usefixtures("untraced", "short_timing")
 
 IMAGES = helpers.random_images(30, helpers.TINY)
-# As short as it can be.
+# As short as possible.
 SHORT = {"steps": 2, "batch_size": 4, "init_images": 8, "samples": 1, "quiet": True}
 
 
@@ -84,7 +84,7 @@ def test_it_is_what_the_program_trains(tmp_path, kept):
 def test_with_a_directory_it_goes_on_with_the_settings_there(tmp_path, kept):
     _, expected = kept
     first = fit(steps=2, eval_every=2, learning_rate=1e-2, warmup_steps=0, model_dir=tmp_path)
-    # The flow given does not matter any more.
+    # The given flow no longer matters.
     again = glow_tf.fit(glow_tf.Flow(helpers.TINY), IMAGES, steps=4, model_dir=str(tmp_path), quiet=True)
     assert again.steps == 4 and first.steps == 2
     assert_equal(weights(again.flow), weights(expected.flow))
@@ -95,7 +95,7 @@ def test_with_a_directory_it_goes_on_with_the_settings_there(tmp_path, kept):
 
 @pytest.mark.parametrize("initialized", [True, False])
 def test_without_one_it_begins_with_the_weights_of_the_flow(monkeypatch, initialized):
-    """And initialises them if that is yet to be done, and leaves nothing behind."""
+    """It also initialises them if necessary, and leaves nothing behind."""
     flow = glow_tf.Flow(helpers.TINY, seed=3)
     if initialized:
         flow.initialize(IMAGES[:4])
@@ -113,13 +113,13 @@ def test_without_one_it_begins_with_the_weights_of_the_flow(monkeypatch, initial
     ((directory, first),) = begun
     assert result.flow is flow and result.model_dir is None and not directory.exists()
     changed = {path for path, value in before.items() if (first[path] != value).any()}
-    # That of NICE sets the last scaling alone.
+    # NICE's initialisation sets only the last scaling.
     assert (len(changed) == 0) if initialized else (0 < len(changed) < len(before) / 2)
     assert any((before[path] != value).any() for path, value in weights(flow).items())
 
 
 def test_the_best_weights_and_an_early_stop(tmp_path):
-    """Two good steps, and then some at a learning rate that spoils all."""
+    """Two good steps, then some at a learning rate that ruins the weights."""
     arguments = {"eval_every": 1, "ema_decay": 0.0, "model_dir": tmp_path}
     before = fit(**arguments, steps=2)
     result = fit(**arguments, steps=9, learning_rate=5.0, early_stop=1, weights="best")
@@ -132,7 +132,7 @@ def test_the_best_weights_and_an_early_stop(tmp_path):
 
 @pytest.mark.parametrize("kind", ["dataset", "folder", "file", "tensor"])
 def test_images_of_every_kind(tmp_path, kind):
-    """Are the same as those of the array; of a folder others are held out."""
+    """They are the same as the images of the array; of a folder, others are held out."""
     np.save(tmp_path / "images.npy", IMAGES)
     (tmp_path / "pictures").mkdir()
     for i, image in enumerate(IMAGES):
@@ -165,7 +165,7 @@ def test_what_is_held_out(source):
 
 
 def test_labels_keep_their_numbers():
-    """Also where only some of the classes are there."""
+    """Even if only some of the classes occur."""
     config = glow_tf.glow((4, 4, 3), K=1, L=1, width=2, n_bits=5, num_classes=5)
     labels = np.where(np.arange(30) % 2, 4, 1)
     result = fit(config, labels=labels, steps=1)

@@ -1,4 +1,4 @@
-"""A full disk is one clear error; the checkpoints before it stay, and the run goes on once there is room."""
+"""A full disk is one clear error; earlier checkpoints stay, and the run continues once there is space."""
 
 import contextlib
 import pathlib
@@ -21,14 +21,14 @@ from tests.training.processes import (
     uninterrupted,
 )
 
-# They differ where checkpoints are written at other steps, or more of them are kept.
+# These differ if checkpoints are written at other steps, or more of them are kept.
 CHECKPOINT_FILES = ("checkpoints/ckpt-",)
 
 
 class SmallDisk:
-    """A file system of `size` bytes in memory, mounted for as long as it is entered, and seen through `path`.
+    """An in-memory file system of `size` bytes, mounted while it is entered, and accessible through `path`.
 
-    It is mounted in a namespace of its own, for which no rights are needed, by a process that keeps it there.
+    A helper process mounts it in a namespace of its own, which needs no privileges, and keeps it there.
     """
 
     def __init__(self, directory: pathlib.Path, size: int):
@@ -55,7 +55,7 @@ class SmallDisk:
         self._keeper.wait()
 
     def fill(self, left: int = 0) -> None:
-        """Leaves so many bytes, of which a file takes a multiple of 4,096."""
+        """Fills the disk except for `left` bytes; a file takes a multiple of 4,096."""
         with self._filler.open("wb", buffering=0) as file:
             with contextlib.suppress(OSError):
                 while True:
@@ -63,12 +63,12 @@ class SmallDisk:
             file.truncate(file.tell() - left)
 
     def make_room(self) -> None:
-        """Takes back `fill`."""
+        """Undoes `fill`."""
         self._filler.unlink()
 
 
 def assert_one_clear_error(process: Process, what: str = "cannot be written to") -> None:
-    """Asserts that a process ends in one line that says what is wrong, where, and what is left."""
+    """Asserts that a process ends with one line that says what is wrong, where, and what is left."""
     assert process.end() == 1
     (line,) = [line for line in process.stderr.splitlines() if line.startswith("error: ")]
     assert "Traceback" not in process.stderr
@@ -127,7 +127,7 @@ def test_a_checkpoint_that_does_not_fit(tmp_path):
 @pytest.mark.slow
 def test_a_disk_that_fills_up(tmp_path):
     begin_uninterrupted(*SHORT)
-    # Checkpoints of some 140 kB, of which all are kept.
+    # Checkpoints of some 140 kB, all of which are kept.
     kept = (*SHORT, "--keep_checkpoints=100")
     with SmallDisk(tmp_path, 2**20) as disk:
         with Process(disk.path / "run", kept) as process:
@@ -143,7 +143,7 @@ def _there(name: str):
     return lambda directory: (directory / name).exists()
 
 
-# When the disk fills up, and how many bytes are left: of small files before a large one some can still be written.
+# When the disk fills up, and how many bytes are left, which suffice for some small files before a large one.
 MOMENTS = {
     "before anything is written": (lambda directory: True, 0),
     "before the first step": (_there("training.json"), 0),

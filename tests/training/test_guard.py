@@ -1,4 +1,4 @@
-"""Steps that are skipped, the layer that is named, and the way back to a checkpoint."""
+"""Skipped steps, the faulty layer that is named, and rollback to a checkpoint."""
 
 import re
 
@@ -17,7 +17,7 @@ BAD = {"loss": float("nan"), "gradient_norm": float("inf")}
 
 
 class Guarded:
-    """A guard, the parts it guards, what it says, and the numbers of the batches it asks for."""
+    """A guard, the parts it guards, its messages, and the numbers of the batches it asks for."""
 
     def __init__(self, directory, config=helpers.TINY, x=None, **fields):
         self.parts = helpers.Parts(directory, config, **fields)
@@ -58,7 +58,7 @@ def test_a_single_step_is_skipped_and_told(tmp_path):
         "step 1,234: update skipped, as the loss is nan and the norm of its gradient 12.35. First to go bad: "
         "level 2, step 2 of 2, actnorm: its output. (1 in a row, 1 in all)"
     ]
-    # The batch of a step is the one before it in number.
+    # Step n uses batch n - 1.
     assert guarded.asked == [1233]
     assert guarded.counts() == [1, 1, 0] and guarded.factor() == 1
     for a, b in zip(guarded.parts.values(), before, strict=False):
@@ -75,7 +75,7 @@ def test_a_single_step_is_skipped_and_told(tmp_path):
             "level 1, step 1 of 2, coupling: its output",
         ),
         ("layers/02_split/bias", (3,), np.inf, "level 1, split: its log-det"),
-        # Sums to a finite output; the gradient of its scale has the square of it.
+        # Its output is finite; the gradient of its scale contains the square of that.
         (
             "layers/04_steps/network/conv3/bias",
             (1, 0),
@@ -93,7 +93,7 @@ def test_the_layer_is_named(tmp_path, path, index, value, where):
 
 
 def test_a_batch_that_is_bad_itself(tmp_path):
-    """In the last image, of the last of four parts."""
+    """The NaN is in the last image, of the last of four parts."""
 
     def x(values):
         values[-1, 0, 0, 0] = np.nan
@@ -105,7 +105,7 @@ def test_a_batch_that_is_bad_itself(tmp_path):
 
 
 def test_a_classifier_is_no_layer_of_the_flow(tmp_path):
-    """Every layer is sound, and the norm of the gradient is not what is wrong."""
+    """Every layer is sound, and the gradient norm is not the cause."""
     guarded = Guarded(tmp_path, helpers.LABELLED)
     guarded.set("classifier/kernel", (0, 0), np.nan)
     guarded.after(1)
@@ -133,14 +133,14 @@ def test_several_in_a_row_lead_back_to_the_last_checkpoint(tmp_path):
 
     assert [guarded.after(n) for n in (11, 12, 13)] == [False, False, True]
     assert int(parts.state.step) == step
-    # What happened since is not forgotten, though the weights are.
+    # The counts since then are kept, although the weights are not.
     assert guarded.counts() == [skipped + 3, 0, 1]
     assert guarded.factor() == 0.5
     for variable, value in zip(parts.flow.variables, saved, strict=False):
         np.testing.assert_array_equal(variable, value)
     assert re.fullmatch(rf"Back to step {step} \(.*ckpt-2\), with 0.5 times the learning rate\.", guarded.said[-1])
 
-    # A step that is made in between begins the count anew; the loop sets it.
+    # A successful step in between restarts the count; the loop sets it.
     assert [guarded.after(n) for n in (21, 22)] == [False, False]
     parts.state.skipped_in_a_row.assign(0)
     assert [guarded.after(n) for n in (24, 25, 26)] == [False, False, True]
@@ -192,7 +192,7 @@ def test_a_singular_convolution_is_found(permutation, row, singular):
         numbers = weight.numpy()
         numbers[1, 3] = row
         weight.assign(numbers)
-        # What the question is asked after.
+        # The error after which the check is made.
         with pytest.raises(tf.errors.InvalidArgumentError):
             flow.bits_per_dim(np.zeros([1, 4, 4, 3], np.uint8))
     assert has_singular_convolution(flow) == singular

@@ -1,4 +1,4 @@
-"""A run that is killed or told to stop goes on as if nothing had been: the same losses and weights, bit for bit."""
+"""A killed or stopped run continues as if nothing had happened: the same losses and weights, bit for bit."""
 
 import collections
 import pathlib
@@ -26,12 +26,12 @@ from tests.training.processes import (
     uninterrupted,
 )
 
-# A life takes at most about ten steps, and one that ends in an evaluation twenty.
+# A process makes at most about ten steps, or twenty if it ends in an evaluation.
 LONG = (*TINY, "--steps=400", "--checkpoint_every=1", "--eval_every=20", "--sample_every=20")
 
 
 class Killer:
-    """Kills runs of one model directory, one after the other, and counts what it hit.
+    """Kills successive processes of the run in a model directory, and counts what it hit.
 
     Args:
       directory: the model directory.
@@ -46,7 +46,7 @@ class Killer:
         self.stderr = ""
 
     def kill(self, aim: str) -> None:
-        """Starts the run, kills it at a moment of the kind that `aim` names, and fails if it ends before."""
+        """Starts the run, kills it at a moment of the kind that `aim` names, and fails if it ends first."""
         before = max(checkpoint_steps(self.directory), default=-1)
         left_before = self._half_written()
         with Process(self.directory, self._arguments) as process:
@@ -62,31 +62,31 @@ class Killer:
         return half_written(self.directory / "checkpoints") | half_written(self.directory / "best/checkpoints")
 
     def _start(self, process: Process) -> bool:
-        """Between the first checkpoint that is read or written and some steps, if they are fast."""
+        """Waits for a while, or some steps if they are fast, after the first checkpoint is read or written."""
         alive = process.wait_until(lambda: re.search("Continuing at step|Initialising", process.stderr) is not None)
         time.sleep(self._random.uniform(0, 5))
         return alive
 
     def _moment(self, process: Process) -> bool:
-        """Some steps, two checkpoints, one of which may be damaged then, and a while."""
+        """Waits for some steps, for two checkpoints, so that one may be damaged, and for a while."""
         alive = process.wait_for_steps(self._random.randint(1, 4))
         alive = alive and process.wait_until(lambda: len(checkpoint_steps(self.directory)) > 1)
         time.sleep(self._random.uniform(0, 0.2))
         return alive
 
     def _write(self, process: Process) -> bool:
-        """Some steps, and the first sight of a checkpoint that is being written."""
+        """Waits for some steps, then until a checkpoint is being written."""
         alive = process.wait_for_steps(self._random.randint(1, 4))
         return alive and process.wait_until(lambda: bool(half_written(self.directory / "checkpoints")), every=0.0002)
 
     def _best(self, process: Process) -> bool:
-        """While the best weights are written: in an evaluation that is not recorded yet."""
+        """Waits until the best weights are being written, in an evaluation that is not recorded yet."""
         folder = self.directory / "best/checkpoints"
         left = half_written(folder)
         return process.wait_until(lambda: bool(half_written(folder) - left), every=0.0002)
 
     def _evaluation(self, process: Process) -> bool:
-        """A while after the samples, which an evaluation follows."""
+        """Waits until a while after the samples, which an evaluation follows."""
         grids = set(self.directory.glob("samples/step_*.png"))
         alive = process.wait_until(lambda: bool(set(self.directory.glob("samples/step_*.png")) - grids))
         time.sleep(self._random.uniform(0, 3))
@@ -138,20 +138,20 @@ def test_a_run_killed_two_dozen_times_ends_as_one_that_was_not(tmp_path):
     assert_same_run(killer.directory, uninterrupted(*LONG))
 
 
-# Checkpoints of their own would hide whether a signal makes one.
+# Regular checkpoints would hide whether a signal makes one.
 NO_CHECKPOINTS = (*SHORT, "--checkpoint_every=1000")
 STOPPED = re.compile(r"Stopped by (\w+) at step (\d+), whose checkpoint is written\. To go on: (.*)")
-# Which checkpoints are there depends on when they were written.
+# The checkpoints that exist depend on when they were written.
 CHECKPOINT_FILES = ("checkpoints/ckpt-",)
 
 
 def command_to_go_on(process: Process, number: signal.Signals) -> list[str]:
-    """Checks the end that a signal gave a run, and returns the command line that it names."""
+    """Checks how a signal ended a run, and returns the command line that the run prints."""
     assert process.end() == 128 + number
     assert "Traceback" not in process.stderr
     name, step, command = STOPPED.fullmatch(process.stderr.splitlines()[-1]).groups()
     assert name == number.name
-    # Neither a step that is not in the checkpoint, nor one that is in it but in no line.
+    # No logged step is missing from the checkpoint, and no step in the checkpoint from the log.
     assert checkpoint_steps(process.directory)[-1] == int(step) == last_step(process.directory)
     state = tensors(process.directory / f"checkpoints/ckpt-{step}")["run/step/.ATTRIBUTES/VARIABLE_VALUE"]
     assert state == b"int64 () " + int(step).to_bytes(8, sys.byteorder)
@@ -163,7 +163,7 @@ def command_to_go_on(process: Process, number: signal.Signals) -> list[str]:
 @pytest.mark.slow
 def test_a_run_that_is_stopped_and_then_killed_ends_as_one_that_was_not(tmp_path):
     begin_uninterrupted(*QUICK)
-    # What a shell would take for two words is quoted.
+    # A name that a shell would split into two words is quoted.
     directory = tmp_path / "a run"
     with Process(directory, QUICK) as process:
         assert process.wait_for_steps(1), process.stderr
@@ -184,7 +184,7 @@ def test_a_run_that_is_stopped_and_then_killed_ends_as_one_that_was_not(tmp_path
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_told_to_stop_says_how_to_go_on_and_does(tmp_path, number):
     begin_uninterrupted(*SHORT)
-    # What a shell would take for two words is quoted.
+    # A name that a shell would split into two words is quoted.
     directory = tmp_path / "a run"
     with Process(directory, NO_CHECKPOINTS) as process:
         assert process.wait_for_steps(1), process.stderr
@@ -212,7 +212,7 @@ def test_stopped_before_the_first_step(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [10, 20])
 def test_stopped_in_an_evaluation(tmp_path, step):
-    # One batch after the other takes long enough for a signal to arrive among them.
+    # Evaluating one batch after the other takes long enough for a signal to arrive in between.
     directory = tmp_path / "run"
     with Process(directory, NO_CHECKPOINTS) as process:
         assert process.wait_until((directory / f"samples/step_{step:07d}.png").exists)

@@ -1,4 +1,4 @@
-"""A model of the size people train: what TensorFlow's graph optimizer does only where memory is short."""
+"""A model of realistic size, for what TensorFlow's graph optimizer does only when memory is short."""
 
 import numpy as np
 import pytest
@@ -12,9 +12,9 @@ from tests.training import helpers
 
 @pytest.mark.slow
 def test_the_training_loop_can_be_called_again():
-    """Additions in a row became a temporary variable, which the loop's second call found still there."""
+    """A chain of additions became a temporary variable, which still existed in the loop's second call."""
     config = glow_tf.glow((256, 256, 3), K=2, L=6, width=512, n_bits=5)
-    # At the rate of the other tests, 1e-2, the third step at this width can diverge.
+    # At the learning rate of the other tests, 1e-2, the third step at this width can diverge.
     training = helpers.training(batch_size=1, learning_rate=1e-4)
     strategy = tf.distribute.OneDeviceStrategy("CPU:0")
     with strategy.scope():

@@ -1,4 +1,4 @@
-"""Whole runs of the Trainer on a few images: what they begin with, leave and refuse."""
+"""Whole runs of the Trainer on a few images: what they start from, leave behind and refuse."""
 
 import numpy as np
 import pytest
@@ -78,7 +78,7 @@ def test_a_run_leaves_everything_it_should(tmp_path, source):
 
 
 def tags(directory):
-    """The names under which TensorBoard finds something."""
+    """Returns the tags that TensorBoard finds."""
     accumulator = event_accumulator.EventAccumulator(str(directory / "tensorboard"))
     accumulator.Reload()
     return set(accumulator.Tags()["tensors"])
@@ -97,9 +97,9 @@ def test_two_replicas_a_classifier_and_partial_batches(tmp_path, source):
 
 
 def test_few_labels_in_a_run(tmp_path):
-    """A classifier that begins at nought needs log2(3) bits for each label, of which there are six among 18 images.
+    """A classifier that begins at zero needs log2(3) bits for each label, and 6 of the 18 images have one.
 
-    One epoch of batches of six: the loss counts those in each batch, and its mean is that over all with a label.
+    In one epoch of batches of six, the loss counts the labels in each batch, and its mean is that over labelled images.
     """
     path = tmp_path / "images.npz"
     np.savez(path, images=helpers.random_images(24, helpers.GUESSING), labels=np.arange(24) % 3)
@@ -155,7 +155,7 @@ def test_a_run_begins_with_the_weights_of_another_model(tmp_path, tiny_source):
     fields = training(steps=2, init_from=str(tmp_path / "other"), learning_rate=1e-20)
     Trainer(helpers.TINY, fields, tiny_source, tmp_path / "still", ONE_DEVICE).run()
     assert checkpoint_equals(tmp_path / "still/checkpoints/ckpt-2", other)
-    # Once it has begun, it goes on by itself, whatever became of the other model.
+    # Once started, it continues by itself, whatever became of the other model.
     again = training(steps=3, init_from=str(tmp_path / "gone"))
     Trainer(helpers.TINY, again, tiny_source, tmp_path / "still", ONE_DEVICE).run()
     assert not checkpoint_equals(tmp_path / "still/checkpoints/ckpt-3", other)

@@ -55,14 +55,14 @@ def test_with_a_classifier(weight):
 
 
 def semi_supervised(labels):
-    """A model that is not given labels, six images with these, and the images with their noise."""
+    """Returns a model that is not given labels, a batch of six images with `labels`, and its dequantized images."""
     flow = labelled_flow(helpers.GUESSING)
     whole, x, _ = batch(helpers.GUESSING)
     return flow, with_labels(whole, tf.constant(labels)), x
 
 
 def test_only_labelled_images_have_a_label_loss():
-    """The gradient of its mean over a batch is that of the mean over the images with a label, by hand."""
+    """The gradient of its mean over a batch is that of the mean over labelled images, computed by hand."""
     labels = [-1, 2, -1, -1, 0, -1]
     flow, whole, x = semi_supervised(labels)
     variables = flow.trainable_variables
@@ -109,7 +109,7 @@ def test_the_labels_given_do_not_show_in_the_logits():
 
 
 def test_one_evaluation_of_the_flow_serves_both_losses():
-    """The graph has no second pass, nor an inverse one."""
+    """The graph has neither a second pass nor an inverse one."""
     flow = labelled_flow()
     whole, _, _ = batch(helpers.LABELLED)
     graph = tf.function(lambda: losses(flow, whole, 1.0), autograph=False).get_concrete_function().graph

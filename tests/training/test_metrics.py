@@ -161,7 +161,7 @@ def test_columns_are_in_the_order_of_their_steps():
         {"step": 10, "kind": "train", "loss": 3.0},
         {"step": 10, "kind": "test", "images": 4, "bits_per_dim": 5.0},
         {"step": 20, "kind": "train", "loss": None, "norm": 2},
-        # Of the same step other images, and then these once more.
+        # The same step on other images, and on these once more.
         {"step": 10, "kind": "test", "images": 8, "bits_per_dim": 6.0},
         {"step": 10, "kind": "test", "images": 8, "bits_per_dim": 7.0},
         {"step": 5, "kind": "train", "loss": 4.0},

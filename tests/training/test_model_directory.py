@@ -1,4 +1,4 @@
-"""Whose a model directory is, and what may change between two runs in it."""
+"""The run that a model directory belongs to, and what may change when it is continued."""
 
 import dataclasses
 import json
@@ -173,13 +173,13 @@ def test_other_data_is_refused_unless_it_is_meant(claimed, name):
     assert "--other_data" in way_out
     notices = model_directory.check(claimed, helpers.CONFIG, TrainingConfig(), other, other_data=True)
     assert notices == [f"data: {DATA} before, {other.describe()} now"]
-    # From then on it is the run's own.
+    # From then on it is the run's data.
     model_directory.write_metadata(claimed, helpers.CONFIG, TrainingConfig(), other)
     assert model_directory.check(claimed, helpers.CONFIG, TrainingConfig(), other) == []
 
 
 def test_some_is_refused_before_the_data_is_loaded(claimed, tmp_path):
-    """Which for data of TensorFlow Datasets would be downloaded first."""
+    """Data from TensorFlow Datasets would otherwise be downloaded first."""
     early = model_directory.check_before_loading
     assert early(claimed, "people", "adamax", 0.5) is None
     assert early(claimed, "lsun/bedroom", "adamax", 0.5, other_data=True) is None

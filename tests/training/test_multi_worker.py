@@ -1,4 +1,4 @@
-"""Two processes on loopback train one model, as TF_CONFIG or SLURM names them; one dies, both start again."""
+"""Two processes on loopback, named by TF_CONFIG or SLURM, train one model; one dies, and both start again."""
 
 import contextlib
 import json
@@ -24,14 +24,14 @@ SECONDS = 300
 
 
 def start(directory, *arguments, tf_config=None):
-    """The training program in a process of its own; what it writes goes to a file beside `directory`."""
+    """Starts the training program in a new process, whose output goes to a file beside `directory`."""
     environment = {} if tf_config is None else {"TF_CONFIG": json.dumps(tf_config)}
     command = [sys.executable, "-m", "glow_tf.main", *SMALL, f"--model_dir={directory}", *arguments]
     return start_command(command, directory, environment)
 
 
 def start_command(command, directory, environment):
-    """A process with variables of its own; what it writes goes to a file beside `directory`."""
+    """Starts a process with additional environment variables, whose output goes to a file beside `directory`."""
     fixed = {"PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment = {**os.environ, **fixed, **environment}
     log = directory.with_name(f"{directory.name}_{time.monotonic_ns()}.log")
@@ -80,7 +80,7 @@ def kill_at_the_end():
     processes = []
     yield processes
     for process in processes:
-        # With those that it has started.
+        # Including the processes that it has started.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -131,7 +131,7 @@ def test_a_signal_to_one_worker_stops_both(tmp_path, kill_at_the_end):
     assert (directory / "checkpoints" / f"ckpt-{step}.index").exists()
 
 
-# Starts the command it is given as the two tasks of a job step on this machine.
+# Starts a given command as the two tasks of a job step on this machine.
 SRUN = """#!{python}
 import os, subprocess, sys
 command = [argument for argument in sys.argv[1:] if argument != "--kill-on-bad-exit=1"]
@@ -149,7 +149,7 @@ def write_program(path, text):
 
 @pytest.mark.slow
 def test_the_batch_script_trains_on_slurm(tmp_path, kill_at_the_end):
-    """With stand-ins for srun and glow; SLURM itself is not here."""
+    """With stand-ins for srun and glow; SLURM itself is not available."""
     programs, directory = tmp_path / "programs", tmp_path / "run"
     programs.mkdir()
     write_program(programs / "srun", SRUN)
@@ -165,7 +165,7 @@ def test_the_batch_script_trains_on_slurm(tmp_path, kill_at_the_end):
 
 @pytest.mark.slow
 def test_the_manifest_trains_as_the_operator_starts_it(tmp_path, kill_at_the_end):
-    """A pod for each replica, with TF_CONFIG as the training operator sets it; Kubernetes itself is not here."""
+    """A process for each pod, with TF_CONFIG as the training operator sets it; Kubernetes itself is not available."""
     yaml = pytest.importorskip("yaml")
     job = yaml.safe_load((ROOT / "docs" / "tfjob.yaml").read_text())
     assert (job["apiVersion"], job["kind"]) == ("kubeflow.org/v1", "TFJob")
@@ -195,7 +195,7 @@ def test_the_manifest_trains_as_the_operator_starts_it(tmp_path, kill_at_the_end
 
 
 def assert_trained_together(directory, process, steps):
-    """Both took part in every step, of which the first worker alone wrote."""
+    """Asserts that both took part in every step, and that only the first worker wrote."""
     text = process.log.read_text()
     assert text.count("Initialising from the first images") == 1 and "Traceback" not in text
     assert list(train_lines(directory)) == list(range(1, steps + 1))

@@ -1,4 +1,4 @@
-"""Schedules, Adamax, Adam, AdamW, the moving averages, and their place in the weights' stead; by hand."""
+"""Schedules, Adamax, Adam, AdamW, moving averages and their swap with the weights, checked by hand."""
 
 import keras
 import numpy as np
@@ -46,7 +46,7 @@ def test_warmup(warmup_steps, rates):
     ],
 )
 def test_schedules_of_six_steps(lr_schedule, warmup_steps, rates):
-    """Full after the warm-up, and 0 where the last step, number 5, is made."""
+    """The rate is full after the warm-up, and 0 once the last step, number 5, is made."""
     config = TrainingConfig(steps=6, warmup_steps=warmup_steps, learning_rate=0.02, lr_schedule=lr_schedule)
     schedule = make_schedule(config)
     found = [float(schedule(tf.constant(step, tf.int64))) for step in range(len(rates))]
@@ -111,7 +111,7 @@ FAMILIES = {"adamax": keras.optimizers.Adamax, "adam": keras.optimizers.Adam, "a
 @pytest.mark.parametrize("compiled", [False, True], ids=["", "on a replica, by XLA"])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_updates_of_keras(name, compiled):
-    """With moments and an epsilon that are not the defaults, which gradients of their size make felt."""
+    """With non-default moments and epsilon, which matter for gradients of this size."""
     values, theirs = variables(), variables()
     fields = {"beta1": 0.8, "beta2": 0.95, "epsilon": 0.1}
     decay = {"weight_decay": 0.3} if name == "adamw" else {}
@@ -147,7 +147,7 @@ def test_adamw_takes_nothing_off_what_does_not_decay():
 
 
 def decaying(config):
-    """The kinds of the variables of a model that weight decay applies to: their paths without the layers' names."""
+    """Returns the kinds of variables that weight decay applies to in a model: their paths without layer names."""
     flow = glow_tf.Flow(config)
     decayed = {id(variable) for variable in flow.decayed_variables()}
     named = flow.named_variables(trainable=True)
@@ -162,7 +162,7 @@ def test_kernels_of_networks_decay():
 
 
 def test_where_weights_are_normalised_their_magnitudes_decay():
-    """Their directions count as they are: to shrink them would change nothing but the size of steps."""
+    """Directions do not decay: shrinking them would change nothing but the size of steps."""
     flow = glow_tf.ModelConfig(
         name="m", image_shape=(8, 8, 4), layers=(Steps(depth=2, network=Resnet(width=4, blocks=1)),)
     )

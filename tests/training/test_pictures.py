@@ -1,4 +1,4 @@
-"""Pictures of a training run, of a model of fewer than eight bits."""
+"""Pictures from training a model with fewer than eight bits."""
 
 import numpy as np
 import tensorflow as tf

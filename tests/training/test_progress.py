@@ -1,4 +1,4 @@
-"""A bar on terminals, plain lines elsewhere."""
+"""A progress bar on terminals, plain lines elsewhere."""
 
 import io
 import re
@@ -9,7 +9,7 @@ from glow_tf.training.progress import Progress, _duration
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self):
         return True
@@ -47,13 +47,13 @@ def test_terminals_get_a_bar():
 
 
 def test_the_cells_of_notebooks_get_a_bar_too():
-    """They are no terminals, but go back to the beginning of a line."""
+    """They are not terminals, but can return to the beginning of a line."""
     cell = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})
     assert "100/100" in run(cell())
 
 
 def test_a_resumed_bar_begins_at_its_step(monkeypatch):
-    """And tells no time that is left before it is known: the first step takes longer than others."""
+    """It shows no time left until that is known: the first step takes longer than others."""
     clock = [0.0]
     monkeypatch.setattr("tqdm.std.time", lambda: clock[0])
     stream = Terminal()

@@ -11,20 +11,20 @@ import tensorflow as tf
 from tests.training.processes import TINY, Process, last_step, metrics
 
 STEPS = 20
-# The defaults of optimizer, learning rate and clipping. Only the first checkpoint, of step 1, is looked at.
+# Default optimizer, learning rate and clipping. Only the first checkpoint, that of step 1, is compared.
 CURVE = (*TINY, f"--steps={STEPS + 1}", "--checkpoint_every=1000", "--eval_every=0", "--sample_every=0")
 BITS_PER_DIM = 1e-4
-# The most by which the first update, a thousandth of the learning rate, moves a weight.
+# A thousandth of the learning rate: weights may differ by twice this after the first update.
 FIRST_UPDATE = 1e-6
 
 
 @functools.cache
 def run(*arguments: str) -> tuple[list[dict], dict[str, np.ndarray]]:
-    """The train lines of the first steps of a run with these flags, and the weights after the first."""
+    """Returns the train lines of the first steps of a run with these flags, and the weights after the first one."""
     with tempfile.TemporaryDirectory() as parent:
         directory = Path(parent) / "run"
         with Process(directory, (*CURVE, *arguments)) as process:
-            # What comes after them, the evaluation and the export, takes longer than they do.
+            # The samples and the evaluation that follow take longer than these steps.
             assert process.wait_until(lambda: last_step(directory) >= STEPS), process.stderr
         reader = tf.train.load_checkpoint(str(directory / "checkpoints/ckpt-1"))
         names = [name for name in reader.get_variable_to_shape_map() if name.startswith("flow/")]
@@ -37,10 +37,10 @@ def assert_same_curve(arguments: tuple[str, ...], expected: tuple[str, ...]) -> 
     expected_lines, expected_start = run(*expected)
     assert start.keys() == expected_start.keys() and start
     for name, value in expected_start.items():
-        # Where a gradient is next to nothing, rounding decides which way Adamax goes.
+        # Where a gradient is nearly zero, rounding decides which way Adamax goes.
         np.testing.assert_allclose(start[name], value, rtol=1e-6, atol=2 * FIRST_UPDATE, err_msg=name)
     assert [line["step"] for line in lines] == [line["step"] for line in expected_lines] == list(range(1, STEPS + 1))
-    # A curve that is flat would say nothing of the gradients.
+    # A flat curve would say nothing about the gradients.
     assert expected_lines[-1]["bits_per_dim"] < expected_lines[0]["bits_per_dim"] - 0.05
     differences = [abs(a["bits_per_dim"] - b["bits_per_dim"]) for a, b in zip(lines, expected_lines, strict=True)]
     print(f"{' '.join(arguments)}: {max(differences):.2g} bits/dim")

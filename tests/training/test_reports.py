@@ -1,4 +1,4 @@
-"""What reports write: the best weights, health, pictures, and the pages of TensorBoard."""
+"""Output of reports: the best weights, health, pictures, and the pages of TensorBoard."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ from tests.training import helpers
 
 pytestmark = pytest.mark.usefixtures("untraced")
 
-# Images of 8 bits come back whole.
+# 8-bit images are reconstructed exactly.
 CONFIG = dataclasses.replace(helpers.CONFIG, dequantizer=Uniform())
 
 
@@ -37,7 +37,7 @@ class Reported:
         evaluator = Evaluator(parts.flow, strategy, batch_size=parts.training.batch_size)
         self.reports = Reports(parts.whole_state, evaluator, parts.training, self.source, directory, write=write)
         self.parts, self.directory, self.said = parts, directory, []
-        # One update: before it there are no averages.
+        # One update, before which there are no averages.
         weights = [v.numpy() for v in parts.variables]
         parts.optimizer.apply([tf.zeros_like(v) for v in parts.variables], parts.variables)
         for variable, average, weight in zip(parts.variables, parts.optimizer.averages, weights, strict=True):
@@ -47,7 +47,7 @@ class Reported:
         self.reports.begin(0)
 
     def evaluate(self, step, *, shift=0.0, limit=None):
-        """Evaluates with averages that are off by `shift`, the more the worse, and weights that are far off."""
+        """Evaluates with averages that are off by `shift`, worse the larger it is, and weights that are far off."""
         self.parts.state.step.assign(step)
         paths = self.parts.flow.named_variables(trainable=True)
         for path, variable, average, weight in zip(
@@ -100,7 +100,7 @@ def test_an_evaluation_is_of_the_averages_on_all_held_out_images(reported):
     values = np.concatenate([losses(flow, b)["bits_per_dim"] for b in batches])
     assert result.images == len(values) == 11
     assert result.mean == pytest.approx(values.mean(), rel=1e-6)
-    # And the weights are as they were.
+    # The weights are as before.
     for path, variable, weight in zip(
         flow.named_variables(trainable=True), reported.parts.variables, reported.weights, strict=True
     ):
@@ -120,7 +120,7 @@ def test_the_line_of_an_evaluation(reported):
     assert (line["step"], line["images"], line["bits_per_dim"]) == (7, 11, result.mean)
     assert sum(line[name] for name in levels) + 8 == pytest.approx(result.mean, rel=1e-6)
     assert all(1 <= line[name] < 1.001 for name in conditions)
-    # Half a bin of 8 bits: below it, images come back exactly; nothing is to be told.
+    # Half an 8-bit bin: below it, images are reconstructed exactly, and there is nothing to report.
     assert 0 < line["round_trip/error"] < 0.5 / 256
     assert reported.said == []
 
@@ -182,7 +182,7 @@ def best_weights(directory):
 
 
 def assert_best(reported, step, shift):
-    """`best/` holds the averages of that evaluation."""
+    """Asserts that `best/` holds the averages of the evaluation at `step`."""
     paths = reported.parts.flow.named_variables(trainable=True)
     for path, value, weight in zip(paths, best_weights(reported.directory), reported.weights, strict=True):
         off = np.float32(shift) if path.endswith(("bias", "log_scale")) else np.float32(0)
@@ -203,7 +203,7 @@ def test_the_best_weights_are_kept(tiny):
     assert third.mean < first.mean
     assert_best(tiny, 30, 0.25)
     assert best_line(tiny.parts.state) == f"{third.mean:.3f} test bits/dim at step 30"
-    # A mean over other images does not compare.
+    # A mean over other images is not comparable.
     assert tiny.evaluate(40, shift=0.0, limit=3).mean < third.mean
     assert_best(tiny, 30, 0.25)
     assert storage.load_config(tiny.directory / "best") == helpers.TINY
@@ -211,7 +211,7 @@ def test_the_best_weights_are_kept(tiny):
 
 @pytest.mark.usefixtures("traced")
 def test_what_is_not_a_number_is_never_the_best(tiny):
-    """A graph reconstructs what is not a number; eagerly it would be refused."""
+    """In a graph, NaNs are reconstructed; eager execution would refuse them."""
     assert math.isnan(tiny.evaluate(10, shift=math.nan).mean)
     assert best_line(tiny.parts.state) == "no evaluation yet"
     assert not (tiny.directory / "best").exists()
@@ -226,13 +226,13 @@ def test_one_that_does_not_write_evaluates_only(tmp_path):
     reported.reports.write("train", {"loss": 1.0})
     reported.reports.flush()
     assert math.isfinite(result.mean)
-    # It knows the best as the one that writes does: both continue from the same checkpoint.
+    # It knows the best like the one that writes, as both continue from the same checkpoint.
     assert best_line(reported.parts.state) == f"{result.mean:.3f} test bits/dim at step 10"
     assert not (tmp_path / "run").exists()
 
 
 def test_an_inexact_inverse_is_told(tmp_path):
-    """A factor of 1e-6 that loses the digits of what a coupling has added before."""
+    """A coupling that adds 1e5 costs the values their last digits."""
     config = glow_tf.nice((4, 4, 3), K=2, width=8, blocks=1, n_bits=8)
     reported = Reported(tmp_path / "run", data_of(tmp_path, config), config)
     for path, weight in zip(reported.parts.flow.named_variables(trainable=True), reported.weights, strict=True):

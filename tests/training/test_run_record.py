@@ -1,4 +1,4 @@
-"""The record of how a run came about."""
+"""The record of how a run was made."""
 
 import json
 import platform
@@ -60,7 +60,7 @@ def test_a_damaged_record_is_no_obstacle(tmp_path, text):
 def test_names_that_are_no_text_are_written(tmp_path):
     begin(tmp_path, 0, "glow train --data_dir=caf\udce9", flagfile=["--data_dir=caf\udce9"])
     assert starts(tmp_path)[0]["command"] == "glow train --data_dir=caf\\xe9"
-    # As which a flagfile is read.
+    # These bytes are read from a flagfile as that name.
     assert b"--data_dir=caf\xe9\n" in (tmp_path / "run.flags").read_bytes()
 
 

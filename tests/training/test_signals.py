@@ -1,4 +1,4 @@
-"""Signals that end a run: noted once, then as they were."""
+"""Signals that end a run: the first is noted, and the second acts as before."""
 
 import os
 import pathlib
@@ -16,7 +16,7 @@ BOTH = (signal.SIGTERM, signal.SIGINT)
 
 @pytest.fixture
 def caught():
-    """Handlers of the test's own, which note what reaches them."""
+    """Handlers of the test, which record the signals that reach them."""
     seen = []
     before = {number: signal.signal(number, lambda number, _: seen.append(number)) for number in BOTH}
     yield seen
@@ -71,7 +71,7 @@ def test_ctrl_c_twice_interrupts():
         signal.signal(signal.SIGINT, before)
 
 
-# A program that notes a first signal, says so, and is then within a call of C that never comes back to Python.
+# A program that notes a first signal, says so, and then is in a C call that never returns to Python.
 STUCK = """
 import collections, itertools, signal, sys
 from glow_tf.training.signals import StopSignals

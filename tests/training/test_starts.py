@@ -1,4 +1,4 @@
-"""The start of a run, where the first step is computed in a thread beside the initialisation, never ends in a fault."""
+"""The start of a run, where a thread calls the train function during the initialisation, never crashes."""
 
 import collections
 import os
@@ -10,7 +10,7 @@ import pytest
 from tests.training.processes import ROOT, TINY, Process
 
 STARTS, COMMANDS = 300, 100
-# For a process that hangs.
+# A deadline for a process that hangs.
 _SECONDS_A_START = 60
 
 

@@ -19,7 +19,7 @@ def test_means_are_of_all_steps_since_the_last_ones():
 def test_no_steps_have_no_means():
     state = RunState(["loss"])
     assert state.take_means() == {}
-    # As all updates of a period were skipped.
+    # All updates of a period were skipped.
     state.add({"loss": 0.0}, 0)
     assert state.take_means() == {}
 

@@ -45,12 +45,12 @@ def test_the_loss_falls():
 
 
 def test_networks_in_bfloat16_learn_too():
-    """The numbers reported and the weights are of float32, and near those of a run that is all float32."""
+    """Metrics and weights are float32, and the metrics are near those of an all-float32 run."""
     mixed, plain = (
         helpers.Run(helpers.training(network_precision=precision), helpers.TINY, steps=40)
         for precision in ("bfloat16", "float32")
     )
-    # At first every network gives nought, whatever its precision.
+    # At first every network outputs zero, whatever its precision.
     first = mixed(1)["loss"]
     assert first == plain(1)["loss"]
     values, expected = mixed(4), plain(4)
@@ -107,7 +107,7 @@ def test_clipping_scales_the_whole_gradient():
         given = [tf.Variable(tf.zeros_like(v)) for v in run.variables]
 
         class Optimizer:
-            """Keeps the gradients."""
+            """An optimizer that keeps the gradients."""
 
             def apply(self, gradients, variables):
                 for variable, gradient in zip(given, gradients, strict=True):
@@ -142,12 +142,12 @@ def test_clipping_changes_what_adamax_does_only_by_its_epsilon():
 
 
 def state(run):
-    """Every number of a run: weights, averages, and the optimizer's own, its count of updates among them."""
+    """Returns all numbers of a run: weights, averages, and the optimizer's own, including its count of updates."""
     return [*run.weights(), *(v.numpy() for v in run.optimizer.variables)]
 
 
 def assert_same_updates(a, b, tolerance):
-    """The optimizer's own numbers are compared too: unlike Adamax's updates, they have the gradient's scale."""
+    """Compares the optimizer's own numbers too: unlike Adamax's updates, they have the gradient's scale."""
     for x, y in zip(state(a), state(b), strict=True):
         np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance)
 
@@ -183,7 +183,7 @@ def few_labels():
 
 @pytest.mark.parametrize("how", ["two parts", "two replicas"])
 def test_the_loss_of_few_labels_is_the_same_in_parts_and_on_replicas(few_labels, how):
-    """However unequally the labels fall to them."""
+    """However unevenly the labels are distributed."""
     expected, values = few_labels
     config = helpers.training(label_loss_weight=0.5, accumulate_steps=2 if how == "two parts" else 1)
     strategy = helpers.two_replicas() if how == "two replicas" else None
@@ -195,7 +195,7 @@ def test_the_loss_of_few_labels_is_the_same_in_parts_and_on_replicas(few_labels,
 
 @pytest.mark.slow
 def test_a_large_model_in_parts():
-    """TensorFlow's graph optimizer rewrites sums of what is large by its measure: 256 MB."""
+    """TensorFlow's graph optimizer rewrites sums of tensors that it considers large: 256 MB."""
     config = glow_tf.glow((8, 8, 3), K=4, L=1, width=1024)
     assert run_of_noise(config, accumulate_steps=2) == pytest.approx(run_of_noise(config), rel=1e-5)
 
@@ -216,7 +216,7 @@ def run_of_noise(config, **fields):
     ],
 )
 def test_two_replicas_do_what_one_does(model, fields):
-    """In float64: optimizers divide by the gradient's size, and thereby make of a rounding of nought a full step."""
+    """In float64, as optimizers divide by the gradient's size, which makes a full step of a rounding error at zero."""
     config = helpers.training(**fields)
     one = helpers.Run(config, model, dtype=tf.float64)
     two = helpers.Run(config, model, dtype=tf.float64, strategy=helpers.two_replicas())
@@ -253,7 +253,7 @@ def run_and_training(request):
 
 
 def test_a_batch_that_is_not_finite_changes_nothing(run_and_training):
-    """The NaN is in one image, of one replica."""
+    """The NaN is in one image, on one replica."""
     run, training = run_and_training
     poison(run, training, bad=[2, 3])
     made = run.train(run.iterator, tf.constant(2))
@@ -261,7 +261,7 @@ def test_a_batch_that_is_not_finite_changes_nothing(run_and_training):
     before = state(run)
 
     made = run.train(run.iterator, tf.constant(5))
-    # It ends the call: the next batch, likewise bad, is left to the next one.
+    # It ends the call: the next batch, also bad, is left to the next call.
     assert made["finite"].numpy().tolist() == [False]
     assert np.isnan(made["loss"].numpy()).all() and {len(v) for v in made.values()} == {1}
     assert_equal(state(run), before)
@@ -289,7 +289,7 @@ def test_good_steps_before_a_bad_one_count(run_and_training):
 
 
 def test_a_gradient_too_large_for_a_float_changes_nothing(run_and_training):
-    """A scale of exp(50): the loss is finite, the square of the gradient is not."""
+    """With a scale of exp(50), the loss is finite, and the square of the gradient is not."""
     run, training = run_and_training
     poison(run, training, bad=[])
     (scale,) = (v for v in run.variables if "log_scale" in v.name)

@@ -1,4 +1,4 @@
-"""The estimate of the time left against runs whose every part takes a known time, on a clock of their own."""
+"""The estimate of the time left, against runs on a simulated clock in which every part takes a known time."""
 
 import dataclasses
 import functools
@@ -13,7 +13,7 @@ from tests.training.runs import train
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Costs:
-    """What the parts of a run take, in seconds; and how much longer what is compiled takes the first time."""
+    """Durations of the parts of a run, in seconds, and how much longer compiled parts take the first time."""
 
     step: float
     image: float = 0.0
@@ -24,7 +24,7 @@ class Costs:
 
 
 class Simulation:
-    """A run as the loop of training makes it, of calls of up to ten steps or two seconds.
+    """A run as in the training loop, in calls of up to ten steps or two seconds.
 
     Attributes:
       estimates: time, step and estimate at each call.
@@ -104,7 +104,7 @@ class Simulation:
     ],
 )
 def test_the_estimate_is_right_after_the_first_minute(fields, held_out, costs):
-    """Within a fifth of what is left; at the very end, where little is left, of ten seconds."""
+    """Within a fifth of the time left, or ten seconds at the very end, when little is left."""
     run = Simulation(TrainingConfig(**fields), held_out, costs)
     later = [(run.end - now, left) for now, step, left in run.estimates if now > 60 + costs.compilation]
     assert len(later) > 10
@@ -112,8 +112,8 @@ def test_the_estimate_is_right_after_the_first_minute(fields, held_out, costs):
         assert left == pytest.approx(actual, rel=0.2, abs=10), f"{actual:.0f} s before the end"
 
 
-# Of the 16x16 quick start on two cores, on which other programs ran now and then: seconds of each 50 of 2,800 steps, of
-# the evaluation of 114 images at step 2,000, which was compiled, and of the one at the end.
+# From the 16x16 quick start on two cores, on which other programs ran now and then: seconds of each 50 of 2,800 steps,
+# of the evaluation of 114 images at step 2,000, including compilation, and of the one at the end.
 FIFTY_STEPS = (
     *(17.6, 17.1, 17.1, 13.7, 13.0, 8.1, 11.1, 15.2, 16.8, 15.6, 15.9, 16.8, 15.4, 16.2),
     *(16.6, 16.2, 16.9, 18.2, 18.0, 18.1, 22.0, 17.4, 18.4, 17.5, 17.6, 17.9, 15.8, 15.8),
@@ -124,7 +124,7 @@ EVALUATIONS = (18.6, 1.6)
 
 
 def test_a_recorded_run():
-    """The estimate is within a fifth of the truth from the first minute on, and of half a minute near the end."""
+    """From the first minute on, the estimate is within a fifth of the truth, or half a minute near the end."""
     now, found = [0.0], []
     left = TimeLeft(TrainingConfig(steps=2800, batch_size=32), 114, clock=lambda: now[0])
     for i, seconds in enumerate(FIFTY_STEPS):
@@ -144,17 +144,17 @@ def test_a_recorded_run():
 
 
 def test_the_last_evaluation_does_not_repeat_what_an_evaluation_takes_besides():
-    """Half a minute of each is for what does not depend on the number of images: 100 of them, and 40,000 at the end."""
+    """Half a minute of each does not depend on the number of images: 100, and 40,000 at the end."""
     costs = Costs(step=0.1, image=0.0008, evaluation=30.0, compilation=5.0)
     run = Simulation(TrainingConfig(steps=20_000, eval_every=1000, eval_images=100, sample_every=0), 40_000, costs)
-    # After the second evaluation; without the cap on each image the last one alone would be expected to take 3 hours.
+    # After the second evaluation. Without the cap per image, the last one alone would be expected to take 3 hours.
     for now, step, left in run.estimates:
         if 2010 < step < 19_000:
             assert left == pytest.approx(run.end - now, rel=0.2)
 
 
 def test_the_first_evaluation_bounds_the_next():
-    """A model whose evaluation is far faster than its training: each image takes a hundredth of one in training."""
+    """Evaluation is far faster than training: an image takes a hundredth of the time."""
     now = [0.0]
     training = TrainingConfig(steps=1000, batch_size=10, eval_every=10, eval_images=0, sample_every=0, samples=1)
     left = TimeLeft(training, 1000, clock=lambda: now[0])
@@ -167,7 +167,7 @@ def test_the_first_evaluation_bounds_the_next():
 
 
 def test_compilation_is_no_part_of_it():
-    """What the first call took is not expected of any other."""
+    """The duration of the first call is not expected of any other."""
     run = Simulation(TrainingConfig(steps=100, eval_every=0, sample_every=0), 1, Costs(step=1.0, compilation=500.0))
     (_, step, first), (_, second_step, second), *_ = run.estimates
     assert (step, first) == (2, None)
@@ -176,7 +176,7 @@ def test_compilation_is_no_part_of_it():
 
 
 def test_checkpoints_by_the_clock_count_too():
-    """One every 12 seconds, which takes 3: of which the minutes know."""
+    """One every 12 seconds, as set by `checkpoint_minutes`, takes 3 seconds."""
     now = [0.0]
     training = TrainingConfig(
         steps=1000, eval_every=0, sample_every=0, checkpoint_every=0, checkpoint_minutes=0.2, batch_size=64
@@ -191,7 +191,7 @@ def test_checkpoints_by_the_clock_count_too():
 
 
 def test_it_follows_a_change_of_speed():
-    """Another program begins to work: ten minutes later it is as if it always had."""
+    """Another program starts; ten minutes later the estimate is as if it had always run."""
     now = [0.0]
     left = TimeLeft(TrainingConfig(steps=100_000, eval_every=0, sample_every=0), 1, clock=lambda: now[0])
     for seconds_per_step, minutes in ((0.1, 60), (0.2, 10)):
@@ -202,7 +202,7 @@ def test_it_follows_a_change_of_speed():
 
 
 class Timed:
-    """A run of training on a clock of its own: a step takes 100 seconds, an image of an evaluation ten.
+    """A training run on a simulated clock: a step takes 100 seconds, an image in an evaluation ten.
 
     Attributes:
       shown: the estimate at each step.
@@ -213,21 +213,21 @@ class Timed:
         timed = self
 
         class Progress(loop.Progress):
-            """Keeps what it is to show."""
+            """Progress that records the estimates it is to show."""
 
             def update(self, step, bits_per_dim, images_per_second, seconds_left):
                 timed.shown[step] = seconds_left
                 super().update(step, bits_per_dim, images_per_second, seconds_left)
 
         class Reports(loop.Reports):
-            """Whose evaluations take their time."""
+            """Reports whose evaluations advance the clock."""
 
             def evaluate(self, say, limit=None):
                 timed.now += 10.0 * (limit or 11)
                 return super().evaluate(say, limit)
 
         class Train:
-            """A train function whose steps take their time."""
+            """A train function whose steps advance the clock."""
 
             def __init__(self, *arguments):
                 self._train = make_train_function(*arguments)
@@ -250,8 +250,8 @@ def test_a_run_shows_it(tmp_path, tiny_source, monkeypatch):
     train(tmp_path, tiny_source, steps=9, eval_every=2, eval_images=4)
     assert list(timed.shown) == list(range(1, 10))
     assert timed.shown[1] is None
-    # From the second evaluation on, at step 4: steps, those at steps 6 and 8 of 4 images, and one of all 11 at the end.
+    # After the second evaluation, at step 4: steps, evaluations of 4 images at steps 6 and 8, and of all 11 at the end.
     expected = {5: 400 + 2 * 40 + 110, 6: 300 + 2 * 40 + 110, 7: 200 + 40 + 110, 8: 100 + 40 + 110, 9: 110}
-    # The four samples at the end take nothing on this clock, but are expected to take a share of training on as many.
+    # The four samples at the end take no time on this clock, but are expected to take a share of training on as many.
     samples = 4 * (100 / 8) / 3.5
     assert {step: timed.shown[step] - samples for step in expected} == pytest.approx(expected, abs=0.5)

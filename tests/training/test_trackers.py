@@ -1,4 +1,4 @@
-"""What trackers are told of a run. Those of Weights & Biases and MLflow are tried where they are installed."""
+"""Reporting of a run to trackers. Weights & Biases and MLflow are tested where they are installed."""
 
 import importlib.util
 import json
@@ -18,7 +18,7 @@ GREY = IMAGE[..., :1]
 
 
 class Recorder:
-    """A tracker that keeps what it is told, for all of a run's processes.
+    """A tracker that records its calls, for all processes of a run.
 
     Attributes:
       calls: name and arguments of each call.
@@ -36,7 +36,7 @@ class Recorder:
 
 @pytest.fixture
 def recorded(monkeypatch):
-    """The calls of a recorder in the place of Weights & Biases."""
+    """The calls of a recorder in place of Weights & Biases."""
     monkeypatch.setitem(trackers._KINDS, "wandb", Recorder)
     monkeypatch.setattr(trackers, "check_installed", lambda names: None)
     monkeypatch.setattr(Recorder, "calls", [])
@@ -57,7 +57,7 @@ def test_a_run_tells_all_that_is_in_metrics_jsonl(tmp_path, tiny_source, recorde
     images = [(name, step) for kind, name, step, *_ in [c for c in recorded if c[0] == "write_image"]]
     assert set(images) == {("samples", 2), ("samples", 4), ("reconstructions", 2), ("reconstructions", 4)}
     told = [(step, values) for kind, step, values in [call for call in recorded if call[0] == "write"]]
-    # Those of step 2 that were written by the first process are not told again.
+    # Values of step 2, which the first process wrote, are not reported again.
     for kind in ("train", "test"):
         for line in [line for line in lines(tmp_path, kind) if line["step"] > 2]:
             expected = {
@@ -73,14 +73,14 @@ def test_a_failure_ends_the_tracker_and_not_the_run(tmp_path, recorded, monkeypa
         raise ConnectionError("no route\nto host")
 
     said = []
-    of_run = Trackers("wandb", tmp_path)
-    of_run.begin({"steps": 1}, said.append)
-    of_run.write(1, {"train/loss": 1.0})
+    run_trackers = Trackers("wandb", tmp_path)
+    run_trackers.begin({"steps": 1}, said.append)
+    run_trackers.write(1, {"train/loss": 1.0})
     monkeypatch.setattr(Recorder, "write", fail, raising=False)
-    metrics = MetricsWriter(tmp_path, trackers=of_run)
+    metrics = MetricsWriter(tmp_path, trackers=run_trackers)
     metrics.write("train", 2, {"loss": 1.0})
     metrics.write("train", 3, {"loss": 1.0})
-    of_run.close("FINISHED")
+    run_trackers.close("FINISHED")
     assert said == ["wandb failed, and the run goes on without it: no route to host"]
     assert [name for name, *_ in recorded] == ["begin", "write_hyperparameters", "write"]
     assert [line["step"] for line in lines(tmp_path, "train")] == [2, 3]
@@ -111,15 +111,15 @@ def test_a_missing_package_is_told_before_anything_begins(tmp_path, tiny_source,
 
 
 def report_twice(tracker, directory):
-    """Two processes of a run: the second goes on from step 20 with more steps, one value of which is no number."""
+    """Reports a run from two processes: the second continues at step 20 with more steps, one of whose values is NaN."""
     for start, steps, status in ((0, 100, "KILLED"), (20, 200, "FINISHED")):
-        of_run = Trackers(tracker, directory)
-        of_run.begin(hyperparameters({"model": "glow", "steps": steps}), print)
-        metrics = MetricsWriter(directory, start, trackers=of_run)
+        run_trackers = Trackers(tracker, directory)
+        run_trackers.begin(hyperparameters({"model": "glow", "steps": steps}), print)
+        metrics = MetricsWriter(directory, start, trackers=run_trackers)
         for step in (start + 10, start + 20):
             metrics.write("train", step, {"loss": math.nan if step == 40 else step / 10})
             metrics.write_image("samples", step, IMAGE if step < 40 else GREY)
-        of_run.close(status)
+        run_trackers.close(status)
 
 
 def test_mlflow(tmp_path, monkeypatch):
@@ -136,7 +136,7 @@ def test_mlflow(tmp_path, monkeypatch):
     assert history[:3] == [(10, 1.0), (20, 2.0), (30, 3.0)] and math.isnan(history[3][1])
     names = [file.path for file in client.list_artifacts(run.info.run_id, "samples")]
     assert names == [f"samples/step_00000{step}.png" for step in (10, 20, 30, 40)]
-    # In a store where that run is not, another one begins.
+    # In a store without that run, another one begins.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "other").as_uri())
     Trackers("mlflow", tmp_path / "run").begin({}, print)
     assert json.loads((tmp_path / "run" / "trackers.json").read_text())["mlflow"] != run.info.run_id
@@ -148,7 +148,7 @@ def test_wandb(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     report_twice("wandb", tmp_path / "run")
     name = json.loads((tmp_path / "run" / "trackers.json").read_text())["wandb"]
-    # Each process has a folder of its own, of the same run, which `wandb sync` joins.
+    # Each process has its own folder of the same run; `wandb sync` joins them.
     folders = sorted((tmp_path / "wandb").glob(f"offline-run-*-{name}"))
     assert len(folders) == 2
     for folder, number in zip(folders, (2, 2), strict=True):

@@ -1,4 +1,4 @@
-"""The training config accepts what can be run and names what cannot."""
+"""The training config accepts settings that can be run, and names those that cannot."""
 
 import dataclasses
 

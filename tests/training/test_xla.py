@@ -82,7 +82,7 @@ def test_two_replicas_do_what_one_does():
 )
 @pytest.mark.slow
 def test_likelihoods_latents_and_samples_are_the_same(config):
-    """Of batches that differ in size, too."""
+    """Also for batches that differ in size."""
     flow = moved_flow(config, seed=3)
     images = helpers.random_images(7, config)
     labels = np.arange(7, dtype=np.int32) % 3
@@ -127,7 +127,7 @@ def test_labels_out_of_range_are_refused():
 @pytest.mark.slow
 @pytest.mark.parametrize("gradient", ["reversible", "stored"])
 def test_xla_knows_how_often_loops_run(gradient):
-    """A loop that XLA cannot count asks the GPU after every turn whether to go on."""
+    """A loop whose trip count XLA does not know asks the GPU after every iteration whether to go on."""
     config = glow_tf.glow((4, 4, 3), K=5, L=1, width=4, gradient=gradient, permutation="reverse")
     flow = glow_tf.Flow(config)
 

@@ -1,4 +1,4 @@
-"""What the transforms are for: densities with more than one peak."""
+"""Densities with more than one peak, the purpose of the mixture of logistics and the spline."""
 
 import keras
 import numpy as np
@@ -11,14 +11,14 @@ from glow_tf.dequantization import Continuous
 
 
 def points_on_a_grid(n, seed):
-    """Nine peaks in the plane, with the log-density of what they are drawn from, in nats."""
+    """Points in the plane, [n, 2], drawn from nine Gaussian peaks on a grid."""
     rng = np.random.default_rng(seed)
     x = rng.integers(-1, 2, [n, 2]) + 0.1 * rng.standard_normal([n, 2])
     return tf.constant(x, tf.float32)
 
 
 def held_out_nats(coupling):
-    """The mean negative log-density of held-out points after a short training."""
+    """The mean negative log-density of held-out points after short training, in nats."""
     network = networks.Mlp(width=32, blocks=2)
     steps = layers.Steps(depth=4, network=network, coupling=transforms.NAMED[coupling], permutation="reverse")
     config = glow_tf.ModelConfig(name="own", image_shape=(2,), layers=(steps,), dequantizer=Continuous())
@@ -41,7 +41,7 @@ def held_out_nats(coupling):
 
 @pytest.mark.slow
 def test_more_than_one_peak_is_learned_sooner_than_by_affine_couplings():
-    """No model can have less than the entropy: log 9 for the peaks, and that of the normal distribution."""
+    """No model can fall below the entropy: log 9 for the peaks, plus that of a normal distribution in the plane."""
     entropy = np.log(9) + np.log(2 * np.pi * np.e * 0.1**2)
     nats = {coupling: held_out_nats(coupling) for coupling in ("affine", "mixture_logistic", "spline")}
     for coupling in ("mixture_logistic", "spline"):

@@ -1,4 +1,4 @@
-"""Against SciPy's logistic distributions, and by the Jacobian of the forward direction."""
+"""The mixture of logistics, against SciPy's distributions and against the Jacobian of the forward direction."""
 
 import numpy as np
 import pytest
@@ -22,14 +22,14 @@ def points(n, scale=1.0, dtype=np.float64):
 
 
 def by_hand(x, h):
-    """y and log(dy/dx), by SciPy's logarithms of the distribution function, its complement and the density."""
+    """y and log(dy/dx), from SciPy's log-CDF, log-survival function and log-density."""
     components = (h.shape[-1] - 2) // 3
     shift, a, rest = h[..., 0], h[..., 1], np.reshape(h[..., 2:], [*h.shape[:-1], 3, components])
     log_weights = rest[..., 0, :] - special.logsumexp(rest[..., 0, :], axis=-1, keepdims=True)
     begin = np.linspace(-1, 1, components) if components > 1 else 0.0
-    of = {"loc": rest[..., 1, :] + begin, "scale": np.exp(np.clip(rest[..., 2, :], -7, 7))}
+    arguments = {"loc": rest[..., 1, :] + begin, "scale": np.exp(np.clip(rest[..., 2, :], -7, 7))}
     log_cdf, log_survival, log_density = (
-        special.logsumexp(log_weights + getattr(stats.logistic, name)(x[..., None], **of), axis=-1)
+        special.logsumexp(log_weights + getattr(stats.logistic, name)(x[..., None], **arguments), axis=-1)
         for name in ("logcdf", "logsf", "logpdf")
     )
     slope = (1 - LEAST_SLOPE) * np.exp(log_density - log_cdf - log_survival) + LEAST_SLOPE
@@ -57,7 +57,7 @@ def test_it_begins_near_the_identity(components):
 
 
 def test_components_begin_with_gradients_of_their_own():
-    """Equal ones would stay equal."""
+    """Components with equal gradients would stay equal."""
     components, x = 8, points(100)
     h = tf.zeros([100, 1, 2 + 3 * components], x.dtype)
     with tf.GradientTape() as tape:
@@ -65,11 +65,11 @@ def test_components_begin_with_gradients_of_their_own():
         y, log_det = MixtureLogistic(components=components).forward(x, h)
         loss = tf.reduce_sum(0.5 * y**2 - log_det)
     for kind in np.reshape(np.sum(tape.gradient(loss, h), axis=(0, 1))[2:], [3, components]):
-        # By symmetry, some differ in sign alone.
+        # By symmetry, some differ only in sign.
         assert np.abs(np.subtract.outer(kind, kind) + np.eye(components)).min() > 1e-5
 
 
-# What is measured is at most a half.
+# At least twice the measured errors.
 ROUND_TRIP = {np.float32: 5e-6, np.float64: 2e-14}
 CASES = [
     (components, size, scale, dtype)
@@ -85,7 +85,7 @@ CASES = [
     mostly_slow(CASES, [case for case in CASES if case[0] == 8 and case[1] in (0.5, 3.0)]),
 )
 def test_round_trip(components, size, scale, dtype):
-    """As exact as the rounding of y and of x allows, from next to 0 to the far tails, and finite."""
+    """Finite and exact up to the rounding of y and x, from values near 0 to the far tails."""
     transform, n = MixtureLogistic(components=components), 5000
     x, h = points(n, scale, dtype), parameters(components, n, size, dtype)
     y, log_det = transform.forward(x, h)
@@ -97,7 +97,7 @@ def test_round_trip(components, size, scale, dtype):
 
 
 def test_the_slope_is_bounded_between_narrow_components():
-    """Two at -1 and 1, a thousandth wide: what lies between them comes back."""
+    """Two components at -1 and 1, a thousandth wide: values between them are restored."""
     h = np.zeros([1, 2 + 3 * 2])
     h[..., -2:] = -50
     x = tf.constant(np.linspace(-3, 3, 1001)[:, np.newaxis], tf.float32)
@@ -119,7 +119,7 @@ def test_the_slope_is_bounded_between_narrow_components():
 
 @pytest.mark.parametrize("x", [-1e30, -1e4, 1e4, 1e30])
 def test_far_tails_in_float32(x):
-    """There the broadest component counts: the slope is the inverse of its scale."""
+    """The broadest component dominates there: the slope is the inverse of its scale."""
     h = np.zeros([1, 1, 2 + 3 * 3])
     h[..., -3:] = [-1.0, 0.5, 2.0]
     x, h = tf.constant([[x]], tf.float32), tf.constant(h, tf.float32)
@@ -138,7 +138,7 @@ def test_the_gradient_of_the_inverse_is_the_inverse_of_the_jacobian():
         tape.watch([x, h])
         y, log_det = transform.forward(x, h)
     dy_dx, dy_dh, dlog_dx, dlog_dh = (
-        tape.gradient(t, of).numpy() for t, of in ((y, x), (y, h), (log_det, x), (log_det, h))
+        tape.gradient(t, source).numpy() for t, source in ((y, x), (y, h), (log_det, x), (log_det, h))
     )
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([y, h])
@@ -179,7 +179,7 @@ def test_the_gradient_of_the_inverse_is_that_of_unrolled_steps():
 
 @pytest.mark.parametrize("components", [1, 3])
 def test_gradients_at_a_mean(components):
-    """Where z is 0 exactly, as in images of zeros."""
+    """There z is exactly 0, as in images of zeros."""
     transform, h = MixtureLogistic(components=components), tf.zeros([1, 1, 2 + 3 * components], tf.float64)
 
     def gradient(x):
@@ -197,7 +197,7 @@ def test_gradients_at_a_mean(components):
 
 
 def test_parameters_that_are_not_numbers_spoil_their_element_alone():
-    """And the search ends."""
+    """The search for the inverse terminates nevertheless."""
     transform, x, h = MixtureLogistic(components=3), points(6), parameters(3, 6).numpy()
     y = transform.forward(x, tf.constant(h))[0].numpy()
     h[1, 0, 4], y[2], y[3] = np.nan, np.nan, np.inf

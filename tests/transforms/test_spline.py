@@ -1,4 +1,4 @@
-"""Against TFP's spline, which searches and gathers, and by the Jacobian of the forward direction."""
+"""The spline, against TFP's, which searches and gathers, and against the Jacobian of the forward direction."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def points(n, scale=1.5, dtype=np.float64):
 
 
 def of_tfp(h, bins, bound):
-    """The spline with the least sizes of the paper's code: a thousandth of the interval, and a slope of 1e-3."""
+    """TFP's spline with the minimum sizes of the paper's code: bins of a thousandth of the interval, slopes of 1e-3."""
     widths, heights, slopes = tf.split(h, [bins, bins, bins - 1], axis=-1)
     widths, heights = (2 * bound * (1e-3 + (1 - 1e-3 * bins) * tf.nn.softmax(t)) for t in (widths, heights))
     slopes = 1e-3 + tf.math.log(1 + tf.exp(slopes) * (np.exp(1 - 1e-3) - 1))
@@ -29,7 +29,7 @@ def of_tfp(h, bins, bound):
 
 @pytest.mark.parametrize("bins,bound,size", [(2, 3.0, 0.5), (8, 3.0, 1.0), (5, 0.7, 2.0)])
 def test_it_is_that_of_tfp(bins, bound, size):
-    """Values, log-dets, and the gradients of both."""
+    """Values, log-dets, and gradients of both."""
     transform, x, h = RationalQuadraticSpline(bins=bins, bound=bound), points(300), parameters(bins, 300, size)
     assert 0 < np.mean(np.abs(x) < bound) < 1
     found = []
@@ -39,8 +39,8 @@ def test_it_is_that_of_tfp(bins, bound, size):
             if ours:
                 y, log_det = transform.forward(x, h)
             else:
-                of = of_tfp(h, bins, bound)
-                y, log_det = of.forward(x), of.forward_log_det_jacobian(tf.identity(x))
+                spline = of_tfp(h, bins, bound)
+                y, log_det = spline.forward(x), spline.forward_log_det_jacobian(tf.identity(x))
         found.append([y, log_det, *tape.gradient([y, log_det], [x, h])])
     for actual, expected in zip(*found, strict=True):
         assert_close(actual, expected, 1e-9)
@@ -76,7 +76,7 @@ def test_it_goes_smoothly_into_the_identity():
 @pytest.mark.parametrize("dtype,tolerance", [(np.float32, 5e-5), (np.float64, 1e-13)])
 @pytest.mark.parametrize("bins,size", [(2, 0.5), (8, 0.5), (8, 3.0), (32, 1.0)])
 def test_round_trip(bins, size, dtype, tolerance):
-    """As exact as the rounding of y and of x allows, at knots too."""
+    """Exact up to the rounding of y and x, also at knots."""
     transform, n = RationalQuadraticSpline(bins=bins), 5000
     x, h = points(n, dtype=dtype), parameters(bins, n, size, dtype)
     y, log_det = transform.forward(x, h)
@@ -105,8 +105,8 @@ def test_the_gradient_of_the_inverse_is_the_inverse_of_the_jacobian():
         tape.watch([x, h])
         y, log_det = transform.forward(x, h)
     dy_dx, dy_dh, dlog_dx, dlog_dh = (
-        tape.gradient(t, of, unconnected_gradients="zero").numpy()
-        for t, of in ((y, x), (y, h), (log_det, x), (log_det, h))
+        tape.gradient(t, source, unconnected_gradients="zero").numpy()
+        for t, source in ((y, x), (y, h), (log_det, x), (log_det, h))
     )
     with tf.GradientTape(persistent=True) as tape:
         tape.watch([y, h])
