@@ -142,8 +142,11 @@ def tensors(prefix: str | os.PathLike) -> dict[str, bytes]:
 
 
 def files(directory: pathlib.Path) -> set[str]:
-    """Returns all files except damaged checkpoints and TensorBoard's events, of which each process writes its own."""
-    found = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
+    """Returns all files except the lock, damaged checkpoints, and TensorBoard's events, which differ between processes.
+
+    The lock of a directory is elsewhere if the directory is reached through another process's root, as `SmallDisk` is.
+    """
+    found = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()} - {".lock"}
     return {name for name in found if not name.startswith("tensorboard/") and not name.endswith(".damaged")}
 
 
