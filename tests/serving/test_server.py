@@ -83,7 +83,7 @@ def test_what_is_no_http_does_no_harm(running):
 def test_a_model_directory_is_exported_first(tmp_path):
     glow_tf.save(flow("grey"), tmp_path / "grey")
     with processes.server(tmp_path / "grey") as (_, port, line):
-        assert " version 1, signatures decode, " in line
+        assert "/v1/models/glow version 1 (Ctrl-C ends it)" in line
         inputs = {"images": examples(flow("grey").config, 1).tolist()}
         body = json.dumps({"signature_name": "encode", "inputs": inputs})
         status, document = ask(port, "POST", PREDICT, body)
