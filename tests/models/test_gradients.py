@@ -27,7 +27,9 @@ def gradients(flow, x, labels=None, **how):
     with tf.GradientTape() as tape:
         tape.watch(x)
         loss = -tf.reduce_sum(flow.distribution(labels, **how).log_prob(x)) / flow.config.dimensions
-    variables = {name: v for name, v in flow.named_variables().items() if v.trainable}
+    variables = flow.named_variables(trainable=True)
+    # The density does not depend on the noise.
+    variables = {name: v for name, v in variables.items() if not name.startswith("dequantizer/")}
     return tape.gradient(loss, {**variables, "x": x})
 
 
