@@ -10,7 +10,7 @@ class Run(helpers.Run):
     """A run on random images, with batches of static size."""
 
     def __init__(self, training, config, *, strategy, steps):
-        super().__init__(training, config, strategy=strategy, steps=steps)
+        super().__init__(training, config, strategy=strategy, steps=steps, device="GPU")
         size = training.batch_size
 
         def with_size(batch):

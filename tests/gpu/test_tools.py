@@ -10,8 +10,8 @@ from tests.gpu.programs import NOISE, begin, end
 from tests.models.test_pretrained import FLAGFILES
 
 SAMPLE = ["-m", "tools.sample", "--num=16", "--seed=1", "--scale=1"]
-# Width of one of 32 levels in 8-bit values.
-LEVEL = 8
+# Largest difference of two neighbouring levels of 5 bits, spread over 0 to 255.
+LEVEL = 9
 
 
 @pytest.fixture(scope="module")

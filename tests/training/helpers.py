@@ -47,11 +47,20 @@ class Run:
     """A flow, its optimizer and its train function under a strategy, on the same batches in every run."""
 
     def __init__(
-        self, training, config=CONFIG, *, strategy=None, steps=8, dtype=tf.float32, shards=1, labelled_share=1.0
+        self,
+        training,
+        config=CONFIG,
+        *,
+        strategy=None,
+        steps=8,
+        dtype=tf.float32,
+        device="CPU",
+        shards=1,
+        labelled_share=1.0,
     ):
         self.strategy = strategy or one_device()
         with self.strategy.scope():
-            runtime = training_runtime(training, Runtime(shards=shards))
+            runtime = training_runtime(training, Runtime(device=device, shards=shards))
             self.flow = glow_tf.Flow(config, seed=1, dtype=dtype, runtime=runtime)
             labels = np.arange(16) % 3 if config.dequantizer.num_classes_needed() else None
             self.flow.initialize(random_images(16, config), labels)

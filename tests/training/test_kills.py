@@ -231,6 +231,8 @@ def test_killed_before_the_list_of_checkpoints_was_written_for_the_last_time(tmp
     finish(directory, SHORT)
     listed = directory / "checkpoints/checkpoint"
     text = listed.read_text()
-    listed.write_text(text.replace('model_checkpoint_path: "ckpt-20"', 'model_checkpoint_path: "ckpt-19"', 1))
+    before = text.replace('model_checkpoint_path: "ckpt-20"', 'model_checkpoint_path: "ckpt-19"', 1)
+    assert before != text
+    listed.write_text(before)
     finish(directory, SHORT)
     assert_same_run(directory, uninterrupted(*SHORT))
