@@ -92,9 +92,12 @@ def agreement(
 ) -> Mapping[str, Agreement]:
     """Moves images along each attribute direction and classifies the results.
 
+    All images are taken as displayed (`Dequantizer.displayed`), as with fewer than 8 bits they would otherwise differ
+    from the moved ones by the rounding of their levels.
+
     Args:
       codec: codec of the model.
-      classifier: classifier trained on other images.
+      classifier: classifier trained on other images, as displayed.
       directions: directions of A attributes.
       images: [N, H, W, C] uint8.
       attributes: [N, A]: 1 present, 0 absent, -1 unknown.
@@ -104,6 +107,8 @@ def agreement(
     Returns:
       An `Agreement` for each attribute, keyed by name.
     """
+    displayed = codec.flow.config.dequantizer.displayed
+    images = displayed(images)
     before = classifier(images)
     found = {}
     for i, name in enumerate(directions.names):
@@ -112,9 +117,8 @@ def agreement(
         for amount, rows in ((-1.0, present), (1.0, absent)):
             if rows.any():
                 row_labels = None if labels is None else labels[rows]
-                moved[rows] = manipulate(
-                    codec, images[rows], directions[name], [amount], scale=scale, labels=row_labels
-                )[:, 0]
+                decoded = manipulate(codec, images[rows], directions[name], [amount], scale=scale, labels=row_labels)
+                moved[rows] = displayed(decoded[:, 0])
         known = present | absent
         after = classifier(moved)
         others = np.arange(len(directions.names)) != i

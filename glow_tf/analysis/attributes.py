@@ -148,13 +148,26 @@ def attribute_directions(codec: Codec, batches: Iterable[Mapping[str, np.ndarray
             has = np.asarray(batch["attributes"]) == value
             sums[value] += has.T.astype(np.float32) @ z
             counts[value] += has.sum(axis=0)
-    bad = [
-        f"{name} ({counts[1, i]} with, {counts[0, i]} without)" for i, name in enumerate(names) if not all(counts[:, i])
-    ]
-    if bad:
-        raise DataError(f"An attribute needs images that have it and images that do not: {', '.join(bad)}.")
+    check_counts(names, counts[1], counts[0])
     means = sums / counts[..., np.newaxis]
     return Directions(tuple(names), (means[1] - means[0]).astype(np.float32), counts[1], counts[0])
+
+
+def check_counts(names: Sequence[str], positives: np.ndarray, negatives: np.ndarray) -> None:
+    """Raises DataError if an attribute is present in no image, or absent in none.
+
+    Args:
+      names: names of the A attributes.
+      positives: [A] int, number of images with each attribute.
+      negatives: [A] int, number of images without it.
+    """
+    counts = zip(names, positives, negatives, strict=True)
+    bad = [f"{name} ({present} with, {absent} without)" for name, present, absent in counts if not present * absent]
+    if bad:
+        raise DataError(
+            f"An attribute needs images that have it and images that do not: {', '.join(bad)}. Use more images, or "
+            "leave it out."
+        )
 
 
 def manipulate(

@@ -93,5 +93,6 @@ def draw_latents(flow: Flow, count: int, *, seed: int | None = None) -> np.ndarr
     """
     seed = int_seed(seed)
     uniform = np.stack([np.random.default_rng([seed, i]).random(flow.config.dimensions) for i in range(count)])
-    # The quantiles of 0 and 1 are infinite.
-    return flow.base(0.0, 1.0).quantile(np.clip(uniform, 2**-32, 1 - 2**-32).astype(np.float32)).numpy()
+    # The quantiles of 0 and 1 are infinite, and the largest float32 below 1 is 1 - 2^-24.
+    uniform = np.clip(uniform.astype(np.float32), np.float32(2**-32), np.float32(1 - 2**-24))
+    return flow.base(0.0, 1.0).quantile(uniform).numpy()

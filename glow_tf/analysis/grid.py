@@ -86,6 +86,8 @@ def labelled_grid(
 ) -> np.ndarray:
     """Arranges images in a table with names beside its rows and above its columns, readable on a slide.
 
+    Names may be in any script that DejaVu Sans has: Latin, Greek or Cyrillic, but not Chinese, Japanese or Korean.
+
     Args:
       images: [R, C, H, W, channels] uint8, where channels is 1 or 3.
       rows: R names, or none.
@@ -108,26 +110,27 @@ def labelled_grid(
     scale = scale or max(1, 96 // images.shape[2])
     images = images.repeat(scale, axis=2).repeat(scale, axis=3)
     height, width = images.shape[2:4]
-    font = ImageFont.load_default(size=min(28, max(13, height // 6)))
+    font = _font(min(28, max(13, height // 6)))
     line = round(1.5 * font.size)
     gap = max(2, height // 32)
     # Names wider than an image widen the columns.
     step = max([width, *(_text_width(font, name) + line // 2 for name in columns)]) + gap
     left = max([0, *(_text_width(font, name) + line for name in rows)])
+    first = left + gap + (step - gap - width) // 2
     top = line * (bool(title) + bool(columns)) + gap
     total = max(left + images.shape[1] * step + gap, _text_width(font, title) + line)
     canvas = Image.new("RGB", (total, top + images.shape[0] * (height + gap)), "white")
     draw = ImageDraw.Draw(canvas)
     draw.text((gap + line // 3, line // 2), title, "black", font, anchor="lm")
     for column, name in enumerate(columns):
-        draw.text((left + gap + column * step + width // 2, top - line // 2), name, "black", font, anchor="mm")
+        draw.text((first + column * step + width // 2, top - line // 2), name, "black", font, anchor="mm")
     for row, row_images in enumerate(images):
         y = top + row * (height + gap)
         if rows:
             draw.text((left - line // 2, y + height // 2), rows[row], "black", font, anchor="rm")
         for column, image in enumerate(row_images):
             pixels = image[..., 0] if image.shape[-1] == 1 else image
-            canvas.paste(Image.fromarray(pixels), (left + gap + column * step, y))
+            canvas.paste(Image.fromarray(pixels), (first + column * step, y))
     return np.asarray(canvas)
 
 
@@ -148,6 +151,14 @@ def save_gif(frames: np.ndarray, path: str | os.PathLike, *, seconds: float = 0.
             loop=0,
             optimize=False,
         )
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """Returns matplotlib's DejaVu Sans: Pillow's own font has ASCII only."""
+    # Imported here, as it is slow.
+    import matplotlib
+
+    return ImageFont.truetype(pathlib.Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size)
 
 
 def _text_width(font: ImageFont.FreeTypeFont, text: str) -> int:

@@ -5,6 +5,7 @@ import itertools
 import os
 import pathlib
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -42,11 +43,12 @@ def save_lines(
     figure, axes = _figure(len(panels), title, share_y)
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     for i, (panel, lines) in enumerate(panels.items()):
+        handles = {}
         for name, (across, up) in lines.items():
             colour = COLOURS[names.index(name) % len(COLOURS)]
             runs = np.atleast_2d(up)
             mean = runs.mean(axis=0)
-            axes[i].plot(across, mean, color=colour, label=name, linewidth=2, marker="o", markersize=4)
+            (handles[name],) = axes[i].plot(across, mean, color=colour, linewidth=2, marker="o", markersize=4)
             if len(runs) > 1:
                 spread = runs.std(axis=0, ddof=1)
                 axes[i].fill_between(across, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
@@ -55,11 +57,11 @@ def save_lines(
             axes[i].set_xscale("log")
             axes[i].set_xticks(marks, [f"{at:,.6g}" for at in marks])
             axes[i].minorticks_off()
-        axes[i].set_title(panel, fontsize=_SIZE)
-        axes[i].set_xlabel(x, fontsize=_SIZE)
+        axes[i].set_title(_literal(panel), fontsize=_SIZE)
+        axes[i].set_xlabel(_literal(x), fontsize=_SIZE)
         if i == 0 or not share_y:
-            axes[i].set_ylabel(y if isinstance(y, str) else y[panel], fontsize=_SIZE)
-        axes[i].legend(fontsize=_SIZE - 1)
+            axes[i].set_ylabel(_literal(y if isinstance(y, str) else y[panel]), fontsize=_SIZE)
+        _legend(axes[i], handles)
     _save(figure, path)
 
 
@@ -95,18 +97,20 @@ def save_curves(
     """
     names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
     figure, axes = _grid(len(panels), title)
+    handles = {}
     for axis, (panel, curves) in zip(axes, panels.items(), strict=True):
         for name, curve in curves.items():
             colour = COLOURS[names.index(name) % len(COLOURS)]
             style = "-" if names.index(name) < len(COLOURS) else "--"
             few = len(curve.x) <= 60
             marks = {"marker": "o", "markersize": 3 + (len(curve.x) == 1)} if few else {}
-            axis.plot(curve.x, curve.y, style, color=colour, label=name, linewidth=1.6, **marks)
+            (line,) = axis.plot(curve.x, curve.y, style, color=colour, linewidth=1.6, **marks)
+            handles.setdefault(name, line)
             if curve.error is not None:
                 low, high = curve.y - curve.error, curve.y + curve.error
                 axis.fill_between(curve.x, low, high, color=colour, alpha=0.2, linewidth=0)
-        axis.set_title(panel, fontsize=_SIZE)
-        axis.set_xlabel(x, fontsize=_SIZE)
+        axis.set_title(_literal(panel), fontsize=_SIZE)
+        axis.set_xlabel(_literal(x), fontsize=_SIZE)
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
         if panel in log_y and _spans_decades([curve.y for curve in curves.values()]):
             axis.set_yscale("log")
@@ -117,8 +121,8 @@ def save_curves(
         if panel in same_y and limits:
             axis.set_ylim(limits)
     if len(names) > 1:
-        handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(names)), fontsize=_SIZE - 1)
+        handles = {name: handles[name] for name in names}
+        _legend(figure, handles, loc="outside lower center", ncols=min(4, len(names)))
     _save(figure, path)
 
 
@@ -151,13 +155,14 @@ def save_histograms(
     """
     figure, axes = _figure(len(panels), title, share_y=False)
     for i, (panel, sets) in enumerate(panels.items()):
-        bins = common_bins(list(sets.values()))
+        bins, handles = common_bins(list(sets.values())), {}
         for colour, (name, values) in zip(itertools.cycle(COLOURS), sets.items(), strict=False):
-            axes[i].hist(np.clip(values, bins[0], bins[-1]), bins, density=True, alpha=0.55, color=colour, label=name)
-        axes[i].set_title(panel, fontsize=_SIZE)
-        axes[i].set_xlabel(x[panel], fontsize=_SIZE)
+            clipped = np.clip(values, bins[0], bins[-1])
+            *_, handles[name] = axes[i].hist(clipped, bins, density=True, alpha=0.55, color=colour)
+        axes[i].set_title(_literal(panel), fontsize=_SIZE)
+        axes[i].set_xlabel(_literal(x[panel]), fontsize=_SIZE)
         axes[i].set_yticks([])
-        axes[i].legend(fontsize=_SIZE - 1)
+        _legend(axes[i], handles)
     _save(figure, path)
 
 
@@ -186,9 +191,9 @@ def save_bars(
     for axis, (panel, bars) in zip(axes, panels.items(), strict=True):
         names = sorted(bars, key=bars.get)
         colours = [COLOURS[0] if name in highlighted else "0.75" for name in names]
-        drawn = axis.barh(names, [bars[name] for name in names], color=colours)
+        drawn = axis.barh([_literal(name) for name in names], [bars[name] for name in names], color=colours)
         axis.bar_label(drawn, [f"{bars[name]:,.3g}" for name in names], padding=3, fontsize=_SIZE - 2)
-        axis.set_title(panel, fontsize=_SIZE)
+        axis.set_title(_literal(panel), fontsize=_SIZE)
         axis.margins(x=0.15)
         axis.grid(visible=False, axis="y")
     _save(figure, path)
@@ -212,7 +217,7 @@ def save_sounds(
 
     columns, length = next(iter(rows.values())).shape
     figure = Figure(figsize=(1 + 3.2 * columns, 1 + 3 * len(rows)), dpi=100, layout="constrained")
-    figure.suptitle(title, fontsize=_SIZE + 1)
+    figure.suptitle(_literal(title), fontsize=_SIZE + 1)
     heights = [1, 2] * len(rows)
     axes = figure.subplots(2 * len(rows), columns, squeeze=False, height_ratios=heights, sharex=True, sharey="row")
     powers = {name: _spectrogram(sounds) for name, sounds in rows.items()}
@@ -231,7 +236,7 @@ def save_sounds(
                 vmax=loudest,
                 cmap="magma",
             )
-        above[0].set_title(name, fontsize=_SIZE, loc="left")
+        above[0].set_title(_literal(name), fontsize=_SIZE, loc="left")
         below[0].set_ylabel("Hz", fontsize=_SIZE - 2)
     for axis in axes[-1]:
         axis.set_xlabel("seconds", fontsize=_SIZE - 2)
@@ -267,13 +272,32 @@ def _grid(panels: int, title: str):
 
 
 def _styled(figure, title: str, axes):
-    figure.suptitle(title, fontsize=_SIZE + 1)
+    figure.suptitle(_literal(title), fontsize=_SIZE + 1)
     for axis in axes:
         axis.tick_params(labelbottom=True)
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.3)
         axis.tick_params(labelsize=_SIZE - 2)
     return figure, axes
+
+
+def _literal(text: str) -> str:
+    """Returns a text so that matplotlib draws it as it is, with `$` not taken for mathematics."""
+    return text.replace("$", r"\$")
+
+
+def _legend(owner, handles: Mapping[str, Any], **options) -> None:
+    """Adds a legend to a figure or to axes.
+
+    Args:
+      owner: the figure or axes.
+      handles: what is drawn, keyed by name.
+      **options: further arguments of the legend.
+    """
+    # The names are set afterwards, as matplotlib leaves out those that begin with `_`.
+    legend = owner.legend(list(handles.values()), [""] * len(handles), fontsize=_SIZE - 1, **options)
+    for drawn, name in zip(legend.get_texts(), handles, strict=True):
+        drawn.set_text(_literal(name))
 
 
 def _save(figure, path: str | os.PathLike) -> None:

@@ -34,17 +34,19 @@ def main() -> None:
     count = FLAGS.num or 8
     labels = model_flags.sample_labels(flow, count)
     z = FLAGS.temperature * draw_latents(flow, count, seed=FLAGS.seed)
-    samples = codec.decode(z, labels)
-    held_out = next(split_batches(source, "test", count, count).as_numpy_iterator())
+    # All images are compared as displayed: the levels of samples are rounded, and those of other images are not.
+    displayed = flow.config.dequantizer.displayed
+    samples = displayed(codec.decode(z, labels))
+    held_out = next(split_batches(source, "test", count, count, spaced=True).as_numpy_iterator())
     z_held_out = codec.encode(held_out["images"], held_out["labels"] if flow.config.conditional else None)
 
     k = FLAGS.neighbours
     found = {
-        "pixels": NearestNeighbours(np.concatenate([samples, held_out["images"]]), k),
+        "pixels": NearestNeighbours(np.concatenate([samples, displayed(held_out["images"])]), k),
         "latents": NearestNeighbours(np.concatenate([z, z_held_out]), k),
     }
     for batch in _training_batches(source, codec):
-        found["pixels"].show(batch["images"])
+        found["pixels"].show(displayed(batch["images"]))
         found["latents"].show(codec.encode(batch["images"], batch["labels"] if flow.config.conditional else None))
     shown = [samples[:, np.newaxis]]
     for neighbours in found.values():
@@ -52,7 +54,7 @@ def main() -> None:
         pictures = _pictures(source, codec, set(numbers.ravel().tolist()))
         shown.append(np.stack([[pictures[number] for number in row] for row in numbers.tolist()]))
     columns = ["sample", *(f"{space} {i + 1}" for space in ("pixels", "latents") for i in range(k))]
-    pictures = flow.config.dequantizer.displayed(np.concatenate(shown, axis=1))
+    pictures = displayed(np.concatenate(shown, axis=1))
     save_picture(labelled_grid(pictures, columns=columns, scale=FLAGS.scale), output)
     searched = count_of(data_flags.image_count(source, "train"), "training image")
     print(f"root mean square distance to the nearest of {searched}, median")

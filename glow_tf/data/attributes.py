@@ -77,19 +77,25 @@ def load_attributes(source: Source, split: str, table: str | None = None) -> Att
 
 
 def attributed_batches(
-    source: Source, split: str, batch_size: int, attributes: Attributes, limit: int | None = None
+    source: Source,
+    split: str,
+    batch_size: int,
+    attributes: Attributes,
+    limit: int | None = None,
+    *,
+    spaced: bool = False,
 ) -> Iterator[Mapping[str, np.ndarray]]:
     """Iterates over a split once, with the attributes of its images.
 
     Yields:
         The batches of `batches_with_rows`, with "attributes": int8 [B, A].
     """
-    for batch in batches_with_rows(source, split, batch_size, limit):
+    for batch in batches_with_rows(source, split, batch_size, limit, spaced=spaced):
         yield {**batch, "attributes": attributes.values[batch["rows"]]}
 
 
 def batches_with_rows(
-    source: Source, split: str, batch_size: int, limit: int | None = None
+    source: Source, split: str, batch_size: int, limit: int | None = None, *, spaced: bool = False
 ) -> Iterator[Mapping[str, np.ndarray]]:
     """Iterates like `split_batches`, adding each image's row in the split; unreadable images leave gaps in the rows.
 
@@ -99,7 +105,7 @@ def batches_with_rows(
     by_row = source.by_row() if isinstance(source, IndexedSource) else None
     labels = source.row_labels(split) if by_row and source.num_classes else None
     seen = 0
-    for batch in split_batches(by_row or source, split, batch_size, limit).as_numpy_iterator():
+    for batch in split_batches(by_row or source, split, batch_size, limit, spaced=spaced).as_numpy_iterator():
         count = len(batch["images"])
         rows = batch["labels"] if by_row else np.arange(seen, seen + count)
         if by_row:

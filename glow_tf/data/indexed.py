@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from glow_tf.data.python_calls import numpy_function
-from glow_tf.data.source import SPLITS, UNLABELLED, DataError, Source
+from glow_tf.data.source import SPLITS, UNLABELLED, DataError, Source, check_split
 from glow_tf.runtime.pipelines import PARALLEL_BLOCKS
 
 # Maps an index to (image uint8 [H, W, C] of the source's `stored_shape`, label), or to None for an unreadable image.
@@ -33,6 +33,19 @@ class IndexedSource(Source):
     readers: Mapping[str, Reader]
     labels: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict)
     names: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+
+    def spaced_batches(self, split: str, batch_size: int, count: int) -> tf.data.Dataset:
+        check_split(split)
+        size, read = self.sizes[split], self.readers[split]
+        bounds = [*evenly(size, count), size]
+
+        def read_spaced(index):
+            # The next readable image, if it is before the next bound, takes the place of an unreadable one.
+            examples = map(read, range(bounds[index], bounds[index + 1]))
+            return next((example for example in examples if example is not None), None)
+
+        sizes, readers = {**self.sizes, split: len(bounds) - 1}, {**self.readers, split: read_spaced}
+        return dataclasses.replace(self, sizes=sizes, readers=readers).batches(split, batch_size)
 
     def sample(self, count: int) -> np.ndarray:
         size, read = self.sizes["train"], self.readers["train"]

@@ -57,16 +57,18 @@ def train_batches(
     return _finish(dataset)
 
 
-def test_batches(source: Source, batch_size: int, limit: int | None = None) -> tf.data.Dataset:
+def test_batches(source: Source, batch_size: int, limit: int | None = None, *, spaced: bool = False) -> tf.data.Dataset:
     """Returns `split_batches` of the test split."""
-    return split_batches(source, "test", batch_size, limit)
+    return split_batches(source, "test", batch_size, limit, spaced=spaced)
 
 
 # Keeps pytest from collecting it because of its name.
 test_batches.__test__ = False
 
 
-def split_batches(source: Source, split: str, batch_size: int, limit: int | None = None) -> tf.data.Dataset:
+def split_batches(
+    source: Source, split: str, batch_size: int, limit: int | None = None, *, spaced: bool = False
+) -> tf.data.Dataset:
     """Iterates over a split once, in a fixed order without augmentation; the last batch may be smaller.
 
     Images are centre-cropped if the source is to be cropped.
@@ -76,6 +78,7 @@ def split_batches(source: Source, split: str, batch_size: int, limit: int | None
         split: "train" or "test".
         batch_size: images per batch, at least 1.
         limit: maximum number of images, at least 1; None for all.
+        spaced: whether a limit takes evenly spaced images, where the source has random access, and not the first ones.
 
     Returns:
         Dataset of {"images": uint8 [batch, H, W, C], "labels": int32 [batch]}.
@@ -88,7 +91,10 @@ def split_batches(source: Source, split: str, batch_size: int, limit: int | None
         dataset = source.batches(split, batch_size)
     else:
         _check_count("limit", limit, 1)
-        dataset = source.examples(split).take(limit).batch(batch_size)
+        if spaced:
+            dataset = source.spaced_batches(split, batch_size, limit)
+        else:
+            dataset = source.examples(split).take(limit).batch(batch_size)
     if source.stored_shape != source.image_shape:
         dataset = dataset.map(lambda images, labels: (central_crop(images, source.image_shape[:2]), labels))
     return _finish(dataset)

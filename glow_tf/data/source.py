@@ -86,9 +86,23 @@ class Source:
         """
         return self._checked_blocks(split, seed, start).rebatch(batch_size, drop_remainder=seed is not None)
 
+    def spaced_batches(self, split: str, batch_size: int, count: int) -> tf.data.Dataset:
+        """Opens at most `count` examples of a split as batches, in the order of `examples`.
+
+        They are evenly spaced if the source has random access, as the first ones may all be of one class; else they are
+        the first ones.
+
+        Args:
+            split, batch_size: as for `batches`.
+            count: maximum number of examples, at least 1.
+
+        Raises:
+            ValueError: on an unknown split.
+        """
+        return self.examples(split).take(count).batch(batch_size)
+
     def _checked_blocks(self, split, seed, start):
-        if split not in SPLITS:
-            raise ValueError(f"split must be 'train' or 'test', got {split!r}.")
+        check_split(split)
         if seed is not None and not (_is_int(seed) and -(2**63) <= seed < 2**63):
             raise ValueError(f"seed must be an integer of at most 64 bits or None, got {seed!r}.")
         if not _is_int(start) or start < 0:
@@ -156,8 +170,10 @@ class Source:
     @property
     def title(self) -> str:
         """Display name: that of the folder or file for user data, else `name`."""
-        place = self.arguments.get("data_dir") if self.name in ("folder", "arrays") else None
-        return printable(pathlib.Path(place).stem if place else self.name)
+        place = pathlib.PurePath(self.arguments.get("data_dir") or "")
+        # The names of folders can have dots, which no file type follows.
+        title = {"folder": place.name, "arrays": place.stem}.get(self.name)
+        return printable(title or self.name)
 
     def attributes(self, split: str) -> dict[str, np.ndarray]:
         """Returns a dict from the attributes in the data set to whether each image of a split has them: bool [N]."""
@@ -187,6 +203,12 @@ class Source:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.describe()}>"
+
+
+def check_split(split: str) -> None:
+    """Raises ValueError on an unknown split."""
+    if split not in SPLITS:
+        raise ValueError(f"split must be 'train' or 'test', got {split!r}.")
 
 
 def held_out_count(count: int, test_fraction: float | None, test_size: int | None, default: float, name: str) -> int:

@@ -113,6 +113,21 @@ def place_of(grid, picture):
     raise AssertionError("The picture is not there.")
 
 
+def test_names_in_several_scripts():
+    # A font draws the same box for every letter that it lacks.
+    drawn = {labelled_grid(np.zeros([1, 1, 16, 16, 3], np.uint8), rows=[name]).tobytes() for name in "ÄéñßłЖжΩ"}
+    assert len(drawn) == 8
+
+
+@pytest.mark.parametrize("name", ["a name that is far wider than its picture", "Größenverhältnis der Gesichter"])
+def test_wide_names_fit(name):
+    grid = labelled_grid(np.full([1, 2, 24, 8, 3], 255, np.uint8), rows=[name], columns=["a", name], scale=1)
+    reverse = labelled_grid(np.full([1, 2, 24, 8, 3], 255, np.uint8), columns=[name, "a"], title=name, scale=1)
+    for picture in (grid, reverse):
+        edges = (picture[:, 0], picture[:, -1], picture[0], picture[-1])
+        assert picture.min() < 50 and all(edge.min() == 255 for edge in edges)
+
+
 def test_small_pictures_are_enlarged_to_be_readable():
     assert labelled_grid(np.zeros([1, 1, 16, 16, 3], np.uint8)).shape[0] > 96
     assert labelled_grid(np.zeros([1, 1, 256, 256, 3], np.uint8)).shape[0] < 300

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from glow_tf.analysis.plots import COLOURS, Curve, common_bins, save_curves, save_histograms, save_lines, save_sounds
+from glow_tf.analysis.plots import (
+    COLOURS,
+    Curve,
+    common_bins,
+    save_bars,
+    save_curves,
+    save_histograms,
+    save_lines,
+    save_sounds,
+)
 
 X = np.arange(4)
 
@@ -131,6 +140,32 @@ def test_the_first_steps_do_not_flatten_the_rest(tmp_path):
         rows, columns = pixels(tmp_path / name, COLOURS[0])
         heights.append(np.ptp(rows[columns > np.median(columns)]))
     assert heights[0] > 100 and heights[1] < 20
+
+
+def texts(path):
+    """The texts in an SVG, which are in comments beside its paths."""
+    return [part.partition("-->")[0].strip() for part in path.read_text().split("<!--")[1:]]
+
+
+def test_any_name_is_drawn_as_it_is(tmp_path):
+    """Also where matplotlib would read mathematics, or leave a name out of the legend."""
+    name, path = "_cost_$5_$10", tmp_path / "a.svg"
+    save_lines({name: {name: (X, X), "b": (X, X)}}, path, title=name, x=name, y=name)
+    assert texts(path).count(name) == 5
+    save_curves({name: {name: Curve(X, X), "b": Curve(X, X)}}, path, title=name, x=name)
+    assert texts(path).count(name) == 4
+    save_histograms({name: {name: X}}, path, title=name, x={name: name})
+    assert texts(path).count(name) == 4
+    save_bars({name: {name: 1.0}}, path, title=name, highlighted=[name])
+    assert texts(path).count(name) == 3
+    save_sounds({name: np.ones([1, 300])}, 100, path, title=name)
+    assert texts(path).count(name) == 2
+
+
+def test_the_legend_names_the_runs_of_all_panels(tmp_path):
+    """A run may have been evaluated before its first line of training."""
+    curves(tmp_path / "a.svg", {"one": {"late": Curve(X, X)}, "two": {"first": Curve(X, X), "late": Curve(X, X)}})
+    assert [text for text in texts(tmp_path / "a.svg") if text in ("late", "first")] == ["late", "first"]
 
 
 def test_nothing_finite_is_drawn_too(tmp_path):

@@ -23,6 +23,17 @@ def test_the_accuracy_of_two_gaussians(dimensions, expected):
     assert linear_probe(x, labels, test, test_labels) == pytest.approx(expected, abs=0.02)
 
 
+def test_a_good_penalty_is_found_among_rows_sorted_by_class():
+    # In nearly as many dimensions as there are images, a classifier with too small a penalty fits the noise.
+    rng = np.random.default_rng(0)
+    labels, test_labels = np.arange(200) // 20, np.arange(1000) // 100
+    x, test = (rng.normal(size=[len(rows), 180]) + 4 * np.eye(10, 180)[rows] for rows in (labels, test_labels))
+    small, good, chosen = (
+        linear_probe(x, labels, test, test_labels, penalties=penalties) for penalties in ([1e-3], [1.0], [1e-3, 1.0])
+    )
+    assert chosen == good > small + 0.2
+
+
 def test_features_without_a_sign_of_the_label():
     rng = np.random.default_rng(0)
     x, test = rng.normal(size=[400, 20]), rng.normal(size=[2000, 20])

@@ -192,5 +192,9 @@ def test_some_of_them_and_a_limit():
     batches = list(attributed_batches(source, "train", 4, attributes, limit=6))
     assert [len(batch["images"]) for batch in batches] == [4, 2]
     np.testing.assert_array_equal(np.concatenate([b["attributes"] for b in batches]), attributes.values[:6])
+    (spaced,) = attributed_batches(source, "train", 4, attributes, limit=3, spaced=True)
+    # The first, the middle and the last of the 894 portraits.
+    assert spaced["rows"].tolist() == [0, 446, 893]
+    np.testing.assert_array_equal(spaced["attributes"], attributes.values[[0, 446, 893]])
     with pytest.raises(DataError, match="no attribute 'young'; there are yellow"):
         load_attributes(source, "train").only(["young"])

@@ -115,6 +115,26 @@ def test_unreadable_examples_are_left_out_of_one_pass():
     assert [int(image[0, 0, 0]) for image, _ in examples] == [1, 3, 5]
 
 
+@pytest.mark.parametrize(
+    ("unreadable", "count", "expected"),
+    [
+        ((), 4, [0, 3, 6, 9]),
+        ((), 1, [0]),
+        ((), 10, list(range(10))),
+        ((), 99, list(range(10))),
+        # The next readable image stands in, as long as it is before the next one chosen.
+        ((0, 3, 4, 9), 4, [1, 5, 6]),
+        (range(9), 2, [9]),
+        (range(1, 10), 2, [0]),
+    ],
+)
+def test_evenly_spaced_examples(unreadable, count, expected):
+    numbers = source(lambda index: None if index in unreadable else example(index), 10)
+    batches = list(numbers.spaced_batches("test", 3, count).as_numpy_iterator())
+    assert [int(image[0, 0, 0]) for images, _ in batches for image in images] == expected
+    assert [len(images) for images, _ in batches[:-1]] == [3] * (len(batches) - 1)
+
+
 def test_an_endless_stream_of_unreadable_examples_raises():
     stream = source(lambda index: None, 5).examples("train", seed=0)
     with pytest.raises(tf.errors.OpError, match="none of the 5 train images of numbers"):

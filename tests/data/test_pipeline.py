@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glow_tf.data import DataError, load_source, pipeline_rate, rate, train_batches
+from glow_tf.data import DataError, load_source, pipeline_rate, rate, split_batches, train_batches
 from glow_tf.data import test_batches as batches_of_test
 
 
@@ -108,6 +108,13 @@ def test_limit(source):
     assert sum(len(b["labels"]) for b in batches_of_test(source, 2, limit=99)) == 4
 
 
+def test_a_limit_may_be_spaced(source):
+    # The last four of 24 images, labelled 6, 0, 1, 2.
+    labels = [int(label) for b in batches_of_test(source, 2, limit=2, spaced=True) for label in b["labels"]]
+    assert labels == [6, 2]
+    assert_same(take(batches_of_test(source, 3, limit=9, spaced=True), 9), take(batches_of_test(source, 3), 9))
+
+
 @pytest.mark.parametrize("size", [0, -1, 2.0, None, True])
 def test_impossible_batch_sizes_are_named(source, size):
     with pytest.raises(ValueError, match="batch_size"):
@@ -123,6 +130,11 @@ def test_other_impossible_arguments_are_named(source):
         train_batches(source, 2, seed=None)
     with pytest.raises(ValueError, match="limit"):
         batches_of_test(source, 2, limit=0)
+    with pytest.raises(ValueError, match="limit"):
+        batches_of_test(source, 2, limit=0, spaced=True)
+    for limit in (None, 2):
+        with pytest.raises(ValueError, match="split must be 'train' or 'test', got 'valid'"):
+            split_batches(source, "valid", 2, limit, spaced=True)
 
 
 def test_shifts_move_the_image_and_repeat_its_edge(source):
@@ -171,7 +183,8 @@ def test_training_crops_at_random_and_evaluation_at_the_centre(cropped):
     places = {where(x, train) for batch in take(train_batches(cropped, 10, seed=1), 4) for x in batch["images"]}
     assert {number for number, _, _ in places} == set(range(20))
     assert len({place[1:] for place in places}) > 12  # Of 25, in 40 draws.
-    for batches in (batches_of_test(cropped, 3), batches_of_test(cropped, 3, limit=4)):
+    spaced = batches_of_test(cropped, 3, limit=4, spaced=True)
+    for batches in (batches_of_test(cropped, 3), batches_of_test(cropped, 3, limit=4), spaced):
         np.testing.assert_array_equal(
             np.concatenate([batch["images"] for batch in take(batches, 9)]), held_out[:, 2:10, 2:10]
         )

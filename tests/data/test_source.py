@@ -1,5 +1,6 @@
 """The interface of every source, and the size of the held-out split."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -18,6 +19,19 @@ def people():
 def test_import_needs_neither_tfds_nor_pillow():
     code = "import sys; sys.modules['tensorflow_datasets'] = sys.modules['PIL'] = None; import glow_tf.data"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "data_dir", "title"),
+    [
+        ("folder", "data/v1.0", "v1.0"),
+        ("folder", "data/cats/", "cats"),
+        ("arrays", "data/v1.0.npz", "v1.0"),
+        ("cifar10", "data", "cifar10"),
+    ],
+)
+def test_data_of_ones_own_is_called_by_its_place(people, name, data_dir, title):
+    assert dataclasses.replace(people, name=name, arguments={"name": name, "data_dir": data_dir}).title == title
 
 
 def test_describe_is_one_readable_line(people):

@@ -110,6 +110,15 @@ def test_a_config_has_to_be_named_where_there_are_several():
         load_source("imagenet_resized")
     with pytest.raises(DataError, match="no config '31x31'.*8x8, 16x16, 32x32, 64x64"):
         load_source("imagenet_resized/31x31")
+    # TFDS's form is name/config:version.
+    with pytest.raises(DataError, match="--dataset=imagenet_resized/8x8:0.1.0"):
+        load_source("imagenet_resized:0.1.0")
+
+
+def test_a_version_comes_after_the_config(celeb_dir):
+    assert load_source("celeb_a_hq:2.0.0", data_dir=celeb_dir).sizes == load_source("celeb_a_hq", celeb_dir).sizes
+    with pytest.raises(DataError, match="'config': '256', 'version': '7.0.0'"):
+        load_source("celeb_a_hq:7.0.0", data_dir=celeb_dir)
 
 
 def store(root, name, features, splits):
@@ -282,3 +291,7 @@ def test_images_go_by_the_names_of_their_files(celeb, tmp_path):
     attributes = load_attributes(celeb, "train", str(table))
     for batch in attributed_batches(celeb, "train", 8, attributes):
         np.testing.assert_array_equal(batch["attributes"][:, 0], batch["images"][:, 0, 0, 0] > 12)
+    # Without random access, evenly spaced images are the first ones.
+    (batch,) = attributed_batches(celeb, "train", 8, attributes, limit=5, spaced=True)
+    assert batch["rows"].tolist() == [0, 1, 2, 3, 4]
+    np.testing.assert_array_equal(batch["images"][:, 0, 0, 0], values(celeb.examples("train").take(5)))
