@@ -152,7 +152,7 @@ class ModelConfig:
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         fields["layers"] = [description.to_fields(layer) for layer in self.layers]
         fields["dequantizer"] = description.to_fields(self.dequantizer)
-        return json.dumps(fields, indent=2)
+        return description.to_json(fields, indent=2)
 
     @classmethod
     def from_json(cls, text: str) -> "ModelConfig":

@@ -4,8 +4,12 @@ This module imports neither absl nor TensorFlow.
 """
 
 import dataclasses
+import json
+import logging
 from collections.abc import Mapping
 from typing import Any, ClassVar
+
+_log = logging.getLogger(__name__)
 
 _PACKAGE = __name__.partition(".")[0]
 # With postponed evaluation of annotations, the types of fields are strings.
@@ -16,18 +20,20 @@ class Description:
     """Base class for all kinds of model parts, such as `glow_tf.layers.Layer`.
 
     Each direct subclass is a kind of part, named by its attribute `kind`. Subclasses of a kind are registered under
-    their class name, which JSON stores, along with the module of classes from outside this package. Base classes that
-    are not parts themselves are declared as `class Base(Layer, abstract=True)` and are not registered.
+    their class name, which JSON stores, along with the module of classes from outside this package: of classes with the
+    same name it tells which one is meant. Base classes that are not parts themselves are declared as
+    `class Base(Layer, abstract=True)` and are not registered.
     """
 
     kind: ClassVar[str]
     classes: ClassVar[dict[str, type["Description"]]]
+    _classes_by_module: ClassVar[dict[tuple[str, str], type["Description"]]]
     _kinds: ClassVar[dict[str, type["Description"]]] = {}
 
     def __init_subclass__(cls, abstract: bool = False, **kwargs):
         super().__init_subclass__(**kwargs)
         if Description in cls.__bases__:
-            cls.classes = {}
+            cls.classes, cls._classes_by_module = {}, {}
             Description._kinds[cls.kind] = cls
             return
         if abstract:
@@ -35,7 +41,7 @@ class Description:
         known = cls.classes.get(cls.__name__)
         if known is not None and known.__module__ != cls.__module__ and is_built_in(known):
             raise ValueError(f"There is a {cls.kind} {cls.__name__} in {known.__module__}: choose another name.")
-        cls.classes[cls.__name__] = cls
+        cls.classes[cls.__name__] = cls._classes_by_module[cls.__module__, cls.__name__] = cls
 
     @classmethod
     def upgrade(cls, fields: dict[str, Any], model: Mapping[str, Any]) -> dict[str, Any]:
@@ -69,6 +75,32 @@ def check(where: str, part: Any, kind: type[Description]) -> None:
     for field in dataclasses.fields(part):
         if field.name in (kind.kind, "module"):
             raise ValueError(f"{type(part).__name__} has a field {field.name!r}: choose another name for it.")
+        name, value = f"{where}.{field.name}", getattr(part, field.name)
+        if isinstance(value, Description):
+            check(name, value, Description._kinds[value.kind])
+            continue
+        try:
+            to_json(value)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{name} cannot be stored ({error}): a field may be a number, a string, a tuple of these, or a part."
+            ) from error
+
+
+def to_json(fields: Any, indent: int | None = None) -> str:
+    """Returns the JSON of what `to_fields` returns; NumPy scalars become Python numbers.
+
+    Raises:
+      TypeError: if a value has another type than those of JSON.
+      ValueError: if a number is not finite.
+    """
+    return json.dumps(fields, indent=indent, allow_nan=False, default=_python_number)
+
+
+def _python_number(value: Any) -> Any:
+    if getattr(value, "shape", None) != () or not hasattr(value, "item"):
+        raise TypeError(f"JSON has no {type(value).__name__}")
+    return value.item()
 
 
 def to_fields(part: Description) -> dict[str, Any]:
@@ -99,7 +131,7 @@ def from_fields(where: str, fields: Any, kind: type[Description], model: Mapping
         raise ValueError(
             f"{where}.{kind.kind}={name!r} is not one of {', '.join(kind.classes)}.{_advice(name, module)}"
         )
-    cls = kind.classes[name]
+    cls = _class(where, kind, name, module)
     for key, value in fields.items():
         kinds = Description._kinds.values() if isinstance(value, Mapping) else ()
         # A part stores its class name under its kind. A field with the name of a kind holds a part, not a string.
@@ -122,6 +154,21 @@ def modules(fields: Any) -> list[str]:
     named = any(isinstance(fields.get(kind), str) for kind in Description._kinds)
     here = [fields["module"]] if named and isinstance(fields.get("module"), str) else []
     return list(dict.fromkeys([*here, *(name for value in fields.values() for name in modules(value))]))
+
+
+def _class(where: str, kind: type[Description], name: str, module: Any) -> type[Description]:
+    """Returns the class of a name that was stored with a module; that of another module if there is none in it."""
+    if isinstance(module, str) and (module, name) in kind._classes_by_module:
+        return kind._classes_by_module[module, name]
+    cls = kind.classes[name]
+    # Modules are renamed, and classes move from one to another.
+    if isinstance(module, str) and module != "__main__":
+        _log.warning(
+            "%s: %s was defined in the module %s, and that of %s is taken. If the former still has it, import it "
+            "first, by --plugins=%s in a command",
+            *(where, name, module, cls.__module__, module),
+        )
+    return cls
 
 
 def _advice(name: Any, module: Any) -> str:

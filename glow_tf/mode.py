@@ -3,6 +3,8 @@
 import dataclasses
 from typing import TYPE_CHECKING
 
+from glow_tf.arguments import one_of
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
@@ -25,3 +27,7 @@ class Mode:
     network_precision: str = "float32"
     training: bool = False
     seed: "tf.Tensor | None" = None
+
+    def __post_init__(self):
+        one_of("gradient", self.gradient, (*GRADIENTS, "none"))
+        one_of("network_precision", self.network_precision, NETWORK_PRECISIONS)

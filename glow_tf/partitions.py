@@ -68,13 +68,18 @@ class Channels(Partition):
     """Conditions on the first channels and transforms the others (Kingma & Dhariwal 2018, section 3.3).
 
     Attributes:
-      first: number of conditioning channels; 0 for half of them.
+      first: number of conditioning channels; 0 for half of them. Parts of different sizes cannot exchange their roles,
+        so that there is only one way to divide the input if it is given: `alternate` has no effect then.
     """
 
     first: int = 0
 
     def __post_init__(self):
         at_least("first", self.first, 0)
+
+    @property
+    def ways(self):
+        return 1 if self.first else 2
 
     def check(self, shape):
         if not self.first and shape[-1] % 2:
@@ -95,9 +100,11 @@ class Channels(Partition):
         return tf.concat(self._exchange(x1, x2, swap), axis=-1)
 
     def _exchange(self, a, b, swap):
-        if self.first and (tf.is_tensor(swap) or swap):
+        if not self.first:
+            return _exchanged(a, b, swap)
+        if not tf.is_tensor(swap) and swap:
             raise ValueError("Parts of different sizes cannot be exchanged: leave first=0, which halves the channels.")
-        return _exchanged(a, b, swap)
+        return a, b
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -304,6 +304,10 @@ def steps(**fields):
         (lambda: steps(partition="stripes"), "partition='stripes' is not a partition; known are .*Checkerboard"),
         (lambda: steps(network="unet"), "network='unet' is not a network; known are .*Cnn"),
         (lambda: steps(coupling=transforms.Affine), "coupling=.* is not a transform"),
+        (
+            lambda: steps(network=networks.Resnet(width=4), coupling=transforms.Additive()),
+            "network=Resnet gives 2 parameters an element, and coupling=Additive takes 1: .* Resnet with bounded=False",
+        ),
         (lambda: layers.Logit(alpha=0.5), "alpha=0.5 must lie strictly between"),
         (lambda: layers.TopPrior(learned=False), "learned, conditional"),
     ],
@@ -347,6 +351,12 @@ def test_configs_are_frozen():
         layers.Squeeze().factor = 3
 
 
+def test_kernels_of_a_list():
+    description = model(layers.Squeeze(), steps(network=networks.Cnn(width=2, kernels=[3, 1, 1])))
+    assert ModelConfig.from_json(description.to_json()) == description
+    assert hash(description) == hash(model(layers.Squeeze(), steps(network=networks.Cnn(width=2, kernels=(3, 1, 1)))))
+
+
 def test_image_shape_of_numpy_integers():
     description = glow(tuple(np.array([8, 8, 3])), K=1, L=1, width=2)
     assert ModelConfig.from_json(description.to_json()) == description
@@ -366,3 +376,8 @@ def test_levels():
     assert glow((32, 16, 3), K=1, L=3, width=4).levels == [1, 1, 1, 2, 2, 2, 3, 3, 3]
     assert nice((4, 6, 1)).levels == [1, 1, 1]
     assert ModelConfig(name="empty", image_shape=(3,), layers=()).levels == []
+
+
+def test_an_unbounded_resnet_takes_a_transform_of_any_number_of_parameters():
+    network = networks.Resnet(width=4, bounded=False)
+    assert steps(network=network, coupling=transforms.Additive()).network == network

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glow_tf.partitions import Checkerboard, Positions, Turns
+from glow_tf import ModelConfig, layers, networks
+from glow_tf.partitions import Channels, Checkerboard, Positions, Turns
+from tests.models.flows import random_flow, random_inputs
+from tests.tolerances import assert_close
 
 # Each value is the index of its position.
 IMAGE = np.arange(24.0).reshape([1, 4, 6, 1])
@@ -35,6 +38,39 @@ def test_a_checkerboard_without_the_other_part(swap):
     masked = Checkerboard().divide(tf.constant(IMAGE + 1), swap)
     for part, masked_part in zip(parts, masked, strict=True):
         np.testing.assert_array_equal(np.ravel(part), [n for n in np.ravel(masked_part) if n])
+
+
+@pytest.mark.parametrize("swap", [0, tf.constant(0)])
+def test_a_given_number_of_channels(swap):
+    x = np.arange(20.0).reshape([1, 4, 5])
+    partition = Channels(first=2)
+    assert (partition.ways, Channels().ways) == (1, 2)
+    for part, values in zip(partition.divide(tf.constant(x), swap), (x[..., :2], x[..., 2:]), strict=True):
+        np.testing.assert_array_equal(part, values)
+    np.testing.assert_array_equal(partition.merge(tf.constant(x[..., :2]), tf.constant(x[..., 2:]), swap), x)
+    with pytest.raises(ValueError, match="Parts of different sizes cannot be exchanged: leave first=0"):
+        partition.divide(tf.constant(x), 1)
+
+
+@pytest.mark.parametrize("first", [1, 2, 5])
+@pytest.mark.parametrize("alternate", [False, True])
+def test_couplings_of_a_given_number_of_channels_leave_these_unchanged(first, alternate):
+    steps = layers.Steps(
+        depth=2,
+        network=networks.Cnn(width=3),
+        actnorm=False,
+        permutation="none",
+        partition=Channels(first=first),
+        alternate=alternate,
+    )
+    flow = random_flow(ModelConfig(name="mine", image_shape=(2, 2, 6), layers=(steps,)))
+    x = random_inputs(flow.config)
+    z, log_det = flow.bijector().forward_and_log_det(x)
+    image = tf.reshape(z, x.shape)
+    np.testing.assert_array_equal(image[..., :first], x[..., :first])
+    assert np.all(np.abs(image[..., first:] - x[..., first:]) > 0)
+    assert_close(flow.bijector().inverse_and_log_det(z)[0], x)
+    assert np.all(np.abs(log_det) > 0)
 
 
 @pytest.mark.parametrize("pattern", ["columns", "rows", "checkerboard"])

@@ -150,7 +150,8 @@ class Dequantizer(Description):
         dimensions = np.prod(images.shape[1:], dtype=np.int64)
         # As a single product: a sum over all elements would accumulate rounding errors.
         log_q = tf.fill(tf.shape(x)[:1], tf.constant(dimensions * self.n_bits * np.log(2), x.dtype))
-        if isinstance(log_density, tf.Tensor):
+        if not isinstance(log_density, float) or log_density:
+            log_density = tf.convert_to_tensor(log_density, x.dtype)
             log_q += tf.reduce_sum(tf.broadcast_to(log_density, tf.shape(x)), axis=list(range(1, x.shape.rank)))
         return x, log_q
 

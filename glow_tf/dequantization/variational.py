@@ -111,10 +111,11 @@ class Variational(Dequantizer):
         steps = self._steps(shape)
         if steps is None:
             return super().initialize(images, tensors, seed, context)
+        features = self._initialize_features(images, tensors, context)
+        tensors = _updated(tensors, features)
         steps_context = self._with_image(Mode(), images, tensors, context)
         values, _ = steps.initialize(shape, _without_features(tensors), eps, steps_context)
-        changed = parameters.nested({**dict(parameters.by_path(tensors)), **dict(parameters.by_path(values))})
-        return values, self.noise(images, changed, seed, context)
+        return {**features, **values}, self.noise(images, _updated(tensors, values), seed, context)
 
     def decays(self, path, shape):
         part, _, network_path = path.partition("/")
@@ -165,18 +166,29 @@ class Variational(Dequantizer):
 
     def _with_image(self, mode: Mode, images: tf.Tensor, tensors: Nest, context: Any) -> dict[str, Any]:
         """Returns the context with the image as it conditions the couplings: squeezed or divided, or its features."""
-        if not isinstance(context, Mapping | None):
-            raise ValueError(
-                "The context of a model with variational dequantization must be a dictionary, which the image joins."
-            )
-        context, image = context or {}, self._squeeze(self.center(images))
+        context, image = _as_dictionary(context), self._image(images)
+        if self.features is not None and "features" in tensors:
+            image = self.features.apply_in(mode, self._prepared_features(tensors), image, context or None)
+        return {**context, "image": image}
+
+    def _initialize_features(self, images: tf.Tensor, tensors: Nest, context: Any) -> Nest:
+        """Returns the values of the feature network that are set from the data, as a subset of the nest."""
+        if self.features is None:
+            return {}
+        context = _as_dictionary(context) or None
+        values, _ = self.features.initialize(self._prepared_features(tensors), self._image(images), context)
+        return {"features": tf.nest.map_structure(lambda t: t[tf.newaxis], values)}
+
+    def _prepared_features(self, tensors: Nest) -> Nest:
+        prepared = self.features.prepare(tensors["features"])
+        return tf.nest.map_structure(lambda t: tf.convert_to_tensor(t)[0], prepared)
+
+    def _image(self, images: tf.Tensor) -> tf.Tensor:
+        """Returns the image as the input of the couplings or of the feature network: squeezed or divided."""
+        image = self._squeeze(self.center(images))
         if self._divides_positions(tuple(image.shape[1:])):
             image = tf.concat(self.partition.divide(image), axis=-1)
-        if self.features is not None and "features" in tensors:
-            prepared = self.features.prepare(tensors["features"])
-            sliced = tf.nest.map_structure(lambda t: tf.convert_to_tensor(t)[0], prepared)
-            image = self.features.apply_in(mode, sliced, image, context or None)
-        return {**context, "image": image}
+        return image
 
     def _divides_positions(self, squeezed: tuple[int, ...]) -> bool:
         """Returns whether the parts into which couplings divide squeezed noise have other positions than the whole."""
@@ -210,6 +222,19 @@ class Variational(Dequantizer):
         shape, layer = self._layout(tuple(like.shape[1:]))
         x, _ = layer.bijector(shape, {}).inverse_and_log_det(y)
         return tf.reshape(x, tf.shape(like))
+
+
+def _as_dictionary(context: Any) -> Mapping[str, Any]:
+    if not isinstance(context, Mapping | None):
+        raise ValueError(
+            "The context of a model with variational dequantization must be a dictionary, which the image joins."
+        )
+    return context or {}
+
+
+def _updated(tensors: Nest, values: Nest) -> Nest:
+    """Returns `tensors` with `values`, a subset of the nest, in place of those at the same paths."""
+    return parameters.nested({**dict(parameters.by_path(tensors)), **dict(parameters.by_path(values))})
 
 
 def _without_features(tensors: Nest) -> Nest:

@@ -134,7 +134,11 @@ class Layer(Description):
         return 1
 
     def in_domain(self, shape: Shape, x: tf.Tensor) -> tf.Tensor | None:
-        """Returns whether each `x`: [..., *shape] is in the layer's domain, [...] bool; None (default) if all are."""
+        """Returns whether each `x`: [..., *shape] is in the layer's domain, [...] bool; None (default) if all are.
+
+        Only the first layer of a flow is asked: the inputs of the others are the outputs of the layers before them, and
+        have to be in their domains.
+        """
         return None
 
     def derived(self, tensors: Nest) -> tuple[Nest, Nest]:

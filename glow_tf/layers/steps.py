@@ -51,8 +51,8 @@ class Steps(Layer):
         check("network", self.network, networks.Network)
         check("coupling", self.coupling, transforms.Transform)
         check("partition", self.partition, partitions.Partition)
-        given, taken = self.network.max_parameters_per_dim, self.coupling.parameters_per_dim
-        if given is not None and taken > given:
+        given, taken = self.network.parameters_per_dim, self.coupling.parameters_per_dim
+        if given not in (None, taken):
             network, coupling = type(self.network).__name__, type(self.coupling).__name__
             raise ValueError(
                 f"network={network} gives {given} parameters an element, and coupling={coupling} takes {taken}: choose "

@@ -23,6 +23,7 @@ from glow_tf.models.seeds import stateless_seed
 from glow_tf.networks import zero_layer
 from glow_tf.runtime import products
 from glow_tf.runtime.runtime import Runtime
+from glow_tf.shapes import leaving_shape
 
 tfb = tfp.bijectors
 tfd = tfp.distributions
@@ -174,7 +175,7 @@ class Flow(tf.Module):
 
         Raises:
           ValueError: if labels are missing for a conditional model, given to one without any, or out of range, the
-            context has no batch axis, or the temperature is negative or not finite.
+            context has no batch axis, the precision is unknown, or the temperature is negative or not finite.
         """
         bijector = self.bijector(
             labels, context=context, network_precision=network_precision, training=training, seed=seed
@@ -258,6 +259,7 @@ class Flow(tf.Module):
         """
         images = checks.check_images(self.config, images)
         labels = checks.check_labels(self.config, labels)
+        labels = checks.check_label_count(self.config, labels, tf.shape(images)[0])
         context = self._broadcast_context(images, None, context)
         count, seed = images.shape[0] or tf.shape(images)[0], stateless_seed(seed)
         seeds = tf.random.stateless_uniform([tf.shape(images)[0], 2], seed, None, None, tf.int32)
@@ -453,7 +455,7 @@ class Flow(tf.Module):
         labels do not leak into the result (the official code's predictive loss).
 
         Raises:
-          ValueError: if the model has no classifier.
+          ValueError: if the model has no classifier, or there is another number of labels.
         """
         if not self.classifier:
             raise ValueError("This model has no classifier: build it with classifier=True.")
@@ -461,8 +463,10 @@ class Flow(tf.Module):
         top = tf.reshape(z[..., -int(np.prod(shape)) :], [-1, *shape])
         last, shape, tensors = list(self.iter_layers())[-1]
         with self.runtime.scope():
-            if last.is_prior:
-                context = _join_labels(checks.check_labels(self.config, labels), None)
+            # A layer that factors out channels whitens these alone.
+            if last.is_prior and leaving_shape(shape, self._shapes[-1]) is None:
+                labels = checks.check_label_count(self.config, checks.check_labels(self.config, labels), tf.shape(z)[0])
+                context = _join_labels(labels, None)
                 top, _ = last.bijector_in(Mode(), shape, tensors, context).inverse_and_log_det(top)
             mean = tf.reduce_mean(top, axis=list(range(1, top.shape.rank - 1)))
             return zero_layer.scale(self.classifier, products.matmul(mean, self.classifier["kernel"]))

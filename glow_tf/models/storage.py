@@ -44,6 +44,7 @@ def load(path: str | os.PathLike, *, weights: str = "ema", runtime: Runtime | No
     Args:
       path: the `--model_dir` of a training run, a directory written by `save`, a SavedModel, or the name of a model of
         the bundled portraits that ships with the package: `"pretrained"` (16x16 pixels) or `"pretrained_32"` (32x32).
+        A directory of your own that is called so is `"./pretrained"`.
       weights: `ema`, the moving average that evaluation and sampling use, if the checkpoint has it; or `raw`. A
         SavedModel has only one kind.
       runtime: device and precision settings, as for `Flow`.
@@ -70,11 +71,27 @@ def load(path: str | os.PathLike, *, weights: str = "ema", runtime: Runtime | No
     checkpoint = _newest_checkpoint(directory)
     with _reraise_as_valueerror(f"Checkpoint {checkpoint} cannot be read into the model of {directory}"):
         flow = _read_flow(config, checkpoint, runtime)
-        names = tf.train.load_checkpoint(checkpoint).get_variable_to_shape_map()
-        if weights == "ema" and any(name.startswith("ema/") for name in names):
+        if weights == "ema" and _has_averages(checkpoint):
             averages = tf.train.Checkpoint(ema=flow.named_variables(trainable=True))
             restore(averages, checkpoint).assert_existing_objects_matched()
     return flow
+
+
+def has_averages(path: str | os.PathLike) -> bool:
+    """Returns whether the newest checkpoint of a model directory has the moving averages of the weights beside them.
+
+    Raises:
+      FileNotFoundError: if there is no checkpoint.
+      ValueError: if the checkpoint is damaged.
+    """
+    checkpoint = _newest_checkpoint(_directory(path))
+    with _reraise_as_valueerror(f"Checkpoint {checkpoint} cannot be read"):
+        return _has_averages(checkpoint)
+
+
+def _has_averages(checkpoint: str) -> bool:
+    names = tf.train.load_checkpoint(checkpoint).get_variable_to_shape_map()
+    return any(name.startswith("ema/") for name in names)
 
 
 def _newest_checkpoint(directory: pathlib.Path) -> str:
@@ -91,9 +108,8 @@ def _newest_checkpoint(directory: pathlib.Path) -> str:
 
 
 def _read_flow(config: ModelConfig, checkpoint: str, runtime: Runtime | None) -> Flow:
-    """Reads the flow from a checkpoint that stores it as `flow`."""
-    check_fits(config, checkpoint)
-    flow = Flow(config, runtime=runtime)
+    """Reads the flow from a checkpoint that stores it as `flow`, in the dtype that it has there."""
+    flow = Flow(config, dtype=check_fits(config, checkpoint), runtime=runtime)
     restore(tf.train.Checkpoint(flow=flow), checkpoint).assert_existing_objects_matched()
     return flow
 
@@ -106,8 +122,16 @@ def _reraise_as_valueerror(what: str) -> Iterator[None]:
         raise ValueError(f"{what}: {first_line(error)}") from error
 
 
-def check_fits(config: ModelConfig, checkpoint: str, dtype: tf.DType = tf.float32) -> None:
+def check_fits(config: ModelConfig, checkpoint: str, dtype: tf.DType | None = None) -> tf.DType:
     """Checks that the `flow` of a checkpoint has the variables of a model, before any memory is allocated for them.
+
+    Args:
+      config: the model.
+      checkpoint: the checkpoint's path.
+      dtype: dtype that its trainable variables must have; by default, all float32 or all float64.
+
+    Returns:
+      The dtype of its trainable variables; float32 if there are none.
 
     Raises:
       ValueError: if this package did not write the checkpoint, or if a variable is missing, unknown, or of another
@@ -126,12 +150,15 @@ def check_fits(config: ModelConfig, checkpoint: str, dtype: tf.DType = tf.float3
             raise ValueError(f"it has no {path}, of shape {list(shape)}")
         if tuple(found[key]) != shape:
             raise ValueError(f"{path} has the shape {found[key]} in it, and {list(shape)} by {CONFIG_FILE}")
+        if trainable and dtype is None:
+            dtype = tf.float64 if dtypes[key] == tf.float64 else tf.float32
         if trainable and dtypes[key] != dtype:
             raise ValueError(f"{path} is {dtypes[key].name} in it, and {dtype.name} is read")
         unknown.discard(path)
     if unknown:
         # Extra variables are as much a sign of another configuration as missing ones.
         raise ValueError(f"it also holds {min(unknown)}")
+    return dtype or tf.float32
 
 
 def _flow_keys(serialized: bytes) -> dict[str, str]:
@@ -262,8 +289,27 @@ def _check_image_fits(config: ModelConfig, file: pathlib.Path) -> None:
 
 
 def _directory(path: str | os.PathLike) -> pathlib.Path:
-    name = os.fspath(path)
-    return PRETRAINED[name] if name in PRETRAINED else pathlib.Path(paths.for_tensorflow(path, "The model"))
+    # Only the name itself is one: `pathlib.Path("./pretrained")` is a directory, although it reads "pretrained".
+    if isinstance(path, str) and path in PRETRAINED:
+        return PRETRAINED[path]
+    return pathlib.Path(paths.for_tensorflow(path, "The model"))
+
+
+def check_not_pretrained(path: str | os.PathLike, what: str) -> None:
+    """Checks that a model can be written to a path and read from it again.
+
+    Args:
+      path: the path.
+      what: its name in the error, such as `--model_dir`.
+
+    Raises:
+      ValueError: if it is the name of a model that ships with the package, which would be read in its place.
+    """
+    if isinstance(path, str) and path in PRETRAINED:
+        raise ValueError(
+            f"{what}={path} is the name of a model that ships with the package, which would be read in place of yours: "
+            f"choose another name, or ./{path}."
+        )
 
 
 def save_config(config: ModelConfig, directory: str | os.PathLike) -> None:
@@ -277,8 +323,9 @@ def save(flow: Flow, path: str | os.PathLike, *, step: int = 1) -> None:
 
     Raises:
       OSError: if the directory cannot be written.
-      ValueError: if TensorFlow cannot write to the path.
+      ValueError: if TensorFlow cannot write to the path, or `load` takes it for the name of a bundled model.
     """
+    check_not_pretrained(path, "path")
     directory = pathlib.Path(paths.for_tensorflow(path, "The model"))
     save_config(flow.config, directory)
     remove_unfinished(directory)
@@ -294,5 +341,6 @@ def remove_unfinished(directory: str | os.PathLike) -> None:
     for path in [*folder.glob("*_temp"), *folder.glob("*.tempstate*")]:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     for data in folder.glob("ckpt-*.data-*"):
-        if not data.name.endswith(".damaged") and int(data.name[5:].partition(".")[0]) not in steps:
+        match = _DATA.fullmatch(data.name)
+        if match and int(match[1]) not in steps:
             data.unlink(missing_ok=True)

@@ -42,13 +42,13 @@ class Network(Description):
 
     Attributes:
       is_random: whether `apply` uses its seed.
-      max_parameters_per_dim: largest `parameters_per_dim` of a transform that it supports; None for any number.
+      parameters_per_dim: the `parameters_per_dim` of the transforms that it supports; None for any number.
       image_channels: channels of {"image": [B, ..., image_channels]} in the context that it reads; 0 for none.
     """
 
     kind: ClassVar[str] = "network"
     is_random: ClassVar[bool] = True
-    max_parameters_per_dim: ClassVar[int | None] = None
+    parameters_per_dim: ClassVar[int | None] = None
     image_channels: ClassVar[int] = 0
 
     def parameters(

@@ -37,6 +37,7 @@ class Cnn(BuiltIn):
 
     def __post_init__(self):
         super().__post_init__()
+        object.__setattr__(self, "kernels", tuple(self.kernels))
         at_least("num_classes", self.num_classes, 0)
         if len(self.kernels) != 3:
             raise ValueError(f"kernels={self.kernels} must be the sides of three kernels.")

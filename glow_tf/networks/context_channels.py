@@ -34,8 +34,8 @@ class ContextChannels(Network):
         return self.inner.is_random
 
     @property
-    def max_parameters_per_dim(self):
-        return self.inner.max_parameters_per_dim
+    def parameters_per_dim(self):
+        return self.inner.parameters_per_dim
 
     def parameters(self, rng, depth, inputs, outputs, shape):
         return self.inner.parameters(rng, depth, inputs + self.channels, outputs, shape)

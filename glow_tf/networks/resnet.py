@@ -35,7 +35,7 @@ class Resnet(BuiltIn):
     bounded: bool = True
 
     @property
-    def max_parameters_per_dim(self) -> int | None:
+    def parameters_per_dim(self) -> int | None:
         return 2 if self.bounded else None
 
     def check(self, shape):

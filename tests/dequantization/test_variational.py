@@ -17,7 +17,7 @@ from glow_tf.export.saved_model import export_saved_model
 from glow_tf.networks import Cnn, GatedAttention, GatedConvolutions, Resnet
 from glow_tf.partitions import Channels, Positions
 from glow_tf.training.optimizer import make_optimizer
-from glow_tf.transforms import MixtureLogistic
+from glow_tf.transforms import Additive, MixtureLogistic
 from tests.extending.my_parts import Dense, ScaleAndShift
 from tests.tolerances import assert_close, assert_gradient_close
 from tests.training import helpers, runs
@@ -38,6 +38,7 @@ QUICK = [(2, 2, 3), (3, 3, 1), (3,)]
 DIVIDED = {
     "columns": ((2, 4, 1), dataclasses.replace(SMALL, partition=Positions())),
     "channels": ((2, 2, 2), dataclasses.replace(SMALL, partition=Channels())),
+    "some channels": ((2, 2, 3), dataclasses.replace(SMALL, partition=Channels(first=1))),
     "features": ((2, 4, 1), WITH_FEATURES),
     "features of sequences": ((4, 2), WITH_FEATURES),
     "features of squeezed images": ((2, 2, 3), dataclasses.replace(SMALL, features=GatedConvolutions())),
@@ -280,6 +281,36 @@ def test_a_run_is_resumed_bit_for_bit(tmp_path):
     runs.assert_same_weights(longer, at_once)
 
 
+def test_the_feature_network_is_initialised_from_the_data():
+    flow = glow_tf.Flow(
+        glow_tf.ModelConfig(
+            name="one",
+            image_shape=(4, 4, 1),
+            layers=(),
+            dequantizer=Variational(network=Cnn(width=3), depth=2, features=Cnn(width=8), feature_channels=5),
+        ),
+        dtype=tf.float64,
+    )
+    rng, tensors = np.random.default_rng(0), flow.named_variables(trainable=True)
+    for path in ("dequantizer/features/conv3/kernel", "dequantizer/features/actnorm1/bias"):
+        tensors[path].assign_add(rng.standard_normal(tensors[path].shape))
+    data = images((4, 4, 1), 16)
+    flow.initialize(data)
+
+    centers = ((data.numpy() + 0.5) / 256 - 0.5).reshape([16, 2, 2, 2, 2])
+    squeezed = centers.transpose([0, 1, 3, 2, 4]).reshape([16, 2, 2, 4])
+    prefix = "dequantizer/features/"
+    features = {path.removeprefix(prefix): v.numpy()[0] for path, v in tensors.items() if path.startswith(prefix)}
+    # The fifth channel is the indicator of the padding.
+    padded = np.pad(np.concatenate([squeezed, np.zeros([16, 2, 2, 1])], -1), [(0, 0), (1, 1), (1, 1), (0, 0)])
+    padded[..., -1] = 1
+    padded[:, 1:-1, 1:-1, -1] = 0
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    hidden = np.einsum("bhwcij,ijcd->bhwd", windows, features["conv1/kernel"])
+    assert_close(features["actnorm1/bias"], -hidden.mean((0, 1, 2)))
+    assert_close(np.exp(-3 * features["actnorm1/logs"]), np.maximum(hidden.std((0, 1, 2)), 1e-2))
+
+
 @pytest.mark.parametrize("name", ["glow", "real_nvp", "nice"])
 def test_presets_take_it_by_name(name):
     config = getattr(glow_tf, name)((8, 8, 1), n_bits=5, dequantizer="variational")
@@ -300,6 +331,10 @@ def test_presets_take_it_by_name(name):
         (
             lambda: Variational(coupling=MixtureLogistic(components=4)),
             "network=Resnet gives 2 parameters an element, and coupling=MixtureLogistic takes 14",
+        ),
+        (
+            lambda: Variational(coupling=Additive()),
+            "network=Resnet gives 2 parameters an element, and coupling=Additive takes 1",
         ),
     ],
 )

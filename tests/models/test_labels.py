@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glow_tf import glow
+from glow_tf import ModelConfig, glow, layers
 from glow_tf.models.likelihood import likelihood
 from tests.models.flows import CONFIGS, random_flow, random_images, random_inputs
 from tests.tolerances import LOG_DET, assert_close
@@ -67,6 +67,7 @@ def test_one_label_an_image_is_needed(conditional):
         lambda labels: conditional.encode(images, labels),
         lambda labels: conditional.decode(z, labels),
         lambda labels: conditional.sample(4, labels=labels),
+        lambda labels: conditional.class_logits(z, labels),
     ):
         for labels in ([0, 1], [2], [0, 1, 2], [0] * 8, [[0], [1], [2], [0]]):
             with pytest.raises(
@@ -74,6 +75,8 @@ def test_one_label_an_image_is_needed(conditional):
             ):
                 call(labels)
         assert call(1).shape[0] == 4 and call([0, 1, 2, 0]).shape[0] == 4
+    with pytest.raises(ValueError, match=r"Labels must have shape \[\] or \[4\]"):
+        conditional.value_and_gradients(images, [2], seed=1)
     unknown = [tf.TensorSpec([None, 4, 4, 1], tf.uint8), tf.TensorSpec([None], tf.int32)]
     encode = tf.function(conditional.encode, input_signature=unknown)
     assert_close(encode(images, tf.constant([0, 1, 2, 0])), z)
@@ -139,3 +142,14 @@ def test_classifier_without_conditional_prior():
     assert_close(flow.bits_per_dim(images, [0, 1, 2]), flow.bits_per_dim(images))
     with pytest.raises(ValueError, match="no classifier: build it with classifier=True"):
         random_flow(CONFIG).class_logits(tf.zeros([1, 96], tf.float64))
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_class_logits_of_a_model_that_ends_with_a_split(learned):
+    parts = (layers.Squeeze(), layers.Split(learned=learned))
+    flow = random_flow(ModelConfig(name="m", image_shape=(4, 4, 1), layers=parts, num_classes=2, classifier=True))
+    images = random_images(flow.config)
+    # The top variables are the first two pixels of each 2x2 block.
+    top = np.stack([flow.centers(images).numpy()[:, 0::2, i::2, 0].mean((1, 2)) for i in range(2)], axis=-1)
+    kernel, bias, logs = (flow.named_variables()[f"classifier/{n}"].numpy() for n in ("kernel", "bias", "logs"))
+    assert_close(flow.class_logits(flow.encode(images)), (top @ kernel + bias) * np.exp(3 * logs))

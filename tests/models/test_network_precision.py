@@ -89,3 +89,18 @@ def test_what_is_rounded_is_inverted_all_the_same(name):
     flow, x = random_flow(CONFIGS[name], tf.float32), tf.cast(random_inputs(CONFIGS[name]), tf.float32)
     bijector = flow.bijector(network_precision=BFLOAT16)
     assert np.abs(bijector.inverse(tf.identity(bijector.forward(x))) - x).max() < 0.02
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"network_precision": "bf16"}, "network_precision='bf16' is not one of 'float32', 'tf32', 'bfloat16'"),
+        ({"gradient": "saved"}, "gradient='saved' is not one of 'reversible', 'stored', 'none'"),
+    ],
+)
+def test_an_unknown_mode_is_refused_before_anything_is_computed(options, message):
+    flow = glow_tf.Flow(glow_tf.ModelConfig(name="empty", image_shape=(2, 2, 1), layers=()))
+    with pytest.raises(ValueError, match=message):
+        flow.bijector(**options)
+    with pytest.raises(ValueError, match=message):
+        flow.noise(tf.zeros([1, 2, 2, 1]), tf.constant([0, 0]), **options)

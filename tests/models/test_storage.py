@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import shutil
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 import glow_tf
+from glow_tf.export.saved_model import export_saved_model
 from glow_tf.models import storage
 from tests import saved_models
 from tests.marks import mostly_slow
@@ -90,6 +92,7 @@ def test_moving_averages_are_loaded_unless_raw_weights_are_asked_for(tmp_path):
     flow = moved_flow(CONFIGS["glow"])
     averages = {path: v.numpy() + 1 for path, v in flow.named_variables(trainable=True).items()}
     save_with_averages(flow, averages, tmp_path)
+    assert storage.has_averages(tmp_path)
     raw = storage.load(tmp_path, weights="raw").named_variables()
     ema = storage.load(tmp_path, weights="ema").named_variables()
     default = storage.load(tmp_path).named_variables()
@@ -103,6 +106,7 @@ def test_moving_averages_are_loaded_unless_raw_weights_are_asked_for(tmp_path):
 def test_without_averages_both_are_the_weights(tmp_path):
     flow = moved_flow(CONFIGS["nice"])
     storage.save(flow, tmp_path)
+    assert not storage.has_averages(tmp_path)
     for weights in ("ema", "raw"):
         loaded = storage.load(tmp_path, weights=weights).named_variables()
         for path, variable in flow.named_variables().items():
@@ -288,9 +292,42 @@ def test_a_checkpoint_that_has_lost_its_index_is_named(tmp_path):
     assert storage.paths_without_index(tmp_path) == {}
 
 
-def test_weights_of_another_precision(tmp_path):
-    storage.save(glow_tf.Flow(CONFIGS["nice"], dtype=tf.float64), tmp_path)
-    with pytest.raises(ValueError, match="is float64 in it, and float32 is read"):
+@pytest.mark.parametrize("name", ["glow", "nice"])
+@pytest.mark.parametrize("write", mostly_slow([storage.save, export_saved_model], [storage.save]))
+def test_weights_of_float64_keep_their_precision(tmp_path, name, write):
+    flow = glow_tf.Flow(CONFIGS[name], dtype=tf.float64)
+    rng = np.random.default_rng(0)
+    for variable in flow.trainable_variables:
+        variable.assign_add(rng.normal(0, 0.05, variable.shape))
+    write(flow, tmp_path / "model")
+    loaded = glow_tf.load(tmp_path / "model")
+    assert loaded.dtype == tf.float64
+    for path, variable in flow.named_variables().items():
+        np.testing.assert_array_equal(variable, loaded.named_variables()[path], err_msg=path)
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype", "message"),
+    [
+        ("kernel", tf.float64, "bias is float32 in it, and float64 is read"),
+        ("bias", tf.float64, "bias is float64 in it, and float32 is read"),
+        ("kernel", tf.float16, "kernel is float16 in it, and float32 is read"),
+    ],
+)
+def test_weights_of_another_precision(tmp_path, name, dtype, message):
+    storage.save(glow_tf.Flow(CONFIGS["nice"]), tmp_path)
+    (prefix,) = storage.checkpoint_paths(tmp_path).values()
+    reader = tf.train.load_checkpoint(prefix)
+    tensors = {name: tf.constant(reader.get_tensor(name)) for name in reader.get_variable_to_shape_map()}
+    (key,) = [key for key in tensors if key.startswith(f"flow/layers/01_steps/network/dense0/{name}/")]
+    tensors[key] = tf.cast(tensors[key], dtype)
+    tf.raw_ops.SaveV2(
+        prefix=prefix,
+        tensor_names=list(tensors),
+        shape_and_slices=[""] * len(tensors),
+        tensors=list(tensors.values()),
+    )
+    with pytest.raises(ValueError, match=message):
         storage.load(tmp_path)
 
 
@@ -311,3 +348,43 @@ def test_what_an_unfinished_write_left_is_removed(tmp_path):
     (folder / "ckpt-2.data-00000-of-00001").write_text("without its index")
     glow_tf.save(flow, tmp_path / "model")
     assert {file.name for file in folder.iterdir()} == there
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ckpt-2.data-00000-of-00001.bak",
+        "ckpt-2.data-00000-of-00001.damaged",
+        "ckpt-2-old.data-00000-of-00001",
+        "ckpt-2 (copy).data-00000-of-00001",
+        "ckpt-.data-00000-of-00001",
+    ],
+)
+def test_files_that_were_put_aside_are_kept(tmp_path, name):
+    flow = moved_flow(CONFIGS["nice"])
+    glow_tf.save(flow, tmp_path)
+    (tmp_path / "checkpoints" / name).write_text("to be kept")
+    glow_tf.save(flow, tmp_path)
+    assert (tmp_path / "checkpoints" / name).read_text() == "to be kept"
+
+
+@pytest.mark.parametrize("path", ["./pretrained", pathlib.Path("./pretrained"), "../{}/pretrained"], ids=str)
+def test_a_directory_called_like_a_bundled_model_is_read_itself(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    path = path.format(tmp_path.name) if isinstance(path, str) else path
+    flow = moved_flow(CONFIGS["nice"])
+    glow_tf.save(flow, path)
+    loaded = glow_tf.load(path)
+    assert loaded.config == flow.config == storage.load_config(path)
+    for name, variable in flow.named_variables().items():
+        np.testing.assert_array_equal(variable, loaded.named_variables()[name])
+    assert glow_tf.load("pretrained").config.image_shape == (16, 16, 3)
+
+
+@pytest.mark.parametrize("name", storage.PRETRAINED)
+@pytest.mark.parametrize("write", [glow_tf.save, export_saved_model])
+def test_a_model_is_not_written_under_the_name_of_a_bundled_one(tmp_path, monkeypatch, name, write):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=rf"path={name} is the name of a model .* or \./{name}\."):
+        write(moved_flow(CONFIGS["nice"]), name)
+    assert not list(tmp_path.iterdir())
