@@ -23,6 +23,7 @@ CONFIGS = {
     "nice": glow_tf.nice((8, 8, 1), K=2, width=8, blocks=1),
     "sound": glow_tf.glow_1d((16, 1), K=2, L=2, width=4),
     "flat": glow_tf.nice((12,), K=2, width=8, blocks=1),
+    "real": glow_tf.glow((8, 4, 1), K=1, L=1, width=4, dequantizer=glow_tf.dequantization.Continuous()),
 }
 # Attribute names of the two models that have attributes.
 ATTRIBUTES = {

@@ -310,6 +310,16 @@ def _check_labels(found, count, path=None):
             f"({count},), a whole number or a text for each.{one_hot}"
         )
     labels = in_memory(labels).reshape(count)
+    if labels.dtype.kind in "OT":
+        # A column of pandas, or NumPy's `StringDType`.
+        found = labels.tolist()
+        other = next((index for index, label in enumerate(found) if not isinstance(label, str)), None)
+        if other is not None:
+            raise DataError(
+                f"{called} are {labels.dtype}, and label {other} is {found[other]!r}; they must all be texts, or whole "
+                f"numbers: {key}.astype(str), or {key}.astype(int)."
+            )
+        labels = np.array(found, str)
     if labels.dtype.kind == "U":
         try:
             texts(labels)
@@ -318,6 +328,8 @@ def _check_labels(found, count, path=None):
         return labels
     if labels.dtype.kind not in "iufb":
         raise DataError(f"{called} are {labels.dtype}; they must be whole numbers or texts.")
+    if labels.dtype.kind == "b":
+        labels = labels.astype(np.int64)
     whole = np.isfinite(labels) & (labels == np.floor(labels)) & (labels >= 0) & (labels < 2**63)
     if not whole.all():
         index = int(np.flatnonzero(~whole)[0])

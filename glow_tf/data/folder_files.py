@@ -2,11 +2,15 @@
 
 import collections
 import dataclasses
+import logging
 import os
 from collections.abc import Mapping
 
 from glow_tf.data import picture_files
 from glow_tf.data.source import DataError
+from glow_tf.runtime.text import printable
+
+_log = logging.getLogger(__name__)
 
 # Service folders of file systems, network storage, archivers and Python whose names do not begin with a dot.
 _SERVICE = frozenset(
@@ -45,19 +49,23 @@ class Files:
 def list_files(root: str) -> Files:
     """Lists the files in a folder and its sub-folders, except for hidden files and system files.
 
+    A folder that several symbolic links lead to is listed once, under the first of its names, which is logged.
+
     Raises:
         DataError: if a folder cannot be listed.
     """
     endings = picture_files.endings()
-    found, others, visited = [], collections.Counter(), set()
+    found, others, visited = [], collections.Counter(), {}
     for folder, subfolders, files in os.walk(root, followlinks=True, onerror=_not_listed):
         # Symbolic links can form cycles.
         real = os.path.realpath(folder)
         if real in visited:
+            _log.warning("%s is left out, as it is the folder %s too", printable(folder), printable(visited[real]))
             subfolders.clear()
             continue
-        visited.add(real)
-        subfolders[:] = [s for s in subfolders if not s.startswith(".") and s.casefold() not in _SERVICE]
+        visited[real] = folder
+        # Sorted, as which of several links is followed must not depend on the machine.
+        subfolders[:] = sorted(s for s in subfolders if not s.startswith(".") and s.casefold() not in _SERVICE)
         # Computed once per folder, as doing so per file would take half of the start-up time of large folders.
         inside = os.path.relpath(folder, root).replace(os.sep, "/")
         prefix = "" if inside == "." else inside + "/"

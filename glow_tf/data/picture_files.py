@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 import os
 import re
 import stat
@@ -66,10 +67,10 @@ def limit(megapixels: float) -> None:
     """Sets the largest size of a picture, and of all pictures decoded at the same time, in 10^6 pixels.
 
     Raises:
-      ValueError: if it is not positive.
+      ValueError: if it is not positive and finite.
     """
-    if not megapixels > 0:
-        raise ValueError(f"The largest picture must have more than 0 megapixels, not {megapixels}.")
+    if not 0 < megapixels < math.inf:
+        raise ValueError(f"The largest picture must have a finite number of megapixels above 0, not {megapixels}.")
     from PIL import Image
 
     _pixels.most = int(megapixels * 1e6)
@@ -106,11 +107,8 @@ def upright_size(file: Any, among: Sequence[str] | None = None) -> tuple[int, in
       TooLarge: if Pillow refuses to open it because of its size.
       Exception: any exception that Pillow raises for a broken file.
     """
-    from PIL import ExifTags
-
     with _open(file, among or formats()) as image:
-        # For a PNG file without EXIF data, `getexif` would decode the pixels.
-        turned = "exif" in image.info and image.getexif().get(ExifTags.Base.Orientation) in _SIDEWAYS
+        turned = _orientation(image) in _SIDEWAYS
         return (image.width, image.height) if turned else (image.height, image.width)
 
 
@@ -131,7 +129,7 @@ def opened(file: Any, side: int | None = None) -> Iterator["Image.Image"]:
       ValueError: if it is not a regular file but a pipe, from which a read might never return, or a device.
       Exception: any exception that Pillow raises for a broken file.
     """
-    from PIL import ImageOps
+    from PIL import ExifTags, ImageOps
 
     if isinstance(file, str | os.PathLike) and not stat.S_ISREG(os.stat(file).st_mode):
         raise ValueError("it is no regular file")
@@ -143,9 +141,24 @@ def opened(file: Any, side: int | None = None) -> Iterator["Image.Image"]:
         if side is not None and image.draft(None, (2 * side, 2 * side)):
             count = image.width * image.height
         with _pixels.taken(count):
-            ImageOps.exif_transpose(image, in_place=True)
             image.load()
+            # Pillow turns TIFF files while it loads them.
+            if image.format != "TIFF":
+                image.getexif()[ExifTags.Base.Orientation] = _orientation(image)
+                ImageOps.exif_transpose(image, in_place=True)
             yield image
+
+
+def _orientation(image: "Image.Image") -> int:
+    """Returns the orientation in the EXIF data of a picture, 1 without; not in its XMP, which SavedModels do not read.
+
+    Unlike `Image.getexif`, it does not decode the pixels of PNG files.
+    """
+    from PIL import ExifTags, Image
+
+    exif = Image.Exif()
+    exif.load(image.info.get("exif", b""))
+    return exif.get(ExifTags.Base.Orientation, 1)
 
 
 def _open(file: Any, among: Sequence[str]) -> "Image.Image":

@@ -41,8 +41,11 @@ def get_builder(name: str, data_dir: str | None) -> Any:
     Raises:
         DataError: on an unknown name or config, or if one of several configs must be chosen.
     """
-    full_name = SHORT_NAMES.get(name, name)
-    base_name = full_name.split("/")[0].split(":")[0]
+    # TFDS's form is name/config:version.
+    stem, colon, version = name.partition(":")
+    version = colon + version
+    full_name = SHORT_NAMES.get(stem, stem)
+    base_name = full_name.split("/")[0]
     if not base_name.isidentifier():
         raise DataError(_unknown(name))
     try:
@@ -52,13 +55,14 @@ def get_builder(name: str, data_dir: str | None) -> Any:
         default = getattr(builder_class, "DEFAULT_BUILDER_CONFIG_NAME", None)
     except (tfds.core.DatasetNotFoundError, ValueError):
         configs, default = [], None
-    if "/" not in full_name and len(configs) > 1:
+    if "/" not in full_name + version and len(configs) > 1:
         if default not in configs:
             raise DataError(
                 f"dataset={name} comes in several configs; name one, such as "
-                f"--dataset={name}/{configs[0]}. There are: {_some(configs)}."
+                f"--dataset={stem}/{configs[0]}{version}. There are: {_some(configs)}."
             )
         full_name = f"{full_name}/{default}"
+    full_name += version
     try:
         return tfds.builder(full_name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:

@@ -51,6 +51,8 @@ def conversion(images: np.ndarray | Rows, name: str) -> str:
 
 
 def _line(kind: str, least: float, most: float) -> str:
+    if kind == "f" and -0.5 <= least < 0 and most <= 0.5:
+        return "write np.round(({} + 0.5) * 255).astype(np.uint8)"
     if kind == "f" and -1 <= least < 0 and most <= 1:
         return "write np.round(({} + 1) * 127.5).astype(np.uint8)"
     if least < 0 or most > 65535:

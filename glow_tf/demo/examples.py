@@ -1,8 +1,9 @@
 """Example pictures and uploaded pictures of the page."""
 
+import logging
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,8 @@ from glow_tf.data.indexed import evenly
 from glow_tf.data.named_pictures import find_pictures
 from glow_tf.demo.model import DemoModel
 
+_log = logging.getLogger(__name__)
+
 COUNT = 12
 
 
@@ -30,12 +33,13 @@ class Example(NamedTuple):
     label: int | None = None
 
 
-def read_picture(path: str | os.PathLike, image_shape: tuple[int, int, int]) -> np.ndarray:
+def read_picture(path: str | os.PathLike, image_shape: tuple[int, int, int], name: str | None = None) -> np.ndarray:
     """Reads a picture file of any size, cropped to the centre and resized to the model's size.
 
     Args:
       path: a file in any of `picture_files.formats`.
       image_shape: (H, W, C) of the result.
+      name: name of the file in errors; by default without its folder.
 
     Returns:
       uint8 [H, W, C].
@@ -43,13 +47,14 @@ def read_picture(path: str | os.PathLike, image_shape: tuple[int, int, int]) -> 
     Raises:
       DataError: if it is not a picture, or too large.
     """
+    name = name or pathlib.Path(path).name
     try:
         return images.decode_file(os.fspath(path), image_shape, enlarge=True)
     except picture_files.TooLarge as error:
-        raise DataError(f"{pathlib.Path(path).name} is too large: {error}.") from error
+        raise DataError(f"{name} is too large: {error}.") from error
     # Pillow's decoders raise exceptions of nearly any kind for broken files.
     except Exception as error:
-        raise DataError(f"{pathlib.Path(path).name} cannot be read as a picture.") from error
+        raise DataError(f"{name} cannot be read as a picture.") from error
 
 
 def cropping(path: str | os.PathLike, image_shape: tuple[int, int, int]) -> str:
@@ -66,14 +71,39 @@ def cropping(path: str | os.PathLike, image_shape: tuple[int, int, int]) -> str:
 def of_files(names: Sequence[str], model: DemoModel) -> list[Example]:
     """Reads up to `COUNT` examples, evenly spaced, from picture files and from folders with their sub-folders.
 
+    In place of a picture in a folder that cannot be read, the nearest one is taken.
+
     Raises:
       DataError: if a name is not a picture or a folder of pictures, or there are fewer than two pictures.
     """
-    paths, _ = find_pictures(names)
-    if len(paths) < 2:
-        raise DataError("--images needs at least two pictures, to go from one to the other.")
+    paths, named = find_pictures(names)
+    found, skipped = {}, {}
+    for chosen in evenly(len(paths), COUNT):
+        for i in _nearest(chosen, len(paths)):
+            if i in found or i in skipped:
+                continue
+            try:
+                found[i] = read_picture(paths[i], model.image_shape, paths[i])
+                break
+            except DataError as error:
+                if paths[i] in named:
+                    raise
+                skipped[i] = error
+    left_out = f"{len(skipped)} pictures are left out: {next(iter(skipped.values()))}" if skipped else ""
+    if len(found) < 2:
+        raise DataError(f"--images needs at least two pictures, to go from one to the other. {left_out}".strip())
+    if left_out:
+        _log.warning("--images: %s", left_out)
     label = 0 if model.num_classes else None
-    return [Example(read_picture(paths[i], model.image_shape), label) for i in evenly(len(paths), COUNT)]
+    return [Example(found[i], label) for i in sorted(found)]
+
+
+def _nearest(chosen: int, count: int) -> Iterator[int]:
+    """Yields the indices 0..count-1, the nearest to `chosen` first."""
+    for distance in range(count):
+        for i in sorted({chosen - distance, chosen + distance}):
+            if 0 <= i < count:
+                yield i
 
 
 def of_model(model: DemoModel) -> list[Example]:

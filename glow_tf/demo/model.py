@@ -13,8 +13,14 @@ from glow_tf.models.labels import sample_labels
 from glow_tf.runtime.errors import first_line
 
 
-class UndrawableError(Exception):
+class UndrawableError(ValueError):
     """The model has no picture to show, as the latents are so extreme that its results are not finite."""
+
+    def __init__(self):
+        super().__init__(
+            "The model's pictures are not finite numbers: its training has diverged, and its folder best/ may be a "
+            "better model; or the latents are far too large."
+        )
 
 
 class DemoModel:
@@ -45,13 +51,17 @@ class DemoModel:
         directory = pathlib.Path(path)
         if not storage.is_saved_model(directory):
             # Versions are numbers: 10 comes after 9.
-            versions = sorted(path.parent for path in directory.glob("*/saved_model.pb"))
-            newest = max(versions, key=lambda path: len(path.name), default=None)
+            versions = [path.parent for path in directory.glob("*/saved_model.pb")]
+            newest = max(versions, key=lambda path: (len(path.name), path.name), default=None)
             hint = f"; {newest} does" if newest else ": glow export writes one"
             raise FileNotFoundError(f"{directory} holds no SavedModel{hint}.")
         config = storage.load_config(directory)
         if config.events != "images":
             raise ValueError(f"{directory} is a model of {config.events}, which have no picture.")
+        if config.image_shape[-1] not in (1, 3) or config.dequantizer.data_dtype(tf.float32) != tf.uint8:
+            raise ValueError(
+                f"{directory} is a {config.describe()}; the page shows images of uint8 with 1 or 3 channels."
+            )
         try:
             self._signatures = tf.saved_model.load(str(directory)).signatures
         # TensorFlow raises many kinds of exceptions for damaged files.

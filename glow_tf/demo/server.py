@@ -18,12 +18,13 @@ _HEADER_TIMEOUT_S = 10.0
 _STALL_TIMEOUT_S = 60.0
 
 
-def serve(app: Callable, listening: socket.socket, *, browser: bool = False) -> None:
+def serve(app: Callable, listening: socket.socket, host: str, *, browser: bool = False) -> None:
     """Serves a page until it is interrupted, and prints its address.
 
     Args:
       app: the page as an ASGI application, from `guarded`.
       listening: a listening socket.
+      host: host name of the page, as it was given to `sockets.bind`.
       browser: whether to open the page in the browser.
     """
     import uvicorn
@@ -38,7 +39,7 @@ def serve(app: Callable, listening: socket.socket, *, browser: bool = False) -> 
         timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
-    address = f"{url(listening)}/"
+    address = f"{url(listening, host)}/"
     print(f"The page is at {address} (Ctrl-C ends it).", flush=True)
     if browser:
         # The socket listens already: requests wait until the server accepts them.

@@ -5,7 +5,7 @@ import tensorflow as tf
 from glow_tf.export import file_parts
 
 _TAG = 0x0112
-_SHORT = 3
+_SHORT, _LONG = 3, 4
 
 
 def orientation(file: tf.Tensor, is_png: tf.Tensor) -> tf.Tensor:
@@ -52,5 +52,7 @@ def _orientation_of_exif(file, start):
     count = tf.clip_by_value(file_parts.number(file, directory, 2, little), 0, max_count)
     entries = tf.reshape(file_parts.values(file, directory + 2, 12 * count), [-1, 12])
     tags, types, values = (file_parts.joined(entries[:, i : i + 2], little) for i in (0, 2, 8))
-    found = tf.boolean_mask(values, (tags == _TAG) & (types == _SHORT) & (values >= 1) & (values <= 8))
+    values = tf.where(types == _LONG, file_parts.joined(entries[:, 8:12], little), values)
+    known = (types == _SHORT) | (types == _LONG)
+    found = tf.boolean_mask(values, (tags == _TAG) & known & (values >= 1) & (values <= 8))
     return tf.concat([found, [1]], 0)[0]

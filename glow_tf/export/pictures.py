@@ -70,10 +70,9 @@ def decoded(
             return tf.identity(size)
 
     def png(file, number):
-        image, is_deep = _decode_png(file)
-        brightest = tf.cond(is_deep, lambda: tf.reduce_max(image[..., :3]), lambda: tf.constant(0, tf.uint8))
+        image, is_dark = _decode_png(file)
         message = " has 16 bits, of which 12 or fewer are used: it would be black; scale it up. Its number, from 0:"
-        with tf.control_dependencies([require_file((brightest == 0) | (brightest >= 16), number, message)]):
+        with tf.control_dependencies([require_file(~is_dark, number, message)]):
             return tf.identity(image)
 
     with tf.device("CPU:0"):
@@ -96,26 +95,37 @@ def _png_header(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _decode_png(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes a PNG file to [h, w, 3] or, if it is transparent, [h, w, 4]; also returns whether it has 16 bits."""
+    """Decodes a PNG file to [h, w, 3] or, if it is transparent, [h, w, 4].
+
+    Also returns whether it has 16 bits and is darker than 4096 of 65535 without being black; see `images.decode_file`.
+    """
     depth, kind = file_parts.number(file, 24, 1), file_parts.number(file, 25, 1)
     is_grey, has_alpha = kind == 0, kind >= 4
     keyed, _ = file_parts.png_chunk(file, b"tRNS")
     # Opaque images are not decoded to four channels, as TensorFlow's alpha is not 255 for those of fewer than 8 bits.
     # Pillow ignores a transparent grey, except in images of 1 or 8 bits.
     transparent = has_alpha | keyed & ~(is_grey & (depth != 1) & (depth != 8))
-    image = tf.case(
-        [
-            (is_grey & (depth == 16), lambda: _decode_deep_grey(file)),
-            (transparent, lambda: tf.io.decode_png(file, 4)),
-        ],
-        default=lambda: tf.io.decode_png(file, 3),
+
+    def decode(channels):
+        image = tf.io.decode_png(file, channels)
+        return image, (depth == 16) & _is_dark(image[..., :3], 4096 >> 8)
+
+    return tf.case(
+        [(is_grey & (depth == 16), lambda: _decode_deep_grey(file)), (transparent, lambda: decode(4))],
+        default=lambda: decode(3),
     )
-    return image, depth == 16
 
 
-def _decode_deep_grey(file: tf.Tensor) -> tf.Tensor:
-    deep = tf.io.decode_png(file, 1, tf.uint16)
-    return tf.repeat(tf.gather(tf.constant(_DEEP_TO_EIGHT_BITS), tf.cast(deep, tf.int32)), 3, axis=-1)
+def _decode_deep_grey(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    deep = tf.cast(tf.io.decode_png(file, 1, tf.uint16), tf.int32)
+    image = tf.repeat(tf.gather(tf.constant(_DEEP_TO_EIGHT_BITS), deep), 3, axis=-1)
+    # Before the conversion, which rounds 3984 up to 16.
+    return image, _is_dark(deep, 4096)
+
+
+def _is_dark(values: tf.Tensor, beyond: int) -> tf.Tensor:
+    brightest = tf.cast(tf.reduce_max(values), tf.int32)
+    return (brightest > 0) & (brightest < beyond)
 
 
 def _decode_jpeg(file: tf.Tensor, size: tf.Tensor, side: int) -> tf.Tensor:

@@ -12,7 +12,7 @@ from glow_tf.data.picture_files import DEFAULT_MEGAPIXELS
 from glow_tf.export.pruning import keep_outer_gradients
 from glow_tf.export.served_flow import ServedFlow
 from glow_tf.models.flow import Flow
-from glow_tf.models.storage import CONFIG_FILE
+from glow_tf.models.storage import CONFIG_FILE, check_not_pretrained
 from glow_tf.runtime import paths
 from glow_tf.runtime.errors import reraise_as_oserror
 from glow_tf.runtime.files import temporary_path
@@ -41,10 +41,14 @@ def export_saved_model(
 
     Raises:
       OSError: if it cannot be written.
-      ValueError: if TensorFlow cannot write to the path, the directions are for latents of another size, or no picture
-        would be small enough.
+      ValueError: if TensorFlow cannot write to the path, `glow_tf.load` takes it for the name of a bundled model, the
+        directions are for latents of another size, or no picture would be small enough.
     """
+    check_not_pretrained(path, "path")
     path = pathlib.Path(paths.for_tensorflow(path, "The SavedModel"))
+    if path.is_symlink():
+        # The directory behind a link is replaced, and not the link.
+        path = pathlib.Path(paths.for_tensorflow(os.path.realpath(path), "The SavedModel"))
     temporary = temporary_path(path)
     options = tf.saved_model.SaveOptions()
     # Outside of this context, saving would trace every function again.

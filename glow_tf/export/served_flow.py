@@ -44,11 +44,11 @@ class ServedFlow(tf.train.Checkpoint):
     numbers. direction is [B, D] or [1, D], scale [B] or [1]. log_prob is that of the discrete image, a lower bound of
     it in expectation, under one draw of dequantization noise that depends only on the seed and the image.
 
-    For images of 1 or 3 channels there are also `encode_bytes` and so on, which take PNG and JPEG files of any size and
-    return PNG files: `image_bytes`, `start_bytes` and `end_bytes`, strings [B], replace the images. Pictures are turned
-    upright, resized and centre-cropped to the same pixels as in training. `encode_bytes_exact` and so on reject files
-    of another size instead. Returned files are for display: with n_bits < 8, their levels are spread over 0 to 255,
-    while `images` have the values that `Flow.decode` gives; both have the same latents.
+    For uint8 images of 1 or 3 channels there are also `encode_bytes` and so on, which take PNG and JPEG files of any
+    size and return PNG files: `image_bytes`, `start_bytes` and `end_bytes`, strings [B], replace the images. Pictures
+    are turned upright, resized and centre-cropped to the same pixels as in training. `encode_bytes_exact` and so on
+    reject files of another size instead. Returned files are for display: with n_bits < 8, their levels are spread over
+    0 to 255, while `images` have the values that `Flow.decode` gives; both have the same latents.
 
     With a label-conditional model, `labels`: [B] int32 follow the images or latents, and `end_labels` those of the
     start (images in between have the label of the nearer end); the labels of `sample` come last and by default cycle
@@ -93,7 +93,7 @@ class ServedFlow(tf.train.Checkpoint):
         self._forward = tf.function(self._forward_pass, autograph=False).get_concrete_function(x, *label_specs)
         self._inverse = tf.function(self._inverse_pass, autograph=False).get_concrete_function(latents, *label_specs)
         self._decoders = {}
-        if config.events == "images" and config.image_shape[-1] in (1, 3):
+        if config.events == "images" and config.image_shape[-1] in (1, 3) and data_dtype == tf.uint8:
             max_pixels = int(max_megapixels * 1e6)
             if max_pixels < 1:
                 raise ValueError(f"max_megapixels={max_megapixels!r} must allow at least one pixel.")

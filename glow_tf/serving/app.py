@@ -17,6 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from glow_tf.data.picture_files import DEFAULT_MEGAPIXELS
 from glow_tf.serving.batching import Runner
@@ -24,14 +25,20 @@ from glow_tf.serving.hosts import CheckHosts, Hosts
 from glow_tf.serving.json_worker import Json
 from glow_tf.serving.model import Model
 from glow_tf.serving.pictures import PictureLimit
-from glow_tf.serving.signature import RequestError
+from glow_tf.serving.signature import RequestError, Signature
 
 _LOG = logging.getLogger("glow_tf.serving")
 # Bytes of a body that every request may keep in memory; more is taken from a budget shared by all requests.
 _FREE_BYTES = 1 << 16
 # The shared budget, as a multiple of the size of the largest body.
 _BODIES = 4
-# Largest count of numbers in a reply: about 60 MB of JSON.
+# Bytes of all replies that are being sent, or more if a single one may have more; a client may read slowly.
+_REPLY_BYTES = 1 << 30
+# Bytes of a number in a reply, at most.
+_NUMBER_BYTES = 32
+# Bytes of a reply to send at once.
+_PIECE = 1 << 20
+# Largest count of numbers in a reply by default: 60 MB of JSON for images, up to 270 MB for float32.
 _MOST_NUMBERS = 1 << 24
 
 
@@ -41,7 +48,7 @@ class Limits:
 
     Args:
       max_request_mb: largest size of a request's body, in 10^6 bytes.
-      max_images: largest number of images in a request, rows times `num` or `steps`.
+      max_images: largest number of images in a request or its reply; an interpolation of n steps has n + 1.
       max_pending: largest number of concurrent requests; further ones are told to retry.
       timeout_s: longest time from the start of a request to its reply, in seconds.
       max_megapixels: largest size of a picture file, and of all files decoded at the same time, in 10^6 pixels.
@@ -106,9 +113,14 @@ def create_app(
 
 def most_images(model: Model) -> int:
     """Returns the default of `Limits.max_images` for a model, which is smaller for large images."""
-    specs = [spec for signature in model.signatures.values() for spec in signature.outputs.values()]
-    sizes = [math.prod(size or 1 for size in spec.shape) for spec in specs if spec.shape]
-    return max(1, min(Limits.max_images, _MOST_NUMBERS // max(sizes, default=1)))
+    for_each = max(_numbers(signature, 1) - _numbers(signature, 0) for signature in model.signatures.values())
+    return max(1, min(Limits.max_images, _MOST_NUMBERS // max(1, for_each)))
+
+
+def _numbers(signature: Signature, images: int) -> int:
+    """Returns the count of numbers in the outputs of a signature for so many images."""
+    specs = [spec for spec in signature.outputs.values() if spec.shape is not None]
+    return sum(math.prod(size or 1 for size in spec.shape) * (images if spec.has_rows else 1) for spec in specs)
 
 
 class _Predictor:
@@ -118,17 +130,22 @@ class _Predictor:
         self._runner = runner
         self._limits = limits
         self._largest = int(limits.max_request_mb * 1e6)
-        self._json = Json(model.signatures, self._largest)
+        most_numbers = max(_numbers(signature, limits.max_images) for signature in model.signatures.values())
+        self._json = Json(model.signatures, self._largest, most_numbers)
         self._pictures = PictureLimit(limits.max_megapixels)
         self._pending = 0
         self._memory = _Memory(_BODIES * self._largest)
+        self._replies = _Memory(max(_REPLY_BYTES, _NUMBER_BYTES * most_numbers))
         # One thread per request, as threads wait for their batch.
         self._threads = ThreadPoolExecutor(limits.max_pending, thread_name_prefix="predict")
 
     async def predict(self, request: Request) -> Response:
         deadline = time.monotonic() + self._limits.timeout_s
         try:
-            return Response(await self._reply(request, deadline), media_type="application/json")
+            content = await self._reply(request, deadline)
+            share = self._replies.share()
+            share.hold(len(content))
+            return _Reply(content, share)
         except RequestError as error:
             # Clients that keep sending are disconnected.
             headers = {413: {"Connection": "close"}, 408: {"Connection": "close"}, 503: {"Retry-After": "1"}}
@@ -206,7 +223,7 @@ class _Predictor:
 
 
 class _Memory:
-    """Memory budget of all bodies together, in bytes; the first `_FREE_BYTES` of each do not count."""
+    """Memory budget of all requests or replies together, in bytes; the first `_FREE_BYTES` of each do not count."""
 
     def __init__(self, size: int):
         self.left = size
@@ -216,14 +233,14 @@ class _Memory:
 
 
 class _Share:
-    """Memory held by one body."""
+    """Memory held by one request or reply."""
 
     def __init__(self, memory: _Memory):
         self._memory = memory
         self._taken = 0
 
     def hold(self, size: int) -> None:
-        """Reserves the memory for a body of `size` bytes.
+        """Reserves the memory for `size` bytes.
 
         Raises:
           RequestError: if too little is left.
@@ -238,6 +255,25 @@ class _Share:
         """Releases all memory held."""
         self._memory.left += self._taken
         self._taken = 0
+
+
+class _Reply(Response):
+    """A reply that holds memory until it is sent."""
+
+    def __init__(self, content: bytes, share: _Share):
+        super().__init__(content, media_type="application/json")
+        self._share = share
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            # In pieces, as `send` waits only for what was sent before.
+            for start in range(0, len(self.body), _PIECE):
+                piece = self.body[start : start + _PIECE]
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            self._share.give_back()
 
 
 def _is_gzipped(request: Request) -> bool:

@@ -25,14 +25,19 @@ class Hosts:
 
     Args:
       host: address to listen on, a name or a number; `0.0.0.0` and `::` stand for all addresses.
-      others: further names, such as that of a proxy.
+      others: further names, such as that of a proxy; their ports do not matter.
+      number: the number that `host` stands for, if it is a name.
+
+    Raises:
+      ValueError: if one of `others` is not a host name.
     """
 
-    def __init__(self, host: str, others: Iterable[str] = ()):
-        self._others = {_plain(name) for name in others}
-        address = _address(host)
+    def __init__(self, host: str, others: Iterable[str] = (), number: str | None = None):
+        self._others = {_checked(name) for name in others}
+        number = number or host
+        address = _address(number)
         self._any_address = address is not None and address.is_unspecified
-        self._names = {_plain(host), *self._others}
+        self._names = {_plain(host), _plain(number), *self._others}
         if self._any_address or host == "localhost" or (address is not None and address.is_loopback):
             self._names.update(_LOOPBACK)
         if self._any_address or not self._names.issuperset(_LOOPBACK):
@@ -77,7 +82,8 @@ class CheckHosts:
     def _refusal(self, headers: dict[bytes, bytes]) -> str | None:
         host, origin = (headers.get(name, b"").decode("latin-1") for name in (b"host", b"origin"))
         if not self._hosts.allow(host):
-            return f"This server does not go by the name {host[:100]!r}; its flag --allowed_hosts gives it more names."
+            name = (_name_of(host) or host)[:100]
+            return f"This server does not go by the name {name!r}; its flag --allowed_hosts gives it more names."
         if origin and not (self._origins & {"*", origin} or self._hosts.allow_origin(origin, host)):
             return f"Pages from {origin[:100]!r} may not ask this server."
         return None
@@ -93,6 +99,14 @@ def _name_of(netloc: str) -> str:
     if "@" in netloc or parts.netloc != netloc:
         return ""
     return _plain(parts.hostname or "")
+
+
+def _checked(name: str) -> str:
+    """Returns the host of `host` or `host:port`. Raises ValueError if it is none."""
+    plain = _plain(name) if _address(name) else _name_of(name)
+    if not plain:
+        raise ValueError(f"The server's further name {name!r} must be a host name, such as glow.example.org.")
+    return plain
 
 
 def _plain(name: str) -> str:

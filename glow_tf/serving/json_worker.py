@@ -25,6 +25,10 @@ from glow_tf.serving.signature import RequestError, Signature
 # Smaller requests and replies are processed directly, which takes a few milliseconds and a few MB.
 _SMALL_BYTES = 1 << 18
 _SMALL_NUMBERS = 1 << 16
+# Memory for each byte of a request: lists of numbers need up to thirteen times the size of their text.
+_PARSED_BYTES = 16
+# Memory for each number of a reply: at most 8 bytes in the array, and 25 in the text, which is over-allocated by 1/8.
+_WRITTEN_BYTES = 40
 _HEADER_BYTES = 8
 
 
@@ -34,17 +38,24 @@ class Json:
     Args:
       signatures: signatures of the model.
       most_bytes: largest size of a request's decompressed JSON.
+      most_numbers: count of numbers in the largest reply.
       workers: number of processes for large requests and replies.
-      memory: memory limit of each process in bytes; by default enough for requests of `most_bytes`.
+      memory: memory limit of each process in bytes; by default enough for requests of `most_bytes` and replies of
+        `most_numbers`.
     """
 
     def __init__(
-        self, signatures: Mapping[str, Signature], most_bytes: int, workers: int = 2, memory: int | None = None
+        self,
+        signatures: Mapping[str, Signature],
+        most_bytes: int,
+        most_numbers: int = 0,
+        *,
+        workers: int = 2,
+        memory: int | None = None,
     ):
         self._signatures = signatures
         self._most_bytes = most_bytes
-        # Lists of numbers need up to thirteen times the size of their text.
-        memory = memory or max(1 << 28, 16 * most_bytes)
+        memory = memory or max(1 << 28, _PARSED_BYTES * most_bytes, (1 << 27) + _WRITTEN_BYTES * most_numbers)
         # First come, first served.
         self._workers: queue.Queue[_Worker] = queue.Queue()
         for _ in range(workers):
@@ -64,7 +75,7 @@ class Json:
         """Writes a reply by `deadline`.
 
         Raises:
-          RequestError: if the outputs have no rows, or it takes too long.
+          RequestError: if the outputs have no rows, or it is too large or takes too long.
         """
         if sum(value.size for value in outputs.values()) <= _SMALL_NUMBERS:
             return rest.reply(outputs, by_rows)
@@ -93,7 +104,7 @@ class _Worker:
     """A process that is started on demand, and restarted if it has died."""
 
     def __init__(self, signatures: Mapping[str, Signature], memory: int):
-        self._start = pickle.dumps((dict(signatures), memory))
+        self._start = dict(signatures), memory
         self._process: subprocess.Popen | None = None
 
     def call(self, call: tuple, deadline: float) -> Any:
@@ -107,12 +118,12 @@ class _Worker:
                 # Ctrl-C should reach only the server, which stops its workers.
                 start_new_session=True,
             )
-            _write(self._process.stdin, self._start)
+            _send(self._process.stdin, self._start)
         late = threading.Timer(max(0.0, deadline - time.monotonic()), self._process.kill)
         late.start()
         try:
-            _write(self._process.stdin, pickle.dumps(call, protocol=5))
-            result = pickle.loads(_read(self._process.stdout))
+            _send(self._process.stdin, call)
+            result = _unpickled(_receive(self._process.stdout))
         except (OSError, EOFError):
             code = self._process.wait()
             self.stop()
@@ -126,7 +137,10 @@ class _Worker:
                 # The process may have been killed after its work was done.
                 self.stop()
         if isinstance(result, MemoryError):
-            raise RequestError("There is not enough memory for this request; ask for less at once.", 503)
+            # Not 503, after which clients would ask again for the same.
+            if call[0] == "reply":
+                raise RequestError("The reply is larger than the server's memory for it; ask for fewer images at once.")
+            raise RequestError("This request takes more memory than the server has for one; ask for less at once.", 413)
         if isinstance(result, tuple):
             raise RequestError(*result)
         return result
@@ -144,32 +158,34 @@ class _Worker:
 
 
 def main() -> None:
-    """Runs a worker, which reads calls from stdin and writes their results to stdout, as length-prefixed frames."""
+    """Runs a worker, which reads calls from stdin and writes their results to stdout."""
     stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
-    signatures, memory = pickle.loads(_read(stdin))
+    signatures, memory = _unpickled(_receive(stdin))
     _limit_memory(memory)
     # A call creates millions of lists, none of which is garbage before it ends.
     gc.disable()
     while True:
         try:
-            call = _read(stdin)
+            call = _receive(stdin)
         except EOFError:
             return
-        _write(stdout, _result(call, signatures))
+        _send(stdout, _result(call, signatures))
+        del call
         gc.collect()
 
 
-def _result(call: bytes, signatures: Mapping[str, Signature]) -> bytes:
+def _result(call: list[bytes], signatures: Mapping[str, Signature]) -> Any:
+    """Returns the result of a pickled call: a request, text, or an error as a message with its status."""
     try:
-        name, *arguments = pickle.loads(call)
+        name, *arguments = _unpickled(call)
         if name == "reply":
-            return pickle.dumps(rest.reply(*arguments), protocol=5)
+            return pickle.PickleBuffer(rest.reply(*arguments))
         body, most, gzipped = arguments
-        return pickle.dumps(rest.parse(unzipped(body, most) if gzipped else body, signatures), protocol=5)
+        return rest.parse(unzipped(body, most) if gzipped else body, signatures)
     except RequestError as error:
-        return pickle.dumps((str(error), error.status))
+        return str(error), error.status
     except MemoryError:
-        return pickle.dumps(MemoryError())
+        return MemoryError()
 
 
 def unzipped(body: bytes, most: int) -> bytes:
@@ -201,20 +217,34 @@ def _limit_memory(memory: int) -> None:
     with contextlib.suppress(FileNotFoundError):
         # Not `ru_maxrss`, which includes the peak of the parent process.
         used = int(pathlib.Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
-    limit = memory + used
+    limit = min(memory + used, sys.maxsize)
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
 
-def _write(file: BinaryIO, content: bytes) -> None:
-    file.write(len(content).to_bytes(_HEADER_BYTES, "big"))
-    file.write(content)
+def _send(file: BinaryIO, value: Any) -> None:
+    """Writes an object as length-prefixed frames: its pickle, and the buffers of arrays, which are not copied."""
+    buffers: list[pickle.PickleBuffer] = []
+    pickled = pickle.dumps(value, protocol=5, buffer_callback=buffers.append)
+    file.write(len(buffers).to_bytes(_HEADER_BYTES, "big"))
+    for content in (pickled, *(buffer.raw() for buffer in buffers)):
+        file.write(len(content).to_bytes(_HEADER_BYTES, "big"))
+        file.write(content)
     file.flush()
 
 
-def _read(file: BinaryIO) -> bytes:
-    return _exactly(file, int.from_bytes(_exactly(file, _HEADER_BYTES), "big"))
+def _receive(file: BinaryIO) -> list[bytes]:
+    """Reads the frames that `_send` wrote. Raises EOFError if they break off."""
+    return [_exactly(file, _number(file)) for _ in range(1 + _number(file))]
+
+
+def _unpickled(frames: list[bytes]) -> Any:
+    return pickle.loads(frames[0], buffers=frames[1:])
+
+
+def _number(file: BinaryIO) -> int:
+    return int.from_bytes(_exactly(file, _HEADER_BYTES), "big")
 
 
 def _exactly(file: BinaryIO, size: int) -> bytes:

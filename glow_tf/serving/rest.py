@@ -10,9 +10,9 @@ only one input. Replies omit the name of a single output. See https://www.tensor
 """
 
 import dataclasses
+import io
 import json
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -22,8 +22,8 @@ from glow_tf.serving.tensors import CONSTANTS, is_bytes, to_array, to_json
 
 DEFAULT_SIGNATURE = "serving_default"
 
-# Scalar inputs that set how many images a request makes, from each row or in total.
-_COUNTS = ("num", "steps")
+# Largest count of numbers to convert at once: Python's objects and text take up to 200 bytes for each.
+_NUMBERS_AT_ONCE = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,14 +47,17 @@ class Request:
 
     @property
     def images(self) -> int:
-        """Number of images: the rows times the images to make from each."""
-        counts = [self.inputs[name] for name in _COUNTS if name in self.inputs]
-        return max(1, self.rows) * math.prod(max(1, int(count)) for count in counts if count.dtype.kind in "iu")
+        """Number of images: the rows, such as labels, or `num` if that is more; times `steps` + 1 if it has steps."""
+        return max(1, self.rows, self._whole_number("num")) * max(1, self._whole_number("steps") + 1)
 
     @property
     def can_be_batched(self) -> bool:
         """True if its rows can run in a batch with those of other requests."""
         return self.signature.has_rows and {len(value) for value in self.inputs.values()} == {self.rows}
+
+    def _whole_number(self, name: str) -> int:
+        value = self.inputs.get(name)
+        return int(value) if value is not None and value.ndim == 0 and value.dtype.kind in "iu" else 0
 
 
 def parse(body: bytes, signatures: Mapping[str, Signature]) -> Request:
@@ -90,7 +93,7 @@ def parse(body: bytes, signatures: Mapping[str, Signature]) -> Request:
 
 
 def reply(outputs: Mapping[str, np.ndarray], by_rows: bool) -> bytes:
-    """Writes the reply to a request.
+    """Writes the reply to a request, a part at a time, so that it takes little more memory than its text.
 
     Args:
       outputs: outputs by name.
@@ -105,14 +108,54 @@ def reply(outputs: Mapping[str, np.ndarray], by_rows: bool) -> bytes:
     leading = {value.shape[:1] for value in outputs.values()}
     if by_rows and (len(leading) != 1 or leading == {()}):
         raise RequestError("The outputs do not have a row for each instance; use the column format, 'inputs'.")
-    values = {name: to_json(outputs[name], name) for name in sorted(outputs)}
-    if len(values) == 1:
-        (content,) = values.values()
+    names = sorted(outputs)
+    file = io.BytesIO()
+    file.write(b'{"predictions":' if by_rows else b'{"outputs":')
+    if len(names) == 1:
+        file.writelines(_array_text(outputs[names[0]], names[0]))
     elif by_rows:
-        content = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
+        file.writelines(_rows_text({name: outputs[name] for name in names}))
     else:
-        content = values
-    return json.dumps({"predictions" if by_rows else "outputs": content}, separators=(",", ":")).encode()
+        for i, name in enumerate(names):
+            file.write(b"%s%s:" % (b"," if i else b"{", _text(name)))
+            file.writelines(_array_text(outputs[name], name))
+        file.write(b"}" if names else b"{}")
+    file.write(b"}")
+    return file.getvalue()
+
+
+def _array_text(array: np.ndarray, name: str) -> Iterator[bytes]:
+    """Yields the JSON of an output in parts."""
+    if array.size <= _NUMBERS_AT_ONCE:
+        yield _text(to_json(array, name))
+        return
+    rows_at_once = _NUMBERS_AT_ONCE // (array.size // len(array))
+    yield b"["
+    for start in range(0, len(array), max(1, rows_at_once)):
+        if start:
+            yield b","
+        if rows_at_once:
+            yield _text(to_json(array[start : start + rows_at_once], name))[1:-1]
+        else:
+            yield from _array_text(array[start], name)
+    yield b"]"
+
+
+def _rows_text(outputs: Mapping[str, np.ndarray]) -> Iterator[bytes]:
+    """Yields the JSON of outputs in parts, as a list with an object for each row."""
+    count = len(next(iter(outputs.values())))
+    rows_at_once = max(1, _NUMBERS_AT_ONCE * count // max(1, sum(value.size for value in outputs.values())))
+    yield b"["
+    for start in range(0, count, rows_at_once):
+        if start:
+            yield b","
+        values = [to_json(value[start : start + rows_at_once], name) for name, value in outputs.items()]
+        yield _text([dict(zip(outputs, row, strict=True)) for row in zip(*values, strict=True)])[1:-1]
+    yield b"]"
+
+
+def _text(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
 def _document(body: bytes) -> dict[str, Any]:

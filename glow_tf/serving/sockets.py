@@ -32,13 +32,12 @@ def bind(host: str, port: int) -> socket.socket:
     return bound
 
 
-def url(bound: socket.socket, host: str | None = None) -> str:
+def url(bound: socket.socket, host: str) -> str:
     """Returns the URL of a socket, such as `http://127.0.0.1:8501`.
 
     Args:
       bound: socket from `bind`.
-      host: host name; by default the address of the socket.
+      host: host name, as it was given to `bind`.
     """
-    number, port = bound.getsockname()[:2]
-    host = host or number
+    port = bound.getsockname()[1]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

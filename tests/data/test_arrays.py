@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from glow_tf.data import DataError, load_source
+from glow_tf.data import DataError, arrays_in_memory, load_source
 
 
 def numbered(count, shape=(4, 4, 3)):
@@ -103,6 +103,21 @@ def test_resize_and_channels(tmp_path):
 def test_whole_number_labels_of_other_types(tmp_path):
     path = save(tmp_path, images=numbered(4), labels=np.array([[0.0], [1.0], [2.0], [1.0]]))
     assert labels(load(path), "train") == [0, 1, 2]
+    path = save(tmp_path, images=numbered(4), labels=np.array([False, True, True, False]))
+    assert labels(load(path), "train") == [0, 1, 1]
+
+
+@pytest.mark.parametrize("dtype", [object, np.dtypes.StringDType()])
+def test_texts_of_other_types(dtype):
+    source = arrays_in_memory(numbered(4), np.array(["dog", "cat", "dog", "größe"], dtype))
+    assert source.class_names == ("cat", "dog", "größe")
+    assert labels(source, "train") + labels(source, "test") == [1, 0, 1, 2]
+
+
+@pytest.mark.parametrize("other", [None, float("nan"), 1, b"cat"])
+def test_other_objects_are_no_labels(other):
+    with pytest.raises(DataError, match=rf"label 1 is {other!r}; they must all be texts, or whole numbers"):
+        arrays_in_memory(numbered(4), np.array(["dog", other, "dog", "cat"], object))
 
 
 IMAGES = np.zeros((4, 8, 8, 3), np.uint8)
@@ -142,6 +157,8 @@ def test_unfit_arrays_are_named(tmp_path, arrays, message):
     [
         (IMAGES + np.linspace(0, 1, 8, dtype=np.float32).reshape(8, 1, 1), r"np.round\(images \* 255\)"),
         (IMAGES + np.linspace(-1, 1, 8).reshape(8, 1, 1), r"np.round\(\(images \+ 1\) \* 127.5\)"),
+        (IMAGES + np.linspace(-0.5, 0.5, 8).reshape(8, 1, 1), r"np.round\(\(images \+ 0.5\) \* 255\)"),
+        (IMAGES + np.linspace(-0.4, 0.6, 8).reshape(8, 1, 1), r"np.round\(\(images \+ 1\) \* 127.5\)"),
         (IMAGES + np.linspace(0, 255, 8).reshape(8, 1, 1), r"np.round\(images\)"),
         (IMAGES + np.arange(8).reshape(8, 1, 1) * 36, r"write images.astype"),
         (IMAGES + np.arange(8, dtype=np.uint16).reshape(8, 1, 1) * 146, r"\(images / 4\)"),

@@ -123,6 +123,19 @@ def test_a_link_back_up_does_not_loop(flat):
     assert sum(load(flat).sizes.values()) == 40
 
 
+@pytest.mark.parametrize("created", [("cat", "dog"), ("dog", "cat")])
+def test_of_two_links_to_a_folder_the_first_by_name_counts_which_is_said(tmp_path, caplog, created):
+    for i in range(3):
+        paint(tmp_path / "elsewhere" / f"{i}.png", 200 + i)
+        paint(tmp_path / "photos" / "bee" / f"{i}.png", 100)
+    for name in created:
+        (tmp_path / "photos" / name).symlink_to("../elsewhere", target_is_directory=True)
+    assert load(tmp_path / "photos").class_names == ("bee", "cat")
+    (record,) = caplog.records
+    photos = tmp_path / "photos"
+    assert f"{photos / 'dog'} is left out, as it is the folder {photos / 'cat'} too" in record.getMessage()
+
+
 def test_upper_case_endings_and_grey(tmp_path):
     paint(tmp_path / "A.PNG", 5)
     paint(tmp_path / "B.JPEG", 5)

@@ -86,6 +86,21 @@ def test_of_many_files_some_of_every_sub_folder(tmp_path):
     assert [int(example.image.max()) for example in found] == [0] * 4 + [1] * 4 + [2] * 4
 
 
+def test_damaged_files_in_a_folder_are_replaced_by_their_neighbours(tmp_path, caplog):
+    for i in range(30):
+        saved_picture(tmp_path / f"{i:02}.png", np.full([9, 9, 3], i))
+    # The first and the last are always chosen.
+    for name in ("00", "01", "29"):
+        (tmp_path / f"{name}.png").write_text("milk, eggs")
+    found = [int(example.image.max()) for example in examples.of_files([str(tmp_path)], loaded("glow"))]
+    assert len(set(found)) == examples.COUNT and found == sorted(found)
+    assert (found[0], found[-1]) == (2, 28)
+    (record,) = caplog.records
+    assert f"3 pictures are left out: {tmp_path / '00.png'} cannot be read" in record.getMessage()
+    with pytest.raises(DataError, match=f"{tmp_path / '01.png'} cannot be read"):
+        examples.of_files([str(tmp_path / "01.png"), str(tmp_path)], loaded("glow"))
+
+
 def test_files_for_a_conditional_model(tmp_path):
     for name in ("a.png", "b.png"):
         saved_picture(tmp_path / name, np.zeros([9, 9, 3]))
@@ -95,10 +110,13 @@ def test_files_for_a_conditional_model(tmp_path):
 def test_files_that_will_not_do(tmp_path):
     saved_picture(tmp_path / "a.png", np.zeros([9, 9, 3]))
     (tmp_path / "empty").mkdir()
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "b.png").write_text("milk, eggs")
     for names, message in [
         (["nowhere.png"], "nowhere.png is not there"),
         ([str(tmp_path / "empty")], "holds no images"),
         ([str(tmp_path / "a.png")], "at least two"),
+        ([str(tmp_path / "a.png"), str(tmp_path / "damaged")], "at least two .*1 pictures are left out: .*b.png"),
     ]:
         with pytest.raises(DataError, match=message):
             examples.of_files(names, loaded("glow"))

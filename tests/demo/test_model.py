@@ -103,6 +103,14 @@ def test_the_folder_above(tmp_path):
         DemoModel(saved("glow").parent)
 
 
+def test_the_newest_version_in_the_folder_above(tmp_path):
+    for version in (1, 2, 10, 9, 11):
+        (tmp_path / str(version)).mkdir()
+        (tmp_path / str(version) / "saved_model.pb").touch()
+    with pytest.raises(FileNotFoundError, match="holds no SavedModel; .*/11 does"):
+        DemoModel(tmp_path)
+
+
 def test_a_saved_model_of_others(tmp_path):
     tf.saved_model.save(tf.Module(), str(tmp_path))
     with pytest.raises(ValueError, match="not one that this package has exported"):
@@ -119,3 +127,8 @@ def test_a_damaged_saved_model(tmp_path):
 def test_flat_vectors_have_no_picture():
     with pytest.raises(ValueError, match="flat vectors, which have no picture"):
         DemoModel(saved("flat"))
+
+
+def test_real_numbers_have_no_picture():
+    with pytest.raises(ValueError, match="is a glow of images 8x4x1, real numbers, .*; the page shows images of uint8"):
+        DemoModel(saved("real"))

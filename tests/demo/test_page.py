@@ -344,10 +344,12 @@ def test_without_flags_it_shows_the_pretrained_model(visit, tab):
 
 @pytest.mark.slow
 def test_a_grey_model_without_attributes(chromium, tmp_path):
-    process = _start([f"--saved_model={saved('grey')}"], tmp_path / "served")
+    process = _start([f"--saved_model={saved('grey')}", "--host=localhost"], tmp_path / "served")
     try:
         page = chromium.new_page()
-        page.goto(_address(process))
+        address = _address(process)
+        assert address.startswith("http://localhost:")
+        page.goto(address)
         page.get_by_role("tab", name="Attributes").click()
         expect(page.locator("#no-attributes")).to_contain_text("glow export --attributes=attributes.npz")
         page.get_by_role("tab", name="Reconstruct").click()

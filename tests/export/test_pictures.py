@@ -44,18 +44,20 @@ def by_pipeline(file, shape):
     return images.decode_file(io.BytesIO(file), shape, enlarge=True)
 
 
-def turned(orientation, order="<"):
-    """EXIF data with an orientation."""
+def turned(orientation, order="<", kind="HH"):
+    """EXIF data with an orientation, as a SHORT and padding, or as a LONG."""
     mark = {"<": b"II", ">": b"MM"}[order]
-    entries = [(0x010F, 2, 3, b"me\0\0"), (0x0112, 3, 1, struct.pack(order + "HH", orientation, 0))]
+    value = struct.pack(order + kind, *[orientation, 0][: len(kind)])
+    entries = [(0x010F, 2, 3, b"me\0\0"), (0x0112, {"HH": 3, "I": 4}[kind], 1, value)]
     packed = b"".join(struct.pack(order + "HHI", *entry[:3]) + entry[3] for entry in entries)
     return b"Exif\0\0" + mark + struct.pack(order + "HIH", 42, 8, len(entries)) + packed + bytes(4)
 
 
-def png(height, width, depth, kind, chunks=()):
+def png(height, width, depth, kind, chunks=(), most=None):
     """A PNG file of random samples and extra `chunks`, also of bit depths and colour types that Pillow cannot write."""
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[kind]
-    samples = np.random.default_rng(0).integers(0, 2**depth, [height, width * channels])
+    samples = np.random.default_rng(0).integers(0, 2**depth if most is None else most + 1, [height, width * channels])
+    samples[0, 0] = samples[0, 0] if most is None else most
     bits = np.unpackbits(samples.astype(">u2").view(np.uint8).reshape([*samples.shape, 2]), axis=-1)[..., -depth:]
     rows = np.packbits(bits.reshape([height, -1]), axis=-1)
     return b"\x89PNG\r\n\x1a\n" + b"".join(
@@ -86,6 +88,7 @@ SIZES = [
 PALETTE = (b"PLTE", bytes(np.random.default_rng(1).integers(0, 256, 3 * 256, np.uint8)))
 ALPHAS = (b"tRNS", bytes([0, 100, 255, 3]))
 ONE = (b"tRNS", b"\0\1")
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
 FILES = {
     **{f"PNG {h}x{w}": file_of(photograph(h, w)) for h, w in SIZES},
     **{f"JPEG {h}x{w}": file_of(photograph(h, w), "JPEG") for h, w in [*SIZES, (130, 129), (257, 300), (600, 400)]},
@@ -106,6 +109,11 @@ FILES = {
     **{f"turned by {i}": file_of(photograph(40, 90), "JPEG", exif=turned(i)) for i in range(10)},
     "turned, big-endian": file_of(photograph(40, 90), "JPEG", exif=turned(6, ">")),
     "turned PNG": file_of(photograph(40, 90), exif=turned(8, ">")),
+    **{f"turned, 32 bits {order}": file_of(photograph(40, 90), "JPEG", exif=turned(6, order, "I")) for order in "<>"},
+    "turned by XMP": file_of(photograph(40, 90), "JPEG", xmp=XMP),
+    "EXIF without, XMP with orientation": file_of(photograph(40, 90), "JPEG", xmp=XMP, exif=turned(0)),
+    "turned by EXIF and XMP": file_of(photograph(40, 90), "JPEG", xmp=XMP, exif=turned(3)),
+    "PNG turned by XMP": png(40, 90, 8, 2, [(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + XMP)]),
     "turned and shrunk": file_of(photograph(400, 300), "JPEG", exif=turned(6), icc_profile=bytes(100_000)),
     "damaged EXIF": file_of(photograph(40, 90), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff"),
 }
@@ -116,6 +124,21 @@ def test_pixels_are_those_of_the_data_pipeline(case):
     for shape in SHAPES:
         (found,) = decoder(shape)(tf.constant([FILES[case]]))
         np.testing.assert_array_equal(found, by_pipeline(FILES[case], shape))
+
+
+@pytest.mark.parametrize("kind", [0, 2])
+@pytest.mark.parametrize("most", [0, 1, 100, 128, 129, 255, 256, 3984, 4095, 4096])
+def test_too_dark_pictures_of_16_bits_are_refused_as_by_the_pipeline(kind, most):
+    file = png(40, 30, 16, kind, most=most)
+    # Of colours, only the upper 8 bits are read.
+    if 0 < (most if kind == 0 else most >> 8) < (4096 if kind == 0 else 16):
+        with pytest.raises(ValueError, match="no value above 4095"):
+            by_pipeline(file, SHAPES[0])
+        with pytest.raises(tf.errors.InvalidArgumentError, match="has 16 bits, of which 12 or fewer are used"):
+            decoder(SHAPES[0])(tf.constant([file]))
+    else:
+        (found,) = decoder(SHAPES[0])(tf.constant([file]))
+        np.testing.assert_array_equal(found, by_pipeline(file, SHAPES[0]))
 
 
 def test_files_of_different_sizes_are_one_batch():

@@ -150,6 +150,21 @@ def test_exporting_again_replaces_the_model(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "model").symlink_to("disk/1")
+    config = glow_tf.nice((2,), K=1, width=1, blocks=1)
+    for seed in range(2):
+        flow = moved_flow(config, seed=seed)
+        export_saved_model(flow, tmp_path / "model")
+        assert [path.name for path in (tmp_path / "disk").iterdir()] == ["1"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "model"]
+        assert (tmp_path / "model").is_symlink()
+    x = np.array([[3, 200]], np.uint8)
+    np.testing.assert_allclose(glow_tf.load(tmp_path / "model").encode(x), flow.encode(x), atol=1e-6)
+
+
+@pytest.mark.slow
 def test_the_graph_does_not_grow_with_the_depth(tmp_path):
     sizes = []
     for depth in (2, 24):

@@ -16,7 +16,7 @@ from glow_tf.export.served_flow import ServedFlow
 from tests.marks import slow
 from tests.saved_models import ATTRIBUTES, CONFIGS, directions, examples, flow, saved
 
-MODELS = ("glow", "grey", "conditional", "flat", "sound")
+MODELS = ("glow", "grey", "conditional", "flat", "sound", "real")
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +189,7 @@ def test_attributes_are_kept(loaded):
     assert "attributes" not in loaded["flat"].signatures
 
 
-@pytest.mark.parametrize("name", ["flat", slow("sound")])
+@pytest.mark.parametrize("name", ["flat", slow("sound"), "real"])
 def test_models_without_pictures_have_no_files(loaded, images, name):
     assert not [function for function in loaded[name].signatures if function.endswith("_bytes")]
     assert loaded[name].encode(images[name])["latents"].shape == [3, CONFIGS[name].dimensions]

@@ -5,14 +5,17 @@ import gzip
 import io
 import json
 import logging
+import types
 
 import httpx
 import numpy as np
 import pytest
 
 from glow_tf.data.images import decode_file
-from glow_tf.serving.app import Limits, create_app
+from glow_tf.serving import app as application
+from glow_tf.serving.app import Limits, create_app, most_images
 from glow_tf.serving.batching import Runner
+from glow_tf.serving.signature import Signature, Spec
 from tests.marks import slow
 from tests.serving.examples import (
     FILES,
@@ -313,6 +316,62 @@ def test_photographs_of_any_size_are_fitted_as_for_training(model):
     assert "must be 8 pixels high and 8 wide" in error_of(predict("encode_bytes_exact", files), 400)
     message = error_of(predict("encode_bytes", [files[1], photograph(300, 420)]), 400)
     assert message.startswith("image_bytes number 1, from 0, has 300x420 pixels, that is 0.1 million; the server takes")
+
+
+def test_replies_that_clients_are_slow_to_read_are_bounded(model, monkeypatch):
+    class Large:
+        def run(self, request, deadline):
+            return {"latents": np.zeros(100_000)}
+
+    # Each reply has 400 KB, of which 64 KB are free.
+    monkeypatch.setattr(application, "_REPLY_BYTES", 600_000)
+    app = create_app(model, Large(), Limits(max_images=1))
+    body = json.dumps({"instances": [IMAGE]}).encode()
+    headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": f"{URL}:predict", "headers": headers, "query_string": b""}
+
+    async def ask(at_end, may_end):
+        sent = []
+
+        async def receive():
+            return {"type": "http.request", "body": body}
+
+        async def send(message):
+            if message["type"] == "http.response.body" and not message.get("more_body"):
+                at_end.set()
+                await may_end.wait()
+            sent.append(message)
+
+        await app(scope, receive, send)
+        return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
+
+    async def run():
+        at_end, may_end = asyncio.Event(), asyncio.Event()
+        slow = asyncio.create_task(ask(at_end, may_end))
+        await at_end.wait()
+        status, why = await ask(at_end, at_end)
+        assert status == 503 and b"too many large requests already" in why
+        may_end.set()
+        for status, content in (await slow, await ask(at_end, at_end)):
+            assert status == 200 and json.loads(content) == {"predictions": [0.0] * 100_000}
+
+    asyncio.run(run())
+
+
+def test_fewer_images_by_default_if_they_are_large():
+    def default(side, *others):
+        images = Spec("images", "uint8", (None, side, side, 3))
+        outputs = {spec.name: spec for spec in (images, *others)}
+        # Attributes are not for each image, however many there are.
+        attributes = {"directions": Spec("directions", "float32", (40, side * side * 3))}
+        signatures = [Signature("reconstruct", {}, outputs, {}), Signature("attributes", {}, attributes, {})]
+        return most_images(types.SimpleNamespace(signatures={found.name: found for found in signatures}))
+
+    assert default(64) == 1024
+    # 2**24 numbers.
+    assert default(128) == 341
+    assert default(128, Spec("latents", "float32", (None, 128 * 128 * 3))) == 170
+    assert default(4096) == 1
 
 
 @pytest.mark.parametrize("name", ["max_request_mb", "max_images", "max_pending", "timeout_s", "max_megapixels"])

@@ -38,6 +38,29 @@ def test_one_address_and_more_names():
     assert not any(map(hosts.allow, ["10.0.0.2", "localhost", "example.org", "evil.glow.example.org"]))
 
 
+def test_a_name_and_the_number_that_it_stands_for():
+    hosts = Hosts("glow.example.org", number="10.0.0.1")
+    assert all(map(hosts.allow, ["glow.example.org:80", "10.0.0.1:8501"]))
+    assert not any(map(hosts.allow, ["10.0.0.2", "localhost", *LOOPBACK, "evil.example"]))
+    # Pages from elsewhere on this machine are pages from elsewhere.
+    assert not hosts.allow_origin("http://10.0.0.1:3000", "10.0.0.1:8501")
+    assert Hosts("0", number="0.0.0.0").allow("10.0.0.2") and not Hosts("0", number="0.0.0.0").allow("evil.example")
+
+
+@pytest.mark.parametrize("given", ["proxy", "proxy:8080", "Proxy.", "proxy:443"])
+def test_further_names_have_any_port(given):
+    hosts = Hosts("127.0.0.1", [given, "[2001:db8::1]:80", "2001:db8::2"])
+    assert all(map(hosts.allow, ["proxy", "proxy:8080", "proxy:9", "[2001:db8::1]", "[2001:db8::2]:80"]))
+    assert hosts.allow_origin("https://proxy:3000", "proxy:8080")
+    assert not any(map(hosts.allow, FOREIGN))
+
+
+@pytest.mark.parametrize("given", ["", "https://proxy", "proxy:x", "proxy/glow", "me@proxy"])
+def test_what_is_no_name_is_said(given):
+    with pytest.raises(ValueError, match=f"further name '{given}' must be a host name"):
+        Hosts("127.0.0.1", [given])
+
+
 def ask(app, method="GET", **headers):
     async def run():
         transport = httpx.ASGITransport(app)
@@ -59,7 +82,7 @@ def test_foreign_names_are_refused(create):
     for host in FOREIGN:
         reply = ask(app, host=host)
         assert reply.status_code == 403 and set(reply.json()) == {"error"}, host
-    assert "'evil.example'" in ask(app, host="evil.example").json()["error"]
+    assert "'evil.example'" in ask(app, host="evil.example:8080").json()["error"]
     assert ask(create(hosts=Hosts("127.0.0.1", ["evil.example"])), host="evil.example:1").status_code == 200
 
 

@@ -67,10 +67,35 @@ def test_memory_is_bounded():
     """The parsed objects would take about 700 MB."""
     reader = Json(SIGNATURES, 32 * MB, workers=1, memory=100 * MB)
     try:
-        with pytest.raises(RequestError, match="not enough memory") as found:
+        with pytest.raises(RequestError, match="more memory") as found:
             reader.parse(b'{"instances": [' + b"{}," * (10 * MB) + b"{}]}", soon())
-        assert found.value.status == 503
+        # Not 503, after which clients ask again.
+        assert found.value.status == 413
         assert len(reader.parse(BODY, soon()).inputs["images"]) == 64
+        with pytest.raises(RequestError, match="fewer images at once") as found:
+            reader.reply({"file_bytes": np.array([b" " * (40 * MB), *[b""] * 2**16], object)}, False, soon())
+        assert found.value.status == 400
+    finally:
+        reader.close()
+
+
+def test_replies_take_little_more_memory_than_their_text():
+    """At once, the 2 MB of text and the objects it is made of would take about 190 bytes for each number."""
+    reader = Json(SIGNATURES, 32 * MB, workers=1, memory=25 * MB)
+    values = np.arange(2**18, dtype=np.float32) / 8
+    try:
+        found = json.loads(reader.reply({"values": values}, False, soon()))
+        np.testing.assert_array_equal(found["outputs"], values)
+    finally:
+        reader.close()
+
+
+@pytest.mark.parametrize("most_numbers", [512 * 64 * 64 * 3, 10**30])
+def test_the_memory_is_enough_for_the_largest_reply_whatever_the_size_of_requests(most_numbers):
+    images = np.full([512, 64, 64, 3], 200, np.uint8)
+    reader = Json(SIGNATURES, MB, most_numbers, workers=1)
+    try:
+        assert len(reader.reply({"images": images}, False, soon())) > 4 * images.size
     finally:
         reader.close()
 

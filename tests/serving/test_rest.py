@@ -19,6 +19,13 @@ SIGNATURES = {
         Signature("seeded", {"x": X, "seed": SEED}, OUT, {"seed": np.array(7, np.int32)}),
         Signature("scaled", {"x": X, "y": Y}, OUT, {"y": np.ones(1, np.float32)}),
         Signature("draw", {"num": NUM, "seed": SEED}, OUT, {"seed": np.array(7, np.int32)}),
+        Signature(
+            "draw_classes",
+            {"num": NUM, "labels": Spec("labels", "int32", (None,))},
+            OUT,
+            {"labels": np.zeros([0], np.int32)},
+        ),
+        Signature("between", {"x": X, "steps": Spec("steps", "int32", ())}, OUT, {"steps": np.array(8, np.int32)}),
         Signature("nothing", {}, {"out": Spec("out", "float32", (3,))}, {}),
     )
 }
@@ -68,7 +75,7 @@ def test_both_formats_name_the_same_inputs(request_, inputs):
         ({}, "either"),
         ({"instances": [[1, 2]], "inputs": [[1, 2]]}, "either"),
         ({"signature_name": 1, "instances": [[1, 2]]}, "must be a string"),
-        ({"signature_name": "no", "instances": [[1, 2]]}, "no signature 'no'; there are draw, nothing"),
+        ({"signature_name": "no", "instances": [[1, 2]]}, "no signature 'no'; there are between, draw, draw_classes"),
         ({"instances": []}, "a list with an entry"),
         ({"instances": 1}, "a list with an entry"),
         ({"instances": [[1, 2], {"x": [1, 2]}]}, "all be objects"),
@@ -116,6 +123,15 @@ def test_images_are_counted_before_anything_runs():
     assert ask("draw", inputs={"num": 2_000_000_000}).images == 2_000_000_000
     # Left to the model to refuse.
     assert ask("draw", inputs={"num": -5}).images == 1
+    assert ask("draw_classes", inputs={"num": 40}).images == 40
+    assert ask("draw_classes", inputs={"num": 40, "labels": [1] * 40}).images == 40
+    # The larger counts where they differ, which the model refuses too.
+    assert ask("draw_classes", inputs={"num": 5000, "labels": [1]}).images == 5000
+    assert ask("draw_classes", inputs={"num": 1, "labels": [1] * 5000}).images == 5000
+    # Both ends of an interpolation are in its reply.
+    assert ask("between", inputs={"x": [[1, 2]] * 3}).images == 3 * 9
+    assert ask("between", inputs={"x": [[1, 2]] * 3, "steps": 10**6}).images == 3 * (10**6 + 1)
+    assert ask("between", inputs={"x": [[1, 2]] * 3, "steps": -7}).images == 3
 
 
 @pytest.mark.parametrize(
@@ -133,6 +149,17 @@ def test_replies_have_the_format_of_requests(outputs, rows, columns):
     outputs = {name: np.array(value, np.int32) for name, value in outputs.items()}
     assert json.loads(rest.reply(outputs, by_rows=True)) == rows
     assert json.loads(rest.reply(outputs, by_rows=False)) == columns
+
+
+@pytest.mark.parametrize("shape", [(70_000,), (40_000, 2), (3, 40_000), (1, 2, 70_000), (1, 2, 2, 20_000), (70_000, 0)])
+def test_large_replies_are_written_in_parts(shape):
+    x = np.arange(np.prod(shape)).reshape(shape) / 8
+    y = -np.arange(shape[0])
+    rows = [{"x": one, "y": other} for one, other in zip(x.tolist(), y.tolist(), strict=True)]
+    for outputs, columns in (({"x": x}, x.tolist()), ({"y": y, "x": x}, {"x": x.tolist(), "y": y.tolist()})):
+        assert json.loads(rest.reply(outputs, by_rows=False)) == {"outputs": columns}
+        predictions = rows if len(outputs) == 2 else x.tolist()
+        assert json.loads(rest.reply(outputs, by_rows=True)) == {"predictions": predictions}
 
 
 @pytest.mark.parametrize("shapes", [[()], [(), (3,)], [(2,), (3,)]])

@@ -1,7 +1,9 @@
 """The command line: `glow serve` starts, prints its address, and stops on a signal."""
 
+import base64
 import contextlib
 import http.client
+import io
 import json
 import os
 import re
@@ -14,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import glow_tf
 from glow_tf.serving import server as serving
@@ -82,11 +85,18 @@ def test_what_is_no_http_does_no_harm(running):
 @pytest.mark.slow
 def test_a_model_directory_is_exported_first(tmp_path):
     glow_tf.save(flow("grey"), tmp_path / "grey")
-    with processes.server(tmp_path / "grey") as (_, port, line):
+    # Larger than what is decoded by default.
+    file = io.BytesIO()
+    Image.new("L", (8008, 8000)).save(file, "PNG")
+    with processes.server(tmp_path / "grey", "--max_megapixels=65") as (_, port, line):
         assert "/v1/models/glow version 1 (Ctrl-C ends it)" in line
         inputs = {"images": examples(flow("grey").config, 1).tolist()}
         body = json.dumps({"signature_name": "encode", "inputs": inputs})
         status, document = ask(port, "POST", PREDICT, body)
+        inputs = {"image_bytes": [{"b64": base64.b64encode(file.getvalue()).decode()}]}
+        body = json.dumps({"signature_name": "encode_bytes", "inputs": inputs})
+        status_of_large, large = ask(port, "POST", PREDICT, body)
+    assert status_of_large == 200, large
     assert status == 200
     latents = flow("grey").encode(examples(flow("grey").config, 1))
     np.testing.assert_allclose(document["outputs"], latents, atol=1e-4)
