@@ -87,6 +87,7 @@ def run():
         flags.FLAGS.ema_decay,
         other_data=flags.FLAGS.other_data,
     )
+    options.check(model=recorded is None or recorded.by_flags)
     source = load_source(**options.source_arguments())
     config = run_flags.model_config(recorded, source)
     # Before anything is computed: after that, TensorFlow can neither split the CPU nor limit operations to one core.
@@ -114,9 +115,19 @@ def run():
     if trainer.is_chief:
         if flags.FLAGS.export:
             try:
-                export_saved_model(storage.load(directory), directory / "saved_model")
+                export_saved_model(
+                    storage.load(directory), directory / "saved_model", max_megapixels=flags.FLAGS.max_megapixels
+                )
             except OSError as error:
                 raise trainer.no_room(error, "The SavedModel") from error
+            except KeyboardInterrupt:
+                command = shlex.join(["export", f"--model_dir={directory}", f"--output={directory / 'saved_model'}"])
+                print(
+                    "Stopped while the SavedModel was being written. The training is finished. To write it: "
+                    f"{program.name()} {command}",
+                    file=sys.stderr,
+                )
+                raise SystemExit(130) from None
         print(_summary(trainer, directory, time.monotonic() - started))
     return result
 

@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 import pathlib
+from typing import Any
 
 from absl import flags
 
@@ -12,12 +13,12 @@ from glow_tf.data import recipe
 from glow_tf.dequantization import NAMED as DEQUANTIZERS
 from glow_tf.dequantization import Dequantizer, Variational
 from glow_tf.mode import NETWORK_PRECISIONS
-from glow_tf.models import presets
+from glow_tf.models import presets, storage
 from glow_tf.runtime.runtime import Runtime
 from glow_tf.shared_flags import define_max_megapixels, define_path, define_plugins
 from glow_tf.training import model_directory
 from glow_tf.training.config import LR_SCHEDULES, OPTIMIZERS, TrainingConfig, defaults_for
-from glow_tf.training.devices import CLUSTERS, STRATEGIES, has_gpu, sharding_runtime
+from glow_tf.training.devices import CLUSTERS, STRATEGIES, check_strategy, has_gpu, sharding_runtime
 
 MODELS = {
     "glow": presets.glow,
@@ -287,7 +288,8 @@ _INTEGERS = {
     "steps_per_call": "Most updates per call of the compiled function; fewer where they take seconds.",
     "log_every": "Steps between two lines of metrics.",
     "eval_every": "Steps between two evaluations on held-out images; 0: only at the end.",
-    "eval_images": "Held-out images of those evaluations; 0: all. The one at the end takes all.",
+    "eval_images": "Held-out images of those evaluations, evenly spaced, or the first ones of TensorFlow Datasets; "
+    "0: all. The one at the end takes all.",
     "early_stop": "Ends the run, as at its last step, after so many evaluations in a row that are not better than the "
     "best before them; 0: never. The weights of the best one are in best/.",
     "sample_every": "Steps between two grids of samples; 0: only at the end.",
@@ -369,6 +371,25 @@ def image_size() -> int | tuple[int, int] | None:
     return sizes[0] if len(sizes) == 1 else (sizes[0], sizes[1])
 
 
+def check(*, model: bool = True) -> None:
+    """Checks what can be checked without the data, which can take hours to download and prepare.
+
+    Args:
+      model: whether the flags describe the model.
+
+    Raises:
+      ValueError: if a flag is out of range, or flags do not fit together.
+    """
+    image_size()
+    devices = strategy_arguments()
+    del devices["deterministic"]
+    check_strategy(**devices)
+    # What is wrong does not depend on the shape of the images, nor on the number of their labels.
+    training_config((32, 32, 3), 1)
+    if model:
+        _preset_arguments(1)
+
+
 def source_arguments() -> dict:
     """Returns the arguments of `glow_tf.data.load_source`."""
     return {
@@ -389,6 +410,12 @@ def model_config(image_shape: tuple[int, int, int], num_classes: int) -> ModelCo
     Raises:
       ValueError: if a flag does not apply to the model, does not fit the images, or needs labels that the data lacks.
     """
+    config = MODELS[FLAGS.model](image_shape, **_preset_arguments(num_classes))
+    return dataclasses.replace(config, dequantizer=_adjusted(config.dequantizer))
+
+
+def _preset_arguments(num_classes: int) -> dict[str, Any]:
+    """Returns the arguments of the preset besides the image shape; raises the errors that do not depend on it."""
     preset = MODELS[FLAGS.model]
     network_flags = ("width", "blocks", "heads", "patch_size", "dropout")
     names = ("K", "L", *network_flags, "coupling", "permutation", "learn_top", "base", "n_bits", "gradient")
@@ -429,8 +456,7 @@ def model_config(image_shape: tuple[int, int, int], num_classes: int) -> ModelCo
         if chosen != coupling:
             raise ValueError(f"--{flag} does not apply to --coupling={chosen}; it needs --coupling={coupling}.")
         given["coupling"] = dataclasses.replace(transforms.NAMED[coupling], **{field: value})
-    config = preset(image_shape, **given)
-    return dataclasses.replace(config, dequantizer=_adjusted(config.dequantizer))
+    return given
 
 
 def training_config(image_shape: tuple[int, int, int], replicas: int) -> TrainingConfig:
@@ -481,7 +507,12 @@ def strategy() -> str:
 
 
 def model_dir() -> pathlib.Path:
-    """Returns the value of --model_dir, or its default, which is named after the data and the model."""
+    """Returns the value of --model_dir, or its default, which is named after the data and the model.
+
+    Raises:
+      ValueError: if it is the name of a model that ships with the package.
+    """
+    storage.check_not_pretrained(FLAGS.model_dir, "--model_dir")
     return pathlib.Path(FLAGS.model_dir or model_directory.default_path(FLAGS.dataset, FLAGS.data_dir, FLAGS.model))
 
 

@@ -18,19 +18,24 @@ from glow_tf.training.config import TrainingConfig
 
 FLAGS = flags.FLAGS
 
-_TRAINING_FLAGS = frozenset(field.name for field in dataclasses.fields(TrainingConfig))
+# Without `xla`, which by default depends on the device: it is recorded where it was given, like flags of the program.
+_TRAINING_FLAGS = frozenset(field.name for field in dataclasses.fields(TrainingConfig)) - {"xla"}
 _DATA_FLAGS = frozenset(
     {"dataset", "data_dir", "image_size", "channels", "crop_from", "upscale", "test_fraction", "test_size"}
 )
 _PROGRAM_FLAGS = frozenset(
-    {"max_megapixels", "strategy", "num_replicas", "cluster", "cluster_port", "deterministic", "plugins", "export"}
+    {
+        *("max_megapixels", "strategy", "num_replicas", "cluster", "cluster_port", "deterministic", "xla"),
+        *("plugins", "export"),
+    }
 )
 # Flags for a single start, or aliases of other flags.
 _NOT_RECORDED = frozenset({"model_dir", "resume", "other_data", "mixed_precision"})
-# Flags that override a recorded one: its alias, the flag that its default depends on, or its alternative.
+# Flags that override a recorded one: its alias, its alternative, or the choice that it belongs to.
 _OVERRIDDEN_BY = {
     "network_precision": "mixed_precision",
-    "weight_decay": "optimizer",
+    "strategy": "cluster",
+    **dict.fromkeys(("cluster", "cluster_port", "num_replicas"), "strategy"),
     "test_fraction": "test_size",
     "test_size": "test_fraction",
 }
@@ -82,7 +87,7 @@ def restore(directory: pathlib.Path) -> Recorded:
         raise ValueError(f"{directory} holds a model of {config.events}; this program trains models of images.")
     if not run.source and not FLAGS["dataset"].present:
         raise ValueError(f"{directory} does not say how its data is loaded; set --dataset, and --data_dir if need be.")
-    for name, value in {**_data(run.source, config), **dataclasses.asdict(run.training), **recorded}.items():
+    for name, value in {**_data(run.source, config), **_settings(run.training), **recorded}.items():
         if not FLAGS[name].present and not (name in _OVERRIDDEN_BY and FLAGS[_OVERRIDDEN_BY[name]].present):
             FLAGS[name].value = value
     return Recorded(directory=directory, config=config, by_flags="model" in recorded)
@@ -129,12 +134,16 @@ def flagfile(recorded: Recorded | None, training: TrainingConfig, source: Source
         return []
     # Recorded paths do not depend on the working directory.
     paths = {"data_dir": source.arguments.get("data_dir"), "init_from": model_directory.init_from(training)}
-    values = {**{name: FLAGS[name].value for name in _DATA_FLAGS}, **dataclasses.asdict(training), **paths}
+    values = {**{name: FLAGS[name].value for name in _DATA_FLAGS}, **_settings(training), **paths}
     values |= of_run(recorded)
     if training.optimizer != "adamw":
         del values["weight_decay"]
     given = {name: values[name] for name in _names() if values.get(name) is not None}
     return [_line(name, value) for name, value in given.items() if value != FLAGS[name].default]
+
+
+def _settings(training: TrainingConfig) -> dict[str, Any]:
+    return {name: value for name, value in dataclasses.asdict(training).items() if name in _TRAINING_FLAGS}
 
 
 def _names() -> list[str]:

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 ROOT = pathlib.Path(__file__).parent.parent
 LAST_LINE = re.compile(r"test bits/dim: \d+\.\d{3} \+- \d+\.\d{3} \(\d+ images\)")
@@ -25,9 +26,11 @@ def main(*arguments, module="glow_tf.main", cwd=None):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Two runs in one directory: two steps with an export, and two more without one."""
+    """Two runs in one directory: two steps with an export that takes small files, and two more without one."""
     cwd = tmp_path_factory.mktemp("work")
-    return cwd, [main(*SMALL, *more, cwd=cwd) for more in (["--steps=2"], ["--steps=4", "--noexport"])]
+    return cwd, [
+        main(*SMALL, *more, cwd=cwd) for more in (["--steps=2", "--max_megapixels=0.0003"], ["--steps=4", "--noexport"])
+    ]
 
 
 def test_the_last_line_is_the_result(run):
@@ -82,8 +85,18 @@ def test_a_trained_model_is_evaluated_to_the_same_figure(run):
     assert done.returncode == 0, done.stderr[-3000:]
     trained = float(re.search(r"test bits/dim: (\S+)", last.stdout)[1])
     evaluated = float(re.search(r"^bits/dim: (\S+) .*\(114 images\)", done.stdout, re.MULTILINE)[1])
+    assert "\ntest split, ema weights\n" in done.stdout
     # One is printed to three decimals, the other to four.
     assert abs(evaluated - trained) <= 0.00051
+
+
+def test_the_export_takes_files_of_the_size_that_training_takes(run):
+    exported = tf.saved_model.load(run[0] / "runs" / "people_nice" / "saved_model")
+    small, large = (tf.io.encode_png(np.zeros([side, side, 3], np.uint8)) for side in (17, 18))
+    # 289 and 324 pixels.
+    assert exported.encode_bytes([small])["latents"].shape == (1, 192)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="at most 300 pixels"):
+        exported.encode_bytes([large])
 
 
 def test_output_that_is_no_terminal_has_no_control_characters(run):
@@ -97,9 +110,10 @@ def test_stderr_has_no_messages_of_tensorflow(run):
         assert not re.search(r"\.(cc|h|py):\d+|InitializeLog|WARNING", done.stderr), done.stderr
 
 
+NOWHERE = ["--dataset=arrays", "--data_dir=nowhere.npz"]
 # Run in one process, as each start of TensorFlow takes seconds.
 IN_PROCESS = {
-    "a flag of another model": (["--model=nice", "--L=2"], "--L does not apply to --model=nice"),
+    "a flag of another model": ([*NOWHERE, "--model=nice", "--L=2"], "--L does not apply to --model=nice"),
     "a size that cannot be squeezed": (["--image_size=20", "--L=3"], "24x24 would do"),
     "no labels": (["--dataset=arrays", "--data_dir={arrays}", "--conditional"], "labels are needed"),
     "few labels that nothing uses": (["--labels_per_class=4"], "labels_per_class=4 needs a label_loss_weight"),
@@ -115,8 +129,22 @@ IN_PROCESS = {
     "a file that is not there": (["--dataset=arrays", "--data_dir=nowhere.npz"], "nowhere.npz"),
     "a wrong image size": (["--image_size=8x8"], "--image_size=8x8"),
     "a value out of range": (["--steps=0"], "steps=0"),
+    "no end to the size of pictures": (["--max_megapixels=inf"], "finite number of megapixels"),
     "an average that never moves": (["--ema_decay=1"], "ema_decay=1"),
-    "replicas of one device": (["--strategy=one_device", "--num_replicas=2"], "--num_replicas=2 does not apply"),
+    # These are found before the data is looked for.
+    "no intervals": ([*NOWHERE, "--log_every=0"], "log_every=0"),
+    "a decay within the warm-up": (
+        [*NOWHERE, "--lr_schedule=cosine", "--steps=1000"],
+        "begins after warmup_steps=1000",
+    ),
+    "adamw without decay": ([*NOWHERE, "--optimizer=adamw", "--weight_decay=0"], "needs a weight_decay above 0"),
+    "no evaluations": ([*NOWHERE, "--early_stop=3", "--eval_every=0"], "early_stop=3 goes by evaluations"),
+    "a seed that is too large": ([*NOWHERE, "--seed=3000000000"], "seed=3000000000 must be at most 2147483647"),
+    "no end to the gradient": ([*NOWHERE, "--clip_norm=inf"], "clip_norm=inf must be a finite number"),
+    "replicas of one device": (
+        [*NOWHERE, "--strategy=one_device", "--num_replicas=2"],
+        "--num_replicas=2 does not apply",
+    ),
     "workers without a cluster": (["--strategy=multi_worker"], "needs the environment variable TF_CONFIG"),
     "a cluster without SLURM": (["--cluster=slurm"], "SLURM_PROCID not found in environment"),
     "a cluster of one machine": (

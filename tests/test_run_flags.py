@@ -13,7 +13,7 @@ from absl.testing import flagsaver
 
 import glow_tf
 from glow_tf import main as program
-from glow_tf import run_flags, shared_flags
+from glow_tf import options, run_flags, shared_flags
 from glow_tf.data import load_source
 from glow_tf.models import storage
 from glow_tf.training import loop, model_directory
@@ -111,7 +111,8 @@ def test_the_flagfile_repeats_the_run(folder, glow):
     lines = [(directory / "run.flags").read_text().splitlines()[2:] for directory in (repeated, folder / "runs" / "4")]
     assert lines[0] == lines[1]
     assert {"--model=nice", "--flip", "--steps=4", f"--data_dir={folder}/data/images.npz"} <= set(lines[0])
-    assert not any(line.startswith(("--model_dir", "--ema_decay", "--weight_decay")) for line in lines[0])
+    absent = ("--model_dir", "--ema_decay", "--weight_decay", "--xla", "--noxla")
+    assert not any(line.startswith(absent) for line in lines[0])
 
 
 def test_every_start_is_recorded_and_the_card_is_of_the_last(folder, glow):
@@ -171,6 +172,58 @@ def test_flags_that_say_the_same_again_are_no_change(folder, glow, capsys):
     assert "Not as before" not in capsys.readouterr().err
 
 
+def restored(folder, name, changes, *arguments):
+    """Returns the flags of a run with a changed record that is resumed with further arguments."""
+    directory = copied(folder, name)
+    fields = record(directory)
+    flags = {**fields["flags"], **changes.pop("flags", {})}
+    (directory / "training.json").write_text(json.dumps({**fields, **changes, "flags": flags}))
+    saved = flagsaver.save_flag_values()
+    try:
+        shared_flags.parse_command_line(["main", f"--model_dir={directory}", "--resume", *arguments])
+        run_flags.restore(directory)
+        return {name: options.FLAGS[name].value for name in run_flags._names()} | options.strategy_arguments()
+    finally:
+        flagsaver.restore_flag_values(saved)
+
+
+def test_the_decay_of_the_weights_is_kept_when_the_optimizer_is_named_again(folder):
+    run = {"optimizer": "adamw", "weight_decay": 0.1}
+    assert restored(folder, "decay", dict(run), "--optimizer=adamw")["weight_decay"] == 0.1
+    assert restored(folder, "decay_too", dict(run), "--weight_decay=0.2")["weight_decay"] == 0.2
+
+
+def test_another_strategy_does_without_the_settings_of_the_one_before(folder):
+    slurm = {"flags": {"strategy": "mirrored", "cluster": "slurm", "cluster_port": 13000, "num_replicas": 2}}
+    kept = restored(folder, "slurm", dict(slurm))
+    assert (kept["name"], kept["cluster"], kept["cluster_port"], kept["num_replicas"]) == (
+        *("multi_worker", "slurm", 13000, 2),
+    )
+    one = restored(folder, "no_slurm", dict(slurm), "--strategy=one_device")
+    assert (one["name"], one["cluster"], one["cluster_port"], one["num_replicas"]) == ("one_device", None, None, None)
+    cluster = restored(folder, "to_slurm", {}, "--cluster=slurm")
+    assert (cluster["name"], cluster["strategy"]) == ("multi_worker", "mirrored")
+
+
+def test_xla_is_kept_where_it_was_given(folder):
+    """By default the device decides, which can be another one now."""
+    assert restored(folder, "xla", {"xla": True})["xla"] is None
+    assert restored(folder, "xla_given", {"xla": True, "flags": {"xla": True}})["xla"] is True
+    assert restored(folder, "xla_again", {"xla": True, "flags": {"xla": True}}, "--noxla")["xla"] is False
+
+
+def test_ctrl_c_in_the_export_says_that_the_training_is_finished(folder, glow, capsys, monkeypatch):
+    def interrupted(*arguments, **named):
+        raise KeyboardInterrupt
+
+    copied(folder, "export")
+    monkeypatch.setattr(program, "export_saved_model", interrupted)
+    assert glow(folder, "--model_dir=runs/export", "--resume", "--export") == 130
+    error = capsys.readouterr().err
+    assert "before the training began" not in error
+    assert "export --model_dir=runs/export --output=runs/export/saved_model\n" in error
+
+
 REFUSED = {
     "another depth": (["--K=4"], ["holds another model", "layers[1].depth: 2 here, 4 there"]),
     "another family": (["--model=glow", "--L=1"], ["--blocks does not apply to --model=glow"]),
@@ -195,6 +248,12 @@ def test_what_may_not_change_is_refused_by_name(folder, glow, capsys, name):
     for part in parts:
         assert part in error
     assert record(folder / "runs" / "2") == before
+
+
+def test_the_name_of_a_bundled_model_is_no_directory(tmp_path, glow, capsys):
+    assert glow(tmp_path, "--model_dir=pretrained") == 1
+    assert "--model_dir=pretrained is the name of a model that ships with the package" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_where_there_is_no_run_it_says_so(folder, glow, capsys):

@@ -12,6 +12,7 @@ from glow_tf import description
 from glow_tf.config import ModelConfig
 from glow_tf.data import Source
 from glow_tf.data.bundled import NAME as BUNDLED
+from glow_tf.models import storage
 from glow_tf.runtime import text
 from glow_tf.runtime.files import atomic_write
 from glow_tf.training.config import TrainingConfig
@@ -30,6 +31,7 @@ _FAMILIES = {
 # Spaces, line breaks, control characters, and characters that change the text direction.
 _NOT_IN_A_LINE = re.compile(r"[\x00-\x20\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff]+")
 _MOST_CLASSES = 20
+_PICTURE = re.compile(r"step_\d+\.png", re.ASCII)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -146,7 +148,9 @@ class Card:
 
     def _use(self) -> str:
         modules = [name for name in description.modules(json.loads(self.config.to_json())) if name != "__main__"]
-        name = json.dumps(text.printable(self.name), ensure_ascii=False)
+        # The bare name would be that of a model which ships with the package.
+        path = f"./{self.name}" if self.name in storage.PRETRAINED else self.name
+        name = json.dumps(text.printable(path), ensure_ascii=False)
         temperature, shape = f"{self.training.temperature:g}", ", ".join(map(str, self.config.image_shape))
         label = ", labels=[0] * 16" if self.config.conditional else ""
         python = [
@@ -158,7 +162,7 @@ class Card:
             f"bits = flow.bits_per_dim(images{label}, seed=0)  # [16]",
             f"latents = flow.encode(images{label})  # [16, {self.config.dimensions}]",
         ]
-        folder = f"--model_dir={shlex.quote(text.printable(self.name))}"
+        folder = f"--model_dir={shlex.quote(text.printable(path))}"
         plugins = f" --plugins={','.join(modules)}" if modules else ""
         commands = [
             *(f"glow {command} {folder}{plugins}" for command in ("sample", "evaluate", "demo")),
@@ -253,7 +257,9 @@ def newest_pictures(directory: pathlib.Path, step: int) -> dict[str, str]:
     """Returns the paths of the newest `samples` and `reconstructions` up to a step, relative to the directory."""
     found = {}
     for kind in ("samples", "reconstructions"):
-        paths = [f"{kind}/{path.name}" for path in (directory / kind).glob("step_*.png")]
+        # Only the pictures of the run, not copies of them or others.
+        names = [path.name for path in (directory / kind).glob("step_*.png")]
+        paths = [f"{kind}/{name}" for name in names if _PICTURE.fullmatch(name)]
         found[kind] = max((path for path in paths if _step_of(path) <= step), key=_step_of, default=None)
     return {kind: path for kind, path in found.items() if path}
 

@@ -1,8 +1,10 @@
 """Checkpoints of a training run: written atomically, kept by count and by time, skipped if damaged."""
 
+import contextlib
 import os
 import pathlib
 import shutil
+import tempfile
 
 import tensorflow as tf
 
@@ -117,19 +119,33 @@ class Checkpoints:
     def save(self, step: int) -> str:
         """Writes a checkpoint named after `step`, deletes those that are no longer kept, and returns its path.
 
+        A checkpoint of the same step is replaced.
+
         Raises:
           CheckpointError: if it cannot be written; the other checkpoints are then left untouched.
         """
         try:
             if self._manager is None:
                 self._manager = self._make_manager()
-            path = self._manager.save(checkpoint_number=step)
+            path = storage.checkpoint_paths(self._directory.parent).get(step)
+            if path is None:
+                path = self._manager.save(checkpoint_number=step)
+            else:
+                self._replace(step)
             _flush_to_disk(self._directory, f"ckpt-{step}.")
         except (OSError, tf.errors.OpError) as error:
             storage.remove_unfinished(self._directory.parent)
             raise CheckpointError(self.no_room(error, f"The checkpoint of step {step:,}")) from error
         self.empty = False
         return path
+
+    def _replace(self, step: int) -> None:
+        # TensorFlow would write over the files, and leave neither checkpoint if the disk is full.
+        with tempfile.TemporaryDirectory(suffix="_temp", dir=self._directory) as folder:
+            self._checkpoint.write(f"{folder}/ckpt-{step}")
+            _flush_to_disk(pathlib.Path(folder), f"ckpt-{step}.")
+            for file in pathlib.Path(folder).glob(f"ckpt-{step}.*"):
+                file.replace(self._directory / file.name)
 
     def no_room(self, error: Exception, what: str) -> str:
         """Returns the message of a `CheckpointError` after writing `what` failed with `error`."""
@@ -185,7 +201,9 @@ class Checkpoints:
     def _rename_damaged(self, step: int) -> None:
         for file in self._directory.glob(f"ckpt-{step}.*"):
             if not file.name.endswith(".damaged"):
-                file.replace(file.with_name(f"{file.name}.damaged"))
+                # Several workers do this at the same time.
+                with contextlib.suppress(FileNotFoundError):
+                    file.replace(file.with_name(f"{file.name}.damaged"))
 
 
 def _flush_to_disk(directory: pathlib.Path, prefix: str) -> None:

@@ -1,6 +1,7 @@
 """Training settings: a frozen dataclass, validated on construction."""
 
 import dataclasses
+import math
 from typing import Any
 
 from glow_tf.arguments import at_least, one_of
@@ -49,7 +50,8 @@ class TrainingConfig:
       log_every, eval_every, sample_every, checkpoint_every: intervals in steps; 0, except for `log_every`, which must
         be at least 1: only at the end.
       checkpoint_minutes: interval in minutes after which a checkpoint is written as well; 0 to go by steps only.
-      eval_images: number of held-out images for evaluations during training, 0 for all; the last one uses all.
+      eval_images: number of held-out images for evaluations during training, evenly spaced where the data has random
+        access; 0 for all. The last one uses all.
       early_stop: number of consecutive evaluations during training without improvement on the best one, after which
         the run ends as it would at the last step; 0 disables early stopping.
       samples: number of images in the sample grid.
@@ -107,12 +109,17 @@ class TrainingConfig:
             at_least(name, getattr(self, name), 1)
         every = ("eval_every", "sample_every", "checkpoint_every")
         counts_or_none = ("warmup_steps", "init_images", "eval_images", "early_stop", "max_rollbacks")
-        for name in ("labels_per_class", "shift", "seed", *counts_or_none, *every):
+        for name in ("labels_per_class", "shift", *counts_or_none, *every):
             at_least(name, getattr(self, name), 0)
+        # The largest that TensorFlow takes.
+        at_least("seed", self.seed, 0, most=2**31 - 1)
         one_of("optimizer", self.optimizer, OPTIMIZERS)
         one_of("lr_schedule", self.lr_schedule, LR_SCHEDULES)
         one_of("network_precision", self.network_precision, NETWORK_PRECISIONS)
         tracker_names(self.tracker)
+        for name, value in dataclasses.asdict(self).items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{name}={value!r} must be a finite number.")
         for name in ("learning_rate", "epsilon"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)!r} must be positive.")

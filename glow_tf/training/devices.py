@@ -32,6 +32,24 @@ STRATEGIES = ("mirrored", "multi_worker", "tpu", "one_device")
 CLUSTERS = ("slurm",)
 
 
+def check_strategy(
+    name: str, num_replicas: int | None = None, *, cluster: str | None = None, cluster_port: int | None = None
+) -> None:
+    """Checks that arguments of `make_strategy` fit together, without using any device.
+
+    Raises:
+      ValueError: if they do not.
+    """
+    if name not in STRATEGIES:
+        raise ValueError(f"strategy={name!r} is not one of {', '.join(STRATEGIES)}.")
+    if num_replicas is not None and name not in ("mirrored", "multi_worker"):
+        raise ValueError(f"--num_replicas={num_replicas} does not apply to --strategy={name}.")
+    if cluster is not None and name != "multi_worker":
+        raise ValueError(f"--cluster={cluster} names several machines, for which --strategy={name} is not made.")
+    if cluster_port is not None and cluster is None:
+        raise ValueError(f"--cluster_port={cluster_port} is for --cluster=slurm; TF_CONFIG names ports by itself.")
+
+
 def make_strategy(
     name: str = "mirrored",
     num_replicas: int | None = None,
@@ -56,14 +74,7 @@ def make_strategy(
     Raises:
       ValueError: if the arguments do not fit together, devices are missing, or the machines are not named correctly.
     """
-    if name not in STRATEGIES:
-        raise ValueError(f"strategy={name!r} is not one of {', '.join(STRATEGIES)}.")
-    if num_replicas is not None and name not in ("mirrored", "multi_worker"):
-        raise ValueError(f"--num_replicas={num_replicas} does not apply to --strategy={name}.")
-    if cluster is not None and name != "multi_worker":
-        raise ValueError(f"--cluster={cluster} names several machines, for which --strategy={name} is not made.")
-    if cluster_port is not None and cluster is None:
-        raise ValueError(f"--cluster_port={cluster_port} is for --cluster=slurm; TF_CONFIG names ports by itself.")
+    check_strategy(name, num_replicas, cluster=cluster, cluster_port=cluster_port)
     if deterministic:
         _make_deterministic()
     if name == "tpu":

@@ -122,12 +122,15 @@ def fit(
     """
     main = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
     given = {**{name: value for name, value in main.items() if value is not None}, **settings}
+    # NumPy's numbers cannot be written to the record of the run.
+    given = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
     one_of("weights", weights, ("last", "best"))
     flow = Flow(flow) if isinstance(flow, ModelConfig) else flow
     _check_flow(flow)
     strategy = strategy or current_strategy()
     if model_dir is None and Workers(strategy).count > 1:
         raise ValueError("Several workers need a model_dir that they share.")
+    storage.check_not_pretrained(model_dir, "model_dir")
     directory = None if model_dir is None else pathlib.Path(paths.for_tensorflow(model_dir, "model_dir"))
     before = model_directory.settings(directory) if directory else {}
     # The run may have been on another device before.
@@ -135,7 +138,7 @@ def fit(
     name = images.name if isinstance(images, Source) else ""
     training = _training_config(flow, {**before, **given}, name, strategy.num_replicas_in_sync)
     source = training_source(flow.config, images, labels, held_out)
-    _check_labels(flow.config, source, training, labels is not None)
+    _check_labels(flow.config, training, labels is not None)
     with _directory(directory) as run_dir:
         trainer = Trainer(
             flow.config, training, source, run_dir, strategy, runtime=flow.runtime, begin_with=flow, quiet=quiet
@@ -282,7 +285,7 @@ def _is_number(held_out: Any) -> bool:
 def _split_arguments(held_out: float | None) -> dict[str, float | None]:
     """Returns the keyword argument that says how many images are held out: a fraction or their number."""
     if held_out is None or 0 < held_out < 1:
-        return {"test_fraction": held_out}
+        return {"test_fraction": None if held_out is None else float(held_out)}
     if isinstance(held_out, bool | float | np.floating) or held_out < 1:
         raise DataError(f"held_out={held_out!r} must be a share between 0 and 1, a number of images, or images.")
     return {"test_size": int(held_out)}
@@ -292,15 +295,11 @@ def _uses_labels(config: ModelConfig) -> bool:
     return config.conditional or config.classifier
 
 
-def _check_labels(config: ModelConfig, source: Source, training: TrainingConfig, given: bool) -> None:
+def _check_labels(config: ModelConfig, training: TrainingConfig, given: bool) -> None:
     if given and not _uses_labels(config):
         raise DataError(
             "This flow uses no labels: leave them out, or make one that does, glow_tf.glow(shape, num_classes=10)."
         )
-    if _uses_labels(config) and not source.num_classes:
-        raise DataError(f"This flow uses labels, from 0 to {config.num_classes - 1}, and the images have none.")
-    if source.num_classes > config.num_classes and _uses_labels(config):
-        raise DataError(f"{source.name} has {source.num_classes} classes, and the flow {config.num_classes}.")
     if training.label_loss_weight and not config.classifier:
         raise ValueError(
             f"label_loss_weight={training.label_loss_weight!r} is for a flow with a classifier, such as "

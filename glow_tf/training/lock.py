@@ -1,6 +1,8 @@
 """Lock of a model directory, for one run at a time."""
 
 import contextlib
+import errno
+import inspect
 import json
 import os
 import pathlib
@@ -13,6 +15,10 @@ import filelock
 from glow_tf.runtime import text
 
 _LOCK, _HOLDER = ".lock", ".lock.json"
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
+# On a file system without locks, newer versions of filelock use a marker file instead, which a killed process leaves.
+_HAS_FALLBACK = "fallback_to_soft" in inspect.signature(filelock.FileLock.__init__).parameters
+_NO_FALLBACK = {"fallback_to_soft": False} if _HAS_FALLBACK else {}
 
 
 class DirectoryInUseError(ValueError):
@@ -34,7 +40,7 @@ def held(directory: pathlib.Path) -> Iterator[None]:
       OSError: if the directory cannot be written to.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(directory / _LOCK)
+    lock = filelock.FileLock(directory / _LOCK, **_NO_FALLBACK)
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
@@ -43,6 +49,12 @@ def held(directory: pathlib.Path) -> Iterator[None]:
             "or choose another --model_dir."
         ) from None
     except NotImplementedError:
+        # Older versions of filelock raise it where there are no locks.
+        pass
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    if not lock.is_locked:
         yield
         return
     try:

@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from glow_tf.config import ModelConfig
-from glow_tf.data import Source, labelled_rows, pipeline_rate
+from glow_tf.data import DataError, Source, labelled_rows, pipeline_rate
+from glow_tf.models import storage
 from glow_tf.models.flow import Flow
 from glow_tf.runtime.runtime import Runtime
 from glow_tf.training import card, lock, model_directory, trackers
@@ -21,7 +22,7 @@ from glow_tf.training.config import TrainingConfig
 from glow_tf.training.devices import distributed, training_runtime
 from glow_tf.training.evaluation import Evaluation, Evaluator, count_of
 from glow_tf.training.guard import DivergenceError, Guard, has_singular_convolution
-from glow_tf.training.init_from import copy_variables, copy_weights
+from glow_tf.training.init_from import check_weights, copy_variables, copy_weights
 from glow_tf.training.progress import Clock, Progress, rate_text
 from glow_tf.training.reports import Reports, best_line
 from glow_tf.training.run_record import RunRecord, Start
@@ -60,8 +61,10 @@ class Trainer:
       rates: images/s of `training`, and of the `input pipeline` by itself.
 
     Raises:
-      ValueError: if the images do not fit the model, the batch cannot be divided among the replicas, or the directory
-        holds another model, or one that was trained on other images.
+      ValueError: if the images or labels do not fit the model, the batch cannot be divided among the replicas, or the
+        directory holds another model, or one that was trained on other images; or if a new run shall begin with the
+        weights of another model.
+      FileNotFoundError: if a new run shall begin with weights that are not there.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class Trainer:
         trackers.check_installed(training.tracker)
         if source.image_shape != config.image_shape:
             raise ValueError(f"{source.name} has images of {source.image_shape}, the model of {config.image_shape}.")
+        _check_labels(config, source)
         replicas = strategy.num_replicas_in_sync
         if training.batch_size % (replicas * training.accumulate_steps):
             raise ValueError(
@@ -94,6 +98,8 @@ class Trainer:
             )
         self._changed = model_directory.check(directory, config, training, source, other_data=other_data)
         check_continuable(directory)
+        if training.init_from and not storage.checkpoint_paths(directory):
+            check_weights(training.init_from, config)
         self._config, self._training, self._source = config, training, source
         self._directory, self._strategy = directory, strategy
         self._start = start or Start.of_program(strategy)
@@ -161,17 +167,14 @@ class Trainer:
                     training.steps, training.batch_size, silent=self._quiet or not self._workers.is_chief
                 ) as progress,
             ):
-                self._begin(progress)
-                self._loop(progress)
-                return self._end(progress)
-        except TrainingStopped:
-            # Not where the signal was noticed, as the weights may have been replaced by their averages there.
-            if self._checkpoints.latest_step != self.step:
-                self._save()
-            if self._workers.is_chief:
-                with contextlib.suppress(OSError):
-                    self._run_record.reached(self.step)
-            raise
+                try:
+                    self._begin(progress)
+                    self._loop(progress)
+                    return self._end(progress)
+                except TrainingStopped:
+                    # Not where the signal was noticed, as the weights may have been replaced by their averages there.
+                    self._save_stopped()
+                    raise
         except OSError as error:
             if error.errno not in _NO_ROOM or isinstance(error, CheckpointError):
                 raise
@@ -275,6 +278,8 @@ class Trainer:
                 bad = {name: float(values[-1]) for name, values in made.items()}
                 if self._guard.after(step, bad, progress.say):
                     iterator = None
+                    # A run that is stopped before its next checkpoint keeps the lower learning rate.
+                    self._save()
                     progress.begin(self.step)
                     self.reports.begin(self.step, progress.say)
                     continue
@@ -315,7 +320,11 @@ class Trainer:
         if self._checkpoints.latest_step != self.step:
             self._save()
         self.reports.save_samples()
+        best = float(self.state.best_bits_per_dim.read_value())
         result = self._evaluate(progress)
+        if float(self.state.best_bits_per_dim.read_value()) != best:
+            # The checkpoint is written before the evaluation, which can take long or fail, and must know the best too.
+            self._save()
         self.reports.flush()
         return result
 
@@ -384,6 +393,17 @@ class Trainer:
                 self._checkpoints.save(self.step)
         self._saved_at = time.monotonic()
 
+    def _save_stopped(self) -> None:
+        try:
+            if self._checkpoints.latest_step != self.step:
+                self._save()
+            if self._workers.is_chief:
+                with contextlib.suppress(OSError):
+                    self._run_record.reached(self.step)
+        finally:
+            # The others wait for the chief: when the first one exits, the launcher may kill the rest.
+            self._workers.sum([0])
+
     def _agree_on(self, pace: int) -> int:
         """Returns the maximum number of steps of the next call, the same for all workers, whose clocks differ.
 
@@ -408,6 +428,17 @@ class Trainer:
         batch = next(iter(self._batches.augmented(count, 0)))
         self.flow.initialize(batch["images"], batch["labels"] if self.flow.config.conditional else None)
         self._workers.make_equal(list(self.flow.named_variables(trainable=True).values()))
+
+
+def _check_labels(config: ModelConfig, source: Source) -> None:
+    if not (config.conditional or config.classifier):
+        return
+    if not source.num_classes:
+        raise DataError(
+            f"{source.name}: the model uses labels, from 0 to {config.num_classes - 1}, and the images have none."
+        )
+    if source.num_classes > config.num_classes:
+        raise DataError(f"{source.name} has {source.num_classes} classes, and the model {config.num_classes}.")
 
 
 def _with_labels_used(source: Source, training: TrainingConfig) -> tuple[Source, float]:

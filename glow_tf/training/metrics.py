@@ -22,14 +22,13 @@ class MetricsWriter:
     Each line of `metrics.jsonl` is an object with `step`, `time` (seconds since the epoch), `kind` (`train`, `test` or
     `pipeline`) and the metrics. In TensorBoard and other trackers, names without a slash are prefixed with their kind.
     Lines of steps after `start_step`, left by a run that was stopped, are dropped, as is a truncated last line. Other
-    lines that cannot be read are moved to `metrics.jsonl.damaged`.
+    lines that cannot be read are moved to `metrics.jsonl.damaged`. An evaluation that is repeated, as the one at the
+    end is each time a run is started again, replaces the line with the same step and number of images.
 
     Args:
       directory: the model directory.
       start_step: step at which the run begins.
       say: called with a message if lines are moved.
-      evaluates_again: whether that step will be evaluated once more, as the last step of a run is each time it is
-        started again.
       trackers: the other trackers, already open; None for none.
     """
 
@@ -39,27 +38,34 @@ class MetricsWriter:
         start_step: int = 0,
         say: Callable[[str], None] = lambda line: None,
         *,
-        evaluates_again: bool = False,
         trackers: Trackers | None = None,
     ):
         self._path = directory / METRICS_FILE
         if self._path.exists():
-            self._drop_lines(start_step, (start_step, "test") if evaluates_again else None, say)
+            self._drop_lines(start_step, say)
         self._tensorboard = TensorBoard(directory)
         self._trackers = (self._tensorboard, *([trackers] if trackers else []))
 
-    def _drop_lines(self, start_step: int, again: tuple[float, str] | None, say: Callable[[str], None]) -> None:
+    def _drop_lines(self, start_step: int, say: Callable[[str], None]) -> None:
         before = self._path.read_bytes()
         lines = before.splitlines(keepends=True)
         placed = [(line, _place_of(line)) for line in lines]
-        kept = [line.strip() + b"\n" for line, place in placed if place and place[0] <= start_step and place != again]
+        kept = [line.strip() + b"\n" for line, place in placed if place and place[0] <= start_step]
         damaged = [line for line, place in placed if place is None and line.strip() and line.endswith(b"\n")]
         if damaged:
             rest = self._path.with_name(f"{METRICS_FILE}.damaged")
             with rest.open("ab") as file:
                 file.writelines(damaged)
             say(f"{self._path} has lines that cannot be read ({len(damaged)}); they are in {rest.name} now.")
-        after = b"".join(kept)
+        self._replace(before, kept)
+
+    def _drop_evaluation(self, step: int, images: float | None) -> None:
+        before = self._path.read_bytes() if self._path.exists() else b""
+        lines = before.splitlines(keepends=True)
+        self._replace(before, [line for line in lines if _place_of(line) != (step, "test", images)])
+
+    def _replace(self, before: bytes, lines: list[bytes]) -> None:
+        after = b"".join(lines)
         if after != before:
             with atomic_write(self._path) as temporary:
                 temporary.write_bytes(after)
@@ -68,6 +74,8 @@ class MetricsWriter:
         """Writes `metrics` of `kind` at `step`; non-finite values are null in JSON, which has no NaN."""
         numbers = {name: float(value) for name, value in metrics.items()}
         finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+        if kind == "test":
+            self._drop_evaluation(step, numbers.get("images"))
         with open_to_write(self._path, "a") as file:
             file.write(json.dumps({"step": step, "time": round(time.time(), 3), "kind": kind, **finite}) + "\n")
         named = {name if "/" in name else f"{kind}/{name}": value for name, value in numbers.items()}
@@ -117,10 +125,10 @@ def _number(value: object) -> float:
     return float(value) if isinstance(value, int | float) else math.nan
 
 
-def _place_of(line: bytes) -> tuple[float, str] | None:
-    """Returns the step and kind of a line, or None if it cannot be read."""
+def _place_of(line: bytes) -> tuple[float, str, object] | None:
+    """Returns the step and kind of a line, and its number of images if any, or None if it cannot be read."""
     try:
         values = json.loads(line)
-        return float(values["step"]), str(values.get("kind"))
+        return float(values["step"]), str(values.get("kind")), values.get("images")
     except (KeyError, TypeError, ValueError, OverflowError, RecursionError):
         return None

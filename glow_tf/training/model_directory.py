@@ -52,8 +52,10 @@ class Run:
 
 def default_path(dataset: str, data_dir: str | None, model: str) -> pathlib.Path:
     """Returns the default model directory, named after the data set, or its folder or file, and the model."""
-    if dataset in ("folder", "arrays") and data_dir:
-        dataset = pathlib.Path(data_dir).resolve().stem
+    if data_dir:
+        place = pathlib.Path(data_dir).resolve()
+        # The names of folders can have dots, which no file type follows.
+        dataset = {"folder": place.name, "arrays": place.stem}.get(dataset, dataset)
     return pathlib.Path("runs") / f"{_IN_NO_NAME.sub('_', dataset)}_{model}"
 
 
@@ -91,11 +93,34 @@ def check(
     now = _fields(training, source)
     _check_optimizer(directory, before, now)
     _check_data(directory, before, now, other_data)
-    before = {name: getattr(TrainingConfig(), name) for name in _ADDED} | before
-    # A schedule depends on the number of steps.
-    without_influence = _REPORTING if training.lr_schedule == "constant" else _REPORTING - {"steps"}
-    changed = [name for name in now if name not in without_influence and before.get(name) != now[name]]
-    return [f"{name}: {before.get(name)} before, {now[name]} now" for name in changed]
+    return [f"{name}: {old} before, {new} now" for name, (old, new) in _changed_settings(before, now).items()]
+
+
+def differences_from_run(
+    directory: pathlib.Path, config: ModelConfig, training: TrainingConfig, source: Source
+) -> list[str]:
+    """Returns a line for each property in which the run in a directory differs from another one.
+
+    It is stricter than `check`, for results that are reported under these settings: everything that affects the weights
+    counts, except for `xla`, as a run may be continued on another device. The number of steps only counts if the
+    learning rate depends on it.
+
+    Args:
+      directory: the model directory; [] is returned if there is no run in it.
+      config, training, source: the other run.
+    """
+    lines = []
+    if (directory / storage.CONFIG_FILE).exists():
+        lines += differences(storage.load_config(directory), config)
+    before = _load(directory / TRAINING_FILE)
+    if before is None:
+        return lines
+    now = _fields(training, source)
+    if before.get("identity") not in (None, now["identity"]):
+        lines += _differing_data(before, now)
+    left_out = {"xla"} if before.get("identity") is None else {"xla", "data"}
+    changed = _changed_settings(before, now).items()
+    return lines + [f"{name}: {old} here, {new} there" for name, (old, new) in changed if name not in left_out]
 
 
 def check_before_loading(
@@ -197,9 +222,14 @@ def settings(directory: pathlib.Path) -> dict:
     return {field.name: found[field.name] for field in dataclasses.fields(TrainingConfig) if field.name in found}
 
 
+def identity(directory: pathlib.Path) -> dict | None:
+    """Returns `Source.identity` of the data of the last training run; None if there was none, or it is unknown."""
+    return (_load(directory / TRAINING_FILE) or {}).get("identity")
+
+
 def class_names(directory: pathlib.Path) -> list[str]:
     """Returns the class names a model was last trained with; [] if there were none, or they are unknown."""
-    classes = ((_load(directory / TRAINING_FILE) or {}).get("identity") or {}).get("classes")
+    classes = (identity(directory) or {}).get("classes")
     return classes if isinstance(classes, list) else []
 
 
@@ -210,6 +240,15 @@ def _fields(training: TrainingConfig, source: Source) -> dict:
         "source": dict(source.arguments),
         "identity": source.identity(),
     }
+
+
+def _changed_settings(before: dict, now: dict) -> dict[str, tuple[Any, Any]]:
+    """Returns the old and the new value of each setting that differs and affects the weights, by name."""
+    before = {name: getattr(TrainingConfig(), name) for name in _ADDED} | before
+    # A schedule depends on the number of steps.
+    without_influence = _REPORTING if now["lr_schedule"] == "constant" else _REPORTING - {"steps"}
+    changed = {name: (before.get(name), value) for name, value in now.items() if before.get(name) != value}
+    return {name: values for name, values in changed.items() if name not in without_influence}
 
 
 def _check_optimizer(directory: pathlib.Path, before: dict, now: dict) -> None:

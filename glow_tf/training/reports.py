@@ -68,14 +68,21 @@ class Reports:
         self._trackers.close(status)
 
     def begin(self, step: int, say: Callable[[str], None] = lambda line: None) -> None:
-        """Opens the files, and drops lines after `step` from them; `say` is called about lines that cannot be read."""
+        """Opens the files, and drops lines after `step` from them; `say` is called about lines that cannot be read.
+
+        The best evaluation is forgotten if it is of other data.
+        """
+        if model_directory.identity(self._directory / BEST) not in (None, self._source.identity()):
+            best = self._state.run
+            best.best_bits_per_dim.assign(math.inf)
+            best.best_step.assign(0)
+            best.best_images.assign(0)
         if self._write:
-            again = step >= self._training.steps or step != int(self._state.run.reported_step)
             config = self._state.flow.config
             model = {"model": config.name, "n_bits": config.n_bits, "data": self._source.describe()}
             values = {**model, **dataclasses.asdict(self._training)}
             self._trackers.begin(hyperparameters(values), say)
-            self._metrics = MetricsWriter(self._directory, step, say, evaluates_again=again, trackers=self._trackers)
+            self._metrics = MetricsWriter(self._directory, step, say, trackers=self._trackers)
             self._metrics.write_hyperparameters(values)
 
     def write(self, kind: str, values: dict[str, float]) -> None:
@@ -84,8 +91,12 @@ class Reports:
             self._metrics.write(kind, self._step, values)
 
     def evaluate(self, say: Callable[[str], None], limit: int | None = None) -> Evaluation:
-        """Evaluates on the test split, or on its first `limit` images, and keeps the weights if they are the best."""
-        batches = test_batches(self._source, self._training.batch_size, limit=limit)
+        """Evaluates on the test split, or on `limit` images across it, and keeps the weights if they are the best.
+
+        If the best evaluation so far is of another number of images, this one is not compared with it. It takes its
+        place if it is of as many images as the periodic evaluations of this run.
+        """
+        batches = test_batches(self._source, self._training.batch_size, limit=limit, spaced=True)
         # Evaluations use the same noise at any seed and step, so that only the weights make a difference.
         batches = dequantized_for_evaluation(batches, self._state.flow.config)
         with self._state.with_averages():
@@ -93,7 +104,7 @@ class Reports:
             values = {"bits_per_dim": result.mean, "standard_error": result.standard_error, "images": result.images}
             if result.label_error is not None:
                 values["label_error"] = result.label_error
-            self._keep_if_best(result)
+            self._keep_if_best(result, periodic=limit == (self._training.eval_images or None))
         if self._metrics:
             images, labels = self._held_out()
             values |= self._health(images, labels, say)
@@ -131,11 +142,12 @@ class Reports:
     def _step(self) -> int:
         return self._state.step
 
-    def _keep_if_best(self, result: Evaluation) -> None:
+    def _keep_if_best(self, result: Evaluation, periodic: bool) -> None:
         state = self._state.run
         # Means over different numbers of images are not comparable.
         comparable = not int(state.best_step) or int(state.best_images) == result.images
-        if not comparable or not result.mean < float(state.best_bits_per_dim.read_value()):
+        to_beat = float(state.best_bits_per_dim.read_value()) if comparable else math.inf
+        if not (comparable or periodic) or not result.mean < to_beat:
             return
         state.best_bits_per_dim.assign(result.mean)
         state.best_step.assign(self._step)

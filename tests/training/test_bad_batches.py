@@ -114,3 +114,6 @@ def test_what_stays_bad_ends_the_run(tmp_path, tiny_source, poison):
     floats = [reader.get_tensor(n) for n, t in reader.get_variable_to_dtype_map().items() if t == tf.float32]
     assert floats and all(np.isfinite(values).all() for values in floats)
     assert not (tmp_path / "checkpoints" / "ckpt-4.index").exists()
+    # It knows of the return to it, which a run that is stopped before its next step would otherwise forget.
+    assert reader.get_tensor("run/rollbacks/.ATTRIBUTES/VARIABLE_VALUE") == 1
+    assert reader.get_tensor("optimizer/learning_rate_factor/.ATTRIBUTES/VARIABLE_VALUE") == 0.5

@@ -107,6 +107,13 @@ def test_it_says_what_the_run_found():
     assert "glow train --flagfile=people_glow/run.flags --model_dir=again\n" in commands
 
 
+@pytest.mark.parametrize("name", ["pretrained", "pretrained_32"])
+def test_a_directory_called_like_a_bundled_model_is_named_by_its_path(name):
+    text = make(name=name).markdown()
+    assert f'glow_tf.load("./{name}")' in text and f"glow sample --model_dir=./{name}\n" in text
+    assert f"glow train --model_dir=./{name} --resume" in text and f"--model_dir={name}" not in text
+
+
 def test_what_is_not_known_is_not_said():
     text = make(
         pictures={},
@@ -182,7 +189,8 @@ def test_no_name_breaks_it(name):
 def test_the_newest_pictures_up_to_a_step(tmp_path):
     assert card.newest_pictures(tmp_path, 100) == {}
     (tmp_path / "samples").mkdir()
-    for name in ("step_0000005.png", "step_0000050.png", "step_0000500.png", ".step_0000060.png.unfinished"):
+    others = (".step_0000060.png.unfinished", "step_0000060 (copy).png", "step_best.png")
+    for name in ("step_0000005.png", "step_0000050.png", "step_0000500.png", *others):
         (tmp_path / "samples" / name).write_bytes(b"")
     assert card.newest_pictures(tmp_path, 100) == {"samples": "samples/step_0000050.png"}
 

@@ -1,6 +1,7 @@
 """Checkpoints of a training run: saving, restoring, and handling of damaged files."""
 
 import gc
+import pathlib
 
 import numpy as np
 import pytest
@@ -50,6 +51,27 @@ def test_all_of_the_state_comes_back(tmp_path):
         np.testing.assert_array_equal(raw[path], parts.variables[i])
         np.testing.assert_array_equal(ema[path], parts.optimizer.averages[i])
     assert any(np.any(raw[path] != ema[path]) for path in raw)
+
+
+def test_a_checkpoint_of_the_same_step_is_replaced(tmp_path):
+    parts = Parts(tmp_path)
+    for step in (1, 2):
+        parts.save(step)
+    saved = parts.save(2)
+    assert stems(tmp_path) == {"ckpt-1", "ckpt-2"}
+    again = Parts(tmp_path, seed=2)
+    assert again.checkpoints.restore() == (str(tmp_path / "checkpoints" / "ckpt-2"), [])
+    assert_same(again.values(), saved)
+    # By a process that has saved nothing before, too; and it counts once among those that are kept.
+    saved = again.save(2)
+    parts = Parts(tmp_path)
+    parts.checkpoints.restore()
+    assert_same(parts.values(), saved)
+    parts.save(3)
+    assert stems(tmp_path) == {"ckpt-2", "ckpt-3"}
+    names = {file.name for file in (tmp_path / "checkpoints").iterdir()}
+    files = {f"ckpt-{step}.{kind}" for step in (2, 3) for kind in ("index", "data-00000-of-00001")}
+    assert names == {"checkpoint", *files}
 
 
 def test_nothing_to_restore(tmp_path):
@@ -201,6 +223,24 @@ def test_all_damaged(tmp_path):
     assert stems(tmp_path) == {"ckpt-1", "ckpt-2"}
 
 
+def test_another_worker_may_rename_what_is_damaged_first(tmp_path, monkeypatch):
+    parts = Parts(tmp_path)
+    saved = parts.save(1)
+    parts.save(2)
+    truncate(file_of(tmp_path, 2, "data-00000-of-00001"))
+    rename = pathlib.Path.replace
+
+    def after_another(file, target):
+        rename(file, target)
+        return rename(file, target)
+
+    monkeypatch.setattr(pathlib.Path, "replace", after_another)
+    again = Parts(tmp_path)
+    path, damaged = again.checkpoints.restore()
+    assert path.endswith("ckpt-1") and len(damaged) == 1
+    assert_same(again.values(), saved)
+
+
 def test_what_an_unfinished_write_leaves_is_removed(tmp_path):
     parts = Parts(tmp_path)
     saved = parts.save(1)
@@ -210,6 +250,7 @@ def test_what_an_unfinished_write_leaves_is_removed(tmp_path):
     (folder / "ckpt-6.data-00000-of-00001").write_bytes(b"half")
     (folder / "ckpt-5.index.tempstate123").write_bytes(b"half")
     (folder / "ckpt-4.data-00000-of-00001.damaged").write_bytes(b"for people to look at")
+    (folder / "ckpt-3 (copy).data-00000-of-00001").write_bytes(b"somebody's copy")
     again = Parts(tmp_path)
     path, damaged = again.checkpoints.restore()
     assert path.endswith("ckpt-1") and not damaged
@@ -219,6 +260,7 @@ def test_what_an_unfinished_write_leaves_is_removed(tmp_path):
         "checkpoint",
         *(f"ckpt-{step}.{kind}" for step in (1, 2) for kind in ("index", "data-00000-of-00001")),
         "ckpt-4.data-00000-of-00001.damaged",
+        "ckpt-3 (copy).data-00000-of-00001",
     }
 
 

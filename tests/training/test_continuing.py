@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from glow_tf.data import load_source
 from glow_tf.models import storage
-from glow_tf.training import loop
+from glow_tf.training import lock, loop
 from glow_tf.training.loop import Trainer
 from glow_tf.training.signals import TrainingStopped
 from tests.training import helpers
@@ -88,6 +89,33 @@ def test_a_finished_run_is_only_evaluated(tiny_source, through):
     assert sorted(file.name for file in (directory / "checkpoints").iterdir()) == checkpoints
 
 
+def test_the_checkpoint_of_a_stopped_run_is_written_while_no_other_can_begin(tmp_path, tiny_source, monkeypatch):
+    saved = []
+
+    class Checkpoints(loop.Checkpoints):
+        def save(self, step):
+            with pytest.raises(lock.DirectoryInUseError), lock.held(tmp_path):
+                pass
+            saved.append(step)
+            return super().save(step)
+
+    monkeypatch.setattr(loop, "Checkpoints", Checkpoints)
+    stop_at(monkeypatch, tmp_path, tiny_source, 2)
+    assert saved == [2]
+
+
+def test_the_evaluation_at_the_end_is_known_when_the_run_goes_on(tmp_path, tiny_source):
+    fields = {"eval_every": 3, "eval_images": 0}
+    first, result = train(tmp_path, tiny_source, steps=4, **fields)
+    assert int(first.state.best_step) == 4, "this test needs a last evaluation that is the best"
+    # A learning rate that makes every later evaluation worse.
+    again, _ = train(tmp_path, tiny_source, steps=7, learning_rate=10.0, **fields)
+    assert [line["step"] for line in lines(tmp_path, "test")] == [3, 4, 6, 7]
+    assert lines(tmp_path, "test")[1]["bits_per_dim"] == result.mean
+    assert (int(again.state.best_step), float(again.state.best_bits_per_dim)) == (4, result.mean)
+    assert {file.stem for file in (tmp_path / "best" / "checkpoints").glob("*.index")} == {"ckpt-4"}
+
+
 def test_the_best_evaluation_is_known_after_a_kill(tmp_path, tiny_source, monkeypatch):
     """Checkpoint and evaluation of a step were both finished: a worse evaluation must not replace that one."""
     fields = {"checkpoint_every": 3, "eval_every": 3, "steps": 20}
@@ -122,3 +150,17 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(tmp_path, tiny_so
     assert f"Continuing at step 2 from {tmp_path}/checkpoints/ckpt-2." in text
     assert_same_weights(trainer, again)
     assert [line["step"] for line in lines(tmp_path, "train")] == [1, 2, 3]
+
+
+def test_on_other_data_the_best_evaluation_is_another(tmp_path, tiny_source):
+    before, _ = train(tmp_path / "run", tiny_source, steps=2)
+    assert int(before.state.best_step) == 2
+    path = tmp_path / "images.npz"
+    images = np.random.default_rng(0).integers(0, 256, [40, 4, 4, 3], np.uint8)
+    np.savez(path, images=images, labels=np.arange(40) % 3)
+    other = load_source("arrays", data_dir=str(path), test_size=11)
+    again = Trainer(helpers.TINY, training(steps=3), other, tmp_path / "run", ONE_DEVICE, other_data=True)
+    # Images of noise have more bits.
+    result = again.run()
+    assert result.mean > float(before.state.best_bits_per_dim)
+    assert (int(again.state.best_step), float(again.state.best_bits_per_dim)) == (3, result.mean)

@@ -83,7 +83,9 @@ def test_it_is_what_the_program_trains(tmp_path, kept):
 
 def test_with_a_directory_it_goes_on_with_the_settings_there(tmp_path, kept):
     _, expected = kept
-    first = fit(steps=2, eval_every=2, learning_rate=1e-2, warmup_steps=0, model_dir=tmp_path)
+    # Numbers may be NumPy's.
+    numbers = {"steps": np.int64(2), "eval_every": np.int32(2), "checkpoint_minutes": np.float32(5), "flip": np.False_}
+    first = fit(**numbers, learning_rate=1e-2, warmup_steps=0, model_dir=tmp_path)
     # The given flow no longer matters.
     again = glow_tf.fit(glow_tf.Flow(helpers.TINY), IMAGES, steps=4, model_dir=str(tmp_path), quiet=True)
     assert again.steps == 4 and first.steps == 2
@@ -91,6 +93,8 @@ def test_with_a_directory_it_goes_on_with_the_settings_there(tmp_path, kept):
     assert again.history["test"]["bits_per_dim"].tolist() == expected.history["test"]["bits_per_dim"].tolist()
     with pytest.raises(ValueError, match="other data"):
         fit(images=IMAGES[::-1], model_dir=tmp_path)
+    with pytest.raises(ValueError, match=r"model_dir=pretrained is the name of a model .* or \./pretrained\."):
+        fit(model_dir="pretrained")
 
 
 @pytest.mark.parametrize("initialized", [True, False])
@@ -153,12 +157,15 @@ def held_out_images(**arguments):
     return next(training_source(helpers.TINY, **arguments).batches("test", 30).as_numpy_iterator())[0]
 
 
-def test_what_is_held_out(source):
+def test_what_is_held_out(tmp_path, source):
     for held_out, count in ((None, 3), (0.5, 15), (7, 7), (np.int64(7), 7)):
         np.testing.assert_array_equal(held_out_images(images=IMAGES, held_out=held_out), IMAGES[-count:])
     own = tf.data.Dataset.from_tensor_slices(IMAGES[-4:])
     for held_out in (IMAGES[-4:], own, (IMAGES[-4:], np.zeros(4))):
         np.testing.assert_array_equal(held_out_images(images=IMAGES[:-4], held_out=held_out), IMAGES[-4:])
+    np.save(tmp_path / "images.npy", IMAGES)
+    arguments = training_source(helpers.TINY, tmp_path / "images.npy", held_out=np.float32(0.5)).arguments
+    assert json.loads(json.dumps(dict(arguments)))["test_fraction"] == 0.5
     assert training_source(helpers.CONFIG, source) is source
     with pytest.raises(DataError, match="has a test split of its own"):
         training_source(helpers.CONFIG, source, held_out=0.5)

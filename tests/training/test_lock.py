@@ -1,5 +1,7 @@
 """One run at a time in a model directory."""
 
+import errno
+import fcntl
 import os
 import re
 import signal
@@ -57,6 +59,25 @@ def test_it_can_be_had_again_and_again(tmp_path):
                 raise RuntimeError
     with lock.held(tmp_path / "other"):
         pass
+
+
+@pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP])
+def test_on_a_file_system_without_locks_nothing_is_locked(tmp_path, monkeypatch, code):
+    if code != errno.ENOSYS and not lock._HAS_FALLBACK:
+        pytest.skip("this version of filelock does not tell other errors from a lock that is held")
+
+    def flock(descriptor, operation):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with lock.held(tmp_path):
+        # A file would stay if the process was killed here.
+        left = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+        with lock.held(tmp_path):
+            pass
+    assert set(left.values()) <= {b""} and left.keys() <= {".lock"}
+    with pytest.raises(RuntimeError, match="^of the run$"), lock.held(tmp_path):
+        raise RuntimeError("of the run")
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """Whole runs of the Trainer on a few images: what they start from, leave behind and refuse."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -130,6 +132,13 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path, sourc
     with pytest.raises(ValueError, match=r"--batch_size=12 .* multiple of 2 \* --accumulate_steps=4"):
         config = training(batch_size=12, accumulate_steps=4)
         Trainer(helpers.CONFIG, config, source, tmp_path / "a", helpers.two_replicas())
+    two_classes = glow_tf.glow((8, 8, 3), K=1, L=1, width=4, num_classes=2)
+    with pytest.raises(DataError, match="arrays has 3 classes, and the model 2"):
+        Trainer(two_classes, training(), source, tmp_path / "a", ONE_DEVICE)
+    for config in (helpers.LABELLED, helpers.GUESSING):
+        unlabelled = dataclasses.replace(source, num_classes=0, class_names=())
+        with pytest.raises(DataError, match="the model uses labels, from 0 to 2, and the images have none"):
+            Trainer(config, training(), unlabelled, tmp_path / "a", ONE_DEVICE, other_data=True)
     few = training(labels_per_class=2, label_loss_weight=0.1)
     for config in (helpers.LABELLED, helpers.CONFIG):
         with pytest.raises(ValueError, match="--labels_per_class=2 .* without --conditional"):
@@ -176,5 +185,5 @@ def test_weights_of_a_model_that_is_another_or_not_there(tmp_path, tiny_source):
     ):
         fields = training(init_from=str(tmp_path / name))
         with pytest.raises(error, match=message):
-            Trainer(helpers.TINY, fields, tiny_source, tmp_path / "run", ONE_DEVICE).run()
-    assert not list((tmp_path / "run").glob("checkpoints/*"))
+            Trainer(helpers.TINY, fields, tiny_source, tmp_path / "run", ONE_DEVICE)
+    assert not (tmp_path / "run").exists()

@@ -55,11 +55,14 @@ def test_a_step_that_is_evaluated_again_has_one_evaluation(tmp_path):
     metrics = MetricsWriter(tmp_path)
     for step in (10, 20):
         metrics.write("train", step, {"loss": step})
-        metrics.write("test", step, {"bits_per_dim": step})
-    MetricsWriter(tmp_path, 20)
+        metrics.write("test", step, {"bits_per_dim": step, "images": 9})
+    metrics = MetricsWriter(tmp_path, 20)
     assert len(lines(tmp_path)) == 4
-    MetricsWriter(tmp_path, 20, evaluates_again=True)
-    assert [(line["step"], line["kind"]) for line in lines(tmp_path)] == [(10, "train"), (10, "test"), (20, "train")]
+    metrics.write("test", 20, {"bits_per_dim": 19, "images": 9})
+    assert [line.get("bits_per_dim") for line in lines(tmp_path)] == [None, 10, None, 19]
+    # That on other images is another one.
+    metrics.write("test", 20, {"bits_per_dim": 18, "images": 4})
+    assert [line.get("bits_per_dim") for line in lines(tmp_path)] == [None, 10, None, 19, 18]
 
 
 @pytest.mark.parametrize("junk", ["null", "[]", "3", '{"kind": "train"}', '{"step": null}', '{"step": "ten"}', ""])

@@ -190,6 +190,44 @@ def test_some_is_refused_before_the_data_is_loaded(claimed, tmp_path):
         early(claimed, "people", "adam", 0.5)
 
 
+def differences(directory, config=helpers.CONFIG, other=None, **fields):
+    return model_directory.differences_from_run(directory, config, TrainingConfig(**fields), other or source())
+
+
+def test_a_run_does_not_differ_from_itself_and_nothing_differs_from_a_new_directory(claimed, tmp_path):
+    assert differences(claimed) == []
+    assert differences(tmp_path / "new", learning_rate=5e-4) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "lines"),
+    [
+        ({"learning_rate": 5e-4}, ["learning_rate: 0.001 here, 0.0005 there"]),
+        ({"optimizer": "adam", "seed": 3}, ["optimizer: adamax here, adam there", "seed: 0 here, 3 there"]),
+        ({"steps": 7, "eval_every": 3, "checkpoint_every": 3, "log_every": 3, "samples": 3}, []),
+        # Of another device.
+        ({"xla": True}, []),
+        (
+            {"lr_schedule": "cosine", "steps": 2000},
+            ["steps: 100000 here, 2000 there", "lr_schedule: constant here, cosine there"],
+        ),
+    ],
+)
+def test_a_run_with_other_settings_differs(claimed, fields, lines):
+    assert differences(claimed, **fields) == lines
+
+
+def test_a_run_of_another_model_or_on_other_data_differs(claimed):
+    config = dataclasses.replace(helpers.CONFIG, dequantizer=Uniform(), gradient="stored")
+    other = dataclasses.replace(source(), sizes={"train": 41, "test": 10})
+    lines = ["dequantizer.n_bits: 5 here, 8 there", "train images: 40 here, 41 there"]
+    assert differences(claimed, config, other) == lines
+    # Older versions recorded a description of the data and nothing else of it.
+    file = claimed / "training.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "identity": None}))
+    assert differences(claimed, other=other) == [f"data: {DATA} here, {other.describe()} there"]
+
+
 def folder_of_images(path, values, names="{}.png"):
     path.mkdir()
     for number, value in enumerate(values):
@@ -231,6 +269,7 @@ def test_another_array_of_as_many_images_is_other_data(tmp_path):
         (("imagenet_resized/32x32", None, "glow"), "runs/imagenet_resized_32x32_glow"),
         (("folder", "photos/cats", "glow"), "runs/cats_glow"),
         (("folder", "photos/cats [2]/", "nice"), "runs/cats_2__nice"),
+        (("folder", "data/v1.0", "glow"), "runs/v1.0_glow"),
         (("arrays", "my cats.npz", "glow"), "runs/my_cats_glow"),
         (("folder", None, "glow"), "runs/folder_glow"),
     ],

@@ -177,6 +177,16 @@ def tiny(tmp_path):
     return Reported(tmp_path / "run", data_of(tmp_path, helpers.TINY), helpers.TINY)
 
 
+def test_an_evaluation_of_some_images_goes_through_the_split(tiny):
+    # Images of a folder are sorted by class, so that the first ones would be of one class.
+    result = tiny.evaluate(10, limit=3)
+    held_out = np.stack([image for image, _ in tiny.source.examples("test").as_numpy_iterator()])
+    with tiny.parts.whole_state.with_averages():
+        expected = tiny.parts.flow.bits_per_dim(held_out[[0, 5, 10]], seed=0).numpy()
+    assert result.images == 3
+    assert result.mean == pytest.approx(expected.mean(), rel=1e-6)
+
+
 def best_weights(directory):
     return [v.numpy() for v in glow_tf.load(directory / "best").named_variables(trainable=True).values()]
 
@@ -207,6 +217,23 @@ def test_the_best_weights_are_kept(tiny):
     assert tiny.evaluate(40, shift=0.0, limit=3).mean < third.mean
     assert_best(tiny, 30, 0.25)
     assert storage.load_config(tiny.directory / "best") == helpers.TINY
+
+
+def test_with_another_number_of_images_the_first_periodic_evaluation_is_the_best(tmp_path):
+    reported = Reported(tmp_path / "run", data_of(tmp_path, helpers.TINY), helpers.TINY, eval_images=3, eval_every=10)
+    # As left by a run whose evaluations were of all images.
+    everything = reported.evaluate(10, shift=0.0)
+    assert_best(reported, 10, 0.0)
+    first = reported.evaluate(20, shift=1.0, limit=3)
+    assert_best(reported, 20, 1.0)
+    assert reported.reports.without_better(first) == 0
+    worse = reported.evaluate(30, shift=2.0, limit=3)
+    assert worse.mean > first.mean
+    assert_best(reported, 20, 1.0)
+    assert reported.reports.without_better(worse) == 1
+    # That at the end is of all images, and not comparable.
+    assert reported.evaluate(35, shift=0.0).mean == everything.mean
+    assert_best(reported, 20, 1.0)
 
 
 @pytest.mark.usefixtures("traced")

@@ -30,6 +30,7 @@ def test_it_is_frozen_and_takes_keywords_only():
         ("eval_every", -1),
         ("early_stop", -1),
         ("seed", -1),
+        ("seed", 2**31),
         ("optimizer", "sgd"),
         ("lr_schedule", "step"),
         ("beta1", 1.0),
@@ -53,6 +54,8 @@ def test_it_is_frozen_and_takes_keywords_only():
         ("checkpoint_minutes", -1.0),
         ("checkpoint_minutes", float("nan")),
         ("keep_every_hours", -1.0),
+        *((name, float("inf")) for name in ("learning_rate", "epsilon", "clip_norm", "weight_decay", "temperature")),
+        *((name, float("inf")) for name in ("label_loss_weight", "checkpoint_minutes", "keep_every_hours")),
     ],
 )
 def test_fields_out_of_range_are_named(field, value):
