@@ -9,11 +9,10 @@ command continues, and trains only the missing runs. Writes ablation.png and abl
 
 import pathlib
 
-import numpy as np
 from absl import flags
 
 from glow_tf.analysis import plots
-from glow_tf.commands import command, common_flags, experiment_flags, experiments
+from glow_tf.commands import command, common_flags, experiment_flags, experiments, outputs
 from glow_tf.data import Source, recipe
 from glow_tf.models import presets
 
@@ -29,20 +28,13 @@ flags.DEFINE_multi_enum("coupling", COUPLINGS, presets.COUPLINGS, "Couplings to 
 
 def main() -> None:
     """Trains missing runs, draws the curves and writes the table."""
+    directory = outputs.folder("runs/ablation")
     source = experiment_flags.load_data()
-    directory = pathlib.Path(FLAGS.output or "runs/ablation")
     runs = _runs(source, directory)
-    curves, _ = experiments.results(runs, source)
+    strategy, runtime = experiments.prepare_devices((run.config for run in runs), FLAGS.train_batch_size)
+    curves, _ = experiments.results(runs, source, strategy, runtime)
     title = f"{source.title}: Glow, K={FLAGS.K}, L={FLAGS.L}, width {FLAGS.width}, {FLAGS.seeds} seeds"
     couplings, permutations = dict.fromkeys(FLAGS.coupling), dict.fromkeys(FLAGS.permutation)
-    panels = {}
-    for coupling in couplings:
-        by_permutation = {permutation: curves[f"{permutation}_{coupling}"] for permutation in permutations}
-        panels[f"{coupling} coupling"] = {
-            permutation: (seed_curves[0].steps, np.stack([curve.bits_per_dim for curve in seed_curves]))
-            for permutation, seed_curves in by_permutation.items()
-        }
-    plots.save_lines(panels, directory / "ablation.png", title=title, x="updates", y="bits/dim, held out")
     table = [
         f"| bits/dim of {source.sizes['test']:,} held-out images | {' | '.join(couplings)} |",
         "|---|" + "---:|" * len(couplings),
@@ -53,6 +45,13 @@ def main() -> None:
     experiments.write_table(
         directory / "ablation.md", f"{title}, {FLAGS.steps:,} updates of {FLAGS.train_batch_size} images", table
     )
+    panels = {
+        f"{coupling} coupling": {
+            permutation: experiments.in_common(curves[f"{permutation}_{coupling}"]) for permutation in permutations
+        }
+        for coupling in couplings
+    }
+    plots.save_lines(panels, directory / "ablation.png", title=title, x="updates", y="bits/dim, held out")
     print(directory / "ablation.png")
 
 

@@ -7,19 +7,18 @@ Each run is a model directory under --output. The estimated duration is printed 
 command continues. Writes compare.png and compare.md, which also lists the published figures on CIFAR-10.
 """
 
-import pathlib
+import math
 from collections.abc import Callable
 
-import numpy as np
 from absl import flags
 
 from glow_tf.analysis import plots
-from glow_tf.commands import command, common_flags, experiment_flags, experiments
+from glow_tf.commands import command, common_flags, experiment_flags, experiments, outputs
 from glow_tf.config import ModelConfig
 from glow_tf.data import Source, recipe
 from glow_tf.layers import Steps
 from glow_tf.models import presets
-from glow_tf.models.flow import Flow
+from glow_tf.models.variables import shapes_and_kinds
 
 FLAGS = flags.FLAGS
 
@@ -39,21 +38,17 @@ flags.DEFINE_integer("blocks", 2, "Residual blocks of RealNVP's networks.", lowe
 
 def main() -> None:
     """Trains missing runs, draws the curves and writes the table."""
+    directory = outputs.folder("runs/compare")
     source = experiment_flags.load_data()
-    directory = pathlib.Path(FLAGS.output or "runs/compare")
     configs = matched(source)
+    strategy, runtime = experiments.prepare_devices(configs.values(), FLAGS.train_batch_size)
     runs = [
         experiments.Run(name, config, experiment_flags.training(source, seed), directory / f"{name}_seed{seed}")
         for seed in range(FLAGS.seeds)
         for name, config in configs.items()
     ]
-    curves, seconds = experiments.results(runs, source)
+    curves, seconds = experiments.results(runs, source, strategy, runtime)
     title = f"{source.title}: models of {parameters(configs['real_nvp']):,} parameters"
-    lines = {
-        name: (seed_curves[0].steps, np.stack([curve.bits_per_dim for curve in seed_curves]))
-        for name, seed_curves in curves.items()
-    }
-    plots.save_lines({"": lines}, directory / "compare.png", title=title, x="updates", y="bits/dim, held out")
     table = [
         f"| | parameters | width | bits/dim of {source.sizes['test']:,} held-out images | images/s in training "
         "| published, CIFAR-10 |",
@@ -67,12 +62,15 @@ def main() -> None:
     experiments.write_table(
         directory / "compare.md", f"{title}, {FLAGS.steps:,} updates of {FLAGS.train_batch_size} images", table
     )
+    lines = {name: experiments.in_common(of_seeds) for name, of_seeds in curves.items()}
+    plots.save_lines({"": lines}, directory / "compare.png", title=title, x="updates", y="bits/dim, held out")
     print(directory / "compare.png")
 
 
 def parameters(config: ModelConfig) -> int:
     """Returns the number of trainable parameters of a model."""
-    return sum(v.shape.num_elements() for v in Flow(config).trainable_variables)
+    # Without making a flow, for which TensorFlow would be initialised.
+    return sum(math.prod(shape) for _, shape, trainable in shapes_and_kinds(config) if trainable)
 
 
 def of_size(make: Callable[[int], ModelConfig], wanted: int) -> ModelConfig:

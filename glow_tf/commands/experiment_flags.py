@@ -6,6 +6,7 @@ from absl import flags
 
 from glow_tf.data import Source, load_source, recipe
 from glow_tf.training.config import TrainingConfig
+from glow_tf.training.devices import has_gpu
 
 FLAGS = flags.FLAGS
 
@@ -34,6 +35,8 @@ def training(
 ) -> TrainingConfig:
     """Returns the settings of a training run, with the data set's usual augmentation unless --flip says otherwise.
 
+    As for `glow train`, XLA compiles it where there is a GPU.
+
     Args:
       source: the data.
       seed: the seed of the run.
@@ -50,6 +53,7 @@ def training(
         learning_rate=FLAGS.learning_rate,
         warmup_steps=FLAGS.warmup_steps,
         clip_norm=FLAGS.clip_norm,
+        xla=has_gpu(),
         flip=usual.flip if FLAGS.flip is None else FLAGS.flip,
         shift=usual.shift,
         seed=seed,

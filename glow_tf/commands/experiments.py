@@ -1,6 +1,7 @@
 """Sets of training runs: estimated duration, training of missing runs, and results."""
 
 import dataclasses
+import functools
 import math
 import pathlib
 import signal
@@ -13,8 +14,10 @@ import tensorflow as tf
 from glow_tf.commands.timing import time_steps
 from glow_tf.config import ModelConfig
 from glow_tf.data import Source
+from glow_tf.models import storage
 from glow_tf.runtime.runtime import Runtime
 from glow_tf.runtime.text import write
+from glow_tf.training import model_directory
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.devices import make_strategy, sharding_runtime
 from glow_tf.training.evaluation import with_error
@@ -84,40 +87,76 @@ def is_finished(run: Run) -> bool:
     return read_curve(run.directory).reached == run.training.steps
 
 
-def common_runtime(configs: Iterable[ModelConfig], images: int) -> Runtime:
-    """Returns the runtime for all models of an experiment, with sharding on a CPU if each of them is faster with it.
+def prepare_devices(configs: Iterable[ModelConfig], images: int) -> tuple[tf.distribute.Strategy, Runtime]:
+    """Returns the strategy of an experiment, and the runtime of all its models.
 
-    Call it before TensorFlow is initialized.
+    The strategy uses all GPUs, or the CPU, where batches are sharded if each of the models is faster with it. Call it
+    before TensorFlow is initialised, and so before a flow is made or TensorFlow reads a data set: after that, neither
+    GPUs nor cores can be configured.
 
     Args:
       configs: the models.
       images: images per update.
+
+    Raises:
+      ValueError: if the images cannot be divided among the GPUs.
     """
     # The model that gains least from sharding.
     widest = max(configs, key=lambda config: (config.name == "real_nvp", config.network_width))
-    return sharding_runtime(widest, images)
+    runtime = sharding_runtime(widest, images)
+    strategy = make_strategy("mirrored")
+    replicas = strategy.num_replicas_in_sync
+    if images % replicas:
+        raise ValueError(
+            f"--train_batch_size={images} is the batch of all {replicas} GPUs together and must be a multiple of "
+            f"{replicas}."
+        )
+    return strategy, runtime
+
+
+def check(runs: Iterable[Run], source: Source) -> None:
+    """Checks that the directories are new, or hold these runs, at most as far as they are to be trained.
+
+    Args:
+      runs: the runs.
+      source: their images.
+
+    Raises:
+      ValueError: if a directory holds another run; the message names what differs.
+    """
+    for run in runs:
+        lines = model_directory.differences_from_run(run.directory, run.config, run.training, run.source or source)
+        if _steps_made(run) > run.training.steps:
+            lines.append(f"steps: {_steps_made(run)} here, {run.training.steps} there")
+        if lines:
+            raise ValueError(
+                f"{run.directory} (here) holds another run than the flags describe (there): {'; '.join(lines[:5])}. "
+                "Set another --output, or the flags it was made with."
+            )
 
 
 def results(
-    runs: Sequence[Run], source: Source, runtime: Runtime | None = None
+    runs: Sequence[Run], source: Source, strategy: tf.distribute.Strategy, runtime: Runtime
 ) -> tuple[dict[str, list[Curve]], dict[str, float]]:
     """Prints an estimate of the duration, then trains missing runs one after another.
 
     Args:
       runs: the runs.
       source: their images.
-      runtime: device and sharding settings; by default those of `common_runtime`.
+      strategy, runtime: those of `prepare_devices`.
 
     Returns:
       The curves of each group's runs, and the measured seconds per step of each group.
 
     Raises:
+      ValueError: as `check`, before anything is trained; or if a run diverges.
       SystemExit: after SIGTERM or SIGINT; the same call continues from there.
     """
-    runtime = runtime or common_runtime((run.config for run in runs), min(run.training.batch_size for run in runs))
-    strategy = make_strategy("mirrored")
+    check(runs, source)
     missing = [run for run in runs if not is_finished(run)]
-    _say(f"{len(runs)} runs of {runs[0].training.steps:,} steps, {len(runs) - len(missing)} of them finished.")
+    steps = sorted({run.training.steps for run in runs})
+    span = " to ".join(f"{count:,}" for count in dict.fromkeys((steps[0], steps[-1])))
+    _say(f"{len(runs)} runs of {span} steps, {len(runs) - len(missing)} of them finished.")
     if missing:
         _time(missing, strategy, runtime)
     try:
@@ -137,6 +176,22 @@ def results(
         curves.setdefault(run.group, []).append(read_curve(run.directory))
         seconds.setdefault(run.group, []).append(_seconds_per_step(run))
     return curves, {group: float(np.median(times)) for group, times in seconds.items()}
+
+
+def in_common(curves: Sequence[Curve]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the steps at which all runs were evaluated, and their bits/dim.
+
+    Runs that were started with different intervals between evaluations, or continued to more steps, were not all
+    evaluated at the same steps.
+
+    Args:
+      curves: those of R finished runs of the same number of steps.
+
+    Returns:
+      The steps [N], which include the last one, and the bits/dim [R, N].
+    """
+    steps = functools.reduce(np.intersect1d, (curve.steps for curve in curves))
+    return steps, np.stack([curve.bits_per_dim[np.isin(curve.steps, steps)] for curve in curves])
 
 
 def last(curves: Sequence[Curve]) -> str:
@@ -164,8 +219,13 @@ def _time(missing: Sequence[Run], strategy: tf.distribute.Strategy, runtime: Run
     for run in missing:
         timing = timings[run.group]
         # Each run traces the training step and the evaluation and sampling functions, which take about as long each.
-        total += 3 * timing.first_step + timing.step * (run.training.steps - read_curve(run.directory).reached)
+        total += 3 * timing.first_step + timing.step * (run.training.steps - _steps_made(run))
     _say(f"{len(missing)} runs to train will take about {duration(total)}.")
+
+
+def _steps_made(run: Run) -> int:
+    """Returns the step of the newest checkpoint, which a run continues from; 0 if there is none."""
+    return max(storage.checkpoint_paths(run.directory), default=0)
 
 
 def _seconds_per_step(run: Run) -> float:

@@ -16,7 +16,8 @@ import numpy as np
 from absl import flags
 
 from glow_tf.analysis import plots
-from glow_tf.commands import command, common_flags, experiment_flags, experiments
+from glow_tf.commands import command, common_flags, experiment_flags, experiments, outputs
+from glow_tf.config import ModelConfig
 from glow_tf.data import Source, labelled_rows, recipe
 from glow_tf.models import presets
 from glow_tf.training.evaluation import with_error
@@ -36,23 +37,13 @@ flags.DEFINE_float("label_loss_weight", 0.1, "Factor on the label loss in bits, 
 def main() -> None:
     """Trains missing runs, draws the curves and writes the table."""
     counts, kinds = _counts(), list(dict.fromkeys(FLAGS.train_on))
+    directory = outputs.folder("runs/semi_supervised")
     source = experiment_flags.load_data()
-    directory = pathlib.Path(FLAGS.output or "runs/semi_supervised")
-    curves, _ = experiments.results(_runs(source, directory, counts, kinds), source)
+    config = _config(source)
+    # Before labels are chosen, for which TensorFlow reads some data sets.
+    strategy, runtime = experiments.prepare_devices([config], FLAGS.train_batch_size)
+    curves, _ = experiments.results(_runs(config, source, directory, counts, kinds), source, strategy, runtime)
     title = f"{source.title}: Glow, K={FLAGS.K}, L={FLAGS.L}, width {FLAGS.width}, {FLAGS.seeds} seeds"
-    labels = {count: count or source.sizes["train"] / source.num_classes for count in counts}
-    lines = {}
-    for kind in kinds:
-        errors = [[curve.label_error[-1] for curve in curves[_group(count, kind)]] for count in counts]
-        lines[IMAGES[kind]] = (np.array([labels[count] for count in counts]), 100 * (1 - np.transpose(errors)))
-    plots.save_lines(
-        {"": lines},
-        directory / "semi_supervised.png",
-        title=title,
-        x="labelled images of each class",
-        y="accuracy, held out, %",
-        log_x=True,
-    )
     table = [
         "| labels of each class | " + " | ".join(f"accuracy, {IMAGES[kind]} | bits/dim" for kind in kinds) + " |",
         "|---:|" + "---:|" * (2 * len(kinds)),
@@ -63,6 +54,19 @@ def main() -> None:
         table.append(f"| {count or 'all'} | {' | '.join(cells)} |")
     about = f"{FLAGS.steps:,} updates of {FLAGS.train_batch_size} images, {source.sizes['test']:,} held out"
     experiments.write_table(directory / "semi_supervised.md", f"{title}, {about}", table)
+    labels = np.array([count or source.sizes["train"] / source.num_classes for count in counts])
+    lines = {}
+    for kind in kinds:
+        errors = [[curve.label_error[-1] for curve in curves[_group(count, kind)]] for count in counts]
+        lines[IMAGES[kind]] = (labels, 100 * (1 - np.transpose(errors)))
+    plots.save_lines(
+        {"": lines},
+        directory / "semi_supervised.png",
+        title=title,
+        x="labelled images of each class",
+        y="accuracy, held out, %",
+        log_x=True,
+    )
     print(directory / "semi_supervised.png")
 
 
@@ -81,12 +85,10 @@ def _group(count: int, kind: str) -> str:
     return f"labels_{count}_{kind}" if count else "labels_of_all"
 
 
-def _runs(
-    source: Source, directory: pathlib.Path, counts: Sequence[int], kinds: Sequence[str]
-) -> list[experiments.Run]:
+def _config(source: Source) -> ModelConfig:
     if not source.num_classes:
         raise ValueError(f"Labels are needed, and {source.title} has none.")
-    config = presets.glow(
+    return presets.glow(
         source.image_shape,
         FLAGS.K,
         FLAGS.L,
@@ -96,6 +98,11 @@ def _runs(
         conditional=False,
         classifier=True,
     )
+
+
+def _runs(
+    config: ModelConfig, source: Source, directory: pathlib.Path, counts: Sequence[int], kinds: Sequence[str]
+) -> list[experiments.Run]:
     runs = {}
     # All kinds for the first seed, then for the next, so that results of every kind are available early.
     for seed in range(FLAGS.seeds):

@@ -13,6 +13,7 @@ import os
 import pathlib
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -21,15 +22,24 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 Result = tuple[int | str, str, str]
 
 
-def run_commands(directory: pathlib.Path, commands: dict[str, list[str]]) -> dict[str, Result]:
+def run_commands(
+    directory: pathlib.Path,
+    commands: dict[str, list[str]],
+    program: Sequence[str] = ("-m", "tests.commands.driver"),
+) -> dict[str, Result]:
     """Runs commands, each the name of a tool followed by its arguments, one after the other in `directory`.
+
+    Args:
+      directory: the working directory.
+      commands: the commands.
+      program: arguments of Python, for a program that calls `main`.
 
     Returns:
       For each command, its exit code or the name of an absl error, and its output on stdout and stderr.
     """
     (directory / "commands.json").write_text(json.dumps(commands))
     done = subprocess.run(
-        [sys.executable, "-m", "tests.commands.driver", json.dumps(tf.config.optimizer.get_experimental_options())],
+        [sys.executable, *program, json.dumps(tf.config.optimizer.get_experimental_options())],
         cwd=directory,
         env={**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""},
         timeout=TIMEOUT_S + 60,

@@ -16,13 +16,24 @@ DENSITY = [
     *("--warmup_steps=2", "--minutes=0.02", "--evaluations=2", "--seeds=2", "--output=density"),
     *("--models=glow", "--models=glow, mixture", "--flip"),
 ]
+COMMANDS = {
+    "first": DENSITY,
+    "again": DENSITY,
+    "other minutes": [*DENSITY, "--minutes=0.03"],
+    "another size, and one model more": [*DENSITY, "--K=2", "--models=glow, both"],
+    # Its runs were begun by a version that did not record the minutes.
+    "older": [*DENSITY[:-2], "--seeds=1", "--output=older"],
+    "older, other minutes": [*DENSITY[:-2], "--seeds=1", "--output=older", "--minutes=0.03"],
+}
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
     """The directory the commands ran in, and for each of them its exit code, stdout and stderr."""
     directory = tmp_path_factory.mktemp("work")
-    return directory, run_commands(directory, {"first": DENSITY, "again": DENSITY})
+    (directory / "older" / "jet_seed0").mkdir(parents=True)
+    (directory / "older" / "jet_seed0" / "training.json").write_text("{}")
+    return directory, run_commands(directory, COMMANDS)
 
 
 def last_test(directory):
@@ -38,6 +49,8 @@ def test_the_table_has_the_means_and_what_they_are_below_the_first(work):
         r"^\| (glow.*?) \| [\d,]+ \| ([\d,]+) \| [\d,]+ \| ([\d.]+) \+- ([\d.]+) \| (-?[\d.]+) \|$", out, re.M
     )
     assert [row[0] for row in rows] == ["glow", "glow, mixture"]
+    steps = sorted((row[1] for row in rows), key=lambda text: int(text.replace(",", "")))
+    assert f"4 runs of {' to '.join(dict.fromkeys(steps))} steps, 0 of them finished." in out
     means = []
     for name, steps, mean, error, below in rows:
         lasts = [last_test(directory / "density" / f"{name.replace(', ', '_')}_seed{seed}") for seed in (0, 1)]
@@ -60,3 +73,23 @@ def test_the_same_command_trains_nothing_again(work):
     _, out, _ = work[1]["again"]
     assert "4 runs" in out and "4 of them finished" in out
     assert not re.search(r"^(Run \d|Timing)", out, re.M)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("other minutes", "--minutes=0.03: the runs in density are of 0.02 minutes. Set another --output"),
+        ("another size, and one model more", "glow_seed0 (here) holds another run than the flags describe (there): "),
+    ],
+)
+def test_runs_are_not_reported_under_other_flags(work, name, message):
+    code, out, err = work[1][name]
+    assert (code, out, err.count("\n")) == (1, "", 1) and message in err
+    assert json.loads((work[0] / "density" / "density.json").read_text()) == {"minutes": 0.02}
+
+
+def test_runs_that_do_not_say_how_long_they_are_go_on(work):
+    directory, results = work
+    assert results["older"][0] == results["older, other minutes"][0] == 0
+    assert "1 of them finished" in results["older, other minutes"][1]
+    assert not (directory / "older" / "density.json").exists()
