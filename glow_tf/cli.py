@@ -6,10 +6,9 @@ import importlib.util
 import os
 import pathlib
 import runpy
-import signal
 import sys
 
-from glow_tf.runtime import environment
+from glow_tf.runtime import ending, environment, text
 from glow_tf.version import __version__
 
 # Commands by group, in the order of `glow --help`.
@@ -27,15 +26,9 @@ COMMANDS["train"] = "glow_tf.main"
 
 def main() -> None:
     """Runs the command named by the first argument, with the remaining arguments."""
-    try:
+    text.print_everything()
+    with ending.without_traceback():
         _run()
-    except BrokenPipeError:
-        # The reader, such as `head`, has closed the pipe. Python would report that once more on exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        # The status by which shells report a process ended by Ctrl-C.
-        raise SystemExit(128 + signal.SIGINT) from None
 
 
 def _run() -> None:

@@ -28,6 +28,9 @@ def test_help_lists_every_command(tmp_path):
     assert set(described) - {"glow"} == set(cli.COMMANDS)
     assert all(described.values()) and max(map(len, done.stdout.splitlines())) <= 100
     assert done.stdout == glow(cwd=tmp_path).stdout
+    in_ascii = glow("--help", cwd=tmp_path, PYTHONIOENCODING="ascii")
+    assert (in_ascii.returncode, in_ascii.stderr) == (0, "")
+    assert in_ascii.stdout == done.stdout.encode("ascii", "backslashreplace").decode()
 
 
 def test_every_program_that_has_flags_is_a_command():
@@ -121,6 +124,30 @@ def test_warnings_are_lines_for_people(tmp_path):
 def test_a_reader_that_has_had_enough_ends_it_quietly(tmp_path):
     done = subprocess.run(f"{GLOW} flags | head -1", shell=True, capture_output=True, text=True, cwd=tmp_path)
     assert len(done.stdout.splitlines()) == 1 and not done.stderr
+
+
+@pytest.mark.slow
+def test_a_reader_that_goes_while_a_command_computes_ends_it_quietly(tmp_path):
+    (tmp_path / "computes.py").write_text(
+        "def main():\n    print('one', flush=True)\n    input()\n    print('two', flush=True)\n\n\n"
+        "if __name__ == '__main__':\n    from glow_tf.commands import command\n\n    command.run(main)\n"
+    )
+    code = "from glow_tf import cli; cli.COMMANDS['a'] = 'computes'; cli.main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, "a"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "one\n"
+    process.stdout.close()
+    process.stdin.write("\n")
+    process.stdin.close()
+    assert process.stderr.read() == "" and process.wait(timeout=60) == 1
+    process.stderr.close()
 
 
 AS_A_COMMAND = "from glow_tf import cli; cli.COMMANDS['a'] = 'interrupted'; cli.main()"

@@ -32,7 +32,7 @@ from typing import Any
 from absl import flags
 
 from glow_tf.arguments import one_of
-from glow_tf.commands import command, common_flags, startup
+from glow_tf.commands import command, common_flags, outputs, startup
 from glow_tf.mode import NETWORK_PRECISIONS
 from glow_tf.models import presets
 from glow_tf.runtime import text
@@ -77,6 +77,10 @@ class _Row:
 
 def main() -> None:
     """Prints the tables, writes the JSON and draws the plot."""
+    if FLAGS.output:
+        outputs.suffix_of(FLAGS.output, (".json",))
+    if FLAGS.plot:
+        outputs.suffix_of(FLAGS.plot, outputs.PLOTS, flag="plot")
     size, batch = FLAGS.image_size or 32, FLAGS.train_batch_size
     sizes = {"K": FLAGS.K, "L": FLAGS.L, "width": FLAGS.width, "image_size": size}
     config = presets.glow((size, size, 3), FLAGS.K, FLAGS.L, FLAGS.width)

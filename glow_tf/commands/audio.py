@@ -26,7 +26,7 @@ from glow_tf.analysis.interpolation import interpolate_images
 from glow_tf.analysis.plots import save_sounds
 from glow_tf.analysis.sampling import Sampler
 from glow_tf.analysis.sound import LinearPrediction, save_wav
-from glow_tf.commands import command
+from glow_tf.commands import command, common_flags, outputs
 from glow_tf.data import speech_like
 from glow_tf.models import presets, storage
 from glow_tf.models.flow import Flow
@@ -42,6 +42,7 @@ HELD_OUT = 32
 FITTED = 128
 STEPS_ON_THE_WAY = 8
 
+common_flags.define("seed")
 define_path("out_dir", "runs/audio", "Folder to write to.", for_tensorflow=True)
 flags.DEFINE_integer("steps", 500, "Updates.", lower_bound=1)
 flags.DEFINE_integer("rate", 8000, "Samples a second.", lower_bound=1000)
@@ -60,15 +61,16 @@ flags.DEFINE_integer("batch_size", 8, "Sounds per update.", lower_bound=1)
 flags.DEFINE_float("learning_rate", 3e-3, "Learning rate after the warm-up; it falls to 0 by a cosine.", 0.0)
 flags.DEFINE_integer("eval_every", 100, "Updates between two evaluations.", lower_bound=1)
 flags.DEFINE_float("temperature", 1.0, "Factor on the standard deviation of the latents of samples.", 0.0)
-flags.DEFINE_integer("seed", 0, "Seed of all random draws.", lower_bound=0)
 flags.DEFINE_integer("count", 4, "Sounds of each kind to write, at least 2.", lower_bound=2, upper_bound=HELD_OUT)
 
 
 def main() -> None:
     """Trains the model, and writes it, the sounds and the plot."""
+    storage.check_not_pretrained(FLAGS.out_dir, "--out_dir")
     directory = pathlib.Path(FLAGS.out_dir)
     if (directory / storage.CONFIG_FILE).exists():
         raise ValueError(f"--out_dir={directory} holds a model already; name another folder.")
+    outputs.check_writable(directory, directory, "out_dir")
     length = round(FLAGS.seconds * FLAGS.rate)
     shape, sizes = (length, 1), (FLAGS.K, FLAGS.L, FLAGS.width)
     flow = Flow(presets.glow_1d(shape, *sizes, FLAGS.coupling, squeeze=FLAGS.squeeze), FLAGS.seed)

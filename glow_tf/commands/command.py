@@ -1,7 +1,6 @@
 """Entry point of tools: parses flags, and prints errors on one line."""
 
 import inspect
-import signal
 import sys
 from collections.abc import Callable
 
@@ -9,6 +8,7 @@ from absl import app, flags
 
 from glow_tf.commands import common_flags
 from glow_tf.data import picture_files
+from glow_tf.runtime import ending
 from glow_tf.shared_flags import parse_command_line, show_warnings
 
 FLAGS = flags.FLAGS
@@ -28,14 +28,14 @@ def call(main: Callable[..., None], argv: list[str]) -> None:
     if len(argv) > 1 and not arguments:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")
     show_warnings()
-    try:
-        common_flags.check_one_model()
-        if "max_megapixels" in FLAGS:
-            picture_files.limit(FLAGS.max_megapixels)
-        main(*arguments)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(1) from error
-    except KeyboardInterrupt:
-        # The exit status that a shell reports for a process killed by Ctrl-C.
-        raise SystemExit(128 + signal.SIGINT) from None
+    with ending.without_traceback():
+        try:
+            common_flags.check_one_model()
+            if "max_megapixels" in FLAGS:
+                picture_files.limit(FLAGS.max_megapixels)
+            main(*arguments)
+        except BrokenPipeError:
+            raise
+        except (ValueError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(1) from error

@@ -1,6 +1,6 @@
 """Flags shared by several tools."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from absl import flags
 
@@ -77,7 +77,7 @@ _FLAGS: dict[str, Callable[[], object]] = {
     "temperature": lambda: flags.DEFINE_float(
         "temperature", 0.7, "Factor on the standard deviation of the latents.", lower_bound=0.0
     ),
-    "seed": lambda: flags.DEFINE_integer("seed", 0, "Seed of all random draws."),
+    "seed": lambda: flags.DEFINE_integer("seed", 0, "Seed of all random draws.", 0, 2**31 - 1),
     "scale": lambda: flags.DEFINE_integer(
         "scale", None, "Enlargement of each pixel; by default small images are enlarged.", lower_bound=1
     ),
@@ -122,6 +122,13 @@ def define(*names: str, **helps: str) -> None:
         flags.declare_key_flag(name)
     for name, help in helps.items():
         FLAGS[name].help = help
+
+
+def refuse(names: Iterable[str], reason: str) -> None:
+    """Raises ValueError if one of the flags is given; the message is its name and the reason."""
+    for name in names:
+        if FLAGS[name].present:
+            raise ValueError(f"--{name} {reason}")
 
 
 def numbers(flag: str) -> list[float]:

@@ -15,7 +15,9 @@ from glow_tf.training import model_directory
 
 FLAGS = flags.FLAGS
 
-NAMES = ("dataset", "data_dir", "test_fraction", "test_size", "upscale", "max_megapixels")
+# Flags that have no meaning for picture files.
+OF_DATA_SET = ("dataset", "data_dir", "test_fraction", "test_size", "upscale")
+NAMES = (*OF_DATA_SET, "max_megapixels")
 # Mutually exclusive arguments of `load_source`.
 _HELD_OUT = {"test_fraction", "test_size"}
 

@@ -50,6 +50,7 @@ def main() -> None:
 
         listening = stack.enter_context(bind(FLAGS.host, FLAGS.port))
         listening.listen()
+        hosts = Hosts(FLAGS.host, FLAGS.allowed_hosts, listening.getsockname()[0])
         if FLAGS.model_dir in storage.PRETRAINED:
             print("Getting the pretrained model ready ...", flush=True)
             _export_pretrained(FLAGS.model_dir, folder / "model")
@@ -57,9 +58,8 @@ def main() -> None:
         else:
             model = DemoModel(model_flags.saved_model(folder / "model"))
         pictures = examples.of_files(FLAGS.images, model) if FLAGS.images else examples.of_model(model)
-        hosts = Hosts(FLAGS.host, FLAGS.allowed_hosts)
         app = server.guarded(page.build(model, pictures), look.look(), hosts, folder / "uploads")
-        server.serve(app, listening, browser=FLAGS.browser)
+        server.serve(app, listening, FLAGS.host, browser=FLAGS.browser)
 
 
 def _export_pretrained(name: str, path: pathlib.Path) -> None:
@@ -69,7 +69,8 @@ def _export_pretrained(name: str, path: pathlib.Path) -> None:
     attributes = load_attributes(source, "train")
     codec = Codec(flow)
     batches = attributed_batches(source, "train", codec.batch_size, attributes)
-    export_saved_model(flow, path, attribute_directions(codec, batches, attributes.names))
+    directions = attribute_directions(codec, batches, attributes.names)
+    export_saved_model(flow, path, directions, max_megapixels=FLAGS.max_megapixels)
 
 
 if __name__ == "__main__":

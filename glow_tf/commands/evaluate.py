@@ -23,7 +23,7 @@ import tqdm
 from absl import flags
 
 from glow_tf.analysis.likelihood import Scorer, Scores, round_trips
-from glow_tf.commands import command, common_flags, data_flags, model_flags
+from glow_tf.commands import command, common_flags, data_flags, model_flags, outputs
 from glow_tf.data import Source, batches_with_rows, picture_source, split_batches
 from glow_tf.data.named_pictures import find_pictures
 from glow_tf.models.flow import Flow
@@ -45,7 +45,7 @@ flags.DEFINE_integer("round_trip", 100, "First images that are encoded and decod
 
 
 # Flags that exclude --images, and flags that require it.
-_DATA_SET_FLAGS = ("dataset", "data_dir", "test_fraction", "test_size", "split")
+_DATA_SET_FLAGS = (*data_flags.OF_DATA_SET, "split")
 _IMAGE_FLAGS = ("label", "exact")
 # Number of pictures whose scores are printed if they are not written to a file.
 _PRINTED = 20
@@ -54,13 +54,15 @@ _PRINTED = 20
 def main() -> None:
     """Prints the figures and writes the CSV."""
     _check_flags()
+    if FLAGS.csv:
+        outputs.suffix_of(FLAGS.csv, (".csv",), flag="csv")
     flow = model_flags.load_flow(many=True)
     source = _load_pictures(flow) if FLAGS.images else data_flags.load_data(flow)
     batch_size = model_flags.batch_size(flow.config)
     noise = f"{type(flow.config.dequantizer).__name__} dequantization, {count_of(FLAGS.samples, 'draw')} an image"
     images = count_of(source.sizes["test"], "picture")
     data = f"{images}, " if FLAGS.images else f"{source.describe()}\n{FLAGS.split} split, "
-    print(f"{data}{FLAGS.weights} weights\n{noise}", flush=True)
+    print(f"{data}{model_flags.describe_weights()}\n{noise}", flush=True)
     batches = batches_with_rows(source, FLAGS.split, batch_size, data_flags.limit())
     count = data_flags.image_count(source, FLAGS.split)
     rows: list[int] = []
@@ -86,13 +88,11 @@ def main() -> None:
 
 def _check_flags() -> None:
     """Raises ValueError if flags for data sets and for pictures are mixed, or pictures are missing."""
-    excluded = _DATA_SET_FLAGS if FLAGS.images else _IMAGE_FLAGS
-    given = next((name for name in excluded if FLAGS[name].present), None)
-    if given is not None:
-        does = "goes with a data set, not with" if FLAGS.images else "is for"
-        raise ValueError(f"--{given} {does} --images.")
     if FLAGS.images:
+        common_flags.refuse(_DATA_SET_FLAGS, "goes with a data set, not with --images.")
         find_pictures(FLAGS.images)
+    else:
+        common_flags.refuse(_IMAGE_FLAGS, "is for --images.")
 
 
 def _load_pictures(flow: Flow) -> Source:

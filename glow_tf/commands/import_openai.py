@@ -36,8 +36,9 @@ def main() -> None:
         raise ValueError("--checkpoint and --image_size are needed; see --help.")
     if not FLAGS.model_dir:
         raise ValueError("--model_dir is needed, the new directory for the model.")
+    storage.check_not_pretrained(FLAGS.model_dir, "--model_dir")
     directory = pathlib.Path(FLAGS.model_dir)
-    if FLAGS.model_dir in storage.PRETRAINED or (directory / storage.CONFIG_FILE).exists():
+    if (directory / storage.CONFIG_FILE).exists():
         raise ValueError(f"--model_dir={FLAGS.model_dir} holds a model already; choose a new directory.")
     permutation = "conv1x1_dense" if FLAGS.dense else "conv1x1"
     config = openai_config(FLAGS.checkpoint, FLAGS.image_size, FLAGS.n_bits or 8, permutation=permutation)

@@ -29,6 +29,9 @@ flags.DEFINE_integer(
 def main() -> None:
     """Writes the strip, a row for each kind of path, and the animation."""
     output = pathlib.Path(outputs.picture("interpolation.png"))
+    if FLAGS.frames:
+        outputs.suffix_of(str(output.with_suffix(".gif")), (".gif",))
+    picture_flags.check()
     flow = model_flags.load_flow()
     images, labels, names = picture_flags.load_pictures(flow, 2)
     if len(images) < 2:

@@ -27,6 +27,9 @@ flags.DEFINE_list("set", None, "Several attributes at once, as name:amount, inst
 def main() -> None:
     """Writes the PNG: for each image, one row per attribute, or a single row for all attributes of --set."""
     output = outputs.picture("manipulated.png")
+    picture_flags.check()
+    if FLAGS.set:
+        common_flags.refuse(["names", "amounts"], "is for a strip for each attribute, not for --set.")
     flow = model_flags.load_flow()
     directions = Directions.load(FLAGS.attributes or "attributes.npz", flow.config.dimensions)
     images, labels, names = picture_flags.load_pictures(flow, 1)

@@ -15,7 +15,7 @@ import tqdm
 from absl import flags
 
 from glow_tf.analysis import plots
-from glow_tf.commands import command, common_flags, startup
+from glow_tf.commands import command, common_flags, outputs, startup
 from glow_tf.commands.sizes import Sizes
 from glow_tf.mode import GRADIENTS
 
@@ -29,6 +29,7 @@ flags.DEFINE_integer("timed_steps", 3, "Number of steps to time after the first.
 
 def main() -> None:
     """Measures, prints a Markdown table, and draws the plot."""
+    output = outputs.picture("memory.png", outputs.PLOTS)
     depths = common_flags.numbers("depths")
     if not depths or any(depth < 1 or depth != int(depth) for depth in depths):
         raise ValueError(f"--depths={','.join(FLAGS.depths)} must be whole numbers of at least 1.")
@@ -62,7 +63,6 @@ def main() -> None:
         }
         for panel, (field, unit, _) in units.items()
     }
-    output = FLAGS.output or "memory.png"
     plots.save_lines(
         panels,
         output,

@@ -7,6 +7,7 @@ import numpy as np
 from absl import flags
 
 from glow_tf.analysis.codec import default_batch_size
+from glow_tf.commands import common_flags
 from glow_tf.config import ModelConfig
 from glow_tf.export.saved_model import export_saved_model
 from glow_tf.models import labels, storage
@@ -26,8 +27,9 @@ def load_flow(*, many: bool = False) -> Flow:
         `glow_tf.runtime.sharding`.
 
     Raises:
-      ValueError: if it is a model of flat vectors or sequences instead of images.
+      ValueError: if it is a model of flat vectors or sequences instead of images, or as for `check_weights`.
     """
+    check_weights()
     config = storage.load_config(FLAGS.model_dir)
     runtime = sharding_runtime(config, batch_size(config) if many else None, xla=FLAGS.xla)
     flow = storage.load(FLAGS.model_dir, weights=FLAGS.weights, runtime=runtime)
@@ -40,14 +42,31 @@ def load_flow(*, many: bool = False) -> Flow:
     return flow
 
 
+def check_weights() -> None:
+    """Raises ValueError if --weights is given for a SavedModel, which has only those that it was exported with."""
+    if _is_saved_model():
+        common_flags.refuse(["weights"], f"is for model directories; {FLAGS.model_dir} is a SavedModel.")
+
+
+def describe_weights() -> str:
+    """Describes the weights that `load_flow` loads."""
+    if _is_saved_model():
+        return "the SavedModel's only weights"
+    return f"{FLAGS.weights} weights" if storage.has_averages(FLAGS.model_dir) else "the checkpoint's only weights"
+
+
 def saved_model(folder: pathlib.Path) -> pathlib.Path:
     """Returns the path of a SavedModel of --model_dir; a model directory is exported to `folder` first."""
     path = pathlib.Path(FLAGS.model_dir)
     if FLAGS.model_dir not in storage.PRETRAINED and not (path / storage.CONFIG_FILE).is_file():
         return path
     print(f"Exporting {FLAGS.model_dir} ...", file=sys.stderr, flush=True)
-    export_saved_model(storage.load(FLAGS.model_dir), folder)
+    export_saved_model(storage.load(FLAGS.model_dir), folder, max_megapixels=FLAGS.max_megapixels)
     return folder
+
+
+def _is_saved_model() -> bool:
+    return FLAGS.model_dir not in storage.PRETRAINED and storage.is_saved_model(FLAGS.model_dir)
 
 
 def batch_size(config: ModelConfig) -> int:

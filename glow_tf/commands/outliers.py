@@ -11,7 +11,7 @@ from absl import flags
 from glow_tf.analysis import plots
 from glow_tf.analysis.likelihood import Scorer, Scores
 from glow_tf.analysis.outliers import auroc, outlier_scores
-from glow_tf.commands import command, common_flags, data_flags, model_flags
+from glow_tf.commands import command, common_flags, data_flags, model_flags, outputs
 from glow_tf.data import Source, split_batches
 from glow_tf.shared_flags import define_path
 
@@ -24,6 +24,7 @@ define_path("outliers_dir", None, "Its folder or file, as --data_dir.")
 
 def main() -> None:
     """Scores both data sets, draws the histograms and prints the AUROC."""
+    output = outputs.picture("outliers.png", outputs.PLOTS)
     if not FLAGS.outliers:
         raise ValueError("--outliers names the data set to tell from the model's own, such as svhn_cropped.")
     flow = model_flags.load_flow(many=True)
@@ -48,7 +49,6 @@ def main() -> None:
         axes[panel] = text
         means = ", ".join(f"{name} {values.mean():.4f}" for name, values in panels[panel].items())
         print(f"{kind}: AUROC {area:.4f} ({means})")
-    output = FLAGS.output or "outliers.png"
     plots.save_histograms(panels, output, title=f"{names[0]} and {names[1]}, {FLAGS.split} split", x=axes)
     print(output)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from absl import flags
 
-from glow_tf.commands import data_flags, model_flags
+from glow_tf.commands import common_flags, data_flags, model_flags
 from glow_tf.data import Source, load_images, split_batches
 from glow_tf.models.flow import Flow
 from glow_tf.runtime.text import printable
@@ -16,21 +16,29 @@ FLAGS = flags.FLAGS
 NAMES = ("images", "indices", "num", "split", "label")
 
 
+def check() -> None:
+    """Raises ValueError if --images is combined with flags of a data set, or --indices with --num."""
+    if FLAGS.images:
+        common_flags.refuse(
+            (*data_flags.OF_DATA_SET, "indices", "num", "split"), "goes with a data set, not with --images."
+        )
+    elif FLAGS.indices:
+        common_flags.refuse(["num"], "is for the first images of a split, not for --indices.")
+
+
 def load_pictures(flow: Flow, default_num: int) -> tuple[np.ndarray, np.ndarray | None, list[str]]:
     """Loads the pictures specified by --images, --indices or --num.
+
+    Call `check` first.
 
     Returns:
       images uint8 [N, H, W, C]; labels int32 [N], or None unless the model is conditional; N names.
 
     Raises:
-      ValueError: if there are none, an index is not in the split, a label is missing, or --images is combined with
-        --indices, --num or --split.
+      ValueError: if there are none, an index is not in the split, or a label is missing.
     """
     label = model_flags.label(flow)
     if FLAGS.images:
-        given = next((name for name in ("indices", "num", "split") if FLAGS[name].present), None)
-        if given is not None:
-            raise ValueError(f"--{given} goes with a data set, not with --images.")
         images = load_images(FLAGS.images, flow.config.image_shape)
         if flow.config.conditional and label is None:
             raise ValueError("This model is conditional: --images need their --label.")

@@ -19,7 +19,7 @@ from PIL import Image
 
 from glow_tf.analysis.grid import labelled_grid, save_gif
 from glow_tf.analysis.plots import Curve, save_curves
-from glow_tf.commands import command, common_flags
+from glow_tf.commands import command, common_flags, outputs
 from glow_tf.runtime import paths
 from glow_tf.runtime.text import printable
 from glow_tf.training import model_directory
@@ -46,7 +46,6 @@ _PANELS = {
     "norm of the gradient": ("train", "gradient_norm"),
     "learning rate": ("train", "learning_rate"),
 }
-_OUTPUTS = (".png", ".svg", ".gif")
 
 
 def main(arguments: list[str]) -> None:
@@ -54,11 +53,9 @@ def main(arguments: list[str]) -> None:
     if not arguments:
         raise ValueError("Name the model directory of a run, or several: glow plot runs/people_glow")
     output = FLAGS.output or "curves.png"
-    ending = pathlib.Path(output).suffix.lower()
-    if ending not in _OUTPUTS:
-        raise ValueError(f"--output={output} must end in {', '.join(_OUTPUTS[:-1])} or {_OUTPUTS[-1]}.")
+    suffix = outputs.suffix_of(output, (*outputs.PLOTS, ".gif"))
     directories = [pathlib.Path(paths.local(argument, "The model directory")) for argument in arguments]
-    if ending == ".gif":
+    if suffix == ".gif":
         if len(directories) > 1:
             raise ValueError(f"--output={output}: a GIF shows the samples of one run; name one directory.")
         _animate(directories[0], output)

@@ -19,6 +19,7 @@ common_flags.define("temperature", "seed", "scale", "output")
 def main() -> None:
     """Writes the PNG, a row for each image."""
     output = outputs.picture("reconstructions.png")
+    picture_flags.check()
     flow = model_flags.load_flow()
     images, labels, names = picture_flags.load_pictures(flow, 4)
     codec = Codec(flow, FLAGS.batch_size)

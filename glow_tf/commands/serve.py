@@ -65,7 +65,7 @@ flags.DEFINE_float("max_request_mb", 32.0, "Largest request, in 10^6 bytes.", 0.
 flags.DEFINE_integer(
     "max_images",
     None,
-    "Largest number of images in a request, its rows times num or steps; by default 1024, fewer if they are large.",
+    "Largest number of images in a request or its reply; by default 1024, fewer if they are large.",
     1,
 )
 flags.DEFINE_integer("max_connections", 1024, "Largest number of connections.", 1)
@@ -94,12 +94,12 @@ def main() -> None:
             "--model_dir or --saved_model must name a SavedModel or a model directory, or a bundled model."
         )
     bound = sockets.bind(FLAGS.host, FLAGS.port)
+    hosts = Hosts(FLAGS.host, FLAGS.allowed_hosts, bound.getsockname()[0])
     with tempfile.TemporaryDirectory(prefix="glow_tf_serve_") as folder:
         model = Model(model_flags.saved_model(pathlib.Path(folder) / "1"), FLAGS.name)
     most = FLAGS.max_images or app.most_images(model)
     limits = app.Limits(FLAGS.max_request_mb, most, FLAGS.max_pending, FLAGS.timeout_s, FLAGS.max_megapixels)
     runner = Runner(model, FLAGS.max_batch_size, FLAGS.batch_wait_ms)
-    hosts = Hosts(FLAGS.host, FLAGS.allowed_hosts)
     application = app.create_app(model, runner, limits, hosts, FLAGS.cors_origin)
     connections = Connections(FLAGS.max_connections, FLAGS.header_timeout_s, FLAGS.timeout_s)
     url = f"{sockets.url(bound, FLAGS.host)}/v1/models/{model.name}"

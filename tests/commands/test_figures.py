@@ -45,7 +45,8 @@ COMMANDS = {
     "reconstruct, grey": ["reconstruct", *GREY, "--num=1", "--output=grey_reconstruct.png"],
     "reconstruct, labels": ["reconstruct", *LABELLED, "--output=labels_reconstruct.png"],
     "nearest": [
-        *("nearest", "--model_dir=plain", *DATA, "--num=2", "--neighbours=2", "--limit=30", "--output=nearest.png"),
+        *("nearest", "--model_dir=plain", "--dataset=arrays", "--data_dir=memorised.npz", "--num=2", "--neighbours=2"),
+        *("--limit=30", "--output=nearest.png"),
     ],
     "nearest, labels": ["nearest", *LABELLED, "--num=2", "--label=1", "--output=labels_nearest.png"],
     "outliers": ["outliers", "--model_dir=plain", *DATA, "--outliers=people", "--limit=20", "--output=outliers.png"],
@@ -83,7 +84,7 @@ COMMANDS = {
     "manipulate, labels": [
         *(
             "manipulate",
-            *LABELLED,
+            "--model_dir=conditional",
             "--attributes=labels.npz",
             "--images=a.png",
             "--label=1",
@@ -114,14 +115,22 @@ COMMANDS = {
         *("attribute_check", "--model_dir=plain", *DATA, "--attributes=directions.npz", "--epochs=1"),
         *("--names=0,1", "--output=check.md"),
     ],
+    "check, sorted": [
+        *("attribute_check", "--model_dir=plain", "--dataset=arrays", "--data_dir=sorted.npz", "--train_images=9"),
+        *("--attributes=directions.npz", "--test_images=2", "--epochs=1", "--output=sorted.md"),
+    ],
 }
 # About one command per tool; the others run with the slow tests.
 QUICK = (
     *("temperature", "interpolation", "reconstruct", "nearest", "outliers", "evaluate", "attributes", "manipulate"),
-    *("probe", "export, vectors", "scores", "scores, one", "fid"),
+    *("probe", "export, vectors", "scores", "scores, one", "fid", "check, sorted"),
 )
 ERRORS = {
     "a probe of a conditional model": (["probe", *LABELLED], "is given the labels"),
+    "an export to the name of a bundled model": (
+        ["export", "--model_dir=plain", "--output=pretrained"],
+        "--output=pretrained is the name of a model that ships",
+    ),
     "an export over something else": (["export", "--model_dir=plain", "--output=plain"], "is no SavedModel"),
     "an export with directions of another model": (
         ["export", "--model_dir=grey", "--attributes=directions.npz", "--output=served/other"],
@@ -147,6 +156,22 @@ ERRORS = {
         ["evaluate", "--model_dir=plain", "--images=a.png", "--split=test"],
         "--split goes with a data set, not with --images",
     ),
+    "enlarged scores of pictures": (
+        ["evaluate", "--model_dir=plain", "--images=a.png", "--upscale"],
+        "--upscale goes with a data set, not with --images",
+    ),
+    "weights of a SavedModel": (
+        ["evaluate", "--model_dir=served/flat", *DATA, "--weights=raw"],
+        "--weights is for model directories; served/flat is a SavedModel",
+    ),
+    "an export of weights of a SavedModel": (
+        ["export", "--model_dir=served/flat", "--weights=ema", "--output=served/other"],
+        "--weights is for model directories",
+    ),
+    "scores over a table": (
+        ["evaluate", "--model_dir=plain", *DATA, "--csv=table.csv"],
+        "--csv=table.csv is there and is no .csv file that this command writes",
+    ),
     "scores of pictures without a label": (
         ["evaluate", "--model_dir=conditional", "--images=a.png"],
         "need their --label",
@@ -169,6 +194,39 @@ ERRORS = {
     "a picture in the place of something else": (
         ["reconstruct", "--model_dir=nowhere", "--output=notes.png"],
         "--output=notes.png is there and is no .png file",
+    ),
+    "an animation in the place of something else": (
+        ["interpolate", "--model_dir=nowhere", "--output=notes.jpg"],
+        "--output=notes.gif is there and is no .gif file",
+    ),
+    "histograms as a photograph": (
+        ["outliers", "--model_dir=nowhere", "--outliers=people", "--output=a.jpg"],
+        "--output=a.jpg must end with .png, .svg",
+    ),
+    "histograms in the place of a table": (
+        ["outliers", "--model_dir=nowhere", "--outliers=people", "--output=table.csv"],
+        "--output=table.csv must end with .png, .svg",
+    ),
+    "a plot in the place of a folder": (["memory", "--output=album/"], "--output=album/ is a folder"),
+    "directions in the place of images": (
+        ["attributes", "--model_dir=nowhere", "--output=images.npz"],
+        "--output=images.npz is there and is no .npz file that this command writes",
+    ),
+    "a judgement by too few images": (
+        ["attribute_check", "--model_dir=plain", *DATA, "--attributes=directions.npz", "--train_images=1"],
+        "0 (1 with, 0 without), 1 (0 with, 1 without), 2 (0 with, 1 without)",
+    ),
+    "a judgement in the place of directions": (
+        ["attribute_check", "--model_dir=plain", *DATA, "--attributes=directions.npz", "--output=directions.npz"],
+        "--output=directions.npz must end with .md",
+    ),
+    "an export into a file": (
+        ["export", "--model_dir=nowhere", "--output=notes.png/1"],
+        "--output=notes.png/1 cannot be written: notes.png is no folder",
+    ),
+    "an experiment in the place of a file": (
+        ["ablation", "--dataset=nothing", "--output=notes.png"],
+        "--output=notes.png cannot be written: notes.png is no folder",
     ),
     "no data": (["evaluate", "--model_dir=plain"], "does not say what the model was trained on; set --dataset"),
     "a share and a number to hold out": (
@@ -198,6 +256,18 @@ ERRORS = {
         ["reconstruct", "--model_dir=plain", "--images=a.png", "--indices=1"],
         "--indices goes with a data set, not with --images",
     ),
+    "a picture and a data set": (
+        ["interpolate", "--model_dir=nowhere", "--images=a.png", *DATA],
+        "--dataset goes with a data set, not with --images",
+    ),
+    "an enlarged picture": (
+        ["manipulate", "--model_dir=nowhere", "--images=a.png", "--noupscale"],
+        "--upscale goes with a data set, not with --images",
+    ),
+    "numbers of images and how many": (
+        ["reconstruct", "--model_dir=nowhere", "--indices=1", "--num=1"],
+        "--num is for the first images of a split, not for --indices",
+    ),
     "a number that is none": (["reconstruct", "--model_dir=plain", *DATA, "--indices=one"], "--indices=one"),
     "a number out of range": (["reconstruct", "--model_dir=plain", *DATA, "--indices=99"], "has no image 99"),
     "a picture without a label": (["reconstruct", "--model_dir=conditional", "--images=a.png"], "need their --label"),
@@ -220,6 +290,14 @@ ERRORS = {
     "an amount that is none": (
         ["manipulate", "--model_dir=plain", *DATA, "--attributes=directions.npz", "--set=0"],
         "--set=0 must be name:amount",
+    ),
+    "amounts of a strip and of a combination": (
+        ["manipulate", "--model_dir=nowhere", "--set=0:1", "--amounts=0,1"],
+        "--amounts is for a strip for each attribute, not for --set",
+    ),
+    "names of a strip and of a combination": (
+        ["manipulate", "--model_dir=nowhere", "--set=0:1", "--names=1"],
+        "--names is for a strip for each attribute, not for --set",
     ),
     "a table of other images": (
         ["attributes", "--model_dir=plain", *DATA, "--table=other.csv"],
@@ -247,6 +325,9 @@ def run(directory, names):
     glow_tf.save(glow_tf.Flow(glow_tf.nice((16,), K=2, width=4, blocks=1)), directory / "flat")
     np.savez(directory / "images.npz", images=models.images(40), labels=np.arange(40) % 3)
     np.savez(directory / "split.npz", x_train=models.images(5), x_test=models.images(3))
+    np.savez(directory / "memorised.npz", images=with_memorised(models.images(40)))
+    by_class = {"labels": np.arange(36) // 12, "test_labels": np.arange(9) // 3}
+    np.savez(directory / "sorted.npz", images=models.images(36), test_images=models.images(9, seed=1), **by_class)
     glow_tf.save(models.flow(), directory / "recorded")
     source = {"name": "arrays", "data_dir": str(directory / "images.npz"), "test_size": 4}
     (directory / "recorded" / TRAINING_FILE).write_text(json.dumps({"optimizer": "", "ema_decay": 0, "source": source}))
@@ -261,7 +342,7 @@ def run(directory, names):
     (directory / "album" / "inside").mkdir(parents=True)
     for name in ("c.png", "inside/d.png", ".hidden.png"):
         Image.fromarray(models.images(1, seed=len(name))[0]).save(directory / "album" / name)
-    for name in ("album/broken.png", "notes.png"):
+    for name in ("album/broken.png", "notes.png", "notes.gif"):
         (directory / name).write_text("milk, eggs")
     rows = "".join(f"{i},{i % 2},{(i // 2) % 2 * 2 - 1}\n" for i in range(36))
     (directory / "table.csv").write_text(f"image,odd,pair\n{rows}")
@@ -269,6 +350,18 @@ def run(directory, names):
     commands = {name: arguments for name, arguments in COMMANDS.items() if name in names}
     commands |= {name: arguments for name, (arguments, _) in ERRORS.items()}
     return directory, run_commands(directory, commands)
+
+
+def sampled():
+    """The samples of `nearest`."""
+    return Codec(models.flow()).decode(np.float32(0.7) * draw_latents(models.flow(), 2, seed=0))
+
+
+def with_memorised(images):
+    """Images, of which 5 and 7 have the levels of the samples, at 5 bits, and other values of 8 bits."""
+    others = np.random.default_rng(9).integers(0, 8, [2, *images.shape[1:]], np.uint8)
+    images[[5, 7]] = models.quantized(sampled(), 5) + others
+    return images
 
 
 @pytest.mark.parametrize("name", mostly_slow(COMMANDS, QUICK))
@@ -333,14 +426,16 @@ def test_a_reconstruction_is_beside_its_original(work):
 
 def test_the_neighbours_are_training_images(work):
     directory, results = work
-    train, flow = models.images(40)[:30], models.flow()
-    samples = Codec(flow).decode(np.float32(0.7) * draw_latents(flow, 2, seed=0))
-    squares = ((samples[:, np.newaxis].astype(float) - train) ** 2).mean(axis=(2, 3, 4))
-    shown = [*samples, *train[squares.argsort(axis=1)[:, :2].ravel()]]
-    assert shows(directory, "nearest.png", models.displayed(np.stack(shown), 5))
+    images = with_memorised(models.images(40))
+    samples, train, held_out = (models.displayed(some, 5) for some in (sampled(), images[:30], images[[36, 39]]))
+    squares = ((np.concatenate([samples, held_out])[:, np.newaxis].astype(float) - train) ** 2).mean(axis=(2, 3, 4))
+    assert squares[:2].argmin(axis=1).tolist() == [5, 7]
+    shown = [*samples, *train[squares[:2].argsort(axis=1)[:, :2].ravel()]]
+    assert shows(directory, "nearest.png", np.stack(shown))
     assert "the nearest of 30 training images" in results["nearest"][1]
     pixels = re.search(r"in pixels: samples ([\d.]+), held-out images ([\d.]+)", results["nearest"][1])
-    assert float(pixels[1]) == pytest.approx(np.median(np.sqrt(squares.min(axis=1))), rel=1e-2)
+    assert float(pixels[1]) == 0
+    assert float(pixels[2]) == pytest.approx(np.median(np.sqrt(squares[2:].min(axis=1))), rel=5e-3)
 
 
 def test_the_scores_of_a_file_have_the_mean_that_is_printed(work):
@@ -354,7 +449,8 @@ def test_the_scores_of_a_file_have_the_mean_that_is_printed(work):
         assert float(mean) == pytest.approx(values.mean(), abs=1e-4)
         assert float(error) == pytest.approx(values.std(ddof=1) / 2, abs=1e-4)
     assert "4 of 4 images come back exactly at 5 bits" in text
-    assert "\nUniform dequantization, 3 draws an image\n" in text
+    # Written by `glow_tf.save`, which writes no averages.
+    assert "\ntest split, the checkpoint's only weights\nUniform dequantization, 3 draws an image\n" in text
 
 
 def test_scores_of_pictures_are_those_of_their_pixels(work):
@@ -433,6 +529,14 @@ def test_the_judgement_is_a_table(all_work):
     lines = (all_work[0] / "check.md").read_text().splitlines()
     assert len(lines) == 2 + 2 and lines[2].startswith("| 0 |")
     assert all_work[1]["check"][1].startswith(lines[0])
+
+
+def test_data_sorted_by_class_is_judged_as_a_whole(work):
+    _, *rows = (line.strip("| ").split(" | ") for line in (work[0] / "sorted.md").read_text().splitlines()[1:])
+    assert [row[0] for row in rows] == ["0", "1", "2"]
+    # The first and the last held-out image are of the first and the last class.
+    assert "-" not in rows[0] + rows[2]
+    assert [i for i, cell in enumerate(rows[1]) if cell == "-"] == [1, 3, 5]
 
 
 @pytest.mark.parametrize(("name", "dimensions"), [("probe", 192), slow(("probe, grey", 64))])

@@ -24,7 +24,7 @@ COMMANDS = {
 }
 ERRORS = {
     "twice": "--model_dir=official holds a model already",
-    "over the one that comes along": "--model_dir=pretrained holds a model already",
+    "over the one that comes along": "--model_dir=pretrained is the name of a model that ships",
     "no size": "--checkpoint and --image_size are needed",
     "no checkpoint": "nowhere.ckpt is not a readable TensorFlow checkpoint",
 }

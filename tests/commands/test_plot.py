@@ -22,6 +22,8 @@ COMMANDS = {
     "just begun": ["plot", "begun"],
     "twice": ["plot", "run", "./run"],
     "another ending": ["plot", "run", "--output=curves.jpg"],
+    "over another file": ["plot", "run", "--output=notes.svg"],
+    "a folder": ["plot", "run", "--output=empty"],
     "no batch size": ["plot", "deep/run", "--x=images"],
     "no samples": ["plot", "deep/run", "--output=a.gif"],
     "two animations": ["plot", "run", "deep/run", "--output=a.gif"],
@@ -57,6 +59,7 @@ def results(tmp_path_factory):
         grid = np.full([12 if step else 6, 12, 3], 50 * step, np.uint8)
         save_png(grid, directory / "run" / "samples" / f"step_{step:07d}.png")
     (directory / "empty").mkdir()
+    (directory / "notes.svg").write_text("milk, eggs")
     (directory / "begun").mkdir()
     (directory / "begun" / "metrics.jsonl").write_text(line(0, "pipeline", images_per_second=1.0))
     return directory, run_commands(directory, COMMANDS)
@@ -116,7 +119,9 @@ def test_an_animation_of_the_samples(results):
         ("no run", "empty has no metrics.jsonl"),
         ("just begun", "begun/metrics.jsonl has no metrics yet"),
         ("twice", "named twice"),
-        ("another ending", "--output=curves.jpg must end in .png, .svg or .gif"),
+        ("another ending", "--output=curves.jpg must end with .png, .svg, .gif"),
+        ("over another file", "--output=notes.svg is there and is no .svg file"),
+        ("a folder", "--output=empty is a folder"),
         ("no batch size", "deep/run does not say the batch size"),
         ("no samples", "deep/run/samples has no grids of samples"),
         ("two animations", "name one directory"),

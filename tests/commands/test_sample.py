@@ -52,7 +52,7 @@ ERRORS = {
     "no picture of sequences": (["--model_dir=sequences"], "model of sequences, which have no picture"),
     "no folder": (["--model_dir=plain", "--output=plain/config.json/a.png"], "config.json"),
 }
-OUT_OF_RANGE = ["--num=0", "--temperature=-1", "--weights=best", "--scale=0"]
+OUT_OF_RANGE = ["--num=0", "--temperature=-1", "--weights=best", "--scale=0", "--seed=-1", "--seed=2147483648"]
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,14 @@ from tools import cost, gpu_rows, gpu_table
 from tools.gpu_processes import Processes
 
 SMOKE = ["gpu_benchmark", "--smoke", "--rows=product,layout", "--output=docs/gpu.json", "--plot="]
+# As written by a version that did not record --smoke.
+MEASURED = json.dumps({"machine": {"processor": "x86_64"}, "rows": {}})
 COMMANDS = {
     "no GPU": ["gpu_benchmark"],
     "unknown rows": ["gpu_benchmark", "--smoke", "--rows=produkt"],
+    "smoke beside measurements": ["gpu_benchmark", "--smoke", "--rows=product", "--minutes=0"],
+    "smoke among measurements": ["gpu_benchmark", "--smoke", "--rows=product", "--resume", "--output=docs/gpu.json"],
+    "smoke in place of notes": ["gpu_benchmark", "--smoke", "--rows=product", "--plot=notes.md"],
     "no time": [*SMOKE[:-2], "--minutes=0", "--output=none.json"],
     "smoke": SMOKE,
     "again": [*SMOKE, "--resume"],
@@ -26,14 +31,17 @@ COMMANDS = {
 
 @pytest.fixture(scope="module")
 def refused(tmp_path_factory):
-    names = ("no GPU", "unknown rows")
-    return run_commands(tmp_path_factory.mktemp("refused"), {name: COMMANDS[name] for name in names})
+    names = ("no GPU", "unknown rows", *(name for name in COMMANDS if name.startswith("smoke ")))
+    directory = tmp_path_factory.mktemp("refused")
+    (directory / "docs").mkdir()
+    (directory / "docs" / "gpu.json").write_text(MEASURED)
+    return directory, run_commands(directory, {name: COMMANDS[name] for name in names})
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
     directory = tmp_path_factory.mktemp("work")
-    return directory, run_commands(directory, COMMANDS)
+    return directory, run_commands(directory, {name: COMMANDS[name] for name in ("no time", "smoke", "again")})
 
 
 def table(out):
@@ -44,14 +52,26 @@ def table(out):
 
 @pytest.mark.slow
 def test_without_a_gpu_it_says_so(refused):
-    code, _, err = refused["no GPU"]
+    code, _, err = refused[1]["no GPU"]
     assert code == 1 and err.startswith("error: TensorFlow sees no GPU here") and err.count("\n") == 1
 
 
 @pytest.mark.slow
 def test_unknown_rows(refused):
-    code, _, err = refused["unknown rows"]
+    code, _, err = refused[1]["unknown rows"]
     assert code == 1 and "'produkt' is neither a group (throughput, large, options, memory) nor part" in err
+
+
+@pytest.mark.slow
+def test_tiny_models_are_kept_apart_from_measurements(refused):
+    directory, results = refused
+    assert "No row could be measured" in results["smoke beside measurements"][2]
+    assert json.loads((directory / "runs" / "gpu_smoke.json").read_text())["smoke"] is True
+    code, _, err = results["smoke among measurements"]
+    assert (code, err) == (1, "error: docs/gpu.json was measured without --smoke; write to another --output.\n")
+    assert results["smoke in place of notes"][2] == "error: --plot=notes.md must end with .png, .svg.\n"
+    assert (directory / "docs" / "gpu.json").read_text() == MEASURED
+    assert [path.name for path in (directory / "docs").iterdir()] == ["gpu.json"]
 
 
 @pytest.mark.slow
