@@ -1,12 +1,9 @@
 """What dequantizers of one's own build on."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
-import glow_tf
 from glow_tf.dequantization import Dequantizer
 from tests.tolerances import assert_close
 
@@ -31,19 +28,3 @@ UNIFORM = 12 * 8 * np.log(2)
 def test_a_log_density_of_any_kind_is_added(log_density, added):
     _, log_q = Dequantizer().within_bins(IMAGES, tf.zeros_like(IMAGES), log_density)
     assert_close(log_q, np.full(2, UNIFORM + added))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LowerHalf(Dequantizer):
-    """Noise in the lower half of each bin, which has the density 2 there."""
-
-    def noise(self, images, tensors, seed, context=None):
-        return self.within_bins(images, tf.zeros_like(images) + 0.25, np.log(2))
-
-
-def test_bits_per_dim_with_a_constant_density():
-    config = glow_tf.ModelConfig(name="mine", image_shape=(4,), layers=(), dequantizer=LowerHalf())
-    images = tf.constant([[0, 1, 128, 255]], tf.uint8)
-    x = (np.array([0, 1, 128, 255]) + 0.25) / 256 - 0.5
-    expected = 8 + 1 + (0.5 * x**2 + 0.5 * np.log(2 * np.pi)).mean() / np.log(2)
-    assert_close(glow_tf.Flow(config, dtype=tf.float64).bits_per_dim(images), [expected])
