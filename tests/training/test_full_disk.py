@@ -158,34 +158,31 @@ def _is_evaluated(directory):
     return [line["step"] for line in metrics(directory, "test")] == [10, 20]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_a_disk_that_is_full(tmp_path, moment):
+@contextlib.contextmanager
+def finished_after_a_full_disk(tmp_path, arguments, is_there, left):
+    """Fills the disk up to `left` bytes at a moment of a run, makes room again, and yields the finished directory."""
     begin_uninterrupted(*SHORT)
-    is_there, left = MOMENTS[moment]
     with SmallDisk(tmp_path, 32 * 2**20) as disk:
         directory = disk.path / "run"
-        with Process(directory, SHORT) as process:
+        with Process(directory, arguments) as process:
             assert process.wait_until(lambda: is_there(directory), every=0.0005), process.stderr
             disk.fill(left)
             assert_one_clear_error(process)
         disk.make_room()
-        finish(directory, SHORT)
+        finish(directory, arguments)
+        yield directory
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_disk_that_is_full(tmp_path, moment):
+    with finished_after_a_full_disk(tmp_path, SHORT, *MOMENTS[moment]) as directory:
         assert_same_run(directory, uninterrupted(*SHORT))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("left", [0, 65536])
 def test_a_disk_that_is_full_before_or_in_the_export(tmp_path, left):
-    begin_uninterrupted(*SHORT)
-    exporting = (*SHORT, "--export")
-    with SmallDisk(tmp_path, 32 * 2**20) as disk:
-        directory = disk.path / "run"
-        with Process(directory, exporting) as process:
-            assert process.wait_until(lambda: _is_evaluated(directory), every=0.0005), process.stderr
-            disk.fill(left)
-            assert_one_clear_error(process)
-        disk.make_room()
-        finish(directory, exporting)
+    with finished_after_a_full_disk(tmp_path, (*SHORT, "--export"), _is_evaluated, left) as directory:
         assert (directory / "saved_model" / "saved_model.pb").is_file()
         assert_same_run(directory, uninterrupted(*SHORT), apart_from=("saved_model/",))
