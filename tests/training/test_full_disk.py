@@ -134,9 +134,9 @@ def test_a_disk_that_fills_up(tmp_path):
             assert_one_clear_error(process, "No space left on device")
         steps = checkpoint_steps(disk.path / "run")
         assert 2 <= len(steps) < 20
-        shutil.copytree(disk.path / "run", tmp_path / "run")
-    assert f"Continuing at step {steps[-1]} from" in finish(tmp_path / "run", SHORT)
-    assert_same_run(tmp_path / "run", uninterrupted(*SHORT), apart_from=CHECKPOINT_FILES)
+        shutil.copytree(disk.path / "run", tmp_path / "copy")
+    assert f"Continuing at step {steps[-1]} from" in finish(tmp_path / "copy", SHORT)
+    assert_same_run(tmp_path / "copy", uninterrupted(*SHORT), apart_from=CHECKPOINT_FILES)
 
 
 def _there(name: str):
