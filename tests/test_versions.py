@@ -1,7 +1,7 @@
 """The required versions of Python and of libraries agree in all places that state them."""
 
-import pathlib
 import os
+import pathlib
 import re
 import subprocess
 import sys
@@ -70,7 +70,8 @@ def test_a_python_that_is_named_has_an_environment_of_its_own(tmp_path):
     def environment(*arguments):
         command = ["make", "--dry-run", "-f", ROOT / "Makefile", "-C", tmp_path, "demo", *arguments]
         # The variables of a `make test PYTHON=...` that runs these tests would reach this one.
-        own = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKEOVERRIDES", "PYTHON")}
+        outer = ("MAKEFLAGS", "MAKEOVERRIDES", "PYTHON")
+        own = {name: value for name, value in os.environ.items() if name not in outer}
         done = subprocess.run(command, env=own, capture_output=True, text=True, timeout=60)
         found = re.search(r"^(\S+)/bin/glow demo$", done.stdout, re.MULTILINE)
         return found[1] if found else done.stderr
