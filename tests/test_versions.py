@@ -69,8 +69,8 @@ def test_a_python_that_is_named_has_an_environment_of_its_own(tmp_path):
 
     def environment(*arguments):
         command = ["make", "--dry-run", "-f", ROOT / "Makefile", "-C", tmp_path, "demo", *arguments]
-        # The variables of a `make test PYTHON=...` that runs these tests would reach this one.
-        outer = ("MAKEFLAGS", "MAKEOVERRIDES", "PYTHON")
+        # The variables of a make that runs these tests, such as `make test PYTHON=...`, would reach this one.
+        outer = ("MAKEFLAGS", "MAKEOVERRIDES", "PYTHON", "VENV", "CONSTRAINTS")
         own = {name: value for name, value in os.environ.items() if name not in outer}
         done = subprocess.run(command, env=own, capture_output=True, text=True, timeout=60)
         found = re.search(r"^(\S+)/bin/glow demo$", done.stdout, re.MULTILINE)
