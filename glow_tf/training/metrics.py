@@ -41,6 +41,8 @@ class MetricsWriter:
         trackers: Trackers | None = None,
     ):
         self._path = directory / METRICS_FILE
+        # Places of the evaluations in the file, which is only read again if one of them is repeated.
+        self._evaluations: set[tuple[float, str, object]] = set()
         if self._path.exists():
             self._drop_lines(start_step, say)
         self._tensorboard = TensorBoard(directory)
@@ -51,6 +53,7 @@ class MetricsWriter:
         lines = before.splitlines(keepends=True)
         placed = [(line, _place_of(line)) for line in lines]
         kept = [line.strip() + b"\n" for line, place in placed if place and place[0] <= start_step]
+        self._evaluations = {place for _, place in placed if place and place[0] <= start_step and place[1] == "test"}
         damaged = [line for line, place in placed if place is None and line.strip() and line.endswith(b"\n")]
         if damaged:
             rest = self._path.with_name(f"{METRICS_FILE}.damaged")
@@ -59,10 +62,11 @@ class MetricsWriter:
             say(f"{self._path} has lines that cannot be read ({len(damaged)}); they are in {rest.name} now.")
         self._replace(before, kept)
 
-    def _drop_evaluation(self, step: int, images: float | None) -> None:
-        before = self._path.read_bytes() if self._path.exists() else b""
-        lines = before.splitlines(keepends=True)
-        self._replace(before, [line for line in lines if _place_of(line) != (step, "test", images)])
+    def _drop_evaluation(self, place: tuple[float, str, object]) -> None:
+        if place in self._evaluations:
+            before = self._path.read_bytes()
+            self._replace(before, [line for line in before.splitlines(keepends=True) if _place_of(line) != place])
+        self._evaluations.add(place)
 
     def _replace(self, before: bytes, lines: list[bytes]) -> None:
         after = b"".join(lines)
@@ -75,7 +79,7 @@ class MetricsWriter:
         numbers = {name: float(value) for name, value in metrics.items()}
         finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
         if kind == "test":
-            self._drop_evaluation(step, numbers.get("images"))
+            self._drop_evaluation((step, kind, numbers.get("images")))
         with open_to_write(self._path, "a") as file:
             file.write(json.dumps({"step": step, "time": round(time.time(), 3), "kind": kind, **finite}) + "\n")
         named = {name if "/" in name else f"{kind}/{name}": value for name, value in numbers.items()}
