@@ -170,10 +170,7 @@ class Source:
     @property
     def title(self) -> str:
         """Display name: that of the folder or file for user data, else `name`."""
-        place = pathlib.PurePath(self.arguments.get("data_dir") or "")
-        # The names of folders can have dots, which no file type follows.
-        title = {"folder": place.name, "arrays": place.stem}.get(self.name)
-        return printable(title or self.name)
+        return printable(own_name(self.name, pathlib.PurePath(self.arguments.get("data_dir") or "")))
 
     def attributes(self, split: str) -> dict[str, np.ndarray]:
         """Returns a dict from the attributes in the data set to whether each image of a split has them: bool [N]."""
@@ -203,6 +200,12 @@ class Source:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.describe()}>"
+
+
+def own_name(name: str, path: pathlib.PurePath) -> str:
+    """Returns the name of the folder or file of user data, else that of the data set."""
+    # The names of folders can have dots, which no file type follows.
+    return {"folder": path.name, "arrays": path.stem}.get(name) or name
 
 
 def check_split(split: str) -> None:

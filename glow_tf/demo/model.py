@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from glow_tf.analysis.codec import default_batch_size
 from glow_tf.analysis.interpolation import interpolate, nearer_to_start
-from glow_tf.models import storage
+from glow_tf.models import checks, storage
 from glow_tf.models.labels import sample_labels
 from glow_tf.runtime.errors import first_line
 
@@ -58,7 +58,7 @@ class DemoModel:
         config = storage.load_config(directory)
         if config.events != "images":
             raise ValueError(f"{directory} is a model of {config.events}, which have no picture.")
-        if config.image_shape[-1] not in (1, 3) or config.dequantizer.data_dtype(tf.float32) != tf.uint8:
+        if not checks.are_pictures(config):
             raise ValueError(
                 f"{directory} is a {config.describe()}; the page shows images of uint8 with 1 or 3 channels."
             )

@@ -93,7 +93,7 @@ class ServedFlow(tf.train.Checkpoint):
         self._forward = tf.function(self._forward_pass, autograph=False).get_concrete_function(x, *label_specs)
         self._inverse = tf.function(self._inverse_pass, autograph=False).get_concrete_function(latents, *label_specs)
         self._decoders = {}
-        if config.events == "images" and config.image_shape[-1] in (1, 3) and data_dtype == tf.uint8:
+        if checks.are_pictures(config):
             max_pixels = int(max_megapixels * 1e6)
             if max_pixels < 1:
                 raise ValueError(f"max_megapixels={max_megapixels!r} must allow at least one pixel.")

@@ -15,6 +15,12 @@ _log = logging.getLogger(__name__)
 NOT_FINITE = "Latents must be finite, and not far larger than those of the model: lower the temperature or the factor."
 
 
+def are_pictures(config: ModelConfig) -> bool:
+    """Returns whether the data are uint8 images with 1 or 3 channels, which picture files can hold."""
+    is_uint8 = config.dequantizer.data_dtype(tf.float32) == tf.uint8
+    return config.events == "images" and config.image_shape[-1] in (1, 3) and is_uint8
+
+
 def check_images(config: ModelConfig, images: tf.Tensor) -> tf.Tensor:
     """Returns images as a tensor [B, H, W, C] of the model's image shape: uint8, or floats for a model of real numbers.
 

@@ -12,6 +12,7 @@ from typing import Any
 from glow_tf import description
 from glow_tf.config import ModelConfig
 from glow_tf.data import Source, load_source
+from glow_tf.data.source import own_name
 from glow_tf.models import storage
 from glow_tf.runtime import json_files, text
 from glow_tf.runtime.files import atomic_write
@@ -53,9 +54,7 @@ class Run:
 def default_path(dataset: str, data_dir: str | None, model: str) -> pathlib.Path:
     """Returns the default model directory, named after the data set, or its folder or file, and the model."""
     if data_dir:
-        place = pathlib.Path(data_dir).resolve()
-        # The names of folders can have dots, which no file type follows.
-        dataset = {"folder": place.name, "arrays": place.stem}.get(dataset, dataset)
+        dataset = own_name(dataset, pathlib.Path(data_dir).resolve())
     return pathlib.Path("runs") / f"{_IN_NO_NAME.sub('_', dataset)}_{model}"
 
 
