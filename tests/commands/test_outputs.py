@@ -1,4 +1,4 @@
-"""What --output may replace, and where it can be written."""
+"""Checks of --output: the files it may replace, and the folders it can be written to."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What dequantizers of one's own build on."""
+"""The base class of dequantizers."""
 
 import numpy as np
 import pytest

@@ -129,7 +129,7 @@ def test_the_graph_does_not_grow_with_depth(gradient):
     ],
 )
 def test_reversible_gradient_holds_through_32_steps(coupling, dtype, tolerance):
-    """So does the round trip that it relies on."""
+    """The round trip, which the gradient relies on, holds too."""
     config = glow((8, 8, 3), K=32, L=1, width=8, coupling=coupling)
     x = tf.cast(random_inputs(config), dtype)
     flows = [Flow(with_gradient(config, gradient), dtype=tf.as_dtype(dtype)) for gradient in ("reversible", "stored")]

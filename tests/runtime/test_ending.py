@@ -1,4 +1,4 @@
-"""How programs end that are interrupted, or whose output is no longer read."""
+"""Programs that are interrupted, or whose output is no longer read, end without a traceback."""
 
 import os
 import signal

@@ -78,7 +78,7 @@ def test_rounding_keeps_eleven_bits():
 
 @pytest.mark.parametrize("precision", ["float32", "tf32"])
 def test_what_is_not_finite_stays_so(precision):
-    """So that the training guard sees it."""
+    """The training guard relies on it."""
     for bad in (np.nan, np.inf):
         a, b = tf.constant([[bad, 1.0]]), tf.ones([2, 1])
         with devices.made_for("GPU"):
