@@ -97,6 +97,13 @@ flags.DEFINE_list(
     None,
     "Couplings at each scale, as many by channels + as many by positions (flow_plus_plus; 0+4,2+3).",
 )
+flags.DEFINE_enum(
+    "variant",
+    None,
+    list(presets.FLOW_PLUS_PLUS_VARIANTS),
+    "Data set whose official code the networks follow, above all those of the dequantization (flow_plus_plus; "
+    "cifar10).",
+)
 flags.DEFINE_integer("heads", None, "Heads of each attention (flow_plus_plus 4, jet 8).", lower_bound=1)
 flags.DEFINE_integer("patch_size", None, "Side of the patches that are tokens (jet; 4).", lower_bound=1)
 flags.DEFINE_float(
@@ -126,9 +133,9 @@ _COUPLING_FIELDS = {"mixture_components": ("mixture_logistic", "components"), "s
 flags.DEFINE_enum(
     "permutation",
     None,
-    ["conv1x1", "conv1x1_dense", "shuffle", "reverse"],
+    ["conv1x1", "conv1x1_dense", "shuffle", "reverse", "none"],
     "How channels are mixed (glow, flow_plus_plus; conv1x1): a learned 1x1 convolution in PLU form or as a dense "
-    "matrix, a fixed shuffle, a reversal.",
+    "matrix, a fixed shuffle, a reversal, not at all (flow_plus_plus).",
 )
 flags.DEFINE_bool("learn_top", None, "Learns mean and scale of the top prior (glow; true).")
 flags.DEFINE_enum("base", None, ["logistic", "normal"], "Distribution of the latents (nice; logistic).")
@@ -417,7 +424,7 @@ def model_config(image_shape: tuple[int, int, int], num_classes: int) -> ModelCo
 def _preset_arguments(num_classes: int) -> dict[str, Any]:
     """Returns the arguments of the preset besides the image shape; raises the errors that do not depend on it."""
     preset = MODELS[FLAGS.model]
-    network_flags = ("width", "blocks", "heads", "patch_size", "dropout")
+    network_flags = ("width", "blocks", "heads", "patch_size", "dropout", "variant")
     names = ("K", "L", *network_flags, "coupling", "permutation", "learn_top", "base", "n_bits", "gradient")
     given = {name: FLAGS[name].value for name in names if FLAGS[name].value is not None}
     coupling_flags = {name: FLAGS[name].value for name in _COUPLING_FIELDS if FLAGS[name].value is not None}

@@ -48,15 +48,16 @@ REAL_NVP = {
     "real_nvp_celeba": (64, 4, 32, 2, True),
 }
 
-# The official code: side, couplings, width, blocks, dropout, components, batch, learning rate, warm-up, EMA decay.
+# The official code: side, couplings, width, blocks, dropout, components, mixing of channels, batch, learning rate,
+# warm-up, EMA decay.
 FLOW_PLUS_PLUS = {
-    "flow_plus_plus_cifar10": (32, ((0, 4), (2, 3)), 96, 10, 0.2, 32, 64, 3e-4, 2_000, 0.999),
-    "flow_plus_plus_imagenet32": (32, ((0, 7), (3, 3)), 128, 20, 0.0, 32, 32, 1e-3, 5_000, 0.999222),
-    "flow_plus_plus_imagenet64": (64, ((0, 0), (0, 4), (2, 2), (2, 2)), 96, 16, 0.0, 4, 72, 4e-4, 10_000, 0.999),
+    "cifar10": (32, ((0, 4), (2, 3)), 96, 10, 0.2, 32, "conv1x1", 64, 3e-4, 2_000, 0.999),
+    "imagenet32": (32, ((0, 7), (3, 3)), 128, 20, 0.0, 32, "none", 32, 1e-3, 5_000, 0.999222),
+    "imagenet64": (64, ((0, 0), (0, 4), (2, 2), (2, 2)), 96, 16, 0.0, 4, "none", 72, 4e-4, 10_000, 0.999),
 }
 # The authors' code: couplings, blocks, and the resulting number of parameters.
 JET = {"jet_imagenet64_32x2": (32, 2, 207_177_216), "jet_imagenet64_64x5": (64, 5, 1_019_612_160)}
-PUBLISHED = (*GLOW, *REAL_NVP, *FLOW_PLUS_PLUS, *JET)
+PUBLISHED = (*GLOW, *REAL_NVP, *(f"flow_plus_plus_{variant}" for variant in FLOW_PLUS_PLUS), *JET)
 
 every_file = pytest.mark.parametrize("stem", FILES)
 
@@ -105,9 +106,13 @@ def _dequantizer_parameters(model):
     height, width, channels = model.image_shape
     couplings = c.Steps(depth=1, network=noise.network, coupling=noise.coupling, actnorm=False, permutation="none")
     if noise.features is not None:
-        # A 3x3 convolution of both halves of the columns; blocks of two more, which see concatenated ELUs.
-        f = noise.feature_channels
-        features = (9 * 2 * channels + 1) * f + noise.features.blocks * (18 * f + 1) * (f + 2 * f)
+        # A 3x3 convolution of both halves of the columns; blocks of two more, which see concatenated ELUs, and perhaps
+        # of attention with its gate, and of normalisations.
+        f, blocks, heads = noise.feature_channels, noise.features.blocks, noise.features.heads
+        features = (9 * 2 * channels + 1) * f + blocks * (18 * f + 1) * (f + 2 * f)
+        if heads:
+            features += height * width // 2 * f + blocks * ((f + 1) * 3 * f + (f + 1) * 2 * f)
+        features += noise.features.normalized * blocks * (1 + (heads > 0)) * 2 * f
         couplings = dataclasses.replace(couplings, partition=noise.partition)
         # A 1x1 convolution of the features in each block of a coupling's network.
         conditioning = noise.network.blocks * (2 * f + 1) * noise.network.width
@@ -127,9 +132,8 @@ def _step_parameters(layer, shape, seen=0):
     if isinstance(layer.network, networks.GatedAttention | networks.Vit):
         positions = math.prod(sides) // (1 + isinstance(layer.partition, partitions.Positions))
         heads = layer.network.heads
-        return mixing + _attentive_parameters(
-            layer.network, w, heads * math.ceil(w / heads), inputs, outputs, positions
-        )
+        seen_by_heads = heads and heads * math.ceil(w / heads)
+        return mixing + _attentive_parameters(layer.network, w, seen_by_heads, inputs, outputs, positions)
     if isinstance(layer.network, networks.Cnn):
         # Both 3x3 convolutions see the border indicator; each of the three has two more parameters per output channel.
         return mixing + 9 * (inputs + 1) * w + 2 * w + w**2 + 2 * w + 9 * (w + 1) * outputs + 2 * outputs
@@ -145,9 +149,12 @@ def _attentive_parameters(network, w, seen, inputs, outputs, positions):
         # Two normalisations; queries, keys and values; the output projection; an MLP of 4w units; each with biases.
         block = 2 * 2 * w + (w + 1) * 3 * seen + (seen + 1) * w + (w + 1) * 4 * w + (4 * w + 1) * w
         return (inputs + 1) * w + positions * w + network.depth * block + 2 * w + (w + 1) * outputs
-    # A 3x3 convolution and a 1x1 one of concatenated ELUs; the attention, and its gate; two normalisations.
-    block = (18 * w + 1) * w + (2 * w + 1) * 2 * w + (w + 1) * 3 * seen + (seen + 1) * 2 * w + 2 * 2 * w
-    return (9 * inputs + 1) * w + positions * w + network.blocks * block + (9 * w + 1) * outputs
+    # A 3x3 convolution and a 1x1 one of concatenated ELUs, and a normalisation; the attention, its gate, and another.
+    block = (18 * w + 1) * w + (2 * w + 1) * 2 * w + 2 * w
+    if network.heads:
+        block += (w + 1) * 3 * seen + (seen + 1) * 2 * w + 2 * w
+    position = positions * w * (network.heads > 0)
+    return (9 * inputs + 1) * w + position + network.blocks * block + (9 * (1 + network.final_elu) * w + 1) * outputs
 
 
 def narrow(model):
@@ -209,13 +216,15 @@ def test_real_nvp_as_published(described, stem):
     assert training.clip_norm == pytest.approx(100 / (side * side * 3 * math.log(2)), rel=5e-3)
 
 
-@pytest.mark.parametrize("stem", FLOW_PLUS_PLUS)
-def test_flow_plus_plus_as_published(described, stem):
-    side, couplings, width, blocks, dropout, components, *of_training = FLOW_PLUS_PLUS[stem]
+@pytest.mark.parametrize("variant", FLOW_PLUS_PLUS)
+def test_flow_plus_plus_as_published(described, variant):
+    side, couplings, width, blocks, dropout, components, permutation, *of_training = FLOW_PLUS_PLUS[variant]
     batch_size, learning_rate, warmup_steps, ema_decay = of_training
-    model, training = described(stem)
+    model, training = described(f"flow_plus_plus_{variant}")
     mixture = transforms.MixtureLogistic(components=components)
-    assert model == glow_tf.flow_plus_plus((side, side, 3), couplings, width, blocks, 4, dropout, mixture)
+    assert model == glow_tf.flow_plus_plus(
+        (side, side, 3), couplings, width, blocks, 4, dropout, mixture, permutation, variant=variant
+    )
     assert (training.batch_size, training.learning_rate) == (batch_size, learning_rate)
     assert (training.warmup_steps, training.ema_decay) == (warmup_steps, ema_decay)
     assert (training.optimizer, training.flip, training.shift) == ("adam", False, 0)

@@ -221,6 +221,10 @@ def test_xla_compiles_where_there_is_a_gpu_unless_told_otherwise(parse, monkeypa
             ["--model=jet", "--K=3", "--width=6", "--blocks=1", "--heads=2", "--patch_size=8", "--dropout=0.1"],
             glow_tf.jet(IMAGE, 3, 6, 1, 2, 8, 0.1),
         ),
+        (
+            ["--model=flow_plus_plus", "--variant=imagenet32", "--permutation=none"],
+            glow_tf.flow_plus_plus(IMAGE, permutation="none", variant="imagenet32"),
+        ),
         (["--model=jet", "--conditional"], glow_tf.jet(IMAGE, num_classes=4)),
     ],
 )
@@ -248,6 +252,8 @@ def test_flags_of_the_models(parse, arguments, expected):
         ),
         (["--heads=2", "--dropout=0.1"], "--heads, --dropout does not apply to --model=glow"),
         (["--couplings=0+4"], "--couplings does not apply to --model=glow"),
+        (["--variant=cifar10"], "--variant does not apply to --model=glow"),
+        (["--permutation=none"], "permutation='none' is not one of 'conv1x1'"),
         (["--model=jet", "--L=2"], "--L does not apply to --model=jet"),
         (["--model=flow_plus_plus", "--patch_size=2"], "--patch_size does not apply to --model=flow_plus_plus"),
         (["--model=flow_plus_plus", "--dropout=1"], "dropout=1.0 must be at least 0 and less than 1"),

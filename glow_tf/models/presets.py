@@ -15,6 +15,43 @@ from glow_tf.transforms import Transform
 COUPLINGS = ("affine", "additive", "mixture_logistic", "spline")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _FlowPlusPlusVariant:
+    """The details in which the official code of Flow++ differs between data sets.
+
+    Attributes:
+      final_elu: see `networks.GatedAttention`.
+      dequantization_depth: couplings of the dequantization.
+      dequantization_blocks: blocks of its coupling networks.
+      dequantization_attention: whether these blocks have attention.
+      features: the network whose output conditions them.
+    """
+
+    final_elu: bool = True
+    dequantization_depth: int = 4
+    dequantization_blocks: int
+    dequantization_attention: bool = True
+    features: networks.GatedConvolutions
+
+
+_FLOW_PLUS_PLUS = {
+    "cifar10": _FlowPlusPlusVariant(
+        final_elu=False, dequantization_blocks=2, features=networks.GatedConvolutions(blocks=3)
+    ),
+    "imagenet32": _FlowPlusPlusVariant(
+        dequantization_depth=8,
+        dequantization_blocks=8,
+        features=networks.GatedConvolutions(blocks=8, normalized=True, heads=4),
+    ),
+    "imagenet64": _FlowPlusPlusVariant(
+        dequantization_blocks=5,
+        dequantization_attention=False,
+        features=networks.GatedConvolutions(blocks=5, normalized=True),
+    ),
+}
+FLOW_PLUS_PLUS_VARIANTS = tuple(_FLOW_PLUS_PLUS)
+
+
 def glow(
     image_shape: tuple[int, int, int] = (32, 32, 3),
     K: int = 32,
@@ -288,6 +325,7 @@ def flow_plus_plus(
     n_bits: int = 8,
     num_classes: int = 0,
     *,
+    variant: str = "cifar10",
     conditional: bool | None = None,
     conditional_couplings: bool = False,
     classifier: bool = False,
@@ -300,13 +338,14 @@ def flow_plus_plus(
     between scales and nothing factored out. Couplings split by channels first, then by positions: even and odd columns,
     as in the official code, where the paper says checkerboard.
 
-    Dequantization is variational: four couplings that split by columns, with networks of the same kind but two blocks,
+    Dequantization is variational: couplings that split by columns, with networks of the same kind but fewer blocks,
     which see features of the image (section 3.1).
 
     The defaults are the paper's for CIFAR-10. The networks have 31,362,416 parameters, as in the official code:
     27,920,088 in the couplings and 3,442,328 in the dequantization. The rest of the official 31,443,440 are elementwise
     normalisations and 1x1 convolutions of each part; here actnorms have two parameters per channel, and the
-    dequantization has only couplings.
+    dequantization has only couplings. For ImageNet, see the flagfiles `flow_plus_plus_imagenet32` and
+    `flow_plus_plus_imagenet64`.
 
     Args:
       image_shape: (H, W, C); C is 1 or 3.
@@ -320,6 +359,10 @@ def flow_plus_plus(
       n_bits: number of modelled bits per colour channel, if `dequantizer` is not an object.
       num_classes, conditional, conditional_couplings, classifier: as for `glow`; the top prior is learned only for
         labels.
+      variant: data set whose details in the official code the networks and the variational dequantization have:
+        `cifar10`, with 4 couplings of 2 blocks in the dequantization; `imagenet32`, with 8 of 8, and attention in the
+        features too; or `imagenet64`, with 4 of 5 without attention. For ImageNet, a concatenated ELU precedes the last
+        convolution of coupling networks.
       dequantizer: map from images to real numbers: `variational` (the default), `uniform` noise, or a `Dequantizer`.
       gradient: `reversible` or `stored`.
 
@@ -334,6 +377,8 @@ def flow_plus_plus(
         for count in pair:
             at_least("couplings", count, 0)
     check_divisible(image_shape, len(couplings) - 1, "fewer scales")
+    one_of("variant", variant, FLOW_PLUS_PLUS_VARIANTS)
+    details = _FLOW_PLUS_PLUS[variant]
     if coupling == "mixture_logistic":
         coupling = transforms.MixtureLogistic(components=32)
     coupling = _transform(coupling)
@@ -342,17 +387,23 @@ def flow_plus_plus(
         width=width,
         blocks=blocks,
         heads=heads,
+        final_elu=details.final_elu,
         dropout=dropout,
         num_classes=num_classes if conditional_couplings else 0,
     )
     if dequantizer in (None, "variational"):
         dequantizer = dequantization.Variational(
             n_bits=n_bits,
-            network=dataclasses.replace(network, blocks=2, image_channels=32),
-            depth=4,
+            network=dataclasses.replace(
+                network,
+                blocks=details.dequantization_blocks,
+                heads=heads if details.dequantization_attention else 0,
+                image_channels=32,
+            ),
+            depth=details.dequantization_depth,
             coupling=coupling,
             partition=partitions.Positions(),
-            features=networks.GatedConvolutions(blocks=3, dropout=dropout),
+            features=dataclasses.replace(details.features, dropout=dropout),
             feature_channels=32,
         )
 

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -55,6 +55,38 @@ def dot_product_attention(queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor
     return products.matmul(weights, values, precision)
 
 
+def attention_width(width: int, heads: int) -> int:
+    """Returns the channels of all heads together, of which each has ceil(width / heads)."""
+    return heads * -(-width // heads)
+
+
+def self_attention(layer: Mapping[str, tf.Tensor], h: tf.Tensor, heads: int, precision: str) -> tf.Tensor:
+    """Applies multi-head self-attention over all positions.
+
+    Args:
+      layer: projection to the queries, keys and values of all heads, in this order.
+      h: [B, ..., width].
+      heads: number of heads.
+      precision: precision of the products, see `glow_tf.runtime.products`.
+
+    Returns:
+      The concatenated heads, [B, ..., attention_width(width, heads)].
+    """
+    *positions, channels = h.shape[1:]
+    count, inner = math.prod(positions), attention_width(channels, heads)
+    projected = dense(layer, tf.reshape(h, [-1, count, channels]), precision)
+    qkv = tf.transpose(tf.reshape(projected, [-1, count, 3, heads, inner // heads]), [2, 0, 3, 1, 4])
+    attended = dot_product_attention(*tf.unstack(qkv), precision)
+    return tf.reshape(tf.transpose(attended, [0, 2, 1, 3]), [-1, *positions, inner])
+
+
+def attention_products(batch_size: int, count: int, width: int, heads: int) -> list[Product]:
+    """Returns the matrix products of attention over `count` positions: the logits, and the means of the values."""
+    size = attention_width(width, heads) // heads
+    rows = batch_size * heads * count
+    return [Product(rows, size, count), Product(rows, count, size)]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Attentive(DropoutNetwork, abstract=True):
     """Base class of this package's networks with self-attention over all positions.
@@ -63,11 +95,13 @@ class Attentive(DropoutNetwork, abstract=True):
 
     Attributes:
       width: hidden channels.
-      heads: number of attention heads, of ceil(width / heads) channels each.
+      heads: number of attention heads, at least `min_heads`, of ceil(width / heads) channels each.
       dropout: see `DropoutNetwork`.
       num_classes: number of label classes, for {"labels": [B] int32} in the context; 0 for none. Each class has a
         learned embedding, initially zero, that is added to the output of the first layer.
     """
+
+    min_heads: ClassVar[int] = 1
 
     width: int
     heads: int = 4
@@ -76,7 +110,7 @@ class Attentive(DropoutNetwork, abstract=True):
     def __post_init__(self):
         super().__post_init__()
         at_least("width", self.width, 1)
-        at_least("heads", self.heads, 1)
+        at_least("heads", self.heads, self.min_heads)
         at_least("num_classes", self.num_classes, 0)
 
     def check(self, shape):
@@ -94,28 +128,6 @@ class Attentive(DropoutNetwork, abstract=True):
     def _labelled(self, tensors: Nest, h: tf.Tensor, context: Any) -> tf.Tensor:
         """Returns `h`: [B, ..., width] plus the label embeddings, if there are any."""
         return h + of_labels(tensors["label"]["kernel"], context, h) if self.num_classes else h
-
-    @property
-    def _attention_width(self) -> int:
-        return self.heads * -(-self.width // self.heads)
-
-    def _attention(self, layer: Nest, h: tf.Tensor, precision: str) -> tf.Tensor:
-        """Applies self-attention to `h`: [B, ..., width]; returns the concatenated heads, [B, ..., _attention_width].
-
-        `layer` projects to queries, keys and values, in this order.
-        """
-        *positions, channels = h.shape[1:]
-        count, size = math.prod(positions), self._attention_width // self.heads
-        projected = dense(layer, tf.reshape(h, [-1, count, channels]), precision)
-        qkv = tf.transpose(tf.reshape(projected, [-1, count, 3, self.heads, size]), [2, 0, 3, 1, 4])
-        attended = dot_product_attention(*tf.unstack(qkv), precision)
-        return tf.reshape(tf.transpose(attended, [0, 2, 1, 3]), [-1, *positions, self._attention_width])
-
-    def _attention_products(self, batch_size: int, count: int) -> list[Product]:
-        """Returns the matrix products of attention over `count` positions: the logits, and the means of the values."""
-        size = self._attention_width // self.heads
-        rows = batch_size * self.heads * count
-        return [Product(rows, size, count), Product(rows, count, size)]
 
 
 def linear(rng: np.random.Generator, shape: tuple[int, ...], gain: float = 1.0) -> p.Nest:

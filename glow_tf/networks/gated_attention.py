@@ -1,7 +1,7 @@
 """Flow++'s coupling network."""
 
 import dataclasses
-import math
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,9 +12,15 @@ from glow_tf.networks.attention import Attentive, layer_norm, layer_norm_paramet
 from glow_tf.networks.context_channels import of_context
 from glow_tf.networks.convolution import convolve, kernel_size
 from glow_tf.networks.dense import dense
-from glow_tf.networks.gating import GAIN, concat_elu, gate
-
-_POSITION_STDDEV = 0.01
+from glow_tf.networks.gating import (
+    GAIN,
+    concat_elu,
+    gate,
+    gated_attention,
+    gated_attention_parameters,
+    gated_attention_products,
+    position_embedding,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,14 +42,19 @@ class GatedAttention(Attentive):
     Attributes:
       width: hidden channels.
       blocks: number of blocks.
-      heads, dropout, num_classes: see `Attentive`.
+      heads: number of attention heads, see `Attentive`; 0 for blocks without the attention.
+      final_elu: whether the last convolution sees celu(h) rather than h, as in the official code for ImageNet.
+      dropout, num_classes: see `Attentive`.
       image_channels: channels of {"image": [B, ..., image_channels]} in the context, at the positions of the input;
         0 for none. They condition each gated convolution: celu(3x3(celu(h)) + 1x1(celu(image))).
 
     Ho, Chen, Srinivas, Duan & Abbeel 2019, "Flow++", arXiv 1902.00275.
     """
 
+    min_heads: ClassVar[int] = 0
+
     blocks: int = 10
+    final_elu: bool = False
     dropout: float = 0.2
     image_channels: int = 0
 
@@ -57,7 +68,7 @@ class GatedAttention(Attentive):
         width, three = self.width, kernel_size(shape, 3)
         network = {
             "enter": linear(rng, (depth, *three, inputs, width)),
-            "position": p.normal(rng, _POSITION_STDDEV, (depth, *shape[:-1], width)),
+            **({"position": position_embedding(rng, depth, shape[:-1], width)} if self.heads else {}),
             **self._label_parameters(depth),
         }
         for i in range(self.blocks):
@@ -66,11 +77,13 @@ class GatedAttention(Attentive):
                 "conv2": linear(rng, (depth, 2 * width, 2 * width), GAIN),
                 **self._context_parameters(rng, depth),
                 "norm1": layer_norm_parameters(depth, width),
-                "attention": linear(rng, (depth, width, 3 * self._attention_width)),
-                "mix": linear(rng, (depth, self._attention_width, 2 * width), GAIN),
-                "norm2": layer_norm_parameters(depth, width),
             }
-        return {**network, "leave": zero_linear(depth, *three, width, outputs)}
+            if self.heads:
+                network[f"block{i}"] |= {
+                    **gated_attention_parameters(rng, depth, width, self.heads),
+                    "norm2": layer_norm_parameters(depth, width),
+                }
+        return {**network, "leave": zero_linear(depth, *three, self._last_inputs, outputs)}
 
     def evaluate(self, tensors, x, context, drop, precision):
         def convolution(layer, h):
@@ -86,9 +99,10 @@ class GatedAttention(Attentive):
                 inner += dense(block["context"], image, precision)
             inner = drop(concat_elu(inner))
             h = layer_norm(block["norm1"], h + gate(dense(block["conv2"], inner, precision)))
-            inner = drop(self._attention(block["attention"], h + tensors["position"], precision))
-            h = layer_norm(block["norm2"], h + gate(dense(block["mix"], inner, precision)))
-        return convolution(tensors["leave"], h)
+            if self.heads:
+                attended = gated_attention(block, h, tensors["position"], self.heads, drop, precision)
+                h = layer_norm(block["norm2"], h + attended)
+        return convolution(tensors["leave"], concat_elu(h) if self.final_elu else h)
 
     def products(self, shape, batch_size, inputs, outputs):
         def convolution(size, n_in, n_out):
@@ -99,11 +113,14 @@ class GatedAttention(Attentive):
             convolution(3, 2 * width, width),
             *([convolution(1, 2 * self.image_channels, width)] if self.image_channels else []),
             convolution(1, 2 * width, 2 * width),
-            convolution(1, width, 3 * self._attention_width),
-            *self._attention_products(batch_size, math.prod(shape[:-1])),
-            convolution(1, self._attention_width, 2 * width),
+            *(gated_attention_products(shape, batch_size, width, self.heads) if self.heads else []),
         ]
-        return [convolution(3, inputs, width), *block * self.blocks, convolution(3, width, outputs)]
+        last = convolution(3, self._last_inputs, outputs)
+        return [convolution(3, inputs, width), *block * self.blocks, last]
+
+    @property
+    def _last_inputs(self) -> int:
+        return 2 * self.width if self.final_elu else self.width
 
     def _context_parameters(self, rng: np.random.Generator, depth: int) -> p.Nest:
         if not self.image_channels:

@@ -8,7 +8,16 @@ import tensorflow as tf
 from glow_tf import parameters as p
 from glow_tf.arguments import at_least
 from glow_tf.flops import Product
-from glow_tf.networks.attention import Attentive, layer_norm, layer_norm_parameters, linear, zero_linear
+from glow_tf.networks.attention import (
+    Attentive,
+    attention_products,
+    attention_width,
+    layer_norm,
+    layer_norm_parameters,
+    linear,
+    self_attention,
+    zero_linear,
+)
 from glow_tf.networks.dense import dense
 
 # Hidden units of an MLP, as a multiple of the width.
@@ -54,6 +63,7 @@ class Vit(Attentive):
 
     def parameters(self, rng, depth, inputs, outputs, shape):
         width, (count, area) = self.width, self._patches(shape)
+        inner = attention_width(width, self.heads)
         network = {
             "enter": linear(rng, (depth, area * inputs, width)),
             "position": p.normal(rng, 1 / math.sqrt(width), (depth, count, width)),
@@ -62,8 +72,8 @@ class Vit(Attentive):
         for i in range(self.depth):
             network[f"block{i}"] = {
                 "norm1": layer_norm_parameters(depth, width),
-                "attention": linear(rng, (depth, width, 3 * self._attention_width)),
-                "mix": linear(rng, (depth, self._attention_width, width)),
+                "attention": linear(rng, (depth, width, 3 * inner)),
+                "mix": linear(rng, (depth, inner, width)),
                 "norm2": layer_norm_parameters(depth, width),
                 # Glorot variances, as in the authors' code.
                 "mlp1": linear(rng, (depth, width, _EXPANSION * width), math.sqrt(2 / (1 + _EXPANSION))),
@@ -78,7 +88,7 @@ class Vit(Attentive):
         h = self._labelled(tensors, h, context)
         for i in range(self.depth):
             block = tensors[f"block{i}"]
-            attended = self._attention(block["attention"], layer_norm(block["norm1"], h), precision)
+            attended = self_attention(block["attention"], layer_norm(block["norm1"], h), self.heads, precision)
             h += drop(dense(block["mix"], attended, precision))
             hidden = tf.nn.gelu(dense(block["mlp1"], layer_norm(block["norm2"], h), precision), approximate=True)
             h += drop(dense(block["mlp2"], drop(hidden), precision))
@@ -87,10 +97,10 @@ class Vit(Attentive):
 
     def products(self, shape, batch_size, inputs, outputs):
         width, (count, area) = self.width, self._patches(shape)
-        tokens, inner = batch_size * count, self._attention_width
+        tokens, inner = batch_size * count, attention_width(width, self.heads)
         block = [
             Product(tokens, width, 3 * inner),
-            *self._attention_products(batch_size, count),
+            *attention_products(batch_size, count, width, self.heads),
             Product(tokens, inner, width),
             Product(tokens, width, _EXPANSION * width),
             Product(tokens, _EXPANSION * width, width),

@@ -32,6 +32,15 @@ WITH_FEATURES = Variational(
     features=GatedConvolutions(blocks=1),
     feature_channels=5,
 )
+# As in Flow++ for ImageNet: with attention in the features, and without attention at all.
+WITH_ATTENTIVE_FEATURES = dataclasses.replace(
+    WITH_FEATURES, features=GatedConvolutions(blocks=1, normalized=True, heads=2)
+)
+WITHOUT_ATTENTION = dataclasses.replace(
+    WITH_FEATURES,
+    network=dataclasses.replace(WITH_FEATURES.network, heads=0, final_elu=True),
+    features=GatedConvolutions(blocks=1, normalized=True),
+)
 # Even and odd sides, colour and grey, a row, sequences, and flat vectors.
 SHAPES = [(2, 2, 3), (3, 3, 1), (2, 3, 2), (1, 3, 1), (4, 1), (5, 2), (6,), (3,)]
 QUICK = [(2, 2, 3), (3, 3, 1), (3,)]
@@ -40,6 +49,8 @@ DIVIDED = {
     "channels": ((2, 2, 2), dataclasses.replace(SMALL, partition=Channels())),
     "some channels": ((2, 2, 3), dataclasses.replace(SMALL, partition=Channels(first=1))),
     "features": ((2, 4, 1), WITH_FEATURES),
+    "attentive features": ((2, 4, 1), WITH_ATTENTIVE_FEATURES),
+    "no attention": ((2, 4, 1), WITHOUT_ATTENTION),
     "features of sequences": ((4, 2), WITH_FEATURES),
     "features of squeezed images": ((2, 2, 3), dataclasses.replace(SMALL, features=GatedConvolutions())),
 }

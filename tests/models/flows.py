@@ -100,6 +100,16 @@ CONFIGS = {
     "flow_plus_plus-labels": flow_plus_plus(
         (2, 4, 3), ((0, 3),), width=4, blocks=2, num_classes=3, conditional_couplings=True
     ),
+    "flow_plus_plus-imagenet": flow_plus_plus(
+        (2, 4, 3),
+        ((0, 1),),
+        width=4,
+        blocks=1,
+        heads=2,
+        permutation="none",
+        variant="imagenet32",
+        dequantizer="uniform",
+    ),
     "jet": jet((8, 4, 1), K=5, width=4, blocks=1, heads=2, patch_size=2, dropout=0.1),
     "jet-labels": jet((4, 4, 3), K=6, width=6, blocks=2, patch_size=2, num_classes=3, conditional_couplings=True),
     "nice-flat": nice((7,), K=4, width=8, blocks=2, base="normal"),

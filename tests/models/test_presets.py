@@ -251,9 +251,18 @@ def test_structure_of_flow_plus_plus():
     assert {(s.network, s.coupling, s.permutation, s.alternate, s.actnorm) for s in steps} == {
         (network, transforms.MixtureLogistic(components=32), "conv1x1", True, True)
     }
-    larger = flow_plus_plus((64, 64, 3), [(0, 0), (0, 4), (2, 2), (2, 2)])
+    larger = flow_plus_plus((64, 64, 3), [(0, 0), (0, 4), (2, 2), (2, 2)], variant="imagenet64")
     assert kinds(larger) == ["Logit", *["Squeeze", "Steps"], *["Squeeze", "Steps", "Steps"] * 2]
     assert larger.shapes()[-1] == (8, 8, 192)
+    assert larger.layers[2].network == networks.GatedAttention(width=96, final_elu=True)
+    noise = larger.dequantizer
+    assert (noise.depth, noise.features.blocks, noise.features.normalized, noise.features.heads) == (4, 5, True, 0)
+    assert noise.network == networks.GatedAttention(width=96, blocks=5, heads=0, final_elu=True, image_channels=32)
+    noise = flow_plus_plus(variant="imagenet32", heads=2).dequantizer
+    assert (noise.depth, noise.features.blocks, noise.features.normalized, noise.features.heads) == (8, 8, True, 4)
+    assert (noise.network.blocks, noise.network.heads) == (8, 2)
+    with pytest.raises(ValueError, match="variant='lsun' is not one of 'cifar10'"):
+        flow_plus_plus(variant="lsun")
     labelled = flow_plus_plus((4, 4, 3), [(0, 1)], num_classes=3, conditional_couplings=True, classifier=True)
     assert labelled.layers[1].network.num_classes == 3 and labelled.classifier
     assert labelled.layers[-1] == layers.TopPrior(learned=False, num_classes=3)
@@ -274,6 +283,44 @@ def test_parameters_of_the_published_flow_plus_plus():
     # Of the 3,466,976 in the official code, 3,072 normalise and 9 mix the colours of each half of the noise before each
     # of the four couplings.
     assert sum(np.prod(parameter.shape) for _, parameter in noise_parameters) == 3_466_976 - 4 * 2 * (3_072 + 9)
+
+
+# Counts that the launchers of the official code state, and what is there and not here: two parameters per element in
+# the normalisation before each coupling; for 32x32, the magnitudes of weight-normalised layers, one per output channel;
+# for 64x64, the position embeddings of the four couplings of the dequantization, which have no attention.
+_MAGNITUDES = 128 + 20 * (128 + 256 + 384 + 256)
+_NOISE_MAGNITUDES = 128 + 8 * (128 + 256 + 128 + 384 + 256) + 3 * 98
+_FEATURE_MAGNITUDES = 32 + 8 * (32 + 64 + 96 + 64)
+
+
+@pytest.mark.parametrize(
+    ("side", "couplings", "width", "blocks", "components", "stated", "more"),
+    [
+        (
+            *(32, [(0, 7), (3, 3)], 128, 20, 32, 168_955_724),
+            (13 + 8) * 2 * 32 * 32 * 3
+            + (13 * _MAGNITUDES + 98 * (7 * 3 + 3 * 6 + 3 * 12))
+            + (8 * _NOISE_MAGNITUDES + _FEATURE_MAGNITUDES),
+        ),
+        (
+            *(64, [(0, 0), (0, 4), (2, 2), (2, 2)], 96, 16, 4, 73_489_960),
+            (12 + 4) * 2 * 64 * 64 * 3 + 4 * 64 * 32 * 96,
+        ),
+    ],
+    ids=["imagenet32", "imagenet64"],
+)
+def test_parameters_of_the_flow_plus_plus_for_imagenet(side, couplings, width, blocks, components, stated, more):
+    config = flow_plus_plus(
+        (side, side, 3),
+        couplings,
+        width,
+        blocks,
+        coupling=transforms.MixtureLogistic(components=components),
+        permutation="none",
+        variant=f"imagenet{side}",
+    )
+    sizes = [np.prod(shape) for path, shape, trained in shapes_and_kinds(config) if trained and "actnorm" not in path]
+    assert sum(sizes) == stated - more
 
 
 def test_structure_of_jet():

@@ -168,6 +168,7 @@ def test_labels_have_embeddings(cls, more):
         (lambda: Vit(width=4, depth=1, heads=0), "heads=0 must be an integer of at least 1"),
         (lambda: Vit(width=4, depth=1, patch_size=0), "patch_size=0 must be an integer of at least 1"),
         (lambda: GatedAttention(width=4, blocks=0), "blocks=0 must be an integer of at least 1"),
+        (lambda: GatedAttention(width=4, heads=-1), "heads=-1 must be an integer of at least 0"),
         (lambda: GatedAttention(width=4, blocks=1001), "blocks=1001 must be at most 1000"),
         (lambda: GatedAttention(width=4, dropout=1.0), "dropout=1.0 must be at least 0 and less than 1"),
         (lambda: GatedAttention(width=4, dropout=-0.1), "dropout=-0.1 must be at least 0"),

@@ -22,12 +22,22 @@ def gate(h):
     return a / (1 + np.exp(-b))
 
 
+def gated_attention_by_hand(block, h, position, heads):
+    """Gated self-attention over the positions of h, [B, ..., width]."""
+    examples, *positions, width = h.shape
+    tokens = np.reshape(h + position, [examples, math.prod(positions), width])
+    attended = np.stack([heads_by_hand(block["attention"], example, heads) for example in tokens])
+    mixed = np.reshape(attended, [examples, *positions, -1]) @ block["mix"]["kernel"] + block["mix"]["bias"]
+    return gate(mixed)
+
+
 # With 7 hidden channels, each of 3 heads has 3.
-@pytest.mark.parametrize("blocks,heads,width", [(1, 3, 7), (2, 2, 6)])
+@pytest.mark.parametrize("blocks,heads,width,final_elu", [(1, 3, 7, False), (2, 2, 6, True), (2, 0, 6, False)])
 @pytest.mark.parametrize("positions,channels", [((2, 3), 0), ((5,), 0), ((2, 3), 5)])
-def test_by_hand(blocks, heads, width, positions, channels):
+def test_by_hand(blocks, heads, width, final_elu, positions, channels):
     convolve_by = convolve_by_hand if len(positions) == 2 else convolve_sequences_by_tensorflow
-    network, k = GatedAttention(width=width, blocks=blocks, heads=heads, image_channels=channels), 1
+    network = GatedAttention(width=width, blocks=blocks, heads=heads, final_elu=final_elu, image_channels=channels)
+    k = 1
     values = random_values(network, 2, 3, 4, positions=positions)
     p = tf.nest.map_structure(lambda value: value[k], values)
 
@@ -47,11 +57,9 @@ def test_by_hand(blocks, heads, width, positions, channels):
             inner += linear(block["context"], concat_elu(image))
         inner = concat_elu(inner)
         h = norm_by_hand(block["norm1"], h + gate(linear(block["conv2"], inner)))
-        tokens = np.reshape(h + p["position"], [2, math.prod(positions), width])
-        attended = np.stack([heads_by_hand(block["attention"], example, heads) for example in tokens])
-        mixed = linear(block["mix"], np.reshape(attended, [2, *positions, attended.shape[-1]]))
-        h = norm_by_hand(block["norm2"], h + gate(mixed))
-    expected = convolution(p["leave"], h)
+        if heads:
+            h = norm_by_hand(block["norm2"], h + gated_attention_by_hand(block, h, p["position"], heads))
+    expected = convolution(p["leave"], concat_elu(h) if final_elu else h)
     context = {"image": tf.constant(image)} if channels else None
     assert_close(network.apply(slices(network, values, k), tf.constant(x), context), expected)
 
@@ -103,3 +111,5 @@ def test_products_by_hand():
     assert sum(product.flops for product in products) == total
     seeing = GatedAttention(width=6, blocks=2, heads=2, image_channels=5).products((4, 5, 3), 7, 3, 8)
     assert sum(product.flops for product in seeing) == total + 2 * (2 * n * 10 * 6)
+    plain = GatedAttention(width=6, blocks=2, heads=0, final_elu=True).products((4, 5, 3), 7, 3, 8)
+    assert sum(product.flops for product in plain) == enter + 2 * leave + 2 * convolutions

@@ -4,26 +4,34 @@ import tensorflow as tf
 
 from glow_tf.networks import GatedConvolutions
 from tests.networks.random_networks import initial_values, random_values, slices
+from tests.networks.test_attention import norm_by_hand
 from tests.networks.test_convolution import convolve_by_hand, convolve_sequences_by_tensorflow
-from tests.networks.test_gated_attention import concat_elu, gate
+from tests.networks.test_gated_attention import concat_elu, gate, gated_attention_by_hand
 from tests.tolerances import assert_close
 
 
+@pytest.mark.parametrize("normalized,heads", [(False, 0), (True, 0), (True, 2), (False, 3)])
 @pytest.mark.parametrize("positions", [(2, 3), (5,)])
-def test_by_hand(positions):
+def test_by_hand(positions, normalized, heads):
     convolve_by = convolve_by_hand if len(positions) == 2 else convolve_sequences_by_tensorflow
-    network, k = GatedConvolutions(blocks=2), 1
+    network, k = GatedConvolutions(blocks=2, normalized=normalized, heads=heads), 1
     values = random_values(network, 2, 3, 4, positions=positions)
     p = tf.nest.map_structure(lambda value: value[k], values)
 
     def convolution(layer, h):
         return convolve_by(h, layer["kernel"]) + layer["bias"]
 
+    def norm(block, name, h):
+        return norm_by_hand(block[name], h) if normalized else h
+
     x = np.random.default_rng(1).standard_normal([2, *positions, 3])
     h = convolution(p["enter"], x)
     for i in range(2):
-        inner = concat_elu(convolution(p[f"block{i}"]["conv1"], concat_elu(h)))
-        h = h + gate(convolution(p[f"block{i}"]["conv2"], inner))
+        block = p[f"block{i}"]
+        inner = concat_elu(convolution(block["conv1"], concat_elu(h)))
+        h = norm(block, "norm1", h + gate(convolution(block["conv2"], inner)))
+        if heads:
+            h = norm(block, "norm2", h + gated_attention_by_hand(block, h, p["position"], heads))
     assert_close(network.apply(slices(network, values, k), tf.constant(x)), h)
 
 
@@ -50,4 +58,14 @@ def test_dropout_in_training_alone():
 def test_products_by_hand():
     n = 7 * 4 * 5
     products = GatedConvolutions(blocks=2).products((4, 5, 3), 7, 3, 8)
-    assert sum(product.flops for product in products) == 2 * n * 9 * (3 * 8 + 2 * (16 * 8 + 16 * 16))
+    convolutions = 2 * n * 9 * (3 * 8 + 2 * (16 * 8 + 16 * 16))
+    assert sum(product.flops for product in products) == convolutions
+    attentive = GatedConvolutions(blocks=2, normalized=True, heads=2).products((4, 5, 3), 7, 3, 8)
+    # Queries, keys and values; logits and means over 20 positions in two heads of 4 channels; the gate's input.
+    attention = 2 * n * (8 * 24 + 2 * 4 * 20 + 2 * 20 * 4 + 8 * 16)
+    assert sum(product.flops for product in attentive) == convolutions + 2 * attention
+
+
+def test_a_negative_number_of_heads():
+    with pytest.raises(ValueError, match="heads=-1 must be an integer of at least 0"):
+        GatedConvolutions(heads=-1)
