@@ -165,6 +165,7 @@ class _Mixture:
         sign = tf.where(value > 0, -tf.ones_like(value), tf.ones_like(value))
         value, means = sign * value, sign[:, tf.newaxis] * self._means
         log_weights = tf.nn.log_softmax(self._logits)
+        weights = tf.exp(log_weights)
 
         def function(x):
             u = (means - x[:, tf.newaxis]) * self._rates
@@ -173,9 +174,8 @@ class _Mixture:
             parts = tf.exp(logs - largest)
             total = tf.reduce_sum(parts, axis=-1)
             log_cdf = tf.squeeze(largest, -1) + tf.math.log(total)
-            survival = -tf.math.expm1(log_cdf)
-            # Rounding may make it negative where it is close to 0.
-            survival = tf.where(survival < 0, tf.zeros_like(survival), survival)
+            # A sum of positive terms: 1 - F would lose components of small weight, and with them the slope.
+            survival = tf.reduce_sum(weights * tf.sigmoid(u), axis=-1)
             slope = tf.reduce_sum(parts * tf.sigmoid(u) * self._rates, axis=-1) / (total * survival)
             v, slope = _tilted(x, log_cdf - tf.math.log(survival), slope)
             return v - value, slope

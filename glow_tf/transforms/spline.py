@@ -130,5 +130,8 @@ class _Bin(NamedTuple):
         mean = self.height / self.width
         bend = part * (self.next_slope + self.slope - 2 * mean)
         a, b, c = self.height * (mean - slope) + bend, self.height * slope - bend, -mean * part
-        r = 2 * c / (-b - tf.sqrt(tf.maximum(b**2 - 4 * a * c, 0)))
+        root = tf.sqrt(tf.maximum(b**2 - 4 * a * c, 0))
+        # Of the two forms of the solution, the one whose sum has terms of one sign. As a + b > 0, a > 0 where b < 0.
+        is_negative = b < 0
+        r = tf.where(is_negative, root - b, 2 * c) / tf.where(is_negative, 2 * a, -b - root)
         return tf.where(from_end, 1 - r, r)
