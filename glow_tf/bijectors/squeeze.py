@@ -2,7 +2,10 @@
 
 import tensorflow as tf
 
+from glow_tf.arguments import one_of
 from glow_tf.bijectors import base
+
+ORDERS = ("channel_major", "position_major")
 
 
 class Squeeze(base.Bijector):
@@ -13,11 +16,16 @@ class Squeeze(base.Bijector):
       inverse:          x[h * f + dy, w * f + dx, c] = y[h, w, c * f^2 + dy * f + dx]
       both log-dets:    0
 
-    Channels are ordered as in the official code: the positions of one input channel are adjacent.
+    This order of the output channels is that of Glow's official code: the positions of one input channel are adjacent.
+    In the position-major order, that of `tf.nn.space_to_depth`, the channels of one position are adjacent:
+
+      forward:          y[h, w, (dy * f + dx) * C + c] = x[h * f + dy, w * f + dx, c]
+      for sequences:    y[t, dt * C + c] = x[t * f + dt, c]
 
     Args:
       factor: side of the square of positions, or number of successive positions of a sequence.
       event_ndims: rank of an event; 3 for [H, W, C], 2 for [T, C].
+      order: order of the output channels, `channel_major` or `position_major`.
 
     Raises:
       ValueError: when applied, if a side of the image, or the length of the sequence, is not a multiple of `factor`.
@@ -30,12 +38,22 @@ class Squeeze(base.Bijector):
       array([[[[0., 1., 2., 3.]]]], dtype=float32)
     """
 
-    def __init__(self, factor: int = 2, *, event_ndims: int = 3, validate_args: bool = False, name: str = "squeeze"):
+    def __init__(
+        self,
+        factor: int = 2,
+        *,
+        event_ndims: int = 3,
+        order: str = "channel_major",
+        validate_args: bool = False,
+        name: str = "squeeze",
+    ):
         if factor < 1:
             raise ValueError(f"factor={factor!r} must be at least 1.")
         if event_ndims not in (2, 3):
             raise ValueError(f"event_ndims={event_ndims!r} must be 3 for [H, W, C], or 2 for [T, C].")
+        one_of("order", order, ORDERS)
         self._factor = factor
+        self._channel_major = order == "channel_major"
         self._axes = event_ndims - 1
         super().__init__(event_ndims=event_ndims, validate_args=validate_args, name=name)
 
@@ -48,8 +66,9 @@ class Squeeze(base.Bijector):
             raise ValueError(f"Sides of {sides[0]}x{sides[1]} are not multiples of {f}.")
         blocks = [side // f for side in sides]
         y = tf.reshape(x, [-1, *(size for block in blocks for size in (block, f)), channels])
-        # Axes in order: the blocks, the channel, the position within a block.
-        y = tf.transpose(y, [0, *range(1, 2 * n, 2), 2 * n + 1, *range(2, 2 * n + 1, 2)])
+        channel, within_block = [2 * n + 1], [*range(2, 2 * n + 1, 2)]
+        new_channel = [*channel, *within_block] if self._channel_major else [*within_block, *channel]
+        y = tf.transpose(y, [0, *range(1, 2 * n, 2), *new_channel])
         y = tf.reshape(y, [-1, *blocks, channels * f**n])
         return y, tf.zeros(tf.shape(x)[:1], x.dtype)
 
@@ -58,8 +77,10 @@ class Squeeze(base.Bijector):
         *blocks, channels = y.shape[1:]
         if channels % f**n:
             raise ValueError(f"{channels} channels are not a multiple of {f**n}.")
-        x = tf.reshape(y, [-1, *blocks, channels // f**n, *[f] * n])
-        x = tf.transpose(x, [0, *(axis for i in range(1, n + 1) for axis in (i, n + 1 + i)), n + 1])
+        channel, within_block = [channels // f**n], [f] * n
+        x = tf.reshape(y, [-1, *blocks, *(channel + within_block if self._channel_major else within_block + channel)])
+        channel_axis, offset = (n + 1, n + 1) if self._channel_major else (2 * n + 1, n)
+        x = tf.transpose(x, [0, *(axis for i in range(1, n + 1) for axis in (i, offset + i)), channel_axis])
         x = tf.reshape(x, [-1, *(block * f for block in blocks), channels // f**n])
         return x, tf.zeros(tf.shape(y)[:1], y.dtype)
 

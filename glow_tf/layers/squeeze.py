@@ -3,7 +3,8 @@
 import dataclasses
 
 from glow_tf import bijectors
-from glow_tf.arguments import at_least
+from glow_tf.arguments import at_least, one_of
+from glow_tf.bijectors.squeeze import ORDERS
 from glow_tf.layers.base import Layer
 
 
@@ -15,6 +16,7 @@ class Squeeze(Layer):
 
     Attributes:
       factor: f, the factor by which each side, or the length, is divided.
+      order: order of the output channels, `channel_major` as in Glow, or `position_major`; see `bijectors.Squeeze`.
 
     Examples:
       >>> glow_tf.layers.Squeeze().output_shape((8, 8, 3))
@@ -22,9 +24,11 @@ class Squeeze(Layer):
     """
 
     factor: int = 2
+    order: str = "channel_major"
 
     def __post_init__(self):
         at_least("factor", self.factor, 1)
+        one_of("order", self.order, ORDERS)
 
     def output_shape(self, shape):
         if len(shape) not in (2, 3):
@@ -38,4 +42,4 @@ class Squeeze(Layer):
         return *(side // f for side in sides), channels * f ** len(sides)
 
     def bijector(self, shape, tensors, context=None):
-        return bijectors.Squeeze(self.factor, event_ndims=len(shape))
+        return bijectors.Squeeze(self.factor, event_ndims=len(shape), order=self.order)

@@ -21,6 +21,8 @@ class _FlowPlusPlusVariant:
 
     Attributes:
       final_elu: see `networks.GatedAttention`.
+      squeeze_order: see `layers.Squeeze`. The official code's is position-major; for CIFAR-10, where 1x1 convolutions
+        mix all channels before each coupling, it is Glow's here.
       dequantization_depth: couplings of the dequantization.
       dequantization_blocks: blocks of its coupling networks.
       dequantization_attention: whether these blocks have attention.
@@ -28,6 +30,7 @@ class _FlowPlusPlusVariant:
     """
 
     final_elu: bool = True
+    squeeze_order: str = "position_major"
     dequantization_depth: int = 4
     dequantization_blocks: int
     dequantization_attention: bool = True
@@ -36,7 +39,10 @@ class _FlowPlusPlusVariant:
 
 _FLOW_PLUS_PLUS = {
     "cifar10": _FlowPlusPlusVariant(
-        final_elu=False, dequantization_blocks=2, features=networks.GatedConvolutions(blocks=3)
+        final_elu=False,
+        squeeze_order="channel_major",
+        dequantization_blocks=2,
+        features=networks.GatedConvolutions(blocks=3),
     ),
     "imagenet32": _FlowPlusPlusVariant(
         dequantization_depth=8,
@@ -362,7 +368,8 @@ def flow_plus_plus(
       variant: data set whose details in the official code the networks and the variational dequantization have:
         `cifar10`, with 4 couplings of 2 blocks in the dequantization; `imagenet32`, with 8 of 8, and attention in the
         features too; or `imagenet64`, with 4 of 5 without attention. For ImageNet, a concatenated ELU precedes the last
-        convolution of coupling networks.
+        convolution of coupling networks, and squeezes are position-major, so that couplings by channels condition the
+        lower pixels of each block on the upper ones.
       dequantizer: map from images to real numbers: `variational` (the default), `uniform` noise, or a `Dequantizer`.
       gradient: `reversible` or `stored`.
 
@@ -410,7 +417,7 @@ def flow_plus_plus(
     layers: list[Layer] = [Logit()]
     for scale, counts in enumerate(couplings):
         if scale:
-            layers.append(Squeeze())
+            layers.append(Squeeze(order=details.squeeze_order))
         for depth, partition in zip(counts, (partitions.Channels(), partitions.Positions()), strict=True):
             if depth:
                 layers.append(

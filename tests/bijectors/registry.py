@@ -229,6 +229,13 @@ CASES = [
         latent=(1, 2, 9),
     ),
     Case(
+        name="Squeeze-position-major",
+        covers=bijectors.Squeeze,
+        build=lambda p, watch=unwatched: bijectors.Squeeze(order="position_major"),
+        event=(4, 6, 3),
+        latent=(2, 3, 12),
+    ),
+    Case(
         name="Squeeze-of-sequences",
         covers=bijectors.Squeeze,
         build=lambda p, watch=unwatched: bijectors.Squeeze(3, event_ndims=2),

@@ -38,6 +38,24 @@ def test_order_of_channels_of_sequences(length, channels, factor):
     np.testing.assert_array_equal(bijector.inverse(tf.constant(expected)), x)
 
 
+@hypothesis.given(
+    height=st.integers(1, 3), width=st.integers(1, 3), channels=st.integers(1, 4), factor=st.integers(2, 3)
+)
+def test_the_position_major_order_is_that_of_space_to_depth(height, width, channels, factor):
+    x = np.random.default_rng(0).standard_normal([2, height * factor, width * factor, channels])
+    expected = tf.nn.space_to_depth(tf.constant(x), factor)
+    bijector = Squeeze(factor, order="position_major")
+    np.testing.assert_array_equal(bijector.forward(x), expected)
+    np.testing.assert_array_equal(bijector.inverse(tf.identity(expected)), x)
+
+
+def test_the_position_major_order_of_sequences():
+    x = np.random.default_rng(0).standard_normal([2, 6, 2])
+    bijector = Squeeze(3, event_ndims=2, order="position_major")
+    np.testing.assert_array_equal(bijector.forward(x), x.reshape([2, 2, 6]))
+    np.testing.assert_array_equal(bijector.inverse(tf.constant(x.reshape([2, 2, 6]))), x)
+
+
 def test_one_square_by_hand():
     x = tf.reshape(tf.constant([[1.0, 2.0], [3.0, 4.0]]), [2, 2, 1])
     both = tf.concat([x, 10 * x], axis=-1)
@@ -57,3 +75,5 @@ def test_sides_are_checked():
         Squeeze(event_ndims=1)
     with pytest.raises(ValueError, match="factor=0 must be at least 1"):
         Squeeze(0)
+    with pytest.raises(ValueError, match="order='pixels' is not one of 'channel_major', 'position_major'"):
+        Squeeze(order="pixels")

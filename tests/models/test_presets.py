@@ -269,6 +269,24 @@ def test_structure_of_flow_plus_plus():
     assert ModelConfig.from_json(labelled.to_json()) == labelled
 
 
+@pytest.mark.parametrize("variant", ["imagenet32", "imagenet64"])
+def test_couplings_by_channels_divide_blocks_of_pixels_into_upper_and_lower_ones_for_imagenet(variant):
+    """The official code splits the output of tf.nn.space_to_depth, at every scale."""
+    config = flow_plus_plus((16, 16, 3), [(0, 0), (1, 0), (1, 0)], width=4, blocks=1, variant=variant)
+    assert ModelConfig.from_json(config.to_json()) == config
+    rows = np.broadcast_to(np.arange(16.0)[:, np.newaxis, np.newaxis], [1, 16, 16, 3])
+    x, block = tf.constant(rows), 1
+    for layer in config.layers:
+        if isinstance(layer, layers.Squeeze):
+            x, _ = layer.bijector(tuple(x.shape[1:]), {}).forward_and_log_det(x)
+            block *= 2
+        elif isinstance(layer, layers.Steps):
+            upper, lower = layer.partition.divide(x)
+            for part, halves in ((upper, range(block // 2)), (lower, range(block // 2, block))):
+                assert set(np.unique(part % block)) == set(halves)
+    assert block == 4
+
+
 def test_parameters_of_the_published_flow_plus_plus():
     """The count for the coupling networks is that of the official code for CIFAR-10, by its own function."""
     config = flow_plus_plus()
