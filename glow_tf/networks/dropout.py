@@ -53,6 +53,10 @@ class DropoutNetwork(PrecisionNetwork, abstract=True):
     def is_random(self):
         return self.dropout > 0
 
+    def decays(self, path, shape):
+        # A position embedding has several axes, but is no kernel.
+        return path != "position" and super().decays(path, shape)
+
     def evaluate(self, tensors: Nest, x: tf.Tensor, context: Any, drop: Dropout, precision: str) -> tf.Tensor:
         """Returns the output [B, ..., outputs].
 

@@ -34,8 +34,8 @@ class Vit(Attentive):
       h <- h + drop(attention(norm(h)))
       h <- h + drop(MLP(norm(h)))
 
-    whose MLPs have one hidden layer of 4 * width GELU units; layer normalisation; and a zero-initialised linear layer
-    from each token to the outputs of its patch.
+    whose MLPs have one hidden layer of 4 * width GELU units, also with dropout; layer normalisation; and a
+    zero-initialised linear layer from each token to the outputs of its patch.
 
     Attributes:
       width: channels of a token.

@@ -22,19 +22,21 @@ def gate(h):
     return a / (1 + np.exp(-b))
 
 
-def gated_attention_by_hand(block, h, position, heads):
-    """Gated self-attention over the positions of h, [B, ..., width]."""
+def gated_attention_by_hand(block, h, position, heads, dropped=1.0):
+    """Gated self-attention over the positions of h, [B, ..., width]; dropout multiplies by `dropped`."""
     examples, *positions, width = h.shape
     tokens = np.reshape(h + position, [examples, math.prod(positions), width])
     attended = np.stack([heads_by_hand(block["attention"], example, heads) for example in tokens])
-    mixed = np.reshape(attended, [examples, *positions, -1]) @ block["mix"]["kernel"] + block["mix"]["bias"]
-    return gate(mixed)
+    attended = dropped * np.reshape(attended, [examples, *positions, -1])
+    return gate(attended @ block["mix"]["kernel"] + block["mix"]["bias"])
 
 
 # With 7 hidden channels, each of 3 heads has 3.
 @pytest.mark.parametrize("blocks,heads,width,final_elu", [(1, 3, 7, False), (2, 2, 6, True), (2, 0, 6, False)])
 @pytest.mark.parametrize("positions,channels", [((2, 3), 0), ((5,), 0), ((2, 3), 5)])
-def test_by_hand(blocks, heads, width, final_elu, positions, channels):
+@pytest.mark.parametrize("dropped", [1.0, 2.0])
+def test_by_hand(blocks, heads, width, final_elu, positions, channels, dropped):
+    """A doubling in place of dropout shows where it is."""
     convolve_by = convolve_by_hand if len(positions) == 2 else convolve_sequences_by_tensorflow
     network = GatedAttention(width=width, blocks=blocks, heads=heads, final_elu=final_elu, image_channels=channels)
     k = 1
@@ -55,13 +57,15 @@ def test_by_hand(blocks, heads, width, final_elu, positions, channels):
         inner = convolution(block["conv1"], concat_elu(h))
         if channels:
             inner += linear(block["context"], concat_elu(image))
-        inner = concat_elu(inner)
+        inner = dropped * concat_elu(inner)
         h = norm_by_hand(block["norm1"], h + gate(linear(block["conv2"], inner)))
         if heads:
-            h = norm_by_hand(block["norm2"], h + gated_attention_by_hand(block, h, p["position"], heads))
+            h = norm_by_hand(block["norm2"], h + gated_attention_by_hand(block, h, p["position"], heads, dropped))
     expected = convolution(p["leave"], concat_elu(h) if final_elu else h)
-    context = {"image": tf.constant(image)} if channels else None
-    assert_close(network.apply(slices(network, values, k), tf.constant(x), context), expected)
+    given = slices(network, values, k), tf.constant(x), {"image": tf.constant(image)} if channels else None
+    if dropped == 1:
+        assert_close(network.apply(*given), expected)
+    assert_close(network.evaluate(*given, lambda h: dropped * h, "float32"), expected)
 
 
 def test_initial_weights_keep_variances():

@@ -12,7 +12,9 @@ from tests.tolerances import assert_close
 
 @pytest.mark.parametrize("normalized,heads", [(False, 0), (True, 0), (True, 2), (False, 3)])
 @pytest.mark.parametrize("positions", [(2, 3), (5,)])
-def test_by_hand(positions, normalized, heads):
+@pytest.mark.parametrize("dropped", [1.0, 2.0])
+def test_by_hand(positions, normalized, heads, dropped):
+    """A doubling in place of dropout shows where it is."""
     convolve_by = convolve_by_hand if len(positions) == 2 else convolve_sequences_by_tensorflow
     network, k = GatedConvolutions(blocks=2, normalized=normalized, heads=heads), 1
     values = random_values(network, 2, 3, 4, positions=positions)
@@ -28,11 +30,14 @@ def test_by_hand(positions, normalized, heads):
     h = convolution(p["enter"], x)
     for i in range(2):
         block = p[f"block{i}"]
-        inner = concat_elu(convolution(block["conv1"], concat_elu(h)))
+        inner = dropped * concat_elu(convolution(block["conv1"], concat_elu(h)))
         h = norm(block, "norm1", h + gate(convolution(block["conv2"], inner)))
         if heads:
-            h = norm(block, "norm2", h + gated_attention_by_hand(block, h, p["position"], heads))
-    assert_close(network.apply(slices(network, values, k), tf.constant(x)), h)
+            h = norm(block, "norm2", h + gated_attention_by_hand(block, h, p["position"], heads, dropped))
+    tensors = slices(network, values, k)
+    if dropped == 1:
+        assert_close(network.apply(tensors, tf.constant(x)), h)
+    assert_close(network.evaluate(tensors, tf.constant(x), None, lambda h: dropped * h, "float32"), h)
 
 
 def test_activations_keep_their_variance_at_first():

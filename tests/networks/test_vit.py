@@ -20,13 +20,15 @@ def gelu(h):
     return 0.5 * h * (1 + np.tanh(np.sqrt(2 / np.pi) * (h + np.float32(0.044715) * h**3)))
 
 
-def transformer_by_hand(p, tokens, blocks, heads):
-    """Applies the transformer to the tokens of one example, [T, inputs]."""
+def transformer_by_hand(p, tokens, blocks, heads, dropped=1.0):
+    """Applies the transformer to the tokens of one example, [T, inputs]; dropout multiplies by `dropped`."""
     h = linear(p["enter"], tokens) + p["position"]
     for i in range(blocks):
         block = p[f"block{i}"]
-        h = h + linear(block["mix"], heads_by_hand(block["attention"], norm_by_hand(block["norm1"], h), heads))
-        h = h + linear(block["mlp2"], gelu(linear(block["mlp1"], norm_by_hand(block["norm2"], h))))
+        attended = heads_by_hand(block["attention"], norm_by_hand(block["norm1"], h), heads)
+        h = h + dropped * linear(block["mix"], attended)
+        hidden = gelu(linear(block["mlp1"], norm_by_hand(block["norm2"], h)))
+        h = h + dropped * linear(block["mlp2"], dropped * hidden)
     return linear(p["leave"], norm_by_hand(p["norm"], h))
 
 
@@ -53,8 +55,12 @@ def test_sequences_by_hand():
     values = random_values(network, 1, 2, 4, positions=(9,))
     p = tf.nest.map_structure(lambda value: value[0], values)
     x = np.random.default_rng(1).standard_normal([1, 9, 2])
+    tensors = slices(network, values, 0)
     expected = transformer_by_hand(p, x.reshape([3, 6]), 1, 2).reshape([1, 9, 4])
-    assert_close(network.apply(slices(network, values, 0), tf.constant(x)), expected)
+    assert_close(network.apply(tensors, tf.constant(x)), expected)
+    # A doubling in place of dropout shows where it is.
+    expected = transformer_by_hand(p, x.reshape([3, 6]), 1, 2, dropped=2.0).reshape([1, 9, 4])
+    assert_close(network.evaluate(tensors, tf.constant(x), None, lambda h: 2 * h, "float32"), expected)
 
 
 @pytest.mark.parametrize(("depth", "count"), [(2, 6_474_288), (5, 15_931_440)])

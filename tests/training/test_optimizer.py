@@ -161,6 +161,28 @@ def test_kernels_of_networks_decay():
     assert decaying(helpers.TINY) == {"network/dense0/kernel", "network/leave/kernel"}
 
 
+@pytest.mark.parametrize(
+    ("config", "kernels"),
+    [
+        (
+            glow_tf.jet((4, 4, 3), K=1, width=4, blocks=1, patch_size=2),
+            {"network/enter/kernel", "network/leave/kernel"},
+        ),
+        # Its networks, and the features of its dequantization, have attention.
+        (
+            glow_tf.flow_plus_plus((4, 4, 3), ((0, 1),), width=4, blocks=1, variant="imagenet32"),
+            {"network/enter/kernel", "network/leave/kernel", "enter/kernel", "block7/attention/kernel"},
+        ),
+    ],
+    ids=["jet", "flow_plus_plus"],
+)
+def test_position_embeddings_do_not_decay(config, kernels):
+    decayed = decaying(config)
+    assert kernels <= decayed and all(path.endswith("/kernel") for path in decayed)
+    positions = [path for path in glow_tf.Flow(config).named_variables() if path.endswith("position")]
+    assert len(positions) == (3 if config.name == "flow_plus_plus" else 1)
+
+
 def test_where_weights_are_normalised_their_magnitudes_decay():
     """Directions do not decay: shrinking them would change nothing but the size of steps."""
     flow = glow_tf.ModelConfig(
