@@ -25,6 +25,7 @@ from glow_tf.commands import command, common_flags, model_flags
 from glow_tf.data import attributed_batches, load_attributes, load_source
 from glow_tf.export.saved_model import export_saved_model
 from glow_tf.models import storage
+from glow_tf.runtime import ending
 
 FLAGS = flags.FLAGS
 
@@ -39,6 +40,8 @@ def main() -> None:
     """Serves the page until it is interrupted."""
     if importlib.util.find_spec("gradio") is None:
         raise ValueError("The page needs Gradio: pip install 'glow_tf[demo]'.")
+    # A plain `kill` ends the page as Ctrl-C does, so that no temporary files are left.
+    ending.interrupt_on_sigterm()
     with contextlib.ExitStack() as stack:
         folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="glow_tf_demo_")))
         # Gradio reads both on import; uploads are deleted with the folder at the end.

@@ -1,32 +1,39 @@
-"""Allowlist of Gradio's routes, and a check of the files that requests name.
+"""Allowlist of Gradio's routes, with limits on what they are sent.
 
-Gradio has many more routes than a page uses, some of which read files, fetch URLs or start programs; and wherever it
-takes values, it accepts the path of any file as that of an uploaded one.
+Gradio has many more routes than a page uses, some of which read files, fetch URLs or start programs.
 """
 
-import json
-import os
-import pathlib
+import asyncio
 import re
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+import time
+from collections.abc import Mapping
 
-from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
+import anyio
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from glow_tf.demo import calls
+from glow_tf.demo.uploads import Uploads
 
 _READ = re.compile(
     r"/|/config/?|/theme\.css|/favicon\.ico|/manifest\.json|/pwa_icon(/\d+)?|/robots\.txt|/(assets|static|svelte)/.*"
-    r"|/gradio_api/(app_id|info|startup-events|theme\.css|upload_progress|queue/data|heartbeat/\w+)/?"
+    r"|/gradio_api/(app_id|info|startup-events|theme\.css)/?"
 )
-# Routes that run a function, at once or queued.
-_RUN = re.compile(r"/gradio_api/(run/predict|queue/join)/?")
-_WRITTEN = re.compile(rf"{_RUN.pattern}|/gradio_api/(upload|reset|cancel)/?")
+# Event streams that Gradio would keep open for everybody who asks; the progress of an upload it would never forget. The
+# page does without: it reads the end of an upload from its reply, and ignores what the heartbeat says.
+_STREAM = re.compile(r"/gradio_api/(upload_progress|heartbeat/\w+)/?")
+_ENDED = 'data: {"msg": "done"}\n\n'
+# The page's functions are not queued, which its client calls here.
+_RUN = "/gradio_api/run/predict"
 _UPLOAD = "/gradio_api/upload"
-# Enough for the values of controls and the name of an upload.
-_MOST_BYTES = 1 << 16
+# Enough for the values of controls, and the name of an upload several times.
+_MOST_BYTES = 1 << 14
+# TensorFlow divides the work of each among all cores, and each takes memory.
+_MOST_RUNS_AT_ONCE = 2
 # One file and its multipart headers.
-_MOST_UPLOADED_AT_ONCE = (64 << 20) + (1 << 16)
+_MOST_UPLOADED_BYTES = (64 << 20) + (1 << 16)
+_MOST_UPLOADS_AT_ONCE = 4
 
 
 class Gate:
@@ -34,114 +41,130 @@ class Gate:
 
     Args:
       app: Gradio's application.
-      uploads: folder of uploaded files.
-      file_inputs: positions of the file inputs of each function, keyed by the function's number.
-      most_uploaded: largest size of the folder, in bytes.
+      functions: the page's functions by their numbers.
+      uploads: the uploaded files.
+      run_timeout_s: longest time in which the values of a function arrive, in seconds.
+      upload_timeout_s: the same for an upload.
     """
 
     def __init__(
         self,
         app: ASGIApp,
-        uploads: pathlib.Path,
-        file_inputs: Mapping[int, Collection[int]],
-        most_uploaded: int = 1 << 30,
+        functions: Mapping[int, calls.Function],
+        uploads: Uploads,
+        run_timeout_s: float = 10.0,
+        upload_timeout_s: float = 120.0,
     ):
         self._app = app
+        self._functions = functions
         self._uploads = uploads
-        self._file_inputs = file_inputs
-        self._most_uploaded = most_uploaded
+        self._run_timeout_s = run_timeout_s
+        self._upload_timeout_s = upload_timeout_s
+        self._uploading = 0
+        self._turns = asyncio.Semaphore(_MOST_RUNS_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            if scope["type"] == "lifespan":
-                await self._app(scope, receive, send)
-            return
-        # Unquoted, as Gradio's router sees it.
-        path, method = scope["path"], scope["method"]
-        if not (_WRITTEN if method == "POST" else _READ).fullmatch(path) or method not in ("GET", "HEAD", "POST"):
-            await JSONResponse({"error": "Nothing is here."}, 404)(scope, receive, send)
-        elif _RUN.fullmatch(path):
-            await self._run(scope, receive, send)
-        elif path.rstrip("/") == _UPLOAD:
-            await self._upload(scope, receive, send)
-        else:
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
-
-    async def _upload(self, scope: Scope, receive: Receive, send: Send) -> None:
-        held = sum(file.stat().st_size for file in self._uploads.rglob("*") if file.is_file())
-        left = min(_MOST_UPLOADED_AT_ONCE, self._most_uploaded - held)
-        stated = Headers(scope=scope).get("content-length", "0")
-        if left <= 0 or not stated.isdecimal() or int(stated) > left:
-            reply = JSONResponse({"error": "This is too much, or too much was uploaded before."}, 413)
-            await reply(scope, receive, send)
+        if scope["type"] != "http":
             return
-
-        async def counted() -> Message:
-            nonlocal left
-            message = await receive()
-            left -= len(message.get("body", b""))
-            return message if left >= 0 else {"type": "http.disconnect"}
-
-        await self._app(scope, counted, send)
-
-    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = bytearray()
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] != "http.request":
-                return
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > _MOST_BYTES:
-                await JSONResponse({"error": "This is more than the page sends."}, 413)(scope, receive, send)
-                return
-        if not self._is_honest(bytes(body)):
-            await JSONResponse({"error": "The page takes files that were uploaded to it."}, 403)(scope, receive, send)
-            return
-
-        sent = False
-
-        async def again() -> Message:
-            nonlocal sent
-            if sent:
-                return await receive()
-            sent = True
-            return {"type": "http.request", "body": bytes(body), "more_body": False}
-
-        await self._app(scope, again, send)
-
-    def _is_honest(self, body: bytes) -> bool:
-        """Returns whether every file in a request was uploaded, and is the value of a file input."""
+        # Gradio finds saved states, and the progress of uploads, by it.
+        scope = {**scope, "query_string": b""}
         try:
-            return self._names_no_other_files(json.loads(body))
-        except (ValueError, RecursionError):
-            return False
+            answer = await self._answer(scope, receive)
+        except _Refused as error:
+            # Clients that keep sending are disconnected.
+            headers = {413: {"Connection": "close"}, 408: {"Connection": "close"}, 503: {"Retry-After": "1"}}
+            answer = JSONResponse({"error": str(error)}, error.status, headers.get(error.status))
+        except ClientDisconnect:
+            return
+        await answer(scope, receive, send)
 
-    def _names_no_other_files(self, document: Any) -> bool:
-        if not isinstance(document, dict) or not isinstance(document.get("data"), list):
-            return False
-        takes_files = self._file_inputs.get(document.get("fn_index"), ())
-        for position, value in enumerate(document.pop("data")):
-            files = list(_files(value))
-            if files and (position not in takes_files or not all(map(self._is_uploaded, files))):
-                return False
-        return not any(_files(document))
+    async def _answer(self, scope: Scope, receive: Receive) -> ASGIApp:
+        # Unquoted, as Gradio's router sees it.
+        path, method = scope["path"].removesuffix("/"), scope["method"]
+        if method == "POST" and path == _RUN:
+            return await self._run(scope, receive)
+        if method == "POST" and path == _UPLOAD:
+            return await self._upload(scope, receive)
+        if method in ("GET", "HEAD") and _STREAM.fullmatch(path):
+            return Response(_ENDED, media_type="text/event-stream")
+        if method in ("GET", "HEAD") and _READ.fullmatch(scope["path"]):
+            return self._app
+        raise _Refused("Nothing is here.", 404)
 
-    def _is_uploaded(self, path: Any) -> bool:
-        if not isinstance(path, str) or "\0" in path:
-            return False
-        real = pathlib.Path(os.path.realpath(path))
-        return real.is_file() and real.is_relative_to(os.path.realpath(self._uploads))
+    async def _upload(self, scope: Scope, receive: Receive) -> ASGIApp:
+        if self._uploading >= _MOST_UPLOADS_AT_ONCE:
+            raise _Refused("Too many pictures are being uploaded; try again.", 503)
+        self._uploading += 1
+        try:
+            limited = _limited(receive, _MOST_UPLOADED_BYTES, self._upload_timeout_s)
+            return JSONResponse([await self._uploads.store(Request(scope, limited))])
+        except ValueError as error:
+            raise _Refused(str(error), 400) from error
+        except OSError as error:
+            raise _Refused(f"The file cannot be stored: {error.strerror}.", 507) from error
+        finally:
+            self._uploading -= 1
+
+    async def _run(self, scope: Scope, receive: Receive) -> ASGIApp:
+        body = await Request(scope, _limited(receive, _MOST_BYTES, self._run_timeout_s)).body()
+        call = calls.parse(body, self._functions, self._uploads)
+        if call is None:
+            raise _Refused("The page sends no such values, and takes files only that were uploaded to it.", 403)
+
+        async def run(scope: Scope, receive: Receive, send: Send) -> None:
+            reply: list[Message] = []
+
+            async def keep(message: Message) -> None:
+                reply.append(message)
+
+            try:
+                async with self._turns:
+                    await self._app(scope, _replayed(call.body, receive), keep)
+            finally:
+                for path in call.files:
+                    self._uploads.delete(path)
+            # Clients may read slowly, and must not keep others waiting.
+            for message in reply:
+                await send(message)
+
+        return run
 
 
-def _files(value: Any) -> Iterator[Any]:
-    """Yields the paths of all files in a JSON value, at any depth."""
-    if isinstance(value, dict):
-        if "path" in value or "url" in value or "meta" in value:
-            yield value.get("path")
-        for inner in value.values():
-            yield from _files(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _files(inner)
+class _Refused(Exception):
+    """A request that is not passed on."""
+
+    def __init__(self, message: str, status: int):
+        super().__init__(message)
+        self.status = status
+
+
+def _limited(receive: Receive, most_bytes: int, timeout_s: float) -> Receive:
+    """Receives a body, up to a size and for a time; raises _Refused beyond."""
+    left, deadline = most_bytes, time.monotonic() + timeout_s
+
+    async def limited() -> Message:
+        nonlocal left
+        try:
+            # `asyncio.timeout` needs Python 3.11.
+            with anyio.fail_after(max(0, deadline - time.monotonic())):
+                message = await receive()
+        except TimeoutError:
+            raise _Refused("The request took too long to arrive.", 408) from None
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise _Refused("This is more than the page sends.", 413)
+        return message
+
+    return limited
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Receives a body that has been read before, and then whatever follows it."""
+    messages = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+    async def replayed() -> Message:
+        return next(messages, None) or await receive()
+
+    return replayed

@@ -93,28 +93,27 @@ class DemoModel:
           label: label of all images, for a conditional model; by default the classes in turn.
         """
         labels = self.sample_labels(count, label)
-        noise = {"num": tf.constant(count), "temperature": tf.constant(temperature, tf.float32)}
-        return self._call("sample", labels, **noise, seed=tf.constant(seed))["images"]
+        return self._call("sample", labels, num=count, temperature=temperature, seed=seed)["images"]
 
     def sample_labels(self, count: int, label: int | None = None) -> np.ndarray | None:
         """Returns the labels [count] of `sample`; None unless the model is conditional."""
         return sample_labels(count, self.num_classes, label)
 
     def encode(self, images: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
-        """Encodes images [N, H, W, C] uint8 as latents [N, D] float32, with `labels` [N] for a conditional model."""
-        return self._call("encode", labels, images=tf.constant(images))["latents"]
+        """Encodes images [N, H, W, C] uint8 as latents [N, D], with `labels` [N] for a conditional model."""
+        return self._call("encode", labels, images=images)["latents"]
 
     def decode(self, latents: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
         """Decodes latents [N, D] to images [N, H, W, C] uint8, with `labels` [N] for a conditional model."""
-        return self._call("decode", labels, latents=tf.constant(latents, tf.float32))["images"]
+        return self._call("decode", labels, latents=latents)["images"]
 
     def reconstruct(self, images: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
         """Encodes and decodes images [N, H, W, C] uint8."""
-        return self._call("reconstruct", labels, images=tf.constant(images))["images"]
+        return self._call("reconstruct", labels, images=images)["images"]
 
     def bits_per_dim(self, images: np.ndarray, labels: np.ndarray | None = None) -> np.ndarray:
         """Computes the bits/dim [N] of images [N, H, W, C] uint8, with one draw of dequantization noise."""
-        return self._call("log_prob", labels, images=tf.constant(images), seed=tf.constant(0))["bits_per_dim"]
+        return self._call("log_prob", labels, images=images, seed=0)["bits_per_dim"]
 
     def blend(
         self, start: np.ndarray, end: np.ndarray, fractions: np.ndarray, labels: tuple[int, int] | None = None
@@ -140,9 +139,13 @@ class DemoModel:
         if self.num_classes:
             if labels is None:
                 raise ValueError("This model is conditional: images need labels.")
-            inputs["labels"] = tf.constant(np.asarray(labels), tf.int32)
+            inputs["labels"] = labels
+        signature = self._signatures[name]
+        # Real numbers are float64 in a flow of that precision.
+        specs = signature.structured_input_signature[1]
+        inputs = {key: tf.constant(value, specs[key].dtype) for key, value in inputs.items()}
         try:
-            found = self._signatures[name](**inputs)
+            found = signature(**inputs)
         except tf.errors.InvalidArgumentError as error:
             raise UndrawableError from error
         values = {key: value.numpy() for key, value in found.items()}

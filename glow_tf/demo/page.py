@@ -17,8 +17,7 @@ def build(model: DemoModel, examples: Sequence[Example]) -> gr.Blocks:
       model: the model.
       examples: at least two pictures to choose from.
     """
-    # Uploads are deleted after an hour.
-    with gr.Blocks(title="Glow", analytics_enabled=False, delete_cache=(600, 3600)) as page:
+    with gr.Blocks(title="Glow", analytics_enabled=False) as page:
         gr.HTML(banner(model))
         # Phones are too narrow for all tabs in a row, and a menu would hide them.
         with gr.Tabs(overflow_behavior="wrap"):

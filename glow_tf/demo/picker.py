@@ -61,7 +61,8 @@ class Picker:
         parts = [self._choices, self._note, self._label, self.chosen]
         for event in (
             self._choices.select(self._pick, None, parts, **LIVE),
-            self._file.upload(self._read, [self._file, self._label], [*parts, self._file], **LIVE),
+            # Gradio's preprocessing leaves a temporary file behind.
+            self._file.upload(self._read, [self._file, self._label], [*parts, self._file], preprocess=False, **LIVE),
             self._label.input(self._relabel, [self._label, self.chosen], self.chosen, **LIVE),
         ):
             event.then(function, inputs, outputs, js=within(inputs), **LIVE)
@@ -74,7 +75,8 @@ class Picker:
         example = self._examples[index]
         return self._buttons(index), html.note(""), example.label, example
 
-    def _read(self, path, label):
+    def _read(self, file, label):
+        path = file["path"]
         # The file input is cleared for the next file.
         try:
             image = read_picture(path, self._model.image_shape)

@@ -1,14 +1,15 @@
 """Serves the page without fetching or reporting anything over the network."""
 
 import pathlib
-import signal
 import socket
 import threading
 import webbrowser
 from collections.abc import Callable
 from typing import Any
 
+from glow_tf.demo import calls
 from glow_tf.demo.gate import Gate
+from glow_tf.demo.uploads import Uploads
 from glow_tf.serving.connections import Connections
 from glow_tf.serving.hosts import CheckHosts, Hosts
 from glow_tf.serving.sockets import url
@@ -16,6 +17,8 @@ from glow_tf.serving.sockets import url
 _MOST_CONNECTIONS = 512
 _HEADER_TIMEOUT_S = 10.0
 _STALL_TIMEOUT_S = 60.0
+# Visitors whose choices are remembered. Gradio would remember 10,000, and anybody can invent them.
+_MOST_SESSIONS = 100
 
 
 def serve(app: Callable, listening: socket.socket, host: str, *, browser: bool = False) -> None:
@@ -44,14 +47,11 @@ def serve(app: Callable, listening: socket.socket, host: str, *, browser: bool =
     if browser:
         # The socket listens already: requests wait until the server accepts them.
         threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
-    # A plain `kill` ends the server as Ctrl-C does, so that no temporary files are left.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         server.run(sockets=[listening])
     except KeyboardInterrupt:
         pass
     finally:
-        signal.signal(signal.SIGTERM, before)
         listening.close()
 
 
@@ -62,7 +62,7 @@ def guarded(page: Any, look: dict[str, Any], hosts: Hosts, uploads: pathlib.Path
       page: Gradio Blocks.
       look: Gradio's arguments for the appearance: `theme`, `css` and so on.
       hosts: names of the server.
-      uploads: folder of Gradio's uploaded files.
+      uploads: folder of the uploaded files.
     """
     import fastapi
     import gradio as gr
@@ -72,6 +72,7 @@ def guarded(page: Any, look: dict[str, Any], hosts: Hosts, uploads: pathlib.Path
     app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     # Gradio checks the paths of files only after a launch.
     page.has_launched = True
+    page.state_session_capacity = _MOST_SESSIONS
     gr.mount_gradio_app(
         app,
         page,
@@ -83,8 +84,10 @@ def guarded(page: Any, look: dict[str, Any], hosts: Hosts, uploads: pathlib.Path
         run_history=False,
         **look,
     )
-    file_inputs = {
-        number: [position for position, block in enumerate(function.inputs) if isinstance(block, gr.File)]
-        for number, function in page.fns.items()
-    }
-    return CheckHosts(Gate(app, uploads, file_inputs), hosts)
+
+    def deleted(path: str) -> None:
+        # Gradio notes every file that a function has read.
+        for files in page.temp_file_sets:
+            files.discard(path)
+
+    return CheckHosts(Gate(app, calls.functions(page), Uploads(uploads, deleted)), hosts)

@@ -21,6 +21,11 @@ def without_traceback() -> Iterator[None]:
         _flush()
 
 
+def interrupt_on_sigterm() -> None:
+    """Makes SIGTERM raise KeyboardInterrupt, as Ctrl-C does, so that temporary files are removed."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
 def _flush() -> None:
     """Writes the rest of the output, as errors of Python's own flush on exit cannot be handled."""
     try:

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -71,3 +73,27 @@ def test_without_gradio():
     )
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "error: The page needs Gradio: pip install 'glow_tf[demo]'."
+
+
+@pytest.mark.slow
+def test_a_kill_while_the_model_loads_leaves_nothing_behind(tmp_path):
+    pytest.importorskip("gradio", reason="Gradio is not installed")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tools.demo", "--port=0", "--nobrowser"],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert "Getting the pretrained model ready" in process.stdout.readline()
+        assert list(tmp_path.iterdir())
+        time.sleep(1)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+        process.wait()
+    assert not list(tmp_path.iterdir())
+    assert "Traceback" not in errors

@@ -1,5 +1,6 @@
 """The page gives access to nothing but itself, whoever asks, and however."""
 
+import asyncio
 import contextlib
 import io
 import json
@@ -13,6 +14,10 @@ from PIL import Image
 from tests.demo.models import loaded
 
 gradio = pytest.importorskip("gradio", reason="Gradio is not installed")
+
+from glow_tf.demo.calls import Function  # noqa: E402
+from glow_tf.demo.gate import Gate  # noqa: E402
+from glow_tf.demo.uploads import Uploads  # noqa: E402
 
 SECRET = b"a secret of this machine"
 
@@ -60,7 +65,7 @@ def client(built, folder):
 
 def upload(client, name, content):
     reply = client.post("/gradio_api/upload", files={"files": (name, content)})
-    assert reply.status_code == 200
+    assert reply.status_code == 200, reply.text
     return reply.json()[0]
 
 
@@ -68,18 +73,40 @@ def of_file(path, **more):
     return {"path": path, "meta": {"_type": "gradio.FileData"}, **more}
 
 
-def join(client, function, data, session="s", url="queue/join"):
-    document = {"fn_index": function, "data": data, "session_hash": session, "event_data": None, "trigger_id": None}
-    return client.post(f"/gradio_api/{url}", json=document)
+def run(client, function, data, session="s", event=None):
+    document = {"fn_index": function, "data": data, "session_hash": session, "event_data": event, "trigger_id": None}
+    return client.post("/gradio_api/run/predict", json=document)
 
 
-def outcome(client, session):
-    """Returns the message that completes a function call, with its output or error."""
-    with client.stream("GET", "/gradio_api/queue/data", params={"session_hash": session}) as reply:
-        for line in reply.iter_lines():
-            if line.startswith("data: ") and json.loads(line[6:])["msg"] == "process_completed":
-                return json.loads(line[6:])
-    raise AssertionError("The function did not come to an end.")
+def function_of(built, *types):
+    """The number of the first function whose inputs are of these types, for example of a `gr.Slider`."""
+    return next(n for n, function in built.fns.items() if [type(block) for block in function.inputs] == list(types))
+
+
+def ask(gate, path, messages=(), reads=True):
+    """Sends a gate a POST request in these parts, and then nothing more; returns the status and text of its reply."""
+    rest, sent = iter(messages), []
+
+    async def receive():
+        return next(rest, None) or await asyncio.sleep(60)
+
+    async def send(message):
+        sent.append(message)
+        if not reads:
+            await asyncio.sleep(60)
+
+    kind = b"multipart/form-data; boundary=b"
+    scope = {"type": "http", "method": "POST", "path": path, "headers": [(b"content-type", kind)], "query_string": b""}
+
+    async def asked():
+        await gate(scope, receive, send)
+        return sent[0]["status"], sent[1]["body"].decode()
+
+    return asked()
+
+
+def part(body, more=True):
+    return {"type": "http.request", "body": body, "more_body": more}
 
 
 def kept(folder):
@@ -96,11 +123,10 @@ def test_no_function_takes_a_file_of_the_machine(client, built, folder):
                 for value in (of_file(path), [of_file(path)], {"x": [of_file(path, url=path)]}):
                     data = [None] * len(function.inputs)
                     data[position : position + 1] = [value]
-                    for url in ("queue/join", "run/predict"):
-                        reply = join(client, number, data, url=url)
-                        assert reply.status_code == 403, (number, position, value)
-                        assert str(path) not in reply.text
-                        count += 1
+                    reply = run(client, number, data)
+                    assert reply.status_code == 403, (number, position, value)
+                    assert str(path) not in reply.text
+                    count += 1
     assert count > 100
     assert not any(SECRET in content for content in kept(folder))
 
@@ -117,16 +143,49 @@ def test_no_way_round_what_is_looked_at(client, built, folder):
     (folder / "uploads" / "link.png").symlink_to(folder / "secret.png")
     for path in (f"{mine}/../../../secret.png", str(folder / "uploads" / "link.png"), mine + "\0", mine + "x", [mine]):
         data[position] = of_file(path)
-        assert join(client, number, data).status_code == 403
+        assert run(client, number, data).status_code == 403
     (folder / "uploads" / "link.png").unlink()
     # An uploaded file, as an input that takes no file.
     other = next(n for n, function in built.fns.items() if function.inputs and n != number)
-    assert join(client, other, [of_file(mine)]).status_code == 403
+    assert run(client, other, [of_file(mine)]).status_code == 403
     body = json.dumps({"fn_index": number, "data": data, "session_hash": "s"})
     for content in (body[:-1], "[]", '{"data": {}}', '{"data": [' + "[" * 5000 + "]" * 5000 + "]}", b"\xff"):
-        reply = client.post("/gradio_api/queue/join", content=content, headers={"content-type": "application/json"})
+        reply = client.post("/gradio_api/run/predict", content=content, headers={"content-type": "application/json"})
         assert reply.status_code == 403
-    assert client.post("/gradio_api/queue/join", content=b" " * 100_000).status_code == 413
+    assert client.post("/gradio_api/run/predict", content=b" " * 100_000).status_code == 413
+
+
+def test_nothing_but_what_the_page_sends(client, built, capsys):
+    """Values that functions cannot take are refused before Gradio stores them, or prints a traceback."""
+    draw, pick = function_of(built, gradio.Slider, gradio.Slider, gradio.Number, gradio.Dropdown), function_of(built)
+    good = [0.7, 4, 0, -1]
+    assert run(client, draw, good).status_code == 200
+    assert run(client, draw, [0, 4, None, -1]).status_code == 200
+    assert run(client, pick, [], event={"index": 3}).status_code == 200
+    bad = {
+        0: (None, "0.7", -1, 2, True, 1e400, [0.7], 10**400),
+        2: ("0", True, float("nan"), 10**400),
+        3: (0, "-1", True),
+    }
+    calls = [(draw, [*good[:i], value, *good[i + 1 :]]) for i, values in bad.items() for value in values]
+    calls += [(draw, values) for values in ([], good[:3], [*good, 0], {"0": 0}, None)]
+    calls += [(number, good) for number in ([], {}, None, "0", True, 10_000, -1, 0.0)]
+    calls += [(draw, good, session) for session in (None, "", "x" * 33, [], 1, "s/../s")]
+    calls += [(pick, [], "s", event) for event in (None, {}, [], {"index": "3"}, {"index": -1}, {"index": True})]
+    for call in calls:
+        content = json.dumps(
+            dict(zip(("fn_index", "data", "session_hash", "event_data"), (*call, "s")[:4], strict=False))
+        )
+        reply = client.post("/gradio_api/run/predict", content=content, headers={"content-type": "application/json"})
+        assert reply.status_code == 403, call
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_few_visitors_are_remembered(client, built):
+    """Anybody can invent visitors, each of whom takes memory."""
+    assert run(client, function_of(built, gradio.Dropdown, gradio.State), [None, None], "visitor").status_code == 200
+    assert "visitor" in built.state_holder.session_data
+    assert built.state_holder.capacity <= 100
 
 
 @pytest.mark.parametrize(
@@ -138,6 +197,7 @@ def test_no_way_round_what_is_looked_at(client, built, folder):
         *("/gradio_api/custom_component/1/client/component/..%2f{secret}", "/gradio_api/deep_link", "/gradio_api/runs"),
         *("/monitoring", "/gradio_api/vibe-code", "/docs", "/openapi.json", "/gradio_api/openapi.json"),
         *("/gradio_api/stream/s/1/1/playlist.m3u8", "/gradio_api/call/draw/1", "/gradio_api/run/predict"),
+        "/gradio_api/queue/data?session_hash=s",
     ],
 )
 def test_no_address_gives_a_file(client, folder, url):
@@ -147,7 +207,11 @@ def test_no_address_gives_a_file(client, folder, url):
 
 
 @pytest.mark.parametrize(
-    "url", ["run/draw", "api/predict", "call/draw", "call/v2/draw", "process_recording", "vibe-edit"]
+    "url",
+    [
+        *("run/draw", "api/predict", "call/draw", "call/v2/draw", "process_recording", "vibe-edit"),
+        *("queue/join", "cancel", "reset"),
+    ],
 )
 def test_no_other_address_runs_a_function(client, folder, url):
     document = {"fn_index": 0, "data": [0.7, 1, 0, of_file(str(folder / "secret"))], "session_hash": "q"}
@@ -163,9 +227,12 @@ def test_foreign_hosts_and_pages_are_refused(client):
         assert not [name for name in reply.headers if name.startswith("access-control")]
 
 
-def test_uploads_work(client, built):
-    """Uploads to every picker, as its file input does; the note names what is not a picture, but no path."""
-    number = 0
+def test_uploads_work(client, built, folder):
+    """Uploads to every picker, as its file input does; the note names what is not a picture, but no path.
+
+    What was read is deleted.
+    """
+    number, before = 0, kept(folder)
     for function, block in ((n, f) for n, f in built.fns.items() if any(isinstance(i, gradio.File) for i in f.inputs)):
         for content, why in ((_png(20, 30), ""), (b"milk, eggs", "cannot be read"), (_png_of_size(13_300, 13_300), "")):
             number += 1
@@ -173,12 +240,14 @@ def test_uploads_work(client, built):
             data = [
                 of_file(path, orig_name="my picture.png") if isinstance(i, gradio.File) else None for i in block.inputs
             ]
-            assert join(client, function, data, f"upload{number}").status_code == 200
-            found = outcome(client, f"upload{number}")
-            assert found["success"], found
-            assert why in json.dumps(found["output"]["data"])
-            assert path.rpartition("/")[0] not in json.dumps(found)
+            found = run(client, function, data, f"upload{number}")
+            assert found.status_code == 200
+            assert why in json.dumps(found.json()["data"])
+            assert path.rpartition("/")[0] not in found.text
+            assert run(client, function, data).status_code == 403
     assert number
+    assert kept(folder) == before
+    assert not any(built.temp_file_sets)
 
 
 def _png(height, width):
@@ -198,3 +267,80 @@ def test_what_is_uploaded_is_bounded(client):
         reply = client.post("/gradio_api/upload", files={"files": ("large", bytes(66 << 20))})
         assert reply.status_code == 413
     assert client.get("/config").status_code == 200
+
+
+def test_no_event_stream_stays_open(client):
+    """Gradio would keep each heartbeat, and remember each name of an upload."""
+    for url in ("heartbeat/s", "upload_progress?upload_id=invented"):
+        reply = client.get(f"/gradio_api/{url}")
+        assert reply.status_code == 200 and reply.headers["content-type"].startswith("text/event-stream")
+
+
+def test_slow_bodies_are_cut_off(tmp_path):
+    uploads = Uploads(tmp_path, print)
+    impatient = Gate(None, {}, uploads, run_timeout_s=0.05, upload_timeout_s=0.05)
+    for path in ("/gradio_api/run/predict", "/gradio_api/upload"):
+        for messages in ([], [part(b"--b\r\n")]):
+            status, text = asyncio.run(ask(impatient, path, messages))
+            assert status == 408 and "too long" in text
+
+
+def test_few_functions_run_at_once(tmp_path):
+    running, most = 0, 0
+
+    async def app(scope, receive, send):
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.01)
+        running -= 1
+        await send({"status": 200})
+        await send(await receive())
+
+    gate = Gate(app, {0: Function((), selects=False)}, Uploads(tmp_path, print))
+    call = [part(b'{"fn_index": 0, "data": [], "session_hash": "s", "username": "root"}', more=False)]
+
+    async def many():
+        # Clients that do not read their replies keep nobody waiting.
+        idle = [asyncio.create_task(ask(gate, "/gradio_api/run/predict", call, reads=False)) for _ in range(9)]
+        replies = await asyncio.wait_for(
+            asyncio.gather(*(ask(gate, "/gradio_api/run/predict", call) for _ in range(9))), timeout=20
+        )
+        for task in idle:
+            task.cancel()
+        return replies
+
+    for status, body in asyncio.run(many()):
+        assert status == 200
+        # Nothing else is passed on.
+        assert json.loads(body) == {"fn_index": 0, "data": [], "session_hash": "s", "event_data": None}
+    assert 1 <= most <= 4
+
+
+def test_few_uploads_at_once(tmp_path):
+    gate = Gate(None, {}, Uploads(tmp_path, print), upload_timeout_s=0.2)
+
+    async def many():
+        return [status for status, _ in await asyncio.gather(*(ask(gate, "/gradio_api/upload") for _ in range(6)))]
+
+    for _ in range(2):
+        assert sorted(asyncio.run(many())) == [408] * 4 + [503] * 2
+
+
+def test_broken_uploads_leave_nothing(tmp_path):
+    head = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.png"\r\n\r\n'
+    gate = Gate(None, {}, Uploads(tmp_path, print), upload_timeout_s=0.5)
+    whole = head + b"picture\r\n--b--\r\n"
+    for messages, expected in (
+        ([part(head), part(bytes(3 << 20)), part(b"", more=False)], 400),
+        ([part(head)] + [part(bytes(1 << 20))] * 66, 413),
+        ([part(whole.replace(b"files", b"others"), more=False)], 400),
+        ([part(whole[:-4] + b"\r\n" + whole, more=False)], 400),
+        ([part(b'--b\r\nContent-Disposition: form-data; name="files"\r\n\r\ntext\r\n--b--\r\n', more=False)], 400),
+        ([part(b"no form", more=False)], 400),
+        ([part(whole, more=False)], 200),
+    ):
+        assert len(list(tmp_path.rglob("*"))) == 0
+        status, text = asyncio.run(ask(gate, "/gradio_api/upload", messages))
+        assert status == expected, text
+    assert [path.read_bytes() for path in tmp_path.rglob("*.png")] == [b"picture"]

@@ -7,9 +7,11 @@ import pytest
 import tensorflow as tf
 
 from glow_tf.demo.model import DemoModel
+from glow_tf.export.saved_model import export_saved_model
 from tests.demo.models import NAMES, images, labels, loaded
 from tests.marks import mostly_slow
-from tests.saved_models import ATTRIBUTES, directions, flow, saved
+from tests.models.flows import random_flow
+from tests.saved_models import ATTRIBUTES, CONFIGS, directions, flow, saved, shared
 
 every_model = pytest.mark.parametrize("name", mostly_slow(NAMES, ["glow", "conditional"]))
 
@@ -60,6 +62,19 @@ def test_samples_are_those_of_the_flow(name):
     for temperature in (0.0, 0.7):
         expected = reference.sample(4, temperature, labels(4, name), seed=9)
         assert_same_pictures(model.sample(4, temperature, 9), expected, reference.config.n_bits)
+
+
+@pytest.mark.slow
+def test_a_flow_of_float64():
+    config = CONFIGS["nice"]
+    reference = random_flow(config, tf.float64)
+    model = DemoModel(shared("float64", lambda path: export_saved_model(reference, path)))
+    pictures = np.random.default_rng(0).integers(0, 256, [2, *config.image_shape], np.uint8)
+    latents = model.encode(pictures)
+    np.testing.assert_allclose(latents, reference.encode(pictures), rtol=1e-10)
+    np.testing.assert_array_equal(model.decode(latents), pictures)
+    expected = reference.sample(2, 0.7, seed=9)
+    assert_same_pictures(model.sample(2, 0.7, 9), expected, config.n_bits)
 
 
 def test_samples_of_one_class():
