@@ -1,7 +1,10 @@
 """The model of a tool and the labels of its samples, as specified by flags."""
 
+import contextlib
 import pathlib
 import sys
+import tempfile
+from collections.abc import Iterator
 
 import numpy as np
 from absl import flags
@@ -9,9 +12,11 @@ from absl import flags
 from glow_tf.analysis.codec import default_batch_size
 from glow_tf.commands import common_flags
 from glow_tf.config import ModelConfig
+from glow_tf.data import picture_files
 from glow_tf.export.saved_model import export_saved_model
 from glow_tf.models import labels, storage
 from glow_tf.models.flow import Flow
+from glow_tf.training import model_directory
 from glow_tf.training.devices import sharding_runtime
 
 FLAGS = flags.FLAGS
@@ -20,7 +25,7 @@ NAMES = ("model_dir", "weights", "batch_size", "xla")
 
 
 def load_flow(*, many: bool = False) -> Flow:
-    """Loads the model of --model_dir.
+    """Loads the model of --model_dir, and allows for pictures as large as those of the run that trained it.
 
     Args:
       many: whether the tool processes whole batches, which are then sharded over cores if that is faster; see
@@ -30,6 +35,8 @@ def load_flow(*, many: bool = False) -> Flow:
       ValueError: if it is a model of flat vectors or sequences instead of images, or as for `check_weights`.
     """
     check_weights()
+    if "max_megapixels" in FLAGS:
+        picture_files.limit(max_megapixels())
     config = storage.load_config(FLAGS.model_dir)
     runtime = sharding_runtime(config, batch_size(config) if many else None, xla=FLAGS.xla)
     flow = storage.load(FLAGS.model_dir, weights=FLAGS.weights, runtime=runtime)
@@ -40,6 +47,17 @@ def load_flow(*, many: bool = False) -> Flow:
             f"This is a model of {flow.config.events}, which have no picture; use glow_tf.load(...) in Python."
         )
     return flow
+
+
+def run_directory() -> pathlib.Path:
+    """Returns the model directory of --model_dir, which may record the run that trained it."""
+    return storage.PRETRAINED.get(FLAGS.model_dir) or pathlib.Path(FLAGS.model_dir)
+
+
+def max_megapixels() -> float:
+    """Returns the value of --max_megapixels, by default that of the run that trained the model, if there is one."""
+    recorded = None if FLAGS["max_megapixels"].present else model_directory.max_megapixels(run_directory())
+    return FLAGS.max_megapixels if recorded is None else recorded
 
 
 def check_weights() -> None:
@@ -57,12 +75,27 @@ def describe_weights() -> str:
 
 def saved_model(folder: pathlib.Path) -> pathlib.Path:
     """Returns the path of a SavedModel of --model_dir; a model directory is exported to `folder` first."""
-    path = pathlib.Path(FLAGS.model_dir)
-    if FLAGS.model_dir not in storage.PRETRAINED and not (path / storage.CONFIG_FILE).is_file():
-        return path
+    if not _must_be_exported():
+        return pathlib.Path(FLAGS.model_dir)
     print(f"Exporting {FLAGS.model_dir} ...", file=sys.stderr, flush=True)
-    export_saved_model(storage.load(FLAGS.model_dir), folder, max_megapixels=FLAGS.max_megapixels)
+    crop_from = model_directory.crop_from(run_directory())
+    flow = storage.load(FLAGS.model_dir)
+    export_saved_model(flow, folder, max_megapixels=FLAGS.max_megapixels, crop_from=crop_from)
     return folder
+
+
+@contextlib.contextmanager
+def temporary_saved_model(prefix: str) -> Iterator[pathlib.Path]:
+    """Yields the path of a SavedModel of --model_dir; a model directory is exported to a temporary folder first."""
+    if not _must_be_exported():
+        yield pathlib.Path(FLAGS.model_dir)
+        return
+    with tempfile.TemporaryDirectory(prefix=prefix) as folder:
+        yield saved_model(pathlib.Path(folder) / "1")
+
+
+def _must_be_exported() -> bool:
+    return FLAGS.model_dir in storage.PRETRAINED or (pathlib.Path(FLAGS.model_dir) / storage.CONFIG_FILE).is_file()
 
 
 def _is_saved_model() -> bool:

@@ -36,12 +36,12 @@ Requests from web pages of other origins are refused, except those of --cors_ori
 requests finish. Requires pip install 'glow_tf[serve]'.
 """
 
-import pathlib
-import tempfile
+import dataclasses
 
 from absl import flags
 
 from glow_tf.commands import command, common_flags, model_flags
+from glow_tf.runtime import ending
 
 FLAGS = flags.FLAGS
 
@@ -65,15 +65,22 @@ flags.DEFINE_float("max_request_mb", 32.0, "Largest request, in 10^6 bytes.", 0.
 flags.DEFINE_integer(
     "max_images",
     None,
-    "Largest number of images in a request or its reply; by default 1024, fewer if they are large.",
+    "Largest number of images in a request or its reply; by default 1024, fewer if they or the networks are large.",
     1,
 )
 flags.DEFINE_integer("max_connections", 1024, "Largest number of connections.", 1)
-flags.DEFINE_float("header_timeout_s", 10.0, "Seconds in which a connection must send a request's headers.", 0.001)
+flags.DEFINE_float(
+    "header_timeout_s",
+    10.0,
+    "Seconds in which a connection must send a request's headers, the next one's too; behind a proxy that keeps "
+    "connections open, longer than it does.",
+    0.001,
+    86400.0,
+)
 flags.DEFINE_integer(
     "max_pending", 128, "Largest number of concurrent requests; further ones are told to retry.", 1, 4096
 )
-flags.DEFINE_float("timeout_s", 60.0, "Seconds that a request may take.", 0.001)
+flags.DEFINE_float("timeout_s", 60.0, "Seconds that a request may take.", 0.001, 86400.0)
 
 
 def main() -> None:
@@ -81,7 +88,7 @@ def main() -> None:
     try:
         from glow_tf.serving import app, server, sockets
         from glow_tf.serving.connections import Connections
-        from glow_tf.serving.hosts import Hosts
+        from glow_tf.serving.hosts import Hosts, checked_origin
     except ModuleNotFoundError as error:
         if error.name not in ("starlette", "uvicorn"):
             raise
@@ -93,15 +100,30 @@ def main() -> None:
         raise ValueError(
             "--model_dir or --saved_model must name a SavedModel or a model directory, or a bundled model."
         )
+    origins = [checked_origin(origin) for origin in FLAGS.cors_origin]
+    limits = app.Limits(
+        max_request_mb=FLAGS.max_request_mb,
+        max_pending=FLAGS.max_pending,
+        timeout_s=FLAGS.timeout_s,
+        max_megapixels=FLAGS.max_megapixels,
+    )
+    connections = Connections(
+        most=FLAGS.max_connections, header_timeout_s=FLAGS.header_timeout_s, stall_timeout_s=FLAGS.timeout_s
+    )
     bound = sockets.bind(FLAGS.host, FLAGS.port)
     hosts = Hosts(FLAGS.host, FLAGS.allowed_hosts, bound.getsockname()[0])
-    with tempfile.TemporaryDirectory(prefix="glow_tf_serve_") as folder:
-        model = Model(model_flags.saved_model(pathlib.Path(folder) / "1"), FLAGS.name)
-    most = FLAGS.max_images or app.most_images(model)
-    limits = app.Limits(FLAGS.max_request_mb, most, FLAGS.max_pending, FLAGS.timeout_s, FLAGS.max_megapixels)
-    runner = Runner(model, FLAGS.max_batch_size, FLAGS.batch_wait_ms)
-    application = app.create_app(model, runner, limits, hosts, FLAGS.cors_origin)
-    connections = Connections(FLAGS.max_connections, FLAGS.header_timeout_s, FLAGS.timeout_s)
+    ending.interrupt_on_sigterm()
+    with model_flags.temporary_saved_model("glow_tf_serve_") as path:
+        model = Model(path, FLAGS.name)
+    limits = dataclasses.replace(limits, max_images=FLAGS.max_images or app.most_images(model))
+    runner = Runner(
+        model,
+        max_batch_size=FLAGS.max_batch_size,
+        batch_wait_ms=FLAGS.batch_wait_ms,
+        # So that one large request does not hold up all others.
+        most_images=2 * limits.max_images,
+    )
+    application = app.create_app(model, runner, limits=limits, hosts=hosts, cors_origins=origins)
     url = f"{sockets.url(bound, FLAGS.host)}/v1/models/{model.name}"
 
     def ready() -> None:

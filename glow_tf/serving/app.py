@@ -5,11 +5,13 @@ import dataclasses
 import json
 import logging
 import math
+import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import anyio
+import numpy as np
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -22,7 +24,7 @@ from starlette.types import Receive, Scope, Send
 from glow_tf.data.picture_files import DEFAULT_MEGAPIXELS
 from glow_tf.serving.batching import Runner
 from glow_tf.serving.hosts import CheckHosts, Hosts
-from glow_tf.serving.json_worker import Json
+from glow_tf.serving.json_worker import Json, unzipped_size
 from glow_tf.serving.model import Model
 from glow_tf.serving.pictures import PictureLimit
 from glow_tf.serving.signature import RequestError, Signature
@@ -32,7 +34,10 @@ _LOG = logging.getLogger("glow_tf.serving")
 _FREE_BYTES = 1 << 16
 # The shared budget, as a multiple of the size of the largest body.
 _BODIES = 4
-# Bytes of all replies that are being sent, or more if a single one may have more; a client may read slowly.
+# Seconds in which a body must grow by another `_FREE_BYTES`, once it takes from the budget.
+_PROGRESS_S = 10.0
+# Bytes of all replies that wait to be written or are being sent, or more if a single one may have more; a client may
+# read slowly.
 _REPLY_BYTES = 1 << 30
 # Bytes of a number in a reply, at most.
 _NUMBER_BYTES = 32
@@ -40,6 +45,10 @@ _NUMBER_BYTES = 32
 _PIECE = 1 << 20
 # Largest count of numbers in a reply by default: 60 MB of JSON for images, up to 270 MB for float32.
 _MOST_NUMBERS = 1 << 24
+# Largest count of numbers in a tensor of a graph by default, 1 GiB as float32.
+_MOST_COMPUTED = 1 << 28
+# Characters of an error message, which may quote the request.
+_MOST_CHARACTERS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +63,7 @@ class Limits:
       max_megapixels: largest size of a picture file, and of all files decoded at the same time, in 10^6 pixels.
 
     Raises:
-      ValueError: if a limit is not positive.
+      ValueError: if a limit is not positive and finite.
     """
 
     max_request_mb: float = 32.0
@@ -66,8 +75,8 @@ class Limits:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if not value > 0:
-                raise ValueError(f"{field.name} must be positive; it is {value}.")
+            if not 0 < value < math.inf:
+                raise ValueError(f"{field.name} must be positive and finite; it is {value}.")
 
 
 def create_app(
@@ -112,15 +121,21 @@ def create_app(
 
 
 def most_images(model: Model) -> int:
-    """Returns the default of `Limits.max_images` for a model, which is smaller for large images."""
+    """Returns the default of `Limits.max_images` for a model, which is smaller for large images or wide networks."""
     for_each = max(_numbers(signature, 1) - _numbers(signature, 0) for signature in model.signatures.values())
-    return max(1, min(Limits.max_images, _MOST_NUMBERS // max(1, for_each)))
+    computed = _MOST_COMPUTED // max(1, model.largest_tensor)
+    return max(1, min(Limits.max_images, _MOST_NUMBERS // max(1, for_each), computed))
 
 
 def _numbers(signature: Signature, images: int) -> int:
     """Returns the count of numbers in the outputs of a signature for so many images."""
     specs = [spec for spec in signature.outputs.values() if spec.shape is not None]
     return sum(math.prod(size or 1 for size in spec.shape) * (images if spec.has_rows else 1) for spec in specs)
+
+
+def _bytes_of(array: np.ndarray) -> int:
+    """Returns the memory of an array of numbers or of bytes objects."""
+    return array.nbytes + (sum(map(len, array.ravel())) if array.dtype == object else 0)
 
 
 class _Predictor:
@@ -159,15 +174,19 @@ class _Predictor:
 
     async def _reply(self, request: Request, deadline: float) -> bytes:
         gzipped = _is_gzipped(request)
-        if self._pending >= self._limits.max_pending:
-            raise RequestError("The server has too many requests already; try again.", 503)
-        self._pending += 1
         share = self._memory.share()
         try:
             body = await self._body(request, share, deadline)
+            if gzipped:
+                # With its text, this limits what is parsed from it, which has a few times its size.
+                share.hold(len(body) + unzipped_size(body, self._largest))
+            # Only now, so that clients that send no body keep out no others.
+            if self._pending >= self._limits.max_pending:
+                raise RequestError("The server has too many requests already; try again.", 503)
             work = asyncio.get_running_loop().run_in_executor(self._threads, self._work, body, gzipped, deadline)
+            self._pending += 1
         except BaseException:
-            self._done(share)
+            share.give_back()
             raise
         # TensorFlow cannot be interrupted: an abandoned request counts as pending until it is done.
         work.add_done_callback(lambda work: self._done(share, work))
@@ -176,11 +195,11 @@ class _Predictor:
             raise RequestError(f"This takes longer than {self._limits.timeout_s:g} seconds.", 504)
         return work.result()
 
-    def _done(self, share: "_Share", work: asyncio.Future | None = None) -> None:
+    def _done(self, share: "_Share", work: asyncio.Future) -> None:
         self._pending -= 1
         share.give_back()
         # Retrieved here, as asyncio complains about exceptions that are never retrieved.
-        if work is not None and not work.cancelled():
+        if not work.cancelled():
             work.exception()
 
     async def _body(self, request: Request, share: "_Share", deadline: float) -> bytes:
@@ -190,12 +209,16 @@ class _Predictor:
         stated = request.headers.get("content-length", "")
         if "expect" in request.headers and stated.isdecimal() and int(stated) > self._largest:
             raise too_large
-        chunks, size = [], 0
+        chunks, size, noted = [], 0, 0
         try:
             # `asyncio.timeout` needs Python 3.11.
-            with anyio.fail_after(deadline - time.monotonic()):
+            with anyio.fail_after(deadline - time.monotonic()) as scope:
+                end = scope.deadline
                 async for chunk in request.stream():
                     size += len(chunk)
+                    if size >= noted + _FREE_BYTES:
+                        noted = size
+                        scope.deadline = min(end, anyio.current_time() + _PROGRESS_S)
                     # Other clients read the reply only after sending everything: some excess is read and discarded.
                     if size > 2 * self._largest:
                         raise too_large
@@ -217,7 +240,13 @@ class _Predictor:
                 raise RequestError(f"This request is about {request.images} images; the server takes {most} at once.")
             with self._pictures.room(request, deadline):
                 outputs = self._runner.run(request, deadline)
-            return self._json.reply(outputs, request.by_rows, deadline)
+            # Only a few replies are written at a time.
+            share = self._replies.share()
+            share.hold(sum(map(_bytes_of, outputs.values())))
+            try:
+                return self._json.reply(outputs, request.by_rows, deadline)
+            finally:
+                share.give_back()
         except MemoryError:
             raise RequestError("There is not enough memory for this request; ask for less at once.", 503) from None
 
@@ -226,10 +255,19 @@ class _Memory:
     """Memory budget of all requests or replies together, in bytes; the first `_FREE_BYTES` of each do not count."""
 
     def __init__(self, size: int):
-        self.left = size
+        self._left = size
+        self._lock = threading.Lock()
 
     def share(self) -> "_Share":
         return _Share(self)
+
+    def take(self, size: int) -> bool:
+        """Takes so many bytes, or gives them back if negative; returns whether they were left."""
+        with self._lock:
+            if size > self._left:
+                return False
+            self._left -= size
+            return True
 
 
 class _Share:
@@ -246,14 +284,13 @@ class _Share:
           RequestError: if too little is left.
         """
         more = max(0, size - _FREE_BYTES) - self._taken
-        if more > self._memory.left:
+        if not self._memory.take(more):
             raise RequestError("The server has too many large requests already; try again.", 503)
-        self._memory.left -= more
         self._taken += more
 
     def give_back(self) -> None:
         """Releases all memory held."""
-        self._memory.left += self._taken
+        self._memory.take(-self._taken)
         self._taken = 0
 
 
@@ -311,4 +348,6 @@ def _constant(document: bytes):
 
 
 def _error(message: str, status: int, headers=None) -> Response:
+    if len(message) > _MOST_CHARACTERS:
+        message = f"{message[:_MOST_CHARACTERS]} ..."
     return JSONResponse({"error": message}, status, headers)

@@ -1,11 +1,13 @@
 """Batching of concurrent requests."""
 
+import collections
+import contextlib
 import os
 import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +21,7 @@ Arrays = Mapping[str, np.ndarray]
 # Effectively no limit on the rows of a request, which are split into batches, or on waiting batches: both are limited
 # earlier.
 _ANY = 2**20
+_BUSY = "The server was too busy to begin in time."
 
 
 class Runner:
@@ -33,9 +36,12 @@ class Runner:
       model: the model to run.
       max_batch_size: largest number of rows in a batch; 1 disables batching.
       batch_wait_ms: time that a batch waits for more requests even if no other is running, in milliseconds.
+      most_images: largest number of images in all requests that run at the same time, batched or not; a request with
+        more runs alone.
     """
 
-    def __init__(self, model: Model, max_batch_size: int = 32, batch_wait_ms: float = 0.0):
+    def __init__(self, model: Model, max_batch_size: int = 32, batch_wait_ms: float = 0.0, most_images: int = 2 * 1024):
+        self._images = _Turns(most_images)
         self._functions = model.functions
         self._batched = {}
         if max_batch_size > 1:
@@ -44,7 +50,7 @@ class Runner:
                 for name, signature in model.signatures.items()
                 if signature.has_rows
             }
-        # Only a few at once: each needs its own memory, and TensorFlow uses several cores for one.
+        # Only a few at once, as TensorFlow uses several cores for one.
         self._turns = threading.BoundedSemaphore(max(2, (os.cpu_count() or 1) // 2))
 
     def run(self, request: Request, deadline: float) -> dict[str, np.ndarray]:
@@ -60,6 +66,10 @@ class Runner:
         Raises:
           RequestError: if the graph rejects the inputs, memory runs out, or the deadline passes.
         """
+        with self._images.taken(request.images, deadline):
+            return self._run(request, deadline)
+
+    def _run(self, request: Request, deadline: float) -> dict[str, np.ndarray]:
         name = request.signature.name
         inputs = {
             key: tf.constant(value, request.signature.inputs[key].dtype, value.shape)
@@ -72,7 +82,7 @@ class Runner:
                 # Another request of the batch may be at fault.
                 pass
         if not self._turns.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise RequestError("The server was too busy to begin in time.", 504)
+            raise RequestError(_BUSY, 504)
         try:
             return _arrays(self._functions[name](**inputs))
         except tf.errors.InvalidArgumentError as error:
@@ -81,6 +91,39 @@ class Runner:
             raise RequestError("There is not enough memory for this request; ask for less at once.", 503) from error
         finally:
             self._turns.release()
+
+
+class _Turns:
+    """Limits the images that are computed at the same time, which need memory; first come, first served."""
+
+    def __init__(self, most: int):
+        self._most = most
+        self._taken = 0
+        self._waiting: collections.deque[object] = collections.deque()
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def taken(self, count: int, deadline: float) -> Iterator[None]:
+        """Waits until there is room for `count` images, which a single request always has. Raises RequestError."""
+        turn = object()
+
+        def may_begin() -> bool:
+            return self._waiting[0] is turn and (not self._taken or self._taken + count <= self._most)
+
+        with self._changed:
+            self._waiting.append(turn)
+            begins = self._changed.wait_for(may_begin, max(0.0, deadline - time.monotonic()))
+            self._waiting.remove(turn)
+            self._taken += count if begins else 0
+            self._changed.notify_all()
+        if not begins:
+            raise RequestError(_BUSY, 504)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._taken -= count
+                self._changed.notify_all()
 
 
 def reason(message: str) -> str:

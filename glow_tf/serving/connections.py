@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from typing import Any
 
 import h11
@@ -24,9 +25,15 @@ class Connections:
         headers, in seconds.
       stall_timeout_s: time without progress in sending a reply after which a client is disconnected, in seconds.
       backlog: number of connections that the system queues until the server accepts them.
+
+    Raises:
+      ValueError: if a timeout is not positive and finite.
     """
 
     def __init__(self, most: int, header_timeout_s: float, stall_timeout_s: float, backlog: int = 128):
+        for name, value in (("header_timeout_s", header_timeout_s), ("stall_timeout_s", stall_timeout_s)):
+            if not 0 < value < math.inf:
+                raise ValueError(f"{name} must be positive and finite; it is {value}.")
         files = _files()
         self.most = most if files is None else max(1, min(most, files - backlog - _OTHER_FILES))
         self.header_timeout_s = header_timeout_s
@@ -63,6 +70,9 @@ class _Protocol(H11Protocol):
 
     def connection_made(self, transport) -> None:
         super().connection_made(transport)
+        # `pause_writing` is called whenever something is unsent, and `resume_writing` once nothing is: a reply is
+        # complete for uvicorn, and the connection may even be closing, long before its client has taken it.
+        transport.set_write_buffer_limits(high=0)
         self._wait_for_head()
         if len(self.connections) > self._limits.most:
             self._make_room()
@@ -81,9 +91,8 @@ class _Protocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        # The next request may already have started.
-        if not self._at_work() and not self.transport.is_closing():
-            self._wait_for_head()
+        if not self.flow.write_paused:
+            self._wait_for_next()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -92,12 +101,18 @@ class _Protocol(H11Protocol):
     def resume_writing(self) -> None:
         self._resumed()
         super().resume_writing()
+        self._wait_for_next()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "This is no HTTP request.")
 
     def _at_work(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
+
+    def _wait_for_next(self) -> None:
+        # The next request may already have started, or its headers be awaited.
+        if not self._at_work() and not self.transport.is_closing() and self.waiting_since is None:
+            self._wait_for_head()
 
     def _wait_for_head(self) -> None:
         self._stop_waiting()
@@ -110,7 +125,14 @@ class _Protocol(H11Protocol):
             self._head_timer.cancel()
             self._head_timer = None
 
+    def timeout_keep_alive_handler(self) -> None:
+        """Does nothing: uvicorn's five seconds would end connections that a proxy still takes for open."""
+
     def _silent(self) -> None:
+        if self.cycle is not None and self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
+            # That nothing follows a reply is usual.
+            self.transport.close()
+            return
         self._limits.log(f"sent no request within {self._limits.header_timeout_s:g} s", self)
         self.transport.abort()
 

@@ -6,6 +6,7 @@ has that name in `Host`. Without DNS rebinding, the request states the page's or
 """
 
 import ipaddress
+import re
 import socket
 from collections.abc import Iterable
 from urllib.parse import urlsplit
@@ -50,10 +51,27 @@ class Hosts:
 
     def allow_origin(self, origin: str, host: str) -> bool:
         """Returns whether a page from `origin`, on `host` itself or one of `others`, may send requests."""
-        parts = urlsplit(origin)
+        try:
+            parts = urlsplit(origin)
+        except ValueError:
+            return False
         return parts.scheme in ("http", "https") and (
             parts.netloc.lower() == host.lower() or _name_of(parts.netloc) in self._others
         )
+
+
+def checked_origin(origin: str) -> str:
+    """Returns an origin in the form in which browsers send it, or `*` as it is.
+
+    Raises:
+      ValueError: if it is none.
+    """
+    found = re.fullmatch(r"([a-z][a-z0-9+.-]*)://([^/?#@\s*]+)", origin.lower())
+    if origin != "*" and not (found and _name_of(found[2])):
+        raise ValueError(f"The origin {origin!r} must be * or like https://example.org or http://localhost:3000.")
+    # Browsers leave the default port out.
+    default = {"http": ":80", "https": ":443"}.get(found[1]) if found else None
+    return origin.lower().removesuffix(default) if default else origin.lower()
 
 
 class CheckHosts:
@@ -81,7 +99,8 @@ class CheckHosts:
 
     def _refusal(self, headers: dict[bytes, bytes]) -> str | None:
         host, origin = (headers.get(name, b"").decode("latin-1") for name in (b"host", b"origin"))
-        if not self._hosts.allow(host):
+        # Browsers always send `Host`; the health checks of proxies may not, in HTTP/1.0.
+        if b"host" in headers and not self._hosts.allow(host):
             name = (_name_of(host) or host)[:100]
             return f"This server does not go by the name {name!r}; its flag --allowed_hosts gives it more names."
         if origin and not (self._origins & {"*", origin} or self._hosts.allow_origin(origin, host)):
@@ -104,7 +123,8 @@ def _name_of(netloc: str) -> str:
 def _checked(name: str) -> str:
     """Returns the host of `host` or `host:port`. Raises ValueError if it is none."""
     plain = _plain(name) if _address(name) else _name_of(name)
-    if not plain:
+    # Of `*`, which other servers take for all names, this one would make the name of a host that nobody has.
+    if not (_address(plain) or re.fullmatch(r"[\w.-]+", plain, re.ASCII)):
         raise ValueError(f"The server's further name {name!r} must be a host name, such as glow.example.org.")
     return plain
 

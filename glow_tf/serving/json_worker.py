@@ -110,7 +110,9 @@ class _Worker:
     def call(self, call: tuple, deadline: float) -> Any:
         if self._process is None or self._process.poll() is not None:
             self.stop()
-            code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main()"
+            # Process managers send SIGTERM to the workers too, which the server stops once its requests are done.
+            ignore = "import signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+            code = f"{ignore}; sys.path[:] = {sys.path!r}; from {__name__} import main; main()"
             self._process = subprocess.Popen(
                 [sys.executable, "-c", code],
                 stdin=subprocess.PIPE,
@@ -188,20 +190,26 @@ def _result(call: list[bytes], signatures: Mapping[str, Signature]) -> Any:
         return MemoryError()
 
 
+def unzipped_size(body: bytes, most: int) -> int:
+    """Returns the size that a gzipped body states in its last four bytes, at most `most`; `unzipped` gives no more."""
+    return min(most, int.from_bytes(body[-4:], "little"))
+
+
 def unzipped(body: bytes, most: int) -> bytes:
     """Decompresses a gzipped body.
 
     Raises:
-      RequestError: if it is invalid, or larger than `most` bytes.
+      RequestError: if it is invalid, or larger than `most` bytes or than it states.
     """
     decompressor = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    stated = unzipped_size(body, most)
     try:
-        content = decompressor.decompress(body, most + 1)
+        content = decompressor.decompress(body, stated + 1)
     except zlib.error as error:
         raise RequestError(f"The request says it is compressed by gzip, and is not: {error}.") from None
     if len(content) > most:
         raise RequestError(f"A request may have {most / 1e6:g} MB; this one has more, decompressed.", 413)
-    if not decompressor.eof or decompressor.unused_data:
+    if len(content) > stated or not decompressor.eof or decompressor.unused_data:
         raise RequestError("The request is compressed by gzip, and broken off or followed by something else.")
     return content
 

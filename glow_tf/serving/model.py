@@ -1,5 +1,6 @@
 """Loads SavedModels with plain TensorFlow."""
 
+import math
 import os
 import pathlib
 import re
@@ -26,6 +27,7 @@ class Model:
       path: folder of the SavedModel.
       signatures: signatures by name.
       functions: function of each signature, which maps tensors keyed by input name to tensors keyed by output name.
+      largest_tensor: count of numbers for each image in the largest tensor of its graphs; 0 if none is for each image.
 
     Args:
       path: a SavedModel, or a folder of numbered SavedModels, of which the one with the highest number is loaded.
@@ -42,7 +44,9 @@ class Model:
         self.name = name
         self.path, self.version = find(pathlib.Path(path))
         try:
-            self._definitions = _graph(self.path).signature_def
+            graph = _graph(self.path)
+            self._definitions = graph.signature_def
+            self.largest_tensor = _largest_tensor(graph)
             # Kept alive, as the loaded object owns the variables.
             self._loaded = tf.saved_model.load(str(self.path), tags=[_TAG])
         except Exception as error:
@@ -101,6 +105,17 @@ def _graph(path: pathlib.Path) -> meta_graph_pb2.MetaGraphDef:
         if list(graph.meta_info_def.tags) == [_TAG]:
             return graph
     raise ValueError(f"it has no graph with the tag {_TAG!r}.")
+
+
+def _largest_tensor(graph: meta_graph_pb2.MetaGraphDef) -> int:
+    """Returns the largest size of a row of the tensors whose first dimension alone is unknown, mostly hidden layers."""
+    shapes = (
+        [dimension.size for dimension in shape.dim]
+        for function in graph.graph_def.library.function
+        for node in function.node_def
+        for shape in node.attr["_output_shapes"].list.shape
+    )
+    return max((math.prod(shape[1:]) for shape in shapes if shape[:1] == [-1] and -1 not in shape[1:]), default=0)
 
 
 def _signature(name: str, definition: meta_graph_pb2.SignatureDef) -> Signature:

@@ -11,6 +11,9 @@ from glow_tf.serving.signature import RequestError
 
 # Pillow's names for the formats that the graphs decode.
 _FORMATS = ("JPEG", "PNG")
+# The first bytes of their files; the size of a PNG file is in its first chunk, IHDR, which follows.
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8\xff"
 
 
 class PictureLimit:
@@ -59,11 +62,17 @@ class PictureLimit:
         except picture_files.TooLarge as error:
             raise self._too_large(what, "far too many pixels") from error
         except Exception:
-            # Not a picture, which the graph reports.
-            return 0
+            height, width = self._size_if_decoded(file)
         if height * width > self._pixels.most:
             raise self._too_large(what, f"{height}x{width} pixels, that is {height * width / 1e6:,.1f} million")
         return height * width
+
+    def _size_if_decoded(self, file):
+        """Returns the height and width to expect of a file that Pillow refuses, and TensorFlow may yet decode."""
+        if file.startswith(_PNG):
+            return int.from_bytes(file[20:24], "big"), int.from_bytes(file[16:20], "big")
+        # A JPEG file may be of any size; of what is neither, the graph says so.
+        return (1, self._pixels.most) if file.startswith(_JPEG) else (0, 0)
 
     def _too_large(self, what, pixels):
         return RequestError(f"{what} has {pixels}; the server takes {self._megapixels:g} million (--max_megapixels).")

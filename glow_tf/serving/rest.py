@@ -186,8 +186,9 @@ def _from_rows(instances: Any, signature: Signature) -> dict[str, Any]:
     names = set(instances[0])
     for number, entry in enumerate(instances):
         if set(entry) != names:
-            differing = ", ".join(sorted(map(_quoted, names ^ set(entry))))
-            raise RequestError(f"Instances must name the same inputs; 0 and {number} differ in {differing}.")
+            differing = sorted(map(_quoted, names ^ set(entry)))
+            shown = ", ".join(differing[:3]) + (f" and {len(differing) - 3} more" if len(differing) > 3 else "")
+            raise RequestError(f"Instances must name the same inputs; 0 and {number} differ in {shown}.")
     _require_names(names, signature)
     for name in names:
         if signature.inputs[name].shape == ():

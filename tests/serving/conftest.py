@@ -26,5 +26,9 @@ def conditional(saved_models):
 @pytest.fixture(scope="package")
 def running(saved_models):
     """`glow serve` with the model `glow`: the process, its port, and its first line of output."""
-    with processes.server(saved_models["glow"], "--max_batch_size=8", "--max_request_mb=0.05") as found:
+    flags = (
+        *("--max_batch_size=8", "--max_request_mb=0.05", "--max_images=500"),
+        *("--allowed_hosts=proxy.example", "--cors_origin=https://page.example"),
+    )
+    with processes.server(saved_models["glow"], *flags) as found:
         yield found

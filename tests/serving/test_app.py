@@ -5,7 +5,9 @@ import gzip
 import io
 import json
 import logging
+import threading
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import numpy as np
@@ -15,7 +17,8 @@ from glow_tf.data.images import decode_file
 from glow_tf.serving import app as application
 from glow_tf.serving.app import Limits, create_app, most_images
 from glow_tf.serving.batching import Runner
-from glow_tf.serving.signature import Signature, Spec
+from glow_tf.serving.json_worker import Json
+from glow_tf.serving.signature import RequestError, Signature, Spec
 from tests.marks import slow
 from tests.serving.examples import (
     FILES,
@@ -187,6 +190,7 @@ def test_a_request_may_be_compressed(client):
     assert "broken off" in error_of(compressed(gzip.compress(body)[:-10]), 400)
     assert "'br'" in error_of(compressed(body, "br"), 415)
     assert "decompressed" in error_of(compressed(gzip.compress(b" " * 40_000_000)), 413)
+    assert "broken off" in error_of(compressed(gzip.compress(body)[:-4] + bytes(4)), 400)
 
 
 @pytest.mark.parametrize(
@@ -203,6 +207,10 @@ def test_a_request_may_be_compressed(client):
         ({"instances": [[[[300] * 3] * 8] * 8]}, "300 is not between 0 and 255"),
         ({"instances": [[[[1] * 3] * 8] * 7]}, r"images must have shape [B, 8, 8, 3] and dtype uint8; the shape found"),
         ({"instances": [IMAGE, IMAGE[1:]]}, "ragged"),
+        (
+            {"instances": [{}, {f"{i:03}" + 97 * "x": 0 for i in range(300)}]},
+            f"differ in '000{97 * 'x'}', '001{97 * 'x'}', '002{97 * 'x'}' and 297 more.",
+        ),
         ({"signature_name": "encode_bytes", "instances": [{"b64": "?"}]}, "bad base64"),
         (
             {"signature_name": "encode_bytes", "instances": ["text"]},
@@ -302,6 +310,15 @@ def test_what_nobody_expected_is_one_line_in_the_log(model, caplog):
     ]
 
 
+def test_long_messages_are_cut(model):
+    class Failing:
+        def run(self, request, deadline):
+            raise RequestError("x" * 10**6)
+
+    message = error_of(Client(create_app(model, Failing())).predict({"instances": [IMAGE]}), 400)
+    assert message == f"{1000 * 'x'} ..."
+
+
 def test_photographs_of_any_size_are_fitted_as_for_training(model):
     client = Client(create_app(model, Runner(model), Limits(max_megapixels=0.125)))
     files = [photograph(300, 400), photograph(90, 40, "PNG"), photograph(3, 5)]
@@ -321,9 +338,9 @@ def test_photographs_of_any_size_are_fitted_as_for_training(model):
 def test_replies_that_clients_are_slow_to_read_are_bounded(model, monkeypatch):
     class Large:
         def run(self, request, deadline):
-            return {"latents": np.zeros(100_000)}
+            return {"latents": np.zeros(100_000, np.float32)}
 
-    # Each reply has 400 KB, of which 64 KB are free.
+    # Each reply has 400 KB, in memory as in its text, of which 64 KB are free.
     monkeypatch.setattr(application, "_REPLY_BYTES", 600_000)
     app = create_app(model, Large(), Limits(max_images=1))
     body = json.dumps({"instances": [IMAGE]}).encode()
@@ -358,23 +375,101 @@ def test_replies_that_clients_are_slow_to_read_are_bounded(model, monkeypatch):
     asyncio.run(run())
 
 
+def test_outputs_that_wait_to_be_written_are_bounded(model, monkeypatch):
+    class Large:
+        def run(self, request, deadline):
+            return {"latents": np.zeros(100_000, np.float32)}
+
+    monkeypatch.setattr(application, "_REPLY_BYTES", 600_000)
+    writing, go = threading.Event(), threading.Event()
+    write = Json.reply
+
+    def held(*arguments):
+        writing.set()
+        go.wait(60)
+        return write(*arguments)
+
+    monkeypatch.setattr(Json, "reply", held)
+    app = create_app(model, Large(), Limits(max_images=1))
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(Client(app).predict, {"instances": [IMAGE]})
+        assert writing.wait(60)
+        assert "too many large requests" in error_of(Client(app).predict({"instances": [IMAGE]}), 503)
+        go.set()
+        assert first.result().status_code == 200
+    assert Client(app).predict({"instances": [IMAGE]}).status_code == 200
+
+
+def test_compressed_requests_count_with_what_they_become(model):
+    """Five requests of 5 KB each that become 5 MB each; there is room for four of the largest size."""
+    held = Held(model)
+    client = Client(create_app(model, held, Limits(max_request_mb=5.0)))
+    content = gzip.compress(json.dumps({"instances": [IMAGE]}).encode().ljust(4_900_000))
+    request = ("POST", f"{URL}:predict", {"content": content, "headers": {"content-encoding": "gzip"}})
+
+    def then():
+        for _ in range(4):
+            held.entered.acquire()
+        held.go.set()
+
+    responses = client.at_once([request] * 5, then)
+    assert sorted(response.status_code for response in responses) == [200] * 4 + [503]
+    assert client(*request[:2], **request[2]).status_code == 200
+
+
+def test_a_client_that_sends_no_body_keeps_out_nobody(model):
+    app = create_app(model, Runner(model, max_batch_size=1), Limits(max_pending=1))
+    reading = threading.Event()
+
+    async def endless():
+        yield b"{"
+        reading.set()
+        await asyncio.sleep(600)
+
+    async def run():
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as client:
+            options = {"headers": {"content-type": "application/json"}, "timeout": 60}
+            silent = asyncio.create_task(client.post(f"{URL}:predict", content=endless(), **options))
+            await asyncio.to_thread(reading.wait, 60)
+            response = await client.post(f"{URL}:predict", json={"instances": [IMAGE]}, **options)
+            silent.cancel()
+            return response.status_code
+
+    assert asyncio.run(run()) == 200
+
+
+def test_a_large_body_that_stops_coming_is_given_up_on(model, monkeypatch):
+    monkeypatch.setattr(application, "_PROGRESS_S", 0.1)
+    client = Client(create_app(model, Runner(model, max_batch_size=1), Limits(timeout_s=600)))
+
+    async def endless():
+        yield b" " * 100_000
+        await asyncio.sleep(600)
+
+    assert "too long to arrive" in error_of(client("POST", f"{URL}:predict", content=endless()), 408)
+
+
 def test_fewer_images_by_default_if_they_are_large():
-    def default(side, *others):
+    def default(side, *others, largest_tensor=0):
         images = Spec("images", "uint8", (None, side, side, 3))
         outputs = {spec.name: spec for spec in (images, *others)}
         # Attributes are not for each image, however many there are.
         attributes = {"directions": Spec("directions", "float32", (40, side * side * 3))}
         signatures = [Signature("reconstruct", {}, outputs, {}), Signature("attributes", {}, attributes, {})]
-        return most_images(types.SimpleNamespace(signatures={found.name: found for found in signatures}))
+        signatures = {found.name: found for found in signatures}
+        return most_images(types.SimpleNamespace(signatures=signatures, largest_tensor=largest_tensor))
 
     assert default(64) == 1024
     # 2**24 numbers.
     assert default(128) == 341
     assert default(128, Spec("latents", "float32", (None, 128 * 128 * 3))) == 170
     assert default(4096) == 1
+    # 512 hidden channels of 128x128, 1 GiB for 32 images.
+    assert default(64, largest_tensor=128 * 128 * 512) == 32
 
 
 @pytest.mark.parametrize("name", ["max_request_mb", "max_images", "max_pending", "timeout_s", "max_megapixels"])
-def test_limits_must_leave_something(name):
-    with pytest.raises(ValueError, match=f"{name} must be positive; it is 0"):
-        Limits(**{name: 0})
+@pytest.mark.parametrize("value", [0, float("inf"), float("nan")])
+def test_limits_must_leave_something_and_be_limits(name, value):
+    with pytest.raises(ValueError, match=f"{name} must be positive and finite; it is {value}"):
+        Limits(**{name: value})

@@ -166,6 +166,67 @@ def test_what_cannot_begin_in_time_does_not_begin(model):
     assert begun
 
 
+@pytest.mark.parametrize("name", ["sample", "serving_default"])
+def test_requests_run_together_only_as_far_as_their_images_fit(model, name):
+    """Of two requests of two images, with room for three, the second waits for the first; one of any size may run."""
+    entered, go = threading.Semaphore(0), threading.Event()
+
+    def held(**_):
+        entered.release()
+        go.wait(60)
+        return {}
+
+    class Held:
+        signatures = model.signatures
+        functions = {**model.functions, name: held}
+
+    runner = Runner(Held, max_batch_size=1, most_images=3)
+    inputs = {"num": np.array(2, np.int32)} if name == "sample" else {"images": IMAGES[:2]}
+    request = request_of(model, name, inputs)
+    with ThreadPoolExecutor(1) as threads:
+        first = threads.submit(runner.run, request, LATER)
+        entered.acquire()
+        with pytest.raises(RequestError, match="too busy"):
+            runner.run(request, time.monotonic() + 0.1)
+        go.set()
+        first.result()
+    runner.run(request_of(model, "sample", {"num": np.array(9, np.int32)}), LATER)
+
+
+def test_a_large_request_is_not_overtaken_for_ever(model):
+    """With room for three images, of which one is taken, one more fits; but not once a request of three waits."""
+    entered, go, begun = threading.Event(), threading.Event(), []
+
+    def sample(num, **_):
+        begun.append(int(num))
+        if not entered.is_set():
+            entered.set()
+            go.wait(60)
+        return {}
+
+    class Held:
+        signatures = model.signatures
+        functions = {**model.functions, "sample": sample}
+
+    runner = Runner(Held, most_images=3)
+
+    def run(num, deadline):
+        return runner.run(request_of(model, "sample", {"num": np.array(num, np.int32)}), deadline)
+
+    with ThreadPoolExecutor(2) as threads:
+        running = threads.submit(run, 1, LATER)
+        entered.wait(60)
+        large = threads.submit(run, 3, LATER)
+        patience = time.monotonic() + 30
+        with pytest.raises(RequestError, match="too busy"):
+            while time.monotonic() < patience:
+                run(1, time.monotonic())
+        go.set()
+        running.result()
+        large.result()
+    assert begun[-1] == 3
+
+
 @pytest.mark.parametrize(
     "message,expected",
     [

@@ -19,10 +19,12 @@ from glow_tf.serving.sockets import bind
 
 ASK = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LARGE = 1 << 25
+# Less than asyncio buffers by default before it tells the protocol so.
+SMALL = 50_000
 
 
 class App:
-    """Answers with `ok`; at /large with a large body, and at /held only once `go` is set."""
+    """Answers with `ok`; at /large and /small with a body of that size, and at /held only once `go` is set."""
 
     def __init__(self):
         self.entered = threading.Semaphore(0)
@@ -32,18 +34,18 @@ class App:
         if scope["path"] == "/held":
             self.entered.release()
             await asyncio.to_thread(self.go.wait, 60)
-        body = b"x" * LARGE if scope["path"] == "/large" else b"ok"
+        body = {"/large": b"x" * LARGE, "/small": b"x" * SMALL}.get(scope["path"], b"ok")
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
         await send({"type": "http.response.body", "body": body})
 
 
 @contextlib.contextmanager
-def serving(connections):
+def serving(connections, send_buffer=None):
     app, bound = App(), bind("127.0.0.1", 0)
+    if send_buffer:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     bound.listen(connections.backlog)
-    config = uvicorn.Config(
-        app, http=connections, backlog=connections.backlog, log_config=None, lifespan="off", timeout_keep_alive=60
-    )
+    config = uvicorn.Config(app, http=connections, backlog=connections.backlog, log_config=None, lifespan="off")
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None
     thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})
@@ -77,8 +79,8 @@ def is_closed(connection):
 
 @pytest.mark.parametrize(
     "begun",
-    [b"", b"GET / HT", ASK[:-2], ASK, ASK + ASK[:-2], b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"],
-    ids=["nothing", "half a line", "half a head", "a request", "a request and a half", "a body that does not come"],
+    [b"", b"GET / HT", ASK[:-2], ASK + ASK[:-2], b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"],
+    ids=["nothing", "half a line", "half a head", "a request and a half", "a body that does not come"],
 )
 def test_who_sends_no_more_is_let_go(begun, caplog):
     with caplog.at_level(logging.WARNING), serving(Connections(50, 0.2, 60)) as (_, port):
@@ -137,25 +139,56 @@ def test_where_all_are_at_work_one_more_is_told_so():
         assert all(connection.recv(65536).startswith(b"HTTP/1.1 200") for connection in held)
 
 
-def test_who_does_not_take_the_reply_is_let_go():
+def test_an_idle_connection_is_kept_for_the_next_request_and_let_go_in_silence(caplog):
+    with caplog.at_level(logging.WARNING), serving(Connections(50, 0.5, 60)) as (_, port), connect(port) as connection:
+        for _ in range(2):
+            connection.sendall(ASK)
+            reply = b""
+            while not reply.endswith(b"\r\n\r\nok"):
+                reply += connection.recv(65536)
+        assert is_closed(connection)
+    assert not caplog.records
+
+
+@pytest.mark.slow
+def test_an_idle_connection_is_kept_as_long_as_is_asked():
+    """Uvicorn would keep it for five seconds, and proxies would find it closed."""
+    with serving(Connections(50, 30, 60)) as (_, port), connect(port) as connection:
+        connection.sendall(ASK)
+        while not connection.recv(65536).endswith(b"ok"):
+            pass
+        connection.settimeout(7)
+        with pytest.raises(TimeoutError):
+            connection.recv(1)
+
+
+@pytest.mark.parametrize("path", [b"/large", b"/small"])
+@pytest.mark.parametrize("head", [ASK, ASK[:-2] + b"Connection: close\r\n\r\n", ASK.replace(b"/1.1", b"/1.0")])
+def test_who_does_not_take_the_reply_is_let_go(head, path):
     logged = queue.SimpleQueue()
     handler = logging.handlers.QueueHandler(logged)
     logging.getLogger("glow_tf.serving").addHandler(handler)
     try:
-        with serving(Connections(50, 60, 0.3)) as (_, port), connect(port) as connection:
-            connection.sendall(ASK.replace(b"/ ", b"/large ", 1))
-            assert logged.get(timeout=60).getMessage() == "a connection took nothing of its reply for 0.3 s"
+        # The system takes less than either reply.
+        with serving(Connections(1, 60, 0.3), send_buffer=4096) as (_, port), socket.socket() as connection:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.settimeout(60)
+            connection.connect(("127.0.0.1", port))
+            connection.sendall(head.replace(b"/ ", path + b" ", 1))
+            assert logged.get(timeout=20).getMessage() == "a connection took nothing of its reply for 0.3 s"
             size = 0
             with contextlib.suppress(ConnectionResetError):
                 while got := connection.recv(1 << 18):
                     size += len(got)
-            assert size < LARGE
+            assert size < {b"/large": LARGE, b"/small": SMALL}[path]
+            assert get(port)[0] == 200
     finally:
         logging.getLogger("glow_tf.serving").removeHandler(handler)
 
 
 def test_who_takes_it_slowly_gets_it_all():
-    with serving(Connections(50, 60, 0.5)) as (_, port), connect(port) as connection:
+    # The reply counts as sent at once, and the client sends no other request meanwhile.
+    with serving(Connections(50, 0.2, 0.5)) as (_, port), connect(port) as connection:
         connection.sendall(ASK.replace(b"/ ", b"/large ", 1))
         began, size = time.monotonic(), 0
         while size < LARGE:

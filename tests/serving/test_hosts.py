@@ -1,6 +1,7 @@
 """Access checks: the host names of a server, and the origins of web pages."""
 
 import asyncio
+import re
 import socket
 
 import httpx
@@ -8,7 +9,7 @@ import pytest
 
 from glow_tf.serving.app import create_app
 from glow_tf.serving.batching import Runner
-from glow_tf.serving.hosts import CheckHosts, Hosts
+from glow_tf.serving.hosts import CheckHosts, Hosts, checked_origin
 
 LOOPBACK = ["127.0.0.1", "127.0.0.1:8501", "localhost:9", "LOCALHOST", "localhost.", "[::1]:8501"]
 # Other hosts, names that only resemble those of this machine, and malformed names.
@@ -55,9 +56,9 @@ def test_further_names_have_any_port(given):
     assert not any(map(hosts.allow, FOREIGN))
 
 
-@pytest.mark.parametrize("given", ["", "https://proxy", "proxy:x", "proxy/glow", "me@proxy"])
+@pytest.mark.parametrize("given", ["", "https://proxy", "proxy:x", "proxy/glow", "me@proxy", "*", "*.proxy", "a b"])
 def test_what_is_no_name_is_said(given):
-    with pytest.raises(ValueError, match=f"further name '{given}' must be a host name"):
+    with pytest.raises(ValueError, match=f"further name '{re.escape(given)}' must be a host name"):
         Hosts("127.0.0.1", [given])
 
 
@@ -86,11 +87,32 @@ def test_foreign_names_are_refused(create):
     assert ask(create(hosts=Hosts("127.0.0.1", ["evil.example"])), host="evil.example:1").status_code == 200
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "http://127.0.0.1:3000", "http://localhost:8501", "null"])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "http://127.0.0.1:3000", "http://localhost:8501", "null", "http://["]
+)
 def test_pages_from_elsewhere_are_refused(create, origin):
     reply = ask(create(), origin=origin)
     assert reply.status_code == 403
     assert not [name for name in reply.headers if name.startswith("access-control")]
+
+
+def test_origins_are_taken_in_the_form_of_browsers():
+    for given, sent in {
+        "https://example.org": "https://example.org",
+        "HTTPS://Example.org:443": "https://example.org",
+        "http://example.org:80": "http://example.org",
+        "http://[::1]:3000": "http://[::1]:3000",
+        "*": "*",
+    }.items():
+        assert checked_origin(given) == sent
+
+
+@pytest.mark.parametrize(
+    "given", ["", "example.org", "https://example.org/", "https://*.example.org", "http://", "http://[", "http://a:x"]
+)
+def test_what_is_no_origin_is_said(given):
+    with pytest.raises(ValueError, match=f"origin '{re.escape(given)}' must be"):
+        checked_origin(given)
 
 
 def test_a_page_of_the_server_itself_may_ask(create):
@@ -126,3 +148,20 @@ def test_websockets_are_checked_too():
         scope = {"type": "websocket", "headers": [(b"host", host)], "path": "/", "extensions": {}}
         asyncio.run(CheckHosts(app, Hosts("localhost"))(scope, None, send))
     assert reached == ["websocket"]
+
+
+def test_health_checks_need_not_name_the_host():
+    """In HTTP/1.0 `Host` may be missing, which it never is in a browser's request."""
+    reached, replies = [], []
+
+    async def app(scope, receive, send):
+        reached.append(scope["headers"])
+
+    async def send(message):
+        replies.append(message.get("status"))
+
+    for headers in ([], [(b"origin", b"https://evil.example")], [(b"host", b"")]):
+        scope = {"type": "http", "method": "GET", "headers": headers, "path": "/"}
+        asyncio.run(CheckHosts(app, Hosts("localhost"))(scope, None, send))
+    assert reached == [[]]
+    assert replies[::2] == [403, 403]

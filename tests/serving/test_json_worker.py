@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import subprocess
 import threading
 import time
 
@@ -96,6 +97,26 @@ def test_the_memory_is_enough_for_the_largest_reply_whatever_the_size_of_request
     reader = Json(SIGNATURES, MB, most_numbers, workers=1)
     try:
         assert len(reader.reply({"images": images}, False, soon())) > 4 * images.size
+    finally:
+        reader.close()
+
+
+def test_a_signal_to_all_processes_of_the_server_leaves_the_workers_at_work(monkeypatch):
+    started = []
+
+    class Noted(subprocess.Popen):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            started.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Noted)
+    reader = Json(SIGNATURES, 32 * MB, workers=1)
+    try:
+        for _ in range(2):
+            assert len(reader.parse(BODY, soon()).inputs["images"]) == 64
+            started[0].terminate()
+        assert len(reader.parse(BODY, soon()).inputs["images"]) == 64
+        assert len(started) == 1
     finally:
         reader.close()
 

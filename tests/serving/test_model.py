@@ -26,6 +26,17 @@ def test_signatures_are_those_of_the_file(model):
     assert model.signatures["manipulate"].defaults["scale"].tolist() == [1]
 
 
+def test_the_largest_tensor_is_that_of_hidden_channels(tmp_path):
+    class Wide(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 5], tf.float32, "x")])
+        def hidden(self, x):
+            return {"y": tf.nn.relu(x @ tf.ones([5, 1000])) @ tf.ones([1000, 2])}
+
+    wide = Wide()
+    tf.saved_model.save(wide, str(tmp_path), signatures={"hidden": wide.hidden})
+    assert Model(tmp_path).largest_tensor == 1000
+
+
 def test_what_has_rows_alone_can_be_batched(model, conditional):
     alone = {"sample", "log_prob", "interpolate"}
     for served in (model, conditional):

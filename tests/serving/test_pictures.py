@@ -6,6 +6,7 @@ import time
 import zlib
 
 import pytest
+import tensorflow as tf
 
 from glow_tf.serving import rest
 from glow_tf.serving.pictures import PictureLimit
@@ -34,6 +35,25 @@ def test_a_picture_beyond_the_limit_is_named(model, height, width):
         with limit.room(request_of(model, [photograph(90, 40, "PNG"), large]), later()):
             pass
     assert refused.value.status == 400
+
+
+def with_bad_gamma(png):
+    """A PNG file with a wrong checksum of a chunk that does not matter, which TensorFlow passes over."""
+    return png[:33] + struct.pack(">I", 4) + b"gAMA" + struct.pack(">I", 45455) + b"\0\0\0\0" + png[33:]
+
+
+def test_what_pillow_refuses_counts_as_what_tensorflow_decodes(model):
+    large = with_bad_gamma(photograph(101, 100, "PNG"))
+    assert tf.io.decode_image(large).shape == [101, 100, 3]
+    limit = PictureLimit(0.01)
+    with pytest.raises(RequestError, match="image_bytes number 0, from 0, has 101x100 pixels"):
+        with limit.room(request_of(model, [large]), later()):
+            pass
+    for file in (with_bad_gamma(photograph(80, 80, "PNG")), photograph(8, 8)[:10]):
+        with limit.room(request_of(model, [file]), later()):
+            with pytest.raises(RequestError, match="too busy with large pictures"):
+                with limit.room(request_of(model, [photograph(80, 80)]), time.monotonic()):
+                    pass
 
 
 def test_two_that_are_too_large_together_take_turns(model):
