@@ -10,7 +10,8 @@ from absl import flags
 
 from glow_tf import options
 from glow_tf.config import ModelConfig
-from glow_tf.data import Source
+from glow_tf.data import Source, load_source
+from glow_tf.data.source import OwnTestSplitError
 from glow_tf.models import storage
 from glow_tf.shared_flags import import_plugins
 from glow_tf.training import model_directory
@@ -29,6 +30,7 @@ _PROGRAM_FLAGS = frozenset(
         *("plugins", "export"),
     }
 )
+_HELD_OUT = ("test_fraction", "test_size")
 # Flags for a single start, or aliases of other flags.
 _NOT_RECORDED = frozenset({"model_dir", "resume", "other_data", "mixed_precision"})
 # Flags that override a recorded one: its alias, its alternative, or the choice that it belongs to.
@@ -91,6 +93,30 @@ def restore(directory: pathlib.Path) -> Recorded:
         if not FLAGS[name].present and not (name in _OVERRIDDEN_BY and FLAGS[_OVERRIDDEN_BY[name]].present):
             FLAGS[name].value = value
     return Recorded(directory=directory, config=config, by_flags="model" in recorded)
+
+
+def load_data(directory: pathlib.Path) -> Source:
+    """Loads the data that the flags describe.
+
+    If a run in the directory continues on other data, its model's labels keep their meaning, and a recorded share to
+    hold out is dropped where the data has a test split of its own.
+
+    Raises:
+      DataError: as for `load_source`; or if the model does not know the classes of other data.
+    """
+    try:
+        source = load_source(**options.source_arguments())
+    except OwnTestSplitError:
+        if any(FLAGS[name].present for name in _HELD_OUT):
+            raise
+        for name in _HELD_OUT:
+            FLAGS[name].value = None
+        source = load_source(**options.source_arguments())
+    if FLAGS.other_data and (directory / storage.CONFIG_FILE).exists():
+        config = storage.load_config(directory)
+        if config.conditional or config.classifier:
+            return model_directory.with_classes(directory, source)
+    return source
 
 
 def model_config(recorded: Recorded | None, source: Source) -> ModelConfig:

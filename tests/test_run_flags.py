@@ -5,11 +5,13 @@ import json
 import os
 import pathlib
 import shutil
+import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from absl.testing import flagsaver
+from PIL import Image
 
 import glow_tf
 from glow_tf import main as program
@@ -248,6 +250,55 @@ def test_what_may_not_change_is_refused_by_name(folder, glow, capsys, name):
     for part in parts:
         assert part in error
     assert record(folder / "runs" / "2") == before
+
+
+def test_a_run_that_was_started_inside_of_its_folder_of_pictures_goes_on(tmp_path, glow, capsys):
+    for i, picture in enumerate(np.random.default_rng(1).integers(0, 256, [30, 4, 4, 3], np.uint8)):
+        Image.fromarray(picture).save(tmp_path / f"{i}.png")
+    pictures = ["--dataset=folder", "--data_dir=.", "--image_size=4"]
+    assert glow(tmp_path, *RUN[:-4], *pictures, "--steps=1", "--model_dir=runs/inside") == 0
+    assert list((tmp_path / "runs" / "inside" / "samples").glob("*.png"))
+    assert glow(tmp_path, "--model_dir=runs/inside", "--resume", "--steps=2") == 0
+    assert "Continuing at step 1" in capsys.readouterr().err
+
+
+def test_what_may_not_change_may_with_other_data(folder, glow):
+    copied(folder, "other")
+    assert glow(folder, "--model_dir=runs/other", "--resume", "--test_size=12", "--other_data", "--steps=3") == 0
+    assert record(folder / "runs" / "other")["identity"]["test images"] == 12
+
+
+def test_a_recorded_share_to_hold_out_gives_way_to_a_test_split(folder, glow, capsys):
+    images = np.load(folder / "data" / "images.npz")["images"]
+    np.savez(folder / "data" / "split.npz", images=images[:40], test_images=images[40:])
+    other = ["--model_dir=runs/split", "--resume", "--data_dir=data/split.npz", "--other_data", "--steps=3"]
+    directory = copied(folder, "split")
+    assert glow(folder, *other, "--test_size=11") == 1
+    assert "has a test split of its own; leave out test_size=11" in capsys.readouterr().err
+    assert glow(folder, *other) == 0
+    assert "test_size" not in record(directory)["source"]
+    assert "--test_size" not in (directory / "run.flags").read_text()
+
+
+def test_labels_of_other_data_keep_their_meaning(folder, glow, capsys, monkeypatch):
+    images = np.load(folder / "data" / "images.npz")["images"]
+    classes = {"pets": ("bird", "cat", "dog"), "mammals": ("cat", "dog"), "horses": ("cat", "horse")}
+    for name, labels in classes.items():
+        np.savez(folder / "data" / f"{name}.npz", images=images, labels=np.resize(labels, len(images)))
+    pets = load_source("arrays", data_dir=str(folder / "data" / "pets.npz"))
+    config = glow_tf.glow((4, 4, 3), K=1, L=1, width=4, num_classes=3)
+    model_directory.write_metadata(folder / "runs" / "pets", config, runs.training(steps=2), pets)
+    trained_on = []
+    monkeypatch.setattr(
+        program, "Trainer", lambda _, __, source, *___, **____: trained_on.append(source) or sys.exit(3)
+    )
+    again = ["--model=glow", "--K=1", "--L=1", "--width=4", "--dataset=arrays", "--conditional"]
+    for flags in (["--resume"], again):
+        assert glow(folder, *flags, "--model_dir=runs/pets", "--data_dir=data/mammals.npz", "--other_data") == 3
+        assert trained_on[-1].class_names == ("bird", "cat", "dog")
+        assert set(trained_on[-1].row_labels("train").tolist()) == {1, 2}
+        assert glow(folder, *flags, "--model_dir=runs/pets", "--data_dir=data/horses.npz", "--other_data") == 1
+        assert "arrays has classes that the model in runs/pets does not know: horse." in capsys.readouterr().err
 
 
 def test_the_name_of_a_bundled_model_is_no_directory(tmp_path, glow, capsys):

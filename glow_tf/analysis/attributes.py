@@ -9,6 +9,7 @@ import numpy as np
 from glow_tf.analysis.codec import Codec
 from glow_tf.data import DataError
 from glow_tf.data.array_file import in_memory, open_arrays, texts
+from glow_tf.data.names import normalized
 from glow_tf.runtime import paths
 from glow_tf.runtime.files import atomic_write
 
@@ -69,9 +70,10 @@ class Directions:
         return Directions(tuple(names), self.vectors[rows], self.positives[rows], self.negatives[rows])
 
     def _row(self, name: str) -> int:
-        if name not in self.names:
+        names = [normalized(own) for own in self.names]
+        if normalized(name) not in names:
             raise ValueError(f"There is no attribute {name!r}; there are {', '.join(self.names)}.")
-        return self.names.index(name)
+        return names.index(normalized(name))
 
     def combined(self, amounts: Mapping[str, float]) -> np.ndarray:
         """Returns the sum of directions, each multiplied by its amount, [D]."""

@@ -57,7 +57,7 @@ class Scorer:
         """Scores all images of `batches`.
 
         Args:
-          batches: batches of `images` [B, H, W, C] uint8 and `labels` [B] int, which only conditional models use.
+          batches: batches of `images` [B, H, W, C] uint8 and `labels` [B] int, which only conditional models need.
           draws: k, the number of noise draws; all scores but `importance_weighted` are those of the first one.
           seed: seed of the first draw, whose noise depends on it and the image alone; the next draw has the next seed.
             With seed 0, the first draw is that of the evaluations in training.
@@ -70,7 +70,7 @@ class Scorer:
         dimensions = self.flow.config.dimensions
         found: dict[str, list[np.ndarray]] = {}
         for batch, count in _batches(self.flow, batches):
-            images, labels = tf.convert_to_tensor(batch["images"]), tf.cast(batch["labels"], tf.int32)
+            images, labels = tf.convert_to_tensor(batch["images"]), _labels(batch)
             bound = None
             for draw in range(draws):
                 scores = {
@@ -92,7 +92,7 @@ class Scorer:
         return Scores(plain, bound, values, latent_nats)
 
     def _score_batch(self, images, labels, seed):
-        batch = {"images": images, "labels": labels}
+        batch = {"images": images, **({} if labels is None else {"labels": labels})}
         batch = with_noise(batch, self.flow.config, random.seeds_of(images, seed), self.flow.dtype)
         return self.flow.runtime.map_batch(self._scores, batch)
 
@@ -113,10 +113,7 @@ def round_trips(flow: Flow, batches: Iterable[Mapping[str, np.ndarray]]) -> np.n
 
     errors = tf.function(compute_errors, autograph=False, reduce_retracing=True)
     return np.concatenate(
-        [
-            errors(batch["images"], tf.cast(batch["labels"], tf.int32)).numpy()[:count]
-            for batch, count in _batches(flow, batches)
-        ]
+        [errors(batch["images"], _labels(batch)).numpy()[:count] for batch, count in _batches(flow, batches)]
     )
 
 
@@ -125,5 +122,9 @@ def _batches(flow: Flow, batches: Iterable[Mapping[str, np.ndarray]]) -> Iterato
     counted = ((batch, len(batch["images"])) for batch in batches)
     for batch, count in equal_batches(batches) if flow.runtime.xla else counted:
         if flow.config.conditional:
-            check_labels(flow.config, batch["labels"])
+            check_labels(flow.config, batch.get("labels"))
         yield batch, count
+
+
+def _labels(batch: Mapping[str, np.ndarray]) -> tf.Tensor | None:
+    return tf.cast(batch["labels"], tf.int32) if "labels" in batch else None

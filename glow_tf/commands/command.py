@@ -4,11 +4,14 @@ import inspect
 import sys
 from collections.abc import Callable
 
+import tensorflow as tf
 from absl import app, flags
 
 from glow_tf.commands import common_flags
 from glow_tf.data import picture_files
+from glow_tf.data.python_calls import cause_of
 from glow_tf.runtime import ending
+from glow_tf.runtime.errors import first_line, is_out_of_memory
 from glow_tf.shared_flags import parse_command_line, show_warnings
 
 FLAGS = flags.FLAGS
@@ -36,6 +39,15 @@ def call(main: Callable[..., None], argv: list[str]) -> None:
             main(*arguments)
         except BrokenPipeError:
             raise
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, MemoryError) as error:
             print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(1) from error
+        except tf.errors.OpError as error:
+            # For example a file that is cut off while its images are read.
+            cause = cause_of(error)
+            if is_out_of_memory(error):
+                cause = f"there is not enough memory: {first_line(error)}. Fewer images at once need less."
+            if cause is None:
+                raise
+            print(f"error: {cause}", file=sys.stderr)
             raise SystemExit(1) from error

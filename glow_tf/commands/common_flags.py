@@ -45,10 +45,18 @@ _FLAGS: dict[str, Callable[[], object]] = {
     "data_dir": lambda: define_path("data_dir", None, "Folder or file of the data set, as for training."),
     "test_fraction": lambda: flags.DEFINE_float("test_fraction", None, "Share held out, as for training.", 0.0, 1.0),
     "test_size": lambda: flags.DEFINE_integer("test_size", None, "Images held out, as for training.", 1),
+    "crop_from": lambda: flags.DEFINE_integer(
+        "crop_from",
+        None,
+        "Brings the shorter side of the images to so many pixels before a central crop, as for training; by default as "
+        "the model was trained, for its own data set, folders and --images.",
+        lower_bound=1,
+    ),
     "upscale": lambda: flags.DEFINE_bool(
         "upscale",
         None,
-        "Enlarges too small images of a folder, as for training; --noupscale refuses such images of other data.",
+        "Enlarges too small images of a folder, or --images, as for training; --noupscale refuses such images of other "
+        "data. By default as the model was trained, like --crop_from.",
     ),
     "max_megapixels": define_max_megapixels,
     "flip": lambda: flags.DEFINE_bool(

@@ -6,7 +6,8 @@
   glow evaluate --model_dir=runs/photos --images=anna.png,ben.jpg,holidays --csv=scores.csv
 
 --images scores your own pictures instead of a data set: files, and folders, which are searched as with
---dataset=folder. They are resized and cropped as for training; with --exact, pictures of other sizes are refused.
+--dataset=folder. They are resized and cropped as the held-out images of training, unless --crop_from or --upscale say
+otherwise; with --exact, pictures of other sizes are refused.
 Unusable pictures in folders are skipped, and listed at the end.
 
 The plain figure is for one draw of the model's dequantization noise, by default the draw used by evaluations during
@@ -90,6 +91,8 @@ def _check_flags() -> None:
     """Raises ValueError if flags for data sets and for pictures are mixed, or pictures are missing."""
     if FLAGS.images:
         common_flags.refuse(_DATA_SET_FLAGS, "goes with a data set, not with --images.")
+        if FLAGS.exact:
+            common_flags.refuse(["crop_from", "upscale"], "is for pictures of other sizes, which --exact refuses.")
         find_pictures(FLAGS.images)
     else:
         common_flags.refuse(_IMAGE_FLAGS, "is for --images.")
@@ -100,7 +103,8 @@ def _load_pictures(flow: Flow) -> Source:
     if num_classes and label is None:
         raise ValueError("This model is conditional: --images need their --label.")
     shape = flow.config.image_shape
-    return picture_source(FLAGS.images, shape, exact=FLAGS.exact, label=label, num_classes=num_classes)
+    labels = {"label": label, "num_classes": num_classes}
+    return picture_source(FLAGS.images, shape, exact=FLAGS.exact, **labels, **data_flags.fitting())
 
 
 def _print_round_trips(flow: Flow, source: Source, batch_size: int) -> None:

@@ -16,9 +16,10 @@ from absl import flags
 
 from glow_tf.analysis.attributes import Directions
 from glow_tf.commands import command, common_flags, model_flags, outputs
-from glow_tf.export.saved_model import export_saved_model
+from glow_tf.export.saved_model import check_replaceable, export_saved_model
 from glow_tf.models import storage
 from glow_tf.runtime import paths
+from glow_tf.training import model_directory
 
 FLAGS = flags.FLAGS
 
@@ -29,8 +30,7 @@ def main() -> None:
     """Writes the SavedModel, and prints its signatures, size and path."""
     storage.check_not_pretrained(FLAGS.output, "--output")
     output = pathlib.Path(paths.for_tensorflow(FLAGS.output or "saved_model", "--output"))
-    if output.exists() and not storage.is_saved_model(output) and (not output.is_dir() or any(output.iterdir())):
-        raise ValueError(f"--output={output} is there and is no SavedModel; it will not be overwritten.")
+    check_replaceable(output, "--output")
     model_flags.check_weights()
     outputs.check_writable(output, output.parent)
     flow = storage.load(FLAGS.model_dir, weights=FLAGS.weights)
@@ -38,7 +38,13 @@ def main() -> None:
     if FLAGS.attributes:
         directions = Directions.load(FLAGS.attributes, flow.config.dimensions)
     output.parent.mkdir(parents=True, exist_ok=True)
-    names = export_saved_model(flow, output, directions, max_megapixels=FLAGS.max_megapixels)
+    names = export_saved_model(
+        flow,
+        output,
+        directions,
+        max_megapixels=model_flags.max_megapixels(),
+        crop_from=model_directory.crop_from(model_flags.run_directory()),
+    )
     size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
     print(f"signatures: {', '.join(names)}\nsize: {size / 1e6:,.1f} MB")
     print(output)

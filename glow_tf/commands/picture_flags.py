@@ -39,12 +39,12 @@ def load_pictures(flow: Flow, default_num: int) -> tuple[np.ndarray, np.ndarray 
     """
     label = model_flags.label(flow)
     if FLAGS.images:
-        images = load_images(FLAGS.images, flow.config.image_shape)
+        images = load_images(FLAGS.images, flow.config.image_shape, **data_flags.fitting())
         if flow.config.conditional and label is None:
             raise ValueError("This model is conditional: --images need their --label.")
         labels = None if label is None else np.full([len(images)], label, np.int32)
         return images, labels, [printable(pathlib.Path(path).name) for path in FLAGS.images]
-    source = data_flags.load_data(flow)
+    source = data_flags.load_data(flow, with_labels=label is None)
     wanted = [_index(text) for text in FLAGS.indices] if FLAGS.indices else range(FLAGS.num or default_num)
     found = {}
     for i, (image, image_label) in enumerate(_examples(source)):

@@ -1,5 +1,6 @@
 """Binary attributes of images, in addition to their labels."""
 
+import collections
 import csv
 import dataclasses
 import os
@@ -10,6 +11,7 @@ import numpy as np
 
 from glow_tf.data import bundled
 from glow_tf.data.indexed import IndexedSource
+from glow_tf.data.names import listed, normalized
 from glow_tf.data.pipeline import split_batches
 from glow_tf.data.source import DataError, Source
 from glow_tf.runtime import paths
@@ -41,10 +43,11 @@ class Attributes:
 
     def only(self, names: Sequence[str]) -> "Attributes":
         """Returns the attributes with these names. Raises DataError if one does not exist."""
-        missing = [name for name in names if name not in self.names]
+        columns = {normalized(name): i for i, name in enumerate(self.names)}
+        missing = [name for name in names if normalized(name) not in columns]
         if missing:
             raise DataError(f"there is no attribute {missing[0]!r}; there are {', '.join(self.names)}.")
-        return Attributes(tuple(names), self.values[:, [self.names.index(name) for name in names]])
+        return Attributes(tuple(names), self.values[:, [columns[normalized(name)] for name in names]])
 
 
 def load_attributes(source: Source, split: str, table: str | None = None) -> Attributes:
@@ -59,7 +62,8 @@ def load_attributes(source: Source, split: str, table: str | None = None) -> Att
         split: "train" or "test".
         table: a UTF-8 file of comma- or whitespace-separated values, one line per image: its name, then for each
             attribute 1 (present), 0 or -1 (absent), or an empty value (unknown). Names are those of the files in the
-            folder or data set, else numbers from 0. A header line names the attributes, as in `list_attr_celeba.txt`.
+            folder or data set, with or without their sub-folders, else numbers from 0. A header line names the
+            attributes, as in `list_attr_celeba.txt`.
 
     Raises:
         DataError: if there are no attributes, or the table does not match the images.
@@ -142,18 +146,35 @@ def _from_table(path: str, row_names: Sequence[str]) -> Attributes:
         raise DataError(f"--table={path} is no table of values separated by commas: {error}.") from error
     if len(rows) < 2 or len(rows[1]) < 2:
         raise DataError(f"--table={path} needs a line of names and a line for each image: its name, then 1, 0 or -1.")
-    names = tuple(name.strip() for name in rows[0][-(len(rows[1]) - 1) :])
+    # The header may have a name for the column of names.
+    names = tuple(name.strip() for name in rows[0][len(rows[0]) == len(rows[1]) :])
+    if len(names) != len(rows[1]) - 1:
+        raise DataError(
+            f"--table={path}: the header has {len(rows[0])} columns, and the line of {rows[1][0]} has {len(rows[1])}; "
+            "name each column of values, and no others."
+        )
+    if not all(names):
+        raise DataError(f"--table={path}: a column of values has no name in the header; name it, or remove it.")
     values = {}
     for row in rows[1:]:
         if len(row) != len(names) + 1:
             raise DataError(f"--table={path}: {row[0]} has {len(row) - 1} values for {len(names)} attributes.")
-        name = row[0].strip()
+        name = normalized(row[0].strip())
         if name in values:
             raise DataError(f"--table={path} has two lines for {name}; keep one of them.")
         values[name] = [_value(path, name, cell) for cell in row[1:]]
     unknown = [-1] * len(names)
+    images = [normalized(printable(name)) for name in row_names]
     # Matched by the full name, else by the name without its folders.
-    found = [values.get(name) or values.get(name.rpartition("/")[2]) for name in map(printable, row_names)]
+    fitting = collections.defaultdict(list)
+    for name in images:
+        if name not in values:
+            fitting[name.rpartition("/")[2]].append(name)
+    without_folders = {name: values[name] for name in values.keys() - set(images)}
+    for name in without_folders:
+        if len(fitting[name]) > 1:
+            raise DataError(f"--table={path}: {name} fits {listed(fitting[name])}; name these with their folders.")
+    found = [values.get(name) or without_folders.get(name.rpartition("/")[2]) for name in images]
     if not any(found):
         example = next(iter(row_names), "")
         raise DataError(

@@ -4,6 +4,8 @@ An image's draws depend on nothing else: neither on the batch size nor on where 
 third of the time of TensorFlow ops on small integers.
 """
 
+from typing import TypeVar
+
 import numpy as np
 import tensorflow as tf
 
@@ -11,6 +13,8 @@ import tensorflow as tf
 _DRAWS = 5
 _INDICES_AT_ONCE = 2**16
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+Images = TypeVar("Images", np.ndarray, tf.Tensor)
 
 
 def augment(
@@ -49,10 +53,10 @@ def augment(
     return cut.view(np.uint8).reshape(count, *size, channels)
 
 
-def central_crop(images: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """Crops images [B, H, W, C] to the central `size`, (h, w)."""
-    top, left = ((whole - part) // 2 for whole, part in zip(images.shape[1:3], size, strict=True))
-    return images[:, top : top + size[0], left : left + size[1]]
+def central_crop(images: Images, size: tuple[int, int]) -> Images:
+    """Crops images [..., H, W, C], a tensor or an array, to the central `size`, (h, w)."""
+    top, left = ((whole - part) // 2 for whole, part in zip(images.shape[-3:-1], size, strict=True))
+    return images[..., top : top + size[0], left : left + size[1], :]
 
 
 def _draws(key, positions):

@@ -4,18 +4,19 @@ import hashlib
 import logging
 import os
 import threading
-import unicodedata
 
 from glow_tf.data import folder_files, images
 from glow_tf.data.folder_splits import find_splits
 from glow_tf.data.indexed import IndexedSource
-from glow_tf.data.names import in_order, listed
+from glow_tf.data.names import in_order, listed, normalized
 from glow_tf.data.options import DataOptions
 from glow_tf.data.source import DataError, check_fraction
 
 _log = logging.getLogger(__name__)
 
 TEST_FRACTION = 0.1
+# All files fail if their disk is lost, and would be logged one by one.
+_MOST_LOGGED = 20
 
 
 def folder_source(options: DataOptions) -> IndexedSource:
@@ -30,9 +31,9 @@ def folder_source(options: DataOptions) -> IndexedSource:
     adding files later may move that one back.)
 
     Hidden files, system files and files without an image extension are ignored; pictures in
-    unsupported formats are counted and logged. An image that cannot be read is left out, logged once
-    and recorded in `Source.skipped`. So is an image that would have to be enlarged, unless `upscale`
-    is set; of these, only the first is logged.
+    unsupported formats are counted and logged. An image that cannot be read is left out and recorded
+    in `Source.skipped`; the first twenty are logged. So is an image that would have to be enlarged, unless
+    `upscale` is set; of these, only the first is logged.
 
     Args:
         options: `data_dir` is the folder; `image_size` is required, and `test_size` is not supported.
@@ -102,6 +103,7 @@ class _Decoder:
         self._image_shape = image_shape
         self._enlarge = enlarge
         self._any_too_small = False
+        self._logged = 0
         self._lock = threading.Lock()
 
     def decode(self, file):
@@ -116,11 +118,14 @@ class _Decoder:
             tell = file not in self.skipped and not (too_small and self._any_too_small)
             self._any_too_small |= too_small
             self.skipped[file] = reason
+            self._logged += tell
+            logged = self._logged
         if tell and too_small:
             least = images.size_text(self._image_shape)
             _log.warning("Leaving out images smaller than %s, such as %s; --upscale enlarges them", least, file)
-        elif tell:
-            _log.warning("Leaving out %s: %s", file, reason)
+        elif tell and logged <= _MOST_LOGGED:
+            rest = "; more are not logged" if logged == _MOST_LOGGED else ""
+            _log.warning("Leaving out %s: %s%s", file, reason, rest)
         return None
 
     def unreadable(self, files):
@@ -161,7 +166,7 @@ def _list_images(root):
 
 def _position(file):
     """Hashes a file name to a number in [0, 1) that is the same on every operating system."""
-    digest = hashlib.sha256(unicodedata.normalize("NFC", file).encode("utf-8", "surrogateescape"))
+    digest = hashlib.sha256(normalized(file).encode("utf-8", "surrogateescape"))
     return int.from_bytes(digest.digest()[:8], "big") / 2**64
 
 
@@ -179,7 +184,7 @@ def _split_by_hash(files, fraction, decoder):
         raise decoder.unreadable(files)
     cut = sum(position < fraction for position in positions.values())
     cut = min(max(cut, first + 1), last)
-    return {"train": sorted(ranked[cut:]), "test": sorted(ranked[:cut])}
+    return {"train": folder_files.in_file_order(ranked[cut:]), "test": folder_files.in_file_order(ranked[:cut])}
 
 
 def _labels(root, splits, depth):
@@ -187,7 +192,7 @@ def _labels(root, splits, depth):
     if depth is None:
         return (), {split: [0] * len(files) for split, files in splits.items()}
     folders = {
-        split: [parts[depth] if len(parts) > depth + 1 else None for parts in map(_parts, files)]
+        split: [normalized(parts[depth]) if len(parts) > depth + 1 else None for parts in map(_parts, files)]
         for split, files in splits.items()
     }
     names = {name for split in folders.values() for name in split}

@@ -4,9 +4,10 @@ import collections
 import dataclasses
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from glow_tf.data import picture_files
+from glow_tf.data.names import listed, normalized
 from glow_tf.data.source import DataError
 from glow_tf.runtime.text import printable
 
@@ -19,6 +20,8 @@ _SERVICE = frozenset(
         *("system volume information", "lost+found", "__macosx", "__pycache__"),
     )
 )
+# The files of a model directory.
+_OF_A_RUN = frozenset(("config.json", "training.json"))
 # Picture file extensions; files with unsupported ones are counted.
 _PICTURES = frozenset(
     f".{ending}"
@@ -34,7 +37,7 @@ class Files:
     """Files under a folder.
 
     Attributes:
-        images: relative names, with forward slashes, of all image files, sorted.
+        images: relative names, with forward slashes, of all image files, in the order of their normal forms.
         others: number of other files, by extension.
     """
 
@@ -49,13 +52,15 @@ class Files:
 def list_files(root: str) -> Files:
     """Lists the files in a folder and its sub-folders, except for hidden files and system files.
 
-    A folder that several symbolic links lead to is listed once, under the first of its names, which is logged.
+    A folder that several symbolic links lead to is listed once, under the first of its names, which is logged. Model
+    directories are left out, which is logged too: they hold grids of samples, and by default training writes them below
+    the working directory, which may be the folder of images.
 
     Raises:
         DataError: if a folder cannot be listed.
     """
     endings = picture_files.endings()
-    found, others, visited = [], collections.Counter(), {}
+    found, others, visited, runs = [], collections.Counter(), {}, []
     for folder, subfolders, files in os.walk(root, followlinks=True, onerror=_not_listed):
         # Symbolic links can form cycles.
         real = os.path.realpath(folder)
@@ -64,6 +69,10 @@ def list_files(root: str) -> Files:
             subfolders.clear()
             continue
         visited[real] = folder
+        if folder != root and _OF_A_RUN.issubset(files):
+            runs.append(printable(folder))
+            subfolders.clear()
+            continue
         # Sorted, as which of several links is followed must not depend on the machine.
         subfolders[:] = sorted(s for s in subfolders if not s.startswith(".") and s.casefold() not in _SERVICE)
         # Computed once per folder, as doing so per file would take half of the start-up time of large folders.
@@ -77,7 +86,14 @@ def list_files(root: str) -> Files:
                 found.append(prefix + file)
             else:
                 others[ending] += 1
-    return Files(sorted(found), dict(others.most_common()))
+    if runs:
+        _log.warning("Leaving out the model directories in %s: %s", printable(root), listed(sorted(runs)))
+    return Files(in_file_order(found), dict(others.most_common()))
+
+
+def in_file_order(files: Iterable[str]) -> list[str]:
+    """Sorts file names, such that a copy on another system has the same order."""
+    return sorted(files, key=lambda file: (normalized(file), file))
 
 
 def _not_listed(error):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from glow_tf.data import picture_files
+from glow_tf.data.augment import central_crop
 from glow_tf.data.source import DataError
 
 # A TIFF tag.
@@ -125,12 +126,17 @@ def decode_file(path: str, image_shape: tuple[int, int, int], *, enlarge: bool =
         return _fit(image, image_shape)
 
 
-def load_images(paths: Sequence[str], image_shape: tuple[int, int, int]) -> np.ndarray:
+def load_images(
+    paths: Sequence[str], image_shape: tuple[int, int, int], *, crop_from: int | None = None, upscale: bool = False
+) -> np.ndarray:
     """Reads picture files with `decode_file`.
 
     Args:
         paths: file names.
         image_shape: (H, W, C) to return, where C is 1 or 3.
+        crop_from: side of the square that pictures are fitted to before a central crop, as in evaluation; None for no
+            crop.
+        upscale: whether smaller pictures may be enlarged.
 
     Returns:
         uint8 [N, H, W, C].
@@ -139,13 +145,15 @@ def load_images(paths: Sequence[str], image_shape: tuple[int, int, int]) -> np.n
         DataError: if a file is missing, broken or too small; the message names the first.
     """
 
+    whole = stored_shape(image_shape, crop_from)
+
     def load(path):
         try:
-            return decode_file(path, image_shape)
+            return decode_file(path, whole, enlarge=upscale)
         except Exception as error:  # Pillow's decoders raise almost any exception on a broken file.
             raise DataError(f"{path} cannot be used as a picture: {error}") from error
 
-    return np.stack([load(path) for path in paths])
+    return central_crop(np.stack([load(path) for path in paths]), image_shape[:2])
 
 
 def _fit(image, image_shape):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from glow_tf.data.names import normalized
 from glow_tf.data.python_calls import numpy_function
 from glow_tf.data.source import SPLITS, UNLABELLED, DataError, Source, check_split
 from glow_tf.runtime.pipelines import PARALLEL_BLOCKS
@@ -72,7 +73,8 @@ class IndexedSource(Source):
             if split in self.labels:
                 digest.update(np.asarray(self.labels[split], np.int64).tobytes())
             if self.names.get(split):
-                digest.update("\0".join(self.names[split]).encode("utf-8", "surrogateescape"))
+                names = map(normalized, self.names[split])
+                digest.update("\0".join(names).encode("utf-8", "surrogateescape"))
                 continue
             for index in evenly(count, _SAMPLED):
                 example = self.readers[split](index)
@@ -85,7 +87,8 @@ class IndexedSource(Source):
 
     def with_classes(self, class_names: Sequence[str]) -> "IndexedSource":
         """Returns the same images with labels that index `class_names`, a superset of this source's class names."""
-        numbers = np.array([class_names.index(name) for name in self.class_names], np.int32)
+        positions = {normalized(name): i for i, name in enumerate(class_names)}
+        numbers = np.array([positions[normalized(name)] for name in self.class_names], np.int32)
         return dataclasses.replace(
             self._relabelled(lambda index, label: int(numbers[label])),
             num_classes=len(class_names),

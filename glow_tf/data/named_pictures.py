@@ -53,18 +53,23 @@ def picture_source(
     image_shape: tuple[int, int, int],
     *,
     exact: bool = False,
+    crop_from: int | None = None,
+    upscale: bool = False,
     label: int | None = None,
     num_classes: int = 0,
 ) -> IndexedSource:
     """Opens pictures as the test split of a source with an empty train split; they are decoded as needed.
 
-    As in `folder_source`, a picture in a folder that cannot be read, or would have to be enlarged, is left out and
-    recorded in `Source.skipped`. If it is in `paths` itself, it is an error.
+    As in `folder_source`, a picture in a folder that cannot be read, or would have to be enlarged without `upscale`, is
+    left out and recorded in `Source.skipped`. If it is in `paths` itself, it is an error.
 
     Args:
         paths: picture files, and folders of them.
         image_shape: (H, W, C) that pictures are resized and cropped to, as for training.
         exact: whether to treat pictures of another height or width as unreadable.
+        crop_from: side of the squares that pictures are fitted to before a central crop, as in `load_source`; not with
+            `exact`.
+        upscale: whether to enlarge pictures that are too small.
         label: label of all pictures.
         num_classes: number of labels; 0 if there are none.
 
@@ -72,7 +77,8 @@ def picture_source(
         DataError: if no picture can be read, or one that is in `paths` itself cannot.
     """
     files, named = find_pictures(paths)
-    decoder = _Decoder(files, image_shape, exact)
+    stored_shape = image_shape if exact else images.stored_shape(image_shape, crop_from)
+    decoder = _Decoder(files, stored_shape, exact, upscale)
     # A file given twice is scored twice, but read only once here.
     positions = {file: i for i, file in enumerate(files)}
     for file in dict.fromkeys(named):
@@ -83,7 +89,7 @@ def picture_source(
     return IndexedSource(
         name="pictures",
         image_shape=image_shape,
-        stored_shape=image_shape,
+        stored_shape=stored_shape,
         num_classes=num_classes,
         class_names=tuple(map(str, range(num_classes))),
         sizes={"train": 0, "test": len(files)},
@@ -97,9 +103,9 @@ def picture_source(
 class _Decoder:
     """Decodes files and records those that are left out."""
 
-    def __init__(self, files, image_shape, exact):
+    def __init__(self, files, image_shape, exact, enlarge):
         self.skipped = {}
-        self._files, self._image_shape, self._exact = files, image_shape, exact
+        self._files, self._image_shape, self._exact, self._enlarge = files, image_shape, exact, enlarge
         self._lock = threading.Lock()
 
     def decode(self, index):
@@ -108,7 +114,7 @@ class _Decoder:
         try:
             if self._exact:
                 _check_size(file, self._image_shape)
-            return images.decode_file(file, self._image_shape)
+            return images.decode_file(file, self._image_shape, enlarge=self._enlarge)
         except (images.TooSmall, OtherSize) as error:
             reason = str(error)
         except Exception as error:  # Pillow's decoders raise almost any exception on a broken file.

@@ -2,6 +2,7 @@
 
 import decimal
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 # Words for each split; "test" takes precedence over "validation".
@@ -15,6 +16,11 @@ _SPLIT_OF_WORD = {word: split for split, synonyms in _SPLITS.items() for word in
 _RUN = re.compile(r"[^\W\d_]+|\d+")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
+
+
+def normalized(name: str) -> str:
+    """Returns a name in Unicode's normal form C, as the same accented name has other characters on macOS."""
+    return unicodedata.normalize("NFC", name)
 
 
 def words(name: str) -> list[str]:

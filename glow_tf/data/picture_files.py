@@ -143,22 +143,26 @@ def opened(file: Any, side: int | None = None) -> Iterator["Image.Image"]:
         with _pixels.taken(count):
             image.load()
             # Pillow turns TIFF files while it loads them.
-            if image.format != "TIFF":
-                image.getexif()[ExifTags.Base.Orientation] = _orientation(image)
+            if image.format != "TIFF" and (orientation := _orientation(image)) != 1:
+                image.getexif()[ExifTags.Base.Orientation] = orientation
                 ImageOps.exif_transpose(image, in_place=True)
             yield image
 
 
 def _orientation(image: "Image.Image") -> int:
-    """Returns the orientation in the EXIF data of a picture, 1 without; not in its XMP, which SavedModels do not read.
+    """Returns the orientation in the EXIF data of a picture; not in its XMP, which SavedModels do not read.
 
-    Unlike `Image.getexif`, it does not decode the pixels of PNG files.
+    It is 1, upright, without EXIF data or if they are malformed. Unlike `Image.getexif`, it does not decode the pixels
+    of PNG files.
     """
     from PIL import ExifTags, Image
 
     exif = Image.Exif()
-    exif.load(image.info.get("exif", b""))
-    return exif.get(ExifTags.Base.Orientation, 1)
+    try:
+        exif.load(image.info.get("exif", b""))
+        return exif.get(ExifTags.Base.Orientation, 1)
+    except Exception:  # Among others SyntaxError and struct.error.
+        return 1
 
 
 def _open(file: Any, among: Sequence[str]) -> "Image.Image":
@@ -167,6 +171,8 @@ def _open(file: Any, among: Sequence[str]) -> "Image.Image":
 
     # Pillow's size warning follows its own limit; sizes are checked here instead.
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+    # Of malformed EXIF data, which `_orientation` passes over.
+    warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
     try:
         return Image.open(file, formats=among)
     except Image.DecompressionBombError as error:

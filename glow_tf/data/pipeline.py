@@ -54,7 +54,9 @@ def train_batches(
             return images, labels
 
         dataset = dataset.enumerate(start_step).map(augmented, num_parallel_calls=PARALLEL_BATCHES, deterministic=True)
-    return _finish(dataset)
+    # Otherwise each step of several workers begins with a reduction that finds out whether any has run out of batches,
+    # and batches have an unknown size.
+    return _finish(dataset).apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
 
 def test_batches(source: Source, batch_size: int, limit: int | None = None, *, spaced: bool = False) -> tf.data.Dataset:

@@ -5,6 +5,7 @@ interpreter shutdown. At that time a thread that tries to run Python code blocks
 """
 
 import atexit
+import collections
 import functools
 import threading
 import time
@@ -14,12 +15,15 @@ import tensorflow as tf
 
 _QUIET_SECONDS = 0.05
 _LONGEST_WAIT_SECONDS = 10.0
+# Several calls can fail before the first failure is reported.
+_FAILURES_KEPT = 16
 
 
 class _Calls:
-    """Counts running calls."""
+    """Counts running calls, and keeps the messages of the last exceptions that they raised."""
 
     def __init__(self):
+        self.failures: collections.deque[str] = collections.deque(maxlen=_FAILURES_KEPT)
         self._lock = threading.Lock()
         self._running, self._last = 0, 0.0
 
@@ -54,6 +58,15 @@ def numpy_function(
 
     def counted(*arrays):
         with calls:
-            return function(*arrays)
+            try:
+                return function(*arrays)
+            except Exception as error:
+                calls.failures.append(str(error) or type(error).__name__)
+                raise
 
     return tf.numpy_function(counted, inputs, dtypes, stateful=False)
+
+
+def cause_of(error: tf.errors.OpError) -> str | None:
+    """Returns the message of the exception in a Python function that led to TensorFlow's error; None if none did."""
+    return next((message for message in _calls().failures if message in str(error)), None)

@@ -4,12 +4,17 @@ Preparation can take hours and fail for lack of a package, a network or a file t
 are checked first as far as possible, and every error lists the steps to take.
 """
 
+import contextlib
 import difflib
 import importlib.util
 import inspect
+import json
 import os
 import re
 import socket
+import subprocess
+import sys
+import threading
 import urllib.parse
 import urllib.request
 from typing import Any
@@ -17,6 +22,7 @@ from typing import Any
 import tensorflow_datasets as tfds
 
 from glow_tf.data.source import DataError
+from glow_tf.runtime import internals
 from glow_tf.runtime.errors import first_line
 
 # The config that a name means in the literature, for data sets with several configs.
@@ -88,24 +94,74 @@ def _unknown(name):
     )
 
 
-def prepare(builder: Any) -> None:
-    """Downloads and prepares a data set unless it is prepared already.
+def prepare(builder: Any) -> Any:
+    """Downloads and prepares a data set unless it is prepared already; returns the builder of the prepared one.
+
+    TensorFlow Datasets encodes images with TensorFlow, whose devices cannot be configured after that. Hence this is
+    done in another process, unless TensorFlow is initialised already.
 
     Raises:
         DataError: if that fails; the message lists the steps to get the data.
     """
     if builder.is_prepared():
-        return
+        return builder
     package = _PACKAGES.get(builder.name)
     if package and importlib.util.find_spec(package) is None:
         raise _failure(builder, f"the package {package} is not installed", package)
     unreachable = _unreachable(builder)
     if unreachable:
         raise _failure(builder, unreachable)
+    # Builders of other modules are not registered in another process.
+    in_another = type(builder).__module__.startswith("tensorflow_datasets.") and not internals.is_initialized()
+    failure = _prepare_in_another_process(builder) if in_another else _prepare_here(builder)
+    if failure is not None:
+        raise _failure(builder, *failure)
+    # The given one does not know what another process has prepared.
+    return get_builder(_name(builder), _root(builder)) if in_another else builder
+
+
+def _prepare_here(builder):
+    """Returns None or, if it fails, the reason and the missing package, if that is the reason."""
     try:
         builder.download_and_prepare()
     except Exception as error:  # Any kind: network, disk, checksums, missing manual files.
-        raise _failure(builder, _with_type(error), _missing_package(error)) from error
+        return _with_type(error), _missing_package(error)
+    return None
+
+
+def _prepare_in_another_process(builder):
+    """Returns what `_prepare_here` would."""
+    code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import main; main(*sys.argv[1:])"
+    read, write = os.pipe()
+    with open(read, encoding="utf-8") as result:
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-c", code, _name(builder), _root(builder), str(write)],
+                stdin=subprocess.PIPE,
+                pass_fds=[write],
+            )
+        finally:
+            os.close(write)
+        with process:
+            text = result.read()
+    if not text:
+        return f"its process ended with the code {process.returncode}", None
+    return json.loads(text)
+
+
+def main(name: str, root: str, descriptor: str) -> None:
+    """Prepares a data set in a process of its own, and writes what `_prepare_here` returns to a file descriptor.
+
+    The process ends when its standard input is closed, as it is when the program that waits for it is killed.
+    """
+
+    def wait_for_end():
+        sys.stdin.buffer.read()
+        os._exit(1)
+
+    threading.Thread(target=wait_for_end, daemon=True).start()
+    with open(int(descriptor), "w", encoding="utf-8") as result, contextlib.suppress(KeyboardInterrupt):
+        json.dump(_prepare_here(get_builder(name, root)), result)
 
 
 def _failure(builder, reason, package=None):
@@ -134,6 +190,11 @@ def _failure(builder, reason, package=None):
         f"{full_name} is not prepared in {root} (set --data_dir if it is elsewhere), and preparing it failed: "
         f"{reason}. To get it:{listed}"
     )
+
+
+def _name(builder):
+    """Returns the name of a builder with its config and version, in TFDS's form."""
+    return ":".join(builder.info.full_name.rsplit("/", 1))
 
 
 def _root(builder):

@@ -48,7 +48,7 @@ def tfds_source(name: str, options: DataOptions) -> "TfdsSource":
             images or no train split.
     """
     builder = get_builder(name, options.data_dir)
-    prepare(builder)
+    builder = prepare(builder)
     features = builder.info.features
     image_key, feature = _image_feature(name, features)
     *size, channels = feature.shape

@@ -11,8 +11,11 @@ from typing import Any
 
 from glow_tf import description
 from glow_tf.config import ModelConfig
-from glow_tf.data import Source, load_source
-from glow_tf.data.source import own_name
+from glow_tf.data import Source, load_source, recipe
+from glow_tf.data.images import parse_size
+from glow_tf.data.indexed import IndexedSource
+from glow_tf.data.names import listed, normalized
+from glow_tf.data.source import DataError, own_name
 from glow_tf.models import storage
 from glow_tf.runtime import json_files, text
 from glow_tf.runtime.files import atomic_write
@@ -207,6 +210,48 @@ def source_arguments(directory: pathlib.Path) -> dict:
         moved = os.path.abspath(directory / from_here)
         return {**found, "data_dir": moved} if os.path.exists(moved) else found
     return found
+
+
+def crop_from(directory: pathlib.Path) -> int | None:
+    """Returns the side of the squares that the pictures of the last training run were cropped from.
+
+    None if they were not cropped, or that is unknown.
+    """
+    found = source_arguments(directory)
+    usual = recipe(found.get("name", ""))
+    has_usual_size = parse_size(found.get("image_size", usual.image_size)) == parse_size(usual.image_size)
+    return found.get("crop_from", usual.crop_from if has_usual_size else None)
+
+
+def max_megapixels(directory: pathlib.Path) -> float | None:
+    """Returns the size limit of pictures in the last training run, in 10^6 pixels; None if it was not set."""
+    flags = (_load(directory / TRAINING_FILE) or {}).get("flags")
+    found = flags.get("max_megapixels") if isinstance(flags, dict) else None
+    return found if isinstance(found, float | int) else None
+
+
+def with_classes(directory: pathlib.Path, source: Source) -> Source:
+    """Numbers the labels of data as those that the model in a directory was trained with; their names are compared.
+
+    Raises:
+      DataError: if there are classes that the model does not know, or data that cannot be relabelled has only some.
+    """
+    trained = class_names(directory)
+    known, own = ([normalized(name) for name in names] for names in (trained, source.class_names))
+    if not trained or not own or own == known:
+        return source
+    unknown = [name for name in own if name not in known]
+    if unknown:
+        raise DataError(
+            f"{source.name} has classes that the model in {directory} does not know: {listed(unknown)}. Leave them "
+            f"out, or name them as there: {listed(trained)}."
+        )
+    if not isinstance(source, IndexedSource):
+        raise DataError(
+            f"{source.name} has {len(own)} of the {len(trained)} classes that the model in {directory} knows, and "
+            "cannot be relabelled; use --dataset=folder or arrays."
+        )
+    return source.with_classes(trained)
 
 
 def init_from(training: TrainingConfig) -> str:

@@ -1,5 +1,6 @@
 """Training settings of experiments."""
 
+import dataclasses
 import types
 
 import pytest
@@ -23,3 +24,19 @@ def test_xla_compiles_where_there_is_a_gpu(given, monkeypatch, gpu):
     source = load_source("people", image_size=8)
     assert experiment_flags.training(source, 0).xla is gpu
     assert experiment_flags.training(source, 1, steps=8, lr_schedule="cosine", label_loss_weight=0.1).xla is gpu
+
+
+def test_the_flags_and_the_seed_arrive(given):
+    source = load_source("people", image_size=8)
+    first, second = (experiment_flags.training(source, seed) for seed in (0, 3))
+    assert (first.seed, second.seed) == (0, 3) and first == dataclasses.replace(second, seed=0)
+    assert (first.steps, first.eval_every, first.batch_size) == (20, 10, 8)
+    assert (first.learning_rate, first.warmup_steps, first.clip_norm) == (1e-3, 5, 50.0)
+
+
+def test_images_are_mirrored_as_in_the_papers_unless_the_flag_says_otherwise(given):
+    # Without loading the data, which need their download.
+    portraits, digits = (types.SimpleNamespace(name=name) for name in ("celeb_a", "mnist"))
+    assert experiment_flags.training(portraits, 0).flip and not experiment_flags.training(digits, 0).flip
+    for given.flip in (True, False):
+        assert experiment_flags.training(portraits, 0).flip is experiment_flags.training(digits, 0).flip is given.flip

@@ -175,6 +175,8 @@ def test_the_table_has_the_means_over_seeds(work):
         runs = [last_test(directory / "ablation" / f"{permutation}_additive_seed{seed}") for seed in (0, 1)]
         assert [run["step"] for run in runs] == [4, 4]
         values = np.array([run["bits_per_dim"] for run in runs])
+        # Each seed is a run of its own.
+        assert np.ptp(values) > 0
         assert f"| {permutation} | {values.mean():.3f} +- {values.std(ddof=1):.3f} |" in text
     assert "114 held-out images" in text and "4 updates of 8 images" in text
     with Image.open(directory / "ablation" / "ablation.png") as file:

@@ -1,6 +1,7 @@
 """The command lines that make figures of trained models: their files, their output, and the errors they report."""
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -11,13 +12,18 @@ import pytest
 from PIL import Image
 
 import glow_tf
+from glow_tf.analysis import frechet
+from glow_tf.analysis.agreement import AttributeClassifier, agreement
 from glow_tf.analysis.attributes import Directions
 from glow_tf.analysis.codec import Codec, draw_latents
-from glow_tf.data import load_images
+from glow_tf.analysis.probe import linear_probe
+from glow_tf.data import attributed_batches, load_attributes, load_images, load_source, split_batches
+from glow_tf.models import storage
 from glow_tf.training.model_directory import TRAINING_FILE
 from tests.analysis import models
 from tests.commands.driver import run_commands
 from tests.marks import mostly_slow, slow
+from tests.models.test_storage import save_with_averages
 
 DATA = ["--dataset=arrays", "--data_dir=images.npz"]
 GREY = ["--model_dir=grey", *DATA]
@@ -25,9 +31,16 @@ LABELLED = ["--model_dir=conditional", *DATA]
 # Named on a system with Latin-1 encoding, and thus not valid UTF-8.
 PHOTOS = os.fsdecode(b"ph\xf6tos")
 NAMED = ["--model_dir=plain", "--dataset=folder", f"--data_dir={PHOTOS}"]
+TEMPERATURE = ["temperature", "--model_dir=plain", "--num=2", "--temperatures=0,1"]
+# The record of a run on central crops, and on enlarged pictures, whose folder is at another place now.
+AS_TRAINED = {"crop_from": 10, "upscale": True, "test_fraction": 0.5}
+CROPPED = ["--model_dir=cropped", "--round_trip=0"]
+# A model directory as written by training, with moving averages of the weights.
+AVERAGED = ["evaluate", "--model_dir=averaged", *DATA, "--round_trip=0"]
 COMMANDS = {
-    "temperature": ["temperature", "--model_dir=plain", "--num=2", "--temperatures=0,1", "--output=temperature.png"],
-    "temperature again": ["temperature", "--model_dir=plain", "--num=2", "--temperatures=0,1", "--output=again.png"],
+    "temperature": [*TEMPERATURE, "--seed=1", "--output=temperature.png"],
+    "temperature again": [*TEMPERATURE, "--seed=1", "--output=again.png"],
+    "temperature, another seed": [*TEMPERATURE, "--output=other_seed.png"],
     "temperature, grey": ["temperature", "--model_dir=grey", "--num=2", "--output=grey_temperature.png"],
     "temperature, labels": ["temperature", "--model_dir=conditional", "--num=3", "--output=labels_temperature.png"],
     "interpolation": ["interpolate", "--model_dir=plain", "--images=a.png,b.png", "--frames=3", "--output=path.png"],
@@ -41,20 +54,30 @@ COMMANDS = {
         "--output=chain.png",
     ],
     "interpolation, labels": ["interpolate", *LABELLED, "--steps=2", "--frames=2", "--output=labels_path.png"],
-    "reconstruct": ["reconstruct", "--model_dir=plain", *DATA, "--num=3", "--output=reconstruct.png"],
+    "reconstruct": [
+        *("reconstruct", "--model_dir=plain", *DATA, "--num=3", "--temperature=0.4", "--seed=4"),
+        "--output=reconstruct.png",
+    ],
     "reconstruct, grey": ["reconstruct", *GREY, "--num=1", "--output=grey_reconstruct.png"],
     "reconstruct, labels": ["reconstruct", *LABELLED, "--output=labels_reconstruct.png"],
     "nearest": [
         *("nearest", "--model_dir=plain", "--dataset=arrays", "--data_dir=memorised.npz", "--num=2", "--neighbours=2"),
-        *("--limit=30", "--output=nearest.png"),
+        *("--limit=30", "--temperature=0.6", "--seed=3", "--output=nearest.png"),
     ],
     "nearest, labels": ["nearest", *LABELLED, "--num=2", "--label=1", "--output=labels_nearest.png"],
-    "outliers": ["outliers", "--model_dir=plain", *DATA, "--outliers=people", "--limit=20", "--output=outliers.png"],
+    "outliers": [
+        *("outliers", "--model_dir=plain", *DATA, "--outliers=people", "--limit=20", "--seed=2"),
+        "--output=outliers.png",
+    ],
     "outliers, grey": ["outliers", *GREY, "--outliers=people", "--limit=8", "--output=grey_outliers.png"],
     "outliers, labels": [
         *("outliers", *LABELLED, "--outliers=arrays", "--outliers_dir=images.npz", "--output=labels_outliers.png"),
     ],
-    "evaluate": ["evaluate", "--model_dir=plain", *DATA, "--samples=3", "--csv=scores.csv"],
+    "evaluate": ["evaluate", "--model_dir=plain", *DATA, "--samples=3", "--seed=5", "--csv=scores.csv"],
+    "evaluate, averages": [*AVERAGED, "--csv=ema.csv"],
+    "evaluate, no averages": [*AVERAGED, "--weights=raw", "--csv=raw.csv"],
+    "export, averages": ["export", "--model_dir=flat_averaged", "--output=served/ema"],
+    "export, no averages": ["export", "--model_dir=flat_averaged", "--weights=raw", "--output=served/raw"],
     "evaluate, names": ["evaluate", *NAMED, "--split=train", "--round_trip=0", "--csv=names.csv"],
     "outliers, names": [
         *("outliers", *NAMED, "--outliers=folder", f"--outliers_dir={PHOTOS}", "--split=train", "--output=names.png"),
@@ -71,15 +94,27 @@ COMMANDS = {
     "evaluate, labels": ["evaluate", *LABELLED, "--round_trip=2"],
     "scores": ["evaluate", "--model_dir=plain", "--images=a.png,large.jpg,album", "--csv=pictures.csv"],
     "scores, one": ["evaluate", "--saved_model=plain", "--images=a.png", "--exact"],
+    "scores, enlarged": ["evaluate", "--model_dir=plain", "--images=tiny.png", "--upscale", "--crop_from=9"],
+    "scores, cropped": ["evaluate", *CROPPED, "--images=large.jpg,tiny.png", "--csv=cropped.csv"],
+    "evaluate, cropped": ["evaluate", *CROPPED, "--dataset=folder", "--data_dir=moved", "--csv=moved.csv"],
+    "reconstruct, cropped": ["reconstruct", "--model_dir=cropped", "--images=large.jpg", "--output=cropped.png"],
+    "outliers, cropped": [
+        *("outliers", "--model_dir=cropped", "--data_dir=moved", "--outliers=folder", "--outliers_dir=moved"),
+        *("--split=train", "--output=cropped_outliers.png"),
+    ],
+    "reconstruct, a label": [
+        *("reconstruct", "--model_dir=conditional", "--dataset=arrays", "--data_dir=memorised.npz", "--label=1"),
+        "--output=one_label.png",
+    ],
     "scores, label": ["evaluate", "--model_dir=conditional", "--images=a.png", "--label=2", "--csv=labelled.csv"],
-    "fid": ["fid", "--model_dir=plain", *DATA, "--test_size=10", "--num=12"],
+    "fid": ["fid", "--model_dir=plain", *DATA, "--test_size=10", "--num=12", "--temperature=0.4", "--seed=2"],
     "fid, labels": ["fid", *LABELLED, "--limit=4", "--split=train"],
     "attributes": ["attributes", "--model_dir=plain", *DATA, "--output=directions.npz"],
     "attributes of a table": ["attributes", "--model_dir=plain", *DATA, "--table=table.csv", "--output=table.npz"],
     "attributes, labels": ["attributes", *LABELLED, "--names=0,2", "--output=labels.npz"],
     "manipulate": [
         *("manipulate", "--model_dir=plain", *DATA, "--attributes=directions.npz", "--indices=1"),
-        *("--amounts=-1,0,1", "--output=manipulate.png"),
+        *("--amounts=-1,0,0.5", "--strength=0.4", "--output=manipulate.png"),
     ],
     "manipulate, labels": [
         *(
@@ -117,13 +152,16 @@ COMMANDS = {
     ],
     "check, sorted": [
         *("attribute_check", "--model_dir=plain", "--dataset=arrays", "--data_dir=sorted.npz", "--train_images=9"),
-        *("--attributes=directions.npz", "--test_images=2", "--epochs=1", "--output=sorted.md"),
+        *("--attributes=directions.npz", "--test_images=2", "--epochs=1", "--strength=0.4", "--seed=1"),
+        "--output=sorted.md",
     ],
 }
 # About one command per tool; the others run with the slow tests.
 QUICK = (
     *("temperature", "interpolation", "reconstruct", "nearest", "outliers", "evaluate", "attributes", "manipulate"),
     *("probe", "export, vectors", "scores", "scores, one", "fid", "check, sorted"),
+    *("scores, cropped", "evaluate, cropped", "reconstruct, cropped"),
+    *("evaluate, averages", "evaluate, no averages", "export, averages", "export, no averages"),
 )
 ERRORS = {
     "a probe of a conditional model": (["probe", *LABELLED], "is given the labels"),
@@ -156,9 +194,21 @@ ERRORS = {
         ["evaluate", "--model_dir=plain", "--images=a.png", "--split=test"],
         "--split goes with a data set, not with --images",
     ),
-    "enlarged scores of pictures": (
-        ["evaluate", "--model_dir=plain", "--images=a.png", "--upscale"],
-        "--upscale goes with a data set, not with --images",
+    "enlarged scores of pictures of the model's size": (
+        ["evaluate", "--model_dir=plain", "--images=a.png", "--exact", "--upscale"],
+        "--upscale is for pictures of other sizes, which --exact refuses",
+    ),
+    "scores of a picture that was too large in training": (
+        ["evaluate", "--model_dir=recorded", "--images=large.jpg"],
+        "--max_megapixels=0.0003 allows no more",
+    ),
+    "scores by labels that are not there": (
+        ["evaluate", "--model_dir=conditional", "--dataset=arrays", "--data_dir=memorised.npz"],
+        "This model is conditional, and arrays has no labels",
+    ),
+    "scores by labels of other data": (
+        ["evaluate", "--model_dir=conditional", "--dataset=arrays", "--data_dir=digits.npz"],
+        "arrays has 2 classes and the model 3",
     ),
     "weights of a SavedModel": (
         ["evaluate", "--model_dir=served/flat", *DATA, "--weights=raw"],
@@ -182,7 +232,7 @@ ERRORS = {
         "--model_dir and --saved_model are one flag",
     ),
     "a distance of one image": (["fid", "--model_dir=plain", *DATA, "--limit=1"], "needs at least two images"),
-    "a distance to other labels": (["fid", "--model_dir=conditional", "--dataset=people", "--limit=9"], "in 0 .. 2"),
+    "a distance to other labels": (["fid", "--model_dir=conditional", "--dataset=people"], "6 classes and the model 3"),
     "no weights of Inception": (
         ["fid", "--model_dir=plain", *DATA, "--inception_weights=nowhere.h5"],
         "--inception_weights=nowhere.h5 is no file",
@@ -260,10 +310,6 @@ ERRORS = {
         ["interpolate", "--model_dir=nowhere", "--images=a.png", *DATA],
         "--dataset goes with a data set, not with --images",
     ),
-    "an enlarged picture": (
-        ["manipulate", "--model_dir=nowhere", "--images=a.png", "--noupscale"],
-        "--upscale goes with a data set, not with --images",
-    ),
     "numbers of images and how many": (
         ["reconstruct", "--model_dir=nowhere", "--indices=1", "--num=1"],
         "--num is for the first images of a split, not for --indices",
@@ -322,7 +368,11 @@ def all_work(tmp_path_factory):
 def run(directory, names):
     for name in models.CONFIGS:
         glow_tf.save(models.flow(name), directory / name)
-    glow_tf.save(glow_tf.Flow(glow_tf.nice((16,), K=2, width=4, blocks=1)), directory / "flat")
+    flat = glow_tf.Flow(glow_tf.nice((16,), K=2, width=4, blocks=1))
+    glow_tf.save(flat, directory / "flat")
+    for name, flow in (("averaged", models.flow()), ("flat_averaged", flat)):
+        averages = {path: v + 0.1 for path, v in flow.named_variables(trainable=True).items()}
+        save_with_averages(flow, averages, directory / name)
     np.savez(directory / "images.npz", images=models.images(40), labels=np.arange(40) % 3)
     np.savez(directory / "split.npz", x_train=models.images(5), x_test=models.images(3))
     np.savez(directory / "memorised.npz", images=with_memorised(models.images(40)))
@@ -330,7 +380,10 @@ def run(directory, names):
     np.savez(directory / "sorted.npz", images=models.images(36), test_images=models.images(9, seed=1), **by_class)
     glow_tf.save(models.flow(), directory / "recorded")
     source = {"name": "arrays", "data_dir": str(directory / "images.npz"), "test_size": 4}
-    (directory / "recorded" / TRAINING_FILE).write_text(json.dumps({"optimizer": "", "ema_decay": 0, "source": source}))
+    record(directory / "recorded", source=source, flags={"max_megapixels": 0.0003})
+    glow_tf.save(models.flow(), directory / "cropped")
+    record(directory / "cropped", source={"name": "folder", "data_dir": "/nowhere", "image_size": 8, **AS_TRAINED})
+    np.savez(directory / "digits.npz", images=models.images(9), labels=[3, 7, 3] * 3)
     for name, picture in zip("ab", models.images(2, seed=1), strict=True):
         Image.fromarray(picture).save(directory / f"{name}.png")
     for folder in (os.fsdecode(b"caf\xe9"), "a"):
@@ -339,6 +392,9 @@ def run(directory, names):
             Image.fromarray(picture).save(directory / PHOTOS / folder / os.fsdecode(b"b\xe9%d.png" % i))
     Image.new("RGB", (4, 4)).save(directory / "tiny.png")
     Image.fromarray(np.random.default_rng(5).integers(0, 256, [20, 24, 3], np.uint8)).save(directory / "large.jpg")
+    (directory / "moved").mkdir()
+    for i, picture in enumerate(np.random.default_rng(6).integers(0, 256, [20, 16, 20, 3], np.uint8)):
+        Image.fromarray(picture).save(directory / "moved" / f"{i}.png")
     (directory / "album" / "inside").mkdir(parents=True)
     for name in ("c.png", "inside/d.png", ".hidden.png"):
         Image.fromarray(models.images(1, seed=len(name))[0]).save(directory / "album" / name)
@@ -352,9 +408,14 @@ def run(directory, names):
     return directory, run_commands(directory, commands)
 
 
+def record(directory, **fields):
+    """Writes the record of a run."""
+    (directory / TRAINING_FILE).write_text(json.dumps({"optimizer": "", "ema_decay": 0, **fields}))
+
+
 def sampled():
     """The samples of `nearest`."""
-    return Codec(models.flow()).decode(np.float32(0.7) * draw_latents(models.flow(), 2, seed=0))
+    return Codec(models.flow()).decode(np.float32(0.6) * draw_latents(models.flow(), 2, seed=3))
 
 
 def with_memorised(images):
@@ -396,7 +457,35 @@ def shows(directory, file, pictures, scale=12):
 
 @pytest.mark.slow
 def test_the_seed_determines_the_figure(all_work):
-    assert (all_work[0] / "temperature.png").read_bytes() == (all_work[0] / "again.png").read_bytes()
+    a, b, c = ((all_work[0] / f"{name}.png").read_bytes() for name in ("temperature", "again", "other_seed"))
+    assert a == b != c
+
+
+def test_the_same_noise_is_drawn_at_each_temperature(work):
+    z = draw_latents(models.flow(), 2, seed=1)
+    samples = Codec(models.flow()).decode(np.concatenate([0 * z[:1], z]))
+    assert shows(work[0], "temperature.png", models.displayed(samples, 5))
+
+
+def bits_of(directory, file):
+    with (directory / file).open(newline="") as opened:
+        return [float(row["bits_per_dim"]) for row in csv.DictReader(opened)]
+
+
+def test_a_model_is_of_the_averages_unless_asked_for_the_weights_themselves(work):
+    directory, results = work
+    held_out = models.images(40)[36:]
+    for weights, described in (("ema", "ema weights"), ("raw", "raw weights")):
+        expected = storage.load(directory / "averaged", weights=weights).bits_per_dim(held_out)
+        np.testing.assert_allclose(bits_of(directory, f"{weights}.csv"), expected, atol=1e-4)
+        name = "evaluate, averages" if weights == "ema" else "evaluate, no averages"
+        assert f"\ntest split, {described}\n" in results[name][1]
+        served = glow_tf.load(directory / "served" / weights).named_variables()
+        expected = storage.load(directory / "flat_averaged", weights=weights).named_variables()
+        assert served.keys() == expected.keys()
+        for path, variable in expected.items():
+            np.testing.assert_array_equal(served[path], variable, err_msg=path)
+    assert np.all(np.abs(np.subtract(bits_of(directory, "ema.csv"), bits_of(directory, "raw.csv"))) > 1e-3)
 
 
 def test_a_path_begins_and_ends_with_the_images(work):
@@ -422,6 +511,11 @@ def test_a_reconstruction_is_beside_its_original(work):
     # The original is also shown at the model's bit depth.
     assert not shows(work[0], "reconstruct.png", held_out[:1])
     assert not shows(work[0], "reconstruct.png", models.images(1))
+    # The finest level, 96 of 192 dimensions, is drawn anew.
+    codec = Codec(models.flow())
+    z, new = codec.encode(held_out), np.float32(0.4) * draw_latents(models.flow(), 3, seed=4)
+    resampled = codec.decode(np.concatenate([new[:, :96], z[:, 96:]], axis=1))
+    assert shows(work[0], "reconstruct.png", models.displayed(resampled, 5))
 
 
 def test_the_neighbours_are_training_images(work):
@@ -442,6 +536,11 @@ def test_the_scores_of_a_file_have_the_mean_that_is_printed(work):
     directory, results = work
     rows = list(csv.DictReader(io.StringIO((directory / "scores.csv").read_text())))
     assert [row["image"] for row in rows] == ["0", "1", "2", "3"]
+    # Of three draws of the noise, of which the first counts.
+    draws = [models.flow().bits_per_dim(models.images(40)[36:], seed=seed).numpy() for seed in (5, 6, 7)]
+    np.testing.assert_allclose([float(row["bits_per_dim"]) for row in rows], draws[0], atol=1e-4)
+    bound = np.log2(3) / 192 - np.logaddexp2.reduce(-192 * np.array(draws, np.float64)) / 192
+    np.testing.assert_allclose([float(row["importance_weighted"]) for row in rows], bound, atol=1e-4)
     text = results["evaluate"][1]
     for column, line in (("bits_per_dim", "bits/dim"), ("importance_weighted", "over 3 draws")):
         values = np.array([float(row[column]) for row in rows])
@@ -472,14 +571,69 @@ def test_scores_of_pictures_are_those_of_their_pixels(work):
     assert one.splitlines()[-1].split() == [f"{expected[0]:.4f}", "a.png"]
 
 
+def test_other_pictures_are_cropped_enlarged_and_held_out_as_in_training(work):
+    directory, _ = work
+    pictures = []
+    for name in ("large.jpg", "tiny.png"):
+        (whole,) = load_images([directory / name], (10, 10, 3), upscale=True)
+        pictures.append(whole[1:9, 1:9])
+    np.testing.assert_allclose(
+        bits_of(directory, "cropped.csv"), models.flow().bits_per_dim(np.stack(pictures)), atol=1e-4
+    )
+    assert shows(directory, "cropped.png", models.displayed(np.stack(pictures[:1]), 5))
+    held_out = load_source("folder", data_dir=str(directory / "moved"), image_size=8, **AS_TRAINED)
+    with (directory / "moved.csv").open() as file:
+        assert [row["image"] for row in csv.DictReader(file)] == held_out.names["test"]
+    (whole,) = load_images([directory / "moved" / held_out.names["test"][0]], (10, 10, 3))
+    expected = models.flow().bits_per_dim(whole[np.newaxis, 1:9, 1:9])
+    np.testing.assert_allclose(bits_of(directory, "moved.csv")[:1], expected, atol=1e-4)
+
+
+def frechet_distance(a, b):
+    """The squared distance between Gaussians with the moments of rows, by the eigenvalues of C_a C_b."""
+    covariances = np.cov(a.T), np.cov(b.T)
+    overlap = np.sqrt(np.maximum(np.linalg.eigvals(covariances[0] @ covariances[1]).real, 0)).sum()
+    return ((a.mean(axis=0) - b.mean(axis=0)) ** 2).sum() + sum(map(np.trace, covariances)) - 2 * overlap
+
+
 def test_distances_of_samples_stand_beside_those_of_images(work):
     out = work[1]["fid"][1]
-    assert out.startswith("12 samples at temperature 0.7, and 30 train images, to 10 test images of images\n")
+    assert out.startswith("12 samples at temperature 0.4, and 30 train images, to 10 test images of images\n")
     rows = re.findall(r"^\| (.+) \| (\d+) \| (.+) \| (.+) \| (.+) \| (.+) \|$", out, re.MULTILINE)
     assert [row[:2] for row in rows] == [("level 1", "12"), ("level 2", "24"), ("all levels", "36")]
-    assert all(float(value) > 0 for row in rows for value in row[2:])
+    flow, pictures = models.flow(), models.images(40)
+    samples, train, test = (
+        [feature.numpy().mean(axis=(1, 2), dtype=np.float64) for feature in flow.features(images)]
+        for images in (flow.sample(12, 0.4, seed=2), pictures[:30], pictures[30:])
+    )
+    for level, row in enumerate(rows):
+        # The last row is of all levels together.
+        s, a, b = (np.concatenate(f[level : level + 1] or f, axis=1) for f in (samples, train, test))
+        found = [float(value) for value in row[2:]]
+        assert found[0::2] == pytest.approx([frechet_distance(s, b), frechet_distance(a, b)], rel=0.01)
+        # Printed with two digits.
+        assert found[1::2] == pytest.approx([frechet.bias(np.cov(b.T), n, 10) for n in (12, 30)], rel=0.06)
     assert "no more images than dimensions of level 1, level 2, all levels" in out
     assert "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5" in out
+
+
+def test_outliers_are_those_of_the_other_data_set(work):
+    directory, results = work
+    own = models.images(40)[36:]
+    people = load_source("people", image_size=8)
+    other = next(split_batches(people, "test", 20).as_numpy_iterator())["images"]
+    inside, outside = (models.flow().likelihood(x, seed=2) for x in (own, other))
+    # The log-density of a latent of 192 dimensions beside its mean under the standard normal distribution.
+    entropy = 0.5 * np.log(2 * np.pi * np.e)
+    for kind, scores in (
+        ("bits/dim", [found.bits_per_dim.numpy() for found in (inside, outside)]),
+        ("typicality", [np.abs(found.log_prob_of_latents.numpy() / 192 + entropy) for found in (inside, outside)]),
+    ):
+        area, *means = re.search(
+            rf"^{kind}: AUROC (\S+) \(images (\S+), people (\S+)\)$", results["outliers"][1], re.M
+        ).groups()
+        assert float(area) == pytest.approx(np.mean(scores[1][:, np.newaxis] > scores[0]), abs=1e-4)
+        assert [float(mean) for mean in means] == pytest.approx([values.mean() for values in scores], abs=2e-4)
 
 
 @pytest.mark.slow
@@ -519,9 +673,20 @@ def test_directions_of_a_table(all_work):
     assert (table.names, table.positives.tolist()) == (("odd", "pair"), [18, 18])
 
 
-def test_the_manipulated_image_is_there_unmoved(work):
-    image = models.images(40)[37:38]
+def test_the_manipulated_image_is_there_unmoved_and_moved(work):
+    image, codec = models.images(40)[37:38], Codec(models.flow())
     assert shows(work[0], "manipulate.png", models.displayed(image, 5))
+    vectors = Directions.load(work[0] / "directions.npz").vectors
+    moved = codec.decode(np.concatenate([codec.encode(image) + np.float32(0.4 * a) * vectors for a in (-1, 0.5)]))
+    assert shows(work[0], "manipulate.png", models.displayed(moved, 5))
+
+
+@pytest.mark.slow
+def test_a_combination_is_the_sum_of_its_moves(all_work):
+    codec, vectors = Codec(models.flow()), Directions.load(all_work[0] / "directions.npz").vectors
+    # By default as far as in the official demo.
+    z = codec.encode(models.images(40)[36:38]) + np.float32(1.6) * (np.float32(0.5) * vectors[0] - vectors[1])
+    assert shows(all_work[0], "set.png", models.displayed(codec.decode(z), 5))
 
 
 @pytest.mark.slow
@@ -539,13 +704,39 @@ def test_data_sorted_by_class_is_judged_as_a_whole(work):
     assert [i for i, cell in enumerate(rows[1]) if cell == "-"] == [1, 3, 5]
 
 
-@pytest.mark.parametrize(("name", "dimensions"), [("probe", 192), slow(("probe, grey", 64))])
-def test_a_probe_compares_all_levels_with_pixels(request, name, dimensions):
-    _, results = request.getfixturevalue("work" if name in QUICK else "all_work")
+def test_the_judgement_is_that_of_a_classifier_of_training_images(work):
+    directory, _ = work
+    source = load_source("arrays", data_dir=str(directory / "sorted.npz"))
+    (train,), (test,) = (
+        attributed_batches(source, split, 64, load_attributes(source, split), count, spaced=True)
+        for split, count in (("train", 9), ("test", 2))
+    )
+    judge = AttributeClassifier((8, 8, 3), 3, seed=1)
+    judge.fit(models.displayed(train["images"], 5), train["attributes"], epochs=1)
+    directions = Directions.load(directory / "directions.npz")
+    found = agreement(Codec(models.flow()), judge, directions, test["images"], test["attributes"], scale=0.4)
+    rows = [line.strip("| ").split(" | ") for line in (directory / "sorted.md").read_text().splitlines()[2:]]
+    for name, *cells in rows:
+        values = [np.nan if cell == "-" else float(cell.rstrip("%")) for cell in cells]
+        expected = np.array(dataclasses.astuple(found[name])) * ([100] * 4 + [1] * 2)
+        np.testing.assert_allclose(values, expected, atol=0.51, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "dimensions", "count"), [("probe", "plain", 192, 36), slow(("probe, grey", "grey", 64, 20))]
+)
+def test_a_probe_compares_all_levels_with_pixels(request, name, model, dimensions, count):
+    directory, results = request.getfixturevalue("work" if name in QUICK else "all_work")
     rows = re.findall(r"^\| (.+) \| ([\d,]+) \| ([\d.]+)% \|$", results[name][1], re.MULTILINE)
     assert [row[0] for row in rows] == ["pixels", "level 1", "level 2", "latents"]
     assert [int(row[1]) for row in rows] == [dimensions, dimensions, dimensions // 2, dimensions]
-    assert all(0 <= float(row[2]) <= 100 for row in rows)
+    flow = models.flow(model)
+    source = load_source("arrays", data_dir=str(directory / "images.npz"), channels=flow.config.image_shape[-1])
+    train, test = (next(split_batches(source, split, count).as_numpy_iterator()) for split in ("train", "test"))
+    for i, row in enumerate(rows):
+        values = [[x, *flow.features(x), flow.encode(x)][i] for x in (train["images"], test["images"])]
+        accuracy = linear_probe(values[0], train["labels"], values[1], test["labels"])
+        assert float(row[2]) == pytest.approx(100 * accuracy, abs=0.06), row
 
 
 @pytest.mark.slow

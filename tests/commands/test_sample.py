@@ -33,6 +33,7 @@ COMMANDS = {
 }
 COMMANDS |= {
     "files": ["--model_dir=five", "--num=3", "--seed=3", "--output=drawn/"],
+    "enlarged files": ["--model_dir=five", "--num=3", "--seed=3", "--scale=2", "--output=large/"],
     "arrays": ["--model_dir=five", "--num=3", "--seed=3", "--temperature=0.5", "--output=drawn.npz"],
     "arrays over it": ["--model_dir=conditional", "--num=4", "--output=drawn_twice.npz"],
     "images": ["--model_dir=five", "--num=3", "--seed=3", "--output=drawn.npy"],
@@ -108,6 +109,8 @@ def test_single_files_at_the_spread_levels(work):
     levels = np.load(directory / "drawn.npy") // 8
     assert found.shape == (3, 8, 8, 3)
     np.testing.assert_array_equal(found, np.round(levels * (255 / 31)).astype(np.uint8))
+    large = np.stack([np.asarray(Image.open(directory / "large" / file.name)) for file in files])
+    np.testing.assert_array_equal(large, np.kron(found, np.ones([1, 2, 2, 1], np.uint8)))
 
 
 def test_arrays_are_images_and_what_they_were_drawn_from(work):

@@ -1,5 +1,6 @@
 """Image attributes from a table, from labels and from the data set itself."""
 
+import dataclasses
 import os
 
 import numpy as np
@@ -111,6 +112,9 @@ def test_what_is_not_in_the_table_is_unknown(tmp_path, folder):
         ("name,a\nx.jpg,1\n", "names none of the images: it begins with 'x.jpg', the images with 'cat/"),
         ("name,a,a\n03.png,1,0\n", "attribute 'a' is named twice"),
         ("name,a\n03.png,1\n03.png,0\n", "two lines for 03.png"),
+        ("name,a,b,\n03.png,1,0\n", "the header has 4 columns, and the line of 03.png has 3"),
+        ("a,b\n03.png,1,0,1\n", "the header has 2 columns, and the line of 03.png has 4"),
+        ("name,a,\n03.png,1,0\n", "a column of values has no name"),
     ],
 )
 def test_tables_that_do_not_fit(tmp_path, folder, text, message):
@@ -160,6 +164,31 @@ def test_names_in_another_encoding(tmp_path):
     lines = "".join(rf"th\xe9/\xe9{i:02d}.png,1" + "\n" for i in range(1, 40, 2))
     found = by_number(source, "train", load_attributes(source, "train", table(tmp_path, f"name,tea\n{lines}")))
     assert found == {i: ([1 if i % 2 else -1], i % 2) for i in found}
+
+
+def test_a_name_without_folders_must_be_that_of_one_image(tmp_path, folder):
+    names = ["in/0.png", "in/a/0.png", "in/a/1.png", "in/b/1.png", "in/b/2.png"]
+    source = dataclasses.replace(source_of(folder), names={"train": names})
+    with pytest.raises(DataError, match="1.png fits in/a/1.png, in/b/1.png; name these with their folders"):
+        load_attributes(source, "train", table(tmp_path, "name,x\n2.png,1\n1.png,1\n"))
+    lines = "in/0.png,1\n0.png,0\n2.png,1\nin/b/1.png,0\n"
+    found = load_attributes(source, "train", table(tmp_path, f"name,x\n{lines}"))
+    assert found.values.ravel().tolist() == [1, 0, -1, 0, 1]
+
+
+def test_accents_may_be_characters_of_their_own(tmp_path):
+    """macOS spells the names of files like that."""
+    for i in range(40):
+        path = tmp_path / "photos" / ("cafe\u0301", "bar")[i % 2] / f"e\u0301{i:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (i, i, i)).save(path)
+    source = source_of(tmp_path / "photos")
+    lines = "".join(f"caf\xe9/\xe9{i:02d}.png,1\n" for i in range(0, 40, 2))
+    attributes = load_attributes(source, "train", table(tmp_path, f"name,the\u0301\n{lines}"))
+    found = by_number(source, "train", attributes.only(["th\xe9"]))
+    # Labels are in the order of the names: bar, café.
+    assert found == {i: ([-1 if i % 2 else 1], 1 - i % 2) for i in found}
+    assert load_attributes(source, "train").only(["caf\xe9"]).values.sum() == sum(1 - i % 2 for i in found)
 
 
 def test_images_of_an_array_go_by_their_numbers(tmp_path):

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import unicodedata
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from PIL import Image
 
 from glow_tf.data import DataError, load_source, train_batches
 from glow_tf.data import test_batches as batches_of_test
+from glow_tf.models.storage import CONFIG_FILE
+from glow_tf.training.model_directory import TRAINING_FILE
 
 
 def paint(path, value, size=(8, 8)):
@@ -171,6 +174,22 @@ def test_unreadable_images_are_skipped_named_and_logged_once(flat, caplog):
     messages = [record.getMessage() for record in caplog.records]
     assert len(messages) == 11
     assert all(sum(name in message for message in messages) == 1 for name in source.skipped)
+
+
+def test_when_all_images_fail_not_all_are_logged(flat, caplog):
+    """As if the disk was unmounted while a model is trained."""
+    source = load(flat)
+    names = {path.name for path in flat.glob("*.png")}
+    for name in names:
+        (flat / name).unlink()
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, logger="glow_tf"):
+        for split in ("train", "test"):
+            assert not list(source.batches(split, 8))
+    assert set(source.skipped) == names and len(names) == 40
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 20
+    assert [message for message in messages if message.endswith("; more are not logged")] == messages[-1:]
 
 
 def test_unreadable_images_leave_no_split_empty(tmp_path):
@@ -446,6 +465,36 @@ def test_what_systems_keep_for_themselves_is_passed_over(flat):
         (flat / file).write_bytes(b"")
     source = load(flat)
     assert (source.num_classes, sum(source.sizes.values()), source.skipped) == (0, 40, {})
+
+
+def test_model_directories_are_left_out_and_named(flat, caplog):
+    """Training writes them below the working directory, which may be the folder of images."""
+    before = load(flat)
+    for name in ("one", "one/best", "other"):
+        for file in (CONFIG_FILE, TRAINING_FILE):
+            (flat / "runs" / name).mkdir(parents=True, exist_ok=True)
+            (flat / "runs" / name / file).write_text("{}")
+    paint(flat / "runs" / "one" / "samples" / "step_0000001.png", 0)
+    assert load(flat).identity() == before.identity()
+    (message,) = (record.getMessage() for record in caplog.records)
+    assert message.endswith(f"{flat / 'runs' / 'one'}, {flat / 'runs' / 'other'}")
+    # Whoever names such a folder wants what is in it.
+    paint(flat / "runs" / "one" / "samples" / "step_0000002.png", 0)
+    assert sum(load(flat / "runs" / "one").sizes.values()) == 2
+
+
+def test_a_copy_whose_accents_are_characters_of_their_own_is_the_same_data(tmp_path):
+    """macOS spells names like that, and sorts them differently."""
+    copies = []
+    for form in ("NFC", "NFD"):
+        for i in range(30):
+            folder, letter = ("café", "cafz")[i % 2], "éff"[i % 3]
+            paint(tmp_path / form / unicodedata.normalize(form, f"{folder}/{letter}{i:02d}.png"), i)
+        copies.append(load(tmp_path / form))
+    assert copies[0].identity() == copies[1].identity()
+    for split in ("train", "test"):
+        assert values(copies[0].examples(split)) == values(copies[1].examples(split))
+        assert copies[0].row_labels(split).tolist() == copies[1].row_labels(split).tolist()
 
 
 def test_pictures_in_formats_that_are_not_read_are_counted(flat, caplog):

@@ -42,6 +42,8 @@ def test_labels_of_a_data_set_with_more_classes():
     again = some.with_classes(["1", "900", "3"])
     assert (again.num_classes, again.class_names) == (3, ("1", "900", "3"))
     assert [int(label) for _, label in again.examples("train")] == again.row_labels("train").tolist() == [2, 1, 2, 1, 2]
+    accented = dataclasses.replace(some, class_names=("cafe\u0301", "bar"))
+    assert accented.with_classes(["a", "bar", "caf\xe9"]).row_labels("train").tolist() == [2, 1, 2, 1, 2]
 
 
 def test_the_identity_is_read_from_the_images_once():
@@ -51,6 +53,16 @@ def test_the_identity_is_read_from_the_images_once():
     assert numbers.identity() == numbers.identity() == source(example, 3).identity()
     assert sorted(read) == [0, 0, 1, 1, 2, 2]
     assert numbers.identity() != source(lambda index: example(index + 1), 3).identity()
+
+
+def test_the_identity_depends_on_labels_and_on_names_but_not_on_how_accents_are_spelt():
+    def identity(labels=(0, 1, 0), names=("a", "\xe9", "z")):
+        labelled = {"labels": {"train": list(labels)}, "names": {"train": list(names)}}
+        return dataclasses.replace(source(example, 3), **labelled).identity()
+
+    assert identity() == identity(names=("a", "e\u0301", "z"))
+    assert identity() != identity(names=("a", "e", "z"))
+    assert identity() != identity(labels=(0, 1, 1))
 
 
 @settings(derandomize=True, deadline=None, max_examples=15)

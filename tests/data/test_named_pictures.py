@@ -56,6 +56,17 @@ def test_exact_sizes(folder):
     assert scored(picture_source(["turned.jpg"], SHAPE, exact=True))[0] == ["turned.jpg"]
 
 
+def test_central_crops_of_larger_squares_and_enlarged_pictures(folder):
+    """As in evaluation after a training on random crops."""
+    for load in (load_images, lambda *given, **how: scored(picture_source(*given, **how))[1]):
+        (large,) = load(["album/z.jpg"], (20, 20, 3))
+        (found,) = load(["album/z.jpg"], SHAPE, crop_from=20)
+        np.testing.assert_array_equal(found, large[6:14, 7:13])
+        assert (load(["tiny.png"], SHAPE, upscale=True) == 0).mean() < 0.5
+        with pytest.raises(DataError, match="smaller than 20x20: 8x6"):
+            load(["one.png"], SHAPE, crop_from=20)
+
+
 def _on_its_side():
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -1,5 +1,6 @@
 """Limits on the size of pictures, and on how many are decoded at a time."""
 
+import contextlib
 import io
 import os
 import struct
@@ -74,6 +75,16 @@ def test_the_size_is_that_of_the_upright_picture(kind, orientation):
     assert picture_files.upright_size(file) == images_size(file)
 
 
+@pytest.mark.parametrize("exif", [b"Exif\0\0garbage!!!", b"Exif\0\0II*\0", b"Exif\0\0II*\0\x08\0\0\0\x02\0\x12\x01"])
+def test_a_picture_with_malformed_exif_data_is_upright(exif):
+    file = io.BytesIO()
+    Image.new("RGB", (30, 20)).save(file, "JPEG", exif=exif)
+    file.seek(0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert picture_files.upright_size(file) == images_size(file) == (20, 30)
+
+
 def images_size(file):
     with picture_files.opened(file) as image:
         return image.height, image.width
@@ -98,7 +109,7 @@ def test_as_many_pixels_are_decoded_at_a_time(tmp_path):
     """Each of eight pictures takes two thirds of the limit, so no two are in memory together."""
     path = save(tmp_path / "a.png", 80, 80)
     together, most, lock = 0, 0, threading.Lock()
-    begin = threading.Barrier(8)
+    begin, meeting = threading.Barrier(8), threading.Barrier(2)
 
     def read():
         nonlocal together, most
@@ -107,8 +118,9 @@ def test_as_many_pixels_are_decoded_at_a_time(tmp_path):
             with lock:
                 together += 1
                 most = max(most, together)
-            # Long enough for other threads to enter, if they could.
-            threading.Event().wait(0.02)
+            # The first waits long enough for another to meet it here, if one could.
+            with contextlib.suppress(threading.BrokenBarrierError):
+                meeting.wait(0.5)
             with lock:
                 together -= 1
 

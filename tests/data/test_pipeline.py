@@ -51,6 +51,13 @@ def test_resuming_equals_going_on(source, start, flip, shift):
     assert_same(whole[start:], resumed)
 
 
+def test_training_batches_are_known_never_to_end(source):
+    """Several workers would otherwise agree before each step that none has run out, and sizes would be unknown."""
+    batches = train_batches(source, batch_size=6, seed=0, start_step=3, flip=True)
+    assert batches.cardinality() == tf.data.INFINITE_CARDINALITY
+    assert batches.element_spec["images"].shape == (6, 4, 6, 3)
+
+
 def test_iterating_again_gives_the_same_batches(source):
     batches = train_batches(source, 6, seed=7, flip=True)
     assert_same(take(batches, 5), take(batches, 5))
@@ -93,6 +100,14 @@ def test_flips_mirror_left_and_right_half_the_time(source):
                 count += 1
     # Binomial(400, 1/2): five standard deviations.
     assert abs(count - 200) < 50
+
+
+def test_another_seed_mirrors_other_images(source):
+    def mirrored(seed):
+        plain, flipped = (take(train_batches(source, 50, seed=seed, flip=flip), 1)[0] for flip in (False, True))
+        return (plain["images"] != flipped["images"]).any(axis=(1, 2, 3)).tolist()
+
+    assert mirrored(5) == mirrored(5) != mirrored(6)
 
 
 def test_test_batches_are_one_pass_with_the_rest_kept(source):

@@ -1,12 +1,15 @@
-"""A script that leaves a stream of images open still ends."""
+"""Scripts that leave a stream of images open still end, and errors in Python functions keep their message."""
 
 import os
 import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
+from glow_tf.data.python_calls import cause_of, numpy_function
 from tests.marks import slow
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -15,6 +18,25 @@ SCRIPTS = {
     "at the end": (OPEN.format(indent=""), 0),
     "by an error": (f"def run():\n    {OPEN.format(indent='    ')}    raise KeyError('seen')\nrun()\n", 1),
 }
+
+
+@pytest.mark.parametrize("kind", [OSError, ValueError, KeyError])
+def test_the_cause_of_an_error_is_the_message_of_the_exception(kind):
+    def read(index):
+        if index == 3:
+            raise kind(f"row {index} is gone")
+        return np.int64(index)
+
+    rows = tf.data.Dataset.range(5).map(lambda index: numpy_function(read, [index], tf.int64), num_parallel_calls=2)
+    with pytest.raises(tf.errors.OpError) as error:
+        list(rows)
+    assert cause_of(error.value).strip("'") == "row 3 is gone"
+
+
+def test_an_error_of_tensorflow_itself_has_no_cause_in_python():
+    with pytest.raises(tf.errors.OpError) as error:
+        tf.linalg.inv(tf.zeros([2, 2]))
+    assert cause_of(error.value) is None
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Sources from TensorFlow Datasets: real builders, which prepare small files here."""
 
 import io
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -55,6 +56,27 @@ def test_celeb_a_hq_is_prepared_from_its_archive(celeb):
     assert dict(celeb.sizes) == {"train": 38, "test": 2}
     train, test = values(celeb.examples("train")), values(celeb.examples("test"))
     assert sorted(train + test) == list(range(40))
+
+
+def test_the_cpu_can_still_be_split_after_a_data_set_was_prepared(celeb_dir, tmp_path):
+    """Preparing it initialises TensorFlow, after which devices cannot be configured."""
+    shutil.copytree(f"{celeb_dir}/downloads", tmp_path / "downloads")
+    code = (
+        "import sys; from glow_tf.data import load_source; from glow_tf.training.devices import make_strategy; "
+        "print(dict(load_source('celeb_a_hq', data_dir=sys.argv[1]).sizes)); "
+        "print(make_strategy('mirrored', 2).num_replicas_in_sync)"
+    )
+    result = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-2:] == ["{'train': 38, 'test': 2}", "2"]
+
+
+def test_errors_of_preparing_are_the_same_in_a_process_of_its_own(tmp_path):
+    manual = tmp_path / "downloads" / "manual"
+    manual.mkdir(parents=True)
+    (manual / "cifar-10-binary.tar.gz").write_bytes(b"something else")
+    code = "import sys; from glow_tf.data import load_source; load_source('cifar10', data_dir=sys.argv[1])"
+    result = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True)
+    assert "DataError: cifar10 is not prepared" in result.stderr and "wrong checksum" in result.stderr
 
 
 def test_shuffled_epochs_are_complete_and_differ(celeb):

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from glow_tf.data import arrays_in_memory
 from glow_tf.dequantization import Uniform
-from glow_tf.training.batches import dequantized
+from glow_tf.training.batches import TrainingBatches, dequantized
+from glow_tf.training.config import TrainingConfig
 from tests.training.helpers import CONFIG, random_images
 
 
@@ -47,6 +49,20 @@ def test_it_depends_on_the_seed_and_the_number_of_the_batch():
 
 def test_it_does_not_depend_on_the_images():
     np.testing.assert_allclose(noise(), noise(images=random_images(24, seed=9)), atol=1e-12)
+
+
+def test_training_images_are_mirrored_and_moved_if_asked():
+    (picture,) = pictures = random_images(1)
+    source = arrays_in_memory(pictures, test_images=pictures)
+    height, width, _ = picture.shape
+    larger = np.pad(picture, ((1, 1), (1, 1), (0, 0)), "edge")
+    moved = [larger[down : down + height, right : right + width] for down in range(3) for right in range(3)]
+    expected = {"seed": [picture], "flip": [picture, picture[:, ::-1]], "shift": moved}
+    for name, possible in expected.items():
+        # Each of nine is missing from 200 with probability 6e-11.
+        training = TrainingConfig(batch_size=200, **{name: 1})
+        (batch,) = TrainingBatches(source, training, CONFIG).augmented(200, 0).take(1)
+        assert {image.tobytes() for image in batch["images"].numpy()} == {image.tobytes() for image in possible}
 
 
 def test_it_resumes_at_any_step():

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from glow_tf import networks
-from glow_tf.data import Source, load_source
+from glow_tf.data import DataError, Source, arrays_in_memory, load_source
 from glow_tf.dequantization import Uniform
 from glow_tf.models import storage
 from glow_tf.training import model_directory
@@ -67,6 +67,49 @@ def test_it_tells_what_the_labels_were(claimed, tmp_path):
     labelled = dataclasses.replace(source(), num_classes=2, class_names=("cat", "dog"))
     model_directory.write_metadata(tmp_path / "labelled", helpers.CONFIG, TrainingConfig(), labelled)
     assert model_directory.class_names(tmp_path / "labelled") == ["cat", "dog"]
+
+
+def test_labels_are_numbered_by_the_names_that_the_model_knows(claimed, tmp_path):
+    def data(names):
+        return arrays_in_memory(np.zeros([30, 8, 8, 3], np.uint8), np.resize(names, 30) if names else None)
+
+    model_directory.write_metadata(tmp_path / "run", helpers.CONFIG, TrainingConfig(), data(["bird", "caf\xe9", "dog"]))
+    for names, numbers in {("bird", "caf\xe9", "dog"): {0, 1, 2}, ("cafe\u0301", "dog"): {1, 2}, (): set()}.items():
+        found = model_directory.with_classes(tmp_path / "run", data(list(names)))
+        assert {int(label) for _, label in found.examples("train")} == (numbers or {0})
+        assert found.num_classes == (3 if names else 0)
+    with pytest.raises(DataError, match="does not know: horse, pig. .*name them as there: bird, café, dog"):
+        model_directory.with_classes(tmp_path / "run", data(["dog", "horse", "pig"]))
+    # A model whose classes are not known; and data that is read from start to end.
+    assert model_directory.with_classes(claimed, data(["pig"])).class_names == ("pig",)
+    stream = dataclasses.replace(source(), num_classes=1, class_names=("dog",))
+    with pytest.raises(DataError, match="people has 1 of the 3 classes .* cannot be relabelled"):
+        model_directory.with_classes(tmp_path / "run", stream)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "side"),
+    [
+        (ARGUMENTS, None),
+        ({"name": "folder", "data_dir": "photos", "image_size": 64, "crop_from": 96}, 96),
+        ({"name": "lsun/bedroom"}, 96),
+        ({"name": "lsun/bedroom", "image_size": [64, 64]}, 96),
+        ({"name": "lsun/bedroom", "crop_from": 80}, 80),
+        # The recipe is for 64x64.
+        ({"name": "lsun/bedroom", "image_size": 32}, None),
+    ],
+)
+def test_it_tells_what_pictures_were_cropped_from(tmp_path, arguments, side):
+    of_run = dataclasses.replace(source(), arguments=arguments)
+    model_directory.write_metadata(tmp_path, helpers.CONFIG, TrainingConfig(), of_run)
+    assert model_directory.crop_from(tmp_path) == side
+    assert model_directory.crop_from(tmp_path / "nowhere") is None
+
+
+def test_it_tells_how_large_pictures_could_be(claimed, tmp_path):
+    assert model_directory.max_megapixels(claimed) is model_directory.max_megapixels(tmp_path / "nowhere") is None
+    model_directory.write_metadata(claimed, helpers.CONFIG, TrainingConfig(), source(), {"max_megapixels": 200.0})
+    assert model_directory.max_megapixels(claimed) == 200
 
 
 def test_it_belongs_to_one_model(claimed):
