@@ -3,6 +3,7 @@
 # The first that runs: a name on the path may stand for a version that is not installed.
 PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3.10 python3; do \
   $$name -c '' 2>/dev/null && { echo $$name; break; }; done)
+comma := ,
 # A Python that is named has an environment of its own, such as .venv-3.13, where .venv is that of another one.
 version = $(shell $(1) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 ifndef VENV
@@ -17,6 +18,8 @@ endif
 CONSTRAINTS ?= constraints.txt
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+GPUS := $(wildcard /proc/driver/nvidia/gpus/*)
+EXTRAS := dev$(if $(GPUS),$(comma)gpu)
 
 .PHONY: help install run demo test lint slow-test wheel-test gpu-test gpu-benchmark docs docs-serve clean
 
@@ -30,7 +33,7 @@ $(INSTALLED): $(CONSTRAINTS) pyproject.toml
 	@# What is there is kept, if it is whole.
 	$(BIN)/python -c 'import pip' 2>/dev/null || $(PYTHON) -m venv $(VENV)
 	@# Without setuptools' general advice on editable installations.
-	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[dev]'
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) -e '.[$(EXTRAS)]'
 	@touch $@
 
 install: $(INSTALLED)  ## Creates the virtual environment.
@@ -59,10 +62,15 @@ slow-test: $(INSTALLED)  ## Runs the tests marked slow, on all cores, in some ho
 wheel-test: $(INSTALLED)  ## Builds the wheel and uses it in a new environment and folder, in some minutes.
 	$(BIN)/python -m pytest -q -m slow tests/test_wheel.py
 
+# Otherwise all tests would be skipped.
+CHECK_GPU = $(BIN)/python -c 'import sys, tensorflow as tf; sys.exit(None if tf.config.list_physical_devices("GPU") else \
+  "TensorFlow does not see the GPU of this machine: $(BIN)/python -m pip install -e .[gpu]")'
 # So many processes share the GPU, and with them the time to trace and compile; a small one may have memory for fewer.
 GPU_PROCESSES ?= 6
 gpu-test: $(INSTALLED)  ## Runs the tests that need an NVIDIA GPU, and others on it, in five minutes.
-	$(BIN)/python -m pytest -q -rs --gpu -n $(GPU_PROCESSES) --dist loadfile --no-loadscope-reorder \
+	@$(if $(GPUS),$(CHECK_GPU))
+	@# On one GPU, as not every number of them divides the batches of the tests.
+	CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} $(BIN)/python -m pytest -q -rs --gpu -n $(GPU_PROCESSES) --dist loadfile --no-loadscope-reorder \
 	  tests/models/test_gradients.py tests/gpu tests/bijectors/test_conformance.py tests/models/test_golden.py
 
 gpu-benchmark: $(INSTALLED)  ## Measures training, samples and memory on an NVIDIA GPU, in eight minutes; docs/gpu.*

@@ -98,6 +98,15 @@ class ModelConfig:
         return any(part.num_classes_needed() for part in (*self.layers, self.dequantizer))
 
     @property
+    def classifier_is_given_labels(self) -> bool:
+        """True if there is a classifier and the variables that it reads depend on a label: if more than priors do.
+
+        It would only learn to find the label that was given, and not that of a new image.
+        """
+        parts = (*(layer for layer in self.layers if not layer.is_prior), self.dequantizer)
+        return self.classifier and any(part.num_classes_needed() for part in parts)
+
+    @property
     def events(self) -> str:
         """The kind of data: `flat vectors`, `sequences` or `images`."""
         return ("flat vectors", "sequences", "images")[len(self.image_shape) - 1]

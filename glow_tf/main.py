@@ -28,7 +28,7 @@ if __name__ == "__main__":
     environment.prepare()
 
 from glow_tf import options, run_flags, shared_flags
-from glow_tf.data import load_source, picture_files
+from glow_tf.data import picture_files
 from glow_tf.export.saved_model import export_saved_model
 from glow_tf.models import storage
 from glow_tf.training import model_directory, trackers
@@ -60,7 +60,7 @@ def main(argv: list[str]) -> None:
         print(f"error: {error}", file=sys.stderr, flush=True)
         # A normal exit would wait for the lost worker.
         os._exit(1)
-    except (ValueError, OSError, DivergenceError) as error:
+    except (ValueError, OSError, MemoryError, DivergenceError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(1) from error
     print(f"test bits/dim: {result}")
@@ -88,7 +88,7 @@ def run():
         other_data=flags.FLAGS.other_data,
     )
     options.check(model=recorded is None or recorded.by_flags)
-    source = load_source(**options.source_arguments())
+    source = run_flags.load_data(directory)
     config = run_flags.model_config(recorded, source)
     # Before anything is computed: after that, TensorFlow can neither split the CPU nor limit operations to one core.
     runtime = options.runtime(config)
@@ -116,7 +116,10 @@ def run():
         if flags.FLAGS.export:
             try:
                 export_saved_model(
-                    storage.load(directory), directory / "saved_model", max_megapixels=flags.FLAGS.max_megapixels
+                    storage.load(directory),
+                    directory / "saved_model",
+                    max_megapixels=flags.FLAGS.max_megapixels,
+                    crop_from=model_directory.crop_from(directory),
                 )
             except OSError as error:
                 raise trainer.no_room(error, "The SavedModel") from error

@@ -101,10 +101,12 @@ flags.DEFINE_enum(
     "variant",
     None,
     list(presets.FLOW_PLUS_PLUS_VARIANTS),
-    "Data set whose official code the networks follow, above all those of the dequantization (flow_plus_plus; "
-    "cifar10).",
+    "Data set whose official code the networks, above all those of the dequantization, and the squeezes follow "
+    "(flow_plus_plus; cifar10).",
 )
-flags.DEFINE_integer("heads", None, "Heads of each attention (flow_plus_plus 4, jet 8).", lower_bound=1)
+flags.DEFINE_integer(
+    "heads", None, "Heads of each attention in the coupling networks (flow_plus_plus 4, jet 8).", lower_bound=1
+)
 flags.DEFINE_integer("patch_size", None, "Side of the patches that are tokens (jet; 4).", lower_bound=1)
 flags.DEFINE_float(
     "dropout",
@@ -162,7 +164,7 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     "dequantization_depth",
     None,
-    "Couplings of variational dequantization (4).",
+    "Couplings of variational dequantization (4; 8 with --variant=imagenet32).",
     lower_bound=1,
 )
 flags.DEFINE_enum(
@@ -183,7 +185,8 @@ flags.DEFINE_float(
     "label_loss_weight",
     _DEFAULTS.label_loss_weight,
     "Adds a linear classifier on the top latent, and its loss in bits, times this weight, to bits/dim (glow, "
-    "flow_plus_plus, jet; the official code of Glow has 0.01 for its conditional model).",
+    "flow_plus_plus, jet; the official code of Glow has 0.01 for its conditional model). Not for "
+    "--conditional_couplings, which would give the classifier the labels.",
     lower_bound=0.0,
 )
 
@@ -392,9 +395,9 @@ def check(*, model: bool = True) -> None:
     del devices["deterministic"]
     check_strategy(**devices)
     # What is wrong does not depend on the shape of the images, nor on the number of their labels.
-    training_config((32, 32, 3), 1)
+    training = training_config((32, 32, 3), 1)
     if model:
-        _preset_arguments(1)
+        training.check_model(model_config(_image_shape_that_fits(), 1))
 
 
 def source_arguments() -> dict:
@@ -421,6 +424,13 @@ def model_config(image_shape: tuple[int, int, int], num_classes: int) -> ModelCo
     return dataclasses.replace(config, dequantizer=_adjusted(config.dequantizer))
 
 
+def _image_shape_that_fits() -> tuple[int, int, int]:
+    """Returns the shape of images that every number of levels, scales and patches of the flags divides."""
+    halvings = max(FLAGS.L or 0, len(FLAGS.couplings or ()), 3)
+    side = 4 * (FLAGS.patch_size or 1) * 2**halvings
+    return side, side, FLAGS.channels or 3
+
+
 def _preset_arguments(num_classes: int) -> dict[str, Any]:
     """Returns the arguments of the preset besides the image shape; raises the errors that do not depend on it."""
     preset = MODELS[FLAGS.model]
@@ -438,6 +448,11 @@ def _preset_arguments(num_classes: int) -> dict[str, Any]:
         "conditional_couplings": FLAGS.conditional_couplings,
         "classifier": FLAGS.label_loss_weight > 0,
     }
+    if FLAGS.conditional_couplings and FLAGS.label_loss_weight:
+        raise ValueError(
+            f"--label_loss_weight={FLAGS.label_loss_weight} trains a classifier, and --conditional_couplings would "
+            "give it the labels that it is to find: leave out one of them. --conditional does not give them."
+        )
     if any(uses_labels.values()):
         if not num_classes:
             asking = [
@@ -494,7 +509,9 @@ def runtime(config: ModelConfig) -> Runtime:
     """
     images = _defaults_for(config.image_shape, 1)["batch_size"] // max(1, FLAGS.accumulate_steps)
     one_device = strategy() in ("mirrored", "one_device") and (FLAGS.num_replicas or 1) == 1
-    return sharding_runtime(config, images if one_device else None)
+    found = sharding_runtime(config, images if one_device else None, xla=FLAGS.xla)
+    # A TPU is not seen outside the scope of its strategy.
+    return dataclasses.replace(found, device="TPU") if strategy() == "tpu" else found
 
 
 def strategy_arguments() -> dict:

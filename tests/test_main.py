@@ -99,6 +99,19 @@ def test_the_export_takes_files_of_the_size_that_training_takes(run):
         exported.encode_bytes([large])
 
 
+def test_the_export_has_the_averages_of_the_weights(run):
+    directory = run[0] / "runs" / "people_nice"
+    reader = tf.train.load_checkpoint(str(directory / "checkpoints" / "ckpt-2"))
+    names = sorted(name for name in reader.get_variable_to_shape_map() if name.startswith("ema/"))
+    averages = [reader.get_tensor(name) for name in names]
+    exported = tf.train.load_checkpoint(str(directory / "saved_model" / "variables" / "variables"))
+    values = [exported.get_tensor(name) for name in exported.get_variable_to_shape_map() if "VARIABLE" in name]
+    assert averages
+    for name, average in zip(names, averages, strict=True):
+        assert any(np.array_equal(average, value) for value in values), name
+        assert np.any(average != reader.get_tensor(name.replace("ema/", "flow/", 1).replace(".S", "/"))), name
+
+
 def test_output_that_is_no_terminal_has_no_control_characters(run):
     for done in run[1]:
         assert "\r" not in done.stdout + done.stderr
@@ -117,8 +130,12 @@ IN_PROCESS = {
     "a size that cannot be squeezed": (["--image_size=20", "--L=3"], "24x24 would do"),
     "no labels": (["--dataset=arrays", "--data_dir={arrays}", "--conditional"], "labels are needed"),
     "few labels that nothing uses": (["--labels_per_class=4"], "labels_per_class=4 needs a label_loss_weight"),
+    "a classifier that is given the labels": (
+        [*NOWHERE, "--label_loss_weight=0.1", "--conditional_couplings"],
+        "--conditional_couplings would give it the labels",
+    ),
     "few labels of a model that is given all": (
-        ["--labels_per_class=4", "--label_loss_weight=0.1", "--conditional_couplings"],
+        [*NOWHERE, "--labels_per_class=4", "--label_loss_weight=0.1", "--conditional"],
         "--labels_per_class=4 is for models that guess labels",
     ),
     "more labels than there are": (
@@ -132,6 +149,12 @@ IN_PROCESS = {
     "no end to the size of pictures": (["--max_megapixels=inf"], "finite number of megapixels"),
     "an average that never moves": (["--ema_decay=1"], "ema_decay=1"),
     # These are found before the data is looked for.
+    "a permutation of another model": ([*NOWHERE, "--permutation=none"], "permutation='none' is not one of 'conv1x1'"),
+    "a dropout of everything": ([*NOWHERE, "--model=jet", "--dropout=1"], "dropout=1.0 must be at least 0 and less"),
+    "networks of noise that has none": (
+        [*NOWHERE, "--dequantization=uniform", "--dequantization_depth=2"],
+        "--dequantization_depth is for --dequantization=variational, not uniform",
+    ),
     "no intervals": ([*NOWHERE, "--log_every=0"], "log_every=0"),
     "a decay within the warm-up": (
         [*NOWHERE, "--lr_schedule=cosine", "--steps=1000"],

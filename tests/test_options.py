@@ -212,10 +212,14 @@ def test_xla_compiles_where_there_is_a_gpu_unless_told_otherwise(parse, monkeypa
             glow_tf.flow_plus_plus(IMAGE, ((0, 1), (2, 3)), 6, 1, 2, 0.0),
         ),
         (
-            ["--model=flow_plus_plus", "--conditional_couplings", "--label_loss_weight=1", "--coupling=affine"],
+            ["--model=flow_plus_plus", "--conditional_couplings", "--coupling=affine"],
             glow_tf.flow_plus_plus(
-                IMAGE, coupling="affine", num_classes=4, conditional=False, conditional_couplings=True, classifier=True
+                IMAGE, coupling="affine", num_classes=4, conditional=False, conditional_couplings=True
             ),
+        ),
+        (
+            ["--model=flow_plus_plus", "--conditional", "--label_loss_weight=1"],
+            glow_tf.flow_plus_plus(IMAGE, num_classes=4, classifier=True),
         ),
         (
             ["--model=jet", "--K=3", "--width=6", "--blocks=1", "--heads=2", "--patch_size=8", "--dropout=0.1"],
@@ -242,6 +246,10 @@ def test_flags_of_the_models(parse, arguments, expected):
         (["--base=normal"], "--base does not apply to --model=glow"),
         (["--model=nice", "--conditional"], "--conditional.* does not apply to --model=nice"),
         (["--L=6"], "32x32 cannot be squeezed 6 times"),
+        (
+            ["--conditional_couplings", "--label_loss_weight=0.5"],
+            "--label_loss_weight=0.5 trains a classifier, and --conditional_couplings would give it the labels",
+        ),
         (["--spline_bins=5"], "--spline_bins does not apply to --coupling=affine; it needs --coupling=spline"),
         (["--coupling=spline", "--mixture_components=5"], "--mixture_components does not apply to --coupling=spline"),
         (["--model=nice", "--mixture_components=5"], "--mixture_components does not apply to --model=nice"),
@@ -366,16 +374,11 @@ def test_a_cluster_is_of_several_machines(parse):
     assert options.strategy_arguments()["name"] == "mirrored"
 
 
-def test_small_images(parse):
-    assert options.source_arguments()["upscale"] is None
-    parse("--upscale")
-    assert options.source_arguments()["upscale"] is True
-
-
-def test_crops(parse):
-    assert options.source_arguments()["crop_from"] is None
-    parse("--crop_from=96")
-    assert options.source_arguments()["crop_from"] == 96
+def test_every_flag_of_the_data_arrives(parse):
+    assert {name for name, value in options.source_arguments().items() if value is not None} == {"name"}
+    given = {"data_dir": "photos", "channels": 1, "crop_from": 96, "test_fraction": 0.25, "test_size": 7}
+    parse("--dataset=folder", "--image_size=64", *(f"--{name}={value}" for name, value in given.items()), "--upscale")
+    assert options.source_arguments() == {"name": "folder", "image_size": 64, "upscale": True, **given}
 
 
 @pytest.mark.parametrize(

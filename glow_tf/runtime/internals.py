@@ -16,6 +16,9 @@ import tensorflow as tf
 # Creates the device buffers through which `tf.distribute` hands out batches, and for which it has no options.
 from tensorflow.python.data.ops import multi_device_iterator_ops
 
+# Knows whether TensorFlow is initialised.
+from tensorflow.python.eager import context
+
 # The context in which `tf.saved_model.save` traces functions. Traces belong to a context: functions traced in this one
 # are not traced again when they are saved.
 from tensorflow.python.saved_model.save_context import save_context
@@ -25,9 +28,21 @@ from tensorflow_probability.python.internal.cache_util import BijectorCacheWithG
 
 from glow_tf.runtime.pipelines import untuned
 
-__all__ = ["BijectorCacheWithGreedyAttrs", "OptimizerInternals", "save_context", "untracked", "untuned_device_buffers"]
+__all__ = [
+    "BijectorCacheWithGreedyAttrs",
+    "OptimizerInternals",
+    "is_initialized",
+    "save_context",
+    "untracked",
+    "untuned_device_buffers",
+]
 
 _PATCHING = threading.Lock()
+
+
+def is_initialized() -> bool:
+    """Returns whether TensorFlow uses its devices already, so that they can no longer be configured."""
+    return context.context()._initialized
 
 
 def untracked(module: tf.Module, value: Any) -> Any:

@@ -39,11 +39,11 @@ def matmul(
     transpose_a: bool = False,
     transpose_b: bool = False,
 ) -> tf.Tensor:
-    """Computes the matrix product of `a` and `b`, whose leading axes are equal.
+    """Computes the matrix product of `a` and `b`.
 
     Args:
       a: floats [..., n, k].
-      b: floats [..., k, m], of the dtype of `a`.
+      b: floats [..., k, m], of the dtype of `a`, with its leading axes; or [k, m].
       precision: `float32` or `tf32`; matters only for operands in float32.
       transpose_a: whether `a` is [..., k, n].
       transpose_b: whether `b` is [..., m, k].
@@ -52,6 +52,11 @@ def matmul(
       Floats [..., n, m].
     """
     a, b = tf.convert_to_tensor(a), tf.convert_to_tensor(b)
+    if a.shape.rank > 2 and b.shape.rank == 2:
+        a = tf.linalg.matrix_transpose(a) if transpose_a else a
+        flat = matmul(tf.reshape(a, [-1, a.shape[-1]]), b, precision, transpose_b=transpose_b)
+        shape = tf.concat([tf.shape(a)[:-1], tf.shape(flat)[-1:]], 0)
+        return tf.ensure_shape(tf.reshape(flat, shape), [*a.shape[:-1], flat.shape[-1]])
     multiply = functools.partial(tf.matmul, transpose_a=transpose_a, transpose_b=transpose_b)
     if _is_plain(a.dtype, precision):
         return multiply(a, b)

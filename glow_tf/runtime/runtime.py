@@ -46,18 +46,20 @@ class Runtime:
 
         Args:
           images: number of images that are computed at once, if known.
-          width: hidden channels of the coupling networks, if known. If both are known, there is no GPU, and computing
-            one shard per core is faster, batches are sharded: each TensorFlow operation is then limited to one core, in
-            the whole process. That is possible only before TensorFlow is initialised.
+          width: hidden channels of the coupling networks, if known. If both are known, there is neither a GPU nor XLA,
+            and computing one shard per core is faster, batches are sharded: each TensorFlow operation is then limited
+            to one core, in the whole process. That is possible only before TensorFlow is initialised.
           xla: as the attribute; by default true if there is a GPU.
           network_precision: as the attribute.
         """
         device = devices.best()
-        is_sharded = device == "CPU" and images and width and sharding.enable_cpu_sharding(images, width)
+        xla = device == "GPU" if xla is None else xla
+        # XLA divides each operation among the cores by itself.
+        is_sharded = device == "CPU" and not xla and images and width and sharding.enable_cpu_sharding(images, width)
         return cls(
             device=device,
             shards=cores() if is_sharded else 1,
-            xla=device == "GPU" if xla is None else xla,
+            xla=xla,
             network_precision=network_precision,
         )
 

@@ -92,6 +92,11 @@ def equal_batches(
         yield {n: np.pad(v, [(0, missing), *[(0, 0)] * (v.ndim - 1)]) for n, v in batch.items()}, count
 
 
+def pad_if_empty(t: tf.Tensor) -> tf.Tensor:
+    """Returns `t`: [B, ...], or one image of zeros if B is 0."""
+    return t if t.shape[0] else pad_batch(t, tf.cast(tf.shape(t)[0] == 0, tf.int32))
+
+
 def pad_batch(t: tf.Tensor, missing: tf.Tensor) -> tf.Tensor:
     """Appends `missing` images of zeros: [B, ...] to [B + missing, ...]."""
     return tf.pad(t, [[0, missing], *[[0, 0]] * (t.shape.rank - 1)])

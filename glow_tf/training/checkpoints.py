@@ -1,6 +1,7 @@
 """Checkpoints of a training run: written atomically, kept by count and by time, skipped if damaged."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import shutil
@@ -9,27 +10,29 @@ import tempfile
 import tensorflow as tf
 
 from glow_tf.models import storage
-from glow_tf.runtime.errors import first_line
+from glow_tf.runtime.errors import first_line, is_out_of_memory, system_error
+from glow_tf.runtime.files import flush_to_disk
 from glow_tf.training.config import TrainingConfig
-from glow_tf.training.state import TrainingState
+from glow_tf.training.state import ADDED, TrainingState
 
-# Errors from reading a truncated, altered or missing file. The weights of another model raise other errors.
+# Errors from reading a truncated, altered or missing file.
 _DAMAGE = (
     tf.errors.DataLossError,
     tf.errors.NotFoundError,
     tf.errors.OutOfRangeError,
-    tf.errors.FailedPreconditionError,
-    tf.errors.InternalError,
-    tf.errors.UnknownError,
+    FileNotFoundError,
     IndexError,
     UnicodeDecodeError,
 )
+# Errors from reading the weights of another model.
+_MISFIT = (AssertionError, ValueError, tf.errors.InvalidArgumentError, tf.errors.UnimplementedError)
+_OF_RUN = "run/{}/.ATTRIBUTES/VARIABLE_VALUE"
 # Present in every checkpoint of a run, but not in those of `storage.save`.
-_STEP = "run/step/.ATTRIBUTES/VARIABLE_VALUE"
+_STEP = _OF_RUN.format("step")
 
 
 class CheckpointError(OSError):
-    """Raised if a checkpoint or another file of a run cannot be written; earlier checkpoints are unchanged."""
+    """Raised if a file of a run cannot be written, or a checkpoint cannot be read; the checkpoints are unchanged."""
 
 
 def check_continuable(directory: pathlib.Path) -> None:
@@ -64,7 +67,7 @@ class Checkpoints:
 
     def __init__(self, directory: pathlib.Path, state: TrainingState, training: TrainingConfig):
         self._directory = directory / storage.CHECKPOINTS
-        self._flow, self._checkpoint = state.flow, state.checkpoint()
+        self._flow, self._state, self._checkpoint = state.flow, state, state.checkpoint()
         self._training = training
         self._manager: tf.train.CheckpointManager | None = None
         self.empty = True
@@ -79,6 +82,7 @@ class Checkpoints:
         Raises:
           ValueError: if every checkpoint is damaged, or the newest readable one was made with other settings or by
             another version.
+          CheckpointError: if one cannot be read for another reason, such as a lack of permission or memory.
         """
         damaged = {
             step: f"{path} is damaged: its index, {path}.index, is gone"
@@ -86,16 +90,23 @@ class Checkpoints:
         }
         for step, path in reversed(storage.checkpoint_paths(self._directory.parent).items()):
             try:
+                # TensorFlow does not tell an index that is garbage from one that the system refuses to read.
+                pathlib.Path(f"{path}.index").read_bytes()
                 storage.check_fits(self._flow.config, path, self._flow.dtype)
-                storage.restore(self._checkpoint, path).assert_existing_objects_matched()
-            except (AssertionError, ValueError, tf.errors.OpError, *_DAMAGE) as error:
-                # The reader of the index raises the base class itself for any error.
-                if isinstance(error, _DAMAGE) or type(error) is tf.errors.OpError:
+                storage.restore(self._contents_of(path), path).assert_existing_objects_matched()
+            except (*_MISFIT, *_DAMAGE, OSError, MemoryError, tf.errors.OpError) as error:
+                if _is_damage(error):
                     damaged[step] = f"{path} is damaged: {first_line(error)}"
                     continue
-                raise ValueError(
-                    f"Checkpoint {path} does not fit: it was made by another version or with other settings. Continue "
-                    f"with those, or choose another --model_dir. ({first_line(error)})"
+                if isinstance(error, _MISFIT):
+                    raise ValueError(
+                        f"Checkpoint {path} does not fit: it was made by another version or with other settings. "
+                        f"Continue with those, or choose another --model_dir. ({first_line(error)})"
+                    ) from error
+                hint = "Free some memory, on the GPU if there is one, and run" if is_out_of_memory(error) else "Run"
+                raise CheckpointError(
+                    f"Checkpoint {path} cannot be read, and is left as it is: {first_line(error)}. {hint} the same "
+                    "command again."
                 ) from error
             for newer in damaged:
                 self._rename_damaged(newer)
@@ -110,6 +121,12 @@ class Checkpoints:
                 f"--model_dir.\n  {lines}"
             )
         return None, []
+
+    def _contents_of(self, path: str) -> tf.train.Checkpoint:
+        """Returns what a checkpoint holds, which is not all of the run if it is of an earlier version."""
+        names = tf.train.load_checkpoint(path).get_variable_to_shape_map()
+        missing = [name for name in ADDED if _OF_RUN.format(name) not in names]
+        return self._state.checkpoint(without=missing) if missing else self._checkpoint
 
     @property
     def latest_step(self) -> int | None:
@@ -129,10 +146,9 @@ class Checkpoints:
                 self._manager = self._make_manager()
             path = storage.checkpoint_paths(self._directory.parent).get(step)
             if path is None:
-                path = self._manager.save(checkpoint_number=step)
+                path = storage.save_checkpoint(self._manager, step)
             else:
                 self._replace(step)
-            _flush_to_disk(self._directory, f"ckpt-{step}.")
         except (OSError, tf.errors.OpError) as error:
             storage.remove_unfinished(self._directory.parent)
             raise CheckpointError(self.no_room(error, f"The checkpoint of step {step:,}")) from error
@@ -142,10 +158,10 @@ class Checkpoints:
     def _replace(self, step: int) -> None:
         # TensorFlow would write over the files, and leave neither checkpoint if the disk is full.
         with tempfile.TemporaryDirectory(suffix="_temp", dir=self._directory) as folder:
-            self._checkpoint.write(f"{folder}/ckpt-{step}")
-            _flush_to_disk(pathlib.Path(folder), f"ckpt-{step}.")
+            storage.flush_checkpoint(self._checkpoint.write(f"{folder}/ckpt-{step}"))
             for file in pathlib.Path(folder).glob(f"ckpt-{step}.*"):
                 file.replace(self._directory / file.name)
+        flush_to_disk(self._directory)
 
     def no_room(self, error: Exception, what: str) -> str:
         """Returns the message of a `CheckpointError` after writing `what` failed with `error`."""
@@ -206,11 +222,7 @@ class Checkpoints:
                     file.replace(file.with_name(f"{file.name}.damaged"))
 
 
-def _flush_to_disk(directory: pathlib.Path, prefix: str) -> None:
-    """Syncs the files to disk, so that they survive a power failure."""
-    for path in [*directory.glob(f"{prefix}*"), directory]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _is_damage(error: BaseException) -> bool:
+    # The reader raises the base class itself for any error, also for one of the system.
+    unknown = type(error) is tf.errors.OpError and system_error(error) in (None, errno.ENOENT)
+    return unknown or isinstance(error, _DAMAGE)

@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 from glow_tf.arguments import at_least, one_of
+from glow_tf.config import ModelConfig
 from glow_tf.mode import NETWORK_PRECISIONS
 
 OPTIMIZERS = ("adamax", "adam", "adamw")
@@ -104,6 +105,10 @@ class TrainingConfig:
     max_rollbacks: int = 3
 
     def __post_init__(self):
+        for name, value in dataclasses.asdict(self).items():
+            if hasattr(value, "item"):
+                # NumPy's numbers cannot be written to the record of the run.
+                object.__setattr__(self, name, value.item())
         counts = ("batch_size", "accumulate_steps", "steps", "steps_per_call", "log_every", "samples")
         for name in (*counts, "keep_checkpoints", "max_skipped"):
             at_least(name, getattr(self, name), 1)
@@ -144,6 +149,29 @@ class TrainingConfig:
             raise ValueError(
                 f"early_stop={self.early_stop!r} goes by evaluations, of which there is none before the end with "
                 f"eval_every={self.eval_every!r} and steps={self.steps!r}."
+            )
+
+    @property
+    def images_at_once(self) -> int:
+        """Number of images that all devices together compute at once: those of one part of a batch."""
+        return self.batch_size // self.accumulate_steps
+
+    def check_model(self, config: ModelConfig) -> None:
+        """Checks that a model can be trained with these settings.
+
+        Raises:
+          ValueError: if labels are used in ways that exclude each other.
+        """
+        if self.labels_per_class and (config.conditional or not config.classifier):
+            raise ValueError(
+                f"--labels_per_class={self.labels_per_class} is for models that guess labels and are not given them: "
+                "use it with --label_loss_weight, without --conditional and --conditional_couplings."
+            )
+        if self.label_loss_weight and config.classifier_is_given_labels:
+            raise ValueError(
+                f"--label_loss_weight={self.label_loss_weight} trains a classifier, and labels that condition more "
+                "than the top prior would give it the labels that it is to find: leave it out, or "
+                "--conditional_couplings."
             )
 
     def _check_optimizer(self) -> None:
@@ -195,7 +223,7 @@ def defaults_for(
     return {
         "batch_size": batch_size,
         # As in the official code. Actnorm would normalise a single image so well that the next one is an outlier.
-        "init_images": max(batch_size, min(256, 256 * 32 * 32 // pixels)),
+        "init_images": max(batch_size // max(1, accumulate_steps), min(256, 256 * 32 * 32 // pixels)),
         "samples": 64 if pixels <= 64 * 64 else 16,
         "weight_decay": _WEIGHT_DECAY if optimizer == "adamw" else 0.0,
     }

@@ -79,7 +79,7 @@ def make_strategy(
         _make_deterministic()
     if name == "tpu":
         return _tpu()
-    devices = _devices(num_replicas, splits_cpu=name == "mirrored")
+    devices = _devices(1 if name == "one_device" else num_replicas, splits_cpu=name == "mirrored")
     if name == "one_device":
         return tf.distribute.OneDeviceStrategy(devices[0])
     if name == "mirrored":
@@ -175,11 +175,17 @@ def _devices(num_replicas: int | None, *, splits_cpu: bool) -> list[str]:
     if num_replicas is not None and num_replicas > len(gpus):
         raise ValueError(f"--num_replicas={num_replicas} is more than the {len(gpus)} GPUs of this machine.")
     used = gpus[: num_replicas or len(gpus)]
-    # MultiWorkerMirroredStrategy uses all visible GPUs.
-    tf.config.set_visible_devices(used, "GPU")
-    for gpu in used:
-        # Otherwise TensorFlow reserves all of its memory, and other processes cannot use it.
-        tf.config.experimental.set_memory_growth(gpu, True)
+    try:
+        # MultiWorkerMirroredStrategy uses all visible GPUs.
+        tf.config.set_visible_devices(used, "GPU")
+        for gpu in used:
+            # Otherwise TensorFlow reserves all of its memory, and other processes cannot use it.
+            tf.config.experimental.set_memory_growth(gpu, True)
+    except RuntimeError as error:
+        raise ValueError(
+            f"The GPUs cannot be configured once TensorFlow has begun to work ({first_line(error)}). Make the strategy "
+            "before anything is computed."
+        ) from error
     return [f"GPU:{i}" for i in range(len(used))]
 
 
@@ -208,4 +214,6 @@ def _tpu() -> tf.distribute.Strategy:
             f"--strategy=tpu finds no TPU ({first_line(error)}). On a TPU VM it needs the TPU build of "
             "TensorFlow; elsewhere the environment variable TPU_NAME. --strategy=mirrored uses GPUs or the CPU."
         ) from error
+    # Otherwise TPUs multiply float32 in bfloat16.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     return tf.distribute.TPUStrategy(resolver)

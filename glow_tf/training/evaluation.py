@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from glow_tf.data import DataError
 from glow_tf.models.flow import Flow
 from glow_tf.models.likelihood import batch_likelihood
 from glow_tf.runtime.sharding import pad_batch
@@ -78,7 +79,7 @@ class Evaluator:
         """Returns the evaluation on all of `batches`, in the format of `glow_tf.training.batches.dequantized`.
 
         Raises:
-          ValueError: if there are no images.
+          DataError: if there are no images.
         """
         images: dict[str, list[np.ndarray]] = {}
         for batch in distributed(self._strategy, batches):
@@ -88,7 +89,7 @@ class Evaluator:
                     images.setdefault(name, []).append(part.numpy())
         values = {name: np.concatenate(parts).astype(np.float64) for name, parts in images.items()}
         if not values:
-            raise ValueError("There are no images to evaluate on.")
+            raise DataError("There are no images to evaluate on.")
         local_bits = values["bits_per_dim"]
         totals = [local_bits.size, (local_bits**2).sum(), *(part.sum() for part in values.values())]
         count, squares, *sums = self._workers.sum(totals).tolist()

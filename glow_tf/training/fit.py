@@ -125,7 +125,10 @@ def fit(
     # NumPy's numbers cannot be written to the record of the run.
     given = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
     one_of("weights", weights, ("last", "best"))
-    flow = Flow(flow) if isinstance(flow, ModelConfig) else flow
+    if isinstance(flow, ModelConfig):
+        seed = given.get("seed", TrainingConfig.seed)
+        at_least("seed", seed, 0)
+        flow = Flow(flow, seed)
     _check_flow(flow)
     strategy = strategy or current_strategy()
     if model_dir is None and Workers(strategy).count > 1:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from glow_tf.models.diagnosis import first_nonfinite
+from glow_tf.models.diagnosis import first_nonfinite, first_nonfinite_of_noise
 from glow_tf.models.flow import Flow
 from glow_tf.models.likelihood import dequantized_batch
+from glow_tf.runtime.errors import is_out_of_memory
 from glow_tf.training.checkpoints import Checkpoints
 from glow_tf.training.config import TrainingConfig
 from glow_tf.training.state import TrainingState
@@ -28,6 +29,7 @@ class Guard:
       checkpoints: checkpoints of the run.
       training: settings with the limits.
       batch_of: returns the batch of a step, as `glow_tf.training.batches.dequantized` does.
+      replicas: number of devices that share a batch.
     """
 
     def __init__(
@@ -36,9 +38,13 @@ class Guard:
         checkpoints: Checkpoints,
         training: TrainingConfig,
         batch_of: Callable[[int], dict[str, tf.Tensor]],
+        *,
+        replicas: int = 1,
     ):
         self._flow, self._state, self._schedule = state.flow, state.run, state.optimizer.schedule
         self._checkpoints, self._training, self._batch_of = checkpoints, training, batch_of
+        # As many images at once as in training, as one device may have no room for more.
+        self._images_at_once = max(1, training.images_at_once // replicas)
 
     def after(self, step: int, values: dict[str, float], say: Callable[[str], None]) -> bool:
         """Handles step `step`, whose update was skipped; `values` are its `loss` and `gradient_norm`.
@@ -66,9 +72,11 @@ class Guard:
                 "are kept. A lower --learning_rate, --clip_norm, longer --warmup_steps or --coupling=additive may help."
             )
         # They describe files that restoring a checkpoint does not bring back.
-        kept = {name: getattr(state, name) for name in ("best_bits_per_dim", "best_step", "best_images")}
-        kept = {name: variable.read_value() for name, variable in kept.items()}
-        path, _ = self._checkpoints.restore()
+        names = ("best_bits_per_dim", "best_step", "best_images", "best_requested", "since_best")
+        kept = {name: getattr(state, name).read_value() for name in names}
+        path, damaged = self._checkpoints.restore()
+        for line in damaged:
+            say(line)
         if path is None:
             raise DivergenceError(
                 f"At step {step:,} loss or gradient were not finite {row} times in a row, and there is no checkpoint "
@@ -84,20 +92,30 @@ class Guard:
 
     def _where(self, step: int, values: dict[str, float]) -> str:
         batch = self._batch_of(step - 1)
-        precision = self._training.network_precision
-        size = max(1, self._training.batch_size // self._training.accumulate_steps)
-        for start in range(0, self._training.batch_size, size):
-            part = {name: value[start : start + size] for name, value in batch.items()}
-            x, log_q = dequantized_batch(self._flow, part, network_precision=precision, training=True)
-            if not np.isfinite(log_q).all():
-                return "the density of the dequantization noise"
-            labels = part["labels"] if self._flow.config.conditional else None
-            where = first_nonfinite(self._flow, x, labels, network_precision=precision)
+        for start in range(0, self._training.batch_size, self._images_at_once):
+            part = {name: value[start : start + self._images_at_once] for name, value in batch.items()}
+            try:
+                where = self._first_of(part)
+            except tf.errors.OpError as error:
+                if not is_out_of_memory(error):
+                    raise
+                # The step is already skipped, and the run goes on.
+                return "unknown, as there is not enough memory to look for it"
             if where:
                 return where
         if math.isfinite(values["loss"]):
             return "no layer by itself; the norm of the whole gradient exceeds what a float can hold"
         return "no layer of the flow; the density of its latents, or the loss of the classifier"
+
+    def _first_of(self, part: dict[str, tf.Tensor]) -> str | None:
+        """Names the first values of a batch that are not finite; None if there are none."""
+        flow, precision = self._flow, self._training.network_precision
+        x, log_q = dequantized_batch(flow, part, network_precision=precision, training=True)
+        if not np.isfinite(log_q).all():
+            return "the density of the dequantization noise"
+        labels = part["labels"] if flow.config.conditional else None
+        where = first_nonfinite(flow, x, labels, network_precision=precision)
+        return where or first_nonfinite_of_noise(flow, part, network_precision=precision)
 
 
 def has_singular_convolution(flow: Flow) -> bool:

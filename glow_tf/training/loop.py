@@ -11,8 +11,10 @@ import tensorflow as tf
 
 from glow_tf.config import ModelConfig
 from glow_tf.data import DataError, Source, labelled_rows, pipeline_rate
+from glow_tf.data.python_calls import cause_of
 from glow_tf.models import storage
 from glow_tf.models.flow import Flow
+from glow_tf.runtime.errors import first_line, is_out_of_memory
 from glow_tf.runtime.runtime import Runtime
 from glow_tf.training import card, lock, model_directory, trackers
 from glow_tf.training.batches import TrainingBatches
@@ -23,6 +25,7 @@ from glow_tf.training.devices import distributed, training_runtime
 from glow_tf.training.evaluation import Evaluation, Evaluator, count_of
 from glow_tf.training.guard import DivergenceError, Guard, has_singular_convolution
 from glow_tf.training.init_from import check_weights, copy_variables, copy_weights
+from glow_tf.training.optimizer import steps_made
 from glow_tf.training.progress import Clock, Progress, rate_text
 from glow_tf.training.reports import Reports, best_line
 from glow_tf.training.run_record import RunRecord, Start
@@ -89,13 +92,10 @@ class Trainer:
         if training.batch_size % (replicas * training.accumulate_steps):
             raise ValueError(
                 f"--batch_size={training.batch_size} is the batch of all {replicas} replicas together and must be a "
-                f"multiple of {replicas} * --accumulate_steps={training.accumulate_steps}."
+                f"multiple of {replicas} * --accumulate_steps={training.accumulate_steps}. --num_replicas=1 trains on "
+                "one device."
             )
-        if training.labels_per_class and (config.conditional or not config.classifier):
-            raise ValueError(
-                f"--labels_per_class={training.labels_per_class} is for models that guess labels and are not given "
-                "them: use it with --label_loss_weight, without --conditional and --conditional_couplings."
-            )
+        training.check_model(config)
         self._changed = model_directory.check(directory, config, training, source, other_data=other_data)
         check_continuable(directory)
         if training.init_from and not storage.checkpoint_paths(directory):
@@ -117,9 +117,9 @@ class Trainer:
         self._signals = StopSignals()
         self.rates: dict[str, float] = {}
         self.stopped_early = False
-        evaluator = Evaluator(self.flow, strategy, self._interrupted, batch_size=training.batch_size)
+        evaluator = Evaluator(self.flow, strategy, self._interrupted, batch_size=training.images_at_once)
         self.reports = Reports(self._state, evaluator, training, source, directory, write=self._workers.is_chief)
-        self._guard = Guard(self._state, self._checkpoints, training, self._batches.one)
+        self._guard = Guard(self._state, self._checkpoints, training, self._batches.one, replicas=replicas)
         self._saved_at = time.monotonic()
         self._time_left = TimeLeft(training, source.sizes["test"])
 
@@ -153,6 +153,7 @@ class Trainer:
         Raises:
           DirectoryInUseError: if another run is under way in the model directory.
           TrainingStopped: after SIGTERM or SIGINT, once everything is saved.
+          DataError: if the images can no longer be read, once everything is saved.
           CheckpointError: if the disk is full; existing checkpoints remain.
           DivergenceError: if the loss or gradient is repeatedly non-finite.
           WorkerLostError: if another worker is lost.
@@ -175,24 +176,40 @@ class Trainer:
                     # Not where the signal was noticed, as the weights may have been replaced by their averages there.
                     self._save_stopped()
                     raise
+                except (DataError, tf.errors.OpError) as error:
+                    cause = str(error) if isinstance(error, DataError) else cause_of(error)
+                    if cause is None:
+                        raise
+                    raise DataError(f"{cause} {self._save_without_data()}".rstrip()) from error
         except OSError as error:
             if error.errno not in _NO_ROOM or isinstance(error, CheckpointError):
                 raise
             raise self.no_room(error) from error
-        except tf.errors.InvalidArgumentError as error:
-            if not has_singular_convolution(self.flow):
+        except tf.errors.OpError as error:
+            explained = self._explained(error)
+            if explained is None:
                 raise
-            raise DivergenceError(
+            raise explained from error
+
+    def _explained(self, error: tf.errors.OpError) -> Exception | None:
+        """Returns the exception that says what an error of TensorFlow means here and what to do; None if unknown."""
+        if self._workers.count > 1 and (isinstance(error, WORKER_LOST) or is_out_of_memory(error)):
+            return WorkerLostError(
+                f"Another worker is gone, or this one has failed: {first_line(error)}. Start all of them again with "
+                f"the same command: they go on from step {self._checkpoints.latest_step or 0:,}."
+            )
+        if is_out_of_memory(error):
+            return MemoryError(
+                f"At step {self.step:,} there is not enough memory: {first_line(error)}. A multiple of "
+                f"--accumulate_steps={self._training.accumulate_steps}, or a smaller --batch_size than "
+                f"{self._training.batch_size}, needs less. The checkpoints are kept."
+            )
+        if isinstance(error, tf.errors.InvalidArgumentError) and has_singular_convolution(self.flow):
+            return DivergenceError(
                 f"At step {self.step:,} the matrix of a 1x1 convolution is singular. --permutation=conv1x1, whose PLU "
                 "form cannot be, or a lower --learning_rate avoids that. The checkpoints are kept."
-            ) from error
-        except WORKER_LOST as error:
-            if self._workers.count == 1:
-                raise
-            raise WorkerLostError(
-                "Another worker is gone. Start all of them again with the same command: they go on from step "
-                f"{self._checkpoints.latest_step or 0:,}."
-            ) from error
+            )
+        return None
 
     def _begin(self, progress: Progress) -> None:
         alone, xla = self._workers.count == 1, self._training.xla
@@ -235,8 +252,7 @@ class Trainer:
                 progress.say(f"Using the labels of {count_of(count, 'training image')} of each class.")
             progress.say("Initialising from the first images.")
             self._initialize()
-        if self._workers.sum([self.step])[0] != self._workers.count * self.step:
-            raise ValueError(f"The workers see other checkpoints: --model_dir={self._directory} must be shared.")
+        self._check_that_workers_agree()
         progress.begin(self.step)
         if self._workers.is_chief:
             model_directory.write_metadata(
@@ -264,7 +280,14 @@ class Trainer:
             stops += [(step // n + 1) * n for n in (*periods, training.log_every)]
             begun = time.monotonic()
             limit = min(stops) - step
-            made = {name: v.numpy() for name, v in self._train(iterator, tf.constant(limit), tf.constant(True)).items()}
+            updates = steps_made(self._state.optimizer)
+            try:
+                made = self._train(iterator, tf.constant(limit), tf.constant(True))
+                made = {name: values.numpy() for name, values in made.items()}
+            except tf.errors.OpError:
+                # The steps of the call before the one that failed are made.
+                self.state.step.assign(step + steps_made(self._state.optimizer) - updates)
+                raise
             count = made["finite"].size
             pace = max(1, int(_SECONDS_PER_CALL * count / (time.monotonic() - begun)))
             step += count
@@ -278,6 +301,8 @@ class Trainer:
                 bad = {name: float(values[-1]) for name, values in made.items()}
                 if self._guard.after(step, bad, progress.say):
                     iterator = None
+                    # Waits for the others, which may still read the checkpoint that is replaced now.
+                    self._check_that_workers_agree()
                     # A run that is stopped before its next checkpoint keeps the lower learning rate.
                     self._save()
                     progress.begin(self.step)
@@ -307,7 +332,10 @@ class Trainer:
             with self._time_left.evaluating():
                 result = self._evaluate(progress, training.eval_images or None)
             progress.say(f"step {step:,}: test bits/dim {result}")
-            self.stopped_early = 0 < training.early_stop <= self.reports.without_better(result)
+            without_better = self.reports.without_better
+            self.stopped_early = 0 < training.early_stop <= without_better
+            if not self.stopped_early:
+                self.state.since_best.assign(without_better)
         if self.stopped_early:
             progress.say(
                 f"Stopping early after {count_of(training.early_stop, 'evaluation')} without a better one. The best: "
@@ -326,6 +354,8 @@ class Trainer:
             # The checkpoint is written before the evaluation, which can take long or fail, and must know the best too.
             self._save()
         self.reports.flush()
+        # Until the chief has written everything, which others may read next.
+        self._workers.sum([0.0])
         return result
 
     def _evaluate(self, progress: Progress, limit: int | None = None) -> Evaluation:
@@ -395,14 +425,46 @@ class Trainer:
 
     def _save_stopped(self) -> None:
         try:
-            if self._checkpoints.latest_step != self.step:
-                self._save()
+            self._save_unless_skipping()
             if self._workers.is_chief:
                 with contextlib.suppress(OSError):
                     self._run_record.reached(self.step)
         finally:
             # The others wait for the chief: when the first one exits, the launcher may kill the rest.
             self._workers.sum([0])
+
+    def _save_unless_skipping(self) -> None:
+        """Writes a checkpoint of this step if there is none; not while updates are skipped, as `_checkpoint_is_due`."""
+        if self._checkpoints.latest_step != self.step and not int(self.state.skipped_in_a_row):
+            self._save()
+
+    def _save_without_data(self) -> str:
+        """Saves what there is when the images are gone, and returns what to say about it, '' before the first step.
+
+        Without other workers, which would have to take part in a sum and may not have noticed.
+        """
+        if not self.step:
+            return ""
+        self._save_unless_skipping()
+        return f"The run can go on from step {self._checkpoints.latest_step or 0:,}, with the same command."
+
+    def _stopped(self) -> TrainingStopped:
+        if not int(self.state.skipped_in_a_row):
+            return TrainingStopped(self._signals.received, self.step)
+        latest = self._checkpoints.latest_step
+        last = "there is no checkpoint yet" if latest is None else f"the last checkpoint is of step {latest:,}"
+        return TrainingStopped(self._signals.received, self.step, f"whose update was skipped; {last}")
+
+    def _check_that_workers_agree(self) -> None:
+        """Checks that all workers are at the same step and have the same images, once each of them is here."""
+        if self._workers.are_equal(self.step, self._source.identity()):
+            return
+        if self._workers.are_equal(self.step):
+            raise ValueError(
+                f"The workers have different images of {self._source.name}: --data_dir must have the same files for "
+                "each of them, and the flags of the data set must be the same."
+            )
+        raise ValueError(f"The workers see other checkpoints: --model_dir={self._directory} must be shared.")
 
     def _agree_on(self, pace: int) -> int:
         """Returns the maximum number of steps of the next call, the same for all workers, whose clocks differ.
@@ -411,13 +473,13 @@ class Trainer:
         """
         total, stop = self._workers.sum([pace, self._signals.received is not None]).tolist()
         if stop:
-            raise TrainingStopped(self._signals.received, self.step)
+            raise self._stopped()
         return max(1, int(total / self._workers.count))
 
     def _interrupted(self) -> None:
         """Ends an evaluation on a signal; with several workers, none of them can do so alone."""
         if self._signals.received and self._workers.count == 1:
-            raise TrainingStopped(self._signals.received, self.step)
+            raise self._stopped()
 
     def _iterator(self, step: int):
         return distributed(self._strategy, self._batches.dequantized(step))

@@ -28,7 +28,7 @@ class MetricsWriter:
     Args:
       directory: the model directory.
       start_step: step at which the run begins.
-      say: called with a message if lines are moved.
+      say: called with a message if lines are moved, or TensorBoard fails.
       trackers: the other trackers, already open; None for none.
     """
 
@@ -45,7 +45,7 @@ class MetricsWriter:
         self._evaluations: set[tuple[float, str, object]] = set()
         if self._path.exists():
             self._drop_lines(start_step, say)
-        self._tensorboard = TensorBoard(directory)
+        self._tensorboard = TensorBoard(directory, say)
         self._trackers = (self._tensorboard, *([trackers] if trackers else []))
 
     def _drop_lines(self, start_step: int, say: Callable[[str], None]) -> None:

@@ -76,7 +76,8 @@ class Reports:
             best = self._state.run
             best.best_bits_per_dim.assign(math.inf)
             best.best_step.assign(0)
-            best.best_images.assign(0)
+            for counter in (best.best_images, best.best_requested, best.since_best):
+                counter.assign(0)
         if self._write:
             config = self._state.flow.config
             model = {"model": config.name, "n_bits": config.n_bits, "data": self._source.describe()}
@@ -93,10 +94,13 @@ class Reports:
     def evaluate(self, say: Callable[[str], None], limit: int | None = None) -> Evaluation:
         """Evaluates on the test split, or on `limit` images across it, and keeps the weights if they are the best.
 
-        If the best evaluation so far is of another number of images, this one is not compared with it. It takes its
-        place if it is of as many images as the periodic evaluations of this run.
+        If the best evaluation so far was to be of another number of images, this one is not compared with it. It takes
+        its place if it is to be of as many images as the periodic evaluations of this run. Images that cannot be read
+        make no difference to that.
         """
-        batches = test_batches(self._source, self._training.batch_size, limit=limit, spaced=True)
+        size = self._source.sizes["test"]
+        requested = min(limit or size, size) if size else limit or 0
+        batches = test_batches(self._source, self._training.images_at_once, limit=limit, spaced=True)
         # Evaluations use the same noise at any seed and step, so that only the weights make a difference.
         batches = dequantized_for_evaluation(batches, self._state.flow.config)
         with self._state.with_averages():
@@ -104,7 +108,7 @@ class Reports:
             values = {"bits_per_dim": result.mean, "standard_error": result.standard_error, "images": result.images}
             if result.label_error is not None:
                 values["label_error"] = result.label_error
-            self._keep_if_best(result, periodic=limit == (self._training.eval_images or None))
+            self._keep_if_best(result, requested, periodic=limit == (self._training.eval_images or None))
         if self._metrics:
             images, labels = self._held_out()
             values |= self._health(images, labels, say)
@@ -114,16 +118,14 @@ class Reports:
         self.write("test", {**values, **result.parts})
         return result
 
-    def without_better(self, result: Evaluation) -> int:
-        """Returns the number of consecutive evaluations without improvement on the best, including `result`.
+    @property
+    def without_better(self) -> int:
+        """Number of consecutive evaluations during training without improvement on the best, with that of this step.
 
-        It is derived from the steps, so that only the best evaluation has to be kept. It is 0 if `result` is not
-        comparable with that one.
+        The state counts that one only once the reports of this step are complete, as it is repeated otherwise.
         """
-        best, every = self._state.run, self._training.eval_every
-        if int(best.best_step) and int(best.best_images) != result.images:
-            return 0
-        return self._step // every - int(best.best_step) // every
+        state = self._state.run
+        return 0 if int(state.best_step) == self._step else int(state.since_best) + 1
 
     def save_samples(self) -> None:
         """Draws the grid of samples, from the same latents every time."""
@@ -142,16 +144,20 @@ class Reports:
     def _step(self) -> int:
         return self._state.step
 
-    def _keep_if_best(self, result: Evaluation, periodic: bool) -> None:
+    def _keep_if_best(self, result: Evaluation, requested: int, periodic: bool) -> None:
         state = self._state.run
-        # Means over different numbers of images are not comparable.
-        comparable = not int(state.best_step) or int(state.best_images) == result.images
+        # Means over different numbers of images are not comparable. Earlier versions kept only the number read.
+        before = int(state.best_requested)
+        same_number = before == requested if before else int(state.best_images) == result.images
+        comparable = not int(state.best_step) or same_number
         to_beat = float(state.best_bits_per_dim.read_value()) if comparable else math.inf
         if not (comparable or periodic) or not result.mean < to_beat:
             return
         state.best_bits_per_dim.assign(result.mean)
         state.best_step.assign(self._step)
         state.best_images.assign(result.images)
+        state.best_requested.assign(requested)
+        state.since_best.assign(0)
         if self._write:
             storage.save(self._state.flow, self._directory / BEST, step=self._step)
             # Commands use it to find the data and the names of its labels.
@@ -174,7 +180,7 @@ class Reports:
         return {**numbers, "round_trip/error": error}
 
     def _held_out(self) -> tuple[tf.Tensor, tf.Tensor | None]:
-        batch = next(iter(test_batches(self._source, min(_RECONSTRUCTIONS, self._training.batch_size))))
+        batch = next(iter(test_batches(self._source, min(_RECONSTRUCTIONS, self._training.images_at_once))))
         return batch["images"], batch["labels"] if self._state.flow.config.conditional else None
 
 

@@ -43,13 +43,18 @@ class StopSignals:
 class TrainingStopped(Exception):
     """Raised if the run was told to stop; `Trainer.run` saves everything before it passes this on.
 
+    Args:
+      received: as the attribute `signal`.
+      step: the step.
+      checkpoint: what is told of the checkpoint from which the run goes on.
+
     Attributes:
       signal: the signal received; None if another worker received it.
-      step: step at which the run can be continued.
+      step: step at which the run stopped.
     """
 
-    def __init__(self, received: signal.Signals | None, step: int):
+    def __init__(self, received: signal.Signals | None, step: int, checkpoint: str = "whose checkpoint is written"):
         by = received.name if received else "another worker"
-        super().__init__(f"Stopped by {by} at step {step:,}, whose checkpoint is written.")
+        super().__init__(f"Stopped by {by} at step {step:,}, {checkpoint}.")
         self.signal = received
         self.step = step

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import tensorflow as tf
 
@@ -49,8 +49,12 @@ class TrainingState:
         """Returns a context in which the weights of the flow are replaced by their moving averages."""
         return averaged_weights(self.optimizer, list(self.flow.named_variables(trainable=True).values()))
 
-    def checkpoint(self) -> tf.train.Checkpoint:
-        """Returns its checkpoint: flow, run, moving averages by path, for `glow_tf.load`, and optimizer variables."""
+    def checkpoint(self, without: Collection[str] = ()) -> tf.train.Checkpoint:
+        """Returns its checkpoint: flow, run, moving averages by path, for `glow_tf.load`, and optimizer variables.
+
+        Args:
+          without: names of variables of the run that are left out.
+        """
         averages = self.optimizer.averages
         # Named after the kind of optimizer, as those of Adam would also fit Adamax, and vice versa.
         kind = type(self.optimizer).__name__.lower()
@@ -60,7 +64,13 @@ class TrainingState:
         slots["learning_rate_factor"] = self.optimizer.schedule.factor
         paths = self.flow.named_variables(trainable=True)
         ema = dict(zip(paths, averages, strict=True)) if averages else {}
-        return tf.train.Checkpoint(flow=self.flow, optimizer=slots, ema=ema, run=self.run)
+        run = {name: value for name, value in vars(self.run).items() if not name.startswith("_")}
+        run = {name: value for name, value in run.items() if name not in without}
+        return tf.train.Checkpoint(flow=self.flow, optimizer=slots, ema=ema, run=run)
+
+
+# Variables of `RunState` that the checkpoints of earlier versions lack; 0 there.
+ADDED = ("best_requested", "since_best")
 
 
 class RunState(tf.Module):
@@ -78,12 +88,15 @@ class RunState(tf.Module):
       best_bits_per_dim: lowest held-out bits/dim so far; infinite before the first evaluation.
       best_step: step of that evaluation.
       best_images: number of images of that evaluation.
+      best_requested: number of images it was to be of: more than `best_images` if some could not be read; 0 if unknown.
+      since_best: number of evaluations during training since then, none of them better.
       totals: sums of the metrics since they were last logged and, as `steps`, the number of steps summed.
     """
 
     def __init__(self, metrics: Iterable[str]):
         super().__init__(name="run_state")
-        for name in ("step", "skipped", "skipped_in_a_row", "rollbacks", "reported_step", "best_step", "best_images"):
+        counters = ("step", "skipped", "skipped_in_a_row", "rollbacks", "reported_step", "best_step", "best_images")
+        for name in (*counters, *ADDED):
             setattr(self, name, _variable(0, tf.int64, name))
         self.best_bits_per_dim = _variable(math.inf, tf.float64, "best_bits_per_dim")
         self.totals = {name: _variable(0, tf.float64, f"total_{name}") for name in (*metrics, "steps")}

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
 from glow_tf.runtime import json_files, text
+from glow_tf.runtime.errors import first_line, reraise_as_oserror
 from glow_tf.runtime.files import atomic_write
 from glow_tf.training.config import tracker_names
 
@@ -42,29 +43,61 @@ class Tracker(Protocol):
 
 
 class TensorBoard:
-    """Event files in the folder `tensorboard` of a model directory."""
+    """Event files in the folder `tensorboard` of a model directory, which the run continues without if they fail.
 
-    def __init__(self, directory: pathlib.Path):
-        self._events = tf.summary.create_file_writer(str(directory / "tensorboard"))
+    Args:
+      directory: the model directory.
+      say: called with a message if they fail.
+
+    Raises:
+      OSError: if they cannot be opened, or later if the disk is full.
+    """
+
+    def __init__(self, directory: pathlib.Path, say: Callable[[str], None] = print):
+        self._folder, self._say = directory / "tensorboard", say
+        with reraise_as_oserror(self._folder):
+            self._events: tf.summary.SummaryWriter | None = self._opened()
 
     def write_hyperparameters(self, values: Mapping[str, bool | int | float | str]) -> None:
-        with self._events.as_default(step=0):
-            hparams.hparams(dict(values))
+        self._record(0, lambda: hparams.hparams(dict(values)))
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
-        with self._events.as_default(step=step):
+        def record():
             for name, value in values.items():
                 tf.summary.scalar(name, value)
 
+        self._record(step, record)
+
     def write_image(self, name: str, step: int, image: np.ndarray) -> None:
-        with self._events.as_default(step=step):
-            tf.summary.image(name, image[np.newaxis])
+        self._record(step, lambda: tf.summary.image(name, image[np.newaxis]))
 
     def flush(self) -> None:
-        self._events.flush()
+        self._record(0, lambda: None)
 
     def close(self, status: str) -> None:
-        self._events.close()
+        self.flush()
+        self._events = None
+
+    def _opened(self) -> tf.summary.SummaryWriter:
+        return tf.summary.create_file_writer(str(self._folder))
+
+    def _record(self, step: int, record: Callable[[], object]) -> None:
+        """Calls `record`, which writes events at `step`, and flushes them."""
+        if self._events is None:
+            return
+        try:
+            if not any(self._folder.glob("events.*")):
+                # Deleted during the run. TensorFlow would write on to the deleted file.
+                self._events = self._opened()
+            # Flushes them at its end.
+            with self._events.as_default(step=step):
+                record()
+        except tf.errors.OpError as error:
+            if isinstance(error, tf.errors.ResourceExhaustedError):
+                with reraise_as_oserror(self._folder):
+                    raise
+            self._events = None
+            self._say(f"TensorBoard failed, and the run goes on without it: {first_line(error)}")
 
 
 class WandB:
@@ -200,7 +233,9 @@ class Trackers:
             try:
                 self._open[name] = _KINDS[name](self._directory.resolve().name, ids.get(name))
             except Exception as error:
-                raise ValueError(f"--tracker={name} cannot begin: {_in_one_line(error)}") from error
+                ids_file = self._directory / IDS_FILE
+                hint = f" (To begin another run there, delete {ids_file}.)" if name in ids else ""
+                raise ValueError(f"--tracker={name} cannot begin: {_in_one_line(error)}{hint}") from error
             ids[name] = self._open[name].id
         if self._open:
             with atomic_write(self._directory / IDS_FILE) as temporary:

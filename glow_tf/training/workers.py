@@ -1,5 +1,7 @@
 """The processes that train together."""
 
+import hashlib
+
 import numpy as np
 import tensorflow as tf
 
@@ -43,6 +45,15 @@ class Workers:
             return values
         local = self._strategy.num_replicas_in_sync // self.count
         return self._reduce(tf.constant(values / local)).numpy()
+
+    def are_equal(self, *values: object) -> bool:
+        """Returns whether the values, and their `repr`, are the same on all workers, each of which must call it."""
+        digest = hashlib.sha256(repr(values).encode("utf-8", "surrogateescape")).digest()
+        numbers = np.frombuffer(digest, np.uint16).astype(np.float64)
+        # Rounded, as those of a worker with several replicas are sums of fractions.
+        sums, squares = np.rint(self.sum([*numbers, *numbers**2])).reshape(2, -1)
+        # Without variance; so all workers find the same.
+        return bool((self.count * squares == sums**2).all())
 
     def make_equal(self, variables: list[tf.Variable]) -> None:
         """Sets variables to the mean of their values on all workers, which may compute the last digit differently."""

@@ -1,4 +1,4 @@
-"""A SavedModel on a GPU, in plain TensorFlow with TF32: images are restored."""
+"""SavedModels that were exported with and without a GPU, on a GPU with TF32 and on a CPU, in plain TensorFlow."""
 
 import textwrap
 
@@ -35,13 +35,13 @@ SERVE = """
         outputs[f"{name}/reconstruct"] = model.reconstruct(images)["images"]
         outputs[f"{name}/decode"] = model.decode(model.encode(images)["latents"])["images"]
         outputs[f"{name}/bits_per_dim"] = model.log_prob(images, seed=7)["bits_per_dim"]
-    np.savez("outputs.npz", **outputs)
+    np.savez(sys.argv[1], **outputs)
 """
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
-    """A flow, images, and the outputs of a process for SavedModels of the flow, exported here and elsewhere."""
+    """A flow, images, and what a process on each device computes by SavedModels of it, exported here and elsewhere."""
     directory = tmp_path_factory.mktemp("served")
     # Without precautions, one pixel in ten or more would change: see tests/runtime/test_tf32.py.
     flow = randomise(glow_tf.Flow(test_tf32.CONFIGS["glow"]), scale=0.02)
@@ -52,26 +52,40 @@ def served(tmp_path_factory):
     export_saved_model(flow, directory / "here")
     end(elsewhere)
     # Otherwise TensorFlow would take all remaining memory and leave none to other tests.
-    end(begin(["-c", textwrap.dedent(SERVE)], directory, TF_FORCE_GPU_ALLOW_GROWTH="true"))
-    with np.load(directory / "outputs.npz") as outputs:
-        return flow, images, dict(outputs)
+    environments = {"GPU": {"TF_FORCE_GPU_ALLOW_GROWTH": "true"}, "CPU": {"CUDA_VISIBLE_DEVICES": ""}}
+    serve = ["-c", textwrap.dedent(SERVE)]
+    running = [begin([*serve, f"{kind}.npz"], directory, **variables) for kind, variables in environments.items()]
+    for process in running:
+        end(process)
+    found = {}
+    for kind in environments:
+        with np.load(directory / f"{kind}.npz") as outputs:
+            found[kind] = dict(outputs)
+    return flow, images, found
 
 
-def test_it_ran_on_the_gpu_with_tf32(served):
+def test_it_ran_on_the_gpu_with_tf32_and_on_the_cpu(served):
     _, _, outputs = served
-    assert str(outputs["device"]).endswith(sizes.DEVICE)
-    assert outputs["tf32"]
+    assert str(outputs["GPU"]["device"]).endswith(sizes.DEVICE)
+    assert outputs["GPU"]["tf32"]
+    assert str(outputs["CPU"]["device"]).endswith("CPU:0")
 
 
-@pytest.mark.parametrize("exported", ["here", "without a GPU"])
-def test_images_come_back(served, exported):
+every_export = pytest.mark.parametrize("exported", ["here", "without a GPU"])
+every_device = pytest.mark.parametrize("kind", ["GPU", "CPU"])
+
+
+@every_export
+@every_device
+def test_images_come_back(served, exported, kind):
     _, images, outputs = served
-    np.testing.assert_array_equal(outputs[f"{exported}/reconstruct"], images)
-    np.testing.assert_array_equal(outputs[f"{exported}/decode"], images)
+    np.testing.assert_array_equal(outputs[kind][f"{exported}/reconstruct"], images)
+    np.testing.assert_array_equal(outputs[kind][f"{exported}/decode"], images)
 
 
-@pytest.mark.parametrize("exported", ["here", "without a GPU"])
-def test_the_likelihood_is_that_of_the_flow(served, exported):
+@every_export
+@every_device
+def test_the_likelihood_is_that_of_the_flow(served, exported, kind):
     flow, images, outputs = served
     expected = flow.bits_per_dim(images, seed=7)
-    np.testing.assert_allclose(outputs[f"{exported}/bits_per_dim"], expected, rtol=1e-5)
+    np.testing.assert_allclose(outputs[kind][f"{exported}/bits_per_dim"], expected, rtol=1e-5)

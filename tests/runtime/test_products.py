@@ -34,6 +34,14 @@ MATMULS = {
     )
     for ta, tb in itertools.product([False, True], repeat=2)
 }
+MATMULS |= {
+    f"matmul by a matrix, transposed {ta} {tb}": (
+        lambda a, b, ta=ta, tb=tb, **kw: products.matmul(a, b, transpose_a=ta, transpose_b=tb, **kw),
+        random(2, 3, *((5, 3) if ta else (3, 5))),
+        random(*((4, 5) if tb else (5, 4))),
+    )
+    for ta, tb in ((False, False), (True, True))
+}
 CONVOLUTIONS = {
     f"conv2d, {padding}": (
         lambda x, kernel, padding=padding, **kw: products.conv2d(x, kernel, padding, **kw),
@@ -74,6 +82,16 @@ def test_rounding_keeps_eleven_bits():
     np.testing.assert_array_equal(found[:5], np.float32(expected[:5]))
     # The NaN of CUDA: adding to its bits would turn it into zero.
     assert np.isnan(products.round_to_tf32(tf.bitcast(tf.constant([0x7FFFFFFF], tf.int32), tf.float32))[0])
+
+
+def test_a_product_by_a_matrix_is_that_of_each_position():
+    a, b = random(2, 3, 4, 5), random(5, 2)
+    expected = np.einsum("...i,ij->...j", a, b)
+    np.testing.assert_allclose(products.matmul(a, b), expected, rtol=1e-12)
+    spec = [tf.TensorSpec([None, None, 4, 5], tf.float64), tf.TensorSpec([5, 2], tf.float64)]
+    matmul = tf.function(products.matmul, input_signature=spec, autograph=False)
+    np.testing.assert_allclose(matmul(a, b), expected, rtol=1e-12)
+    assert matmul.get_concrete_function().output_shapes == [None, None, 4, 2] and matmul(a[:0], b).shape == (0, 3, 4, 2)
 
 
 @pytest.mark.parametrize("precision", ["float32", "tf32"])

@@ -104,6 +104,7 @@ def shards_of_a_process(script, *arguments):
     ("arguments", "begun", "shards"),
     [
         (["--batch_size=8", "--width=64"], False, 2),
+        (["--batch_size=8", "--width=64", "--xla"], False, 1),
         slow((["--batch_size=7", "--width=64"], False, 1)),
         slow((["--batch_size=16", "--accumulate_steps=4", "--width=64"], False, 1)),
         slow(([], False, 2)),
@@ -123,8 +124,13 @@ def test_training_shards_where_that_pays(arguments, begun, shards):
 @two_cores
 @pytest.mark.parametrize(
     ("arguments", "shards"),
-    [slow((["many"], 2)), slow((["few"], 1)), slow((["many", "--batch_size=7"], 1))],
-    ids=["many images", "few images", "a small batch"],
+    [
+        slow((["many"], 2)),
+        slow((["few"], 1)),
+        slow((["many", "--batch_size=7"], 1)),
+        slow((["many", "--xla"], 1)),
+    ],
+    ids=["many images", "few images", "a small batch", "XLA"],
 )
 def test_tools_shard_where_that_pays(arguments, shards):
     assert shards_of_a_process(TOOL, *arguments) == shards

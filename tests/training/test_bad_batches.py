@@ -1,12 +1,17 @@
 """Non-finite batches in whole runs."""
 
+import signal
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from glow_tf.training import batches, loop
 from glow_tf.training.batches import dequantized
+from glow_tf.training.checkpoints import Checkpoints
 from glow_tf.training.guard import DivergenceError
+from glow_tf.training.signals import TrainingStopped
+from glow_tf.training.workers import Workers
 from tests.training.runs import assert_same_weights, lines, stop_at, train
 
 pytestmark = pytest.mark.usefixtures("short_timing")
@@ -51,6 +56,34 @@ def test_a_bad_batch_is_skipped_and_training_goes_on(tmp_path, tiny_source, monk
     assert all(line.startswith("step 3: ") and "the batch itself" in line for line in skipped)
 
 
+@pytest.mark.parametrize(
+    ("bad", "step", "kept", "last"),
+    [
+        ([2, 3], 4, {"ckpt-1", "ckpt-2"}, "the last checkpoint is of step 2"),
+        ([0], 1, set(), "there is no checkpoint yet"),
+    ],
+)
+def test_a_stop_while_updates_are_skipped_leaves_the_checkpoint_before(
+    tmp_path, tiny_source, monkeypatch, poison, bad, step, kept, last
+):
+    """A rollback after the run is continued would otherwise lead back to weights that may be the cause."""
+
+    class Signalled(loop.Guard):
+        """A guard at whose last skipped step a signal arrives."""
+
+        def after(self, reached, *arguments):
+            back = super().after(reached, *arguments)
+            if reached == step:
+                signal.raise_signal(signal.SIGTERM)
+            return back
+
+    monkeypatch.setattr(loop, "Guard", Signalled)
+    poison(bad)
+    with pytest.raises(TrainingStopped, match=f"Stopped by SIGTERM at step {step}, whose update was skipped; {last}"):
+        train(tmp_path, tiny_source, checkpoint_every=2)
+    assert {file.stem for file in (tmp_path / "checkpoints").glob("*.index")} == kept
+
+
 @pytest.mark.slow
 def test_compiled_by_xla_too(tmp_path, tiny_source, monkeypatch, poison, capsys):
     """As nothing waits for the device, the steps of a call after a bad one are void, and are made again."""
@@ -75,8 +108,8 @@ def test_bad_batches_in_a_row_lead_back_to_a_checkpoint(tmp_path, tiny_source, m
     class Kept(loop.Guard):
         """Exposes the state that decides when the batches are good again."""
 
-        def __init__(self, state, *others):
-            super().__init__(state, *others)
+        def __init__(self, state, *others, **named):
+            super().__init__(state, *others, **named)
             trainers.append(state.run)
 
     monkeypatch.setattr(loop, "Guard", Kept)
@@ -102,6 +135,24 @@ def test_bad_batches_in_a_row_lead_back_to_a_checkpoint(tmp_path, tiny_source, m
     again = stop_at(monkeypatch, tmp_path, tiny_source, 10, **fields, steps=20)
     assert round(lines(tmp_path, "train")[-1]["learning_rate"], 6) == 0.005
     assert int(again.state.rollbacks) == 1
+
+
+@pytest.mark.usefixtures("untraced")
+def test_all_workers_have_read_the_checkpoint_before_it_is_replaced(tmp_path, tiny_source, monkeypatch, poison):
+    called = []
+
+    def record(owner, name):
+        function = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *arguments: called.append(name) or function(*arguments))
+
+    record(Checkpoints, "restore")
+    record(Checkpoints, "save")
+    record(Workers, "are_equal")
+    poison([2], lambda: called.count("restore") < 2)
+    train(tmp_path, tiny_source, steps=3, max_skipped=1, checkpoint_every=2)
+    # Of the start, step 1, step 2 (to which the run returns), and the end.
+    begun, returned = ["restore", "are_equal"], ["restore", "are_equal", "save"]
+    assert called == [*begun, "save", "save", *returned, "save", "save"]
 
 
 @pytest.mark.slow

@@ -9,9 +9,10 @@ import tensorflow as tf
 
 import glow_tf
 from glow_tf.models import storage
-from glow_tf.training.checkpoints import Checkpoints
+from glow_tf.training.checkpoints import CheckpointError, Checkpoints
 from glow_tf.training.optimizer import steps_made
 from glow_tf.training.state import RunState, TrainingState
+from tests.syncs import record_syncs
 from tests.training import helpers
 from tests.training.helpers import Parts
 
@@ -53,6 +54,24 @@ def test_all_of_the_state_comes_back(tmp_path):
     assert any(np.any(raw[path] != ema[path]) for path in raw)
 
 
+def test_checkpoints_of_earlier_versions_lack_some_counters(tmp_path):
+    parts = Parts(tmp_path)
+    saved = parts.save(3)
+    parts.state.since_best.assign(5)
+    old = parts.whole_state.checkpoint(without=("best_requested", "since_best"))
+    tf.train.CheckpointManager(old, str(tmp_path / "checkpoints"), max_to_keep=2).save(checkpoint_number=4)
+    again = Parts(tmp_path, seed=2)
+    path, damaged = again.checkpoints.restore()
+    assert path.endswith("ckpt-4") and not damaged
+    assert_same(again.values(), saved)
+    assert (int(again.state.since_best), int(again.state.best_requested)) == (0, 0)
+    # Once saved again, they are there.
+    again.state.since_best.assign(2)
+    again.checkpoints.save(5)
+    assert parts.checkpoints.restore()[0].endswith("ckpt-5")
+    assert int(parts.state.since_best) == 2
+
+
 def test_a_checkpoint_of_the_same_step_is_replaced(tmp_path):
     parts = Parts(tmp_path)
     for step in (1, 2):
@@ -72,6 +91,47 @@ def test_a_checkpoint_of_the_same_step_is_replaced(tmp_path):
     names = {file.name for file in (tmp_path / "checkpoints").iterdir()}
     files = {f"ckpt-{step}.{kind}" for step in (2, 3) for kind in ("index", "data-00000-of-00001")}
     assert names == {"checkpoint", *files}
+
+
+def test_a_checkpoint_is_on_the_disk_before_earlier_ones_are_deleted(tmp_path, monkeypatch):
+    parts = Parts(tmp_path, keep_checkpoints=1)
+    parts.save(1)
+    synced = record_syncs(monkeypatch, tmp_path)
+    parts.save(2)
+    assert {name for name, _ in synced} == {"ckpt-2.index", "ckpt-2.data-00000-of-00001", "checkpoints"}
+    assert all("ckpt-1.index" in there for _, there in synced)
+    assert stems(tmp_path) == {"ckpt-2"}
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_replaces_another(tmp_path, monkeypatch):
+    parts = Parts(tmp_path)
+    parts.save(1)
+    before = {file.stat().st_ino for file in (tmp_path / "checkpoints").glob("ckpt-1.*")}
+    synced = record_syncs(monkeypatch, tmp_path)
+    parts.save(1)
+    (*written, last) = [name for name, _ in synced]
+    assert {"ckpt-1.index", "ckpt-1.data-00000-of-00001"} <= set(written) and last == "checkpoints"
+    assert all(any(name.endswith("_temp") for name in there) for _, there in synced[:-1])
+    assert before.isdisjoint(file.stat().st_ino for file in (tmp_path / "checkpoints").glob("ckpt-1.*"))
+
+
+def test_a_replacement_that_fails_leaves_the_old_one(tmp_path, monkeypatch):
+    parts = Parts(tmp_path)
+    saved = parts.save(1)
+
+    def fail(checkpoint, path):
+        pathlib.Path(f"{path}.data-00000-of-00001").write_bytes(b"half")
+        raise tf.errors.ResourceExhaustedError(None, None, f"{path}.data-00000-of-00001; No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tf.train.Checkpoint, "write", fail)
+        with pytest.raises(CheckpointError, match="No space left on device. The checkpoint of step 1 is untouched"):
+            parts.save(1)
+    names = {file.name for file in (tmp_path / "checkpoints").iterdir()}
+    assert names == {"checkpoint", "ckpt-1.index", "ckpt-1.data-00000-of-00001"}
+    again = Parts(tmp_path, seed=2)
+    assert again.checkpoints.restore() == (str(tmp_path / "checkpoints" / "ckpt-1"), [])
+    assert_same(again.values(), saved)
 
 
 def test_nothing_to_restore(tmp_path):
@@ -288,6 +348,54 @@ def test_what_does_not_fit_is_refused_and_not_taken_for_damage(tmp_path, saved, 
     gc.collect()
     assert warnings == []
     assert stems(tmp_path) == {"ckpt-1"}
+
+
+@pytest.mark.parametrize("kind", ["index", "data-00000-of-00001"])
+@pytest.mark.parametrize("refuse", [pathlib.Path.mkdir, lambda file: file.symlink_to("/proc/self/mem")])
+def test_what_the_system_refuses_to_read_is_not_taken_for_damage(tmp_path, kind, refuse):
+    """A folder is in the place of a file, or a file whose reading is an I/O error."""
+    parts = Parts(tmp_path)
+    parts.save(1)
+    saved = parts.save(2)
+    file, elsewhere = file_of(tmp_path, 2, kind), tmp_path / "elsewhere"
+    file.rename(elsewhere)
+    refuse(file)
+    if file.is_symlink() and not file.exists():
+        pytest.skip("no /proc here")
+    with pytest.raises(CheckpointError, match="ckpt-2 cannot be read, and is left as it is: ") as error:
+        Parts(tmp_path).checkpoints.restore()
+    assert "\n" not in str(error.value) and "same command" in str(error.value)
+    elsewhere.replace(file) if file.is_symlink() else (file.rmdir(), elsewhere.rename(file))
+    again = Parts(tmp_path, seed=2)
+    path, damaged = again.checkpoints.restore()
+    assert path.endswith("ckpt-2") and not damaged
+    assert_same(again.values(), saved)
+
+
+ERRORS = {
+    "UnknownError": "/a/ckpt-2.data; Input/output error",
+    "UnavailableError": "a",
+    "AbortedError": "/a/ckpt-2.data; Stale file handle",
+    "DeadlineExceededError": "a",
+    "PermissionDeniedError": "/a/ckpt-2.data; Permission denied",
+    "ResourceExhaustedError": "OOM when allocating tensor with shape[3]",
+    "InternalError": "Failed copying input tensor: Dst tensor is not initialized.",
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_errors_that_are_no_damage(tmp_path, monkeypatch, name):
+    def fail(*arguments):
+        raise getattr(tf.errors, name)(None, None, ERRORS[name])
+
+    parts = Parts(tmp_path)
+    for step in (1, 2):
+        parts.save(step)
+    monkeypatch.setattr(tf.train.Checkpoint, "restore", fail)
+    with pytest.raises(CheckpointError, match="ckpt-2 cannot be read") as error:
+        parts.checkpoints.restore()
+    assert ("Free some memory" in str(error.value)) == (name in ("ResourceExhaustedError", "InternalError"))
+    assert stems(tmp_path) == {"ckpt-1", "ckpt-2"}
 
 
 @pytest.mark.slow

@@ -1,12 +1,14 @@
 """Runs that are stopped, killed or changed, and continued."""
 
+import dataclasses
 import signal
+import threading
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from glow_tf.data import load_source
+from glow_tf.data import DataError, Source, load_source
 from glow_tf.models import storage
 from glow_tf.training import lock, loop
 from glow_tf.training.loop import Trainer
@@ -114,6 +116,59 @@ def test_the_evaluation_at_the_end_is_known_when_the_run_goes_on(tmp_path, tiny_
     assert lines(tmp_path, "test")[1]["bits_per_dim"] == result.mean
     assert (int(again.state.best_step), float(again.state.best_bits_per_dim)) == (4, result.mean)
     assert {file.stem for file in (tmp_path / "best" / "checkpoints").glob("*.index")} == {"ckpt-4"}
+
+
+@pytest.fixture
+def losing(monkeypatch, tiny_source):
+    """Returns a source whose images of a split can no longer be read once a step is made."""
+
+    def losing(step, lost_split):
+        lost = threading.Event()
+        if not step:
+            lost.set()
+
+        class Losing(loop.Progress):
+            def update(self, reached, *numbers):
+                super().update(reached, *numbers)
+                if reached >= step:
+                    lost.set()
+
+        def reader(split):
+            read = tiny_source.readers[split]
+            return lambda index: None if split == lost_split and lost.is_set() else read(index)
+
+        monkeypatch.setattr(loop, "Progress", Losing)
+        # Small blocks, so that few batches are read in advance.
+        monkeypatch.setattr(Source, "block_size", 8)
+        return dataclasses.replace(tiny_source, readers={split: reader(split) for split in tiny_source.readers})
+
+    return losing
+
+
+def test_if_the_training_images_are_lost_the_steps_made_are_saved(tmp_path, tiny_source, losing, monkeypatch):
+    fields = {"steps": 300, "log_every": 300}
+    trainer = Trainer(helpers.TINY, training(**fields, steps_per_call=7), losing(2, "train"), tmp_path, ONE_DEVICE)
+    with pytest.raises(DataError, match="none of the 40 train images of arrays can be read") as error:
+        trainer.run()
+    step = trainer.step
+    assert step >= 2
+    assert str(error.value).endswith(f"The run can go on from step {step:,}, with the same command.")
+    assert (tmp_path / "checkpoints" / f"ckpt-{step}.index").exists()
+    # Its weights are those of a run that was stopped there, even if that was in the middle of a call.
+    assert_same_weights(trainer, stop_at(monkeypatch, tmp_path / "stopped", tiny_source, step, **fields))
+
+
+def test_if_the_held_out_images_are_lost_the_steps_made_are_saved(tmp_path, losing):
+    fields = training(steps=5, eval_every=3)
+    with pytest.raises(DataError, match="There are no images to evaluate on. The run can go on from step 3, with"):
+        Trainer(helpers.TINY, fields, losing(2, "test"), tmp_path, ONE_DEVICE).run()
+    assert (tmp_path / "checkpoints" / "ckpt-3.index").exists()
+
+
+def test_data_that_are_lost_before_the_first_step_leave_nothing(tmp_path, losing):
+    with pytest.raises(DataError, match=r"none of the 40 train images of arrays can be read\.$"):
+        Trainer(helpers.TINY, training(), losing(0, "train"), tmp_path, ONE_DEVICE).run()
+    assert not list(tmp_path.glob("checkpoints/*"))
 
 
 def test_the_best_evaluation_is_known_after_a_kill(tmp_path, tiny_source, monkeypatch):

@@ -127,7 +127,8 @@ def test_iterators_end_at_once(no_gpu):
         began = time.monotonic()
         iterators.pop()
         longest = max(longest, time.monotonic() - began)
-    assert longest < 1
+    # It would take some thirty seconds, and takes hundredths of one.
+    assert longest < 2
 
 
 @pytest.mark.parametrize("index", [0, 1, "1"])

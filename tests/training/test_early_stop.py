@@ -14,7 +14,7 @@ from tests.training.runs import assert_same_weights, lines, stop_at, train
 pytestmark = pytest.mark.usefixtures("untraced", "short_timing")
 
 # The third evaluation without a better one is that of step 10; the best until then is that of step 4.
-FIGURES = {2: 3.0, 4: 2.0, 6: 2.5, 8: 2.0, 10: 2.25, 12: 1.0}
+FIGURES = {2: 3.0, 4: 2.0, 6: 2.5, 7: 2.5, 8: 2.0, 10: 2.25, 12: 1.0}
 FIELDS = {"steps": 14, "eval_every": 2, "eval_images": 4, "early_stop": 3, "log_every": 4, "checkpoint_every": 3}
 
 
@@ -84,6 +84,13 @@ def test_evaluations_are_counted_through_stops_and_kills(tmp_path, tiny_source, 
     assert_same_weights(again, expected)
     for kind in ("train", "test"):
         assert without_time(tmp_path, kind) == without_time(directory, kind)
+
+
+def test_only_evaluations_that_were_made_are_counted_with_another_interval(tmp_path, tiny_source, monkeypatch):
+    """After that of step 6 come those of 7 and 8, rather than the third at step 7."""
+    stop_at(monkeypatch, tmp_path, tiny_source, 6, **FIELDS)
+    again, _ = train(tmp_path, tiny_source, **{**FIELDS, "eval_every": 1})
+    assert again.stopped_early and again.step == 8
 
 
 @pytest.mark.slow

@@ -95,6 +95,8 @@ def test_with_a_directory_it_goes_on_with_the_settings_there(tmp_path, kept):
         fit(images=IMAGES[::-1], model_dir=tmp_path)
     with pytest.raises(ValueError, match=r"model_dir=pretrained is the name of a model .* or \./pretrained\."):
         fit(model_dir="pretrained")
+    with pytest.raises(ValueError, match="holds a training run, which is not overwritten"):
+        glow_tf.save(again.flow, tmp_path)
 
 
 @pytest.mark.parametrize("initialized", [True, False])
@@ -120,6 +122,14 @@ def test_without_one_it_begins_with_the_weights_of_the_flow(monkeypatch, initial
     # NICE's initialisation sets only the last scaling.
     assert (len(changed) == 0) if initialized else (0 < len(changed) < len(before) / 2)
     assert any((before[path] != value).any() for path, value in weights(flow).items())
+
+
+def test_a_flow_of_a_config_has_the_initial_weights_of_the_seed():
+    result = fit(helpers.TINY, steps=1, learning_rate=1e-20, seed=5)
+    expected = {path: v for path, v in weights(glow_tf.Flow(helpers.TINY, seed=5)).items() if v.any()}
+    assert any(path.endswith("kernel") for path in expected)
+    for path, value in expected.items():
+        np.testing.assert_array_equal(weights(result.flow)[path], value, err_msg=path)
 
 
 def test_the_best_weights_and_an_early_stop(tmp_path):
@@ -195,6 +205,23 @@ def test_ctrl_c_leaves_the_weights_so_far(monkeypatch, kept):
     monkeypatch.undo()
     directory, _ = kept
     assert_equal(weights(flow), weights(glow_tf.load(directory)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [({"steps": 50}, 5), ({"steps": 100_000}, 1000), ({"steps": None}, 1000), ({"steps": 50, "warmup_steps": 7}, 7)],
+)
+def test_the_warm_up_is_a_tenth_of_the_steps(monkeypatch, arguments, expected):
+    class Built(Exception):
+        """Ends a run before it begins; holds its settings."""
+
+    def built(config, training, *_, **__):
+        raise Built(training)
+
+    monkeypatch.setattr("glow_tf.training.fit.Trainer", built)
+    with pytest.raises(Built) as caught:
+        fit(**arguments)
+    assert caught.value.args[0].warmup_steps == expected
 
 
 @pytest.mark.parametrize(

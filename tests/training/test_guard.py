@@ -1,5 +1,6 @@
 """Skipped steps, the faulty layer that is named, and rollback to a checkpoint."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 import tensorflow as tf
 
 import glow_tf
+from glow_tf.models.diagnosis import first_nonfinite
+from glow_tf.training import guard
 from glow_tf.training.guard import DivergenceError, Guard, has_singular_convolution
 from tests.training import helpers
 
@@ -19,14 +22,14 @@ BAD = {"loss": float("nan"), "gradient_norm": float("inf")}
 class Guarded:
     """A guard, the parts it guards, its messages, and the numbers of the batches it asks for."""
 
-    def __init__(self, directory, config=helpers.TINY, x=None, **fields):
+    def __init__(self, directory, config=helpers.TINY, x=None, replicas=1, **fields):
         self.parts = helpers.Parts(directory, config, **fields)
         self.parts.flow.initialize(helpers.random_images(16, config))
         (batch,) = helpers.batches(1, self.parts.training.batch_size, config)
         self.batch = batch if x is None else {**batch, "x": x(batch["x"].numpy())}
         self.said, self.asked = [], []
         parts = self.parts
-        self.guard = Guard(parts.whole_state, parts.checkpoints, parts.training, self._batch_of)
+        self.guard = Guard(parts.whole_state, parts.checkpoints, parts.training, self._batch_of, replicas=replicas)
 
     def _batch_of(self, step):
         self.asked.append(step)
@@ -104,6 +107,54 @@ def test_a_batch_that_is_bad_itself(tmp_path):
     assert "First to go bad: the batch itself, before the first layer. (" in guarded.said[0]
 
 
+def test_no_more_images_at_once_than_a_replica_has_in_training(tmp_path, monkeypatch):
+    counts = []
+
+    def counted(flow, x, *arguments, **named):
+        counts.append(x.shape[0])
+        return first_nonfinite(flow, x, *arguments, **named)
+
+    monkeypatch.setattr(guard, "first_nonfinite", counted)
+    Guarded(tmp_path, accumulate_steps=2, replicas=2).after(1)
+    assert counts == [2, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (tf.errors.ResourceExhaustedError, "OOM when allocating tensor"),
+        (tf.errors.InternalError, "Dst tensor is not initialized."),
+    ],
+)
+def test_without_the_memory_to_look_for_it_the_run_goes_on(tmp_path, monkeypatch, kind, message):
+    def without_memory(*_, **__):
+        raise kind(None, None, message)
+
+    monkeypatch.setattr(guard, "first_nonfinite", without_memory)
+    guarded = Guarded(tmp_path)
+    assert guarded.after(1) is False
+    assert "First to go bad: unknown, as there is not enough memory" in guarded.said[0]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RootOfZero(glow_tf.dequantization.Dequantizer):
+    """Uniform noise whose density has a term that is 0 and has an infinite slope."""
+
+    def parameters(self, shape, rng):
+        return {"a": np.zeros(shape[-1])}
+
+    def noise(self, images, tensors, seed, context=None):
+        u = glow_tf.dequantization.random.uniform_like(images, seed)
+        return self.within_bins(images, u, tf.zeros_like(u) + tf.sqrt(tensors["a"]))
+
+
+def test_the_parameter_of_learned_noise_is_named(tmp_path):
+    config = dataclasses.replace(helpers.TINY, dequantizer=RootOfZero(n_bits=5))
+    guarded = Guarded(tmp_path, config)
+    guarded.after(1, loss=5.0)
+    assert "First to go bad: dequantizer/a: its gradient. (" in guarded.said[0]
+
+
 def test_a_classifier_is_no_layer_of_the_flow(tmp_path):
     """Every layer is sound, and the gradient norm is not the cause."""
     guarded = Guarded(tmp_path, helpers.LABELLED)
@@ -130,6 +181,10 @@ def test_several_in_a_row_lead_back_to_the_last_checkpoint(tmp_path):
     parts.advance()
     parts.optimizer.schedule.factor.assign(1.0)
     skipped = int(parts.state.skipped)
+    # The best evaluation is one after the checkpoint.
+    best = {"best_bits_per_dim": 1.5, "best_step": 7, "best_images": 10, "best_requested": 11, "since_best": 2}
+    for name, value in best.items():
+        getattr(parts.state, name).assign(value)
 
     assert [guarded.after(n) for n in (11, 12, 13)] == [False, False, True]
     assert int(parts.state.step) == step
@@ -138,6 +193,8 @@ def test_several_in_a_row_lead_back_to_the_last_checkpoint(tmp_path):
     assert guarded.factor() == 0.5
     for variable, value in zip(parts.flow.variables, saved, strict=False):
         np.testing.assert_array_equal(variable, value)
+    # It is still that of the files in best/.
+    assert {name: getattr(parts.state, name).numpy() for name in best} == best
     assert re.fullmatch(rf"Back to step {step} \(.*ckpt-2\), with 0.5 times the learning rate\.", guarded.said[-1])
 
     # A successful step in between restarts the count; the loop sets it.
@@ -146,6 +203,18 @@ def test_several_in_a_row_lead_back_to_the_last_checkpoint(tmp_path):
     assert [guarded.after(n) for n in (24, 25, 26)] == [False, False, True]
     assert guarded.counts() == [skipped + 8, 0, 2]
     assert guarded.factor() == 0.25
+
+
+def test_a_checkpoint_that_is_damaged_is_named(tmp_path):
+    guarded = Guarded(tmp_path, max_skipped=1)
+    for step in (1, 2):
+        guarded.parts.save(step)
+    file = tmp_path / "checkpoints" / "ckpt-2.data-00000-of-00001"
+    file.write_bytes(file.read_bytes()[:100])
+    assert guarded.after(3) is True
+    _, damaged, back = guarded.said
+    assert "ckpt-2 is damaged" in damaged
+    assert "ckpt-1)" in back
 
 
 def test_after_so_many_returns_it_gives_up(tmp_path):

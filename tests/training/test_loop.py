@@ -1,6 +1,8 @@
 """Whole runs of the Trainer on a few images: what they start from, leave behind and refuse."""
 
 import dataclasses
+import time
+import types
 
 import numpy as np
 import pytest
@@ -10,7 +12,12 @@ from tensorboard.backend.event_processing import event_accumulator
 import glow_tf
 from glow_tf.data import DataError, load_source
 from glow_tf.models import storage
+from glow_tf.training import evaluation, loop
+from glow_tf.training.batches import TrainingBatches
+from glow_tf.training.guard import DivergenceError
 from glow_tf.training.loop import Trainer
+from tests.extending.my_parts import Dense
+from tests.marks import slow
 from tests.training import helpers
 from tests.training.runs import ONE_DEVICE, lines, stop_at, train, training
 
@@ -19,6 +26,35 @@ pytestmark = pytest.mark.usefixtures("untraced", "short_timing")
 
 def shape_of(png):
     return tuple(tf.io.decode_png(png.read_bytes()).shape)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Vast(Dense):
+    """A network that needs more memory than there is."""
+
+    def apply(self, tensors, x, context=None, training=False, seed=None):
+        return super().apply(tensors, x, context) + tf.reduce_max(tf.fill([2**46], tf.zeros([], x.dtype)))
+
+
+def test_too_little_memory_ends_the_run_with_what_needs_less(tmp_path, tiny_source):
+    config = glow_tf.glow((4, 4, 3), K=1, L=1, n_bits=5, network=Vast(width=4))
+    with pytest.raises(
+        MemoryError, match=r"At step 0 there is not enough memory: .* --accumulate_steps=1, or a smaller"
+    ):
+        train(tmp_path, tiny_source, config, steps=1)
+
+
+def test_no_more_images_are_evaluated_at_once_than_are_trained(tmp_path, tiny_source, monkeypatch):
+    """With gradient accumulation, evaluations would otherwise need more memory than the training."""
+    seen, batch_likelihood = set(), evaluation.batch_likelihood
+
+    def recorded(flow, batch):
+        seen.add(len(batch["x"]))
+        return batch_likelihood(flow, batch)
+
+    monkeypatch.setattr(evaluation, "batch_likelihood", recorded)
+    train(tmp_path, tiny_source, steps=1, batch_size=8, accumulate_steps=4)
+    assert max(seen) == 2
 
 
 def test_a_run_leaves_everything_it_should(tmp_path, source):
@@ -127,7 +163,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path, sourc
     larger = glow_tf.glow((16, 16, 3), K=1, L=1, width=4)
     with pytest.raises(ValueError, match=r"\(8, 8, 3\).*\(16, 16, 3\)"):
         Trainer(larger, training(), source, tmp_path / "a", ONE_DEVICE)
-    with pytest.raises(ValueError, match="--batch_size=7 .* multiple of 2"):
+    with pytest.raises(ValueError, match="--batch_size=7 .* multiple of 2 .* --num_replicas=1 trains on one device"):
         Trainer(helpers.CONFIG, training(batch_size=7), source, tmp_path / "a", helpers.two_replicas())
     with pytest.raises(ValueError, match=r"--batch_size=12 .* multiple of 2 \* --accumulate_steps=4"):
         config = training(batch_size=12, accumulate_steps=4)
@@ -139,6 +175,11 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path, sourc
         unlabelled = dataclasses.replace(source, num_classes=0, class_names=())
         with pytest.raises(DataError, match="the model uses labels, from 0 to 2, and the images have none"):
             Trainer(config, training(), unlabelled, tmp_path / "a", ONE_DEVICE, other_data=True)
+    given = glow_tf.glow(
+        (8, 8, 3), K=1, L=1, width=4, n_bits=5, num_classes=3, conditional_couplings=True, classifier=True
+    )
+    with pytest.raises(ValueError, match="--label_loss_weight=0.1 trains a classifier, .* --conditional_couplings"):
+        Trainer(given, training(label_loss_weight=0.1), source, tmp_path / "a", ONE_DEVICE)
     few = training(labels_per_class=2, label_loss_weight=0.1)
     for config in (helpers.LABELLED, helpers.CONFIG):
         with pytest.raises(ValueError, match="--labels_per_class=2 .* without --conditional"):
@@ -155,6 +196,58 @@ def test_a_directory_of_another_model_is_refused(source, tiny_source, through):
         Trainer(helpers.CONFIG, training(), source, through[0], ONE_DEVICE)
     with pytest.raises(ValueError, match="another optimizer"):
         Trainer(helpers.TINY, training(optimizer="adam"), tiny_source, through[0], ONE_DEVICE)
+
+
+def saved_steps(directory):
+    return sorted(int(file.stem.removeprefix("ckpt-")) for file in (directory / "checkpoints").glob("*.index"))
+
+
+@pytest.mark.parametrize(
+    ("minutes", "seconds_per_step", "expected"),
+    # The last is saved in any case. The interval begins anew with each.
+    [(1, 40, [2, 4, 5]), slow((1e-9, 0, [1, 2, 3, 4, 5])), slow((60, 0, [5]))],
+)
+def test_checkpoints_by_time(tmp_path, tiny_source, monkeypatch, minutes, seconds_per_step, expected):
+    """On a clock that is advanced at each step."""
+    steps = []
+
+    class Stepping(loop.Progress):
+        def update(self, step, *numbers):
+            super().update(step, *numbers)
+            steps.append(step)
+
+    clock = types.SimpleNamespace(monotonic=lambda: time.monotonic() + len(steps) * seconds_per_step)
+    monkeypatch.setattr(loop, "Progress", Stepping)
+    monkeypatch.setattr(loop, "time", clock)
+    train(tmp_path, tiny_source, steps=5, checkpoint_minutes=minutes, keep_checkpoints=9)
+    assert saved_steps(tmp_path) == expected
+
+
+def test_actnorm_is_initialised_from_as_many_images_as_asked_for(tmp_path, tiny_source):
+    """The weights after a step at a learning rate of nothing are those of the first images."""
+    config = glow_tf.glow((4, 4, 3), K=1, L=1, width=2, n_bits=5)
+    fields = training(steps=1, batch_size=8, init_images=24, learning_rate=1e-20)
+    trainer = Trainer(config, fields, tiny_source, tmp_path, ONE_DEVICE)
+    trainer.run()
+    expected = glow_tf.Flow(config, seed=fields.seed)
+    first = next(iter(TrainingBatches(tiny_source, fields, config).augmented(24, 0)))
+    assert first["images"].shape[0] == 24
+    expected.initialize(first["images"])
+    for path, variable in expected.named_variables().items():
+        np.testing.assert_allclose(trainer.flow.named_variables()[path], variable, atol=1e-6, err_msg=path)
+
+
+def test_a_singular_convolution_is_told(tmp_path, tiny_source):
+    config = glow_tf.glow((4, 4, 3), K=1, L=1, width=2, n_bits=5, permutation="conv1x1_dense")
+    flow = glow_tf.Flow(config)
+    flow.initialize(helpers.random_images(8, config))
+    weight = flow.named_variables()["layers/01_steps/conv1x1/weight"]
+    numbers = weight.numpy()
+    numbers[0, 1] = 0
+    weight.assign(numbers)
+    trainer = Trainer(config, training(), tiny_source, tmp_path, ONE_DEVICE, begin_with=flow)
+    with pytest.raises(DivergenceError, match="At step 0 the matrix .* is singular. --permutation=conv1x1"):
+        trainer.run()
 
 
 def test_a_run_begins_with_the_weights_of_another_model(tmp_path, tiny_source):

@@ -1,8 +1,10 @@
 """The lines of metrics.jsonl and the events of TensorBoard."""
 
+import errno
 import json
 import math
 import os
+import shutil
 import time
 
 import numpy as np
@@ -123,15 +125,10 @@ def test_a_new_run_starts_with_an_empty_file(tmp_path):
     assert [line["loss"] for line in lines(tmp_path)] == [2]
 
 
-def test_events(tmp_path):
-    metrics = MetricsWriter(tmp_path)
-    picture = np.random.default_rng(0).integers(0, 256, [5, 7, 3], np.uint8)
-    for step in (10, 20):
-        metrics.write("train", step, {"loss": 3.5 + step})
-    metrics.write_image("samples", 20, picture)
-    metrics.flush()
+def events(directory):
+    """Returns the scalars of all event files by name and step, and a list of the pictures with step and name."""
     scalars, images = {}, []
-    for file in sorted((tmp_path / "tensorboard").glob("events.out.tfevents.*")):
+    for file in sorted((directory / "tensorboard").glob("events.out.tfevents.*")):
         for record in tf.data.TFRecordDataset(str(file)):
             event = tf.compat.v1.Event.FromString(record.numpy())
             for value in event.summary.value:
@@ -140,10 +137,59 @@ def test_events(tmp_path):
                     images.append((event.step, value.tag, tf.io.decode_png(tensor[2]).numpy()))
                 else:
                     scalars[value.tag, event.step] = float(tensor)
+    return scalars, images
+
+
+def test_events(tmp_path):
+    metrics = MetricsWriter(tmp_path)
+    picture = np.random.default_rng(0).integers(0, 256, [5, 7, 3], np.uint8)
+    for step in (10, 20):
+        metrics.write("train", step, {"loss": 3.5 + step})
+    metrics.write_image("samples", 20, picture)
+    metrics.flush()
+    scalars, images = events(tmp_path)
     assert scalars == {("train/loss", 10): 13.5, ("train/loss", 20): 23.5}
     ((step, tag, image),) = images
     assert (step, tag) == (20, "samples")
     np.testing.assert_array_equal(image, picture)
+
+
+def test_event_files_that_are_deleted_during_a_run_are_begun_anew(tmp_path):
+    said = []
+    metrics = MetricsWriter(tmp_path, say=said.append)
+    metrics.write("train", 10, {"loss": 1.0})
+    shutil.rmtree(tmp_path / "tensorboard")
+    metrics.write("train", 20, {"loss": 2.0})
+    metrics.flush()
+    assert events(tmp_path) == ({("train/loss", 20): 2.0}, [])
+    assert said == []
+
+
+def test_a_run_goes_on_without_event_files_that_cannot_be_written(tmp_path):
+    said = []
+    metrics = MetricsWriter(tmp_path, say=said.append)
+    shutil.rmtree(tmp_path / "tensorboard")
+    (tmp_path / "tensorboard").write_text("a file")
+    for step in (10, 20):
+        metrics.write("train", step, {"loss": 1.0})
+        metrics.write_image("samples", step, np.zeros([2, 2, 3], np.uint8))
+    metrics.flush()
+    assert [line["step"] for line in lines(tmp_path)] == [10, 20]
+    (line,) = said
+    assert line.startswith("TensorBoard failed, and the run goes on without it: ") and "\n" not in line
+    with pytest.raises(OSError, match="tensorboard cannot be written: "):
+        MetricsWriter(tmp_path)
+
+
+def test_a_full_disk_ends_the_run(tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise tf.errors.ResourceExhaustedError(None, None, "/a/events; No space left on device")
+
+    metrics = MetricsWriter(tmp_path, say=pytest.fail)
+    monkeypatch.setattr(tf.summary, "scalar", fail)
+    with pytest.raises(OSError, match="tensorboard cannot be written: .*No space left on device") as error:
+        metrics.write("train", 10, {"loss": 1.0})
+    assert error.value.errno == errno.ENOSPC
 
 
 def test_tensorboard_reads_the_events(tmp_path):

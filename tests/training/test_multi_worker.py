@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
+import random
 import re
 import signal
 import socket
@@ -43,19 +44,25 @@ def start_command(command, directory, environment):
 
 
 def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for each in sockets:
-        each.bind(("127.0.0.1", 0))
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
+    """Returns ports below those that systems hand out, so that no other program is given one before its worker."""
+    ports = []
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 1000):
+        with socket.socket() as trial, contextlib.suppress(OSError):
+            trial.bind(("127.0.0.1", port))
+            ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise AssertionError("Of a thousand ports, nearly all are in use.")
 
 
-def start_both(directory, *arguments):
+def start_both(directory, *arguments, own=((), ())):
+    """Starts two workers; `own` has the arguments that each has of its own."""
     cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(2)]}
     configs = [{"cluster": cluster, "task": {"type": "worker", "index": i}} for i in (0, 1)]
-    return [start(directory, "--strategy=multi_worker", *arguments, tf_config=config) for config in configs]
+    return [
+        start(directory, "--strategy=multi_worker", *arguments, *of_this, tf_config=config)
+        for of_this, config in zip(own, configs, strict=True)
+    ]
 
 
 def wait_until(condition, processes):
@@ -131,10 +138,27 @@ def test_a_signal_to_one_worker_stops_both(tmp_path, kill_at_the_end):
     assert (directory / "checkpoints" / f"ckpt-{step}.index").exists()
 
 
+@pytest.mark.slow
+def test_workers_whose_images_differ_are_told(tmp_path, kill_at_the_end):
+    """Of as many images, with the same names."""
+    files = [tmp_path / "a" / "images.npy", tmp_path / "b" / "images.npy"]
+    for i, file in enumerate(files):
+        file.parent.mkdir()
+        np.save(file, np.random.default_rng(i).integers(0, 256, [40, 8, 8, 3], np.uint8))
+    own = [[f"--data_dir={file}"] for file in files]
+    workers = start_both(tmp_path / "run", "--steps=20", "--dataset=arrays", own=own)
+    kill_at_the_end.extend(workers)
+    assert [worker.wait(SECONDS) for worker in workers] == [1, 1], logs(workers)
+    for worker in workers:
+        text = worker.log.read_text()
+        assert "error: The workers have different images" in text and "Traceback" not in text
+
+
 # Starts a given command as the two tasks of a job step on this machine.
 SRUN = """#!{python}
 import os, subprocess, sys
-command = [argument for argument in sys.argv[1:] if argument != "--kill-on-bad-exit=1"]
+options, command = sys.argv[1:3], sys.argv[3:]
+assert options == ["--kill-on-bad-exit=1", "--cpus-per-task=2"], options
 step = {{"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_STEP_TASKS_PER_NODE": "2"}}
 tasks = [subprocess.Popen(command, env={{**os.environ, **step, "SLURM_PROCID": str(i)}}) for i in range(2)]
 sys.exit(max(task.wait() for task in tasks))
@@ -156,7 +180,7 @@ def test_the_batch_script_trains_on_slurm(tmp_path, kill_at_the_end):
     write_program(programs / "glow", GLOW)
     (port,) = free_ports(1)
     command = ["bash", ROOT / "docs" / "slurm.sbatch", *SMALL, "--steps=20", f"--model_dir={directory}"]
-    environment = {"PATH": f"{programs}:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
+    environment = {"PATH": f"{programs}:{os.environ['PATH']}", "SLURM_JOB_ID": "7", "SLURM_CPUS_PER_TASK": "2"}
     job = start_command([*command, f"--cluster_port={port}"], directory, environment)
     kill_at_the_end.append(job)
     assert job.wait(SECONDS) == 0, logs([job])

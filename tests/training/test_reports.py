@@ -17,6 +17,7 @@ from glow_tf.models import storage
 from glow_tf.training.batches import dequantized_for_evaluation
 from glow_tf.training.evaluation import Evaluator
 from glow_tf.training.loss import losses
+from glow_tf.training.pictures import Pictures
 from glow_tf.training.reports import Reports, best_line
 from tests.training import helpers
 
@@ -27,12 +28,15 @@ CONFIG = dataclasses.replace(helpers.CONFIG, dequantizer=Uniform())
 
 
 class Reported:
-    """Reports of a model whose weights and averages the tests set, without training."""
+    """Reports of a model whose weights and averages the tests set, without training; `unreadable` are test images."""
 
-    def __init__(self, directory, data, config, *, write=True, **fields):
+    def __init__(self, directory, data, config, *, write=True, unreadable=(), **fields):
         parts = helpers.Parts(directory, config, samples=4, **fields)
         parts.flow.initialize(helpers.random_images(16, config))
-        self.source = load_source("arrays", data_dir=str(data), test_size=11)
+        source = load_source("arrays", data_dir=str(data), test_size=11)
+        read = source.readers["test"]
+        readers = {**source.readers, "test": lambda index: None if index in unreadable else read(index)}
+        self.source = dataclasses.replace(source, readers=readers)
         strategy = tf.distribute.OneDeviceStrategy("CPU:0")
         evaluator = Evaluator(parts.flow, strategy, batch_size=parts.training.batch_size)
         self.reports = Reports(parts.whole_state, evaluator, parts.training, self.source, directory, write=write)
@@ -172,6 +176,30 @@ def test_samples_are_a_grid(reported):
     assert picture(reported.reports.samples_path).shape == (8 * 19, 8 * 19, 3)
 
 
+def test_samples_are_of_the_averages_and_of_the_temperature_and_seed_of_the_run(tmp_path):
+    """At temperature 0 every sample is the picture of the latents' mean."""
+    reported = Reported(tmp_path / "run", data_of(tmp_path, CONFIG), CONFIG, temperature=0.0)
+    reported.evaluate(7)
+    reported.reports.save_samples()
+    flow = glow_tf.Flow(CONFIG)
+    for path, variable in flow.named_variables().items():
+        variable.assign(reported.parts.flow.named_variables()[path])
+    for variable, weight in zip(flow.named_variables(trainable=True).values(), reported.weights, strict=True):
+        variable.assign(weight)
+    image = picture(reported.reports.samples_path)
+    (expected,) = flow.sample(1, temperature=0.0).numpy()
+    for top in (8, 80):
+        for left in (8, 80):
+            np.testing.assert_array_equal(image[top : top + 64 : 8, left : left + 64 : 8], expected)
+    # With another temperature they differ from each other, and with another seed from those of the first.
+    grids = []
+    for seed in (0, 0, 1):
+        pictures = Pictures(flow, helpers.training(samples=4, temperature=0.7, seed=seed), tmp_path)
+        grids.append(pictures.save_samples(0)[1])
+    np.testing.assert_array_equal(grids[0], grids[1])
+    assert np.any(grids[0] != grids[2])
+
+
 @pytest.fixture
 def tiny(tmp_path):
     return Reported(tmp_path / "run", data_of(tmp_path, helpers.TINY), helpers.TINY)
@@ -226,14 +254,39 @@ def test_with_another_number_of_images_the_first_periodic_evaluation_is_the_best
     assert_best(reported, 10, 0.0)
     first = reported.evaluate(20, shift=1.0, limit=3)
     assert_best(reported, 20, 1.0)
-    assert reported.reports.without_better(first) == 0
+    assert first.images == 3 and reported.reports.without_better == 0
     worse = reported.evaluate(30, shift=2.0, limit=3)
     assert worse.mean > first.mean
     assert_best(reported, 20, 1.0)
-    assert reported.reports.without_better(worse) == 1
+    assert reported.reports.without_better == 1
     # That at the end is of all images, and not comparable.
     assert reported.evaluate(35, shift=0.0).mean == everything.mean
     assert_best(reported, 20, 1.0)
+
+
+def test_an_image_that_can_no_longer_be_read_makes_no_worse_evaluation_the_best(tmp_path):
+    unreadable = set()
+    data = data_of(tmp_path, helpers.TINY)
+    reported = Reported(tmp_path / "run", data, helpers.TINY, unreadable=unreadable, eval_images=0)
+    state = reported.parts.state
+    assert reported.evaluate(10, shift=0.5).images == 11
+    unreadable.add(4)
+    worse = reported.evaluate(20, shift=1.0)
+    assert worse.images == 10
+    assert_best(reported, 10, 0.5)
+    assert reported.reports.without_better == 1 and int(state.best_images) == 11
+    reported.evaluate(30, shift=0.25)
+    assert_best(reported, 30, 0.25)
+    # The number of images that were read is shown.
+    assert int(state.best_images) == 10
+    unreadable.clear()
+    reported.evaluate(40, shift=1.0)
+    assert_best(reported, 30, 0.25)
+    # As in a checkpoint of an earlier version, which knows only that number.
+    state.best_requested.assign(0)
+    unreadable.add(7)
+    reported.evaluate(50, shift=1.0)
+    assert_best(reported, 30, 0.25)
 
 
 @pytest.mark.usefixtures("traced")

@@ -95,6 +95,24 @@ def test_one_that_cannot_begin_is_told_in_one_line(tmp_path, monkeypatch):
         Trackers("wandb", tmp_path).begin({}, print)
 
 
+def test_one_whose_run_is_gone_names_the_file_that_asks_for_it(tmp_path, recorded, monkeypatch):
+    """As a run of W&B that was deleted, whose ID cannot be used again."""
+    first = Trackers("wandb", tmp_path)
+    first.begin({}, print)
+    first.close("KILLED")
+
+    def begin(name, run_id):
+        if run_id:
+            raise RuntimeError("was deleted")
+        return Recorder(name, run_id)
+
+    monkeypatch.setitem(trackers._KINDS, "wandb", begin)
+    with pytest.raises(ValueError, match=r"cannot begin: was deleted \(.* delete .*trackers\.json\.\)$"):
+        Trackers("wandb", tmp_path).begin({}, print)
+    (tmp_path / "trackers.json").unlink()
+    Trackers("wandb", tmp_path).begin({}, print)
+
+
 def test_a_name_that_is_not_known():
     with pytest.raises(ValueError, match="tracker='wandb,neptune' has 'neptune', which is not one of wandb, mlflow"):
         TrainingConfig(tracker="wandb,neptune")

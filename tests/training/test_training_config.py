@@ -1,7 +1,9 @@
 """The training config accepts settings that can be run, and names those that cannot."""
 
 import dataclasses
+import json
 
+import numpy as np
 import pytest
 
 from glow_tf.training.config import TrainingConfig
@@ -104,3 +106,10 @@ def test_what_belongs_together_is_taken():
 )
 def test_zero_turns_things_off(fields):
     TrainingConfig(**fields)
+
+
+def test_numpy_numbers_become_python_numbers():
+    config = TrainingConfig(steps=np.int64(5), learning_rate=np.float32(0.5), flip=np.True_)
+    assert json.loads(json.dumps(dataclasses.asdict(config))) == dataclasses.asdict(
+        TrainingConfig(steps=5, learning_rate=0.5, flip=True)
+    )
