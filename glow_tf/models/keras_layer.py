@@ -1,5 +1,6 @@
 """A flow as a Keras layer, for models trained with `fit`."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,13 +24,15 @@ class FlowLayer(keras.layers.Layer):
     The layer is called on images [B, H, W, C] or, for a conditional model, on a pair or a dictionary of `images` and
     `labels`. Images are uint8, or floats with the same values, to which Keras converts uint8 in a `Sequential` model;
     the data of a model of real numbers are floats. In training, each image is dequantized with fresh noise; otherwise
-    the noise depends only on the image, as in `Flow.bits_per_dim`, and latents are those of `Flow.encode`.
+    the noise depends only on the image, as in `Flow.bits_per_dim`, and latents are those of `Flow.encode`. Networks are
+    computed in the `network_precision` of the flow's runtime in training, and in float32 otherwise. Floats that are no
+    whole numbers from 0 to 255 are refused or, in a model compiled by XLA, `jit_compile=True`, give NaN.
 
     Args:
       flow: the flow, with which the layer shares its variables.
       output: output of the layer: `bits_per_dim` [B], `log_prob` [B], in nats, of the dequantized images, or `latents`
         [B, D].
-      loss_weight: factor on the mean bits per dimension, which is added to the model's loss in training; 0 adds none.
+      loss_weight: factor on the mean bits per dimension, which is added to the model's loss; 0 adds none.
       seed: seed of the dequantization noise in training.
       **kwargs: arguments of `keras.layers.Layer`.
 
@@ -59,20 +62,24 @@ class FlowLayer(keras.layers.Layer):
 
     def call(self, inputs, training=False):
         images, labels = _images_and_labels(inputs)
+        valid = tf.constant(True)
         if self.flow.config.n_bits is not None:
-            images = _as_uint8(images)
+            images, valid = _as_uint8(images)
         images = checks.check_images(self.flow.config, images)
-        if training:
-            seed = stateless_seed(tf.convert_to_tensor(self._noise.next()))
-            x, log_q = self.flow.dequantize(images, seed, labels, per_image=False, training=True)
-            found = likelihood(self.flow, x, log_q, labels, training=True, seed=seed)
-        elif self._output == "latents":
-            return self.flow.encode(images, labels)
-        else:
-            found = self.flow.likelihood(images, labels)
-        if training and self._loss_weight:
-            self.add_loss(self._loss_weight * tf.reduce_mean(found.bits_per_dim))
-        return getattr(found, self._output)
+        encodes = self._output == "latents" and not training
+        found = None if encodes and not self._loss_weight else self._likelihood(images, labels, training)
+        if self._loss_weight:
+            self.add_loss(_nan_unless(valid, self._loss_weight * tf.reduce_mean(found.bits_per_dim)))
+        output = self.flow.encode(images, labels) if encodes else getattr(found, self._output)
+        return _nan_unless(valid, output)
+
+    def _likelihood(self, images, labels, training):
+        if not training:
+            return self.flow.likelihood(images, labels)
+        seed = stateless_seed(tf.convert_to_tensor(self._noise.next()))
+        options = {"training": True, "network_precision": self.flow.runtime.network_precision}
+        x, log_q = self.flow.dequantize(images, seed, labels, per_image=False, **options)
+        return likelihood(self.flow, x, log_q, labels, seed=seed, **options)
 
     def get_config(self):
         return {
@@ -105,13 +112,18 @@ def keras_layer(flow: Flow, **kwargs: Any) -> FlowLayer:
 
 
 def _as_uint8(images):
+    """Returns images as uint8, and whether all are whole numbers from 0 to 255, as code of XLA asserts nothing."""
     images = tf.convert_to_tensor(images)
     if not images.dtype.is_floating:
-        return images
+        return images, tf.constant(True)
     whole = tf.reduce_all((images == tf.floor(images)) & (images >= 0) & (images <= 255))
     message = "Images must hold whole numbers from 0 to 255; scale them, and convert them to uint8."
     with tf.control_dependencies([tf.debugging.Assert(whole, [message])]):
-        return tf.cast(images, tf.uint8)
+        return tf.cast(images, tf.uint8), whole
+
+
+def _nan_unless(valid, values):
+    return tf.where(valid, values, tf.constant(math.nan, values.dtype))
 
 
 def _images_and_labels(inputs):

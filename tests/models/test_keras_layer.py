@@ -1,5 +1,7 @@
 """A flow as a layer of Keras models: training with `fit`, saving and loading."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -95,3 +97,52 @@ def test_images_that_are_not_of_256_levels_are_refused(images):
         layer(random_images(CONFIG)[:, :2])
     with pytest.raises(ValueError, match="output='logprob' is not one of bits_per_dim, log_prob, latents"):
         keras_layer(Flow(CONFIG), output="logprob")
+
+
+@pytest.mark.parametrize("output", ["bits_per_dim", "latents"])
+def test_the_loss_of_an_evaluation_is_the_mean_of_bits_per_dim(images, output):
+    flow = random_flow(CONFIG, tf.float32)
+    model = keras.Sequential([keras_layer(flow, output=output, loss_weight=2.0)])
+    model.compile(keras.optimizers.SGD(0.0))
+    assert_close(model.evaluate(images, verbose=0), 2 * np.mean(flow.bits_per_dim(images)), 1e-5)
+    (loss,) = model.fit(images, validation_split=0.25, verbose=0).history["val_loss"]
+    assert_close(loss, 2 * np.mean(flow.bits_per_dim(images[24:])), 1e-5)
+
+
+@pytest.mark.usefixtures("traced")
+def test_xla_gives_nan_for_images_that_are_not_of_256_levels(images):
+    model = keras.Sequential([keras_layer(random_flow(CONFIG, tf.float32))])
+    model.compile("adam", jit_compile=True)
+    assert np.all(np.isfinite(model.predict(images.astype(np.float32), verbose=0)))
+    assert np.all(np.isnan(model.predict(images / np.float32(255), verbose=0)))
+
+
+def test_training_has_the_network_precision_of_the_runtime(images):
+    flow = random_flow(CONFIG, tf.float32)
+    bits = {}
+    for precision in ("float32", "bfloat16"):
+        flow.runtime = dataclasses.replace(flow.runtime, network_precision=precision)
+        layer = keras_layer(flow)
+        bits[precision] = layer(images, training=True).numpy()
+        assert_close(layer(images), flow.bits_per_dim(images), 1e-6)
+    difference = np.abs(bits["bfloat16"] - bits["float32"])
+    assert 0 < difference.max() < 0.1
+
+
+def test_its_arguments_are_used_and_saved(images, tmp_path):
+    flow = random_flow(CONFIG, tf.float32)
+    model = keras.Sequential([keras_layer(flow, output="latents", loss_weight=0.25, seed=7)])
+    model.predict(images, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert_close(loaded.predict(images, verbose=0), flow.encode(images), 1e-5)
+    loaded.compile("adam")
+    assert_close(loaded.evaluate(images, verbose=0), 0.25 * np.mean(flow.bits_per_dim(images)), 1e-5)
+    # Without the state of the saved layer, which holds the next seed.
+    layer = loaded.layers[0]
+    again = type(layer).from_config(layer.get_config())
+    for variable, value in zip(again.flow.variables, flow.variables, strict=True):
+        variable.assign(value)
+    first, second = (again(images, training=True).numpy() for _ in range(2))
+    assert_close(first, keras_layer(flow, output="latents", seed=7)(images, training=True), 1e-5)
+    assert np.abs(first - second).max() > 1e-3
