@@ -1,5 +1,9 @@
 """The examples in the README and docs run, and the files, sections, commands and flags they refer to exist."""
 
+import ast
+import functools
+import importlib
+import inspect
 import pathlib
 import re
 
@@ -23,6 +27,13 @@ PAGES = {str(path.relative_to(ROOT)): path for path in (README, ROOT / "BUILD.md
 def python_of(page):
     """The Python code blocks of a page, except for excerpts, which have the name of their file as title."""
     return re.findall(r"^```python\n(.*?)^```", PAGES[page].read_text(), re.DOTALL | re.MULTILINE)
+
+
+EXCERPTS = [
+    (page, path, excerpt)
+    for page in PAGES
+    for path, excerpt in re.findall(r'^```python title="(.*?)"\n(.*?)^```', PAGES[page].read_text(), re.DOTALL | re.M)
+]
 
 
 def run(code, page, names):
@@ -143,12 +154,15 @@ def test_changelog_and_citation_are_of_this_version():
     assert tuple(stated) == changes[0] and stated[0] == glow_tf.__version__
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_excerpts_are_in_the_code(page):
-    for path, excerpt in re.findall(r'^```python title="(.*?)"\n(.*?)^```', PAGES[page].read_text(), re.DOTALL | re.M):
-        lines = iter((ROOT / path).read_text().splitlines())
-        for line in filter(None, excerpt.splitlines()):
-            assert line in lines, f"{path} no longer has, in this order: {line}"
+@pytest.mark.parametrize(("page", "path", "excerpt"), EXCERPTS, ids=[f"{page}: {path}" for page, path, _ in EXCERPTS])
+def test_excerpts_are_in_the_code(page, path, excerpt):
+    lines = iter((ROOT / path).read_text().splitlines())
+    for line in filter(None, excerpt.splitlines()):
+        assert line in lines, f"{path} no longer has, in this order: {line}"
+
+
+def test_the_pages_that_explain_code_have_excerpts_of_it():
+    assert {page for page, _, _ in EXCERPTS} >= {"docs/mathematics.md", "docs/extending.md"}
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -166,22 +180,78 @@ def test_the_files_and_sections_it_points_to_are_there(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_and_their_flags_exist(page):
-    code = re.findall(r"^```\n(.*?)^```|`(glow [^`]*)`", PAGES[page].read_text(), re.DOTALL | re.MULTILINE)
-    for line in "\n".join(part for parts in code for part in parts).replace("\\\n", " ").splitlines():
+    for line, command, arguments in commands_of(page):
+        assert command in cli.COMMANDS, line
+        for flag in re.findall(r"(?:^|\s)--(\w+)", arguments):
+            assert flags_of(command) & {flag, flag.removeprefix("no")}, f"{line}: --{flag}"
+
+
+def test_the_commands_of_a_page_are_found():
+    assert len(commands_of("README.md")) >= 6
+    assert sum(len(commands_of(page)) for page in PAGES) > 100
+    assert {"num", "batch_size", "saved_model"} < flags_of("sample") and "train_batch_size" not in flags_of("sample")
+
+
+def commands_of(page):
+    """The command lines on a page, in code blocks without a language and in the text: line, command and arguments."""
+    block = r"^( *)```([^\n]*)\n(.*?)^ *```$"
+    text = PAGES[page].read_text()
+    lines = [code for _, language, code in re.findall(block, text, re.DOTALL | re.MULTILINE) if not language]
+    lines += re.findall(r"`(glow [^`]*)`", re.sub(block, "", text, flags=re.DOTALL | re.MULTILINE))
+    found = []
+    for line in "\n".join(lines).replace("\\\n", " ").splitlines():
         command = re.search(r"(?:^|\s|/)glow (\w+)(.*?)(?:\s#|$)", line)
         if command and not line.startswith("pip"):
-            assert command[1] in cli.COMMANDS, line
-            for flag in re.findall(r"--(?:no)?(\w+)", command[2]):
-                assert flag in ("help", "helpfull", "flagfile") or is_flag(flag), f"{line}: --{flag}"
+            found.append((line, command[1], command[2]))
+    return found
 
 
-def is_flag(name):
-    """Returns whether the source of any command names a flag; importing a command would take seconds."""
-    files = [*(ROOT / "glow_tf").glob("*.py"), *(ROOT / "glow_tf" / "commands").glob("*.py")]
-    return any(f'"{name}"' in path.read_text() or f"{name}=" in path.read_text() for path in files)
+@functools.cache
+def flags_of(command):
+    """The flags of a command, from the calls in its source that define them; importing it would take seconds."""
+    names = {"help", "helpfull", "flagfile", "saved_model", "plugins"}
+    if command == "train":
+        # Some are defined in loops over their names.
+        sources = [
+            (ROOT / "glow_tf" / f"{module}.py").read_text() for module in ("options", "run_flags", "shared_flags")
+        ]
+        return names | set(re.findall(r'"(\w+)"', "\n".join(sources)))
+    source = (ROOT / "glow_tf" / "commands" / f"{command}.py").read_text()
+    # Flags of several commands are in lists of names.
+    for module, names_of in re.findall(r"\b(\w+_flags)\.(NAMES|OF_DATA_SET)\b", source):
+        names.update(getattr(importlib.import_module(f"glow_tf.commands.{module}"), names_of))
+    for call in ast.walk(ast.parse(source)):
+        if isinstance(call, ast.Call) and re.search(r"\bdefine|\bDEFINE_", ast.unparse(call.func)):
+            shared = ast.unparse(call.func).endswith("define")
+            arguments = call.args if shared else call.args[:1]
+            constants = [
+                node for argument in arguments for node in ast.walk(argument) if isinstance(node, ast.Constant)
+            ]
+            names.update(node.value for node in constants)
+            names.update(keyword.arg for keyword in call.keywords if shared)
+    return names
 
 
 def sections(path):
     """The anchors of a page's headings, as generated by MkDocs and GitHub."""
     headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
     return {re.sub(r"[\s-]+", "-", re.sub(r"[^\w\s-]", "", heading.lower())).strip("-") for heading in headings}
+
+
+def public_parts():
+    """Names of all public classes and functions."""
+    for name in glow_tf.__all__:
+        value = getattr(glow_tf, name)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            yield f"glow_tf.{name}"
+        elif inspect.ismodule(value):
+            own = [n for n, v in vars(value).items() if inspect.isclass(v) and v.__module__ == value.__name__]
+            names = getattr(value, "__all__", [n for n in own if not n.startswith("_")])
+            yield from (f"glow_tf.{name}.{n}" for n in names if callable(getattr(value, n)))
+
+
+def test_the_reference_has_every_public_part():
+    stated = [re.findall(r"^::: (.+)$", path.read_text(), re.MULTILINE) for path in DOCS.glob("reference/*.md")]
+    parts = set(public_parts())
+    assert "glow_tf.fit" in parts and "glow_tf.partitions.Turns" in parts
+    assert not parts - set(sum(stated, []))

@@ -58,6 +58,16 @@ def test_scores_do_not_depend_on_the_batches():
     np.testing.assert_allclose(flow.bits_per_dim(models.images(6), seed=0), scores.bits_per_dim, rtol=1e-5)
 
 
+def test_images_alone():
+    flow, pictures = models.flow(), models.images(5)
+    alone = [{"images": pictures[:3]}, {"images": pictures[3:]}]
+    np.testing.assert_allclose(Scorer(flow)(alone).bits_per_dim, flow.bits_per_dim(pictures), rtol=1e-5)
+    np.testing.assert_array_equal(round_trips(flow, alone), round_trips(flow, batches(5, 3)))
+    for call in (Scorer(models.flow("conditional")), lambda given: round_trips(models.flow("conditional"), given)):
+        with pytest.raises(ValueError, match="This model is conditional: labels in 0 .. 2 are needed"):
+            call(alone)
+
+
 def test_one_draw_has_the_plain_figure_for_bound():
     scores = Scorer(models.flow())(batches(4, 2))
     np.testing.assert_array_equal(scores.importance_weighted, scores.bits_per_dim)

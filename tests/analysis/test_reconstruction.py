@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from glow_tf.analysis.codec import Codec
+from glow_tf.analysis.codec import Codec, draw_latents
 from glow_tf.analysis.reconstruction import level_sizes, reconstructions, resample_finest
 from tests.analysis import models
 from tests.marks import mostly_slow
@@ -34,8 +34,12 @@ def test_so_many_levels_there_are_not(levels):
 @pytest.mark.parametrize("name", mostly_slow(models.CONFIGS, ["conditional"]))
 def test_original_reconstruction_and_one_column_for_each_level_but_the_top(name):
     flow, pictures, labels = models.flow(name), models.images(2, name), models.labels(2, name)
-    columns = reconstructions(Codec(flow), pictures, labels=labels)
+    codec = Codec(flow)
+    columns = reconstructions(codec, pictures, labels=labels, temperature=0.4, seed=5)
     assert columns.shape == (2, 3, *flow.config.image_shape)
     np.testing.assert_array_equal(columns[:, 0], pictures)
     np.testing.assert_array_equal(columns[:, 1], models.quantized(pictures, flow.config.n_bits))
+    z, new, finest = codec.encode(pictures, labels), draw_latents(flow, 2, seed=5), level_sizes(flow)[0]
+    resampled = np.concatenate([np.float32(0.4) * new[:, :finest], z[:, finest:]], axis=1)
+    np.testing.assert_array_equal(columns[:, 2], codec.decode(resampled, labels))
     assert np.any(columns[:, 2] != columns[:, 1])

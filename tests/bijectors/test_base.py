@@ -77,6 +77,19 @@ def test_validate_args_finds_what_is_not_finite():
         Doubling(validate_args=True).forward(x)
 
 
+def test_validate_args_finds_a_log_det_that_is_not_finite():
+    class Singular(Doubling):
+        def forward_and_log_det(self, x):
+            y, log_det = super().forward_and_log_det(x)
+            return y, log_det - np.inf
+
+    x = tf.ones([1, 2])
+    assert Singular().forward_log_det_jacobian(x).numpy() == [-np.inf]
+    for method in ("forward", "forward_log_det_jacobian"):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="log-det of singular is not finite"):
+            getattr(Singular(validate_args=True), method)(x)
+
+
 def test_event_of_events():
     """If TFP's event is larger than the bijector's, the log-dets of its parts are added up."""
     base_distribution = tfd.Sample(tfd.Normal(tf.zeros([], tf.float64), 1), sample_shape=[5, 3])

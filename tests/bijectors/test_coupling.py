@@ -70,6 +70,23 @@ def test_checkerboard_mask(coupling, swap, shape):
     assert_close(bijector.forward_log_det_jacobian(tf.constant(x)), log_det)
 
 
+def test_what_is_computed_for_the_part_that_stays_does_not_matter():
+    """Networks give parameters for every position; those of the part that conditions are not used, even if NaN."""
+    conditions = (np.indices([2, 4]).sum(0) % 2 == 0)[..., np.newaxis]
+    h = np.random.default_rng(8).standard_normal([2, 4, 2])
+    bijectors = [
+        Coupling(constant_network(np.where(conditions, unused, h)), partition=Checkerboard())
+        for unused in (0.0, np.nan)
+    ]
+    x = tf.constant(np.random.default_rng(9).standard_normal([3, 2, 4, 1]))
+    (y, log_det), found = (bijector.forward_and_log_det(x) for bijector in bijectors)
+    assert_close(found[0], y)
+    assert_close(found[1], log_det)
+    rebuilt, inverse_log_det = bijectors[1].inverse_and_log_det(tf.identity(y))
+    assert_close(rebuilt, x)
+    assert_close(inverse_log_det, -log_det)
+
+
 def test_the_white_squares_of_a_checkerboard():
     """Position (0, 0) conditions, as in figure 3 of RealNVP; with swap, it is transformed."""
     x = tf.zeros([1, 2, 2, 1], tf.float64)
