@@ -1,5 +1,6 @@
 """Argument checks, whose errors name the argument and the valid values."""
 
+import numbers
 from typing import Any
 
 
@@ -19,8 +20,8 @@ def at_least(name: str, value: Any, least: int, most: int | None = None) -> None
     Raises:
       ValueError: if it is not.
     """
-    # bool is a subclass of int.
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+    # bool is a subclass of int; NumPy's integers are no ints.
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name}={value!r} must be an integer of at least {least}.")
     if most is not None and value > most:
         raise ValueError(f"{name}={value!r} must be at most {most}.")

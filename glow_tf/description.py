@@ -72,7 +72,7 @@ def check(where: str, part: Any, kind: type[Description]) -> None:
         name = type(part).__name__
         raise ValueError(f"{name} must be decorated with @dataclasses.dataclass(frozen=True, kw_only=True).")
     # JSON stores the names of the class and the module under these keys.
-    for field in dataclasses.fields(part):
+    for field in _stored_fields(type(part)):
         if field.name in (kind.kind, "module"):
             raise ValueError(f"{type(part).__name__} has a field {field.name!r}: choose another name for it.")
         name, value = f"{where}.{field.name}", getattr(part, field.name)
@@ -107,7 +107,7 @@ def to_fields(part: Description) -> dict[str, Any]:
     """Returns a description as stored in JSON, from which `from_fields` restores it."""
     cls = type(part)
     named = {part.kind: cls.__name__, **({} if is_built_in(cls) else {"module": cls.__module__})}
-    values = {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
+    values = {field.name: getattr(part, field.name) for field in _stored_fields(cls)}
     return {**named, **{n: to_fields(v) if isinstance(v, Description) else v for n, v in values.items()}}
 
 
@@ -133,9 +133,9 @@ def from_fields(where: str, fields: Any, kind: type[Description], model: Mapping
         )
     cls = _class(where, kind, name, module)
     for key, value in fields.items():
-        kinds = Description._kinds.values() if isinstance(value, Mapping) else ()
-        # A part stores its class name under its kind. A field with the name of a kind holds a part, not a string.
-        nested = [other for other in kinds if isinstance(value.get(other.kind), str)]
+        # A part stores its class name under its kind, before its fields, which may have the name of another kind.
+        strings = [name for name, text in value.items() if isinstance(text, str)] if isinstance(value, Mapping) else []
+        nested = [Description._kinds[name] for name in strings if name in Description._kinds]
         if nested:
             fields[key] = from_fields(f"{where}.{key}", value, nested[0], model)
     try:
@@ -185,7 +185,7 @@ def construct(cls: type, where: str, fields: Mapping[str, Any]) -> Any:
     Raises:
       ValueError: if a field is unknown, missing, of the wrong type, or refused by the class.
     """
-    known = {field.name: field for field in dataclasses.fields(cls)}
+    known = {field.name: field for field in _stored_fields(cls)}
     values = {}
     for name, value in fields.items():
         if name not in known:
@@ -195,8 +195,7 @@ def construct(cls: type, where: str, fields: Mapping[str, Any]) -> Any:
         # bool is a subclass of int.
         if not isinstance(value, right) or (expected in (int, float) and isinstance(value, bool)):
             raise ValueError(f"{where}{name}={value!r} must be of type {expected.__name__}.")
-        # JSON has no tuples.
-        values[name] = tuple(value) if isinstance(value, list) else value
+        values[name] = _with_tuples(value)
     missing = [
         name
         for name, field in known.items()
@@ -208,3 +207,13 @@ def construct(cls: type, where: str, fields: Mapping[str, Any]) -> Any:
         return cls(**values)
     except ValueError as error:
         raise ValueError(f"{where}{error}") from error
+
+
+def _stored_fields(cls: type) -> list[dataclasses.Field]:
+    """Returns the fields of a dataclass that its constructor takes; others follow from these."""
+    return [field for field in dataclasses.fields(cls) if field.init]
+
+
+def _with_tuples(value: Any) -> Any:
+    """Converts lists, also in lists, to tuples, which JSON lacks."""
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value

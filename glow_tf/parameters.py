@@ -64,7 +64,7 @@ def actnorm(*shape: int) -> dict[str, Parameter]:
 
 
 def initial_value(parameter: Parameter | np.ndarray) -> np.ndarray:
-    """Returns the initial value of a parameter; an array is its own."""
+    """Returns the initial value of a parameter; an array, a list or a number is its own."""
     return parameter.initial() if isinstance(parameter, Parameter) else np.asarray(parameter)
 
 

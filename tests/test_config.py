@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from glow_tf import ModelConfig, config, glow, layers, networks, nice, partitions, real_nvp, transforms
-from glow_tf.dequantization import Uniform
+from glow_tf.dequantization import Uniform, Variational
 from glow_tf.layers.steps import PERMUTATIONS
 
 PRESETS = {
@@ -86,9 +86,9 @@ OLD_STEPS = {
 }
 
 
-def test_a_squeeze_without_a_factor_is_one_by_two():
+def test_a_squeeze_without_a_factor_is_one_by_two_in_the_order_of_glow():
     text = json.dumps({"name": "mine", "image_shape": [4, 4, 3], "layers": [{"layer": "Squeeze"}]})
-    assert ModelConfig.from_json(text).layers == (layers.Squeeze(factor=2),)
+    assert ModelConfig.from_json(text).layers == (layers.Squeeze(factor=2, order="channel_major"),)
 
 
 def old(prior=None, n_bits=8, **fields):
@@ -286,6 +286,7 @@ def steps(**fields):
         ),
         (lambda: layers.Squeeze(factor=0), "factor=0 must be an integer of at least 1"),
         (lambda: layers.Squeeze(factor=2.0), "factor=2.0 must be an integer"),
+        (lambda: layers.Squeeze(order="pixels"), "order='pixels' is not one of 'channel_major', 'position_major'"),
         (lambda: model(layers.Split()), r"layers\[0\] \(Split\) needs an even number of channels"),
         (lambda: model(layers.Flatten(), layers.Split()), r"\(Split\) has a convolutional prior and needs \(H, W, C\)"),
         (lambda: model(steps()), "halves the channels and needs an even number"),
@@ -357,9 +358,13 @@ def test_kernels_of_a_list():
     assert hash(description) == hash(model(layers.Squeeze(), steps(network=networks.Cnn(width=2, kernels=(3, 1, 1)))))
 
 
-def test_image_shape_of_numpy_integers():
-    description = glow(tuple(np.array([8, 8, 3])), K=1, L=1, width=2)
+def test_numpy_integers():
+    two = np.int64(2)
+    description = glow(tuple(np.array([8, 8, 3])), K=two, L=np.int32(1), width=two, num_classes=two)
+    assert description == glow((8, 8, 3), K=2, L=1, width=2, num_classes=2)
     assert ModelConfig.from_json(description.to_json()) == description
+    with pytest.raises(ValueError, match="num_classes=.*must be an integer of at least 0"):
+        glow((8, 8, 3), K=1, L=1, width=2, num_classes=np.True_)
 
 
 def test_importing_it_imports_neither_absl_nor_tensorflow():
@@ -370,6 +375,19 @@ def test_importing_it_imports_neither_absl_nor_tensorflow():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert importlib.util.find_spec("tensorflow") is not None
+
+
+def test_what_gives_a_classifier_the_labels():
+    """The classifier reads the top variables before the prior whitens them."""
+    shared = {"image_shape": (8, 8, 3), "K": 1, "L": 1, "width": 2, "num_classes": 3}
+    assert not glow(**shared, classifier=True).classifier_is_given_labels
+    assert not glow(**shared, conditional_couplings=True).classifier_is_given_labels
+    couplings = glow(**shared, classifier=True, conditional=False, conditional_couplings=True)
+    assert couplings.classifier_is_given_labels
+    # A model of this kind can be stored: its likelihoods and samples are valid.
+    assert ModelConfig.from_json(couplings.to_json()) == couplings
+    noise = Variational(network=networks.Cnn(width=2, num_classes=3))
+    assert glow(**shared, classifier=True, conditional=False, dequantizer=noise).classifier_is_given_labels
 
 
 def test_levels():

@@ -5,14 +5,16 @@ import importlib
 import json
 import pathlib
 import sys
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from glow_tf import ModelConfig
-from glow_tf.layers import Layer, Squeeze
+from glow_tf.layers import Layer, Squeeze, Steps
+from glow_tf.networks import Mlp
+from glow_tf.transforms import Transform
 
 
 @pytest.fixture
@@ -113,7 +115,7 @@ def test_a_field_that_cannot_be_stored_is_named(holder, value):
 @pytest.mark.parametrize(
     "value",
     [
-        *(None, True, 3, 0.1, "name", (1, 2.5), ("a", "b"), Squeeze(factor=3)),
+        *(None, True, 3, 0.1, "name", (1, 2.5), ("a", "b"), ((1, 2), (), ("a", (3,))), Squeeze(factor=3)),
         *(np.float32(0.1), np.float64(0.1), np.int64(3), np.bool_(True), np.str_("name"), (np.float32(0.1), 2)),
     ],
     ids=repr,
@@ -121,3 +123,38 @@ def test_a_field_that_cannot_be_stored_is_named(holder, value):
 def test_a_field_that_can_be_stored_is_restored(holder, value):
     config = config_of(holder(value=value))
     assert ModelConfig.from_json(config.to_json()) == config
+
+
+def test_fields_that_the_constructor_does_not_take_are_not_stored():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Derived(Layer):
+        side: int
+        area: Any = dataclasses.field(init=False)
+
+        def __post_init__(self):
+            object.__setattr__(self, "area", np.full(2, self.side**2))
+
+        def __eq__(self, other):
+            return self.side == other.side
+
+    try:
+        config = config_of(Derived(side=3))
+        again = ModelConfig.from_json(config.to_json())
+        assert again.layers[0].side == 3 and again.layers[0].area.tolist() == [9, 9]
+        assert "area" not in config.to_json()
+    finally:
+        Layer.classes.pop("Derived")
+
+
+def test_a_string_in_a_field_with_the_name_of_another_kind():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Named(Transform):
+        parameters_per_dim: ClassVar[int] = 1
+        network: str = "mlp"
+        layer: str = "Squeeze"
+
+    try:
+        config = config_of(Squeeze(), Steps(depth=1, network=Mlp(width=2), coupling=Named(network="cnn")))
+        assert ModelConfig.from_json(config.to_json()) == config
+    finally:
+        Transform.classes.pop("Named")

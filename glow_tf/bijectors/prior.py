@@ -1,6 +1,7 @@
 """Prior of the variables at the top level."""
 
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 from glow_tf.bijectors import base
 
@@ -16,20 +17,37 @@ class DiagonalPrior(base.Bijector):
     Args:
       mean: [n, H, W, C], or [n, T, C]; the batch shape is [n], or [] if n is 1.
       log_stddev: like `mean`.
+      event_ndims: rank of an event, with which `mean` may have any batch shape; by default one less than its rank.
 
     Kingma & Dhariwal 2018, section 5 and the official code.
     """
 
     def __init__(
-        self, mean: tf.Tensor, log_stddev: tf.Tensor, *, validate_args: bool = False, name: str = "diagonal_prior"
+        self,
+        mean: tf.Tensor,
+        log_stddev: tf.Tensor,
+        *,
+        event_ndims: int | None = None,
+        validate_args: bool = False,
+        name: str = "diagonal_prior",
     ):
+        parameters = dict(locals())
         self._mean = base.reference(mean)
         self._log_stddev = base.reference(log_stddev)
         if not self._mean.shape.is_compatible_with(self._log_stddev.shape):
             raise ValueError(
                 f"mean and log_stddev must have one shape; they have {self._mean.shape} and {self._log_stddev.shape}."
             )
-        super().__init__(event_ndims=self._mean.shape.rank - 1, validate_args=validate_args, name=name)
+        if event_ndims is None:
+            event_ndims = self._mean.shape.rank - 1
+        # Slices have another batch shape, and the same events.
+        parameters["event_ndims"] = event_ndims
+        super().__init__(event_ndims=event_ndims, validate_args=validate_args, parameters=parameters, name=name)
+
+    @classmethod
+    def _parameter_properties(cls, dtype):
+        of_batch = tfp.util.ParameterProperties(event_ndims=lambda _, x_event_ndims: x_event_ndims)
+        return {"mean": of_batch, "log_stddev": of_batch}
 
     def forward_and_log_det(self, x):
         mean, log_stddev = self._for_batch(x)
@@ -40,15 +58,27 @@ class DiagonalPrior(base.Bijector):
         return y * tf.exp(log_stddev) + mean, self._log_det(log_stddev, y)
 
     def _batch_shape(self, x_event_ndims):
-        count = self._mean.shape[0]
-        return tf.TensorShape([] if count == 1 or x_event_ndims > self.forward_min_event_ndims else [count])
+        own = self._mean.shape[: self._mean.shape.rank - self.forward_min_event_ndims]
+        return tf.TensorShape([]) if own == [1] or x_event_ndims > self.forward_min_event_ndims else own
 
     def _batch_shape_tensor(self, x_event_ndims):
         ndims = self._batch_shape(x_event_ndims).rank
         return tf.shape(self._mean)[:ndims]
 
+    def _with_flat_batch(self, static, batch):
+        if self.experimental_batch_shape().rank < 2:
+            return self
+
+        def flat(t):
+            event = tf.shape(t)[-self.forward_min_event_ndims :]
+            return tf.reshape(tf.broadcast_to(t, tf.concat([batch, event], 0)), tf.concat([[-1], event], 0))
+
+        return DiagonalPrior(flat(self._mean), flat(self._log_stddev), name=self.name)
+
     def _for_batch(self, x):
         mean, log_stddev = tf.convert_to_tensor(self._mean), tf.convert_to_tensor(self._log_stddev)
+        if mean.shape.rank == self.forward_min_event_ndims:
+            return mean[tf.newaxis], log_stddev[tf.newaxis]
         count = mean.shape[0]
         if count == 1 or (count is not None and count == x.shape[0]):
             return mean, log_stddev

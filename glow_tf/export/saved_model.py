@@ -12,7 +12,7 @@ from glow_tf.data.picture_files import DEFAULT_MEGAPIXELS
 from glow_tf.export.pruning import keep_outer_gradients
 from glow_tf.export.served_flow import ServedFlow
 from glow_tf.models.flow import Flow
-from glow_tf.models.storage import CONFIG_FILE, check_not_pretrained
+from glow_tf.models.storage import CONFIG_FILE, check_not_pretrained, is_saved_model
 from glow_tf.runtime import paths
 from glow_tf.runtime.errors import reraise_as_oserror
 from glow_tf.runtime.files import temporary_path
@@ -25,8 +25,9 @@ def export_saved_model(
     directions: Directions | None = None,
     *,
     max_megapixels: float = DEFAULT_MEGAPIXELS,
+    crop_from: int | None = None,
 ) -> list[str]:
-    """Writes `flow` as a SavedModel to `path` atomically, replacing an existing one.
+    """Writes `flow` as a SavedModel to `path` atomically, replacing an existing one, but no other directory.
 
     `ServedFlow` describes its functions; `glow_tf.load` reads it back.
 
@@ -35,25 +36,29 @@ def export_saved_model(
       path: the directory. TensorFlow Serving requires its name to be a number, as in `models/glow/1`.
       directions: attribute directions to store in the SavedModel, or None.
       max_megapixels: largest picture file that its functions decode, in 10^6 pixels.
+      crop_from: side of the squares that the model's pictures were cropped from in training, as in
+        `glow_tf.data.load_source`; None if they were not.
 
     Returns:
       The names of its signatures.
 
     Raises:
       OSError: if it cannot be written.
-      ValueError: if TensorFlow cannot write to the path, `glow_tf.load` takes it for the name of a bundled model, the
-        directions are for latents of another size, or no picture would be small enough.
+      ValueError: if TensorFlow cannot write to the path, `glow_tf.load` takes it for the name of a bundled model,
+        something else than a SavedModel is there, the directions are for latents of another size, or no picture would
+        be small enough.
     """
     check_not_pretrained(path, "path")
     path = pathlib.Path(paths.for_tensorflow(path, "The SavedModel"))
     if path.is_symlink():
         # The directory behind a link is replaced, and not the link.
         path = pathlib.Path(paths.for_tensorflow(os.path.realpath(path), "The SavedModel"))
+    check_replaceable(path)
     temporary = temporary_path(path)
     options = tf.saved_model.SaveOptions()
     # Outside of this context, saving would trace every function again.
     with save_context(options):
-        served = ServedFlow(flow, directions, max_megapixels)
+        served = ServedFlow(flow, directions, max_megapixels, crop_from)
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         with reraise_as_oserror(path), tempfile.TemporaryDirectory() as folder:
@@ -73,3 +78,17 @@ def export_saved_model(
     temporary.replace(path)
     shutil.rmtree(replaced, ignore_errors=True)
     return sorted(served.signatures())
+
+
+def check_replaceable(path: pathlib.Path, what: str = "path") -> None:
+    """Checks that a SavedModel can be written to a path without replacing anything but another one.
+
+    Args:
+      path: the path.
+      what: its name in the error, such as `--output`.
+
+    Raises:
+      ValueError: if something is there that is no SavedModel; an empty directory is nothing.
+    """
+    if path.exists() and not is_saved_model(path) and (not path.is_dir() or any(path.iterdir())):
+        raise ValueError(f"{what}={path} is there and is no SavedModel; it will not be overwritten.")

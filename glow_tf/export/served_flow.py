@@ -9,6 +9,8 @@ import tensorflow as tf
 from glow_tf.analysis.attributes import Directions
 from glow_tf.analysis.interpolation import lerp, nearer_to_start
 from glow_tf.bijectors import base
+from glow_tf.data.augment import central_crop
+from glow_tf.data.images import stored_shape
 from glow_tf.data.picture_files import DEFAULT_MEGAPIXELS
 from glow_tf.dequantization import random
 from glow_tf.export import pictures
@@ -17,7 +19,7 @@ from glow_tf.models import checks
 from glow_tf.models.derived import DerivedCache
 from glow_tf.models.flow import Flow
 from glow_tf.models.labels import cycle_labels
-from glow_tf.models.likelihood import Likelihood
+from glow_tf.models.likelihood import Likelihood, within_support
 from glow_tf.runtime import devices
 
 # Image inputs and outputs, and the names of the files that replace them.
@@ -63,12 +65,19 @@ class ServedFlow(tf.train.Checkpoint):
       flow: the model; its variables become the SavedModel's.
       directions: attribute directions, or None.
       max_megapixels: largest picture file that is decoded, in 10^6 pixels; larger ones are rejected.
+      crop_from: side of the squares that picture files are fitted to before a central crop; None for no crop.
 
     Raises:
       ValueError: if the directions are for latents of another size, or no picture would be small enough.
     """
 
-    def __init__(self, flow: Flow, directions: Directions | None = None, max_megapixels: float = DEFAULT_MEGAPIXELS):
+    def __init__(
+        self,
+        flow: Flow,
+        directions: Directions | None = None,
+        max_megapixels: float = DEFAULT_MEGAPIXELS,
+        crop_from: int | None = None,
+    ):
         super().__init__()
         self.flow = flow
         self.derived = DerivedCache(flow)
@@ -97,7 +106,10 @@ class ServedFlow(tf.train.Checkpoint):
             max_pixels = int(max_megapixels * 1e6)
             if max_pixels < 1:
                 raise ValueError(f"max_megapixels={max_megapixels!r} must allow at least one pixel.")
-            self._decoders = {"bytes": self._decoder(max_pixels), "bytes_exact": self._decoder(max_pixels, exact=True)}
+            self._decoders = {
+                "bytes": self._decoder(max_pixels, crop_from),
+                "bytes_exact": self._decoder(max_pixels, exact=True),
+            }
         self._signatures = {}
         seed = {"seed": tf.constant(0)}
         draw = {"temperature": tf.constant(1, flow.dtype), **seed}
@@ -151,12 +163,15 @@ class ServedFlow(tf.train.Checkpoint):
             outputs["image_bytes"] = pictures.encoded(displayed)
         return outputs
 
-    def _decoder(self, most_pixels: int, *, exact: bool = False) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
+    def _decoder(
+        self, most_pixels: int, crop_from: int | None = None, *, exact: bool = False
+    ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
         """Returns a graph that decodes files [B], shared by all functions; see `pictures.decoded`."""
         shape = self.flow.config.image_shape
+        whole = stored_shape(shape, crop_from)
 
         def decode(files, name):
-            return pictures.decoded(files, shape, name, most_pixels, exact=exact)
+            return central_crop(pictures.decoded(files, whole, name, most_pixels, exact=exact), shape[:2])
 
         files, name = tf.TensorSpec([None], tf.string, "files"), tf.TensorSpec([], tf.string, "name")
         return tf.function(decode, autograph=False).get_concrete_function(files, name)
@@ -194,8 +209,10 @@ class ServedFlow(tf.train.Checkpoint):
     def _log_prob(self, images, labels=None, seed=0):
         label_args = self._labels(labels, tf.shape(images)[0])
         x, log_q = self._noise(images, random.seeds_of(images, tf.stack([0, seed])), *label_args)
+        x, log_support = within_support(self.flow, x)
         found = self._forward(x, *label_args)
-        likelihood = Likelihood(self.flow, found["latents"], [found["log_det"]], log_q)
+        log_dets = [found["log_det"], *([] if log_support is None else [log_support])]
+        likelihood = Likelihood(self.flow, found["latents"], log_dets, log_q)
         return {"log_prob": likelihood.discrete_log_prob, "bits_per_dim": likelihood.bits_per_dim}
 
     def _encoded(self, images, labels):
@@ -294,7 +311,8 @@ def _portable(function: Callable[[tf.Tensor, str], Sequence[tf.Tensor]], x: tf.T
 
     @tf.custom_gradient
     def portable(x):
-        def gradient_of(*upstream, variables):
+        # Without trained variables, TensorFlow passes none.
+        def gradient_of(*upstream, variables=()):
             def backward():
                 with tf.GradientTape(watch_accessed_variables=False) as tape:
                     tape.watch([x, *variables])
@@ -303,7 +321,7 @@ def _portable(function: Callable[[tf.Tensor, str], Sequence[tf.Tensor]], x: tf.T
                 return tape.gradient(outputs, sources, output_gradients=upstream, unconnected_gradients="zero")
 
             dx, *dvariables = devices.portable(backward)
-            return dx, dvariables
+            return (dx, dvariables) if variables else dx
 
         return devices.portable(lambda: function(x, "none")), gradient_of
 

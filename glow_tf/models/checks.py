@@ -62,7 +62,8 @@ def check_label_count(config: ModelConfig, labels: tf.Tensor | None, n: int | tf
     expected = tf.get_static_value(n)
     if not labels.shape.is_compatible_with([None if expected is None else int(expected)]):
         raise ValueError(f"Labels must have shape [] or [{expected}], one for each example; these have {labels.shape}.")
-    with tf.control_dependencies([tf.debugging.assert_equal(tf.size(labels), n, "One label an image is needed.")]):
+    message = "One label an image is needed."
+    with tf.control_dependencies([tf.debugging.assert_equal(tf.size(labels), tf.cast(n, tf.int32), message)]):
         return tf.identity(labels)
 
 

@@ -2,7 +2,7 @@
 
 import collections
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -10,6 +10,7 @@ import tensorflow as tf
 from glow_tf.layers.base import Part
 from glow_tf.mode import Mode
 from glow_tf.models.flow import Flow
+from glow_tf.models.likelihood import batch_likelihood
 from glow_tf.shapes import leaving_shape
 
 
@@ -44,6 +45,29 @@ def first_nonfinite(
         return _forward_and_backward(flow, x, labels, network_precision)
 
 
+def first_nonfinite_of_noise(
+    flow: Flow, batch: Mapping[str, tf.Tensor], *, network_precision: str = "float32"
+) -> str | None:
+    """Names the first parameter of learned dequantization noise whose gradient of the mean bits/dim is not finite.
+
+    Args:
+      flow: the model.
+      batch: as returned by `glow_tf.models.likelihood.with_noise`.
+      network_precision: as for `Flow.distribution`.
+
+    Returns:
+      Its path, as in `dequantizer/network/conv1/kernel: its gradient`; None if all are finite, or the noise is not
+      learned.
+    """
+    named = flow.named_variables(trainable=True)
+    learned = {path: variable for path, variable in named.items() if path.startswith("dequantizer/")}
+    if not learned:
+        return None
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(batch_likelihood(flow, batch, network_precision=network_precision).bits_per_dim)
+    return _first_nonfinite_gradient(tape, loss, learned)
+
+
 def _forward_and_backward(flow, x, labels, network_precision) -> str | None:
     image = x
     parts = list(_parts(flow, labels, network_precision))
@@ -62,10 +86,13 @@ def _forward_and_backward(flow, x, labels, network_precision) -> str | None:
 
 def _nonfinite_gradient(flow, x, labels, network_precision) -> str | None:
     """Names a variable whose gradient is not finite; `_backward` skips those of splits, priors and scalings."""
-    named = flow.named_variables(trainable=True)
     with tf.GradientTape() as tape:
         log_prob = flow.distribution(labels, network_precision=network_precision).log_prob(x)
         loss = -tf.reduce_mean(log_prob) / (flow.config.dimensions * math.log(2))
+    return _first_nonfinite_gradient(tape, loss, flow.named_variables(trainable=True))
+
+
+def _first_nonfinite_gradient(tape, loss, named) -> str | None:
     for path, gradient in zip(named, tape.gradient(loss, list(named.values())), strict=True):
         if gradient is not None and not _finite(gradient):
             return f"{path}: its gradient"

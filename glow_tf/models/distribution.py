@@ -11,7 +11,7 @@ import tensorflow_probability as tfp
 from glow_tf import bijectors
 from glow_tf.bijectors.multiscale import ToLatents
 from glow_tf.runtime.internals import untracked
-from glow_tf.runtime.sharding import pad_batch
+from glow_tf.runtime.sharding import pad_if_empty
 
 tfb = tfp.bijectors
 tfd = tfp.distributions
@@ -21,8 +21,8 @@ class FlowBijector(ToLatents):
     """Bijector from preprocessed images [H, W, C] to latents [D], with layers built from the current variables.
 
     Args:
-      make_layers: builds the layers from the labels, [B] int32, or [1] for all examples, or None, and the context, with
-        the same B, or 1, or None.
+      make_layers: builds the layers from the labels, [B] int32, or None, and the context, with the same B, or None; for
+        `layers`, B may be 1 for all examples.
       shapes: as for `bijectors.MultiScale`.
       tracked: nest of the variables that `make_layers` reads, which become those of this bijector.
       labels: int32 of any shape, which is the batch shape; None for a model without labels.
@@ -64,6 +64,19 @@ class FlowBijector(ToLatents):
         """The layers built from the current variables, from image to latents."""
         return self._make_layers(None if self._labels is None else tf.reshape(self._labels, [-1]), self._context)
 
+    def __getitem__(self, slices):
+        self.check_sliceable()
+        return super().__getitem__(slices)
+
+    def check_sliceable(self) -> None:
+        """Checks that the batch shape can be sliced.
+
+        Raises:
+          ValueError: if there is a context.
+        """
+        if self._context is not None:
+            raise ValueError("A flow with a context cannot be sliced: slice the context, and build it from that.")
+
     def forward_through_levels(self, x):
         return self._evaluate("forward_through_levels", x, self._shapes[0])
 
@@ -77,11 +90,13 @@ class FlowBijector(ToLatents):
             raise ValueError(f"{self.name} takes tensors of shape [..., {expected}]; it gets {x.shape}.")
         x = tf.ensure_shape(x, [None, *event])
         count, may_be_empty = tf.shape(x)[0], not x.shape[0]
-        x = _pad_if_empty(x)
-        labels = None if self._labels is None else _pad_if_empty(tf.reshape(self._labels, [-1]))
-        context = self._context
-        if context is not None:
-            context = tf.nest.map_structure(lambda leaf: _repeat_per_example(_pad_if_empty(leaf), x), context)
+        x = pad_if_empty(x)
+
+        def for_each_example(leaf):
+            return _for_each_example(pad_if_empty(leaf), x)
+
+        labels = None if self._labels is None else for_each_example(tf.reshape(self._labels, [-1]))
+        context = None if self._context is None else tf.nest.map_structure(for_each_example, self._context)
         with self._scope():
             multi_scale = bijectors.MultiScale(self._make_layers(labels, context), self._shapes)
             results = getattr(multi_scale, direction)(x)
@@ -124,14 +139,11 @@ class FlowBijector(ToLatents):
         return [] if self._context is None or not is_one_event else tf.nest.flatten(self._context)
 
 
-def _pad_if_empty(t):
-    """Returns `t`: [B, ...], or one example of zeros if B is 0."""
-    return t if t.shape[0] else pad_batch(t, tf.cast(tf.shape(t)[0] == 0, tf.int32))
-
-
-def _repeat_per_example(t, x):
-    """Repeats `t`: [1, ...] for each example of `x`: [B, ...]; returns other tensors as they are."""
-    return tf.repeat(t, tf.shape(x)[0], axis=0) if t.shape[0] == 1 and x.shape[0] != 1 else t
+def _for_each_example(t, x):
+    """Repeats `t`: [1, ...] for each example of `x`: [B, ...]; returns tensors [B, ...] as they are."""
+    if t.shape[0] is None or (t.shape[0] == 1 and x.shape[0] != 1):
+        return tf.broadcast_to(t, tf.concat([tf.shape(x)[:1], tf.shape(t)[1:]], 0))
+    return t
 
 
 class FlowDistribution(tfd.TransformedDistribution):
@@ -161,6 +173,10 @@ class FlowDistribution(tfd.TransformedDistribution):
     @classmethod
     def _parameter_properties(cls, dtype, num_classes=None):
         return super()._parameter_properties(dtype, num_classes)
+
+    def __getitem__(self, slices):
+        self.bijector.bijector.check_sliceable()
+        return super().__getitem__(slices)
 
     def _log_prob(self, x):
         inside = None if self._support is None else self._support(x)

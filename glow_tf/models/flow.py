@@ -23,6 +23,7 @@ from glow_tf.models.seeds import stateless_seed
 from glow_tf.networks import zero_layer
 from glow_tf.runtime import products
 from glow_tf.runtime.runtime import Runtime
+from glow_tf.runtime.sharding import pad_if_empty
 from glow_tf.shapes import leaving_shape
 
 tfb = tfp.bijectors
@@ -72,6 +73,8 @@ class Flow(tf.Module):
         self.config = config
         self.runtime = runtime or Runtime.detect()
         self.dtype = tf.as_dtype(dtype)
+        if self.dtype not in (tf.float32, tf.float64):
+            raise ValueError(f"dtype={self.dtype.name} must be float32 or float64; bfloat16 is a network_precision.")
         self._seed = int(seed)
         self._shapes = config.shapes()
         made = variables.model_parameters(config, self._seed)
@@ -169,9 +172,10 @@ class Flow(tf.Module):
           seed: seed of such networks: an int, or a stateless seed of shape [2].
 
         Returns:
-          A `tfd.TransformedDistribution` with event shape [H, W, C], values in [-0.5, 0.5) (see
-          `glow_tf.dequantization.Dequantizer`) and log_prob in nats. Its bijector maps latents [D] to images. Its batch
-          shape is the broadcast shape of labels, context and temperature.
+          A `tfd.TransformedDistribution` with event shape [H, W, C] and log_prob in nats. Its bijector maps latents [D]
+          to images. Its batch shape is the broadcast shape of labels, context and temperature; with a context, it
+          cannot be sliced. Preprocessed images lie in [-0.5, 0.5) (see `glow_tf.dequantization.Dequantizer`), and
+          samples, whose density is rarely 0 outside, near it; `config.dequantizer.to_images(x)` makes uint8 of them.
 
         Raises:
           ValueError: if labels are missing for a conditional model, given to one without any, or out of range, the
@@ -341,8 +345,16 @@ class Flow(tf.Module):
         """
         mode = Mode(gradient=gradient or self.config.gradient, **options)
         context = self._broadcast_context(images, labels, context)
+        values, may_be_empty = images, bool(self.dequantizer) and not images.shape[0]
+        if may_be_empty:
+            # Networks get no empty batch, here as in the layers.
+            values = pad_if_empty(images)
+            context = None if context is None else tf.nest.map_structure(pad_if_empty, context)
+            seed = pad_if_empty(seed) if seed.shape.rank == 2 else seed
         with self.runtime.scope():
-            x, log_q = self.config.dequantizer.noise_in(mode, images, self.dequantizer, seed, context)
+            x, log_q = self.config.dequantizer.noise_in(mode, values, self.dequantizer, seed, context)
+        if may_be_empty:
+            x, log_q = x[: tf.shape(images)[0]], log_q[: tf.shape(images)[0]]
         return tf.ensure_shape(x, images.shape), tf.ensure_shape(log_q, images.shape[:1])
 
     def _broadcast_context(self, x: tf.Tensor, labels: tf.Tensor | None, context: Any) -> Any:
@@ -448,8 +460,8 @@ class Flow(tf.Module):
         latents = self.latent_distribution(checks.check_label_count(self.config, labels, n), temperature)
         return latents.sample([] if latents.batch_shape.rank else n, seed=stateless_seed(seed))
 
-    def class_logits(self, z: tf.Tensor, labels: tf.Tensor | None = None) -> tf.Tensor:
-        """Returns the classifier's logits [B, num_classes], from latents `z`: [B, D] encoded with the same `labels`.
+    def class_logits(self, z: tf.Tensor, labels: tf.Tensor | None = None, *, context: Any = None) -> tf.Tensor:
+        """Returns the classifier's logits [B, num_classes], from latents `z`: [B, D] encoded with the same arguments.
 
         The classifier reads the spatial mean of the top variables before the prior whitens them, so that the prior's
         labels do not leak into the result (the official code's predictive loss).
@@ -459,14 +471,14 @@ class Flow(tf.Module):
         """
         if not self.classifier:
             raise ValueError("This model has no classifier: build it with classifier=True.")
-        shape = self._shapes[-1]
+        shape, z = self._shapes[-1], checks.check_latents(self.config, tf.cast(z, self.dtype))
         top = tf.reshape(z[..., -int(np.prod(shape)) :], [-1, *shape])
         last, shape, tensors = list(self.iter_layers())[-1]
         with self.runtime.scope():
             # A layer that factors out channels whitens these alone.
             if last.is_prior and leaving_shape(shape, self._shapes[-1]) is None:
                 labels = checks.check_label_count(self.config, checks.check_labels(self.config, labels), tf.shape(z)[0])
-                context = _join_labels(labels, None)
+                context = _join_labels(labels, checks.check_context(context, self.dtype, tf.shape(z)[0]))
                 top, _ = last.bijector_in(Mode(), shape, tensors, context).inverse_and_log_det(top)
             mean = tf.reduce_mean(top, axis=list(range(1, top.shape.rank - 1)))
             return zero_layer.scale(self.classifier, products.matmul(mean, self.classifier["kernel"]))

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 def cycle_labels(n: int | tf.Tensor, num_classes: int) -> tf.Tensor:
     """Returns labels that cycle through the classes, 0, 1, ..., num_classes - 1, 0, ...: [n] int32."""
-    return tf.range(n) % num_classes
+    return tf.range(tf.cast(n, tf.int32)) % num_classes
 
 
 def sample_labels(n: int, num_classes: int, label: int | None = None) -> np.ndarray | None:

@@ -97,14 +97,29 @@ def likelihood(
       **options: as for `Flow.bijector`.
     """
     bijector = flow.bijector_of(x, labels if flow.config.conditional else None, context, **options)
-    inside = flow.in_support(x)
-    if inside is not None:
-        # Keeps NaNs out of the gradients of the other images.
-        x = tf.where(base.per_event(inside, x), x, tf.zeros([], x.dtype))
+    x, log_support = within_support(flow, x)
     latents, log_dets = bijector.forward_and_log_dets(x)
-    if inside is not None:
-        log_dets = [tf.where(inside, log_dets[0], tf.constant(-math.inf, x.dtype)), *log_dets[1:]]
+    if log_support is not None:
+        log_dets = [log_dets[0] + log_support, *log_dets[1:]]
     return Likelihood(flow, latents, log_dets, log_q)
+
+
+def within_support(flow: "Flow", x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | None]:
+    """Replaces images outside the flow's support, whose density is 0, by grey ones.
+
+    Args:
+      flow: the model.
+      x: [B, H, W, C], dequantized.
+
+    Returns:
+      The images, and [B], -inf to be added to the log-densities of those outside, and 0; None if all are inside.
+    """
+    inside = flow.in_support(x)
+    if inside is None:
+        return x, None
+    # Keeps NaNs out of the gradients of the other images.
+    grey = tf.where(base.per_event(inside, x), x, tf.zeros([], x.dtype))
+    return grey, tf.where(inside, tf.zeros([], x.dtype), tf.constant(-math.inf, x.dtype))
 
 
 def with_noise(
@@ -113,14 +128,14 @@ def with_noise(
     """Adds dequantization noise to a batch or, if the noise is learned, the seeds to draw it from.
 
     Args:
-      batch: `images`: [B, H, W, C] uint8, and `labels`: [B] int32.
+      batch: `images`: [B, H, W, C] uint8, and `labels`: [B] int32, which only conditional models need.
       config: the model.
       seed: [2], a stateless seed, or [B, 2], one for each image.
       dtype: dtype of `x` and `log_q`.
 
     Returns:
       `x`: [B, H, W, C], dequantized, and `log_q`: [B]; or, if the noise is learned, `images` and `seeds`: [B, 2].
-      Both with `labels`.
+      Both with the labels, if there are any.
     """
     images = batch["images"]
     if has_learned_dequantizer(config):
@@ -129,7 +144,7 @@ def with_noise(
         return {**batch, "seeds": seed}
     context = {"labels": batch["labels"]} if config.conditional else None
     x, log_q = config.dequantizer.noise(tf.cast(images, dtype), {}, seed, context)
-    return {"x": x, "log_q": log_q, "labels": batch["labels"]}
+    return {"x": x, "log_q": log_q, **({"labels": batch["labels"]} if "labels" in batch else {})}
 
 
 def batch_likelihood(

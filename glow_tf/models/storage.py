@@ -18,7 +18,7 @@ from glow_tf.models import variables
 from glow_tf.models.flow import Flow
 from glow_tf.runtime import json_files, paths, text
 from glow_tf.runtime.errors import first_line, reraise_as_oserror
-from glow_tf.runtime.files import atomic_write
+from glow_tf.runtime.files import atomic_write, flush_to_disk
 from glow_tf.runtime.runtime import Runtime
 
 # Models of the bundled portraits that ship with the package, keyed by the name that replaces their path.
@@ -321,18 +321,56 @@ def save_config(config: ModelConfig, directory: str | os.PathLike) -> None:
 def save(flow: Flow, path: str | os.PathLike, *, step: int = 1) -> None:
     """Writes a flow to a model directory that `load` reads: its config, and its weights as checkpoint `step`.
 
+    It replaces a model that this function has written there, but neither a training run nor a SavedModel.
+
     Raises:
       OSError: if the directory cannot be written.
-      ValueError: if TensorFlow cannot write to the path, or `load` takes it for the name of a bundled model.
+      ValueError: if TensorFlow cannot write to the path, `load` takes it for the name of a bundled model, or it holds
+        a training run or a SavedModel.
     """
     check_not_pretrained(path, "path")
     directory = pathlib.Path(paths.for_tensorflow(path, "The model"))
+    _check_replaceable(directory)
     save_config(flow.config, directory)
     remove_unfinished(directory)
     checkpoint = tf.train.Checkpoint(flow=flow)
     manager = tf.train.CheckpointManager(checkpoint, str(directory / CHECKPOINTS), max_to_keep=1)
     with reraise_as_oserror(directory):
-        manager.save(checkpoint_number=step)
+        save_checkpoint(manager, step)
+
+
+def _check_replaceable(directory: pathlib.Path) -> None:
+    """Checks that a directory holds nothing that `save` must not delete, or that `load` would still read after it.
+
+    Raises:
+      ValueError: if it is a SavedModel, or has a checkpoint of a training run.
+    """
+    if is_saved_model(directory):
+        raise ValueError(f"{directory} is a SavedModel: choose another directory, or write it by export_saved_model.")
+    if any(map(_is_of_run, checkpoint_paths(directory).values())):
+        raise ValueError(f"{directory} holds a training run, which is not overwritten: choose another directory.")
+
+
+def _is_of_run(checkpoint: str) -> bool:
+    try:
+        names = tf.train.load_checkpoint(checkpoint).get_variable_to_shape_map()
+    except (ValueError, IndexError, tf.errors.OpError):
+        return False
+    return any(name.startswith("run/") for name in names)
+
+
+def save_checkpoint(manager: tf.train.CheckpointManager, step: int) -> str:
+    """Saves checkpoint `step`, syncs it to disk, then deletes those no longer kept, and returns its path."""
+    # The manager deletes them in a callback of its own, which runs after the given ones.
+    options = tf.train.CheckpointOptions(experimental_write_callbacks=[flush_checkpoint])
+    return manager.save(checkpoint_number=step, options=options)
+
+
+def flush_checkpoint(path: str) -> None:
+    """Syncs the files of a checkpoint to disk."""
+    prefix = pathlib.Path(path)
+    for file in [*prefix.parent.glob(f"{prefix.name}.*"), prefix.parent]:
+        flush_to_disk(file)
 
 
 def remove_unfinished(directory: str | os.PathLike) -> None:

@@ -43,7 +43,7 @@ def shapes_and_kinds(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...]
     """Yields path, shape and trainability of each of `Flow(config).named_variables()`, without creating a flow."""
     for prefix, nest in model_parameters(config, 0):
         for path, parameter in parameters.by_path(nest, prefix):
-            yield path, tuple(parameter.shape), parameters.is_trainable(parameter)
+            yield path, tuple(np.shape(parameter)), parameters.is_trainable(parameter)
 
 
 def create(nest: parameters.Nest, path: str, dtype: tf.DType) -> dict[str, Any]:

@@ -35,9 +35,11 @@ class Network(Description):
             }
 
         def apply(self, tensors, x, context=None, training=False, seed=None):
-            return tf.nn.relu(x @ tensors["enter"]) @ tensors["leave"]
+            h = tf.nn.relu(glow_tf.products.matmul(x, tensors["enter"]))
+            return glow_tf.products.matmul(h, tensors["leave"])
     ```
 
+    Matrix products are those of `glow_tf.products`, as `@` and `tf.einsum` compute in TF32 on GPUs, which loses images.
     The output should be 0 at initialisation, where most transforms are close to the identity.
 
     Attributes:

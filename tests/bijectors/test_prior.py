@@ -42,6 +42,20 @@ def test_a_prior_for_every_label(sample):
     assert labelled.sample(sample, seed=0).shape == (*sample, 3, 2, 3, 2)
 
 
+@pytest.mark.parametrize("slices", [1, np.s_[1:], np.s_[:1], np.s_[::-1], np.s_[:, None], np.s_[None, 1:]], ids=str)
+def test_the_batch_shape_is_sliced(slices):
+    mean, log_stddev = parameters(3)
+    part = distribution(mean, log_stddev, [3])[slices]
+    mean, log_stddev = mean[slices], log_stddev[slices]
+    assert part.batch_shape == mean.shape[:-3]
+    x = np.random.default_rng(1).standard_normal([2, *mean.shape])
+    assert_close(part.log_prob(x), log_density(x, mean, log_stddev))
+    assert part.sample(4, seed=0).shape == (4, *mean.shape)
+    prior = DiagonalPrior(*map(tf.constant, parameters(3)))
+    assert_close(prior[slices].forward(x), (x - mean) * np.exp(-log_stddev))
+    assert_close(prior.copy(name="copy")[slices].forward(x), (x - mean) * np.exp(-log_stddev))
+
+
 def test_samples_have_the_prior_s_moments():
     mean, log_stddev = parameters(3)
     draws = distribution(mean, log_stddev, [3]).sample(4000, seed=0).numpy()

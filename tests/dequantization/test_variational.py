@@ -277,6 +277,8 @@ def test_it_is_part_of_a_saved_model(config, tmp_path):
     served = tf.saved_model.load(str(tmp_path))
     expected = flow.bits_per_dim(data, **given)
     np.testing.assert_allclose(served.log_prob(images=data, **given)["bits_per_dim"], expected, rtol=1e-5)
+    none = {name: values[:0] for name, values in {"images": data, **given}.items()}
+    assert served.log_prob(**none)["bits_per_dim"].shape == (0,)
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
 """SavedModels in plain TensorFlow, in a process with neither glow_tf nor TFP, give the same results as the flow."""
 
 import json
+import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -147,6 +149,47 @@ def test_exporting_again_replaces_the_model(tmp_path):
     loaded = tf.saved_model.load(str(tmp_path / "model")).signatures
     np.testing.assert_allclose(loaded["encode"](images=images)["latents"], other.encode(images), atol=1e-5)
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_only_a_saved_model_is_replaced(tmp_path):
+    (tmp_path / "models" / "1").mkdir(parents=True)
+    (tmp_path / "models" / "1" / "saved_model.pb").write_bytes(b"a model")
+    (tmp_path / "notes").write_text("of mine")
+    for name in ("models", "notes"):
+        with pytest.raises(ValueError, match=rf"path=.*{name} is there and is no SavedModel; it will not be over"):
+            export_saved_model(saved_models.flow("flat"), tmp_path / name)
+    assert (tmp_path / "models" / "1" / "saved_model.pb").read_bytes() == b"a model"
+    assert (tmp_path / "notes").read_text() == "of mine"
+
+
+def test_a_full_disk_leaves_the_model_that_is_there(tmp_path, monkeypatch):
+    shutil.copytree(saved("flat"), tmp_path / "model")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+    def save(served, path, **options):
+        os.makedirs(path)
+        pathlib.Path(path, "saved_model.pb").write_bytes(b"half a mod")
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    monkeypatch.setattr(tf.saved_model, "save", save)
+    with pytest.raises(OSError, match="No space left on device"):
+        export_saved_model(saved_models.flow("flat"), tmp_path / "model")
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_flow_without_trained_variables(tmp_path):
+    dequantizer = glow_tf.dequantization.Continuous()
+    config = glow_tf.ModelConfig(
+        name="fixed", image_shape=(2, 2, 1), layers=(glow_tf.layers.Squeeze(),), dequantizer=dequantizer
+    )
+    export_saved_model(glow_tf.Flow(config), tmp_path / "1")
+    loaded, x = tf.saved_model.load(str(tmp_path / "1")), tf.constant([[[[0.5], [-1.0]], [[2.0], [0.0]]]])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        log_prob = loaded.log_prob(x)["log_prob"]
+    assert log_prob.numpy() == pytest.approx(-0.5 * 5.25 - 2 * np.log(2 * np.pi))
+    np.testing.assert_allclose(tape.gradient(log_prob, x), -x, atol=1e-6)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from PIL import ExifTags, Image
 
+import glow_tf
 from glow_tf.analysis.attributes import Directions
 from glow_tf.data.images import decode_file
 from glow_tf.export.served_flow import ServedFlow
@@ -129,6 +130,17 @@ def test_photographs_of_any_size_are_fitted_as_for_training(loaded):
     )
 
 
+def test_photographs_are_cropped_at_the_centre_if_training_took_random_crops():
+    photograph = examples(CONFIGS["nice"], 1)[0].repeat(4, axis=0).repeat(4, axis=1)[:24, 2:30]
+    # The central 24x24, halved to 12x12, of which the central 8x8.
+    halved = photograph[:, 2:26].reshape(12, 2, 12, 2).mean(axis=(1, 3)).astype(np.uint8)
+    served = ServedFlow(flow("nice"), crop_from=12)
+    expected = served.encode(halved[np.newaxis, 2:10, 2:10, np.newaxis])["latents"]
+    np.testing.assert_array_equal(served.encode_bytes(files([photograph]))["latents"], expected)
+    with pytest.raises(ValueError, match="crop_from=7 must be a number of pixels of at least the image size"):
+        ServedFlow(flow("nice"), crop_from=7)
+
+
 def test_the_likelihood_does_not_depend_on_the_batch(loaded, images):
     whole = loaded["glow"].log_prob(images["glow"], seed=3)["log_prob"]
     for i in range(3):
@@ -193,6 +205,21 @@ def test_attributes_are_kept(loaded):
 def test_models_without_pictures_have_no_files(loaded, images, name):
     assert not [function for function in loaded[name].signatures if function.endswith("_bytes")]
     assert loaded[name].encode(images[name])["latents"].shape == [3, CONFIGS[name].dimensions]
+
+
+@pytest.mark.slow
+def test_what_the_model_cannot_have_made_has_no_likelihood():
+    config = glow_tf.real_nvp((4, 4, 1), L=1, width=4, blocks=1, dequantizer=glow_tf.dequantization.Continuous())
+    model = ServedFlow(glow_tf.Flow(config))
+    x = np.zeros([2, 4, 4, 1], np.float32)
+    x[1, 2, 2] = 0.6
+    with tf.GradientTape() as tape:
+        log_prob = model.log_prob(x)["log_prob"]
+        loss = log_prob[0]
+    np.testing.assert_allclose(log_prob[0], model.log_prob(x[:1])["log_prob"][0], rtol=1e-6)
+    assert np.isfinite(log_prob[0]) and log_prob[1] == -np.inf
+    found = tape.gradient(loss, model.trainable_variables, unconnected_gradients="zero")
+    assert all(np.isfinite(gradient).all() for gradient in found)
 
 
 @pytest.mark.slow

@@ -84,14 +84,14 @@ class Dense(glow_tf.networks.Network):
         return nest
 
     def apply(self, tensors, x, context=None, training=False, seed=None):
-        h = tf.tanh(tf.einsum("...c,cd->...d", x, tensors["enter"]))
+        h = tf.tanh(glow_tf.products.matmul(x, tensors["enter"]))
         if self.context_channels:
-            context_term = context["embedding"] @ tensors["context"]
+            context_term = glow_tf.products.matmul(context["embedding"], tensors["context"])
             h += tf.reshape(context_term, [-1, *[1] * (h.shape.rank - 2), self.width])
         if training and self.dropout:
             keep = tf.random.stateless_uniform(tf.shape(h), seed, dtype=h.dtype) >= self.dropout
             h = tf.where(keep, h / (1 - self.dropout), tf.zeros([], h.dtype))
-        return tf.einsum("...c,cd->...d", h, tensors["leave"])
+        return glow_tf.products.matmul(h, tensors["leave"])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,12 +9,15 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_probability as tfp
 
 import glow_tf
 from glow_tf.export.saved_model import export_saved_model
 from glow_tf.layers import Split, Squeeze, Steps
 from glow_tf.models.likelihood import likelihood
+from glow_tf.runtime import devices
 from tests.extending.my_parts import Dense, DropChannels, OddChannels, ScaleAndShift, Sinh
+from tests.runtime import tf32
 from tests.tolerances import assert_close, assert_gradient_close
 
 OWN = glow_tf.ModelConfig(
@@ -275,12 +278,105 @@ def test_one_context_for_all_examples_and_one_for_each():
     assert_close(each.log_prob(samples)[2], each.log_prob(samples[2]))
 
 
+def test_a_context_of_unknown_size_for_all_examples():
+    network = glow_tf.networks.ContextChannels(inner=Dense(width=4), channels=3)
+    config = dataclasses.replace(CONTEXT, layers=(Squeeze(), Steps(depth=2, network=network)))
+    flow, x = moved(glow_tf.Flow(config, dtype=tf.float64), 0.3), inputs(config)
+    one = tf.constant(np.random.default_rng(2).standard_normal([1, 2, 2, 3]))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, *t.shape[1:]], tf.float64) for t in (x, one)])
+    def latents_and_log_prob(x, image):
+        context = {"image": image}
+        return flow.bijector_of(x, None, context).forward(x), flow.distribution(context=context).log_prob(x)
+
+    z, log_prob = latents_and_log_prob(x, one)
+    assert_close(z, flow.bijector(context={"image": one}).forward(x))
+    assert_close(log_prob, flow.distribution(context={"image": one}).log_prob(x))
+    assert latents_and_log_prob(x[:0], one)[1].shape == (0,)
+
+
+def test_class_logits_undo_a_prior_that_sees_the_context():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Shifted(glow_tf.layers.Layer):
+        is_prior: ClassVar[bool] = True
+
+        def bijector(self, shape, tensors, context=None):
+            mean = tf.tile(context["mean"][:, tf.newaxis, tf.newaxis], [1, *shape[:-1], 1])
+            return glow_tf.bijectors.DiagonalPrior(mean, tf.zeros_like(mean))
+
+    try:
+        config = dataclasses.replace(CONTEXT, layers=(Shifted(),), num_classes=2, classifier=True)
+        flow, data = moved(glow_tf.Flow(config, dtype=tf.float64)), images(config, 4)
+        logits = []
+        for seed in range(2):
+            context = {"mean": np.random.default_rng(seed).standard_normal([4, 1])}
+            logits.append(flow.class_logits(flow.encode(data, context=context), context=context))
+        assert_close(logits[0], logits[1])
+        assert np.ptp(logits[0][:, 0]) > 0
+    finally:
+        del glow_tf.layers.Layer.classes["Shifted"]
+
+
+def test_a_distribution_with_a_context_is_not_sliced():
+    distribution = conditioned().distribution(context={"embedding": embeddings()})
+    for sliceable in (distribution, distribution.bijector.bijector, tfp.distributions.Independent(distribution)):
+        with pytest.raises(ValueError, match="A flow with a context cannot be sliced: slice the context"):
+            sliceable[0]
+    assert distribution.copy().batch_shape == [4]
+
+
+def test_networks_get_one_label_for_each_example():
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Tiled(glow_tf.networks.Network):
+        """A shift per label, at every position."""
+
+        def num_classes_needed(self):
+            return 3
+
+        def parameters(self, rng, depth, inputs, outputs, shape):
+            return {"shift": 0.1 * rng.standard_normal([depth, 3, outputs])}
+
+        def apply(self, tensors, x, context=None, training=False, seed=None):
+            shift = tf.gather(tensors["shift"], context["labels"])
+            tiled = tf.tile(shift[:, tf.newaxis, tf.newaxis], [1, *x.shape[1:-1], 1])
+            # For other numbers of examples and labels, this fails.
+            return tf.concat([x, tiled], axis=-1)[..., x.shape[-1] :]
+
+    try:
+        config = glow_tf.glow((4, 4, 1), K=1, L=1, num_classes=3, conditional=False, network=Tiled())
+        flow, data = glow_tf.Flow(config), images(CONTEXT, 4)
+        assert_close(flow.bits_per_dim(data, 2), flow.bits_per_dim(data, [2] * 4), 1e-6)
+        assert flow.sample(4, labels=2).shape == (4, 4, 4, 1)
+    finally:
+        del glow_tf.networks.Network.classes["Tiled"]
+
+
 def test_contexts_are_checked():
     flow = conditioned()
     with pytest.raises(ValueError, match=r"A context must have shape \[4, ...\] or \[1, ...\]; this one has \(3, 3\)"):
         flow.encode(images(CONTEXT, 4), context={"embedding": embeddings(3)})
     with pytest.raises(ValueError, match="A context must have shape"):
         flow.distribution(context=tf.constant(1.0))
+
+
+def test_a_network_of_ones_own_is_exact_on_gpus(tmp_path):
+    network, rng = Dense(width=64, context_channels=3), np.random.default_rng(0)
+    tensors = {
+        name: tf.constant(rng.standard_normal(shape), tf.float32)
+        for name, shape in (("enter", [32, 64]), ("context", [3, 64]), ("leave", [64, 8]))
+    }
+    x, embedding = (tf.constant(rng.standard_normal(shape), tf.float32) for shape in ([2, 2, 2, 32], [2, 3]))
+    module = tf.Module()
+    module.apply = tf.function(lambda x, e: network.apply(tensors, x, {"embedding": e}), autograph=False)
+    with devices.made_for("GPU"):
+        module.apply.get_concrete_function(x, embedding)
+        tf.saved_model.save(module, str(tmp_path / "plain"))
+    assert tf32.on_a_gpu(tmp_path / "plain", tmp_path / "gpu") >= 3
+    found = tf.saved_model.load(str(tmp_path / "gpu")).apply(x, embedding)
+    double = {name: t.numpy().astype(np.float64) for name, t in tensors.items()}
+    term = (embedding.numpy().astype(np.float64) @ double["context"])[:, np.newaxis, np.newaxis]
+    exact = (np.tanh(x.numpy().astype(np.float64) @ double["enter"]) + term) @ double["leave"]
+    np.testing.assert_allclose(found, exact, atol=1e-5 * np.abs(exact).max())
 
 
 def test_dropout_is_drawn_in_training_from_the_seed():

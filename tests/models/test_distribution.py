@@ -243,6 +243,23 @@ def test_no_images_in_a_function():
     assert_close(bits(images, labels), flow.bits_per_dim(images, labels), 1e-5)
 
 
+def test_no_images_for_learned_noise():
+    flow = random_flow(glow((4, 4, 1), K=1, L=1, width=4, num_classes=2, dequantizer="variational"), tf.float32)
+    images, labels = random_images(flow.config, 2), tf.constant([1, 0])
+    bits = tf.function(flow.bits_per_dim, autograph=False).get_concrete_function(
+        tf.TensorSpec([None, 4, 4, 1], tf.uint8), tf.TensorSpec([None], tf.int32)
+    )
+    assert bits(images[:0], labels[:0]).shape == (0,)
+    assert_close(bits(images, labels), flow.bits_per_dim(images, labels), 1e-5)
+    assert flow.bits_per_dim(images[:0], labels[:0]).shape == (0,)
+
+
+def test_only_float32_and_float64():
+    for dtype in (tf.float16, tf.bfloat16, tf.int32):
+        with pytest.raises(ValueError, match=f"dtype={dtype.name} must be float32 or float64"):
+            Flow(CONFIG, dtype=dtype)
+
+
 def test_unknown_static_sizes():
     flow = random_flow(CONDITIONAL, tf.float32)
     images, labels = random_images(CONDITIONAL, 2), tf.constant([1, 2])

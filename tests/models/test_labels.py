@@ -113,6 +113,9 @@ def test_sampling_by_label(conditional):
     np.testing.assert_array_equal(conditional.decode(z, labels), drawn)
     np.testing.assert_array_equal(conditional.sample(4, seed=5), drawn)
     assert conditional.sample(4, labels=2, seed=5).shape == (4, 4, 4, 1)
+    for n in (np.int64(4), tf.constant(4, tf.int64)):
+        np.testing.assert_array_equal(conditional.sample(n, seed=5), drawn)
+        np.testing.assert_array_equal(conditional.sample(n, labels=labels, seed=5), drawn)
 
 
 def test_class_logits_do_not_depend_on_the_labels_given(conditional):
@@ -132,6 +135,14 @@ def test_class_logits_by_hand(conditional):
     kernel, bias, logs = (conditional.named_variables()[f"classifier/{n}"].numpy() for n in ("kernel", "bias", "logs"))
     expected = (x.numpy().mean((1, 2)) @ kernel + bias) * np.exp(3 * logs)
     assert_close(conditional.class_logits(conditional.encode(images, [0] * 4), [0] * 4), expected)
+
+
+def test_class_logits_take_latents_of_any_dtype(conditional):
+    z = conditional.encode(random_images(CONDITIONAL, 2), [0, 1]).numpy().astype(np.float16)
+    expected = conditional.class_logits(tf.constant(z.astype(np.float64)), [0, 1])
+    assert_close(conditional.class_logits(z, [0, 1]), expected)
+    with pytest.raises(ValueError, match=r"Latents must have shape \[B, 16\]"):
+        conditional.class_logits(z[:, 1:], [0, 1])
 
 
 def test_classifier_without_conditional_prior():

@@ -15,6 +15,7 @@ from glow_tf.models import storage
 from tests import saved_models
 from tests.marks import mostly_slow
 from tests.models.flows import moved_flow
+from tests.syncs import record_syncs
 
 CONFIGS = {
     "glow": glow_tf.glow((8, 8, 3), K=2, L=2, width=4, n_bits=5, num_classes=3, classifier=True),
@@ -79,6 +80,35 @@ def test_saving_again_replaces_the_weights(tmp_path):
     storage.save(flow, tmp_path)
     images = images_of(config)
     np.testing.assert_array_equal(storage.load(tmp_path).bits_per_dim(images), flow.bits_per_dim(images))
+
+
+def test_the_weights_are_on_the_disk_before_earlier_ones_are_deleted(tmp_path, monkeypatch):
+    flow = moved_flow(CONFIGS["nice"])
+    storage.save(flow, tmp_path)
+    synced = record_syncs(monkeypatch, tmp_path)
+    storage.save(flow, tmp_path, step=2)
+    (data,) = {name for name, _ in synced if ".data-" in name}
+    assert {"ckpt-2.index", data, "checkpoints"} <= {name for name, _ in synced}
+    assert all("ckpt-1.index" in there for _, there in synced)
+    assert list(storage.checkpoint_paths(tmp_path)) == [2]
+
+
+def contents(directory):
+    return {path: path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file()}
+
+
+def test_a_run_and_a_saved_model_are_not_replaced(tmp_path):
+    flow = moved_flow(CONFIGS["nice"])
+    run, exported = tmp_path / "run", tmp_path / "exported"
+    tf.train.Checkpoint(flow=flow, run={"step": tf.Variable(5)}).write(str(run / "checkpoints" / "ckpt-5"))
+    exported.mkdir()
+    (exported / "saved_model.pb").write_bytes(b"a model")
+    before = contents(tmp_path)
+    with pytest.raises(ValueError, match="run holds a training run, which is not overwritten: choose another"):
+        storage.save(flow, run)
+    with pytest.raises(ValueError, match="exported is a SavedModel: choose another directory"):
+        storage.save(flow, exported)
+    assert contents(tmp_path) == before
 
 
 def save_with_averages(flow, averages, directory):
