@@ -171,6 +171,19 @@ def write_program(path, text):
     path.chmod(0o755)
 
 
+def test_the_gpus_of_the_examples_divide_the_batch_of_their_flagfile():
+    yaml = pytest.importorskip("yaml")
+    script = (ROOT / "docs" / "slurm.sbatch").read_text()
+    names = ("nodes", "gpus-per-node", "flagfile")
+    nodes, gpus, flagfile = (re.search(rf"--{name}=(\w+)", script)[1] for name in names)
+    worker = yaml.safe_load((ROOT / "docs" / "tfjob.yaml").read_text())["spec"]["tfReplicaSpecs"]["Worker"]
+    (container,) = worker["template"]["spec"]["containers"]
+    assert f"--flagfile={flagfile}" in container["command"]
+    batch = re.search(r"--batch_size=(\d+)", (ROOT / "glow_tf" / "flagfiles" / f"{flagfile}.flags").read_text())[1]
+    for replicas in (int(nodes) * int(gpus), worker["replicas"] * container["resources"]["limits"]["nvidia.com/gpu"]):
+        assert int(batch) % replicas == 0
+
+
 @pytest.mark.slow
 def test_the_batch_script_trains_on_slurm(tmp_path, kill_at_the_end):
     """With stand-ins for srun and glow; SLURM itself is not available."""
