@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -89,7 +88,6 @@ def test_a_kill_while_the_model_loads_leaves_nothing_behind(tmp_path):
     try:
         assert "Getting the pretrained model ready" in process.stdout.readline()
         assert list(tmp_path.iterdir())
-        time.sleep(1)
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=120)
     finally:
