@@ -99,7 +99,7 @@ class ModelConfig:
 
     @property
     def classifier_is_given_labels(self) -> bool:
-        """True if there is a classifier and the variables that it reads depend on a label: if more than priors do.
+        """True if there is a classifier and a part other than a prior is conditioned on labels.
 
         It would only learn to find the label that was given, and not that of a new image.
         """

@@ -134,8 +134,8 @@ def from_fields(where: str, fields: Any, kind: type[Description], model: Mapping
     cls = _class(where, kind, name, module)
     for key, value in fields.items():
         # A part stores its class name under its kind, before its fields, which may have the name of another kind.
-        strings = [name for name, text in value.items() if isinstance(text, str)] if isinstance(value, Mapping) else []
-        nested = [Description._kinds[name] for name in strings if name in Description._kinds]
+        items = value.items() if isinstance(value, Mapping) else ()
+        nested = [Description._kinds[k] for k, text in items if k in Description._kinds and isinstance(text, str)]
         if nested:
             fields[key] = from_fields(f"{where}.{key}", value, nested[0], model)
     try:

@@ -21,7 +21,8 @@ class Product:
     @property
     def flops(self) -> int:
         """Floating-point operations: a multiplication and an addition for each of rows * inner * columns terms."""
-        return 2 * self.rows * self.inner * self.columns
+        # NumPy's integers would overflow.
+        return 2 * int(self.rows) * int(self.inner) * int(self.columns)
 
     def gradients(self) -> tuple["Product", "Product"]:
         """Returns the products that give the gradients with respect to the two factors."""

@@ -448,11 +448,6 @@ def _preset_arguments(num_classes: int) -> dict[str, Any]:
         "conditional_couplings": FLAGS.conditional_couplings,
         "classifier": FLAGS.label_loss_weight > 0,
     }
-    if FLAGS.conditional_couplings and FLAGS.label_loss_weight:
-        raise ValueError(
-            f"--label_loss_weight={FLAGS.label_loss_weight} trains a classifier, and --conditional_couplings would "
-            "give it the labels that it is to find: leave out one of them. --conditional does not give them."
-        )
     if any(uses_labels.values()):
         if not num_classes:
             asking = [

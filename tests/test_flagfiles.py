@@ -165,7 +165,10 @@ def narrow(model):
         else layer
         for layer in model.layers
     ]
-    return dataclasses.replace(model, layers=tuple(layers))
+    noise = model.dequantizer
+    if isinstance(noise, dequantization.Variational):
+        noise = dataclasses.replace(noise, network=dataclasses.replace(noise.network, width=2))
+    return dataclasses.replace(model, layers=tuple(layers), dequantizer=noise)
 
 
 def test_every_file_is_known():

@@ -132,7 +132,7 @@ IN_PROCESS = {
     "few labels that nothing uses": (["--labels_per_class=4"], "labels_per_class=4 needs a label_loss_weight"),
     "a classifier that is given the labels": (
         [*NOWHERE, "--label_loss_weight=0.1", "--conditional_couplings"],
-        "--conditional_couplings would give it the labels",
+        "would give it the labels that it is to find: leave out this flag or --conditional_couplings",
     ),
     "few labels of a model that is given all": (
         [*NOWHERE, "--labels_per_class=4", "--label_loss_weight=0.1", "--conditional"],

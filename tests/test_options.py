@@ -246,10 +246,6 @@ def test_flags_of_the_models(parse, arguments, expected):
         (["--base=normal"], "--base does not apply to --model=glow"),
         (["--model=nice", "--conditional"], "--conditional.* does not apply to --model=nice"),
         (["--L=6"], "32x32 cannot be squeezed 6 times"),
-        (
-            ["--conditional_couplings", "--label_loss_weight=0.5"],
-            "--label_loss_weight=0.5 trains a classifier, and --conditional_couplings would give it the labels",
-        ),
         (["--spline_bins=5"], "--spline_bins does not apply to --coupling=affine; it needs --coupling=spline"),
         (["--coupling=spline", "--mixture_components=5"], "--mixture_components does not apply to --coupling=spline"),
         (["--model=nice", "--mixture_components=5"], "--mixture_components does not apply to --model=nice"),

@@ -15,7 +15,7 @@ class DiagonalPrior(base.Bijector):
       inverse log-det:  sum(log_stddev)
 
     Args:
-      mean: [n, H, W, C], or [n, T, C]; the batch shape is [n], or [] if n is 1.
+      mean: [n, H, W, C], or [n, T, C]; one prior per label: the batch shape is [n], or [] if n is 1.
       log_stddev: like `mean`.
       event_ndims: rank of an event, with which `mean` may have any batch shape; by default one less than its rank.
 

@@ -174,8 +174,8 @@ class Flow(tf.Module):
         Returns:
           A `tfd.TransformedDistribution` with event shape [H, W, C] and log_prob in nats. Its bijector maps latents [D]
           to images. Its batch shape is the broadcast shape of labels, context and temperature; with a context, it
-          cannot be sliced. Preprocessed images lie in [-0.5, 0.5) (see `glow_tf.dequantization.Dequantizer`), and
-          samples, whose density is rarely 0 outside, near it; `config.dequantizer.to_images(x)` makes uint8 of them.
+          cannot be sliced. Preprocessed images lie in [-0.5, 0.5) (see `glow_tf.dequantization.Dequantizer`); samples
+          may lie slightly outside, and `config.dequantizer.to_images(x)` clips them to uint8.
 
         Raises:
           ValueError: if labels are missing for a conditional model, given to one without any, or out of range, the
@@ -477,8 +477,7 @@ class Flow(tf.Module):
         with self.runtime.scope():
             # A layer that factors out channels whitens these alone.
             if last.is_prior and leaving_shape(shape, self._shapes[-1]) is None:
-                labels = checks.check_label_count(self.config, checks.check_labels(self.config, labels), tf.shape(z)[0])
-                context = _join_labels(labels, checks.check_context(context, self.dtype, tf.shape(z)[0]))
+                context = self._broadcast_context(z, checks.check_labels(self.config, labels), context)
                 top, _ = last.bijector_in(Mode(), shape, tensors, context).inverse_and_log_det(top)
             mean = tf.reduce_mean(top, axis=list(range(1, top.shape.rank - 1)))
             return zero_layer.scale(self.classifier, products.matmul(mean, self.classifier["kernel"]))

@@ -26,13 +26,14 @@ class FlowLayer(keras.layers.Layer):
     the data of a model of real numbers are floats. In training, each image is dequantized with fresh noise; otherwise
     the noise depends only on the image, as in `Flow.bits_per_dim`, and latents are those of `Flow.encode`. Networks are
     computed in the `network_precision` of the flow's runtime in training, and in float32 otherwise. Floats that are no
-    whole numbers from 0 to 255 are refused or, in a model compiled by XLA, `jit_compile=True`, give NaN.
+    whole numbers from 0 to 255 are refused or, in a model compiled by XLA, as Keras does by default on GPUs, give NaN.
 
     Args:
       flow: the flow, with which the layer shares its variables.
       output: output of the layer: `bits_per_dim` [B], `log_prob` [B], in nats, of the dequantized images, or `latents`
         [B, D].
-      loss_weight: factor on the mean bits per dimension, which is added to the model's loss; 0 adds none.
+      loss_weight: factor on the mean bits per dimension, which is added to the model's loss in training and evaluation;
+        0 adds none, as where the latents are inputs of a model with a loss of its own.
       seed: seed of the dequantization noise in training.
       **kwargs: arguments of `keras.layers.Layer`.
 
@@ -112,7 +113,7 @@ def keras_layer(flow: Flow, **kwargs: Any) -> FlowLayer:
 
 
 def _as_uint8(images):
-    """Returns images as uint8, and whether all are whole numbers from 0 to 255, as code of XLA asserts nothing."""
+    """Returns images as uint8, and whether all are whole numbers from 0 to 255: assertions have no effect under XLA."""
     images = tf.convert_to_tensor(images)
     if not images.dtype.is_floating:
         return images, tf.constant(True)

@@ -112,7 +112,8 @@ def within_support(flow: "Flow", x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | N
       x: [B, H, W, C], dequantized.
 
     Returns:
-      The images, and [B], -inf to be added to the log-densities of those outside, and 0; None if all are inside.
+      The images, and what is to be added to their log-densities, [B]: -inf outside, 0 inside; None if the support is
+      unbounded.
     """
     inside = flow.in_support(x)
     if inside is None:

@@ -343,20 +343,15 @@ def _check_replaceable(directory: pathlib.Path) -> None:
     """Checks that a directory holds nothing that `save` must not delete, or that `load` would still read after it.
 
     Raises:
-      ValueError: if it is a SavedModel, or has a checkpoint of a training run.
+      ValueError: if it is a SavedModel, or has a checkpoint of a training run or one that cannot be read.
     """
     if is_saved_model(directory):
         raise ValueError(f"{directory} is a SavedModel: choose another directory, or write it by export_saved_model.")
-    if any(map(_is_of_run, checkpoint_paths(directory).values())):
-        raise ValueError(f"{directory} holds a training run, which is not overwritten: choose another directory.")
-
-
-def _is_of_run(checkpoint: str) -> bool:
-    try:
-        names = tf.train.load_checkpoint(checkpoint).get_variable_to_shape_map()
-    except (ValueError, IndexError, tf.errors.OpError):
-        return False
-    return any(name.startswith("run/") for name in names)
+    for checkpoint in checkpoint_paths(directory).values():
+        with _reraise_as_valueerror(f"{checkpoint} cannot be read, and is not overwritten: choose another directory"):
+            names = tf.train.load_checkpoint(checkpoint).get_variable_to_shape_map()
+        if any(name.startswith("run/") for name in names):
+            raise ValueError(f"{directory} holds a training run, which is not overwritten: choose another directory.")
 
 
 def save_checkpoint(manager: tf.train.CheckpointManager, step: int) -> str:

@@ -39,7 +39,8 @@ class Network(Description):
             return glow_tf.products.matmul(h, tensors["leave"])
     ```
 
-    Matrix products are those of `glow_tf.products`, as `@` and `tf.einsum` compute in TF32 on GPUs, which loses images.
+    Matrix products are those of `glow_tf.products`, as `@` and `tf.einsum` compute in TF32 on GPUs, which is too
+    coarse to invert a flow.
     The output should be 0 at initialisation, where most transforms are close to the identity.
 
     Attributes:

@@ -52,9 +52,9 @@ def matmul(
       Floats [..., n, m].
     """
     a, b = tf.convert_to_tensor(a), tf.convert_to_tensor(b)
-    if a.shape.rank > 2 and b.shape.rank == 2:
+    if (a.shape.rank or 0) > 2 and b.shape.rank == 2:
         a = tf.linalg.matrix_transpose(a) if transpose_a else a
-        flat = matmul(tf.reshape(a, [-1, a.shape[-1]]), b, precision, transpose_b=transpose_b)
+        flat = matmul(tf.reshape(a, [-1, tf.shape(a)[-1]]), b, precision, transpose_b=transpose_b)
         shape = tf.concat([tf.shape(a)[:-1], tf.shape(flat)[-1:]], 0)
         return tf.ensure_shape(tf.reshape(flat, shape), [*a.shape[:-1], flat.shape[-1]])
     multiply = functools.partial(tf.matmul, transpose_a=transpose_a, transpose_b=transpose_b)

@@ -313,6 +313,10 @@ def test_class_logits_undo_a_prior_that_sees_the_context():
             logits.append(flow.class_logits(flow.encode(data, context=context), context=context))
         assert_close(logits[0], logits[1])
         assert np.ptp(logits[0][:, 0]) > 0
+        shared = {"mean": context["mean"][:1]}
+        z = flow.encode(data, context=shared)
+        repeated = {"mean": np.repeat(shared["mean"], 4, axis=0)}
+        assert_close(flow.class_logits(z, context=shared), flow.class_logits(z, context=repeated))
     finally:
         del glow_tf.layers.Layer.classes["Shifted"]
 
