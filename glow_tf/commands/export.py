@@ -19,7 +19,6 @@ from glow_tf.commands import command, common_flags, model_flags, outputs
 from glow_tf.export.saved_model import check_replaceable, export_saved_model
 from glow_tf.models import storage
 from glow_tf.runtime import paths
-from glow_tf.training import model_directory
 
 FLAGS = flags.FLAGS
 
@@ -43,7 +42,7 @@ def main() -> None:
         output,
         directions,
         max_megapixels=model_flags.max_megapixels(),
-        crop_from=model_directory.crop_from(model_flags.run_directory()),
+        crop_from=model_flags.crop_from(),
     )
     size = sum(file.stat().st_size for file in output.rglob("*") if file.is_file())
     print(f"signatures: {', '.join(names)}\nsize: {size / 1e6:,.1f} MB")

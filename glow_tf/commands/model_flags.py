@@ -13,7 +13,7 @@ from glow_tf.analysis.codec import default_batch_size
 from glow_tf.commands import common_flags
 from glow_tf.config import ModelConfig
 from glow_tf.data import picture_files
-from glow_tf.export.saved_model import export_saved_model
+from glow_tf.export.saved_model import export_saved_model, picture_settings
 from glow_tf.models import labels, storage
 from glow_tf.models.flow import Flow
 from glow_tf.training import model_directory
@@ -55,9 +55,21 @@ def run_directory() -> pathlib.Path:
 
 
 def max_megapixels() -> float:
-    """Returns the value of --max_megapixels, by default that of the run that trained the model, if there is one."""
-    recorded = None if FLAGS["max_megapixels"].present else model_directory.max_megapixels(run_directory())
+    """Returns the value of --max_megapixels, by default that of the run that trained the model or of its SavedModel."""
+    if FLAGS["max_megapixels"].present:
+        return FLAGS.max_megapixels
+    if _is_saved_model():
+        recorded = picture_settings(FLAGS.model_dir).get("max_megapixels")
+    else:
+        recorded = model_directory.max_megapixels(run_directory())
     return FLAGS.max_megapixels if recorded is None else recorded
+
+
+def crop_from() -> int | None:
+    """Returns the side of the squares that the pictures of the model were cropped from in training, or None."""
+    if _is_saved_model():
+        return picture_settings(FLAGS.model_dir).get("crop_from")
+    return model_directory.crop_from(run_directory())
 
 
 def check_weights() -> None:
@@ -78,9 +90,8 @@ def saved_model(folder: pathlib.Path) -> pathlib.Path:
     if not _must_be_exported():
         return pathlib.Path(FLAGS.model_dir)
     print(f"Exporting {FLAGS.model_dir} ...", file=sys.stderr, flush=True)
-    crop_from = model_directory.crop_from(run_directory())
     flow = storage.load(FLAGS.model_dir)
-    export_saved_model(flow, folder, max_megapixels=FLAGS.max_megapixels, crop_from=crop_from)
+    export_saved_model(flow, folder, max_megapixels=FLAGS.max_megapixels, crop_from=crop_from())
     return folder
 
 

@@ -53,7 +53,14 @@ flags.DEFINE_list("allowed_hosts", [], "Further names of the server, such as tha
 flags.DEFINE_list(
     "cors_origin", [], "Origins of web pages that may send requests, such as https://example.org; *: all."
 )
-flags.DEFINE_integer("max_batch_size", 32, "Largest number of rows in a batch; 1: no batching.", 1, 4096)
+flags.DEFINE_integer(
+    "max_batch_size",
+    32,
+    "Largest number of rows in a batch; 1: no batching. With --max_images, at least as many images are computed at the "
+    "same time.",
+    1,
+    4096,
+)
 flags.DEFINE_float(
     "batch_wait_ms",
     0.0,
@@ -72,15 +79,21 @@ flags.DEFINE_integer("max_connections", 1024, "Largest number of connections.", 
 flags.DEFINE_float(
     "header_timeout_s",
     10.0,
-    "Seconds in which a connection must send a request's headers, the next one's too; behind a proxy that keeps "
-    "connections open, longer than it does.",
+    "Seconds that a connection may take to send the headers of its first or next request; behind a proxy with "
+    "keep-alive, more than the proxy's idle timeout.",
     0.001,
     86400.0,
 )
 flags.DEFINE_integer(
     "max_pending", 128, "Largest number of concurrent requests; further ones are told to retry.", 1, 4096
 )
-flags.DEFINE_float("timeout_s", 60.0, "Seconds that a request may take.", 0.001, 86400.0)
+flags.DEFINE_float(
+    "timeout_s",
+    60.0,
+    "Seconds that a request may take. Bodies above 64 KiB must grow by that much every 10 s.",
+    0.001,
+    86400.0,
+)
 
 
 def main() -> None:
@@ -120,8 +133,7 @@ def main() -> None:
         model,
         max_batch_size=FLAGS.max_batch_size,
         batch_wait_ms=FLAGS.batch_wait_ms,
-        # So that one large request does not hold up all others.
-        most_images=2 * limits.max_images,
+        most_images=app.images_at_once(model, FLAGS.max_images, FLAGS.max_batch_size),
     )
     application = app.create_app(model, runner, limits=limits, hosts=hosts, cors_origins=origins)
     url = f"{sockets.url(bound, FLAGS.host)}/v1/models/{model.name}"

@@ -102,8 +102,10 @@ def _check(block: gr.components.Component) -> Callable[[Any, Container[str]], bo
         # Without a choice it is None.
         possible = [block.value, *(value for _, value in block.choices)]
         return lambda value, _: any(type(value) is type(one) and value == one for one in possible)
-    # States stay on the server.
-    return lambda value, _: value is None
+    if isinstance(block, gr.State):
+        # States stay on the server.
+        return lambda value, _: value is None
+    raise TypeError(f"The values of a {type(block).__name__} cannot be checked; add them here.")
 
 
 def _is_number(value: Any) -> bool:

@@ -17,6 +17,7 @@ from glow_tf.data import (
     picture_files,
     split_batches,
 )
+from glow_tf.data.augment import central_crop
 from glow_tf.data.indexed import evenly
 from glow_tf.data.named_pictures import find_pictures
 from glow_tf.demo.model import DemoModel
@@ -33,13 +34,20 @@ class Example(NamedTuple):
     label: int | None = None
 
 
-def read_picture(path: str | os.PathLike, image_shape: tuple[int, int, int], name: str | None = None) -> np.ndarray:
-    """Reads a picture file of any size, cropped to the centre and resized to the model's size.
+def read_picture(
+    path: str | os.PathLike,
+    image_shape: tuple[int, int, int],
+    name: str | None = None,
+    *,
+    crop_from: int | None = None,
+) -> np.ndarray:
+    """Reads a picture file of any size, cropped to the centre and resized to the model's size as in training.
 
     Args:
       path: a file in any of `picture_files.formats`.
       image_shape: (H, W, C) of the result.
       name: name of the file in errors; by default without its folder.
+      crop_from: side of the square that pictures are fitted to before a central crop; None for no crop.
 
     Returns:
       uint8 [H, W, C].
@@ -49,7 +57,8 @@ def read_picture(path: str | os.PathLike, image_shape: tuple[int, int, int], nam
     """
     name = name or pathlib.Path(path).name
     try:
-        return images.decode_file(os.fspath(path), image_shape, enlarge=True)
+        fitted = images.decode_file(os.fspath(path), images.stored_shape(image_shape, crop_from), enlarge=True)
+        return central_crop(fitted, image_shape[:2])
     except picture_files.TooLarge as error:
         raise DataError(f"{name} is too large: {error}.") from error
     # Pillow's decoders raise exceptions of nearly any kind for broken files.
@@ -57,9 +66,12 @@ def read_picture(path: str | os.PathLike, image_shape: tuple[int, int, int], nam
         raise DataError(f"{name} cannot be read as a picture.") from error
 
 
-def cropping(path: str | os.PathLike, image_shape: tuple[int, int, int]) -> str:
+def cropping(path: str | os.PathLike, image_shape: tuple[int, int, int], crop_from: int | None = None) -> str:
     """Describes in a sentence what `read_picture` crops off a picture file; empty if that is less than 1 %."""
     height, width = picture_files.upright_size(path)
+    if crop_from is not None:
+        share = image_shape[0] * image_shape[1] / crop_from**2 * min(height, width) / max(height, width)
+        return "" if share > 0.99 else f"Cropped to the centre, as in training: {share:.0%} of the picture is left."
     ratio = (height / width) / (image_shape[0] / image_shape[1])
     cut = 1 - min(ratio, 1 / ratio)
     if cut < 0.01:
@@ -83,7 +95,7 @@ def of_files(names: Sequence[str], model: DemoModel) -> list[Example]:
             if i in found or i in skipped:
                 continue
             try:
-                found[i] = read_picture(paths[i], model.image_shape, paths[i])
+                found[i] = read_picture(paths[i], model.image_shape, paths[i], crop_from=model.crop_from)
                 break
             except DataError as error:
                 if paths[i] in named:

@@ -34,6 +34,8 @@ _MOST_RUNS_AT_ONCE = 2
 # One file and its multipart headers.
 _MOST_UPLOADED_BYTES = (64 << 20) + (1 << 16)
 _MOST_UPLOADS_AT_ONCE = 4
+# Bytes by which a body must grow each time before a client counts as silent.
+_PROGRESS_BYTES = 1 << 16
 
 
 class Gate:
@@ -45,6 +47,7 @@ class Gate:
       uploads: the uploaded files.
       run_timeout_s: longest time in which the values of a function arrive, in seconds.
       upload_timeout_s: the same for an upload.
+      progress_s: longest time in which a body grows by another 64 KiB, or ends, in seconds.
     """
 
     def __init__(
@@ -54,12 +57,14 @@ class Gate:
         uploads: Uploads,
         run_timeout_s: float = 10.0,
         upload_timeout_s: float = 120.0,
+        progress_s: float = 10.0,
     ):
         self._app = app
         self._functions = functions
         self._uploads = uploads
         self._run_timeout_s = run_timeout_s
         self._upload_timeout_s = upload_timeout_s
+        self._progress_s = progress_s
         self._uploading = 0
         self._turns = asyncio.Semaphore(_MOST_RUNS_AT_ONCE)
 
@@ -94,12 +99,14 @@ class Gate:
         raise _Refused("Nothing is here.", 404)
 
     async def _upload(self, scope: Scope, receive: Receive) -> ASGIApp:
+        limited = _limited(receive, _MOST_UPLOADED_BYTES, self._upload_timeout_s, self._progress_s)
+        # Clients that send no body keep out no others.
+        first = await limited()
         if self._uploading >= _MOST_UPLOADS_AT_ONCE:
             raise _Refused("Too many pictures are being uploaded; try again.", 503)
         self._uploading += 1
         try:
-            limited = _limited(receive, _MOST_UPLOADED_BYTES, self._upload_timeout_s)
-            return JSONResponse([await self._uploads.store(Request(scope, limited))])
+            return JSONResponse([await self._uploads.store(Request(scope, _replayed(first, limited)))])
         except ValueError as error:
             raise _Refused(str(error), 400) from error
         except OSError as error:
@@ -108,10 +115,11 @@ class Gate:
             self._uploading -= 1
 
     async def _run(self, scope: Scope, receive: Receive) -> ASGIApp:
-        body = await Request(scope, _limited(receive, _MOST_BYTES, self._run_timeout_s)).body()
+        limited = _limited(receive, _MOST_BYTES, self._run_timeout_s, self._progress_s)
+        body = await Request(scope, limited).body()
         call = calls.parse(body, self._functions, self._uploads)
         if call is None:
-            raise _Refused("The page sends no such values, and takes files only that were uploaded to it.", 403)
+            raise _Refused("These are not values that the page sends; files must have been uploaded to it.", 403)
 
         async def run(scope: Scope, receive: Receive, send: Send) -> None:
             reply: list[Message] = []
@@ -121,7 +129,8 @@ class Gate:
 
             try:
                 async with self._turns:
-                    await self._app(scope, _replayed(call.body, receive), keep)
+                    message = {"type": "http.request", "body": call.body, "more_body": False}
+                    await self._app(scope, _replayed(message, receive), keep)
             finally:
                 for path in call.files:
                     self._uploads.delete(path)
@@ -140,29 +149,33 @@ class _Refused(Exception):
         self.status = status
 
 
-def _limited(receive: Receive, most_bytes: int, timeout_s: float) -> Receive:
-    """Receives a body, up to a size and for a time; raises _Refused beyond."""
-    left, deadline = most_bytes, time.monotonic() + timeout_s
+def _limited(receive: Receive, most_bytes: int, timeout_s: float, progress_s: float) -> Receive:
+    """Receives a body, up to a size, for a time and while it grows; raises _Refused beyond."""
+    size, noted, began = 0, 0, time.monotonic()
+    end = began + timeout_s
+    deadline = min(end, began + progress_s)
 
     async def limited() -> Message:
-        nonlocal left
+        nonlocal size, noted, deadline
         try:
             # `asyncio.timeout` needs Python 3.11.
             with anyio.fail_after(max(0, deadline - time.monotonic())):
                 message = await receive()
         except TimeoutError:
             raise _Refused("The request took too long to arrive.", 408) from None
-        left -= len(message.get("body", b""))
-        if left < 0:
+        size += len(message.get("body", b""))
+        if size > most_bytes:
             raise _Refused("This is more than the page sends.", 413)
+        if size >= noted + _PROGRESS_BYTES:
+            noted, deadline = size, min(end, time.monotonic() + progress_s)
         return message
 
     return limited
 
 
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    """Receives a body that has been read before, and then whatever follows it."""
-    messages = iter([{"type": "http.request", "body": body, "more_body": False}])
+def _replayed(message: Message, receive: Receive) -> Receive:
+    """Receives a message that has been read before, and then whatever follows it."""
+    messages = iter([message])
 
     async def replayed() -> Message:
         return next(messages, None) or await receive()

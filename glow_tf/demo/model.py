@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from glow_tf.analysis.codec import default_batch_size
 from glow_tf.analysis.interpolation import interpolate, nearer_to_start
+from glow_tf.export.saved_model import picture_settings
 from glow_tf.models import checks, storage
 from glow_tf.models.labels import sample_labels
 from glow_tf.runtime.errors import first_line
@@ -36,6 +37,7 @@ class DemoModel:
       displayed: function that prepares images, uint8 of any shape, for display at `n_bits` beside returned images.
       num_classes: number of classes of a conditional model, else 0.
       most_images: largest number of images that can be drawn quickly.
+      crop_from: side of the squares that pictures are fitted to before a central crop; None for no crop.
       names: names of the A attributes it was exported with.
       directions: directions of the attributes, [A, D] float32.
 
@@ -75,6 +77,7 @@ class DemoModel:
         self.n_bits = config.n_bits
         self.displayed = config.dequantizer.displayed
         self.num_classes = config.num_classes if config.conditional else 0
+        self.crop_from: int | None = picture_settings(directory).get("crop_from")
         self.most_images = max(4, default_batch_size(config))
         self.names: tuple[str, ...] = ()
         self.directions = np.zeros([0, self.dimensions], np.float32)

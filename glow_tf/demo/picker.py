@@ -79,12 +79,12 @@ class Picker:
         path = file["path"]
         # The file input is cleared for the next file.
         try:
-            image = read_picture(path, self._model.image_shape)
+            image = read_picture(path, self._model.image_shape, crop_from=self._model.crop_from)
         except DataError as error:
             # The message names the file without its folder.
             text = f"Sorry, {error} PNG, JPEG, GIF and WebP files of usual size can be read."
             return gr.skip(), html.note(text), gr.skip(), gr.skip(), None
-        cut = cropping(path, self._model.image_shape)
+        cut = cropping(path, self._model.image_shape, self._model.crop_from)
         return self._buttons(None), html.hint(cut) if cut else "", label, Example(image, label), None
 
     def _relabel(self, label, chosen):

@@ -15,7 +15,8 @@ from glow_tf.serving.hosts import CheckHosts, Hosts
 from glow_tf.serving.sockets import url
 
 _MOST_CONNECTIONS = 512
-_HEADER_TIMEOUT_S = 10.0
+# More than the idle timeout of most proxies, 60 s; silent connections give way to others.
+_HEADER_TIMEOUT_S = 75.0
 _STALL_TIMEOUT_S = 60.0
 # Visitors whose choices are remembered. Gradio would remember 10,000, and anybody can invent them.
 _MOST_SESSIONS = 100

@@ -6,6 +6,8 @@ Pictures give the same pixels as in the data pipeline; see `glow_tf.data.images`
 import numpy as np
 import tensorflow as tf
 
+from glow_tf.data.augment import central_crop
+from glow_tf.data.images import stored_shape
 from glow_tf.export import file_parts, resampling
 from glow_tf.export.endpoints import require
 from glow_tf.export.orientation import orientation, turned_upright
@@ -18,7 +20,13 @@ _DEEP_TO_EIGHT_BITS = ((np.arange(65536) * 255 + 32767) // 65535).astype(np.uint
 
 
 def decoded(
-    files: tf.Tensor, image_shape: tuple[int, int, int], name: tf.Tensor, most_pixels: int, *, exact: bool = False
+    files: tf.Tensor,
+    image_shape: tuple[int, int, int],
+    name: tf.Tensor,
+    most_pixels: int,
+    *,
+    crop_from: int | None = None,
+    exact: bool = False,
 ) -> tf.Tensor:
     """Decodes PNG and JPEG files, turned upright, composited on white, resized and centre-cropped.
 
@@ -27,6 +35,7 @@ def decoded(
       image_shape: (H, W, C) of one image; images are converted to grey (C=1) or RGB (C=3).
       name: scalar string, name of the input in errors.
       most_pixels: largest picture to decode, in pixels; pictures are decoded one at a time.
+      crop_from: side of the square that pictures are fitted to before a central crop; None for no crop.
       exact: whether to reject pictures of a size other than H x W, rather than to resize and crop them.
 
     Returns:
@@ -34,6 +43,7 @@ def decoded(
       another size.
     """
     height, width, channels = image_shape
+    fitted_shape = stored_shape(image_shape, crop_from)
 
     def require_file(condition, number, message, *values):
         return require(condition, tf.strings.join([name, message]), number, *values)
@@ -56,11 +66,12 @@ def decoded(
             message = f" must have at most {most_pixels} pixels; index (from 0), height and width of the wrong one:"
         with tf.control_dependencies([require_file(fits, number, message, size)]):
             file = tf.identity(file)
-        image = tf.cond(is_png, lambda: png(file, number), lambda: _decode_jpeg(file, size, max(height, width)))
+        image = tf.cond(is_png, lambda: png(file, number), lambda: _decode_jpeg(file, size, max(fitted_shape[:2])))
         image = turned_upright(image, turn)
         if exact:
             return tf.ensure_shape(_converted(image, channels), image_shape)
-        return resampling.fit(image, image_shape, lambda rows: _converted(rows, channels))
+        fitted = resampling.fit(image, fitted_shape, lambda rows: _converted(rows, channels))
+        return central_crop(fitted, image_shape[:2])
 
     def png_size(file, number):
         # Decoders skip unknown chunks, even in place of IHDR, and read the size from a later one.

@@ -1,9 +1,11 @@
 """Export of a flow as a SavedModel that plain TensorFlow loads."""
 
+import json
 import os
 import pathlib
 import shutil
 import tempfile
+from typing import Any
 
 import tensorflow as tf
 
@@ -13,10 +15,13 @@ from glow_tf.export.pruning import keep_outer_gradients
 from glow_tf.export.served_flow import ServedFlow
 from glow_tf.models.flow import Flow
 from glow_tf.models.storage import CONFIG_FILE, check_not_pretrained, is_saved_model
-from glow_tf.runtime import paths
+from glow_tf.runtime import json_files, paths
 from glow_tf.runtime.errors import reraise_as_oserror
 from glow_tf.runtime.files import temporary_path
 from glow_tf.runtime.internals import save_context
+
+_PICTURES_FILE = "pictures.json"
+_MOST_BYTES = 1 << 16
 
 
 def export_saved_model(
@@ -66,6 +71,10 @@ def export_saved_model(
             config = pathlib.Path(folder) / CONFIG_FILE
             config.write_text(flow.config.to_json(), encoding="utf-8")
             served.config = tf.saved_model.Asset(str(config))
+            settings = pathlib.Path(folder) / _PICTURES_FILE
+            fields = {"max_megapixels": max_megapixels, "crop_from": crop_from}
+            settings.write_text(json.dumps(fields), encoding="utf-8")
+            served.picture_settings = tf.saved_model.Asset(str(settings))
             tf.saved_model.save(served, str(temporary), signatures=served.signatures(), options=options)
             keep_outer_gradients(temporary / "saved_model.pb")
     except OSError:
@@ -78,6 +87,22 @@ def export_saved_model(
     temporary.replace(path)
     shutil.rmtree(replaced, ignore_errors=True)
     return sorted(served.signatures())
+
+
+def picture_settings(path: str | os.PathLike) -> dict[str, Any]:
+    """Returns `max_megapixels` and `crop_from` that a SavedModel was exported with; {} if earlier versions wrote it.
+
+    Raises:
+      ValueError: if their file is damaged; the message names it.
+    """
+    file = pathlib.Path(path) / "assets" / _PICTURES_FILE
+    try:
+        found = json_files.read_object(file, _MOST_BYTES)
+    except FileNotFoundError:
+        return {}
+    if not isinstance(found.get("max_megapixels"), int | float) or not isinstance(found.get("crop_from"), int | None):
+        raise ValueError(f"{file} is damaged; export the model again.")
+    return found
 
 
 def check_replaceable(path: pathlib.Path, what: str = "path") -> None:

@@ -9,8 +9,6 @@ import tensorflow as tf
 from glow_tf.analysis.attributes import Directions
 from glow_tf.analysis.interpolation import lerp, nearer_to_start
 from glow_tf.bijectors import base
-from glow_tf.data.augment import central_crop
-from glow_tf.data.images import stored_shape
 from glow_tf.data.picture_files import DEFAULT_MEGAPIXELS
 from glow_tf.dequantization import random
 from glow_tf.export import pictures
@@ -168,10 +166,9 @@ class ServedFlow(tf.train.Checkpoint):
     ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
         """Returns a graph that decodes files [B], shared by all functions; see `pictures.decoded`."""
         shape = self.flow.config.image_shape
-        whole = stored_shape(shape, crop_from)
 
         def decode(files, name):
-            return central_crop(pictures.decoded(files, whole, name, most_pixels, exact=exact), shape[:2])
+            return pictures.decoded(files, shape, name, most_pixels, crop_from=crop_from, exact=exact)
 
         files, name = tf.TensorSpec([None], tf.string, "files"), tf.TensorSpec([], tf.string, "name")
         return tf.function(decode, autograph=False).get_concrete_function(files, name)

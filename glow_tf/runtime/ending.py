@@ -9,21 +9,29 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def without_traceback() -> Iterator[None]:
-    """Ends the program quietly on Ctrl-C, or if the reader of its output, such as `head`, has closed the pipe."""
+    """Ends the program quietly on Ctrl-C, or if the reader of its output, such as `head`, has closed the pipe.
+
+    With `interrupt_on_sigterm`, also on SIGTERM.
+    """
     try:
         yield
     except BrokenPipeError:
         raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        # The exit status that a shell reports for a process killed by Ctrl-C.
-        raise SystemExit(128 + signal.SIGINT) from None
+    except KeyboardInterrupt as error:
+        # The exit status that a shell reports for a process killed by the signal; Python's own error does not state it.
+        number = error.args[0] if error.args else signal.SIGINT
+        raise SystemExit(128 + number) from None
     finally:
         _flush()
 
 
 def interrupt_on_sigterm() -> None:
     """Makes SIGTERM raise KeyboardInterrupt, as Ctrl-C does, so that temporary files are removed."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(number, frame):
+    raise KeyboardInterrupt(number)
 
 
 def _flush() -> None:

@@ -127,6 +127,17 @@ def most_images(model: Model) -> int:
     return max(1, min(Limits.max_images, _MOST_NUMBERS // max(1, for_each), computed))
 
 
+def images_at_once(model: Model, max_images: int | None, max_batch_size: int) -> int:
+    """Returns the largest number of images to compute at the same time, in all requests together; see `Runner`.
+
+    It is at least twice that of a request, so that one large request does not hold up all others. A small `max_images`
+    does not prevent batches; its default, for None, may be small for lack of memory, and does.
+    """
+    if max_images is None:
+        return 2 * most_images(model)
+    return max(2 * max_images, max_batch_size)
+
+
 def _numbers(signature: Signature, images: int) -> int:
     """Returns the count of numbers in the outputs of a signature for so many images."""
     specs = [spec for spec in signature.outputs.values() if spec.shape is not None]
@@ -240,7 +251,7 @@ class _Predictor:
                 raise RequestError(f"This request is about {request.images} images; the server takes {most} at once.")
             with self._pictures.room(request, deadline):
                 outputs = self._runner.run(request, deadline)
-            # Only a few replies are written at a time.
+            # Counted here too, as outputs wait for one of two writers.
             share = self._replies.share()
             share.hold(sum(map(_bytes_of, outputs.values())))
             try:

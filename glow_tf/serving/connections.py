@@ -20,7 +20,8 @@ class Connections:
 
     Args:
       most: largest number of connections, reduced if the process may not open as many files. A further one replaces the
-        connection that has been without a request the longest; if all have requests, it is refused with 503.
+        connection that has been without a request the longest, or else one whose client does not read the end of its
+        reply; if all have requests, it is refused with 503.
       header_timeout_s: longest time from the start of a connection, or from its last reply, to the end of a request's
         headers, in seconds.
       stall_timeout_s: time without progress in sending a reply after which a client is disconnected, in seconds.
@@ -137,10 +138,15 @@ class _Protocol(H11Protocol):
         self.transport.abort()
 
     def _make_room(self) -> None:
-        waiting = [one for one in self.connections if one is not self and one.waiting_since is not None]
-        if waiting:
+        others = [one for one in self.connections if one is not self and not one._at_work()]
+        silent = [one for one in others if one.waiting_since is not None]
+        unread = [one for one in others if one._stall_timer is not None]
+        if silent or unread:
             self._limits.log(f"without a request gave way to another, as there were {self._limits.most}", self)
-            longest = min(waiting, key=lambda one: one.waiting_since)
+            if silent:
+                longest = min(silent, key=lambda one: one.waiting_since)
+            else:
+                longest = min(unread, key=lambda one: one._stall_timer.when())
             # Removed here, as closing takes a moment.
             self.connections.discard(longest)
             longest.transport.abort()

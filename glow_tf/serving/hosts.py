@@ -61,17 +61,21 @@ class Hosts:
 
 
 def checked_origin(origin: str) -> str:
-    """Returns an origin in the form in which browsers send it, or `*` as it is.
+    """Returns an origin in the form in which browsers send it, or `*`.
+
+    Browsers send `null` for pages without an origin, such as local files.
 
     Raises:
       ValueError: if it is none.
     """
-    found = re.fullmatch(r"([a-z][a-z0-9+.-]*)://([^/?#@\s*]+)", origin.lower())
-    if origin != "*" and not (found and _name_of(found[2])):
-        raise ValueError(f"The origin {origin!r} must be * or like https://example.org or http://localhost:3000.")
+    plain = origin.lower()
+    if plain in ("*", "null"):
+        return plain
+    found = re.fullmatch(r"([a-z][a-z0-9+.-]*)://([^/?#@\s*]*[^/?#@\s*:])", plain)
+    if not (origin.isascii() and found and _name_of(found[2])):
+        raise ValueError(f"The origin {origin!r} must be *, null or like https://example.org or http://localhost:3000.")
     # Browsers leave the default port out.
-    default = {"http": ":80", "https": ":443"}.get(found[1]) if found else None
-    return origin.lower().removesuffix(default) if default else origin.lower()
+    return plain.removesuffix({"http": ":80", "https": ":443"}.get(found[1], ""))
 
 
 class CheckHosts:

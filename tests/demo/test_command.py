@@ -93,5 +93,6 @@ def test_a_kill_while_the_model_loads_leaves_nothing_behind(tmp_path):
     finally:
         process.kill()
         process.wait()
+    assert process.returncode == 128 + signal.SIGTERM
     assert not list(tmp_path.iterdir())
     assert "Traceback" not in errors

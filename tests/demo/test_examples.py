@@ -54,6 +54,18 @@ def test_what_is_cut_off_a_picture_that_lies_on_its_side(tmp_path):
     assert "50% of the height" in examples.cropping(tmp_path / "a.jpg", (8, 8, 3))
 
 
+def test_pictures_are_cropped_as_in_training(tmp_path):
+    """The central 24x24 is halved to 12x12, of which the central 8x8 is kept: 64 of 288 squares of 2x2."""
+    pixels = np.random.default_rng(0).integers(0, 256, [24, 48, 3])
+    path = saved_picture(tmp_path / "wide.png", pixels)
+    found = examples.read_picture(path, (8, 8, 3), crop_from=12)
+    expected = pixels[4:20, 16:32].reshape(8, 2, 8, 2, 3).mean(axis=(1, 3))
+    # Pillow rounds twice: along rows, then along columns.
+    np.testing.assert_allclose(found, expected, atol=1)
+    assert "22% of the picture is left" in examples.cropping(path, (8, 8, 3), 12)
+    assert examples.cropping(saved_picture(tmp_path / "a.png", pixels[:, :24]), (12, 12, 3), 12) == ""
+
+
 def test_transparency_is_white(tmp_path):
     path = saved_picture(tmp_path / "clear.png", np.zeros([4, 4, 4]))
     assert examples.read_picture(path, (8, 8, 3)).min() == 255

@@ -50,6 +50,28 @@ def test_the_oldest_give_way(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_the_oldest_give_way_to_further_files(tmp_path):
+    uploads = Uploads(tmp_path, print, most_files=2)
+    paths = store(uploads, b"1", b"2", b"3")
+    assert [path in uploads for path in paths] == [False, True, True]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_files_that_nobody_reads_are_deleted_after_a_while(tmp_path):
+    deleted = []
+    uploads = Uploads(tmp_path, deleted.append, keep_s=0.2)
+
+    async def stored():
+        path = await uploads.store(form("files", b"1", "a.png"))
+        assert path in uploads
+        while path in uploads:
+            await asyncio.sleep(0.02)
+        return path
+
+    path = asyncio.run(asyncio.wait_for(stored(), timeout=20))
+    assert deleted == [path] and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [

@@ -25,6 +25,19 @@ def decoder(shape, exact=False):
     ).get_concrete_function(files)
 
 
+def test_pictures_are_cropped_one_by_one():
+    """Whole pictures of a large batch would not fit in memory."""
+    files = tf.TensorSpec([None], tf.string)
+    cropped = tf.function(
+        lambda files: pictures.decoded(files, (16, 16, 3), tf.constant("files"), MOST, crop_from=64)
+    ).get_concrete_function(files)
+    (whole,) = tf.io.encode_png(tf.zeros([64, 80, 3], tf.uint8))[tf.newaxis].numpy().tolist()
+    assert cropped(tf.constant([whole] * 2)).shape == (2, 16, 16, 3)
+    sizes = [output.shape for op in cropped.graph.get_operations() for output in op.outputs]
+    assert tf.TensorShape([None, 16, 16, 3]) in [shape for shape in sizes if shape.rank == 4]
+    assert not [shape for shape in sizes if shape.rank == 4 and shape[1] == 64]
+
+
 def photograph(height, width, channels=3, seed=0):
     """Waves and noise, [height, width, channels] uint8, from the darkest to the brightest."""
     rng = np.random.default_rng(seed)

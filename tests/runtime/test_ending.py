@@ -37,12 +37,13 @@ def test_a_reader_that_has_gone(tmp_path, end):
         assert process.wait(timeout=60) == 1
 
 
-def test_ctrl_c(tmp_path):
-    with begin(tmp_path, "print('a', flush=True); input()") as process:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_kill(tmp_path, number):
+    with begin(tmp_path, "ending.interrupt_on_sigterm(); print('a', flush=True); input()") as process:
         assert process.stdout.readline() == "a\n"
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         assert process.stderr.read() == ""
-        assert process.wait(timeout=60) == 128 + signal.SIGINT
+        assert process.wait(timeout=60) == 128 + number
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no file that is always full")

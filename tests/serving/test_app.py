@@ -15,7 +15,7 @@ import pytest
 
 from glow_tf.data.images import decode_file
 from glow_tf.serving import app as application
-from glow_tf.serving.app import Limits, create_app, most_images
+from glow_tf.serving.app import Limits, create_app, images_at_once, most_images
 from glow_tf.serving.batching import Runner
 from glow_tf.serving.json_worker import Json
 from glow_tf.serving.signature import RequestError, Signature, Spec
@@ -466,6 +466,13 @@ def test_fewer_images_by_default_if_they_are_large():
     assert default(4096) == 1
     # 512 hidden channels of 128x128, 1 GiB for 32 images.
     assert default(64, largest_tensor=128 * 128 * 512) == 32
+
+
+def test_a_small_number_of_images_in_a_request_does_not_prevent_batches(model):
+    assert images_at_once(model, max_images=1, max_batch_size=32) == 32
+    assert images_at_once(model, max_images=500, max_batch_size=32) == 1000
+    # By default memory limits the number.
+    assert images_at_once(model, None, max_batch_size=4096) == 2 * 1024
 
 
 @pytest.mark.parametrize("name", ["max_request_mb", "max_images", "max_pending", "timeout_s", "max_megapixels"])

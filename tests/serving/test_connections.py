@@ -125,6 +125,20 @@ def test_silent_ones_make_room_for_others(caplog):
     assert len(caplog.records) == 1
 
 
+def test_unread_replies_make_room_for_others():
+    # The system takes less than the reply, which is complete for the server.
+    with serving(Connections(2, 60, 60), send_buffer=4096) as (_, port), contextlib.ExitStack() as stack:
+        for _ in range(2):
+            connection = stack.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.settimeout(60)
+            connection.connect(("127.0.0.1", port))
+            connection.sendall(ASK.replace(b"/ ", b"/small ", 1))
+            assert connection.recv(1)
+        for _ in range(3):
+            assert get(port)[0] == 200
+
+
 def test_where_all_are_at_work_one_more_is_told_so():
     with serving(Connections(2, 60, 60)) as (app, port):
         held = [connect(port) for _ in range(2)]
@@ -140,7 +154,7 @@ def test_where_all_are_at_work_one_more_is_told_so():
 
 
 def test_an_idle_connection_is_kept_for_the_next_request_and_let_go_in_silence(caplog):
-    with caplog.at_level(logging.WARNING), serving(Connections(50, 0.5, 60)) as (_, port), connect(port) as connection:
+    with caplog.at_level(logging.WARNING), serving(Connections(50, 2, 60)) as (_, port), connect(port) as connection:
         for _ in range(2):
             connection.sendall(ASK)
             reply = b""

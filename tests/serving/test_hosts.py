@@ -103,12 +103,17 @@ def test_origins_are_taken_in_the_form_of_browsers():
         "http://example.org:80": "http://example.org",
         "http://[::1]:3000": "http://[::1]:3000",
         "*": "*",
+        "null": "null",
     }.items():
         assert checked_origin(given) == sent
 
 
 @pytest.mark.parametrize(
-    "given", ["", "example.org", "https://example.org/", "https://*.example.org", "http://", "http://[", "http://a:x"]
+    "given",
+    [
+        *("", "example.org", "https://example.org/", "https://*.example.org", "nullx", "https://b\u00fccher.example"),
+        *("http://", "http://[", "http://a:x", "http://a:", "http://\N{KELVIN SIGN}.example"),
+    ],
 )
 def test_what_is_no_origin_is_said(given):
     with pytest.raises(ValueError, match=f"origin '{re.escape(given)}' must be"):
@@ -132,6 +137,8 @@ def test_pages_that_are_named_may_ask(create):
     assert reply.status_code == 200 and "POST" in reply.headers["access-control-allow-methods"]
     for origin in ("https://page.example:444", "http://page.example", "https://evil.example"):
         assert ask(app, origin=origin).status_code == 403
+    reply = ask(create(cors_origins=["null"]), origin="null")
+    assert reply.status_code == 200 and reply.headers["access-control-allow-origin"] == "null"
     assert ask(create(cors_origins=["*"]), origin="https://evil.example").headers["access-control-allow-origin"] == "*"
 
 

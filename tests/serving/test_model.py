@@ -37,6 +37,10 @@ def test_the_largest_tensor_is_that_of_hidden_channels(tmp_path):
     assert Model(tmp_path).largest_tensor == 1000
 
 
+def test_the_largest_tensor_of_an_exported_model_is_that_of_a_picture_at_least(model):
+    assert model.largest_tensor >= 8 * 8 * 3
+
+
 def test_what_has_rows_alone_can_be_batched(model, conditional):
     alone = {"sample", "log_prob", "interpolate"}
     for served in (model, conditional):
