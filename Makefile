@@ -63,14 +63,16 @@ wheel-test: $(INSTALLED)  ## Builds the wheel and uses it in a new environment a
 	$(BIN)/python -m pytest -q -m slow tests/test_wheel.py
 
 # Otherwise all tests would be skipped.
-CHECK_GPU = $(BIN)/python -c 'import sys, tensorflow as tf; sys.exit(None if tf.config.list_physical_devices("GPU") else \
-  "TensorFlow does not see the GPU of this machine: $(BIN)/python -m pip install -e .[gpu]")'
+CHECK_GPU = $(BIN)/python -c 'import sys, tensorflow as tf; \
+  sys.exit(None if tf.config.list_physical_devices("GPU") else "TensorFlow sees no GPU. If this machine has one: \
+  rm $(INSTALLED) && make install EXTRAS=dev,gpu")'
 # So many processes share the GPU, and with them the time to trace and compile; a small one may have memory for fewer.
 GPU_PROCESSES ?= 6
 gpu-test: $(INSTALLED)  ## Runs the tests that need an NVIDIA GPU, and others on it, in five minutes.
-	@$(if $(GPUS),$(CHECK_GPU))
+	@$(CHECK_GPU)
 	@# On one GPU, as not every number of them divides the batches of the tests.
-	CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} $(BIN)/python -m pytest -q -rs --gpu -n $(GPU_PROCESSES) --dist loadfile --no-loadscope-reorder \
+	CUDA_VISIBLE_DEVICES=$${CUDA_VISIBLE_DEVICES:-0} $(BIN)/python -m pytest -q -rs --gpu \
+	  -n $(GPU_PROCESSES) --dist loadfile --no-loadscope-reorder \
 	  tests/models/test_gradients.py tests/gpu tests/bijectors/test_conformance.py tests/models/test_golden.py
 
 gpu-benchmark: $(INSTALLED)  ## Measures training, samples and memory on an NVIDIA GPU, in eight minutes; docs/gpu.*

@@ -31,6 +31,7 @@ from glow_tf import options, run_flags, shared_flags
 from glow_tf.data import picture_files
 from glow_tf.export.saved_model import export_saved_model
 from glow_tf.models import storage
+from glow_tf.runtime.errors import first_line
 from glow_tf.training import model_directory, trackers
 from glow_tf.training.card import CARD_FILE
 from glow_tf.training.devices import make_strategy
@@ -61,7 +62,8 @@ def main(argv: list[str]) -> None:
         # A normal exit would wait for the lost worker.
         os._exit(1)
     except (ValueError, OSError, MemoryError, DivergenceError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        # Python's own MemoryError has no message.
+        print(f"error: {str(error) or first_line(error)}", file=sys.stderr)
         raise SystemExit(1) from error
     print(f"test bits/dim: {result}")
 

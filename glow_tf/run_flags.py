@@ -10,8 +10,8 @@ from absl import flags
 
 from glow_tf import options
 from glow_tf.config import ModelConfig
-from glow_tf.data import Source, load_source
-from glow_tf.data.source import OwnTestSplitError
+from glow_tf.data import DataError, Source
+from glow_tf.data.loading import HELD_OUT, load_recorded
 from glow_tf.models import storage
 from glow_tf.shared_flags import import_plugins
 from glow_tf.training import model_directory
@@ -30,7 +30,6 @@ _PROGRAM_FLAGS = frozenset(
         *("plugins", "export"),
     }
 )
-_HELD_OUT = ("test_fraction", "test_size")
 # Flags for a single start, or aliases of other flags.
 _NOT_RECORDED = frozenset({"model_dir", "resume", "other_data", "mixed_precision"})
 # Flags that override a recorded one: its alias, its alternative, or the choice that it belongs to.
@@ -98,24 +97,26 @@ def restore(directory: pathlib.Path) -> Recorded:
 def load_data(directory: pathlib.Path) -> Source:
     """Loads the data that the flags describe.
 
-    If a run in the directory continues on other data, its model's labels keep their meaning, and a recorded share to
-    hold out is dropped where the data has a test split of its own.
+    If a run in the directory continues, its model's labels keep their meaning, and a recorded share to hold out is
+    dropped where other data has a test split of its own or fewer images.
 
     Raises:
       DataError: as for `load_source`; or if the model does not know the classes of other data.
     """
-    try:
-        source = load_source(**options.source_arguments())
-    except OwnTestSplitError:
-        if any(FLAGS[name].present for name in _HELD_OUT):
-            raise
-        for name in _HELD_OUT:
-            FLAGS[name].value = None
-        source = load_source(**options.source_arguments())
-    if FLAGS.other_data and (directory / storage.CONFIG_FILE).exists():
+    arguments = options.source_arguments()
+    recorded = {name: arguments.pop(name) for name in HELD_OUT if not FLAGS[name].present}
+    source = load_recorded(recorded, arguments)
+    for name in recorded:
+        FLAGS[name].value = source.arguments.get(name)
+    if (directory / storage.CONFIG_FILE).exists():
         config = storage.load_config(directory)
         if config.conditional or config.classifier:
-            return model_directory.with_classes(directory, source)
+            try:
+                return model_directory.with_classes(directory, source)
+            except DataError:
+                if FLAGS.other_data:
+                    raise
+                # The check of the directory says in what the data differ.
     return source
 
 

@@ -280,6 +280,18 @@ def test_a_recorded_share_to_hold_out_gives_way_to_a_test_split(folder, glow, ca
     assert "--test_size" not in (directory / "run.flags").read_text()
 
 
+def test_a_recorded_number_to_hold_out_gives_way_to_fewer_images(folder, glow, capsys):
+    images = np.load(folder / "data" / "images.npz")["images"]
+    np.savez(folder / "data" / "few.npz", images=images[:11])
+    other = ["--model_dir=runs/few", "--resume", "--data_dir=data/few.npz", "--other_data", "--steps=3"]
+    directory = copied(folder, "few")
+    assert glow(folder, *other, "--test_size=11") == 1
+    assert "test_size must be between 1 and 10" in capsys.readouterr().err
+    assert glow(folder, *other) == 0
+    # A tenth, which is the default.
+    assert record(directory)["identity"]["test images"] == 1
+
+
 def test_labels_of_other_data_keep_their_meaning(folder, glow, capsys, monkeypatch):
     images = np.load(folder / "data" / "images.npz")["images"]
     classes = {"pets": ("bird", "cat", "dog"), "mammals": ("cat", "dog"), "horses": ("cat", "horse")}
@@ -299,6 +311,25 @@ def test_labels_of_other_data_keep_their_meaning(folder, glow, capsys, monkeypat
         assert set(trained_on[-1].row_labels("train").tolist()) == {1, 2}
         assert glow(folder, *flags, "--model_dir=runs/pets", "--data_dir=data/horses.npz", "--other_data") == 1
         assert "arrays has classes that the model in runs/pets does not know: horse." in capsys.readouterr().err
+
+
+def test_a_run_on_other_data_with_fewer_classes_goes_on(folder, glow, capsys):
+    images = np.load(folder / "data" / "images.npz")["images"]
+    for name, labels in {"three": "abc", "two": "bc", "others": "bd"}.items():
+        np.savez(folder / "data" / f"{name}.npz", images=images, labels=np.resize(list(labels), len(images)))
+    three, two = (
+        load_source("arrays", data_dir=str(folder / "data" / f"{name}.npz"), test_size=11) for name in ("three", "two")
+    )
+    config, directory = glow_tf.glow((4, 4, 3), K=1, L=1, width=4, num_classes=3), folder / "runs" / "fewer"
+    # As left by a start on three classes, and one with --other_data on two of them.
+    for source in (three, two.with_classes(three.class_names)):
+        model_directory.write_metadata(directory, config, runs.training(steps=1), source, {"strategy": "one_device"})
+    resume = ["--model_dir=runs/fewer", "--resume", "--noexport"]
+    assert glow(folder, *resume) == 0
+    assert model_directory.class_names(directory) == ["a", "b", "c"]
+    capsys.readouterr()
+    assert glow(folder, *resume, "--data_dir=data/others.npz") == 1
+    assert "holds a run on other data" in capsys.readouterr().err
 
 
 def test_the_name_of_a_bundled_model_is_no_directory(tmp_path, glow, capsys):

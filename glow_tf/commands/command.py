@@ -40,13 +40,15 @@ def call(main: Callable[..., None], argv: list[str]) -> None:
         except BrokenPipeError:
             raise
         except (ValueError, OSError, MemoryError) as error:
-            print(f"error: {error}", file=sys.stderr)
+            # Python's own MemoryError has no message.
+            print(f"error: {str(error) or first_line(error)}", file=sys.stderr)
             raise SystemExit(1) from error
         except tf.errors.OpError as error:
             # For example a file that is cut off while its images are read.
             cause = cause_of(error)
             if is_out_of_memory(error):
-                cause = f"there is not enough memory: {first_line(error)}. Fewer images at once need less."
+                fewer = "A smaller --batch_size needs" if "batch_size" in FLAGS else "Fewer images at once need"
+                cause = f"there is not enough memory: {first_line(error)}. {fewer} less."
             if cause is None:
                 raise
             print(f"error: {cause}", file=sys.stderr)

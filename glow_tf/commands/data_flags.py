@@ -7,7 +7,7 @@ from absl import flags
 
 from glow_tf.commands import model_flags
 from glow_tf.data import Source, load_source
-from glow_tf.data.source import OwnTestSplitError
+from glow_tf.data.loading import load_recorded
 from glow_tf.models import storage
 from glow_tf.models.flow import Flow
 from glow_tf.training import model_directory
@@ -17,8 +17,6 @@ FLAGS = flags.FLAGS
 # Flags that have no meaning for picture files.
 OF_DATA_SET = ("dataset", "data_dir", "test_fraction", "test_size")
 NAMES = (*OF_DATA_SET, "crop_from", "upscale", "max_megapixels")
-# Mutually exclusive arguments of `load_source`.
-_HELD_OUT = {"test_fraction", "test_size"}
 
 
 def load_data(flow: Flow, *, name: str | None = None, data_dir: str | None = None, with_labels: bool = True) -> Source:
@@ -46,7 +44,7 @@ def load_data(flow: Flow, *, name: str | None = None, data_dir: str | None = Non
         raise ValueError(f"{FLAGS.model_dir} does not say what the model was trained on; set --dataset.")
     name = given.get("name", recorded.get("name")).strip()
     given |= {**size, **_how_fitted(recorded, name)}
-    source = _load_recorded(recorded, given) if name == recorded.get("name") else load_source(**given)
+    source = load_recorded(recorded, given) if name == recorded.get("name") else load_source(**given)
     return _with_labels_of(flow, source) if flow.config.conditional and with_labels else source
 
 
@@ -81,21 +79,9 @@ def _how_fitted(recorded: Mapping[str, Any], name: str) -> dict[str, Any]:
     """
     found = {"crop_from": FLAGS.crop_from, "upscale": FLAGS.upscale}
     if name in ("folder", recorded.get("name")):
-        run = {"crop_from": model_directory.crop_from(model_flags.run_directory()), "upscale": recorded.get("upscale")}
+        run = {"crop_from": model_flags.crop_from(), "upscale": recorded.get("upscale")}
         found = {argument: run[argument] if value is None else value for argument, value in found.items()}
     return found
-
-
-def _load_recorded(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> Source:
-    """Loads a model's training data by the recorded arguments of `load_source`; given arguments take precedence."""
-    others = {argument: value for argument, value in recorded.items() if argument not in _HELD_OUT}
-    if given.keys() & _HELD_OUT:
-        return load_source(**{**others, **given})
-    try:
-        return load_source(**{**recorded, **given})
-    except OwnTestSplitError:
-        # The data is not the recorded data, or it was recorded by a version that ignored these arguments.
-        return load_source(**{**others, **given})
 
 
 def _with_labels_of(flow: Flow, source: Source) -> Source:

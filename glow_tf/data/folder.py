@@ -32,7 +32,7 @@ def folder_source(options: DataOptions) -> IndexedSource:
 
     Hidden files, system files and files without an image extension are ignored; pictures in
     unsupported formats are counted and logged. An image that cannot be read is left out and recorded
-    in `Source.skipped`; the first twenty are logged. So is an image that would have to be enlarged, unless
+    in `Source.skipped`; the first twenty of these are logged. So is an image that would have to be enlarged, unless
     `upscale` is set; of these, only the first is logged.
 
     Args:
@@ -103,7 +103,7 @@ class _Decoder:
         self._image_shape = image_shape
         self._enlarge = enlarge
         self._any_too_small = False
-        self._logged = 0
+        self._unreadable_files = 0
         self._lock = threading.Lock()
 
     def decode(self, file):
@@ -118,14 +118,15 @@ class _Decoder:
             tell = file not in self.skipped and not (too_small and self._any_too_small)
             self._any_too_small |= too_small
             self.skipped[file] = reason
-            self._logged += tell
-            logged = self._logged
+            self._unreadable_files += tell and not too_small
+            count = self._unreadable_files
         if tell and too_small:
             least = images.size_text(self._image_shape)
             _log.warning("Leaving out images smaller than %s, such as %s; --upscale enlarges them", least, file)
-        elif tell and logged <= _MOST_LOGGED:
-            rest = "; more are not logged" if logged == _MOST_LOGGED else ""
-            _log.warning("Leaving out %s: %s%s", file, reason, rest)
+        elif tell and count <= _MOST_LOGGED:
+            _log.warning("Leaving out %s: %s", file, reason)
+        elif tell and count == _MOST_LOGGED + 1:
+            _log.warning("Leaving out more images, which are not logged")
         return None
 
     def unreadable(self, files):

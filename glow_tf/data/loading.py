@@ -1,14 +1,19 @@
 """Loads a data set by name."""
 
+import contextlib
 import dataclasses
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from glow_tf.data import arrays, bundled, folder
 from glow_tf.data.options import DataOptions
-from glow_tf.data.source import DataError, Source
+from glow_tf.data.source import DataError, HeldOutError, Source
 from glow_tf.data.values import warn_if_dark
 from glow_tf.runtime import paths
 
+# Mutually exclusive arguments of `load_source`.
+HELD_OUT = ("test_fraction", "test_size")
 _SOURCES = {
     bundled.NAME: bundled.people_source,
     "folder": folder.folder_source,
@@ -87,6 +92,19 @@ def load_source(
         options = dataclasses.replace(options, data_dir=os.path.abspath(options.data_dir))
     given = {key: value for key, value in dataclasses.asdict(options).items() if value is not None}
     return dataclasses.replace(source, arguments={"name": name, **given})
+
+
+def load_recorded(recorded: Mapping[str, Any], given: Mapping[str, Any]) -> Source:
+    """Loads data by the recorded arguments of `load_source`, or data in its place; given arguments take precedence.
+
+    A recorded share or number to hold out is dropped if another is given or it does not fit the data, which may be
+    other data than was recorded, or recorded by a version that ignored it.
+    """
+    others = {argument: value for argument, value in recorded.items() if argument not in HELD_OUT}
+    if not given.keys() & set(HELD_OUT):
+        with contextlib.suppress(HeldOutError):
+            return load_source(**{**recorded, **given})
+    return load_source(**{**others, **given})
 
 
 def _load(name, options):

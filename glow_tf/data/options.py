@@ -3,7 +3,7 @@
 import dataclasses
 
 from glow_tf.data import images
-from glow_tf.data.source import DataError, OwnTestSplitError
+from glow_tf.data.source import DataError, HeldOutError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -68,9 +68,9 @@ class DataOptions:
         """Checks that no images are to be held out of data with its own test split; `name` is for errors.
 
         Raises:
-            OwnTestSplitError: if `test_fraction` or `test_size` is set.
+            HeldOutError: if `test_fraction` or `test_size` is set.
         """
         for option in ("test_fraction", "test_size"):
             value = getattr(self, option)
             if value is not None:
-                raise OwnTestSplitError(f"{name} has a test split of its own; leave out {option}={value!r}.")
+                raise HeldOutError(f"{name} has a test split of its own; leave out {option}={value!r}.")

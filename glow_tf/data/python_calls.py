@@ -20,10 +20,10 @@ _FAILURES_KEPT = 16
 
 
 class _Calls:
-    """Counts running calls, and keeps the messages of the last exceptions that they raised."""
+    """Counts running calls, and keeps the last exceptions that they raised, as TensorFlow writes them, and messages."""
 
     def __init__(self):
-        self.failures: collections.deque[str] = collections.deque(maxlen=_FAILURES_KEPT)
+        self.failures: collections.deque[tuple[str, str]] = collections.deque(maxlen=_FAILURES_KEPT)
         self._lock = threading.Lock()
         self._running, self._last = 0, 0.0
 
@@ -61,12 +61,17 @@ def numpy_function(
             try:
                 return function(*arrays)
             except Exception as error:
-                calls.failures.append(str(error) or type(error).__name__)
+                written = f"{type(error).__name__}: {error}"
+                is_sentence = isinstance(error, ValueError | OSError) and str(error)
+                calls.failures.append((written, str(error) if is_sentence else written.removesuffix(": ")))
                 raise
 
     return tf.numpy_function(counted, inputs, dtypes, stateful=False)
 
 
 def cause_of(error: tf.errors.OpError) -> str | None:
-    """Returns the message of the exception in a Python function that led to TensorFlow's error; None if none did."""
-    return next((message for message in _calls().failures if message in str(error)), None)
+    """Returns the message of the exception in a Python function that led to TensorFlow's error; None if none did.
+
+    It begins with the type of the exception, unless that is a ValueError or OSError, whose messages are sentences.
+    """
+    return next((message for written, message in _calls().failures if written in str(error)), None)

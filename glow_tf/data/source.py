@@ -22,8 +22,8 @@ class DataError(ValueError):
     """Raised if the data cannot be used as requested; the message states the cause and the remedy."""
 
 
-class OwnTestSplitError(DataError):
-    """Raised if images are to be held out of data that has its own test split."""
+class HeldOutError(DataError):
+    """Raised if images are to be held out of data that has its own test split, or more than it has."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -225,7 +225,8 @@ def held_out_count(count: int, test_fraction: float | None, test_size: int | Non
         name: name of the examples in error messages.
 
     Raises:
-        DataError: if there are fewer than two examples, or a split would be empty.
+        DataError: if there are fewer than two examples.
+        HeldOutError: if a split would be empty.
     """
     fraction = check_fraction(test_fraction, default)
     if count < 2:
@@ -233,7 +234,7 @@ def held_out_count(count: int, test_fraction: float | None, test_size: int | Non
     if test_size is None:
         return min(max(1, round(count * fraction)), count - 1)
     if not _is_int(test_size) or not 1 <= test_size < count:
-        raise DataError(
+        raise HeldOutError(
             f"test_size must be between 1 and {count - 1} for the {count} images of {name}, got {test_size!r}."
         )
     return int(test_size)

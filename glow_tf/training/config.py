@@ -46,7 +46,8 @@ class TrainingConfig:
       shift: maximum random shift of training images, in pixels.
       seed: seed of initial weights, data order, dequantization noise and samples.
       init_from: model directory that provides the initial weights of a new run; '' for none.
-      init_images: number of images in the batch that initialises actnorm; 0 for one training batch.
+      init_images: number of images in the batch that initialises actnorm; 0 for as many as are computed at
+        once.
       steps_per_call: maximum number of updates between two returns to Python; fewer if they take seconds.
       log_every, eval_every, sample_every, checkpoint_every: intervals in steps; 0, except for `log_every`, which must
         be at least 1: only at the end.
@@ -170,8 +171,8 @@ class TrainingConfig:
         if self.label_loss_weight and config.classifier_is_given_labels:
             raise ValueError(
                 f"--label_loss_weight={self.label_loss_weight} trains a classifier, and labels that condition more "
-                "than the top prior would give it the labels that it is to find: leave it out, or "
-                "--conditional_couplings."
+                "than the top prior would give it the labels that it is to find: leave out this flag or "
+                "--conditional_couplings. --conditional does not give them."
             )
 
     def _check_optimizer(self) -> None:

@@ -122,8 +122,6 @@ def fit(
     """
     main = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
     given = {**{name: value for name, value in main.items() if value is not None}, **settings}
-    # NumPy's numbers cannot be written to the record of the run.
-    given = {name: value.item() if isinstance(value, np.generic) else value for name, value in given.items()}
     one_of("weights", weights, ("last", "best"))
     if isinstance(flow, ModelConfig):
         seed = given.get("seed", TrainingConfig.seed)

@@ -44,7 +44,7 @@ class Guard:
         self._flow, self._state, self._schedule = state.flow, state.run, state.optimizer.schedule
         self._checkpoints, self._training, self._batch_of = checkpoints, training, batch_of
         # As many images at once as in training, as one device may have no room for more.
-        self._images_at_once = max(1, training.images_at_once // replicas)
+        self._images_at_once = training.images_at_once // replicas
 
     def after(self, step: int, values: dict[str, float], say: Callable[[str], None]) -> bool:
         """Handles step `step`, whose update was skipped; `values` are its `loss` and `gradient_norm`.
@@ -72,7 +72,7 @@ class Guard:
                 "are kept. A lower --learning_rate, --clip_norm, longer --warmup_steps or --coupling=additive may help."
             )
         # They describe files that restoring a checkpoint does not bring back.
-        names = ("best_bits_per_dim", "best_step", "best_images", "best_requested", "since_best")
+        names = ("best_bits_per_dim", "best_step", "best_images", "best_requested")
         kept = {name: getattr(state, name).read_value() for name in names}
         path, damaged = self._checkpoints.restore()
         for line in damaged:
@@ -84,6 +84,8 @@ class Guard:
             )
         for name, value in kept.items():
             getattr(state, name).assign(value)
+        if int(state.best_step) > int(state.step):
+            state.since_best.assign(0)
         state.skipped.assign(total)
         state.rollbacks.assign(rollbacks)
         self._schedule.factor.assign(factor)

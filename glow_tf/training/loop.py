@@ -33,7 +33,7 @@ from glow_tf.training.signals import StopSignals, TrainingStopped
 from glow_tf.training.state import RunState, TrainingState
 from glow_tf.training.step import make_train_function
 from glow_tf.training.time_left import TimeLeft
-from glow_tf.training.workers import WORKER_LOST, WorkerLostError, Workers
+from glow_tf.training.workers import WorkerLostError, Workers, is_of_lost_worker
 
 _SECONDS_PER_CALL = 2.0  # longer calls would stall the progress bar and the response to signals
 _SECONDS_TO_TIME_THE_PIPELINE = 1.0
@@ -90,10 +90,11 @@ class Trainer:
         _check_labels(config, source)
         replicas = strategy.num_replicas_in_sync
         if training.batch_size % (replicas * training.accumulate_steps):
+            one_machine = isinstance(strategy, tf.distribute.MirroredStrategy)
+            hint = " --num_replicas=1 trains on one device." if one_machine else ""
             raise ValueError(
                 f"--batch_size={training.batch_size} is the batch of all {replicas} replicas together and must be a "
-                f"multiple of {replicas} * --accumulate_steps={training.accumulate_steps}. --num_replicas=1 trains on "
-                "one device."
+                f"multiple of {replicas} * --accumulate_steps={training.accumulate_steps}.{hint}"
             )
         training.check_model(config)
         self._changed = model_directory.check(directory, config, training, source, other_data=other_data)
@@ -118,7 +119,11 @@ class Trainer:
         self.rates: dict[str, float] = {}
         self.stopped_early = False
         evaluator = Evaluator(self.flow, strategy, self._interrupted, batch_size=training.images_at_once)
-        self.reports = Reports(self._state, evaluator, training, source, directory, write=self._workers.is_chief)
+        self.reports = Reports(
+            *(self._state, evaluator, training, source, directory),
+            write=self._workers.is_chief,
+            flags=self._start.flags,
+        )
         self._guard = Guard(self._state, self._checkpoints, training, self._batches.one, replicas=replicas)
         self._saved_at = time.monotonic()
         self._time_left = TimeLeft(training, source.sizes["test"])
@@ -153,10 +158,11 @@ class Trainer:
         Raises:
           DirectoryInUseError: if another run is under way in the model directory.
           TrainingStopped: after SIGTERM or SIGINT, once everything is saved.
-          DataError: if the images can no longer be read, once everything is saved.
+          DataError: if a worker that trains alone can no longer read the images. The steps made are saved, unless
+            updates were being skipped.
           CheckpointError: if the disk is full; existing checkpoints remain.
           DivergenceError: if the loss or gradient is repeatedly non-finite.
-          WorkerLostError: if another worker is lost.
+          WorkerLostError: with several workers, if another one is lost, or this one runs out of images or memory.
         """
         training = self._training
         try:
@@ -177,10 +183,14 @@ class Trainer:
                     self._save_stopped()
                     raise
                 except (DataError, tf.errors.OpError) as error:
+                    # Python functions run out of memory too, which is not a matter of the images.
+                    if is_out_of_memory(error):
+                        raise
                     cause = str(error) if isinstance(error, DataError) else cause_of(error)
                     if cause is None:
                         raise
-                    raise DataError(f"{cause} {self._save_without_data()}".rstrip()) from error
+                    kind = DataError if self._workers.count == 1 else WorkerLostError
+                    raise kind(f"{cause} {self._save_without_data()}".rstrip()) from error
         except OSError as error:
             if error.errno not in _NO_ROOM or isinstance(error, CheckpointError):
                 raise
@@ -193,16 +203,18 @@ class Trainer:
 
     def _explained(self, error: tf.errors.OpError) -> Exception | None:
         """Returns the exception that says what an error of TensorFlow means here and what to do; None if unknown."""
-        if self._workers.count > 1 and (isinstance(error, WORKER_LOST) or is_out_of_memory(error)):
+        several = self._workers.count > 1
+        if is_out_of_memory(error):
+            training = self._training
+            return (WorkerLostError if several else MemoryError)(
+                f"At step {self.step:,} there is not enough memory: {first_line(error)}. A larger --accumulate_steps "
+                f"than {training.accumulate_steps}, or a smaller --batch_size than {training.batch_size}, needs less. "
+                "The checkpoints are kept."
+            )
+        if several and is_of_lost_worker(error):
             return WorkerLostError(
                 f"Another worker is gone, or this one has failed: {first_line(error)}. Start all of them again with "
                 f"the same command: they go on from step {self._checkpoints.latest_step or 0:,}."
-            )
-        if is_out_of_memory(error):
-            return MemoryError(
-                f"At step {self.step:,} there is not enough memory: {first_line(error)}. A multiple of "
-                f"--accumulate_steps={self._training.accumulate_steps}, or a smaller --batch_size than "
-                f"{self._training.batch_size}, needs less. The checkpoints are kept."
             )
         if isinstance(error, tf.errors.InvalidArgumentError) and has_singular_convolution(self.flow):
             return DivergenceError(
@@ -286,7 +298,9 @@ class Trainer:
                 made = {name: values.numpy() for name, values in made.items()}
             except tf.errors.OpError:
                 # The steps of the call before the one that failed are made.
-                self.state.step.assign(step + steps_made(self._state.optimizer) - updates)
+                if made := steps_made(self._state.optimizer) - updates:
+                    self.state.step.assign(step + made)
+                    self.state.skipped_in_a_row.assign(0)
                 raise
             count = made["finite"].size
             pace = max(1, int(_SECONDS_PER_CALL * count / (time.monotonic() - begun)))
@@ -345,6 +359,7 @@ class Trainer:
         self.state.reported_step.assign(step)
 
     def _end(self, progress: Progress) -> Evaluation:
+        """Saves, draws samples and evaluates at the last step, which has a checkpoint even if updates are skipped."""
         if self._checkpoints.latest_step != self.step:
             self._save()
         self.reports.save_samples()
@@ -407,7 +422,10 @@ class Trainer:
         clock.restart()
 
     def _checkpoint_is_due(self, step: int) -> bool:
-        """Returns whether a checkpoint is due; never while updates are skipped, so that it is good to roll back to."""
+        """Returns whether a checkpoint is due; never while updates are skipped, so that it is good to roll back to.
+
+        The last step is an exception; see `_end`.
+        """
         training = self._training
         if not self._workers.is_chief or int(self.state.skipped_in_a_row):
             return False
@@ -426,12 +444,16 @@ class Trainer:
     def _save_stopped(self) -> None:
         try:
             self._save_unless_skipping()
-            if self._workers.is_chief:
-                with contextlib.suppress(OSError):
-                    self._run_record.reached(self.step)
+            self._record_step()
         finally:
             # The others wait for the chief: when the first one exits, the launcher may kill the rest.
             self._workers.sum([0])
+
+    def _record_step(self) -> None:
+        """Writes the step reached to the run record, if that has begun; one that cannot be written ends nothing."""
+        if self._workers.is_chief and self._run_record.starts:
+            with contextlib.suppress(OSError):
+                self._run_record.reached(self.step)
 
     def _save_unless_skipping(self) -> None:
         """Writes a checkpoint of this step if there is none; not while updates are skipped, as `_checkpoint_is_due`."""
@@ -446,6 +468,7 @@ class Trainer:
         if not self.step:
             return ""
         self._save_unless_skipping()
+        self._record_step()
         return f"The run can go on from step {self._checkpoints.latest_step or 0:,}, with the same command."
 
     def _stopped(self) -> TrainingStopped:
@@ -486,7 +509,7 @@ class Trainer:
 
     def _initialize(self) -> None:
         training = self._training
-        count = training.init_images or training.batch_size
+        count = training.init_images or training.images_at_once
         batch = next(iter(self._batches.augmented(count, 0)))
         self.flow.initialize(batch["images"], batch["labels"] if self.flow.config.conditional else None)
         self._workers.make_equal(list(self.flow.named_variables(trainable=True).values()))

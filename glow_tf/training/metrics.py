@@ -43,10 +43,14 @@ class MetricsWriter:
         self._path = directory / METRICS_FILE
         # Places of the evaluations in the file, which is only read again if one of them is repeated.
         self._evaluations: set[tuple[float, str, object]] = set()
-        if self._path.exists():
-            self._drop_lines(start_step, say)
+        self.go_back(start_step, say)
         self._tensorboard = TensorBoard(directory, say)
         self._trackers = (self._tensorboard, *([trackers] if trackers else []))
+
+    def go_back(self, step: int, say: Callable[[str], None]) -> None:
+        """Drops the lines of steps after `step` from `metrics.jsonl`; `say` is called if lines cannot be read."""
+        if self._path.exists():
+            self._drop_lines(step, say)
 
     def _drop_lines(self, start_step: int, say: Callable[[str], None]) -> None:
         before = self._path.read_bytes()

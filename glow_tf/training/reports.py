@@ -3,8 +3,9 @@
 import dataclasses
 import math
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import TracebackType
+from typing import Any
 
 import tensorflow as tf
 
@@ -34,6 +35,7 @@ class Reports:
       source: the images.
       directory: the model directory.
       write: whether this process writes files; only one of several workers does.
+      flags: other flags of the run, as in `model_directory.Run`.
     """
 
     def __init__(
@@ -45,8 +47,9 @@ class Reports:
         directory: pathlib.Path,
         *,
         write: bool,
+        flags: Mapping[str, Any] | None = None,
     ):
-        self._state, self._evaluator, self._write = state, evaluator, write
+        self._state, self._evaluator, self._write, self._flags = state, evaluator, write, flags
         self._training, self._source, self._directory = training, source, directory
         flow = state.flow
         self._round_trip = tf.function(
@@ -57,6 +60,7 @@ class Reports:
         self._metrics: MetricsWriter | None = None
         self._trackers = Trackers(training.tracker, directory)
         self.samples_path: pathlib.Path | None = None
+        self._is_best = False
 
     def __enter__(self) -> "Reports":
         return self
@@ -78,7 +82,10 @@ class Reports:
             best.best_step.assign(0)
             for counter in (best.best_images, best.best_requested, best.since_best):
                 counter.assign(0)
-        if self._write:
+        if self._metrics:
+            # After a rollback. A TensorBoard that has failed stays closed.
+            self._metrics.go_back(step, say)
+        elif self._write:
             config = self._state.flow.config
             model = {"model": config.name, "n_bits": config.n_bits, "data": self._source.describe()}
             values = {**model, **dataclasses.asdict(self._training)}
@@ -108,7 +115,8 @@ class Reports:
             values = {"bits_per_dim": result.mean, "standard_error": result.standard_error, "images": result.images}
             if result.label_error is not None:
                 values["label_error"] = result.label_error
-            self._keep_if_best(result, requested, periodic=limit == (self._training.eval_images or None))
+            periodic = limit == (self._training.eval_images or None)
+            self._is_best = self._keep_if_best(result, requested, periodic=periodic)
         if self._metrics:
             images, labels = self._held_out()
             values |= self._health(images, labels, say)
@@ -120,12 +128,11 @@ class Reports:
 
     @property
     def without_better(self) -> int:
-        """Number of consecutive evaluations during training without improvement on the best, with that of this step.
+        """Number of consecutive evaluations during training without improvement on the best, with the last one.
 
-        The state counts that one only once the reports of this step are complete, as it is repeated otherwise.
+        The state counts that one only once the reports of its step are complete, as it is repeated otherwise.
         """
-        state = self._state.run
-        return 0 if int(state.best_step) == self._step else int(state.since_best) + 1
+        return 0 if self._is_best else int(self._state.run.since_best) + 1
 
     def save_samples(self) -> None:
         """Draws the grid of samples, from the same latents every time."""
@@ -144,7 +151,8 @@ class Reports:
     def _step(self) -> int:
         return self._state.step
 
-    def _keep_if_best(self, result: Evaluation, requested: int, periodic: bool) -> None:
+    def _keep_if_best(self, result: Evaluation, requested: int, periodic: bool) -> bool:
+        """Keeps the weights if their evaluation is the best; returns whether it is, or repeats the best one."""
         state = self._state.run
         # Means over different numbers of images are not comparable. Earlier versions kept only the number read.
         before = int(state.best_requested)
@@ -152,7 +160,8 @@ class Reports:
         comparable = not int(state.best_step) or same_number
         to_beat = float(state.best_bits_per_dim.read_value()) if comparable else math.inf
         if not (comparable or periodic) or not result.mean < to_beat:
-            return
+            # After a rollback, other weights than those of the best evaluation may be at its step.
+            return comparable and int(state.best_step) == self._step and result.mean == to_beat
         state.best_bits_per_dim.assign(result.mean)
         state.best_step.assign(self._step)
         state.best_images.assign(result.images)
@@ -160,10 +169,11 @@ class Reports:
         state.since_best.assign(0)
         if self._write:
             storage.save(self._state.flow, self._directory / BEST, step=self._step)
-            # Commands use it to find the data and the names of its labels.
+            # Commands use it to find the data, the names of its labels and the size limit of its pictures.
             model_directory.write_metadata(
-                self._directory / BEST, self._state.flow.config, self._training, self._source
+                self._directory / BEST, self._state.flow.config, self._training, self._source, self._flags
             )
+        return True
 
     def _health(self, images: tf.Tensor, labels: tf.Tensor | None, say: Callable[[str], None]) -> dict[str, float]:
         flow = self._state.flow

@@ -79,14 +79,18 @@ class TensorBoard:
         self._events = None
 
     def _opened(self) -> tf.summary.SummaryWriter:
-        return tf.summary.create_file_writer(str(self._folder))
+        before = set(self._folder.glob("events.*"))
+        events = tf.summary.create_file_writer(str(self._folder))
+        # Earlier starts of the run have left files too.
+        self._file = next(iter(set(self._folder.glob("events.*")) - before), self._folder)
+        return events
 
     def _record(self, step: int, record: Callable[[], object]) -> None:
         """Calls `record`, which writes events at `step`, and flushes them."""
         if self._events is None:
             return
         try:
-            if not any(self._folder.glob("events.*")):
+            if not self._file.exists():
                 # Deleted during the run. TensorFlow would write on to the deleted file.
                 self._events = self._opened()
             # Flushes them at its end.

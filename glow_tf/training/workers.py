@@ -6,17 +6,24 @@ import numpy as np
 import tensorflow as tf
 
 # Errors of a collective operation when the process at its other end is gone.
-WORKER_LOST = (
+_LOST = (
     tf.errors.UnavailableError,
     tf.errors.AbortedError,
     tf.errors.CancelledError,
     tf.errors.DeadlineExceededError,
     tf.errors.InternalError,
 )
+# In errors of any kind: that of the operation which failed at the other end.
+_ABORTED = "Collective ops is aborted"
 
 
 class WorkerLostError(RuntimeError):
-    """Raised if another worker of the run is gone."""
+    """Raised if a worker of the run is gone, or this one cannot go on; the process must end without the others."""
+
+
+def is_of_lost_worker(error: tf.errors.OpError) -> bool:
+    """Returns whether an error is one of a collective operation because another worker is gone."""
+    return isinstance(error, _LOST) or _ABORTED in str(error)
 
 
 class Workers:
@@ -47,12 +54,12 @@ class Workers:
         return self._reduce(tf.constant(values / local)).numpy()
 
     def are_equal(self, *values: object) -> bool:
-        """Returns whether the values, and their `repr`, are the same on all workers, each of which must call it."""
+        """Returns whether the `repr` of the values is the same on all workers, each of which must call it."""
         digest = hashlib.sha256(repr(values).encode("utf-8", "surrogateescape")).digest()
         numbers = np.frombuffer(digest, np.uint16).astype(np.float64)
         # Rounded, as those of a worker with several replicas are sums of fractions.
         sums, squares = np.rint(self.sum([*numbers, *numbers**2])).reshape(2, -1)
-        # Without variance; so all workers find the same.
+        # The variance over the workers is 0 only if all sent the same; each computes it from the same sums.
         return bool((self.count * squares == sums**2).all())
 
     def make_equal(self, variables: list[tf.Variable]) -> None:

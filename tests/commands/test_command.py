@@ -51,4 +51,25 @@ def test_too_little_memory_is_told_in_one_line(capsys, no_flags):
     with pytest.raises(SystemExit):
         command.call(lambda: tf.fill([2**46], 1.0), ["glow evaluate"])
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: there is not enough memory: ")
+    assert line.startswith("error: there is not enough memory: ") and "--batch_size" not in line
+
+
+@pytest.mark.parametrize("error", [MemoryError(), MemoryError("Unable to allocate 64 TiB")])
+def test_the_memory_of_python(capsys, no_flags, error):
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit):
+        command.call(main, ["glow evaluate"])
+    assert capsys.readouterr().err == f"error: {str(error) or 'MemoryError'}\n"
+
+
+def test_the_flag_that_needs_less_memory_is_named(capsys, no_flags):
+    def main():
+        # TensorFlow itself tries for ten seconds.
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    flags.DEFINE_integer("batch_size", 8, "Images per batch.", flag_values=command.FLAGS)
+    with pytest.raises(SystemExit):
+        command.call(main, ["glow evaluate"])
+    assert "A smaller --batch_size needs less." in capsys.readouterr().err

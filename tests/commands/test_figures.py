@@ -9,6 +9,7 @@ import re
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import glow_tf
@@ -87,6 +88,9 @@ COMMANDS = {
         *("manipulate", "--model_dir=plain", "--attributes=names.npz", os.fsdecode(b"--names=caf\xe9")),
         *(f"--images={PHOTOS}/a/{os.fsdecode(b'b' + bytes([0xE9]))}0.png", "--output=names_moved.png"),
     ],
+    "export, cropped": ["export", "--model_dir=cropped", "--output=served/cropped", "--max_megapixels=0.0005"],
+    "export, cropped again": ["export", "--model_dir=served/cropped", "--output=served/cropped_again"],
+    "scores, served": ["evaluate", "--model_dir=served/cropped", "--images=large.jpg", "--csv=served.csv"],
     "export, names": ["export", "--model_dir=plain", "--attributes=names.npz", "--output=served/names"],
     "evaluate, one image": ["evaluate", "--model_dir=plain", *DATA, "--limit=1", "--round_trip=1", "--csv=one.csv"],
     "evaluate, raw": ["evaluate", "--model_dir=plain", *DATA, "--weights=raw", "--round_trip=0"],
@@ -161,6 +165,7 @@ QUICK = (
     *("temperature", "interpolation", "reconstruct", "nearest", "outliers", "evaluate", "attributes", "manipulate"),
     *("probe", "export, vectors", "scores", "scores, one", "fid", "check, sorted"),
     *("scores, cropped", "evaluate, cropped", "reconstruct, cropped"),
+    *("export, cropped", "export, cropped again", "scores, served"),
     *("evaluate, averages", "evaluate, no averages", "export, averages", "export, no averages"),
 )
 ERRORS = {
@@ -291,6 +296,10 @@ ERRORS = {
         ["reconstruct", "--model_dir=recorded", "--data_dir=split.npz", "--indices=2,3"],
         "has no image 3",
     ),
+    "fewer images than the recorded number to hold out": (
+        ["reconstruct", "--model_dir=recorded", "--data_dir=few.npz", "--indices=0,1"],
+        "has no image 1",
+    ),
     "no model": (["temperature", "--model_dir=nowhere"], "nowhere"),
     "flat vectors": (["temperature", "--model_dir=flat"], "flat vectors"),
     "a temperature that is none": (["temperature", "--model_dir=plain", "--temperatures=warm"], "must be numbers"),
@@ -375,6 +384,7 @@ def run(directory, names):
         save_with_averages(flow, averages, directory / name)
     np.savez(directory / "images.npz", images=models.images(40), labels=np.arange(40) % 3)
     np.savez(directory / "split.npz", x_train=models.images(5), x_test=models.images(3))
+    np.savez(directory / "few.npz", images=models.images(4))
     np.savez(directory / "memorised.npz", images=with_memorised(models.images(40)))
     by_class = {"labels": np.arange(36) // 12, "test_labels": np.arange(9) // 3}
     np.savez(directory / "sorted.npz", images=models.images(36), test_images=models.images(9, seed=1), **by_class)
@@ -587,6 +597,21 @@ def test_other_pictures_are_cropped_enlarged_and_held_out_as_in_training(work):
     (whole,) = load_images([directory / "moved" / held_out.names["test"][0]], (10, 10, 3))
     expected = models.flow().bits_per_dim(whole[np.newaxis, 1:9, 1:9])
     np.testing.assert_allclose(bits_of(directory, "moved.csv")[:1], expected, atol=1e-4)
+
+
+def test_savedmodels_crop_pictures_as_in_training_and_so_do_those_exported_from_them(work):
+    directory, _ = work
+    (whole,) = load_images([directory / "large.jpg"], (10, 10, 3))
+    cropped = whole[np.newaxis, 1:9, 1:9]
+    np.testing.assert_allclose(bits_of(directory, "served.csv"), models.flow().bits_per_dim(cropped), atol=1e-4)
+    file = (directory / "large.jpg").read_bytes()
+    too_large = io.BytesIO()
+    Image.new("RGB", (30, 20)).save(too_large, "PNG")
+    for name in ("cropped", "cropped_again"):
+        served = tf.saved_model.load(str(directory / "served" / name))
+        np.testing.assert_array_equal(served.encode_bytes([file])["latents"], served.encode(cropped)["latents"])
+        with pytest.raises(tf.errors.InvalidArgumentError, match="at most 500 pixels"):
+            served.encode_bytes([too_large.getvalue()])
 
 
 def frechet_distance(a, b):

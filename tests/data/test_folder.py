@@ -188,8 +188,24 @@ def test_when_all_images_fail_not_all_are_logged(flat, caplog):
             assert not list(source.batches(split, 8))
     assert set(source.skipped) == names and len(names) == 40
     messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 21
+    assert [message for message in messages if message.endswith(" more images, which are not logged")] == messages[-1:]
+
+
+def test_twenty_images_that_fail_are_all_logged(flat, caplog):
+    """One that is too small is not among them."""
+    paint(flat / "tiny.png", 1, size=(2, 2))
+    source = load(flat)
+    names = [f"{i:02d}.png" for i in range(20)]
+    for name in names:
+        (flat / name).unlink()
+    caplog.clear()
+    with caplog.at_level(logging.WARNING, logger="glow_tf"):
+        for split in ("train", "test"):
+            list(source.batches(split, 8))
+    messages = [record.getMessage() for record in caplog.records if "tiny.png" not in record.getMessage()]
     assert len(messages) == 20
-    assert [message for message in messages if message.endswith("; more are not logged")] == messages[-1:]
+    assert all(sum(name in message for message in messages) == 1 for name in names)
 
 
 def test_unreadable_images_leave_no_split_empty(tmp_path):

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glow_tf.training import batches, loop
-from glow_tf.training.batches import dequantized
+from glow_tf.training import loop
 from glow_tf.training.checkpoints import Checkpoints
 from glow_tf.training.guard import DivergenceError
 from glow_tf.training.signals import TrainingStopped
@@ -15,27 +14,6 @@ from glow_tf.training.workers import Workers
 from tests.training.runs import assert_same_weights, lines, stop_at, train
 
 pytestmark = pytest.mark.usefixtures("short_timing")
-
-
-@pytest.fixture
-def poison(monkeypatch):
-    """Makes the batches numbered `bad` non-finite while `active()`; the first batch is 0."""
-
-    def poison(bad, active=lambda: True):
-        def poisoned(images, config, seed, *, start_step=0, dtype=tf.float32):
-            clean = dequantized(images, config, seed, start_step=start_step, dtype=dtype)
-            if not active():
-                return clean
-
-            def wrong(step, batch):
-                is_bad = tf.reduce_any(step == tf.constant(bad, tf.int64))
-                return {**batch, "x": tf.where(is_bad, np.nan, batch["x"])}
-
-            return clean.enumerate(start_step).map(wrong)
-
-        monkeypatch.setattr(batches, "dequantized", poisoned)
-
-    return poison
 
 
 def test_a_bad_batch_is_skipped_and_training_goes_on(tmp_path, tiny_source, monkeypatch, poison, capsys):

@@ -1,6 +1,7 @@
 """Runs that are stopped, killed or changed, and continued."""
 
 import dataclasses
+import json
 import signal
 import threading
 
@@ -154,8 +155,34 @@ def test_if_the_training_images_are_lost_the_steps_made_are_saved(tmp_path, tiny
     assert step >= 2
     assert str(error.value).endswith(f"The run can go on from step {step:,}, with the same command.")
     assert (tmp_path / "checkpoints" / f"ckpt-{step}.index").exists()
+    assert json.loads((tmp_path / "run.json").read_text())["starts"][-1]["to_step"] == step
     # Its weights are those of a run that was stopped there, even if that was in the middle of a call.
     assert_same_weights(trainer, stop_at(monkeypatch, tmp_path / "stopped", tiny_source, step, **fields))
+
+
+def test_steps_made_after_a_skipped_one_are_saved_too(tmp_path, tiny_source, monkeypatch, poison):
+    """The call that fails begins after the skipped step 2, and uses the batches that were read in advance."""
+    lost, read = threading.Event(), tiny_source.readers["train"]
+
+    class Losing(loop.Guard):
+        def after(self, *arguments):
+            back = super().after(*arguments)
+            lost.set()
+            return back
+
+    monkeypatch.setattr(loop, "Guard", Losing)
+    monkeypatch.setattr(Source, "block_size", 8)
+    poison([1])
+    readers = {**tiny_source.readers, "train": lambda index: None if lost.is_set() else read(index)}
+    source = dataclasses.replace(tiny_source, readers=readers)
+    # In one call, however slow the machine.
+    monkeypatch.setattr(loop, "_SECONDS_PER_CALL", 1000.0)
+    fields = training(steps=300, log_every=300, steps_per_call=300)
+    trainer = Trainer(helpers.TINY, fields, source, tmp_path, ONE_DEVICE)
+    with pytest.raises(DataError, match="none of the 40 train images of arrays can be read"):
+        trainer.run()
+    assert trainer.step > 2 and int(trainer.state.skipped) == 1
+    assert (tmp_path / "checkpoints" / f"ckpt-{trainer.step}.index").exists()
 
 
 def test_if_the_held_out_images_are_lost_the_steps_made_are_saved(tmp_path, losing):

@@ -128,7 +128,7 @@ def test_iterators_end_at_once(no_gpu):
         iterators.pop()
         longest = max(longest, time.monotonic() - began)
     # It would take some thirty seconds, and takes hundredths of one.
-    assert longest < 2
+    assert longest < 10
 
 
 @pytest.mark.parametrize("index", [0, 1, "1"])

@@ -182,7 +182,7 @@ def test_several_in_a_row_lead_back_to_the_last_checkpoint(tmp_path):
     parts.optimizer.schedule.factor.assign(1.0)
     skipped = int(parts.state.skipped)
     # The best evaluation is one after the checkpoint.
-    best = {"best_bits_per_dim": 1.5, "best_step": 7, "best_images": 10, "best_requested": 11, "since_best": 2}
+    best = {"best_bits_per_dim": 1.5, "best_step": 7, "best_images": 10, "best_requested": 11}
     for name, value in best.items():
         getattr(parts.state, name).assign(value)
 
@@ -203,6 +203,20 @@ def test_several_in_a_row_lead_back_to_the_last_checkpoint(tmp_path):
     assert [guarded.after(n) for n in (24, 25, 26)] == [False, False, True]
     assert guarded.counts() == [skipped + 8, 0, 2]
     assert guarded.factor() == 0.25
+
+
+@pytest.mark.parametrize(("best_step", "since_best"), [(1, 2), (5, 0)])
+def test_evaluations_after_the_checkpoint_are_counted_anew(tmp_path, best_step, since_best):
+    """Two of the three without a better one were before the checkpoint of step 2, unless the best one was later."""
+    guarded = Guarded(tmp_path, max_skipped=1)
+    state = guarded.parts.state
+    guarded.parts.save(1)
+    state.since_best.assign(2)
+    guarded.parts.save(2)
+    state.since_best.assign(3)
+    state.best_step.assign(best_step)
+    assert guarded.after(7) is True
+    assert (int(state.step), int(state.since_best)) == (2, since_best)
 
 
 def test_a_checkpoint_that_is_damaged_is_named(tmp_path):

@@ -16,6 +16,7 @@ from glow_tf.training import evaluation, loop
 from glow_tf.training.batches import TrainingBatches
 from glow_tf.training.guard import DivergenceError
 from glow_tf.training.loop import Trainer
+from glow_tf.training.workers import WorkerLostError
 from tests.extending.my_parts import Dense
 from tests.marks import slow
 from tests.training import helpers
@@ -39,9 +40,16 @@ class Vast(Dense):
 def test_too_little_memory_ends_the_run_with_what_needs_less(tmp_path, tiny_source):
     config = glow_tf.glow((4, 4, 3), K=1, L=1, n_bits=5, network=Vast(width=4))
     with pytest.raises(
-        MemoryError, match=r"At step 0 there is not enough memory: .* --accumulate_steps=1, or a smaller"
+        MemoryError, match=r"At step 0 there is not enough memory: .* than 1, or a smaller --batch_size than 8, needs"
     ):
         train(tmp_path, tiny_source, config, steps=1)
+
+
+def test_one_of_several_workers_with_too_little_memory_says_what_needs_less(tmp_path, tiny_source):
+    trainer = Trainer(helpers.TINY, training(), tiny_source, tmp_path, ONE_DEVICE)
+    trainer._workers.count = 2
+    error = trainer._explained(tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"))
+    assert isinstance(error, WorkerLostError) and "--batch_size" in str(error)
 
 
 def test_no_more_images_are_evaluated_at_once_than_are_trained(tmp_path, tiny_source, monkeypatch):
@@ -223,15 +231,16 @@ def test_checkpoints_by_time(tmp_path, tiny_source, monkeypatch, minutes, second
     assert saved_steps(tmp_path) == expected
 
 
-def test_actnorm_is_initialised_from_as_many_images_as_asked_for(tmp_path, tiny_source):
+@pytest.mark.parametrize(("settings", "count"), [({"init_images": 24}, 24), ({"accumulate_steps": 2}, 4)])
+def test_actnorm_is_initialised_from_as_many_images_as_asked_for(tmp_path, tiny_source, settings, count):
     """The weights after a step at a learning rate of nothing are those of the first images."""
     config = glow_tf.glow((4, 4, 3), K=1, L=1, width=2, n_bits=5)
-    fields = training(steps=1, batch_size=8, init_images=24, learning_rate=1e-20)
+    fields = training(steps=1, batch_size=8, **settings, learning_rate=1e-20)
     trainer = Trainer(config, fields, tiny_source, tmp_path, ONE_DEVICE)
     trainer.run()
     expected = glow_tf.Flow(config, seed=fields.seed)
-    first = next(iter(TrainingBatches(tiny_source, fields, config).augmented(24, 0)))
-    assert first["images"].shape[0] == 24
+    first = next(iter(TrainingBatches(tiny_source, fields, config).augmented(count, 0)))
+    assert first["images"].shape[0] == count
     expected.initialize(first["images"])
     for path, variable in expected.named_variables().items():
         np.testing.assert_allclose(trainer.flow.named_variables()[path], variable, atol=1e-6, err_msg=path)

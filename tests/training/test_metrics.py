@@ -165,6 +165,17 @@ def test_event_files_that_are_deleted_during_a_run_are_begun_anew(tmp_path):
     assert said == []
 
 
+def test_event_files_of_an_earlier_start_are_no_substitute(tmp_path):
+    MetricsWriter(tmp_path).write("train", 10, {"loss": 1.0})
+    before = set((tmp_path / "tensorboard").iterdir())
+    metrics = MetricsWriter(tmp_path, 10, pytest.fail)
+    for file in set((tmp_path / "tensorboard").iterdir()) - before:
+        file.unlink()
+    metrics.write("train", 20, {"loss": 2.0})
+    metrics.flush()
+    assert events(tmp_path)[0] == {("train/loss", 10): 1.0, ("train/loss", 20): 2.0}
+
+
 def test_a_run_goes_on_without_event_files_that_cannot_be_written(tmp_path):
     said = []
     metrics = MetricsWriter(tmp_path, say=said.append)

@@ -154,6 +154,26 @@ def test_workers_whose_images_differ_are_told(tmp_path, kill_at_the_end):
         assert "error: The workers have different images" in text and "Traceback" not in text
 
 
+@pytest.mark.slow
+def test_images_that_one_worker_loses_end_both(tmp_path, kill_at_the_end):
+    files = [tmp_path / "a" / "images.npy", tmp_path / "b" / "images.npy"]
+    images = np.random.default_rng(0).integers(0, 256, [4000, 8, 8, 3], np.uint8)
+    for file in files:
+        file.parent.mkdir()
+        np.save(file, images)
+    own = [[f"--data_dir={file}"] for file in files]
+    workers = start_both(tmp_path / "run", "--steps=100000", "--dataset=arrays", own=own)
+    kill_at_the_end.extend(workers)
+    wait_until(lambda: (tmp_path / "run" / "checkpoints" / "ckpt-10.index").exists(), workers)
+    with files[1].open("r+b") as file:
+        file.truncate(1000)
+    assert [worker.wait(SECONDS) for worker in workers] == [1, 1], logs(workers)
+    texts = [worker.log.read_text() for worker in workers]
+    assert "error: Another worker is gone" in texts[0] and "Traceback" not in texts[0]
+    assert re.search("error: .* has been cut off since it was opened. The run can go on from step", texts[1])
+    assert "Traceback" not in texts[1]
+
+
 # Starts a given command as the two tasks of a job step on this machine.
 SRUN = """#!{python}
 import os, subprocess, sys

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import glow_tf
 from glow_tf.data import load_source, test_batches
 from glow_tf.dequantization import Uniform
 from glow_tf.models import storage
+from glow_tf.training import model_directory
 from glow_tf.training.batches import dequantized_for_evaluation
 from glow_tf.training.evaluation import Evaluator
 from glow_tf.training.loss import losses
@@ -30,7 +32,7 @@ CONFIG = dataclasses.replace(helpers.CONFIG, dequantizer=Uniform())
 class Reported:
     """Reports of a model whose weights and averages the tests set, without training; `unreadable` are test images."""
 
-    def __init__(self, directory, data, config, *, write=True, unreadable=(), **fields):
+    def __init__(self, directory, data, config, *, write=True, unreadable=(), flags=None, **fields):
         parts = helpers.Parts(directory, config, samples=4, **fields)
         parts.flow.initialize(helpers.random_images(16, config))
         source = load_source("arrays", data_dir=str(data), test_size=11)
@@ -39,7 +41,9 @@ class Reported:
         self.source = dataclasses.replace(source, readers=readers)
         strategy = tf.distribute.OneDeviceStrategy("CPU:0")
         evaluator = Evaluator(parts.flow, strategy, batch_size=parts.training.batch_size)
-        self.reports = Reports(parts.whole_state, evaluator, parts.training, self.source, directory, write=write)
+        self.reports = Reports(
+            parts.whole_state, evaluator, parts.training, self.source, directory, write=write, flags=flags
+        )
         self.parts, self.directory, self.said = parts, directory, []
         # One update, before which there are no averages.
         weights = [v.numpy() for v in parts.variables]
@@ -245,6 +249,33 @@ def test_the_best_weights_are_kept(tiny):
     assert tiny.evaluate(40, shift=0.0, limit=3).mean < third.mean
     assert_best(tiny, 30, 0.25)
     assert storage.load_config(tiny.directory / "best") == helpers.TINY
+
+
+def test_the_best_weights_have_the_record_of_the_run(tmp_path):
+    flags = {"max_megapixels": 200.0}
+    Reported(tmp_path / "run", data_of(tmp_path, helpers.TINY), helpers.TINY, flags=flags).evaluate(10)
+    best = model_directory.load_run(tmp_path / "run" / "best")
+    assert best.flags == flags and best.source["test_size"] == 11
+
+
+def test_evaluations_without_a_better_one_are_counted_by_their_figures(tiny):
+    """After a rollback, the step of the best evaluation is evaluated again, with other weights."""
+    counts = []
+    for step, shift in ((10, 0.5), (10, 0.5), (10, 1.0), (20, 0.75), (10, 0.25)):
+        tiny.evaluate(step, shift=shift)
+        counts.append(tiny.reports.without_better)
+        tiny.parts.state.since_best.assign(counts[-1])
+    assert counts == [0, 0, 1, 2, 0]
+
+
+def test_a_rollback_opens_no_tensorboard_that_has_failed(tiny):
+    tiny.evaluate(10)
+    shutil.rmtree(tiny.directory / "tensorboard")
+    (tiny.directory / "tensorboard").write_text("a file")
+    tiny.evaluate(20)
+    tiny.reports.begin(10, tiny.said.append)
+    tiny.evaluate(20)
+    assert [line["step"] for line in tiny.lines("test")] == [10, 20]
 
 
 def test_with_another_number_of_images_the_first_periodic_evaluation_is_the_best(tmp_path):

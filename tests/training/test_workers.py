@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glow_tf.training.workers import Workers
+from glow_tf.training.workers import Workers, is_of_lost_worker
 from tests.training import helpers
 
 
@@ -45,6 +45,19 @@ def test_one_of_them_differs():
 
 def test_a_worker_alone_agrees_with_itself():
     assert Workers(helpers.one_device()).are_equal(3, {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "message", "lost"),
+    [
+        (tf.errors.UnavailableError, "Connection reset by peer", True),
+        # The kind is that of the error of the other worker.
+        (tf.errors.InvalidArgumentError, "Collective ops is aborted by: b.npy ends at byte 1000", True),
+        (tf.errors.InvalidArgumentError, "Input is not invertible.", False),
+    ],
+)
+def test_errors_that_mean_that_another_worker_is_gone(kind, message, lost):
+    assert is_of_lost_worker(kind(None, None, message)) == lost
 
 
 def test_variables_become_the_mean_over_workers():
