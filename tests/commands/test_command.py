@@ -47,6 +47,7 @@ def test_an_error_of_tensorflow_itself_is_none_of_the_input(no_flags):
         command.call(lambda: tf.linalg.inv(tf.zeros([2, 2])), ["glow evaluate"])
 
 
+@pytest.mark.slow  # TensorFlow tries for ten seconds.
 def test_too_little_memory_is_told_in_one_line(capsys, no_flags):
     with pytest.raises(SystemExit):
         command.call(lambda: tf.fill([2**46], 1.0), ["glow evaluate"])

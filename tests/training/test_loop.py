@@ -37,6 +37,7 @@ class Vast(Dense):
         return super().apply(tensors, x, context) + tf.reduce_max(tf.fill([2**46], tf.zeros([], x.dtype)))
 
 
+@pytest.mark.slow  # TensorFlow tries for ten seconds, several times.
 def test_too_little_memory_ends_the_run_with_what_needs_less(tmp_path, tiny_source):
     config = glow_tf.glow((4, 4, 3), K=1, L=1, n_bits=5, network=Vast(width=4))
     with pytest.raises(
