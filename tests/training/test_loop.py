@@ -34,7 +34,7 @@ class Vast(Dense):
     """A network that needs more memory than there is."""
 
     def apply(self, tensors, x, context=None, training=False, seed=None):
-        return super().apply(tensors, x, context) + tf.reduce_max(tf.fill([2**46], tf.zeros([], x.dtype)))
+        return super().apply(tensors, x, context) + tf.reduce_max(tf.fill([2**46], tf.reduce_sum(x)))
 
 
 @pytest.mark.slow  # TensorFlow tries for ten seconds, several times.
