@@ -182,7 +182,7 @@ def test_what_cannot_be_served_is_one_line(tmp_path):
         "taken": f"--host=127.0.0.1 --port={port} cannot be served: Address already in use",
         "all names": "further name '*' must be a host name",
         "no number": "timeout_s must be positive and finite; it is nan.",
-        "no origin": "The origin 'page.example' must be * or like https://example.org",
+        "no origin": "The origin 'page.example' must be *, null or like https://example.org",
     }
     for name, why in expected.items():
         code, out, err = results[name]
