@@ -102,28 +102,33 @@ class TooSmall(ValueError):
     """Raised if a picture would have to be enlarged."""
 
 
-def decode_file(path: str, image_shape: tuple[int, int, int], *, enlarge: bool = False) -> np.ndarray:
+def decode_file(
+    path: str, image_shape: tuple[int, int, int], *, crop_from: int | None = None, enlarge: bool = False
+) -> np.ndarray:
     """Reads a picture file of any supported format, colour mode and orientation.
 
     Args:
         path: file name; the first frame of an animation is used.
         image_shape: (H, W, C) to return, where C is 1 or 3.
+        crop_from: side of the square that the picture is fitted to before a central crop, as in evaluation; None for no
+            crop.
         enlarge: whether a smaller picture may be enlarged.
 
     Returns:
         uint8 [H, W, C].
 
     Raises:
+        DataError: as for `stored_shape`.
         TooSmall: if either side is too short and `enlarge` is False.
         picture_files.TooLarge: if it has more pixels than allowed.
         Exception: any exception that Pillow raises for a broken file.
     """
-    height, width, _ = image_shape
-    with picture_files.opened(path, max(height, width)) as image:
+    fitted_shape = stored_shape(image_shape, crop_from)
+    with picture_files.opened(path, max(fitted_shape[:2])) as image:
         size = (image.height, image.width)
-        if not enlarge and not covers(size, image_shape):
-            raise TooSmall(f"smaller than {size_text(image_shape)}: {size_text(size)}")
-        return _fit(image, image_shape)
+        if not enlarge and not covers(size, fitted_shape):
+            raise TooSmall(f"smaller than {size_text(fitted_shape)}: {size_text(size)}")
+        return central_crop(_fit(image, fitted_shape), image_shape[:2])
 
 
 def load_images(
@@ -134,8 +139,7 @@ def load_images(
     Args:
         paths: file names.
         image_shape: (H, W, C) to return, where C is 1 or 3.
-        crop_from: side of the square that pictures are fitted to before a central crop, as in evaluation; None for no
-            crop.
+        crop_from: as for `decode_file`.
         upscale: whether smaller pictures may be enlarged.
 
     Returns:
@@ -144,16 +148,15 @@ def load_images(
     Raises:
         DataError: if a file is missing, broken or too small; the message names the first.
     """
-
-    whole = stored_shape(image_shape, crop_from)
+    stored_shape(image_shape, crop_from)  # Raises an error that is not of a file.
 
     def load(path):
         try:
-            return decode_file(path, whole, enlarge=upscale)
+            return decode_file(path, image_shape, crop_from=crop_from, enlarge=upscale)
         except Exception as error:  # Pillow's decoders raise almost any exception on a broken file.
             raise DataError(f"{path} cannot be used as a picture: {error}") from error
 
-    return central_crop(np.stack([load(path) for path in paths]), image_shape[:2])
+    return np.stack([load(path) for path in paths])
 
 
 def _fit(image, image_shape):

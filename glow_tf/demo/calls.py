@@ -17,7 +17,7 @@ _MOST_INDEX = 1 << 31
 
 
 class Function(NamedTuple):
-    """What a function is called with.
+    """Inputs of a function of the page, for checks of its calls.
 
     Attributes:
       inputs: for each input, whether a value is one of the page's; called with the value and the paths of uploads.

@@ -17,7 +17,6 @@ from glow_tf.data import (
     picture_files,
     split_batches,
 )
-from glow_tf.data.augment import central_crop
 from glow_tf.data.indexed import evenly
 from glow_tf.data.named_pictures import find_pictures
 from glow_tf.demo.model import DemoModel
@@ -57,8 +56,7 @@ def read_picture(
     """
     name = name or pathlib.Path(path).name
     try:
-        fitted = images.decode_file(os.fspath(path), images.stored_shape(image_shape, crop_from), enlarge=True)
-        return central_crop(fitted, image_shape[:2])
+        return images.decode_file(os.fspath(path), image_shape, crop_from=crop_from, enlarge=True)
     except picture_files.TooLarge as error:
         raise DataError(f"{name} is too large: {error}.") from error
     # Pillow's decoders raise exceptions of nearly any kind for broken files.

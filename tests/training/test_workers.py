@@ -1,4 +1,4 @@
-"""What the workers of a run agree on. Several processes are tested in test_multi_worker.py."""
+"""Agreement of the workers of a run, and their errors. Several processes are tested in test_multi_worker.py."""
 
 import numpy as np
 import pytest
