@@ -38,7 +38,7 @@ $(INSTALLED): $(CONSTRAINTS) pyproject.toml
 
 install: $(INSTALLED)  ## Creates the virtual environment.
 
-run: $(INSTALLED)  ## Trains the quick-start model, three to five minutes on two cores.
+run: $(INSTALLED)  ## Trains the quick-start model, three to six minutes on two cores.
 	$(BIN)/glow train --flagfile=quickstart
 
 demo: $(INSTALLED)  ## Opens the demo of the pretrained model in the browser.

@@ -20,7 +20,7 @@ def at_least(name: str, value: Any, least: int, most: int | None = None) -> None
     Raises:
       ValueError: if it is not.
     """
-    # bool is a subclass of int; NumPy's integers are no ints.
+    # bool is a subclass of int; NumPy's integers are not ints.
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
         raise ValueError(f"{name}={value!r} must be an integer of at least {least}.")
     if most is not None and value > most:

@@ -201,10 +201,10 @@ class ModelConfig:
         return description.construct(cls, "", {**fields, "layers": layers, "dequantizer": dequantizer})
 
     def differences(self, other: "ModelConfig") -> list[str]:
-        """Returns the fields in which `other` differs, one readable line each (`layers[1].depth: 8 here, 16 there`)."""
+        """Returns the fields in which `other` differs, one readable line each (`layers[1].depth: 8 vs. 16`)."""
         mine, theirs = (_flatten_fields(json.loads(config.to_json())) for config in (self, other))
         return [
-            f"{key}: {mine.get(key, 'absent')} here, {theirs.get(key, 'absent')} there"
+            f"{key}: {mine.get(key, 'absent')} vs. {theirs.get(key, 'absent')}"
             for key in [*mine, *(key for key in theirs if key not in mine)]
             if mine.get(key) != theirs.get(key) or (key in mine) != (key in theirs)
         ]

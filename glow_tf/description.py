@@ -189,7 +189,7 @@ def construct(cls: type, where: str, fields: Mapping[str, Any]) -> Any:
     values = {}
     for name, value in fields.items():
         if name not in known:
-            raise ValueError(f"{where}{name} is no field of a {cls.__name__}; they are {', '.join(known)}.")
+            raise ValueError(f"{where}{name} is not a field of a {cls.__name__}; they are {', '.join(known)}.")
         expected = _TYPES.get(known[name].type, known[name].type)
         right = {float: (float, int), int: int, str: str, bool: bool}.get(expected, object)
         # bool is a subclass of int.

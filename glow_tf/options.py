@@ -33,7 +33,7 @@ _DEFAULTS = TrainingConfig()
 flags.DEFINE_string(
     "dataset",
     "people",
-    "What to learn: 'people', the bundled emoji portraits; 'folder', the images under --data_dir; 'arrays', the .npz "
+    "Data set: 'people', the bundled emoji portraits; 'folder', the images under --data_dir; 'arrays', the .npz "
     "or .npy file --data_dir; or an image data set of TensorFlow Datasets by its name, such as cifar10, celeb_a_hq or "
     "imagenet_resized/32x32.",
 )
@@ -51,14 +51,18 @@ flags.DEFINE_list(
 )
 flags.DEFINE_integer("channels", None, "1 for grey, 3 for colour; by default as the data is.", lower_bound=1)
 flags.DEFINE_float(
-    "test_fraction", None, "Share of the images held out, where the data brings no split of its own.", 0.0, 1.0
+    "test_fraction",
+    None,
+    "Fraction of the images to hold out if the data has no test split of its own (0.1; 0.05 of TensorFlow Datasets).",
+    0.0,
+    1.0,
 )
 flags.DEFINE_integer("test_size", None, "Number of images held out, instead of --test_fraction; not for folders.", 1)
 flags.DEFINE_integer(
     "crop_from",
     None,
-    "Brings the shorter side of the images to so many pixels and trains on random crops of --image_size, evaluates on "
-    "central ones.",
+    "Resizes the shorter side of the images to this many pixels; trains on random crops of --image_size, and evaluates "
+    "on central ones.",
     lower_bound=1,
 )
 flags.DEFINE_bool(
@@ -71,7 +75,7 @@ flags.DEFINE_bool("flip", None, "Mirrors training images at random; by default a
 flags.DEFINE_integer(
     "shift",
     None,
-    "Moves training images at random by up to so many pixels; by default as the papers do with the data set.",
+    "Largest random shift of training images, in pixels; by default as the papers do with the data set.",
     lower_bound=0,
 )
 define_max_megapixels()
@@ -101,8 +105,8 @@ flags.DEFINE_enum(
     "variant",
     None,
     list(presets.FLOW_PLUS_PLUS_VARIANTS),
-    "Data set whose official code the networks, above all those of the dequantization, and the squeezes follow "
-    "(flow_plus_plus; cifar10).",
+    "Data set whose official settings the networks, the dequantization and the squeezes follow (flow_plus_plus; "
+    "cifar10).",
 )
 flags.DEFINE_integer(
     "heads", None, "Heads of each attention in the coupling networks (flow_plus_plus 4, jet 8).", lower_bound=1
@@ -111,7 +115,7 @@ flags.DEFINE_integer("patch_size", None, "Side of the patches that are tokens (j
 flags.DEFINE_float(
     "dropout",
     None,
-    "Share of the activations of coupling networks that are set to 0 in training (flow_plus_plus 0.2, jet 0).",
+    "Dropout rate of the coupling networks in training (flow_plus_plus 0.2, jet 0).",
     lower_bound=0.0,
     upper_bound=1.0,
 )
@@ -136,8 +140,8 @@ flags.DEFINE_enum(
     "permutation",
     None,
     ["conv1x1", "conv1x1_dense", "shuffle", "reverse", "none"],
-    "How channels are mixed (glow, flow_plus_plus; conv1x1): a learned 1x1 convolution in PLU form or as a dense "
-    "matrix, a fixed shuffle, a reversal, not at all (flow_plus_plus).",
+    "Permutation of the channels before each coupling (glow, flow_plus_plus; conv1x1): a learned 1x1 convolution in "
+    "PLU form or as a dense matrix, a fixed shuffle, a reversal, or none (flow_plus_plus).",
 )
 flags.DEFINE_bool("learn_top", None, "Learns mean and scale of the top prior (glow; true).")
 flags.DEFINE_enum("base", None, ["logistic", "normal"], "Distribution of the latents (nice; logistic).")
@@ -289,38 +293,38 @@ flags.DEFINE_integer(
     "samples", None, "Images in a grid of samples; by default 64, or 16 of images larger than 64x64.", lower_bound=1
 )
 _INTEGERS = {
-    "accumulate_steps": "Parts into which each device splits its share of a batch that is too large for its memory.",
+    "accumulate_steps": "Gradient accumulation: number of parts in which each device computes its share of a batch.",
     "labels_per_class": "Training images of each class whose labels --label_loss_weight uses, chosen by --seed; the "
     "likelihood is that of all images. 0: all labels.",
     "steps": "Updates to make.",
     "warmup_steps": "Updates over which the learning rate rises linearly.",
     "seed": "Seed of initial weights, data order, noise and samples.",
-    "steps_per_call": "Most updates per call of the compiled function; fewer where they take seconds.",
+    "steps_per_call": "Maximum number of updates per call of the compiled function; fewer if they take seconds.",
     "log_every": "Steps between two lines of metrics.",
     "eval_every": "Steps between two evaluations on held-out images; 0: only at the end.",
     "eval_images": "Held-out images of those evaluations, evenly spaced, or the first ones of TensorFlow Datasets; "
     "0: all. The one at the end takes all.",
-    "early_stop": "Ends the run, as at its last step, after so many evaluations in a row that are not better than the "
-    "best before them; 0: never. The weights of the best one are in best/.",
+    "early_stop": "Ends the run, as at its last step, after this many evaluations in a row without an improvement on "
+    "the best one; 0: never. The weights of the best one are in best/.",
     "sample_every": "Steps between two grids of samples; 0: only at the end.",
     "checkpoint_every": "Steps between two checkpoints; 0: only at the end.",
     "keep_checkpoints": "Newest checkpoints that are kept.",
-    "max_skipped": "Steps in a row with a loss or gradient that is not finite, after which the run goes back to the "
-    "last checkpoint with half the learning rate. Single ones are skipped.",
-    "max_rollbacks": "How often it does so before it gives up.",
+    "max_skipped": "Consecutive steps with a non-finite loss or gradient after which the run returns to the last "
+    "checkpoint with half the learning rate. Single ones are skipped.",
+    "max_rollbacks": "Number of returns to a checkpoint after which the run gives up; see --max_skipped.",
 }
 for _name, _help in _INTEGERS.items():
     flags.DEFINE_integer(_name, getattr(_DEFAULTS, _name), _help, lower_bound=0)
 flags.DEFINE_float(
     "checkpoint_minutes",
     _DEFAULTS.checkpoint_minutes,
-    "A checkpoint is written after so many minutes too; 0: after --checkpoint_every steps only.",
+    "A checkpoint is also written whenever this many minutes have passed; 0: after --checkpoint_every steps only.",
     lower_bound=0.0,
 )
 flags.DEFINE_float(
     "keep_every_hours",
     _DEFAULTS.keep_every_hours,
-    "One checkpoint of every so many hours is kept for good; 0: none.",
+    "Interval in hours at which a checkpoint is kept permanently; 0: none.",
     lower_bound=0.0,
 )
 flags.DEFINE_float("learning_rate", _DEFAULTS.learning_rate, "Learning rate after the warm-up.")
@@ -334,8 +338,8 @@ flags.DEFINE_enum(
 flags.DEFINE_enum(
     "optimizer", _DEFAULTS.optimizer, list(OPTIMIZERS), "The optimizer; adamw is adam with --weight_decay."
 )
-flags.DEFINE_float("beta1", _DEFAULTS.beta1, "How much of the gradient's first moment is kept at each step.", 0.0)
-flags.DEFINE_float("beta2", _DEFAULTS.beta2, "How much of the gradient's second moment is kept at each step.", 0.0)
+flags.DEFINE_float("beta1", _DEFAULTS.beta1, "Decay rate of the first moment of the gradient.", 0.0)
+flags.DEFINE_float("beta2", _DEFAULTS.beta2, "Decay rate of the second moment of the gradient.", 0.0)
 flags.DEFINE_float(
     "epsilon",
     _DEFAULTS.epsilon,
@@ -345,8 +349,8 @@ flags.DEFINE_float(
 flags.DEFINE_float(
     "weight_decay",
     None,
-    "Share of the kernels of coupling networks that --optimizer=adamw takes off at each step, times the learning rate; "
-    "not of biases, scales, actnorms, 1x1 convolutions and priors. By default 0.004, as in Keras.",
+    "Decoupled weight decay of --optimizer=adamw, for the kernels of coupling networks; not for biases, scales, "
+    "actnorms, 1x1 convolutions and priors. By default 0.004, as in Keras.",
     lower_bound=0.0,
 )
 flags.DEFINE_float(

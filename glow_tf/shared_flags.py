@@ -42,7 +42,7 @@ class _Paths(_Path):
         try:
             names = [argument] if exists else next(csv.reader([argument], strict=True), [])
         except csv.Error as error:
-            raise ValueError(f"{self._name} is no list of names with commas between them: {error}.") from error
+            raise ValueError(f"{self._name} is not a list of names with commas between them: {error}.") from error
         if not names:
             raise ValueError(f"{self._name} names no file.")
         return [self._read(name.strip(), self._name) for name in names]
@@ -77,7 +77,7 @@ def define_max_megapixels() -> None:
     flags.DEFINE_float(
         "max_megapixels",
         picture_files.DEFAULT_MEGAPIXELS,
-        "Largest picture file that is read, in 10^6 pixels; so many pixels at a time are in memory.",
+        "Largest picture file to read, and the most pixels decoded at the same time, in 10^6 pixels.",
         lower_bound=1e-6,
     )
 
@@ -85,7 +85,7 @@ def define_max_megapixels() -> None:
 def define_plugins() -> None:
     """Defines --plugins, the modules that `parse_command_line` imports."""
     flags.DEFINE_list(
-        "plugins", [], "Modules of layers, transforms, networks or partitions of your own that a model consists of."
+        "plugins", [], "Modules that define layers, transforms, networks, partitions or dequantizers of your own."
     )
 
 
@@ -158,6 +158,6 @@ def _lines(path: str) -> list[str]:
     # Comments may be in any encoding, and file names are bytes.
     text = content.decode("utf-16" if marked else "utf-8-sig", "replace" if marked else "surrogateescape")
     if "\0" in text:
-        raise ValueError(f"--flagfile={path} is no text in UTF-8: it has NUL characters.")
+        raise ValueError(f"--flagfile={path} is not text in UTF-8: it has NUL characters.")
     lines = (line.strip() for line in text.replace("\r", "\n").split("\n"))
     return [line for line in lines if line and not line.startswith(("#", "//"))]

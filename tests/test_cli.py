@@ -66,7 +66,7 @@ def test_flags_lists_every_configuration_with_its_figure(tmp_path):
     assert expected["cifar10"].split()[:2] == ["Expect", "3.35"]
     assert "--K=32\n" in glow("flags", "celeba_hq_256", cwd=tmp_path).stdout
     done = glow("flags", "nope", cwd=tmp_path)
-    assert done.returncode == 1 and done.stderr.startswith("error: nope is no published configuration;")
+    assert done.returncode == 1 and done.stderr.startswith("error: nope is not a published configuration;")
 
 
 @pytest.mark.parametrize("name", ["mnist", slow("mnist.flags"), slow("flags/mnist.flags")])

@@ -194,7 +194,7 @@ def changed(**fields):
         (changed(layers__1__network=["Cnn"]), r"layers\[1\].network=\('Cnn',\) is not a network"),
         (changed(layers__1__network__network="Unet"), r"layers\[1\].network.network='Unet' is not one of Cnn, "),
         (changed(layers__1__network__width=0), r"layers\[1\].network.width=0 must be an integer of at least 1"),
-        (changed(layers__1__network__depth=3), r"layers\[1\].network.depth is no field of a Cnn; they are width"),
+        (changed(layers__1__network__depth=3), r"layers\[1\].network.depth is not a field of a Cnn; they are width"),
         (changed(layers__1__network=None), r"layers\[1\].network is missing"),
         (changed(layers__1__partition={"transform": "Affine"}), r"layers\[1\].partition=Affine\(\) is not a partition"),
         (changed(layers__1__layer=["Steps"]), r"layers\[1\].layer=\['Steps'\] is not one of"),
@@ -203,7 +203,7 @@ def changed(**fields):
         (changed(image_shape=[8, 8, True]), "image_shape=True must be an integer"),
         (changed(image_shape=[8, 8, 1e400]), "image_shape=inf must be an integer"),
         (changed(dequantizer__n_bits=-1), "n_bits=-1"),
-        (changed(n_bits=5), "n_bits is no field of a ModelConfig"),
+        (changed(n_bits=5), "n_bits is not a field of a ModelConfig"),
         (changed(dequantizer="Uniform"), "dequantizer must be a dictionary"),
         (
             changed(dequantizer={"dequantizer": "Gaussian"}),
@@ -222,14 +222,14 @@ def test_differences_name_the_fields():
     assert mine.differences(mine) == []
     theirs = glow((32, 32, 3), K=4, L=2, width=512, n_bits=5, gradient="stored")
     assert mine.differences(theirs) == [
-        "layers[1].network.width: 64 here, 512 there",
-        "layers[4].network.width: 64 here, 512 there",
-        "dequantizer.n_bits: 8 here, 5 there",
-        "gradient: reversible here, stored there",
+        "layers[1].network.width: 64 vs. 512",
+        "layers[4].network.width: 64 vs. 512",
+        "dequantizer.n_bits: 8 vs. 5",
+        "gradient: reversible vs. stored",
     ]
     deeper = mine.differences(glow((32, 32, 3), K=4, L=3, width=64))
-    assert "layers[8].layer: absent here, TopPrior there" in deeper
-    assert any(line.startswith("image_shape: [32, 32, 3] here, [28, 28, 1] there") for line in mine.differences(nice()))
+    assert "layers[8].layer: absent vs. TopPrior" in deeper
+    assert any(line.startswith("image_shape: [32, 32, 3] vs. [28, 28, 1]") for line in mine.differences(nice()))
 
 
 def test_shapes():

@@ -224,7 +224,7 @@ def test_wrong_flags_give_one_line(tmp_path, refused, name):
 def test_another_model_in_the_same_directory_is_refused(run, refused):
     error = refused(run[0], *SMALL, "--width=5", "--steps=6", "--strategy=one_device")
     assert error.startswith("error: runs/people_nice holds another model")
-    assert "layers[1].network.width: 4 here, 5 there" in error
+    assert "layers[1].network.width: 4 vs. 5" in error
 
 
 @pytest.mark.slow

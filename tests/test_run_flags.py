@@ -94,7 +94,7 @@ def assert_same(directory, other):
 def test_it_is_the_same_run_to_the_last_bit(folder, glow, capsys):
     directory = copied(folder, "resumed")
     assert glow(folder, "--model_dir=runs/resumed", "--resume", "--steps=4") == 0
-    assert "Not as before" not in capsys.readouterr().err
+    assert "Changed setting" not in capsys.readouterr().err
     assert_same(directory, folder / "runs" / "4")
     assert record(directory) == record(folder / "runs" / "4")
 
@@ -158,20 +158,20 @@ def test_what_may_change_changes(folder, glow, capsys):
     changes = ["--steps=3", "--learning_rate=0.02", "--eval_every=1", "--gradient=stored", "--mixed_precision"]
     assert glow(folder, "--model_dir=runs/changed", "--resume", *changes) == 0
     text = capsys.readouterr().err
-    assert "Not as before: learning_rate: 0.01 before, 0.02 now." in text
-    assert "Not as before: network_precision: float32 before, bfloat16 now." in text
-    assert text.count("Not as before") == 2
+    assert "Changed setting: learning_rate: 0.01 -> 0.02." in text
+    assert "Changed setting: network_precision: float32 -> bfloat16." in text
+    assert text.count("Changed setting") == 2
     assert storage.load_config(directory).gradient == "stored"
     # The changes hold from then on.
     assert glow(folder, "--model_dir=runs/changed", "--resume", "--steps=4") == 0
-    assert "Not as before" not in capsys.readouterr().err
+    assert "Changed setting" not in capsys.readouterr().err
     assert (record(directory)["learning_rate"], record(directory)["steps"]) == (0.02, 4)
 
 
 def test_flags_that_say_the_same_again_are_no_change(folder, glow, capsys):
     copied(folder, "same")
     assert glow(folder, *RUN, "--model_dir=runs/same", "--resume", "--steps=2") == 0
-    assert "Not as before" not in capsys.readouterr().err
+    assert "Changed setting" not in capsys.readouterr().err
 
 
 def restored(folder, name, changes, *arguments):
@@ -227,14 +227,14 @@ def test_ctrl_c_in_the_export_says_that_the_training_is_finished(folder, glow, c
 
 
 REFUSED = {
-    "another depth": (["--K=4"], ["holds another model", "layers[1].depth: 2 here, 4 there"]),
+    "another depth": (["--K=4"], ["holds another model", "layers[1].depth: 2 vs. 4"]),
     "another family": (["--model=glow", "--L=1"], ["--blocks does not apply to --model=glow"]),
-    "another size": (["--image_size=8"], ["holds another model", "image_shape: [4, 4, 3] here, [8, 8, 3] there"]),
+    "another size": (["--image_size=8"], ["holds another model", "image_shape: [4, 4, 3] vs. [8, 8, 3]"]),
     "a classifier": (["--label_loss_weight=1"], ["--label_loss_weight"]),
-    "another optimizer": (["--optimizer=adamw"], ["another optimizer", "optimizer: adamax here, adamw there"]),
-    "no averages": (["--ema_decay=0"], ["another optimizer", "ema_decay: 0.999 here, 0.0 there"]),
-    "other data": (["--dataset=people"], ["run on other data", "data set: arrays here, people there", "--other_data"]),
-    "other images held out": (["--test_size=12"], ["run on other data", "test images: 11 here, 12 there"]),
+    "another optimizer": (["--optimizer=adamw"], ["another optimizer", "optimizer: adamax vs. adamw"]),
+    "no averages": (["--ema_decay=0"], ["another optimizer", "ema_decay: 0.999 vs. 0.0"]),
+    "other data": (["--dataset=people"], ["run on other data", "data set: arrays vs. people", "--other_data"]),
+    "other images held out": (["--test_size=12"], ["run on other data", "test images: 11 vs. 12"]),
     "data that is not there": (["--data_dir=nowhere.npz"], ["nowhere.npz"]),
     "a value out of range": (["--steps=0"], ["steps=0"]),
 }
@@ -398,7 +398,7 @@ def test_a_run_begun_in_python_goes_on_by_the_command(folder, glow, capsys):
     directory = begun_in_python(folder, own)
     assert glow(folder, f"--model_dir={directory}", "--noexport", "--resume", "--steps=3") == 0
     text = capsys.readouterr().err
-    assert "Continuing at step 2" in text and "Not as before" not in text
+    assert "Continuing at step 2" in text and "Changed setting" not in text
     assert storage.load_config(directory) == own
     assert record(directory)["flags"] == {"strategy": "one_device", "export": False}
     assert glow(folder, f"--model_dir={directory}", "--noexport", "--resume", "--K=4", "--width=3") == 1

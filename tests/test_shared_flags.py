@@ -63,7 +63,7 @@ def test_what_follows_two_dashes_is_no_flagfile():
         (["--flagfile=folder"], "--flagfile=folder cannot be read: Is a directory"),
         (["--flagfile=names_none.flags"], "--flagfile=missing.flags cannot be read: No such file"),
         (["--flagfile=circle.flags"], "--flagfile=circle.flags includes itself"),
-        (["--flagfile=utf-16-le.flags"], "--flagfile=utf-16-le.flags is no text in UTF-8"),
+        (["--flagfile=utf-16-le.flags"], "--flagfile=utf-16-le.flags is not text in UTF-8"),
         (["--flagfile="], "--flagfile needs the name of a file"),
         (["--flagfile"], "--flagfile needs the name of a file"),
     ],
@@ -84,7 +84,7 @@ def test_what_is_wrong_with_a_flagfile_is_one_line(tmp_path, monkeypatch, capsys
 def test_a_list_of_names_that_is_none():
     shared_flags.define_paths("pictures", "Of this test.")
     try:
-        with pytest.raises(flags.IllegalFlagValueError, match="--pictures is no list of names"):
+        with pytest.raises(flags.IllegalFlagValueError, match="--pictures is not a list of names"):
             flags.FLAGS(["main", '--pictures="a.png'])
     finally:
         del flags.FLAGS.pictures
@@ -95,7 +95,7 @@ def test_programs_read_flagfiles_so(tmp_path):
     (tmp_path / "a.flags").write_text("--model_dir=nowhere\n", encoding="utf-8-sig")
     done = run(tmp_path, "-m", "tools.sample", "--flagfile=a.flags")
     # It writes nothing but its own line.
-    assert re.fullmatch("error: nowhere is no model directory.*\n", done.stderr)
+    assert re.fullmatch("error: nowhere is not a model directory.*\n", done.stderr)
 
 
 def test_plugins_are_imported(tmp_path, monkeypatch):

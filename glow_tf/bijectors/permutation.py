@@ -20,7 +20,7 @@ class Permutation(base.Bijector):
       event_ndims: rank of an event; 3 for [H, W, C], 2 for [T, C], 1 for [C].
 
     `Permutation.reverse(C)` is the fixed permutation of RealNVP, and `Permutation.shuffle(C, seed)` the random one in
-    the ablation of Kingma & Dhariwal 2018, section 6.
+    the ablation of Kingma & Dhariwal 2018, section 5.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ class Split(base.Bijector):
       prior: maps x1: [B, ..., C/2] to h: [B, ..., C]; None leaves x2 unchanged, for a standard normal prior.
       event_ndims: rank of an event; 3 for [H, W, C], 2 for [T, C].
 
-    Kingma & Dhariwal 2018, section 3.6 and the official code; Dinh et al. 2017, section 3.6.
+    Kingma & Dhariwal 2018, figure 2, and the official code; Dinh et al. 2017, section 3.6.
     """
 
     def __init__(

@@ -30,7 +30,7 @@ class Squeeze(base.Bijector):
     Raises:
       ValueError: when applied, if a side of the image, or the length of the sequence, is not a multiple of `factor`.
 
-    Kingma & Dhariwal 2018, section 3.6; Dinh et al. 2017, section 3.6; for sequences, Prenger et al. 2018.
+    Kingma & Dhariwal 2018, figure 2; Dinh et al. 2017, section 3.6; for sequences, Prenger et al. 2018.
 
     Examples:
       >>> y = glow_tf.bijectors.Squeeze().forward(tf.reshape(tf.range(4.0), [1, 2, 2, 1]))

@@ -48,8 +48,8 @@ _FLAGS: dict[str, Callable[[], object]] = {
     "crop_from": lambda: flags.DEFINE_integer(
         "crop_from",
         None,
-        "Brings the shorter side of the images to so many pixels before a central crop, as for training; by default as "
-        "the model was trained, for its own data set, folders and --images.",
+        "Resizes the shorter side of the images to this many pixels before a central crop, as for training; by default "
+        "as the model was trained, for its own data set, folders and --images.",
         lower_bound=1,
     ),
     "upscale": lambda: flags.DEFINE_bool(
@@ -67,13 +67,13 @@ _FLAGS: dict[str, Callable[[], object]] = {
         "limit", 0, "Number of images of the split to use, from the first; 0: all.", 0
     ),
     "batch_size": lambda: flags.DEFINE_integer(
-        "batch_size", None, "Images per batch; by default depends on their size.", lower_bound=1
+        "batch_size", None, "Images per batch; the default depends on their size.", lower_bound=1
     ),
     "xla": lambda: flags.DEFINE_bool(
         "xla", None, "Compiles computations on whole batches with XLA; by default with a GPU."
     ),
     "num": lambda: flags.DEFINE_integer(
-        "num", None, "Number of images; by default depends on the figure.", lower_bound=1
+        "num", None, "Number of images; the default depends on the command.", lower_bound=1
     ),
     "images": lambda: define_paths("images", "Picture files to use instead of images of the data set."),
     "indices": lambda: flags.DEFINE_list(

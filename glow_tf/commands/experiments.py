@@ -127,10 +127,10 @@ def check(runs: Iterable[Run], source: Source) -> None:
     for run in runs:
         lines = model_directory.differences_from_run(run.directory, run.config, run.training, run.source or source)
         if _steps_made(run) > run.training.steps:
-            lines.append(f"steps: {_steps_made(run)} here, {run.training.steps} there")
+            lines.append(f"steps: {_steps_made(run)} vs. {run.training.steps}")
         if lines:
             raise ValueError(
-                f"{run.directory} (here) holds another run than the flags describe (there): {'; '.join(lines[:5])}. "
+                f"{run.directory} holds another run. Recorded vs. requested: {'; '.join(lines[:5])}. "
                 "Set another --output, or the flags it was made with."
             )
 

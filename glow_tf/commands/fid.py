@@ -44,7 +44,7 @@ def main() -> None:
     weights = FLAGS.inception_weights or frechet.inception_weights()
     has_inception = os.path.isfile(weights)
     if FLAGS.inception_weights and not has_inception:
-        raise ValueError(f"--inception_weights={weights} is no file; it is at {frechet.INCEPTION_URL}.")
+        raise ValueError(f"--inception_weights={weights} is not a file; it is at {frechet.INCEPTION_URL}.")
     flow = model_flags.load_flow(many=True)
     features = [frechet.flow_features(flow)]
     if has_inception:

@@ -21,7 +21,7 @@ def main(argv: list[str]) -> None:
     if len(argv) == 2:
         path = flagfiles.find(argv[1])
         if path is None:
-            print(f"error: {argv[1]} is no published configuration; glow flags lists them.", file=sys.stderr)
+            print(f"error: {argv[1]} is not a published configuration; glow flags lists them.", file=sys.stderr)
             raise SystemExit(1)
         print(path.read_text(encoding="utf-8"), end="")
         return

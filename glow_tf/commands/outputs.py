@@ -67,7 +67,7 @@ def suffix_of(
     if folders and (is_folder or not suffix):
         # With a slash after its name, a file does not exist for the operating system.
         if os.path.isfile(path.rstrip("/" + os.sep)):
-            raise ValueError(f"{shown} is there and is no folder; it will not be overwritten.")
+            raise ValueError(f"{shown} is there and is not a folder; it will not be overwritten.")
         check_writable(path, path, flag)
         return ""
     if is_folder:
@@ -92,12 +92,12 @@ def check_writable(path: str | os.PathLike, directory: str | os.PathLike, flag: 
       flag: name of the flag.
 
     Raises:
-      ValueError: if it is no folder or read-only, or the folder in which it would be made is.
+      ValueError: if it is not a folder or is read-only, or the folder in which it would be made is.
     """
     folder = pathlib.Path(directory)
     existing = next(found for found in (folder, *folder.parents, pathlib.Path()) if os.path.exists(found))
     if not existing.is_dir():
-        problem = "is no folder"
+        problem = "is not a folder"
     elif not os.access(existing, os.W_OK | os.X_OK):
         problem = "is a read-only folder"
     else:

@@ -33,7 +33,7 @@ flags.DEFINE_enum(
     "x",
     "steps",
     list(_X),
-    "What the horizontal axis counts: steps; minutes of training, without those between two starts of a run; or images "
+    "Unit of the horizontal axis: steps; minutes of training, without those between two starts of a run; or images "
     "trained on.",
 )
 flags.DEFINE_integer("gif_frames", 60, "Largest number of grids of samples in a GIF, evenly spaced.", lower_bound=2)
@@ -134,7 +134,7 @@ def _minutes(lines: Sequence[dict]) -> list[float]:
 
 def _check_directory(directory: pathlib.Path) -> None:
     if not directory.is_dir():
-        raise ValueError(f"{printable(str(directory))} is no directory. Name the --model_dir of a run.")
+        raise ValueError(f"{printable(str(directory))} is not a directory. Name the --model_dir of a run.")
     if not (directory / METRICS_FILE).is_file():
         raise ValueError(
             f"{printable(str(directory))} has no {METRICS_FILE}: it is not the --model_dir of a run, or the run has "

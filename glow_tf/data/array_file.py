@@ -167,7 +167,7 @@ def _errors_named(path: str) -> Iterator[None]:
 def _archive(path: str) -> Iterator[zipfile.ZipFile | None]:
     """Opens the file as a zip archive; yields None if it is not one."""
     if not stat.S_ISREG(os.stat(path).st_mode):
-        raise DataError(f"{path} is no regular file, from which arrays could be read.")
+        raise DataError(f"{path} is not a regular file, from which arrays could be read.")
     if not zipfile.is_zipfile(path):
         with open(path, "rb") as file:
             if file.read(2) == b"PK":

@@ -143,7 +143,7 @@ def _from_table(path: str, row_names: Sequence[str]) -> Attributes:
     try:
         rows = list(csv.reader(lines)) if lines and "," in lines[0] else [line.split() for line in lines]
     except csv.Error as error:
-        raise DataError(f"--table={path} is no table of values separated by commas: {error}.") from error
+        raise DataError(f"--table={path} is not a table of comma-separated values: {error}.") from error
     if len(rows) < 2 or len(rows[1]) < 2:
         raise DataError(f"--table={path} needs a line of names and a line for each image: its name, then 1, 0 or -1.")
     # The header may have a name for the column of names.
@@ -190,11 +190,11 @@ def _lines(path: str) -> list[str]:
             lines = [line for line in file if line.strip()]
     except UnicodeDecodeError as error:
         raise DataError(
-            f"--table={path} is not UTF-8: byte {error.object[error.start]:#04x} is no character. Convert it, by "
+            f"--table={path} is not UTF-8: byte {error.object[error.start]:#04x} is not a character. Convert it, by "
             "`iconv -f latin1 -t utf-8` if it is Latin-1."
         ) from error
     if any("\0" in line for line in lines):
-        raise DataError(f"--table={path} is no text in UTF-8: it has NUL characters. Export it as CSV in UTF-8.")
+        raise DataError(f"--table={path} is not text in UTF-8: it has NUL characters. Export it as CSV in UTF-8.")
     return lines
 
 

@@ -132,7 +132,7 @@ def opened(file: Any, side: int | None = None) -> Iterator["Image.Image"]:
     from PIL import ExifTags, ImageOps
 
     if isinstance(file, str | os.PathLike) and not stat.S_ISREG(os.stat(file).st_mode):
-        raise ValueError("it is no regular file")
+        raise ValueError("it is not a regular file")
     with _open(file, formats()) as image:
         count = _check(image)
         # Pillow keeps only the eight most significant bits per channel of colour pictures.

@@ -113,7 +113,7 @@ def check_replaceable(path: pathlib.Path, what: str = "path") -> None:
       what: its name in the error, such as `--output`.
 
     Raises:
-      ValueError: if something is there that is no SavedModel; an empty directory is nothing.
+      ValueError: if something is there that is not a SavedModel; an empty directory is nothing.
     """
     if path.exists() and not is_saved_model(path) and (not path.is_dir() or any(path.iterdir())):
-        raise ValueError(f"{what}={path} is there and is no SavedModel; it will not be overwritten.")
+        raise ValueError(f"{what}={path} is there and is not a SavedModel; it will not be overwritten.")

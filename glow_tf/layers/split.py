@@ -11,7 +11,7 @@ from glow_tf.networks.convolution import check_positions, kernel_size
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Split(Layer):
-    """Factors out the second half of the channels (Kingma & Dhariwal 2018, section 3.6; Dinh et al. 2017, section 3.6).
+    """Factors out the second half of the channels (Kingma & Dhariwal 2018, figure 2; Dinh et al. 2017, section 3.6).
 
     Attributes:
       learned: whether the second half is whitened by a learned prior conditioned on the first; otherwise its prior is

@@ -12,7 +12,7 @@ from glow_tf.layers.base import Layer
 class Squeeze(Layer):
     """Squeezes [H, W, C] to [H/f, W/f, f^2 C], and [T, C] to [T/f, f C].
 
-    Kingma & Dhariwal 2018, section 3.6; Dinh et al. 2017, section 3.6.
+    Kingma & Dhariwal 2018, figure 2; Dinh et al. 2017, section 3.6.
 
     Attributes:
       factor: f, the factor by which each side, or the length, is divided.

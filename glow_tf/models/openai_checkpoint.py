@@ -65,7 +65,7 @@ def openai_config(
     entry = shapes.get("model/0/0/f1/l_1/W")
     if not steps or entry is None:
         raise ValueError(
-            f"{path} is no checkpoint of the official Glow: it has no variable model/0/0/f1/l_1/W. It begins with "
+            f"{path} is not a checkpoint of the official Glow: it has no variable model/0/0/f1/l_1/W. It begins with "
             f"{', '.join(sorted(shapes)[:3])}."
         )
     # The inputs are half of the channels of the squeezed image, and the border indicator.

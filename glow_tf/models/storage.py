@@ -273,7 +273,7 @@ def _read_config(path: str | os.PathLike) -> tuple[pathlib.Path, dict]:
     else:
         file = directory / CONFIG_FILE
     if not file.is_file():
-        raise FileNotFoundError(f"{directory} is no model directory: it has no {CONFIG_FILE}.")
+        raise FileNotFoundError(f"{directory} is not a model directory: it has no {CONFIG_FILE}.")
     return file, json_files.read_object(file, _MAX_CONFIG_BYTES)
 
 

@@ -54,7 +54,7 @@ class DropoutNetwork(PrecisionNetwork, abstract=True):
         return self.dropout > 0
 
     def decays(self, path, shape):
-        # A position embedding has several axes, but is no kernel.
+        # A position embedding has several axes, but is not a kernel.
         return path != "position" and super().decays(path, shape)
 
     def evaluate(self, tensors: Nest, x: tf.Tensor, context: Any, drop: Dropout, precision: str) -> tf.Tensor:

@@ -18,7 +18,7 @@ def parse(content: str | bytes) -> Any:
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     except UnicodeDecodeError as error:
-        raise ValueError(f"byte {error.object[error.start]:#04x} at position {error.start} is no UTF-8") from error
+        raise ValueError(f"byte {error.object[error.start]:#04x} at position {error.start} is not UTF-8") from error
 
 
 def read_object(path: str | os.PathLike, most_bytes: int) -> dict[str, Any]:
@@ -32,13 +32,13 @@ def read_object(path: str | os.PathLike, most_bytes: int) -> dict[str, Any]:
     path = pathlib.Path(path)
     size = path.stat().st_size
     if not path.is_file():
-        raise ValueError(f"{path} is no file.")
+        raise ValueError(f"{path} is not a file.")
     if size > most_bytes:
         raise ValueError(f"{path} has {size:,} bytes, more than {most_bytes:,}: it must be another file.")
     try:
         found = parse(path.read_bytes())
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON: {error}.") from error
+        raise ValueError(f"{path} is not JSON: {error}.") from error
     if not isinstance(found, dict):
         raise ValueError(f"{path} must hold an object, {{...}}, and not {str(found)[:40]!r}.")
     return found
@@ -54,7 +54,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _not_finite(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number in JSON")
+    raise ValueError(f"{text} is not a number in JSON")
 
 
 def _finite(text: str) -> float:

@@ -49,8 +49,8 @@ def for_tensorflow(path: str | os.PathLike, name: str = "The path") -> str:
         )
     if not _is_utf8(text):
         raise ValueError(
-            f"{name}={printable(text)} is no name in UTF-8, as which TensorFlow takes all names; choose another name, "
-            "or set PYTHONUTF8=1 if it is the locale that is not UTF-8."
+            f"{name}={printable(text)} is not a name in UTF-8, as which TensorFlow takes all names; choose another "
+            "name, or set PYTHONUTF8=1 if it is the locale that is not UTF-8."
         )
     return text
 

@@ -107,10 +107,10 @@ def create_app(
         ]
 
     async def refused(request: Request, error: Exception) -> Response:
-        message = f"{request.method} is not for this URL."
+        message = f"{request.method} is not allowed for this URL."
         if error.status_code == 404:
             urls = f"GET {routes[0].path}, GET {routes[1].path}, POST {routes[2].path}"
-            message = f"Nothing is at {request.url.path[:200]}; version {model.version} of {model.name} is: {urls}."
+            message = f"Nothing is at {request.url.path[:200]}; version {model.version} of {model.name} is at: {urls}."
         return _error(message, error.status_code, error.headers)
 
     middleware = [Middleware(CheckHosts, hosts=hosts or Hosts("localhost"), origins=cors_origins)]
@@ -139,7 +139,7 @@ def images_at_once(model: Model, max_images: int | None, max_batch_size: int) ->
 
 
 def _numbers(signature: Signature, images: int) -> int:
-    """Returns the count of numbers in the outputs of a signature for so many images."""
+    """Returns the number of values in the outputs of a signature for `images` images."""
     specs = [spec for spec in signature.outputs.values() if spec.shape is not None]
     return sum(math.prod(size or 1 for size in spec.shape) * (images if spec.has_rows else 1) for spec in specs)
 
@@ -177,11 +177,11 @@ class _Predictor:
             headers = {413: {"Connection": "close"}, 408: {"Connection": "close"}, 503: {"Retry-After": "1"}}
             return _error(str(error), error.status, headers.get(error.status))
         except ClientDisconnect:
-            return _error("The request broke off.", 400)
+            return _error("The client disconnected before the end of the request.", 400)
         except Exception as error:
             text = " ".join(str(error).split())
             _LOG.error("unexpected error: %s: %.500s", type(error).__name__, text)
-            return _error("The server failed at this request; its log says why.", 500)
+            return _error("Internal error; see the server's log.", 500)
 
     async def _reply(self, request: Request, deadline: float) -> bytes:
         gzipped = _is_gzipped(request)
@@ -215,7 +215,7 @@ class _Predictor:
 
     async def _body(self, request: Request, share: "_Share", deadline: float) -> bytes:
         """Reads the body if it is not too large; the length stated in the header is not trusted."""
-        too_large = RequestError(f"A request may have {self._limits.max_request_mb:g} MB; this one has more.", 413)
+        too_large = RequestError(f"A request may have at most {self._limits.max_request_mb:g} MB.", 413)
         # A client that waits for 100-continue can be refused before it sends the body.
         stated = request.headers.get("content-length", "")
         if "expect" in request.headers and stated.isdecimal() and int(stated) > self._largest:
@@ -273,7 +273,7 @@ class _Memory:
         return _Share(self)
 
     def take(self, size: int) -> bool:
-        """Takes so many bytes, or gives them back if negative; returns whether they were left."""
+        """Takes `size` bytes, or gives them back if negative; returns False if too few are left."""
         with self._lock:
             if size > self._left:
                 return False

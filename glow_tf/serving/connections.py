@@ -105,7 +105,7 @@ class _Protocol(H11Protocol):
         self._wait_for_next()
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(400, "This is no HTTP request.")
+        self._refuse(400, "This is not a valid HTTP request.")
 
     def _at_work(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

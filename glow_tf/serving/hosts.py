@@ -106,9 +106,9 @@ class CheckHosts:
         # Browsers always send `Host`; the health checks of proxies may not, in HTTP/1.0.
         if b"host" in headers and not self._hosts.allow(host):
             name = (_name_of(host) or host)[:100]
-            return f"This server does not go by the name {name!r}; its flag --allowed_hosts gives it more names."
+            return f"The host name {name!r} is not allowed; --allowed_hosts adds it."
         if origin and not (self._origins & {"*", origin} or self._hosts.allow_origin(origin, host)):
-            return f"Pages from {origin[:100]!r} may not ask this server."
+            return f"Requests from the origin {origin[:100]!r} are not allowed."
         return None
 
 

@@ -89,7 +89,7 @@ def find(path: pathlib.Path) -> tuple[pathlib.Path, int]:
         raise FileNotFoundError(f"{path} is not there; glow export writes SavedModels.")
     versions = [folder for folder in path.iterdir() if _is_number(folder.name) and (folder / _FILE).is_file()]
     if not versions:
-        raise FileNotFoundError(f"{path} is no SavedModel, nor a folder of SavedModels that are named by numbers.")
+        raise FileNotFoundError(f"{path} is neither a SavedModel nor a folder of SavedModels named by numbers.")
     newest = max(versions, key=lambda folder: int(folder.name))
     return newest, int(newest.name)
 

@@ -164,7 +164,7 @@ def _document(body: bytes) -> dict[str, Any]:
     except RecursionError:
         raise RequestError("The JSON is nested too deeply.") from None
     except ValueError as error:
-        raise RequestError(f"The request is no JSON: {error}.") from None
+        raise RequestError(f"The request is not valid JSON: {error}.") from None
     if not isinstance(document, dict):
         raise RequestError('A request must be a JSON object, such as {"instances": [...]}.')
     return document

@@ -138,7 +138,7 @@ def _bytes(leaf: str | dict, spec: Spec) -> bytes:
         try:
             return leaf.encode()
         except UnicodeEncodeError:
-            raise RequestError(f"{spec.name} has a string that is no Unicode text.") from None
+            raise RequestError(f"{spec.name} has a string that is not valid Unicode.") from None
     if not is_bytes(leaf):
         raise RequestError(f'{spec}; an object must be {{"b64": "..."}}, of nothing but base64; found {_shown(leaf)}.')
     text = "".join(leaf["b64"].split()).rstrip("=")

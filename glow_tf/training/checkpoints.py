@@ -202,7 +202,7 @@ class Checkpoints:
         times = [os.path.getmtime(f"{path}.index") for path in found]
         preserved = times[0] - 3600 * self._training.keep_every_hours - 1
         if known:
-            # Without the checkpoints that are kept for good, which are older than the listed ones.
+            # Without the checkpoints that are kept permanently, which are older than the listed ones.
             listed = set(known.all_model_checkpoint_paths)
             first = next((i for i, path in enumerate(found) if path in listed), len(found) - 1)
             found, times, preserved = found[first:], times[first:], known.last_preserved_timestamp

@@ -59,7 +59,7 @@ class TrainingConfig:
       samples: number of images in the sample grid.
       temperature: temperature of the sample grid.
       keep_checkpoints: number of newest checkpoints to keep.
-      keep_every_hours: interval in hours at which a further checkpoint is kept for good; 0 for none.
+      keep_every_hours: interval in hours at which a further checkpoint is kept permanently; 0 for none.
       tracker: additional trackers for metrics, settings and pictures: `wandb` or `mlflow`, or both separated by a
         comma; '' for none.
       max_skipped: number of consecutive steps with a non-finite loss or gradient after which the run rolls back to the

@@ -15,10 +15,10 @@ def check_weights(path: str, config: ModelConfig) -> None:
       FileNotFoundError: if there is no model.
       ValueError: if its structure differs; the message lists the differences.
     """
-    lines = differences(config, storage.load_config(path))
+    lines = differences(storage.load_config(path), config)
     if lines:
         listed = "\n  ".join(lines[:20])
-        raise ValueError(f"--init_from={path} is another model. By your flags (here) and there:\n  {listed}")
+        raise ValueError(f"--init_from={path} is another model. Recorded vs. requested:\n  {listed}")
 
 
 def copy_weights(path: str, flow: Flow) -> None:

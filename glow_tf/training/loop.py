@@ -251,7 +251,7 @@ class Trainer:
         if path:
             progress.say(f"Continuing at step {self.step:,} from {path}.")
             for line in self._changed:
-                progress.say(f"Not as before: {line}.")
+                progress.say(f"Changed setting: {line}.")
         elif self._training.init_from:
             progress.say(f"Beginning with the weights of {self._training.init_from}.")
             copy_weights(self._training.init_from, self.flow)
@@ -275,7 +275,7 @@ class Trainer:
         self.rates["input pipeline"] = rate = pipeline_rate(
             self._batches.dequantized(self.step), _SECONDS_TO_TIME_THE_PIPELINE
         )
-        progress.say(f"Input pipeline by itself: {rate_text(rate)} images/s.")
+        progress.say(f"Input pipeline alone: {rate_text(rate)} images/s.")
         self.reports.write("pipeline", {"images_per_second": rate})
 
     def _loop(self, progress: Progress) -> None:

@@ -95,7 +95,7 @@ def check(
     now = _fields(training, source)
     _check_optimizer(directory, before, now)
     _check_data(directory, before, now, other_data)
-    return [f"{name}: {old} before, {new} now" for name, (old, new) in _changed_settings(before, now).items()]
+    return [f"{name}: {old} -> {new}" for name, (old, new) in _changed_settings(before, now).items()]
 
 
 def differences_from_run(
@@ -122,7 +122,7 @@ def differences_from_run(
         lines += _differing_data(before, now)
     left_out = {"xla"} if before.get("identity") is None else {"xla", "data"}
     changed = _changed_settings(before, now).items()
-    return lines + [f"{name}: {old} here, {new} there" for name, (old, new) in changed if name not in left_out]
+    return lines + [f"{name}: {old} vs. {new}" for name, (old, new) in changed if name not in left_out]
 
 
 def check_before_loading(
@@ -299,7 +299,7 @@ def _check_optimizer(directory: pathlib.Path, before: dict, now: dict) -> None:
     averages = [{**fields, "ema_decay": fields["ema_decay"] > 0} for fields in (before, now)]
     names = [name for name in ("optimizer", "ema_decay") if averages[0][name] != averages[1][name]]
     if names:
-        lines = [f"{name}: {before[name]} here, {now[name]} there" for name in names]
+        lines = [f"{name}: {before[name]} vs. {now[name]}" for name in names]
         raise ValueError(_other(directory, "a run with another optimizer", lines))
 
 
@@ -307,14 +307,14 @@ def _check_data(directory: pathlib.Path, before: dict, now: dict, other_data: bo
     if before.get("identity") not in (None, now["identity"]) and not other_data:
         raise ValueError(
             _other(directory, "a run on other data", _differing_data(before, now))
-            + "\nIf the run shall go on with this data all the same, say --other_data."
+            + "\nTo continue the run on this data anyway, set --other_data."
         )
 
 
 def _differing_data(before: dict, now: dict) -> list[str]:
     """Returns a line for each property in which two data sets differ, their location included."""
     places = [fields.get("source", {}).get("data_dir") for fields in (before, now)]
-    lines = [] if places[0] == places[1] else [f"data_dir: {places[0]} here, {places[1]} there"]
+    lines = [] if places[0] == places[1] else [f"data_dir: {places[0]} vs. {places[1]}"]
     here, there = before["identity"], now["identity"]
     for name in {**here, **there}:
         if here.get(name) == there.get(name):
@@ -322,7 +322,7 @@ def _differing_data(before: dict, now: dict) -> list[str]:
         if name == "images":
             lines.append("images: others, or other names or labels")
         else:
-            lines.append(f"{name}: {_shown(here.get(name))} here, {_shown(there.get(name))} there")
+            lines.append(f"{name}: {_shown(here.get(name))} vs. {_shown(there.get(name))}")
     return lines
 
 
@@ -347,6 +347,6 @@ def _load(file: pathlib.Path) -> dict | None:
 def _other(directory: pathlib.Path, what: str, lines: list[str]) -> str:
     listed = "\n  ".join(lines[:20])
     return (
-        f"{directory} holds {what}. Choose another --model_dir, or the flags it was made with, which --resume sets. In "
-        f"the directory (here) and by your flags (there):\n  {listed}"
+        f"{directory} holds {what}. Choose another --model_dir, or the flags it was made with, which --resume sets. "
+        f"Recorded vs. requested:\n  {listed}"
     )

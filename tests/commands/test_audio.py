@@ -20,7 +20,7 @@ ERRORS = {
     "a bundled model": (["--out_dir=pretrained"], "--out_dir=pretrained is the name of a model that ships"),
     "length": (["--out_dir=none", "--seconds=0.1"], "length 100 cannot be squeezed 1 times by 8"),
     "a rate that diverges": (["--out_dir=none", "--steps=9", "--learning_rate=1e30"], "lower --learning_rate"),
-    "no folder": (["--out_dir=used/config.json/a"], "used/config.json is no folder"),
+    "no folder": (["--out_dir=used/config.json/a"], "used/config.json is not a folder"),
 }
 OUT_OF_RANGE = ["--rate=999", "--seconds=0", "--count=1", "--steps=0", "--temperature=-1", "--squeeze=1", "--seed=-1"]
 

@@ -79,7 +79,7 @@ def test_the_same_command_trains_nothing_again(work):
     ("name", "message"),
     [
         ("other minutes", "--minutes=0.03: the runs in density are of 0.02 minutes. Set another --output"),
-        ("another size, and one model more", "glow_seed0 (here) holds another run than the flags describe (there): "),
+        ("another size, and one model more", "glow_seed0 holds another run. Recorded vs. requested: "),
     ],
 )
 def test_runs_are_not_reported_under_other_flags(work, name, message):

@@ -115,10 +115,10 @@ def test_what_is_missing_is_trained_and_nothing_else(work):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("another model", "layers[1].depth: 1 here, 2 there; layers[1].network.width: 4 here, 8 there"),
-        ("another learning rate", "learning_rate: 0.001 here, 0.002 there"),
-        ("other data", "data set: people here, folder there"),
-        ("fewer steps", "steps: 4 here, 3 there"),
+        ("another model", "layers[1].depth: 1 vs. 2; layers[1].network.width: 4 vs. 8"),
+        ("another learning rate", "learning_rate: 0.001 vs. 0.002"),
+        ("other data", "data set: people vs. folder"),
+        ("fewer steps", "steps: 4 vs. 3"),
     ],
 )
 def test_runs_are_not_reported_under_other_flags(work, name, message):
@@ -321,10 +321,10 @@ def test_a_run_beyond_the_last_step_is_another_one(tmp_path):
     for steps in (200, 500, 600):
         experiments.check([dataclasses.replace(run, training=helpers.training(steps=steps))], source)
     shorter = dataclasses.replace(run, training=helpers.training(steps=199))
-    with pytest.raises(ValueError, match=r"glow_seed0 .*steps: 200 here, 199 there.*--output"):
+    with pytest.raises(ValueError, match=r"glow_seed0 .*steps: 200 vs. 199.*--output"):
         experiments.check([run, shorter], source)
     # On a part of the images.
-    with pytest.raises(ValueError, match="train images: 894 here, 12 there"):
+    with pytest.raises(ValueError, match="train images: 894 vs. 12"):
         experiments.check([dataclasses.replace(run, source=source.reduced_to(range(12)))], source)
 
 

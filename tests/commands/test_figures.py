@@ -174,7 +174,7 @@ ERRORS = {
         ["export", "--model_dir=plain", "--output=pretrained"],
         "--output=pretrained is the name of a model that ships",
     ),
-    "an export over something else": (["export", "--model_dir=plain", "--output=plain"], "is no SavedModel"),
+    "an export over something else": (["export", "--model_dir=plain", "--output=plain"], "is not a SavedModel"),
     "an export with directions of another model": (
         ["export", "--model_dir=grey", "--attributes=directions.npz", "--output=served/other"],
         "belongs to another model",
@@ -240,7 +240,7 @@ ERRORS = {
     "a distance to other labels": (["fid", "--model_dir=conditional", "--dataset=people"], "6 classes and the model 3"),
     "no weights of Inception": (
         ["fid", "--model_dir=plain", *DATA, "--inception_weights=nowhere.h5"],
-        "--inception_weights=nowhere.h5 is no file",
+        "--inception_weights=nowhere.h5 is not a file",
     ),
     "a picture of an unknown kind": (
         ["temperature", "--model_dir=nowhere", "--output=a.webp"],
@@ -277,11 +277,11 @@ ERRORS = {
     ),
     "an export into a file": (
         ["export", "--model_dir=nowhere", "--output=notes.png/1"],
-        "--output=notes.png/1 cannot be written: notes.png is no folder",
+        "--output=notes.png/1 cannot be written: notes.png is not a folder",
     ),
     "an experiment in the place of a file": (
         ["ablation", "--dataset=nothing", "--output=notes.png"],
-        "--output=notes.png cannot be written: notes.png is no folder",
+        "--output=notes.png cannot be written: notes.png is not a folder",
     ),
     "no data": (["evaluate", "--model_dir=plain"], "does not say what the model was trained on; set --dataset"),
     "a share and a number to hold out": (

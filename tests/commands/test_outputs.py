@@ -50,8 +50,8 @@ def test_folders_are_taken_where_they_are_meant(folder, path):
         ),
         ("pipe.png", "is there and is no .png file"),
         ("a.npz", "is there and is no .npz file"),
-        ("notes.png/a.png", "cannot be written: notes.png is no folder"),
-        ("notes.png/new/a.png", "cannot be written: notes.png is no folder"),
+        ("notes.png/a.png", "cannot be written: notes.png is not a folder"),
+        ("notes.png/new/a.png", "cannot be written: notes.png is not a folder"),
     ],
 )
 def test_what_cannot_is_refused(folder, path, message):

@@ -115,7 +115,7 @@ def test_an_animation_of_the_samples(results):
     ("name", "message"),
     [
         ("nothing", "Name the model directory of a run"),
-        ("nowhere", "nowhere is no directory"),
+        ("nowhere", "nowhere is not a directory"),
         ("no run", "empty has no metrics.jsonl"),
         ("just begun", "begun/metrics.jsonl has no metrics yet"),
         ("twice", "named twice"),

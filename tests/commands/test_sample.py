@@ -43,7 +43,7 @@ ERRORS = {
     "unknown suffix": (["--model_dir=nowhere", "--output=a.webp"], "--output=a.webp must end with .png, .jpg, .jpeg"),
     "over notes": (["--model_dir=nowhere", "--output=notes.png"], "--output=notes.png is there and is no .png file"),
     "over a data set": (["--model_dir=nowhere", "--output=data.npz"], "--output=data.npz is there and is no .npz file"),
-    "over a file": (["--model_dir=nowhere", "--output=notes.png/"], "--output=notes.png/ is there and is no folder"),
+    "over a file": (["--model_dir=nowhere", "--output=notes.png/"], "--output=notes.png/ is there and is not a folder"),
     "columns of an array": (["--model_dir=nowhere", "--columns=2", "--output=a.npy"], "--columns=2 is for a grid"),
     "scale of an array": (["--model_dir=nowhere", "--scale=2", "--output=a.npz"], "--scale=2 is for pictures"),
     "no model": (["--model_dir=nowhere"], "nowhere"),

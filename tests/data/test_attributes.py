@@ -129,7 +129,7 @@ def test_tables_that_do_not_fit(tmp_path, folder, text, message):
         ("name,a\n03.png,1\n".encode("utf-16"), "table.csv is not UTF-8"),
         ("name,a\n03.png,1\n".encode("utf-16-le"), "table.csv .* NUL characters"),
         (b"name,a\n03.png,1\n\0\0\0\0", "table.csv .* NUL characters"),
-        (b"name,a\n03.png,%b\n" % (b"1" * 200_000), "table.csv is no table"),
+        (b"name,a\n03.png,%b\n" % (b"1" * 200_000), "table.csv is not a table"),
     ],
     ids=["latin-1", "utf-16", "utf-16-le", "nul", "field"],
 )

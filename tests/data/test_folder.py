@@ -530,4 +530,4 @@ def test_a_pipe_in_a_folder_is_left_out(flat):
     os.mkfifo(flat / "pipe.png")
     source = load(flat)
     list(source.examples("train")), list(source.examples("test"))
-    assert source.skipped == {"pipe.png": "ValueError: it is no regular file"}
+    assert source.skipped == {"pipe.png": "ValueError: it is not a regular file"}

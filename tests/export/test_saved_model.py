@@ -156,7 +156,7 @@ def test_only_a_saved_model_is_replaced(tmp_path):
     (tmp_path / "models" / "1" / "saved_model.pb").write_bytes(b"a model")
     (tmp_path / "notes").write_text("of mine")
     for name in ("models", "notes"):
-        with pytest.raises(ValueError, match=rf"path=.*{name} is there and is no SavedModel; it will not be over"):
+        with pytest.raises(ValueError, match=rf"path=.*{name} is there and is not a SavedModel; it will not be over"):
             export_saved_model(saved_models.flow("flat"), tmp_path / name)
     assert (tmp_path / "models" / "1" / "saved_model.pb").read_bytes() == b"a model"
     assert (tmp_path / "notes").read_text() == "of mine"

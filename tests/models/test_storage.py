@@ -259,13 +259,13 @@ def test_a_config_of_another_size_is_told_before_any_memory_is_taken(tmp_path, n
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"\xe9", "byte 0xe9 at position 0 is no UTF-8"),
+        (b"\xe9", "byte 0xe9 at position 0 is not UTF-8"),
         (b'{"name": "caf\xe9"}', "byte 0xe9 at position 13"),
         (b"\0" * 100, "no JSON"),
         (b"[" * 100_000, "nested too deeply"),
         (b'{"n_bits": 5, "n_bits": 8}', "'n_bits' stands in one object twice"),
-        (b'{"n_bits": NaN}', "NaN is no number"),
-        (b'{"n_bits": 1e400}', "1e400 is no number"),
+        (b'{"n_bits": NaN}', "NaN is not a number"),
+        (b'{"n_bits": 1e400}', "1e400 is not a number"),
         (b'{"n_bits": %b}' % (b"9" * 5000), "no JSON"),
         (b"[1]", "must hold an object"),
         (b" " * (2**20 + 1), "1,048,577 bytes"),

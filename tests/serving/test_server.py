@@ -178,7 +178,7 @@ def test_what_cannot_be_served_is_one_line(tmp_path):
     expected = {
         "none": "--saved_model must name a SavedModel",
         "missing": "missing is not there; glow export writes SavedModels.",
-        "empty": "is no SavedModel, nor a folder of SavedModels that are named by numbers.",
+        "empty": "is neither a SavedModel nor a folder of SavedModels named by numbers.",
         "taken": f"--host=127.0.0.1 --port={port} cannot be served: Address already in use",
         "all names": "further name '*' must be a host name",
         "no number": "timeout_s must be positive and finite; it is nan.",

@@ -82,7 +82,7 @@ class Process:
     def wait_for_steps(self, count: int) -> bool:
         """Waits until this process has logged `count` steps; returns False if it ends first."""
         # Lines that an earlier process wrote after its last checkpoint are gone by then.
-        if not self.wait_until(lambda: "Input pipeline by itself" in self.stderr):
+        if not self.wait_until(lambda: "Input pipeline alone" in self.stderr):
             return False
         begun = last_step(self.directory)
         return self.wait_until(lambda: last_step(self.directory) >= begun + count)

@@ -218,8 +218,8 @@ def test_changed_settings_are_told(tmp_path, tiny_source, monkeypatch, capsys):
     stop_at(monkeypatch, tmp_path, tiny_source, 2, learning_rate=5e-3, log_every=2)
     text = capsys.readouterr().err
     assert f"Continuing at step 1 from {tmp_path}/checkpoints/ckpt-1." in text
-    assert "Not as before: learning_rate: 0.01 before, 0.005 now." in text
-    assert text.count("Not as before") == 1
+    assert "Changed setting: learning_rate: 0.01 -> 0.005." in text
+    assert text.count("Changed setting") == 1
 
 
 def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(tmp_path, tiny_source, monkeypatch, capsys):

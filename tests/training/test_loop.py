@@ -284,7 +284,7 @@ def test_weights_of_a_model_that_is_another_or_not_there(tmp_path, tiny_source):
     storage.save(glow_tf.Flow(helpers.CONFIG), tmp_path / "other")
     for name, error, message in (
         ("other", ValueError, "--init_from=.*other is another model"),
-        ("nowhere", FileNotFoundError, "nowhere is no model directory"),
+        ("nowhere", FileNotFoundError, "nowhere is not a model directory"),
     ):
         fields = training(init_from=str(tmp_path / name))
         with pytest.raises(error, match=message):

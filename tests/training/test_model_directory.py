@@ -119,8 +119,8 @@ def test_it_belongs_to_one_model(claimed):
         check(claimed, dataclasses.replace(helpers.CONFIG, layers=tuple(layers), dequantizer=Uniform()))
     message = str(error.value)
     assert "another model" in message and "--model_dir" in message
-    assert "dequantizer.n_bits: 5 here, 8 there" in message
-    assert "layers[1].network.width: 4 here, 64 there" in message
+    assert "dequantizer.n_bits: 5 vs. 8" in message
+    assert "layers[1].network.width: 4 vs. 64" in message
     assert "gradient:" not in message
     assert storage.load_config(claimed) == helpers.CONFIG
 
@@ -136,9 +136,9 @@ def test_how_the_gradient_is_computed_may_change(claimed):
 @pytest.mark.parametrize(
     ("before", "fields", "line"),
     [
-        ({}, {"optimizer": "adam"}, "optimizer: adamax here, adam there"),
-        ({}, {"ema_decay": 0.0}, "ema_decay: 0.999 here, 0.0 there"),
-        ({"ema_decay": 0.0}, {"ema_decay": 0.5}, "ema_decay: 0.0 here, 0.5 there"),
+        ({}, {"optimizer": "adam"}, "optimizer: adamax vs. adam"),
+        ({}, {"ema_decay": 0.0}, "ema_decay: 0.999 vs. 0.0"),
+        ({"ema_decay": 0.0}, {"ema_decay": 0.5}, "ema_decay: 0.0 vs. 0.5"),
     ],
 )
 def test_an_optimizer_with_other_state_is_refused(tmp_path, before, fields, line):
@@ -151,14 +151,14 @@ def test_an_optimizer_with_other_state_is_refused(tmp_path, before, fields, line
 @pytest.mark.parametrize(
     ("fields", "line"),
     [
-        ({"learning_rate": 5e-4}, "learning_rate: 0.001 before, 0.0005 now"),
-        ({"ema_decay": 0.5}, "ema_decay: 0.999 before, 0.5 now"),
-        ({"batch_size": 32}, "batch_size: 64 before, 32 now"),
-        ({"seed": 3}, "seed: 0 before, 3 now"),
-        ({"network_precision": "tf32"}, "network_precision: float32 before, tf32 now"),
-        ({"xla": True}, "xla: False before, True now"),
-        ({"label_loss_weight": 0.1}, "label_loss_weight: 0.0 before, 0.1 now"),
-        ({"max_skipped": 9}, "max_skipped: 5 before, 9 now"),
+        ({"learning_rate": 5e-4}, "learning_rate: 0.001 -> 0.0005"),
+        ({"ema_decay": 0.5}, "ema_decay: 0.999 -> 0.5"),
+        ({"batch_size": 32}, "batch_size: 64 -> 32"),
+        ({"seed": 3}, "seed: 0 -> 3"),
+        ({"network_precision": "tf32"}, "network_precision: float32 -> tf32"),
+        ({"xla": True}, "xla: False -> True"),
+        ({"label_loss_weight": 0.1}, "label_loss_weight: 0.0 -> 0.1"),
+        ({"max_skipped": 9}, "max_skipped: 5 -> 9"),
     ],
 )
 def test_what_changes_the_weights_to_come_gives_a_notice(claimed, fields, line):
@@ -168,16 +168,16 @@ def test_what_changes_the_weights_to_come_gives_a_notice(claimed, fields, line):
 def test_other_labels_give_a_notice(tmp_path):
     few = {"label_loss_weight": 0.1, "labels_per_class": 4}
     assert check_after(few, tmp_path / "a", **few) == []
-    assert check_after(few, tmp_path / "b", **few, seed=1) == ["seed: 0 before, 1 now"]
+    assert check_after(few, tmp_path / "b", **few, seed=1) == ["seed: 0 -> 1"]
     more = {**few, "labels_per_class": 5}
-    assert check_after(few, tmp_path / "c", **more) == ["labels_per_class: 4 before, 5 now"]
+    assert check_after(few, tmp_path / "c", **more) == ["labels_per_class: 4 -> 5"]
 
 
 def test_the_number_of_steps_gives_a_notice_where_the_learning_rate_goes_by_it(tmp_path):
     assert check_after({"steps": 2000}, tmp_path / "a", steps=3000) == []
     decaying = {"lr_schedule": "cosine", "steps": 2000}
     assert check_after(decaying, tmp_path / "b", **decaying) == []
-    assert check_after(decaying, tmp_path / "c", **{**decaying, "steps": 3000}) == ["steps: 2000 before, 3000 now"]
+    assert check_after(decaying, tmp_path / "c", **{**decaying, "steps": 3000}) == ["steps: 2000 -> 3000"]
 
 
 def check_after(before, directory, **fields):
@@ -192,15 +192,15 @@ def test_runs_of_versions_that_knew_fewer_settings_go_on(claimed):
         del fields[name]
     file.write_text(json.dumps(fields))
     assert check(claimed) == []
-    assert check(claimed, lr_schedule="linear") == ["lr_schedule: constant before, linear now"]
+    assert check(claimed, lr_schedule="linear") == ["lr_schedule: constant -> linear"]
 
 
 OTHERS = {
-    "another name": ({"name": "others"}, ["data set: people here, others there"]),
-    "more images": ({"sizes": {"train": 41, "test": 10}}, ["train images: 40 here, 41 there"]),
+    "another name": ({"name": "others"}, ["data set: people vs. others"]),
+    "more images": ({"sizes": {"train": 41, "test": 10}}, ["train images: 40 vs. 41"]),
     "labels": (
         {"num_classes": 2, "class_names": ("cat", "dog")},
-        ["classes: no labels here, 2: cat, dog there"],
+        ["classes: no labels vs. 2: cat, dog"],
     ),
 }
 
@@ -215,7 +215,7 @@ def test_other_data_is_refused_unless_it_is_meant(claimed, name):
     assert [line.strip() for line in listed] == lines
     assert "--other_data" in way_out
     notices = model_directory.check(claimed, helpers.CONFIG, TrainingConfig(), other, other_data=True)
-    assert notices == [f"data: {DATA} before, {other.describe()} now"]
+    assert notices == [f"data: {DATA} -> {other.describe()}"]
     # From then on it is the run's data.
     model_directory.write_metadata(claimed, helpers.CONFIG, TrainingConfig(), other)
     assert model_directory.check(claimed, helpers.CONFIG, TrainingConfig(), other) == []
@@ -227,9 +227,9 @@ def test_some_is_refused_before_the_data_is_loaded(claimed, tmp_path):
     assert early(claimed, "people", "adamax", 0.5) is None
     assert early(claimed, "lsun/bedroom", "adamax", 0.5, other_data=True) is None
     assert early(tmp_path / "new", "lsun/bedroom", "adam", 0.5) is None
-    with pytest.raises(ValueError, match="data.*\n  data set: people here, lsun/bedroom there\n.*--other_data"):
+    with pytest.raises(ValueError, match="data.*\n  data set: people vs. lsun/bedroom\n.*--other_data"):
         early(claimed, "lsun/bedroom", "adamax", 0.5)
-    with pytest.raises(ValueError, match="another optimizer.*\n  optimizer: adamax here, adam there$"):
+    with pytest.raises(ValueError, match="another optimizer.*\n  optimizer: adamax vs. adam$"):
         early(claimed, "people", "adam", 0.5)
 
 
@@ -245,14 +245,14 @@ def test_a_run_does_not_differ_from_itself_and_nothing_differs_from_a_new_direct
 @pytest.mark.parametrize(
     ("fields", "lines"),
     [
-        ({"learning_rate": 5e-4}, ["learning_rate: 0.001 here, 0.0005 there"]),
-        ({"optimizer": "adam", "seed": 3}, ["optimizer: adamax here, adam there", "seed: 0 here, 3 there"]),
+        ({"learning_rate": 5e-4}, ["learning_rate: 0.001 vs. 0.0005"]),
+        ({"optimizer": "adam", "seed": 3}, ["optimizer: adamax vs. adam", "seed: 0 vs. 3"]),
         ({"steps": 7, "eval_every": 3, "checkpoint_every": 3, "log_every": 3, "samples": 3}, []),
         # Of another device.
         ({"xla": True}, []),
         (
             {"lr_schedule": "cosine", "steps": 2000},
-            ["steps: 100000 here, 2000 there", "lr_schedule: constant here, cosine there"],
+            ["steps: 100000 vs. 2000", "lr_schedule: constant vs. cosine"],
         ),
     ],
 )
@@ -263,12 +263,12 @@ def test_a_run_with_other_settings_differs(claimed, fields, lines):
 def test_a_run_of_another_model_or_on_other_data_differs(claimed):
     config = dataclasses.replace(helpers.CONFIG, dequantizer=Uniform(), gradient="stored")
     other = dataclasses.replace(source(), sizes={"train": 41, "test": 10})
-    lines = ["dequantizer.n_bits: 5 here, 8 there", "train images: 40 here, 41 there"]
+    lines = ["dequantizer.n_bits: 5 vs. 8", "train images: 40 vs. 41"]
     assert differences(claimed, config, other) == lines
     # Older versions recorded a description of the data and nothing else of it.
     file = claimed / "training.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "identity": None}))
-    assert differences(claimed, other=other) == [f"data: {DATA} here, {other.describe()} there"]
+    assert differences(claimed, other=other) == [f"data: {DATA} vs. {other.describe()}"]
 
 
 def folder_of_images(path, values, names="{}.png"):
@@ -284,7 +284,7 @@ def test_another_folder_of_as_many_images_is_other_data(tmp_path):
     model_directory.write_metadata(tmp_path / "run", helpers.CONFIG, TrainingConfig(), cats)
     with pytest.raises(ValueError) as error:
         model_directory.check(tmp_path / "run", helpers.CONFIG, TrainingConfig(), dogs)
-    assert f"data_dir: {tmp_path / 'cats'} here, {tmp_path / 'dogs'} there" in str(error.value)
+    assert f"data_dir: {tmp_path / 'cats'} vs. {tmp_path / 'dogs'}" in str(error.value)
     assert "images: others" in str(error.value)
     # The same images may have moved.
     moved = load_source("folder", data_dir=str((tmp_path / "cats").rename(tmp_path / "elsewhere")), image_size=8)
@@ -368,7 +368,7 @@ def test_a_record_of_an_older_version_lacks_fields(claimed):
     fields = json.loads(file.read_text())
     del fields["shift"]
     file.write_text(json.dumps(fields))
-    assert check(claimed) == ["shift: None before, 0 now"]
+    assert check(claimed) == ["shift: None -> 0"]
 
 
 def test_a_damaged_config_is_named(claimed):
