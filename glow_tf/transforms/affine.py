@@ -18,6 +18,9 @@ class Affine(Transform):
     forward log-det:  log sigmoid(s + 2)
     inverse:          x = y / sigmoid(s + 2) - t
     inverse log-det:  -log sigmoid(s + 2)
+
+    In float32, the scale is 0 where s is below about -90. There the log-det and its gradient, which leads out of this
+    range, remain finite, but the inverse is not.
     """
 
     parameters_per_dim: ClassVar[int] = 2

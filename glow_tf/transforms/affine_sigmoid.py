@@ -20,6 +20,8 @@ class AffineSigmoid(Transform):
     inverse:          x = y / (factor * sigmoid(s)) - t
     inverse log-det:  -log(factor) - log sigmoid(s)
 
+    In float32, the scale is 0 where s is below about -88, as for `Affine`.
+
     Attributes:
       factor: upper bound on the scale, positive. With 2, the transform is the identity at h = 0.
     """

@@ -65,10 +65,20 @@ class Transform(Description):
         Returns:
           The gradients with respect to `x` and to `h`.
         """
+        # In the gradient of a while loop, operations take their inputs from stacks of values: a tape that watches the
+        # tensors of the loop itself would find nothing.
+        x, h = tf.identity(x), tf.identity(h)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch([x, h])
             y, log_det = self.forward(x, h)
-        if log_det is None:
-            return tape.gradient(y, [x, h], output_gradients=dy, unconnected_gradients="zero")
-        upstream = [dy, tf.broadcast_to(dlog_det, tf.shape(log_det))]
-        return tape.gradient([y, log_det], [x, h], output_gradients=upstream, unconnected_gradients="zero")
+        outputs, upstream = [y], [dy]
+        if log_det is not None:
+            outputs, upstream = [y, log_det], [dy, tf.broadcast_to(dlog_det, tf.shape(log_det))]
+        dx, dh = tape.gradient(outputs, [x, h], output_gradients=upstream)
+        if dx is None:
+            # TensorFlow pauses tapes while it pushes tangents through a custom gradient.
+            raise NotImplementedError(
+                f"{type(self).__name__} has no vjp of its own, which forward-mode differentiation of an inverse needs: "
+                "define it, or use tf.GradientTape."
+            )
+        return dx, tf.zeros_like(h) if dh is None else dh

@@ -11,6 +11,13 @@ from glow_tf.transforms.base import Transform
 _MAX_STEPS = {tf.float32: 80, tf.float64: 160}
 
 
+def check_dtype(transform: Transform, y: tf.Tensor) -> None:
+    """Raises a ValueError if roots of the transform cannot be found in the dtype of `y`."""
+    if y.dtype not in _MAX_STEPS:
+        allowed = " or ".join(dtype.name for dtype in _MAX_STEPS)
+        raise ValueError(f"{type(transform).__name__} computes its inverse in {allowed}; y is {y.dtype.name}.")
+
+
 def increasing_root(
     function: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]], low: tf.Tensor, high: tf.Tensor, tolerance: tf.Tensor
 ) -> tf.Tensor:
@@ -62,6 +69,8 @@ def with_gradient(transform: Transform, x: tf.Tensor, y: tf.Tensor, h: tf.Tensor
     """Returns `x`, the solution of `transform.forward(x, h)[0] = y`, with its gradients with respect to `y` and `h`.
 
     They follow from the implicit function theorem, dx = (dy - (dy/dh) dh) / (dy/dx), as do derivatives of any order.
+    Forward-mode differentiation needs eager execution and a `vjp` that the transform defines: within a `tf.function`,
+    TensorFlow fails on the recursion.
     """
 
     @tf.custom_gradient

@@ -60,6 +60,7 @@ class MixtureLogistic(Transform):
         return _like(x, found.value * tf.exp(log_scale) + shift), _like(x, tf.math.log(found.slope) + log_scale)
 
     def inverse(self, y, h):
+        implicit.check_dtype(self, y)
         shift, log_scale, mixture = self._split(h)
         x = mixture.solve((tf.reshape(y, [-1]) - shift) * tf.exp(-log_scale))
         x = implicit.with_gradient(self, _like(y, x), y, h)
@@ -113,7 +114,8 @@ class _Mixture:
     """
 
     def __init__(self, logits: tf.Tensor, means: tf.Tensor, log_scales: tf.Tensor):
-        self._logits = logits
+        # What all logits have in common does not matter, but would be rounded together with each of them.
+        self._logits = logits - tf.stop_gradient(tf.reduce_max(logits, axis=-1, keepdims=True))
         self._means = means
         self._log_scales = log_scales
         self._rates = tf.exp(-tf.clip_by_value(log_scales, -_MAX_LOG_SCALE, _MAX_LOG_SCALE))
@@ -161,33 +163,19 @@ class _Mixture:
 
     def solve(self, value: tf.Tensor) -> tf.Tensor:
         """Returns the solution x: [N] of v(x) = `value`: [N], without gradients."""
-        # Mirrored where the value is positive, which keeps F away from 1, where it loses precision.
-        sign = tf.where(value > 0, -tf.ones_like(value), tf.ones_like(value))
-        value, means = sign * value, sign[:, tf.newaxis] * self._means
-        log_weights = tf.nn.log_softmax(self._logits)
-        weights = tf.exp(log_weights)
 
         def function(x):
-            u = (means - x[:, tf.newaxis]) * self._rates
-            logs = log_weights - tf.nn.softplus(u)
-            largest = tf.reduce_max(logs, axis=-1, keepdims=True)
-            parts = tf.exp(logs - largest)
-            total = tf.reduce_sum(parts, axis=-1)
-            log_cdf = tf.squeeze(largest, -1) + tf.math.log(total)
-            # A sum of positive terms: 1 - F would lose components of small weight, and with them the slope.
-            survival = tf.reduce_sum(weights * tf.sigmoid(u), axis=-1)
-            slope = tf.reduce_sum(parts * tf.sigmoid(u) * self._rates, axis=-1) / (total * survival)
-            v, slope = _tilted(x, log_cdf - tf.math.log(survival), slope)
-            return v - value, slope
+            point = self.at(x)
+            return point.value - value, point.slope
 
         # F is a weighted mean of the components' CDFs, and v one of the log-odds and x, so their solutions bracket it.
-        solutions = means + value[:, tf.newaxis] / self._rates
+        solutions = self._means + value[:, tf.newaxis] / self._rates
         low = tf.minimum(tf.reduce_min(solutions, axis=-1), value)
         high = tf.maximum(tf.reduce_max(solutions, axis=-1), value)
         # Over such a small fraction of a scale, the slope is constant up to rounding.
         precision = np.finfo(value.dtype.as_numpy_dtype).eps ** 0.5
         tolerance = precision / tf.reduce_max(self._rates, axis=-1)
-        return sign * implicit.increasing_root(function, low, high, tolerance)
+        return implicit.increasing_root(function, low, high, tolerance)
 
 
 def _tilted(x: tf.Tensor, log_odds: tf.Tensor, slope: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

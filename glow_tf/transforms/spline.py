@@ -129,7 +129,9 @@ class _Bin(NamedTuple):
         slope = tf.where(from_end, self.next_slope, self.slope)
         mean = self.height / self.width
         bend = part * (self.next_slope + self.slope - 2 * mean)
-        a, b, c = self.height * (mean - slope) + bend, self.height * slope - bend, -mean * part
+        b, c = self.height * slope - bend, -mean * part
+        # Not `height * (mean - slope) + bend`, which is rounded to values below -b where slopes are far above the mean.
+        a = self.height * mean - b
         root = tf.sqrt(tf.maximum(b**2 - 4 * a * c, 0))
         # Of the two forms of the solution, the one whose sum has terms of one sign. As a + b > 0, a > 0 where b < 0.
         is_negative = b < 0

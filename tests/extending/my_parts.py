@@ -148,5 +148,5 @@ class Kumaraswamy(glow_tf.dequantization.Dequantizer):
 
     def noise(self, images, tensors, seed, context=None):
         a = tf.exp(tensors["log_a"])
-        u = (1 - random.uniform_like(images, seed)) ** (1 / a)  # never 0
-        return self.within_bins(images, u, tf.math.log(a) + (a - 1) * tf.math.log(u))
+        log_u = tf.math.log1p(-random.uniform_like(images, seed)) / a  # finite, where u is too small for a float
+        return self.within_bins(images, tf.exp(log_u), tf.math.log(a) + (a - 1) * log_u)

@@ -4,6 +4,7 @@ Classes are found where they register themselves; a new class needs no change he
 """
 
 import dataclasses
+import inspect
 
 import numpy as np
 import pytest
@@ -13,12 +14,13 @@ import glow_tf
 from glow_tf import parameters
 from glow_tf.dequantization import Dequantizer
 from glow_tf.description import from_fields, to_fields
-from glow_tf.layers import Layer
-from glow_tf.networks import Cnn, GatedConvolutions, Network
+from glow_tf.layers import Layer, Steps
+from glow_tf.networks import Cnn, GatedConvolutions, Mlp, Network
 from glow_tf.partitions import Partition
-from glow_tf.transforms import Transform
+from glow_tf.transforms import Affine, Transform
 from tests.extending import my_parts
-from tests.tolerances import assert_close, assert_gradient_close
+from tests.models.flows import CONFIGS
+from tests.tolerances import FINITE_DIFFERENCE, assert_close, assert_gradient_close
 
 assert my_parts  # Registers the custom classes.
 
@@ -130,14 +132,14 @@ def test_partitions(cls, shape, swap):
 def test_networks(cls, shape):
     network, depth, inputs, outputs = example(cls), 3, 4, 6
     nest = network.parameters(np.random.default_rng(0), depth, inputs, outputs, shape)
-    leaves = dict(parameters.by_path(nest))
+    leaves = dict(parameters.flatten_nest(nest))
     values = {path: tf.constant(parameters.initial_value(leaf), tf.float64) for path, leaf in leaves.items()}
     for path, value in values.items():
         assert value.shape == leaves[path].shape and value.shape[0] == depth, path
     moved = {path: value + 0.1 * random(value.shape, 4) for path, value in values.items()}
     x = random([2, *shape[:-1], inputs])
     for initial, start in ((True, values), (False, moved)):
-        stacked = network.prepare(parameters.nested(start))
+        stacked = network.prepare(parameters.unflatten_nest(start))
         h = network.apply(tf.nest.map_structure(lambda t: t[1], stacked), x)
         assert h.shape == (2, *shape[:-1], outputs)
         # Most transforms are near the identity at 0. Features are not parameters of a transform.
@@ -160,9 +162,39 @@ def flow_of(layer, shape, gradient="reversible"):
     return flow, tf.tanh(random([4, *config.image_shape], 9)) / 2
 
 
-@every_with_shapes(Layer)
-def test_layers_are_bijective(cls, shape):
-    flow, x = flow_of(example(cls), shape)
+@every(Transform)
+def test_gradients_of_samples_are_the_same_in_a_graph(cls):
+    """There, the gradient of a loop computes with values that are kept from the loop, and not with its tensors."""
+    flow, _ = flow_of(Steps(depth=2, network=Mlp(width=4, blocks=1), coupling=example(cls)), (4,))
+
+    def gradients():
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(tf.sin(flow.distribution().sample(3, seed=[1, 2])))
+        return tape.gradient(loss, flow.named_variables(trainable=True))
+
+    expected = gradients()
+    for path, actual in tf.function(gradients, autograph=False)().items():
+        assert_gradient_close(actual, expected[path], message=path)
+
+
+@every(Transform)
+def test_forward_mode_through_inverses_is_right_or_refused(cls):
+    transform, shape = example(cls), (5, 3, 2)
+    y, h = random(shape), 0.5 * random([*shape, transform.parameters_per_dim], 1)
+    tangent = random(h.shape, 2)
+    nearby = [transform.inverse(y, h + distance * tangent)[0] for distance in (1e-6, -1e-6)]
+    try:
+        with tf.autodiff.ForwardAccumulator(h, tangent) as accumulator:
+            found = accumulator.jvp(transform.inverse(y, h)[0])
+    except NotImplementedError as error:
+        assert f"{cls.__name__} has no vjp" in str(error)
+    else:
+        assert_close(found, (nearby[0] - nearby[1]) / 2e-6, FINITE_DIFFERENCE)
+
+
+def check_bijectivity(layer, shape):
+    """Checks inverse and log-det, and that the result for an example does not depend on the others of its batch."""
+    flow, x = flow_of(layer, shape)
     bijector = flow.bijector()
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
@@ -170,16 +202,18 @@ def test_layers_are_bijective(cls, shape):
     back, inverse_log_det = bijector.inverse_and_log_det(z)
     assert_close(back, x)
     assert_close(inverse_log_det, -log_det)
+    for alone, of_batch in zip(bijector.forward_and_log_det(x[1:2]), (z, log_det), strict=True):
+        assert_close(alone, of_batch[1:2])
     size = flow.config.dimensions
     jacobian = np.reshape(tape.batch_jacobian(z, x, experimental_use_pfor=False), [4, size, size])
     assert_close(log_det, np.linalg.slogdet(jacobian)[1])
 
 
-@every_with_shapes(Layer)
-def test_gradients_of_layers_are_the_same_rebuilt_and_stored(cls, shape):
+def check_gradients(layer, shape):
+    """Checks that the gradient is the same with inputs rebuilt and stored."""
     found = []
     for gradient in ("reversible", "stored"):
-        flow, x = flow_of(example(cls), shape, gradient)
+        flow, x = flow_of(layer, shape, gradient)
         variables = flow.named_variables(trainable=True)
         with tf.GradientTape() as tape:
             tape.watch(x)
@@ -191,13 +225,56 @@ def test_gradients_of_layers_are_the_same_rebuilt_and_stored(cls, shape):
 
 
 @every_with_shapes(Layer)
+def test_layers_are_bijective(cls, shape):
+    check_bijectivity(example(cls), shape)
+
+
+@every_with_shapes(Layer)
+def test_gradients_of_layers_are_the_same_rebuilt_and_stored(cls, shape):
+    check_gradients(example(cls), shape)
+
+
+def steps_with_every_network():
+    """Small steps with each network and with patches where it has any, for each shape that it takes."""
+    cases = {}
+    for name, cls in Network.classes.items():
+        fields = {field.name for field in dataclasses.fields(cls)}
+        # Layer normalisation of fewer channels would leave little but signs.
+        small = {name: value for name, value in {"width": 4, "blocks": 1, "depth": 1}.items() if name in fields}
+        for patches in ({}, {"patch_size": 2}) if "patch_size" in fields else ({},):
+            network = dataclasses.replace(example(cls), **small, **patches)
+            layer = Steps(depth=2, network=network, coupling=Affine())
+            shapes = [shape for shape in [(2, 4, 2), (4, 2), (4,)] if takes(layer, shape)]
+            assert shapes, name
+            cases |= {f"{name}{'-patches' if patches else ''}-{len(shape)}d": (layer, shape) for shape in shapes}
+    return pytest.mark.parametrize("layer,shape", cases.values(), ids=cases)
+
+
+@steps_with_every_network()
+def test_steps_with_networks_are_bijective(layer, shape):
+    check_bijectivity(layer, shape)
+
+
+@steps_with_every_network()
+def test_gradients_of_steps_with_networks_are_the_same_rebuilt_and_stored(layer, shape):
+    check_gradients(layer, shape)
+
+
+def test_every_preset_is_among_the_flows_that_are_tested():
+    public = [getattr(glow_tf, name) for name in glow_tf.__all__]
+    presets = [f for f in public if inspect.isfunction(f) and f.__module__ == "glow_tf.models.presets"]
+    assert glow_tf.glow in presets
+    assert {preset.__name__ for preset in presets} <= {config.name for config in CONFIGS.values()}
+
+
+@every_with_shapes(Layer)
 def test_layers_initialise_what_they_hand_on(cls, shape):
     layer = example(cls)
     flow, x = flow_of(layer, shape)
     _, _, tensors = next(flow.iter_layers())
     values, y = layer.initialize(shape, tensors, x)
     assert y.shape == (4, *layer.output_shape(shape))
-    assert dict(parameters.by_path(values)).keys() <= dict(parameters.by_path(tensors)).keys()
+    assert dict(parameters.flatten_nest(values)).keys() <= dict(parameters.flatten_nest(tensors)).keys()
     flow.initialize_from(x)
     assert np.all(np.isfinite(flow.distribution().log_prob(x)))
 
@@ -205,9 +282,10 @@ def test_layers_initialise_what_they_hand_on(cls, shape):
 def noise_of(dequantizer, images, seed):
     """Dequantizes images with weights that are perturbed from their initial values."""
     nest = dequantizer.parameters(images.shape[1:], np.random.default_rng(0))
-    values = {path: tf.constant(parameters.initial_value(leaf), tf.float64) for path, leaf in parameters.by_path(nest)}
+    leaves = parameters.flatten_nest(nest)
+    values = {path: tf.constant(parameters.initial_value(leaf), tf.float64) for path, leaf in leaves}
     moved = {path: value + 0.3 * random(value.shape, 3) for path, value in values.items()}
-    return dequantizer.noise(images, parameters.nested(moved), seed)
+    return dequantizer.noise(images, parameters.unflatten_nest(moved), seed)
 
 
 @every(Dequantizer)

@@ -68,10 +68,12 @@ def log_density_of_noise(flow, u, data):
 
 def test_the_likelihood_by_hand():
     flow, data = moved(dtype=tf.float64), images()
-    x, log_q = flow.dequantize(data, 3)
+    x, log_q = flow.dequantize(data, seed=3)
     quantized = np.floor(data.numpy() / 8) / 32 - 0.5
-    u = (x - quantized).numpy() * 32
-    by_hand = log_density_of_noise(flow, u, data.numpy()).sum((1, 2, 3)) + 48 * 5 * np.log(2)
+    # Of each bin, noise takes the first 1 - 2^-10.
+    width = (1 - 2.0**-10) / 32
+    u = (x - quantized).numpy() / width
+    by_hand = log_density_of_noise(flow, u, data.numpy()).sum((1, 2, 3)) - 48 * np.log(width)
     assert_close(log_q, by_hand)
     expected = (by_hand - flow.distribution().log_prob(x)) / (48 * np.log(2))
     assert_close(flow.bits_per_dim(data, seed=3), expected)
@@ -238,9 +240,9 @@ def test_seeds_are_of_each_image():
     data = images()
     seeds = random.seeds_of(data, tf.constant([0, 3]))
     flow = moved()
-    for a, b in zip(flow.dequantize(data, 3), flow.dequantize(data, seeds), strict=True):
+    for a, b in zip(flow.dequantize(data, seed=3), flow.dequantize(data, seed=seeds), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert np.any(flow.dequantize(data, 3, per_image=False)[0] != flow.dequantize(data, 3)[0])
+    assert np.any(flow.dequantize(data, seed=3, per_image=False)[0] != flow.dequantize(data, seed=3)[0])
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from scipy import special, stats
 
 from glow_tf.transforms import MixtureLogistic
 from tests.marks import mostly_slow, slow
-from tests.tolerances import assert_close, assert_gradient_close
+from tests.tolerances import VALUE, assert_close, assert_gradient_close
 from tests.transforms.compiled import assert_same_compiled
 
 LEAST_SLOPE = 1e-3
@@ -35,6 +35,17 @@ def by_hand(x, h):
     slope = (1 - LEAST_SLOPE) * np.exp(log_density - log_cdf - log_survival) + LEAST_SLOPE
     value = (1 - LEAST_SLOPE) * (log_cdf - log_survival) + LEAST_SLOPE * x
     return value * np.exp(np.tanh(a)) + shift, np.log(slope) + np.tanh(a)
+
+
+def bisected(y, h, low, high):
+    """The x between `low` and `high` at which `by_hand` is `y`, in float64."""
+    h = h.astype(np.float64)
+    low, high = np.full(y.shape, low), np.full(y.shape, high)
+    for _ in range(80):
+        middle = (low + high) / 2
+        below = by_hand(middle, h)[0] < y
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return low
 
 
 @pytest.mark.parametrize("components", [1, 2, 5])
@@ -97,6 +108,26 @@ def test_round_trip(components, size, scale, dtype):
     assert np.all(np.abs(back - x) <= tolerance * (np.abs(x) + (1 + np.abs(y)) * np.exp(-log_det)))
 
 
+@pytest.mark.parametrize("dtype", ROUND_TRIP)
+@pytest.mark.parametrize("size,offset", [(30, 0), (300, 0), (0.5, 1e3), (0.5, -1e4), (30, 1e5)])
+def test_large_logits(size, offset, dtype):
+    """What all logits have in common changes nothing, and components of no weight matter in the tails alone."""
+    components, n = 8, 2000
+    transform, h = MixtureLogistic(components=components), parameters(components, n).numpy()
+    h[..., 2 : 2 + components] = size * np.random.default_rng(3).standard_normal([n, 1, components]) + offset
+    h = tf.constant(h, dtype)
+    for scale in (1.0, 30.0, 1e4):
+        x = points(n, scale, dtype)
+        y, log_det = transform.forward(x, h)
+        expected, expected_log_det = by_hand(x.numpy().astype(np.float64), h.numpy().astype(np.float64))
+        tolerance = ROUND_TRIP[dtype]
+        assert_close(y, expected, tolerance)
+        # By hand, in far tails, it is the difference of large terms.
+        assert_close(log_det, expected_log_det, max(4 * tolerance, VALUE))
+        back, _ = transform.inverse(y, h)
+        assert np.all(np.abs(back - x) <= tolerance * (np.abs(x) + (1 + np.abs(y)) * np.exp(-log_det)))
+
+
 @pytest.mark.parametrize("dtype,logit", [(np.float32, 20), (np.float64, 40)])
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_inverse_beside_a_narrow_component_that_dominates(sign, dtype, logit):
@@ -104,14 +135,24 @@ def test_the_inverse_beside_a_narrow_component_that_dominates(sign, dtype, logit
     # Means of 0 and 2, and scales of 0.01 and 1, or mirrored; from 40 scales below the narrow one to 40 above it.
     h = np.tile([0, 0, *(logit, 0)[::sign], *(sign, sign), *(np.log(0.01), 0)[::sign]], [81, 1, 1]).astype(dtype)
     y = by_hand(sign * np.linspace(-0.4, 0.4, 81)[:, np.newaxis], h.astype(np.float64))[0].astype(dtype)
-    low, high = np.full([81, 1], -4.0), np.full([81, 1], 4.0)
-    for _ in range(60):
-        middle = (low + high) / 2
-        below = by_hand(middle, h.astype(np.float64))[0] < y
-        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    expected = bisected(y, h, -4.0, 4.0)
     back, _ = MixtureLogistic(components=2).inverse(tf.constant(y), tf.constant(h))
-    slope = np.exp(by_hand(low, h.astype(np.float64))[1])
-    assert np.all(np.abs(back - low) <= ROUND_TRIP[dtype] * (np.abs(low) + (1 + np.abs(y)) / slope))
+    slope = np.exp(by_hand(expected, h.astype(np.float64))[1])
+    assert np.all(np.abs(back - expected) <= ROUND_TRIP[dtype] * (np.abs(expected) + (1 + np.abs(y)) / slope))
+
+
+@pytest.mark.parametrize("dtype", ROUND_TRIP)
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("components", [1, 2])
+def test_the_inverse_where_components_are_far_from_zero(components, sign, dtype):
+    """The log-odds are far from 0 there, as x itself adds to the value."""
+    y = sign * np.array([-60, 0, 5, 90, 300], dtype)[:, np.newaxis]
+    for mean in (1e4, 2e5, 1e6):
+        h = np.zeros([5, 1, 2 + 3 * components], dtype)
+        h[..., 2 + components : 2 + 2 * components] = sign * mean
+        expected = bisected(y, h, -2 * mean, 2 * mean)
+        back, _ = MixtureLogistic(components=components).inverse(tf.constant(y), tf.constant(h))
+        np.testing.assert_allclose(back, expected, rtol=ROUND_TRIP[dtype])
 
 
 def test_the_slope_is_bounded_between_narrow_components():
@@ -252,6 +293,12 @@ def test_gradients_compiled_by_xla_and_with_batches_of_unknown_size(dtype):
 
     assert_same_compiled(all_of, y, h, 2e-5 if dtype == np.float32 else 1e-12)
     assert transform.inverse(y[:0], h[:0])[0].shape == (0, 1)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_half_precision_is_refused(dtype):
+    with pytest.raises(ValueError, match=f"MixtureLogistic computes its inverse in float32 or float64; y is {dtype}"):
+        MixtureLogistic(components=1).inverse(tf.zeros([1, 1], dtype), tf.zeros([1, 1, 5], dtype))
 
 
 @pytest.mark.parametrize(

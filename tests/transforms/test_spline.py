@@ -89,6 +89,20 @@ def test_round_trip(bins, size, dtype, tolerance):
     assert_close(transform.inverse(transform.forward(knots, equal)[0], equal)[0], knots, tolerance)
 
 
+@pytest.mark.parametrize("part,size", [("slopes", 1e4), ("slopes", 1e8), ("slopes", 1e10), ("all", 1e4)])
+def test_slopes_far_above_the_mean_slope_of_their_bins(part, size):
+    """In float32: x is restored up to its own rounding and that of y divided by the slope, and so is y."""
+    transform, n = RationalQuadraticSpline(), 5000
+    x, h = points(n, dtype=np.float32), parameters(8, n, size, np.float32).numpy()
+    if part == "slopes":
+        h[..., :16] = 0
+    y, log_det = transform.forward(x, h)
+    back, inverse_log_det = transform.inverse(y, h)
+    assert np.all(np.isfinite(inverse_log_det))
+    assert np.all(np.abs(back - x) <= 2e-4 * (1 + np.exp(-log_det)))
+    assert np.all(np.abs(transform.forward(back, h)[0] - y) <= 2e-5 * (1 + np.abs(y)))
+
+
 @pytest.mark.parametrize("size", [0.5, 5.0])
 def test_monotone(size):
     n = 3001
