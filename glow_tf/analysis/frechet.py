@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import tensorflow as tf
 
+from glow_tf.models import checks
 from glow_tf.models.flow import Flow
 
 Features = Callable[[tf.Tensor, tf.Tensor | None], Mapping[str, tf.Tensor]]
@@ -142,6 +143,7 @@ def inception_features(flow: Flow, weights: str) -> Features:
         raise ValueError(f"{weights} holds no weights of InceptionV3 without its top: {error}") from error
 
     def inception(images, labels):
+        images = checks.check_images(flow.config, images)
         values = tf.cast(flow.config.dequantizer.displayed(images), tf.float32) / 127.5 - 1
         values = tf.broadcast_to(values, [*tf.unstack(tf.shape(values)[:3]), 3])
         large = tf.image.resize(values, [_INCEPTION_SIZE, _INCEPTION_SIZE])

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 import tensorflow as tf
 
+from glow_tf.config import ModelConfig
 from glow_tf.dequantization import random
-from glow_tf.models import health
-from glow_tf.models.checks import check_labels
+from glow_tf.models import checks, health
 from glow_tf.models.flow import Flow
 from glow_tf.models.likelihood import batch_likelihood, with_noise
 from glow_tf.runtime.sharding import equal_batches
@@ -26,12 +26,14 @@ class Scores:
       parts: the terms of `bits_per_dim`, which is their sum, [N] bits/dim each, keyed by name: `log_det/level_1`,
         `prior/level_1` and so on, and `dequantization`.
       latent_nats: [N], the log-density of the latent under the base distribution, in nats per dimension.
+      predicted: [N] int, the label that the classifier predicts; None for a model without one.
     """
 
     bits_per_dim: np.ndarray
     importance_weighted: np.ndarray
     parts: Mapping[str, np.ndarray]
     latent_nats: np.ndarray
+    predicted: np.ndarray | None = None
 
 
 class Scorer:
@@ -63,15 +65,14 @@ class Scorer:
             With seed 0, the first draw is that of the evaluations in training.
 
         Raises:
-          ValueError: if there are no images, or k is less than 1.
+          ValueError: if there are no images, they or their labels do not fit the model, or k is less than 1.
         """
         if draws < 1:
             raise ValueError(f"draws={draws} must be at least 1.")
         dimensions = self.flow.config.dimensions
         found: dict[str, list[np.ndarray]] = {}
         for batch, count in _batches(self.flow, batches):
-            images, labels = tf.convert_to_tensor(batch["images"]), _labels(batch)
-            bound = None
+            images, labels, bound = batch["images"], batch.get("labels"), None
             for draw in range(draws):
                 scores = {
                     name: value.numpy()[:count].astype(np.float64)
@@ -85,11 +86,10 @@ class Scorer:
             # With one draw, the bound equals bits_per_dim, which the division would round.
             bits = (math.log2(draws) - bound) / dimensions if draws > 1 else scores["bits_per_dim"]
             found.setdefault("bound", []).append(bits)
-        if not found:
-            raise ValueError("There are no images to score.")
         values = {name: np.concatenate(parts) for name, parts in found.items()}
         plain, bound, latent_nats = (values.pop(name) for name in ("bits_per_dim", "bound", "latent_nats"))
-        return Scores(plain, bound, values, latent_nats)
+        predicted = values.pop("predicted").astype(int) if self.flow.config.classifier else None
+        return Scores(plain, bound, values, latent_nats, predicted)
 
     def _score_batch(self, images, labels, seed):
         batch = {"images": images, **({} if labels is None else {"labels": labels})}
@@ -99,7 +99,10 @@ class Scorer:
     def _scores(self, batch):
         found = batch_likelihood(self.flow, batch)
         latent_nats = found.log_prob_of_latents / self.flow.config.dimensions
-        return {**found.parts, "bits_per_dim": found.bits_per_dim, "latent_nats": latent_nats}
+        values = {**found.parts, "bits_per_dim": found.bits_per_dim, "latent_nats": latent_nats}
+        if self.flow.config.classifier:
+            values["predicted"] = tf.argmax(self.flow.class_logits(found.latents, batch.get("labels")), axis=-1)
+        return values
 
 
 def round_trips(flow: Flow, batches: Iterable[Mapping[str, np.ndarray]]) -> np.ndarray:
@@ -113,18 +116,31 @@ def round_trips(flow: Flow, batches: Iterable[Mapping[str, np.ndarray]]) -> np.n
 
     errors = tf.function(compute_errors, autograph=False, reduce_retracing=True)
     return np.concatenate(
-        [errors(batch["images"], _labels(batch)).numpy()[:count] for batch, count in _batches(flow, batches)]
+        [errors(batch["images"], batch.get("labels")).numpy()[:count] for batch, count in _batches(flow, batches)]
     )
 
 
-def _batches(flow: Flow, batches: Iterable[Mapping[str, np.ndarray]]) -> Iterator[tuple[Mapping[str, np.ndarray], int]]:
-    """Yields batches with checked labels, padded to one size for XLA, each with its number of images before padding."""
-    counted = ((batch, len(batch["images"])) for batch in batches)
-    for batch, count in equal_batches(batches) if flow.runtime.xla else counted:
-        if flow.config.conditional:
-            check_labels(flow.config, batch.get("labels"))
-        yield batch, count
+def _batches(flow: Flow, batches: Iterable[Mapping[str, np.ndarray]]) -> Iterator[tuple[dict[str, tf.Tensor], int]]:
+    """Yields checked batches, padded to one size for XLA, each with its number of images before padding.
+
+    Raises:
+      ValueError: if there are no images, or they or their labels do not fit the model.
+    """
+    checked = (_checked(flow.config, batch) for batch in batches)
+    filled = (batch for batch in checked if batch["images"].shape[0])
+    counted = equal_batches(filled) if flow.runtime.xla else ((batch, batch["images"].shape[0]) for batch in filled)
+    empty = True
+    for batch, count in counted:
+        empty = False
+        yield tf.nest.map_structure(tf.convert_to_tensor, batch), count
+    if empty:
+        raise ValueError("There are no images.")
 
 
-def _labels(batch: Mapping[str, np.ndarray]) -> tf.Tensor | None:
-    return tf.cast(batch["labels"], tf.int32) if "labels" in batch else None
+def _checked(config: ModelConfig, batch: Mapping[str, np.ndarray]) -> dict[str, tf.Tensor]:
+    """Returns the images of a batch and, for a conditional model, their labels, [B] each."""
+    images = checks.check_images(config, batch["images"])
+    if not config.conditional:
+        return {"images": images}
+    labels = checks.check_label_count(config, checks.check_labels(config, batch.get("labels")), images.shape[0])
+    return {"images": images, "labels": tf.broadcast_to(labels, images.shape[:1])}

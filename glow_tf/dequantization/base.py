@@ -1,7 +1,6 @@
 """Base class of dequantizers."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,8 +10,10 @@ from glow_tf.arguments import at_least
 from glow_tf.description import Description
 from glow_tf.flops import Product
 from glow_tf.mode import Mode
+from glow_tf.parameters import Nest
 
-Nest = Mapping[str, Any]
+# Largest noise: more could be rounded into the next bin.
+_LARGEST = 1 - 2.0**-10
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,8 +40,8 @@ class Dequantizer(Description):
 
         def noise(self, images, tensors, seed, context=None):
             a = tf.exp(tensors["log_a"])
-            u = (1 - random.uniform_like(images, seed)) ** (1 / a)  # never 0
-            return self.within_bins(images, u, tf.math.log(a) + (a - 1) * tf.math.log(u))
+            log_u = tf.math.log1p(-random.uniform_like(images, seed)) / a  # finite, where u is too small for a float
+            return self.within_bins(images, tf.exp(log_u), tf.math.log(a) + (a - 1) * log_u)
     ```
 
     Attributes:
@@ -112,11 +113,16 @@ class Dequantizer(Description):
         """
         return {}, self.noise(images, tensors, seed, context)
 
+    @property
+    def is_initialized_from_data(self) -> bool:
+        """Whether `initialize` sets any parameters; by default, if it is overridden."""
+        return type(self).initialize is not Dequantizer.initialize
+
     def num_classes_needed(self) -> int:
         """Returns the number of label classes, for {"labels": [B] int32} in the context; 0 if it uses no labels."""
         return 0
 
-    def network_width(self) -> int:
+    def hidden_channels(self) -> int:
         """Returns the number of hidden channels of its networks, or 1 if it has none."""
         return 1
 
@@ -137,20 +143,25 @@ class Dequantizer(Description):
         return images / 2**self.n_bits - 0.5
 
     def within_bins(
-        self, images: tf.Tensor, u: tf.Tensor, log_density: tf.Tensor | float = 0.0
+        self, images: tf.Tensor, u: tf.Tensor, log_density: tf.Tensor | float | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns what `noise` does, for given noise `u`: [B, *shape] in [0, 1).
+        """Returns what `noise` does, for given noise `u`: [B, *shape] in [0, 1].
+
+        As rounding could move noise above c = 1 - 2^-10 into the next bin, the noise is c u, whose density is 1/c times
+        that of u. Uniform noise is min(u, c) instead, the same as in the official code up to c: bits/dim is then an
+        upper bound up to that last 2^-10 of a bin, whose noise is all at its lower edge.
 
         Args:
           images: as for `noise`.
-          u: the noise. Values above 1 - 2^-10 are clipped to it, as rounding would move them into the next bin.
-          log_density: log-density of each element of `u`, in nats; broadcasts against it.
+          u: the noise.
+          log_density: log-density of each element of `u`, in nats; broadcasts against it. None for uniform noise.
         """
-        x = self.quantize(images) + tf.minimum(u, 1 - 2.0**-10) / 2**self.n_bits
-        dimensions = np.prod(images.shape[1:], dtype=np.int64)
+        u = tf.minimum(u, _LARGEST) if log_density is None else _LARGEST * u
+        x = self.quantize(images) + u / 2**self.n_bits
+        log_scale = self.n_bits * np.log(2) - (0.0 if log_density is None else np.log(_LARGEST))
         # As a single product: a sum over all elements would accumulate rounding errors.
-        log_q = tf.fill(tf.shape(x)[:1], tf.constant(dimensions * self.n_bits * np.log(2), x.dtype))
-        if not isinstance(log_density, float) or log_density:
+        log_q = tf.fill(tf.shape(x)[:1], tf.constant(np.prod(images.shape[1:]) * log_scale, x.dtype))
+        if log_density is not None:
             log_density = tf.convert_to_tensor(log_density, x.dtype)
             log_q += tf.reduce_sum(tf.broadcast_to(log_density, tf.shape(x)), axis=list(range(1, x.shape.rank)))
         return x, log_q

@@ -1,7 +1,6 @@
 """Variational dequantization."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -10,16 +9,14 @@ import tensorflow as tf
 from glow_tf import parameters
 from glow_tf.arguments import at_least
 from glow_tf.dequantization import random
-from glow_tf.dequantization.base import Dequantizer, Nest
+from glow_tf.dequantization.base import Dequantizer
 from glow_tf.description import check
 from glow_tf.layers import Squeeze, Steps
 from glow_tf.mode import Mode
 from glow_tf.networks import ContextChannels, Network, Resnet
+from glow_tf.parameters import Nest
 from glow_tf.partitions import Channels, Checkerboard, Partition
 from glow_tf.transforms import AffineExp, Transform
-
-# Upper bound on the noise, above which `Dequantizer.within_bins` would clip it.
-_RANGE = 1 - 2.0**-10
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -28,9 +25,9 @@ class Variational(Dequantizer):
 
       eps      logistic noise, with density sigmoid'(eps)
       t        = `depth` couplings of eps, whose networks are conditioned on the image
-      u        = c sigmoid(t), with c = 1 - 2^-10, so that x stays in its bin in floating point
+      u        = sigmoid(t)
 
-      log q(u | image)  =  log sigmoid'(eps) - log|det dt/deps| - log sigmoid'(t) - D log c
+      log q(u | image)  =  log sigmoid'(eps) - log|det dt/deps| - log sigmoid'(t)
 
     The paper's eps is normal. With logistic eps, the identity flow, as at initialisation, gives uniform noise, and the
     density need not vanish at the edges of a bin.
@@ -41,7 +38,8 @@ class Variational(Dequantizer):
     gradient `reversible` memory does not grow with `depth`.
 
     Networks receive the image, at the positions of their input, as additional input channels, or as {"image": ...} in
-    their context if they have `image_channels`.
+    their context if they have `image_channels`. It takes the place of an `image` in the context of the flow, which only
+    `features` receives: what else conditions the couplings needs another key.
 
     Attributes:
       network: conditioner of the couplings.
@@ -66,6 +64,11 @@ class Variational(Dequantizer):
         Steps(depth=self.depth, network=self.network, coupling=self.coupling)  # raises if they do not fit together
         if self.partition is not None:
             check("partition", self.partition, Partition)
+        if _reads_image_of_context(self.network):
+            raise ValueError(
+                "network=ContextChannels with the key 'image' would read the image that is dequantized, not that of "
+                "the context: give the latter another key."
+            )
         if self.features is not None:
             check("features", self.features, Network)
         at_least("feature_channels", self.feature_channels, 1)
@@ -101,8 +104,7 @@ class Variational(Dequantizer):
         eps, context = random.logistic_like(images, seed), self._with_image(mode, images, tensors, context)
         t, log_det = self._transformed(mode, self._squeeze(eps), tensors, context)
         t = self._unsqueeze(t, images)
-        log_density = _log_slope(eps) - _log_slope(t) - math.log(_RANGE)
-        x, log_q = self.within_bins(images, _RANGE * tf.sigmoid(t), log_density)
+        x, log_q = self.within_bins(images, tf.sigmoid(t), _log_slope(eps) - _log_slope(t))
         return x, log_q - log_det
 
     def initialize(self, images, tensors, seed, context=None):
@@ -117,16 +119,19 @@ class Variational(Dequantizer):
         values, _ = steps.initialize(shape, _without_features(tensors), eps, steps_context)
         return {**features, **values}, self.noise(images, _updated(tensors, values), seed, context)
 
+    @property
+    def is_initialized_from_data(self):
+        return any(network.is_initialized_from_data for network in self._networks)
+
     def decays(self, path, shape):
         part, _, network_path = path.partition("/")
         network = {"network": self.network, "features": self.features}.get(part)
         return network is not None and network.decays(network_path, shape[1:])
 
     def num_classes_needed(self):
-        networks = [self.network, *([] if self.features is None else [self.features])]
-        return max(network.num_classes_needed() for network in networks)
+        return max(network.num_classes_needed() for network in self._networks)
 
-    def network_width(self):
+    def hidden_channels(self):
         return self.network.hidden_channels()
 
     def products(self, shape, batch_size):
@@ -139,6 +144,10 @@ class Variational(Dequantizer):
         if self.features is None:
             return products
         return [*self.features.products(image_shape, batch_size, image_shape[-1], self.feature_channels), *products]
+
+    @property
+    def _networks(self) -> list[Network]:
+        return [self.network, *([] if self.features is None else [self.features])]
 
     def _steps(self, shape: tuple[int, ...]) -> Steps | None:
         """Returns the couplings for squeezed noise; None if it cannot be divided, as for a single number."""
@@ -232,9 +241,18 @@ def _as_dictionary(context: Any) -> Mapping[str, Any]:
     return context or {}
 
 
+def _reads_image_of_context(network: Network) -> bool:
+    while isinstance(network, ContextChannels):
+        if network.key == "image" and network.channels:
+            return True
+        network = network.inner
+    return False
+
+
 def _updated(tensors: Nest, values: Nest) -> Nest:
     """Returns `tensors` with `values`, a subset of the nest, in place of those at the same paths."""
-    return parameters.nested({**dict(parameters.by_path(tensors)), **dict(parameters.by_path(values))})
+    leaves = {**dict(parameters.flatten_nest(tensors)), **dict(parameters.flatten_nest(values))}
+    return parameters.unflatten_nest(leaves)
 
 
 def _without_features(tensors: Nest) -> Nest:

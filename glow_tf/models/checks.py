@@ -71,8 +71,8 @@ def check_labels(config: ModelConfig, labels: tf.Tensor | None) -> tf.Tensor | N
     """Returns labels as int32, in their given shape; None for a model that is not conditional.
 
     Raises:
-      ValueError: if they are missing, out of range, or given to a model without labels. Code compiled by XLA does not
-        detect labels that are out of range.
+      ValueError: if they are missing, out of range, not whole numbers, or given to a model without labels. Code
+        compiled by XLA detects neither labels that are out of range nor those that are not whole numbers.
     """
     if not config.conditional:
         if labels is not None and not config.classifier and config.num_classes == 0:
@@ -80,15 +80,20 @@ def check_labels(config: ModelConfig, labels: tf.Tensor | None) -> tf.Tensor | N
         return None
     if labels is None:
         raise ValueError(f"This model is conditional: labels in 0 .. {config.num_classes - 1} are needed.")
-    labels = tf.cast(labels, tf.int32)
-    in_range = (labels >= 0) & (labels < config.num_classes)
+    labels = tf.convert_to_tensor(labels)
+    # Of 64 bits, as others would wrap around.
+    whole = tf.cast(labels, tf.int64)
+    valid = (whole >= 0) & (whole < config.num_classes)
     message = f"Labels must lie in 0 .. {config.num_classes - 1}"
-    if tf.executing_eagerly() and not bool(tf.reduce_all(in_range)):
+    if labels.dtype.is_floating:
+        valid &= tf.cast(whole, labels.dtype) == labels
+        message += " and be whole numbers"
+    if tf.executing_eagerly() and not bool(tf.reduce_all(valid)):
         raise ValueError(f"{message}; these are {labels.numpy().tolist()}.")
     if not tf.executing_eagerly():
-        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(in_range), [message + ":", labels])]):
-            labels = tf.identity(labels)
-    return labels
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(valid), [message + ":", labels])]):
+            whole = tf.identity(whole)
+    return tf.cast(whole, tf.int32)
 
 
 def check_context(context: Any, dtype: tf.DType, n: int | tf.Tensor | None = None) -> Any:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
@@ -152,7 +153,7 @@ class FlowDistribution(tfd.TransformedDistribution):
     A `log_prob`, or a sample with its `log_prob`, takes a single evaluation of the flow.
 
     Args:
-      distribution: distribution of the latents [D].
+      distribution: distribution of the latents [D], a `tfd.Sample` of one with a scale.
       bijector: bijector from latents to images, the `tfb.Invert` of a `FlowBijector`.
       support: returns whether the density of images [..., H, W, C] can be nonzero, [...] bool, or None if it always
         can. A `support` of None means the same.
@@ -179,6 +180,7 @@ class FlowDistribution(tfd.TransformedDistribution):
         return super().__getitem__(slices)
 
     def _log_prob(self, x):
+        self._check_density()
         inside = None if self._support is None else self._support(x)
         if inside is not None:
             # Keeps NaNs out of the gradients of the other images.
@@ -189,6 +191,14 @@ class FlowDistribution(tfd.TransformedDistribution):
         return log_prob if inside is None else tf.where(inside, log_prob, tf.constant(-math.inf, log_prob.dtype))
 
     def _sample_and_log_prob(self, sample_shape, seed):
+        self._check_density()
         z, log_prob = self.distribution.experimental_sample_and_log_prob(sample_shape, seed)
         x, log_dets = self.bijector.bijector._augmented_inverse(z)
         return x, log_prob - log_dets["ildj"]
+
+    def _check_density(self):
+        """Raises ValueError if the temperature is known to be 0, where log_prob would be NaN."""
+        scale = self.distribution.distribution.scale
+        static = None if isinstance(scale, tfp.util.DeferredTensor) else tf.get_static_value(scale)
+        if static is not None and not np.all(static):
+            raise ValueError("At temperature 0 there is no density: log_prob needs a temperature above 0.")

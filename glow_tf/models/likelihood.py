@@ -176,4 +176,4 @@ def dequantized_batch(
         return batch["x"], batch["log_q"]
     labels = batch.get("labels") if flow.config.conditional else None
     options = {"network_precision": network_precision, "training": training}
-    return flow.dequantize(batch["images"], batch["seeds"], labels, **options)
+    return flow.dequantize(batch["images"], labels, batch["seeds"], **options)

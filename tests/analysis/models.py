@@ -12,7 +12,8 @@ PLAIN = without_top_steps(glow_tf.glow((8, 8, 3), K=2, L=2, width=4, n_bits=5))
 GREY = glow_tf.glow((8, 8, 1), K=1, L=2, width=4)
 CONDITIONAL = glow_tf.glow((8, 8, 3), K=1, L=2, width=4, num_classes=3)
 LOGISTIC = glow_tf.nice((4, 4, 1), K=2, width=8, blocks=1)
-CONFIGS = {"plain": PLAIN, "grey": GREY, "conditional": CONDITIONAL}
+CLASSIFIER = glow_tf.glow((8, 8, 3), K=1, L=2, width=4, num_classes=3, conditional=False, classifier=True)
+CONFIGS = {"plain": PLAIN, "grey": GREY, "conditional": CONDITIONAL, "classifier": CLASSIFIER}
 
 
 @functools.cache

@@ -1,12 +1,16 @@
 """Scores of individual images."""
 
+import dataclasses
+import functools
 import math
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from glow_tf import Flow
 from glow_tf.analysis.likelihood import Scorer, round_trips
+from glow_tf.dequantization import Continuous
 from glow_tf.training.batches import dequantized_for_evaluation
 from glow_tf.training.evaluation import Evaluator
 from tests.analysis import models
@@ -20,7 +24,7 @@ def batches(count, size, name="plain"):
 
 def log_density(flow, batch, seed):
     """log p(x + u) in nats, with noise u drawn from `seed`."""
-    x = flow.dequantize(batch["images"], seed, batch["labels"] if flow.config.conditional else None)[0]
+    x = flow.dequantize(batch["images"], batch["labels"] if flow.config.conditional else None, seed)[0]
     labels = batch["labels"] if flow.config.conditional else None
     return flow.distribution(labels).log_prob(x).numpy().astype(np.float64)
 
@@ -81,8 +85,9 @@ def test_parts_add_up_to_the_whole():
     np.testing.assert_allclose(sum(scores.parts.values()), scores.bits_per_dim, rtol=1e-5)
 
 
-def test_the_figure_is_that_of_an_evaluation_in_training():
-    flow, data = models.flow(), batches(7, 3)
+@pytest.mark.parametrize("name", ["plain", slow("classifier")])
+def test_the_figures_are_those_of_an_evaluation_in_training(name):
+    flow, data = models.flow(name), batches(7, 3)
     dataset = tf.data.Dataset.from_generator(
         lambda: iter(data),
         output_signature={
@@ -93,7 +98,14 @@ def test_the_figure_is_that_of_an_evaluation_in_training():
     evaluation = Evaluator(flow, tf.distribute.OneDeviceStrategy("CPU:0"))(
         dequantized_for_evaluation(dataset, flow.config)
     )
-    assert Scorer(flow)(data).bits_per_dim.mean() == pytest.approx(evaluation.mean, abs=1e-6)
+    scores = Scorer(flow)(data)
+    assert scores.bits_per_dim.mean() == pytest.approx(evaluation.mean, abs=1e-6)
+    if name == "plain":
+        assert scores.predicted is None
+    else:
+        labels = np.concatenate([batch["labels"] for batch in data])
+        assert np.mean(scores.predicted != labels) == pytest.approx(evaluation.label_error)
+        assert 0 < evaluation.label_error < 1
 
 
 @pytest.mark.parametrize(("name", "log_density"), [("plain", "normal"), ("logistic", "logistic")])
@@ -109,10 +121,50 @@ def test_the_density_of_the_latent_by_hand(name, log_density):
 
 
 def test_nothing_to_score():
-    with pytest.raises(ValueError, match="no images"):
-        Scorer(models.flow())([])
+    for none in ([], batches(1, 1)[:0], [{"images": models.images(2)[:0]}]):
+        for call in (Scorer(models.flow()), functools.partial(round_trips, models.flow())):
+            with pytest.raises(ValueError, match="no images"):
+                call(none)
+    (found,) = Scorer(models.flow())([{"images": models.images(1)[:0]}, *batches(1, 1)]).bits_per_dim
+    assert found == Scorer(models.flow())(batches(1, 1)).bits_per_dim
     with pytest.raises(ValueError, match="draws=0"):
         Scorer(models.flow())(batches(1, 1), draws=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        (
+            "plain",
+            lambda images: np.float32(images / 255),
+            "must be uint8 with values from 0 to 255; these are float32",
+        ),
+        ("plain", lambda images: images.astype(np.uint16) * 257, "must be uint8 .* these are uint16"),
+        ("plain", lambda images: images[:, :4], r"must have shape \[B, 8, 8, 3\]; these have \(4, 4, 8, 3\)"),
+        ("plain", lambda images: images[..., :1], r"must have shape \[B, 8, 8, 3\]; these have \(4, 8, 8, 1\)"),
+        ("continuous", lambda images: images, "a model of real numbers, which must be floats; these are uint8"),
+    ],
+)
+def test_images_are_checked(name, change, message, traced):
+    flow = Flow(dataclasses.replace(models.PLAIN, dequantizer=Continuous())) if name == "continuous" else models.flow()
+    images = change(models.images(4))
+    # Also after others of the right shape, as functions are traced for several shapes at once.
+    for before in [batches(2, 2)] if name == "plain" else [[], [{"images": np.float32(models.images(2)) / 256}]]:
+        for call in (Scorer(flow), functools.partial(round_trips, flow)):
+            with pytest.raises(ValueError, match=message):
+                call([*before, {"images": images}])
+
+
+def test_there_is_one_label_for_each_image_or_for_all():
+    flow, images = models.flow("conditional"), models.images(3, "conditional")
+    for call in (Scorer(flow), functools.partial(round_trips, flow)):
+        for labels in ([1], [0, 1], [[0], [1], [2]]):
+            with pytest.raises(ValueError, match=r"Labels must have shape \[\] or \[3\]"):
+                call([{"images": images, "labels": labels}])
+        with pytest.raises(ValueError, match="whole numbers"):
+            call([{"images": images, "labels": [0.9, 1.0, 2.0]}])
+    expected = flow.bits_per_dim(images, [1, 1, 1])
+    np.testing.assert_allclose(Scorer(flow)([{"images": images, "labels": 1}]).bits_per_dim, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", mostly_slow(models.CONFIGS, ["grey"]))

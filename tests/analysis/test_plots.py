@@ -8,7 +8,6 @@ from glow_tf.analysis.plots import (
     COLOURS,
     Curve,
     common_bins,
-    save_bars,
     save_curves,
     save_histograms,
     save_lines,
@@ -156,8 +155,6 @@ def test_any_name_is_drawn_as_it_is(tmp_path):
     assert texts(path).count(name) == 4
     save_histograms({name: {name: X}}, path, title=name, x={name: name})
     assert texts(path).count(name) == 4
-    save_bars({name: {name: 1.0}}, path, title=name, highlighted=[name])
-    assert texts(path).count(name) == 3
     save_sounds({name: np.ones([1, 300])}, 100, path, title=name)
     assert texts(path).count(name) == 2
 

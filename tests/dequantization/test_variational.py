@@ -14,7 +14,7 @@ import tensorflow as tf
 import glow_tf
 from glow_tf.dequantization import Uniform, Variational, random
 from glow_tf.export.saved_model import export_saved_model
-from glow_tf.networks import Cnn, GatedAttention, GatedConvolutions, Resnet
+from glow_tf.networks import Cnn, ContextChannels, GatedAttention, GatedConvolutions, Resnet
 from glow_tf.partitions import Channels, Positions
 from glow_tf.training.optimizer import make_optimizer
 from glow_tf.transforms import Additive, MixtureLogistic
@@ -128,7 +128,7 @@ def test_the_density_integrates_to_one():
     flow = flow_of((2, 1, 1), distance=0.3)
     (image,) = images((2, 1, 1), 1)
     data = tf.repeat(image[tf.newaxis], 100_000, axis=0)
-    x, log_q = flow.dequantize(data, 3, per_image=False)
+    x, log_q = flow.dequantize(data, seed=3, per_image=False)
     u = (x - flow.config.dequantizer.quantize(tf.cast(data, tf.float64))).numpy().reshape([-1, 2]) * 8
     widths = np.exp(-log_q.numpy()) * 8**2
     # The noise is far from uniform, and its elements are far from independent.
@@ -160,7 +160,7 @@ def log_weights(flow, data):
 
     @functools.partial(tf.function, autograph=False)
     def draw(seed):
-        x, log_q = flow.dequantize(data, seed, per_image=False)
+        x, log_q = flow.dequantize(data, seed=seed, per_image=False)
         return flow.distribution().log_prob(x) - log_q
 
     return draw
@@ -244,6 +244,21 @@ def test_labels_and_a_context_reach_it():
     assert np.all(np.abs(found[0] - found[1]) > 1e-6)
     with pytest.raises(ValueError, match="must be a dictionary, which the image joins"):
         flow.bits_per_dim(data, context=tf.zeros([3, 2]))
+
+
+def test_an_image_of_the_context_reaches_the_features_alone():
+    """In the couplings, `image` is the one that is dequantized."""
+    data, contexts = images((4, 4, 1)), [{"image": tf.fill([3, 2, 2, 4], value)} for value in (0.0, 1.0)]
+    reads_it = ContextChannels(inner=Cnn(width=4), channels=4)
+    features = dataclasses.replace(SMALL, features=reads_it, feature_channels=5)
+    for dequantizer, changes in ((SMALL, False), (WITH_FEATURES, False), (features, True)):
+        shape = (4, 4, 1)
+        found = [flow_of(shape, dequantizer, distance=0.3).bits_per_dim(data, context=c).numpy() for c in contexts]
+        assert np.all(found[0] != found[1]) if changes else np.all(found[0] == found[1])
+    other_key = dataclasses.replace(reads_it, inner=Resnet(width=4, blocks=1), key="condition")
+    flow = flow_of((4, 4, 1), dataclasses.replace(SMALL, network=other_key), distance=0.3)
+    found = [flow.bits_per_dim(data, context={"condition": context["image"]}).numpy() for context in contexts]
+    assert np.all(found[0] != found[1])
 
 
 def test_its_networks_draw_by_the_seed_in_training():
@@ -338,6 +353,10 @@ def test_presets_take_it_by_name(name):
         (lambda: Variational(partition="columns"), "partition='columns' is not a partition"),
         (lambda: Variational(features="cnn"), "features='cnn' is not a network"),
         (lambda: Variational(feature_channels=0), "feature_channels=0 must be an integer of at least 1"),
+        (
+            lambda: Variational(network=ContextChannels(inner=Resnet(width=4), channels=4)),
+            "network=ContextChannels with the key 'image' would read the image that is dequantized",
+        ),
         (lambda: Variational(network="cnn"), "network='cnn' is not a network"),
         (lambda: Variational(coupling="affine"), "coupling='affine' is not a transform"),
         (lambda: Variational(n_bits=9), "n_bits=9 must be at most 8"),

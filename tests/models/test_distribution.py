@@ -371,3 +371,13 @@ def test_forward_mode(gradient):
     else:
         with pytest.raises(NotImplementedError, match=r"in a tf.function.*or choose gradient='stored'"):
             product(log_prob)
+
+
+@pytest.mark.parametrize("temperature", [0.0, tf.constant(0.0), [0.5, 0.0]])
+def test_temperature_0_has_samples_but_no_density(temperature):
+    distribution = random_flow(CONFIG).distribution(temperature=temperature)
+    x = distribution.sample(2, seed=0)
+    assert np.all(np.isfinite(x))
+    for call in (lambda: distribution.log_prob(x), lambda: distribution.experimental_sample_and_log_prob(2, seed=0)):
+        with pytest.raises(ValueError, match="At temperature 0 there is no density"):
+            call()

@@ -49,6 +49,10 @@ def test_labels_are_checked(conditional, flow):
         for labels in ([0, 1, 3], [-1, 0, 0]):
             with pytest.raises(ValueError, match=r"Labels must lie in 0 \.\. 2; these are \["):
                 call(images, labels)
+        for labels in ([0, 0.9, 2], [-0.9, 0, 0], [0, float("nan"), 2], tf.constant([0, 2**32, 1], tf.int64)):
+            with pytest.raises(ValueError, match=r"Labels must lie in 0 \.\. 2"):
+                call(images, labels)
+        np.testing.assert_array_equal(call(images, [0.0, 1.0, 2.0]), call(images, [0, 1, 2]))
     with pytest.raises(ValueError, match="needed"):
         conditional.distribution()
     with pytest.raises(ValueError, match="num_classes=0"):
@@ -56,6 +60,8 @@ def test_labels_are_checked(conditional, flow):
     compiled = tf.function(conditional.bits_per_dim)
     with pytest.raises(tf.errors.InvalidArgumentError, match=r"Labels must lie in 0 \.\. 2"):
         compiled(images, tf.constant([0, 1, 3]))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="whole numbers"):
+        compiled(images, tf.constant([0, 1, 1.5]))
 
 
 def test_one_label_an_image_is_needed(conditional):
