@@ -9,7 +9,7 @@ import gradio as gr
 LIVE = {"trigger_mode": "always_last", "show_progress": "hidden", "queue": False, "api_visibility": "private"}
 
 
-def within(inputs: Sequence[gr.components.Component]) -> str:
+def clip_sliders(inputs: Sequence[gr.components.Component]) -> str:
     """Returns JavaScript that clips the slider values of an event to their ranges.
 
     Gradio accepts any number in the text field of a slider, and then reports an error.

@@ -78,7 +78,7 @@ def cropping(path: str | os.PathLike, image_shape: tuple[int, int, int], crop_fr
     return f"Cropped to the centre: {cut:.0%} of the {where}."
 
 
-def of_files(names: Sequence[str], model: DemoModel) -> list[Example]:
+def load_examples(names: Sequence[str], model: DemoModel) -> list[Example]:
     """Reads up to `COUNT` examples, evenly spaced, from picture files and from folders with their sub-folders.
 
     In place of a picture in a folder that cannot be read, the nearest one is taken.
@@ -116,12 +116,12 @@ def _nearest(chosen: int, count: int) -> Iterator[int]:
                 yield i
 
 
-def of_model(model: DemoModel) -> list[Example]:
+def default_examples(model: DemoModel) -> list[Example]:
     """Returns examples for a model: bundled portraits if it has their attributes, else its own samples."""
     theirs = load_attributes(load_source("people"), "test").names
     tones = len(people_attributes()["class_names"])
     if model.names and set(model.names) <= set(theirs) and model.num_classes in (0, tones):
-        return of_portraits(model)
+        return portrait_examples(model)
     labels = model.sample_labels(COUNT)
     return [
         Example(image, None if labels is None else int(labels[i]))
@@ -129,7 +129,7 @@ def of_model(model: DemoModel) -> list[Example]:
     ]
 
 
-def of_portraits(model: DemoModel) -> list[Example]:
+def portrait_examples(model: DemoModel) -> list[Example]:
     """Returns examples from the held-out bundled portraits, of many people and in all skin tones."""
     height, width, channels = model.image_shape
     source = load_source("people", image_size=(height, width), channels=channels)

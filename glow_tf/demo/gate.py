@@ -8,13 +8,14 @@ import re
 import time
 from collections.abc import Mapping
 
-import anyio
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from glow_tf.demo import calls
 from glow_tf.demo.uploads import Uploads
+from glow_tf.serving.bodies import timed
+from glow_tf.serving.errors import HEADERS, RequestError
 
 _READ = re.compile(
     r"/|/config/?|/theme\.css|/favicon\.ico|/manifest\.json|/pwa_icon(/\d+)?|/robots\.txt|/(assets|static|svelte)/.*"
@@ -34,8 +35,6 @@ _MOST_RUNS_AT_ONCE = 2
 # One file and its multipart headers.
 _MOST_UPLOADED_BYTES = (64 << 20) + (1 << 16)
 _MOST_UPLOADS_AT_ONCE = 4
-# Bytes by which a body must grow each time before a client counts as silent.
-_PROGRESS_BYTES = 1 << 16
 
 
 class Gate:
@@ -77,10 +76,8 @@ class Gate:
         scope = {**scope, "query_string": b""}
         try:
             answer = await self._answer(scope, receive)
-        except _Refused as error:
-            # Clients that keep sending are disconnected.
-            headers = {413: {"Connection": "close"}, 408: {"Connection": "close"}, 503: {"Retry-After": "1"}}
-            answer = JSONResponse({"error": str(error)}, error.status, headers.get(error.status))
+        except RequestError as error:
+            answer = JSONResponse({"error": str(error)}, error.status, HEADERS.get(error.status))
         except ClientDisconnect:
             return
         await answer(scope, receive, send)
@@ -96,21 +93,23 @@ class Gate:
             return Response(_ENDED, media_type="text/event-stream")
         if method in ("GET", "HEAD") and _READ.fullmatch(scope["path"]):
             return self._app
-        raise _Refused("Nothing is here.", 404)
+        raise RequestError("Nothing is here.", 404)
 
     async def _upload(self, scope: Scope, receive: Receive) -> ASGIApp:
         limited = _limited(receive, _MOST_UPLOADED_BYTES, self._upload_timeout_s, self._progress_s)
         # Clients that send no body keep out no others.
         first = await limited()
         if self._uploading >= _MOST_UPLOADS_AT_ONCE:
-            raise _Refused("Too many pictures are being uploaded; try again.", 503)
+            raise RequestError("Too many pictures are being uploaded; try again.", 503)
         self._uploading += 1
         try:
             return JSONResponse([await self._uploads.store(Request(scope, _replayed(first, limited)))])
+        except RequestError:
+            raise
         except ValueError as error:
-            raise _Refused(str(error), 400) from error
+            raise RequestError(str(error), 400) from error
         except OSError as error:
-            raise _Refused(f"The file cannot be stored: {error.strerror}.", 507) from error
+            raise RequestError(f"The file cannot be stored: {error.strerror}.", 507) from error
         finally:
             self._uploading -= 1
 
@@ -119,7 +118,7 @@ class Gate:
         body = await Request(scope, limited).body()
         call = calls.parse(body, self._functions, self._uploads)
         if call is None:
-            raise _Refused("These are not values that the page sends; files must have been uploaded to it.", 403)
+            raise RequestError("These are not values that the page sends; files must have been uploaded to it.", 403)
 
         async def run(scope: Scope, receive: Receive, send: Send) -> None:
             reply: list[Message] = []
@@ -141,33 +140,16 @@ class Gate:
         return run
 
 
-class _Refused(Exception):
-    """A request that is not passed on."""
-
-    def __init__(self, message: str, status: int):
-        super().__init__(message)
-        self.status = status
-
-
 def _limited(receive: Receive, most_bytes: int, timeout_s: float, progress_s: float) -> Receive:
-    """Receives a body, up to a size, for a time and while it grows; raises _Refused beyond."""
-    size, noted, began = 0, 0, time.monotonic()
-    end = began + timeout_s
-    deadline = min(end, began + progress_s)
+    """Receives a body, up to a size, for a time and while it grows; raises RequestError beyond."""
+    receive, size = timed(receive, time.monotonic() + timeout_s, progress_s), 0
 
     async def limited() -> Message:
-        nonlocal size, noted, deadline
-        try:
-            # `asyncio.timeout` needs Python 3.11.
-            with anyio.fail_after(max(0, deadline - time.monotonic())):
-                message = await receive()
-        except TimeoutError:
-            raise _Refused("The request took too long to arrive.", 408) from None
+        nonlocal size
+        message = await receive()
         size += len(message.get("body", b""))
         if size > most_bytes:
-            raise _Refused("This is more than the page sends.", 413)
-        if size >= noted + _PROGRESS_BYTES:
-            noted, deadline = size, min(end, time.monotonic() + progress_s)
+            raise RequestError("This is more than the page sends.", 413)
         return message
 
     return limited

@@ -101,7 +101,7 @@ _CSS = """
 """.replace("DICE", _DICE).replace("BAR", _BAR)
 
 
-def look() -> dict[str, object]:
+def gradio_arguments() -> dict[str, object]:
     """Returns Gradio's arguments for the theme and the style sheet."""
     theme = gr.themes.Soft(
         primary_hue="violet", secondary_hue="fuchsia", neutral_hue="slate", font=_FONTS, font_mono=["monospace"]

@@ -8,7 +8,7 @@ import numpy as np
 
 from glow_tf.data import DataError, images
 from glow_tf.demo import html
-from glow_tf.demo.events import LIVE, within
+from glow_tf.demo.events import LIVE, clip_sliders
 from glow_tf.demo.examples import Example, cropping, read_picture
 from glow_tf.demo.model import DemoModel
 
@@ -65,7 +65,7 @@ class Picker:
             self._file.upload(self._read, [self._file, self._label], [*parts, self._file], preprocess=False, **LIVE),
             self._label.input(self._relabel, [self._label, self.chosen], self.chosen, **LIVE),
         ):
-            event.then(function, inputs, outputs, js=within(inputs), **LIVE)
+            event.then(function, inputs, outputs, js=clip_sliders(inputs), **LIVE)
 
     def _buttons(self, chosen):
         return html.choices(self._images, chosen, _THUMBNAIL)

@@ -7,9 +7,13 @@ import webbrowser
 from collections.abc import Callable
 from typing import Any
 
+import fastapi
+import gradio as gr
+
 from glow_tf.demo import calls
 from glow_tf.demo.gate import Gate
 from glow_tf.demo.uploads import Uploads
+from glow_tf.serving import server
 from glow_tf.serving.connections import Connections
 from glow_tf.serving.hosts import CheckHosts, Hosts
 from glow_tf.serving.sockets import url
@@ -18,6 +22,8 @@ _MOST_CONNECTIONS = 512
 # More than the idle timeout of most proxies, 60 s; silent connections give way to others.
 _HEADER_TIMEOUT_S = 75.0
 _STALL_TIMEOUT_S = 60.0
+# Running functions may finish within it after Ctrl-C.
+_SHUTDOWN_TIMEOUT_S = 1.0
 # Visitors whose choices are remembered. Gradio would remember 10,000, and anybody can invent them.
 _MOST_SESSIONS = 100
 
@@ -31,29 +37,16 @@ def serve(app: Callable, listening: socket.socket, host: str, *, browser: bool =
       host: host name of the page, as it was given to `sockets.bind`.
       browser: whether to open the page in the browser.
     """
-    import uvicorn
+    address = f"{url(listening, host)}/"
+
+    def ready() -> None:
+        print(f"The page is at {address} (Ctrl-C ends it).", flush=True)
+        if browser:
+            # The socket listens already: requests wait until the server accepts them.
+            threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
 
     connections = Connections(_MOST_CONNECTIONS, _HEADER_TIMEOUT_S, _STALL_TIMEOUT_S)
-    config = uvicorn.Config(
-        app,
-        http=connections,
-        backlog=connections.backlog,
-        ws="none",
-        log_level="critical",
-        timeout_graceful_shutdown=1,
-    )
-    server = uvicorn.Server(config)
-    address = f"{url(listening, host)}/"
-    print(f"The page is at {address} (Ctrl-C ends it).", flush=True)
-    if browser:
-        # The socket listens already: requests wait until the server accepts them.
-        threading.Thread(target=webbrowser.open, args=[address], daemon=True).start()
-    try:
-        server.run(sockets=[listening])
-    except KeyboardInterrupt:
-        pass
-    finally:
-        listening.close()
+    server.serve(app, listening, ready, _SHUTDOWN_TIMEOUT_S, connections, lifespan="auto")
 
 
 def guarded(page: Any, look: dict[str, Any], hosts: Hosts, uploads: pathlib.Path) -> Callable:
@@ -65,9 +58,6 @@ def guarded(page: Any, look: dict[str, Any], hosts: Hosts, uploads: pathlib.Path
       hosts: names of the server.
       uploads: folder of the uploaded files.
     """
-    import fastapi
-    import gradio as gr
-
     # Not `page.launch`, which sends itself requests, through a proxy if one is set; and no documentation pages of
     # FastAPI, which load resources from other sites.
     app = fastapi.FastAPI(docs_url=None, redoc_url=None, openapi_url=None)

@@ -10,7 +10,7 @@ import numpy as np
 
 from glow_tf.analysis.attributes import SCALE
 from glow_tf.demo import html
-from glow_tf.demo.events import LIVE, within
+from glow_tf.demo.events import LIVE, clip_sliders
 from glow_tf.demo.examples import Example
 from glow_tf.demo.model import DemoModel, UndrawableError
 from glow_tf.demo.picker import Picker
@@ -20,7 +20,7 @@ _STEPS = 8
 _SEEDS = 2**31
 _ALL_CLASSES = -1
 # Names for the skin tones and kinds of the bundled portraits, in place of Unicode's; other names keep their words.
-_NICE_NAMES = {
+_DISPLAY_NAMES = {
     "yellow": "Smiley yellow",
     "light": "Light skin",
     "medium-light": "Medium-light skin",
@@ -39,7 +39,7 @@ _NICE_NAMES = {
 def sample_tab(model: DemoModel) -> None:
     """Draws samples, with controls for temperature, number and seed, and for the class of a conditional model."""
 
-    @_or_note
+    @_or_hint
     def draw(temperature, count, seed, label):
         wanted = None if label == _ALL_CLASSES or not model.num_classes else label
         images = model.sample(int(count), float(temperature), int(seed or 0) % _SEEDS, wanted)
@@ -72,14 +72,14 @@ def sample_tab(model: DemoModel) -> None:
         with gr.Column(scale=7, min_width=320, elem_classes="card stage above"):
             shown = gr.HTML(draw(0.7, count, 0, _ALL_CLASSES), elem_id="samples")
     controls = [temperature, number, seed, label]
-    gr.on([control.input for control in controls], draw, controls, shown, js=within(controls), **LIVE)
-    dice.click(surprise, controls, [seed, shown], js=within(controls), **LIVE)
+    gr.on([control.input for control in controls], draw, controls, shown, js=clip_sliders(controls), **LIVE)
+    dice.click(surprise, controls, [seed, shown], js=clip_sliders(controls), **LIVE)
 
 
 def reconstruct_tab(model: DemoModel, examples: Sequence[Example]) -> None:
     """Encodes and decodes a picture, and shows its likelihood."""
 
-    @_or_note
+    @_or_hint
     def show(chosen):
         image, labels = chosen.image[np.newaxis], _labels(chosen)
         original, reconstruction = model.displayed(image), model.reconstruct(image, labels)
@@ -104,12 +104,12 @@ def interpolate_tab(model: DemoModel, examples: Sequence[Example]) -> None:
         latents = [model.encode(one.image[np.newaxis], _labels(one))[0] for one in (start, end)]
         return (*latents, (start.label, end.label))
 
-    @_or_note
+    @_or_hint
     def move(ends, fraction):
         (image,) = model.blend(*ends[:2], np.array([float(fraction)]), ends[2])
         return html.figures([image], [f"{fraction:.0%} of the way"], 288)
 
-    @_or_note
+    @_or_hint
     def walk(ends):
         way = model.blend(*ends[:2], np.arange(_STEPS + 1) / _STEPS, ends[2])
         return html.grid(way, _STEPS + 1, 600, "On the way", kind="strip")
@@ -132,7 +132,7 @@ def interpolate_tab(model: DemoModel, examples: Sequence[Example]) -> None:
         latents = gr.State(ends)
     for picker in pickers:
         picker.when_chosen(show, [*(one.chosen for one in pickers), fraction], [latents, shown, strip])
-    fraction.input(move, [latents, fraction], shown, js=within([latents, fraction]), **LIVE)
+    fraction.input(move, [latents, fraction], shown, js=clip_sliders([latents, fraction]), **LIVE)
 
 
 def attributes_tab(model: DemoModel, examples: Sequence[Example]) -> None:
@@ -152,7 +152,7 @@ def attributes_tab(model: DemoModel, examples: Sequence[Example]) -> None:
     def encode(chosen):
         return model.encode(chosen.image[np.newaxis], _labels(chosen))[0]
 
-    @_or_note
+    @_or_hint
     def move(chosen, latents, *amounts):
         moved = latents + SCALE * np.asarray(amounts, np.float32) @ directions
         (image,) = model.decode(moved[np.newaxis], _labels(chosen))
@@ -174,23 +174,24 @@ def attributes_tab(model: DemoModel, examples: Sequence[Example]) -> None:
             shown = gr.HTML(picture, elem_id="changed")
     with gr.Row(elem_id="sliders", elem_classes="card"):
         sliders = [
-            gr.Slider(-1, 1, 0, step=0.02, label=nice_name(model.names[row]), min_width=100, buttons=[]) for row in rows
+            gr.Slider(-1, 1, 0, step=0.02, label=display_name(model.names[row]), min_width=100, buttons=[])
+            for row in rows
         ]
     latents = gr.State(first)
     given = [picker.chosen, latents]
     moved = [*given, *sliders]
     picker.when_chosen(show, [picker.chosen, *sliders], [latents, shown])
-    gr.on([slider.input for slider in sliders], move, moved, shown, js=within(moved), **LIVE)
+    gr.on([slider.input for slider in sliders], move, moved, shown, js=clip_sliders(moved), **LIVE)
     back.click(reset, given, [shown, *sliders], **LIVE)
 
 
-def nice_name(name: str) -> str:
+def display_name(name: str) -> str:
     """Formats the name of an attribute: `Wearing Hat` for `Wearing_Hat`."""
-    words = _NICE_NAMES.get(name, name.replace("_", " ").strip())
+    words = _DISPLAY_NAMES.get(name, name.replace("_", " ").strip())
     return words[:1].upper() + words[1:]
 
 
-def _or_note(draw):
+def _or_hint(draw):
     """Decorates a function that draws a part of the page, to draw a hint instead of raising UndrawableError."""
 
     @functools.wraps(draw)

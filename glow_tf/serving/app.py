@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import anyio
 import numpy as np
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -23,29 +22,30 @@ from starlette.types import Receive, Scope, Send
 
 from glow_tf.data.picture_files import DEFAULT_MEGAPIXELS
 from glow_tf.serving.batching import Runner
+from glow_tf.serving.bodies import timed
+from glow_tf.serving.errors import HEADERS, RequestError
 from glow_tf.serving.hosts import CheckHosts, Hosts
 from glow_tf.serving.json_worker import Json, unzipped_size
 from glow_tf.serving.model import Model
 from glow_tf.serving.pictures import PictureLimit
-from glow_tf.serving.signature import RequestError, Signature
+from glow_tf.serving.signature import Signature
 
 _LOG = logging.getLogger("glow_tf.serving")
 # Bytes of a body that every request may keep in memory; more is taken from a budget shared by all requests.
 _FREE_BYTES = 1 << 16
 # The shared budget, as a multiple of the size of the largest body.
 _BODIES = 4
-# Seconds in which a body must grow by another `_FREE_BYTES`, once it takes from the budget.
+# Seconds in which a body must grow by another `PROGRESS_BYTES`, once it has as many.
 _PROGRESS_S = 10.0
-# Bytes of all replies that wait to be written or are being sent, or more if a single one may have more; a client may
-# read slowly.
+# Memory budget of the replies that wait or are being sent, in bytes; at least the size of the largest possible one.
 _REPLY_BYTES = 1 << 30
-# Bytes of a number in a reply, at most.
-_NUMBER_BYTES = 32
+# Bytes of a value in a reply, at most.
+_VALUE_BYTES = 32
 # Bytes of a reply to send at once.
 _PIECE = 1 << 20
-# Largest count of numbers in a reply by default: 60 MB of JSON for images, up to 270 MB for float32.
-_MOST_NUMBERS = 1 << 24
-# Largest count of numbers in a tensor of a graph by default, 1 GiB as float32.
+# Largest number of values in a reply by default: 60 MB of JSON for images, up to 270 MB for float32.
+_MOST_VALUES = 1 << 24
+# Largest number of values in a tensor of a graph by default, 1 GiB as float32.
 _MOST_COMPUTED = 1 << 28
 # Characters of an error message, which may quote the request.
 _MOST_CHARACTERS = 1000
@@ -122,9 +122,9 @@ def create_app(
 
 def most_images(model: Model) -> int:
     """Returns the default of `Limits.max_images` for a model, which is smaller for large images or wide networks."""
-    for_each = max(_numbers(signature, 1) - _numbers(signature, 0) for signature in model.signatures.values())
+    for_each = max(_output_size(signature, 1) - _output_size(signature, 0) for signature in model.signatures.values())
     computed = _MOST_COMPUTED // max(1, model.largest_tensor)
-    return max(1, min(Limits.max_images, _MOST_NUMBERS // max(1, for_each), computed))
+    return max(1, min(Limits.max_images, _MOST_VALUES // max(1, for_each), computed))
 
 
 def images_at_once(model: Model, max_images: int | None, max_batch_size: int) -> int:
@@ -138,7 +138,7 @@ def images_at_once(model: Model, max_images: int | None, max_batch_size: int) ->
     return max(2 * max_images, max_batch_size)
 
 
-def _numbers(signature: Signature, images: int) -> int:
+def _output_size(signature: Signature, images: int) -> int:
     """Returns the number of values in the outputs of a signature for `images` images."""
     specs = [spec for spec in signature.outputs.values() if spec.shape is not None]
     return sum(math.prod(size or 1 for size in spec.shape) * (images if spec.has_rows else 1) for spec in specs)
@@ -156,12 +156,12 @@ class _Predictor:
         self._runner = runner
         self._limits = limits
         self._largest = int(limits.max_request_mb * 1e6)
-        most_numbers = max(_numbers(signature, limits.max_images) for signature in model.signatures.values())
-        self._json = Json(model.signatures, self._largest, most_numbers)
+        most_values = max(_output_size(signature, limits.max_images) for signature in model.signatures.values())
+        self._json = Json(model.signatures, self._largest, most_values)
         self._pictures = PictureLimit(limits.max_megapixels)
         self._pending = 0
         self._memory = _Memory(_BODIES * self._largest)
-        self._replies = _Memory(max(_REPLY_BYTES, _NUMBER_BYTES * most_numbers))
+        self._replies = _Memory(max(_REPLY_BYTES, _VALUE_BYTES * most_values))
         # One thread per request, as threads wait for their batch.
         self._threads = ThreadPoolExecutor(limits.max_pending, thread_name_prefix="predict")
 
@@ -170,12 +170,10 @@ class _Predictor:
         try:
             content = await self._reply(request, deadline)
             share = self._replies.share()
-            share.hold(len(content))
+            share.reserve(len(content))
             return _Reply(content, share)
         except RequestError as error:
-            # Clients that keep sending are disconnected.
-            headers = {413: {"Connection": "close"}, 408: {"Connection": "close"}, 503: {"Retry-After": "1"}}
-            return _error(str(error), error.status, headers.get(error.status))
+            return _error(str(error), error.status, HEADERS.get(error.status))
         except ClientDisconnect:
             return _error("The client disconnected before the end of the request.", 400)
         except Exception as error:
@@ -190,14 +188,14 @@ class _Predictor:
             body = await self._body(request, share, deadline)
             if gzipped:
                 # With its text, this limits what is parsed from it, which has a few times its size.
-                share.hold(len(body) + unzipped_size(body, self._largest))
+                share.reserve(len(body) + unzipped_size(body, self._largest))
             # Only now, so that clients that send no body keep out no others.
             if self._pending >= self._limits.max_pending:
                 raise RequestError("The server has too many requests already; try again.", 503)
             work = asyncio.get_running_loop().run_in_executor(self._threads, self._work, body, gzipped, deadline)
             self._pending += 1
         except BaseException:
-            share.give_back()
+            share.release()
             raise
         # TensorFlow cannot be interrupted: an abandoned request counts as pending until it is done.
         work.add_done_callback(lambda work: self._done(share, work))
@@ -208,7 +206,7 @@ class _Predictor:
 
     def _done(self, share: "_Share", work: asyncio.Future) -> None:
         self._pending -= 1
-        share.give_back()
+        share.release()
         # Retrieved here, as asyncio complains about exceptions that are never retrieved.
         if not work.cancelled():
             work.exception()
@@ -220,24 +218,16 @@ class _Predictor:
         stated = request.headers.get("content-length", "")
         if "expect" in request.headers and stated.isdecimal() and int(stated) > self._largest:
             raise too_large
-        chunks, size, noted = [], 0, 0
-        try:
-            # `asyncio.timeout` needs Python 3.11.
-            with anyio.fail_after(deadline - time.monotonic()) as scope:
-                end = scope.deadline
-                async for chunk in request.stream():
-                    size += len(chunk)
-                    if size >= noted + _FREE_BYTES:
-                        noted = size
-                        scope.deadline = min(end, anyio.current_time() + _PROGRESS_S)
-                    # Other clients read the reply only after sending everything: some excess is read and discarded.
-                    if size > 2 * self._largest:
-                        raise too_large
-                    if size <= self._largest:
-                        share.hold(size)
-                        chunks.append(chunk)
-        except TimeoutError:
-            raise RequestError("The request took too long to arrive.", 408) from None
+        chunks, size = [], 0
+        receive = timed(request.receive, deadline, _PROGRESS_S, from_start=False)
+        async for chunk in Request(request.scope, receive).stream():
+            size += len(chunk)
+            # Other clients read the reply only after sending everything: some excess is read and discarded.
+            if size > 2 * self._largest:
+                raise too_large
+            if size <= self._largest:
+                share.reserve(size)
+                chunks.append(chunk)
         if size > self._largest:
             raise too_large
         return b"".join(chunks)
@@ -249,15 +239,15 @@ class _Predictor:
             if request.images > self._limits.max_images:
                 most = self._limits.max_images
                 raise RequestError(f"This request is about {request.images} images; the server takes {most} at once.")
-            with self._pictures.room(request, deadline):
+            with self._pictures.reserved(request, deadline):
                 outputs = self._runner.run(request, deadline)
             # Counted here too, as outputs wait for one of two writers.
             share = self._replies.share()
-            share.hold(sum(map(_bytes_of, outputs.values())))
+            share.reserve(sum(map(_bytes_of, outputs.values())))
             try:
                 return self._json.reply(outputs, request.by_rows, deadline)
             finally:
-                share.give_back()
+                share.release()
         except MemoryError:
             raise RequestError("There is not enough memory for this request; ask for less at once.", 503) from None
 
@@ -272,8 +262,8 @@ class _Memory:
     def share(self) -> "_Share":
         return _Share(self)
 
-    def take(self, size: int) -> bool:
-        """Takes `size` bytes, or gives them back if negative; returns False if too few are left."""
+    def reserve(self, size: int) -> bool:
+        """Reserves `size` bytes, or releases them if negative; returns False if too few are left."""
         with self._lock:
             if size > self._left:
                 return False
@@ -282,31 +272,31 @@ class _Memory:
 
 
 class _Share:
-    """Memory held by one request or reply."""
+    """Memory reserved by one request or reply."""
 
     def __init__(self, memory: _Memory):
         self._memory = memory
-        self._taken = 0
+        self._reserved = 0
 
-    def hold(self, size: int) -> None:
+    def reserve(self, size: int) -> None:
         """Reserves the memory for `size` bytes.
 
         Raises:
           RequestError: if too little is left.
         """
-        more = max(0, size - _FREE_BYTES) - self._taken
-        if not self._memory.take(more):
+        more = max(0, size - _FREE_BYTES) - self._reserved
+        if not self._memory.reserve(more):
             raise RequestError("The server has too many large requests already; try again.", 503)
-        self._taken += more
+        self._reserved += more
 
-    def give_back(self) -> None:
-        """Releases all memory held."""
-        self._memory.take(-self._taken)
-        self._taken = 0
+    def release(self) -> None:
+        """Releases all of its memory."""
+        self._memory.reserve(-self._reserved)
+        self._reserved = 0
 
 
 class _Reply(Response):
-    """A reply that holds memory until it is sent."""
+    """A reply whose memory is reserved until it is sent."""
 
     def __init__(self, content: bytes, share: _Share):
         super().__init__(content, media_type="application/json")
@@ -321,7 +311,7 @@ class _Reply(Response):
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            self._share.give_back()
+            self._share.release()
 
 
 def _is_gzipped(request: Request) -> bool:
@@ -344,7 +334,7 @@ def _unsupported(method: str):
     async def refuse(request: Request) -> Response:
         return _error(
             f"Expected a signature with the method name tensorflow/serving/{method}; those of this model have "
-            "tensorflow/serving/predict, as a flow neither classifies nor regresses. Use :predict.",
+            "tensorflow/serving/predict. Use :predict.",
             400,
         )
 

@@ -1,20 +1,21 @@
 """Batching of concurrent requests."""
 
-import collections
 import contextlib
 import os
 import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import tensorflow as tf
 
+from glow_tf.runtime.budget import Budget
+from glow_tf.serving.errors import RequestError
 from glow_tf.serving.model import Model
 from glow_tf.serving.rest import Request
-from glow_tf.serving.signature import RequestError, Signature
+from glow_tf.serving.signature import Signature
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -41,7 +42,7 @@ class Runner:
     """
 
     def __init__(self, model: Model, max_batch_size: int = 32, batch_wait_ms: float = 0.0, most_images: int = 2 * 1024):
-        self._images = _Turns(most_images)
+        self._images = Budget(most_images)
         self._functions = model.functions
         self._batched = {}
         if max_batch_size > 1:
@@ -66,7 +67,11 @@ class Runner:
         Raises:
           RequestError: if the graph rejects the inputs, memory runs out, or the deadline passes.
         """
-        with self._images.taken(request.images, deadline):
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(self._images.reserved(request.images, max(0.0, deadline - time.monotonic())))
+            except TimeoutError:
+                raise RequestError(_BUSY, 504) from None
             return self._run(request, deadline)
 
     def _run(self, request: Request, deadline: float) -> dict[str, np.ndarray]:
@@ -91,39 +96,6 @@ class Runner:
             raise RequestError("There is not enough memory for this request; ask for less at once.", 503) from error
         finally:
             self._turns.release()
-
-
-class _Turns:
-    """Limits the images that are computed at the same time, which need memory; first come, first served."""
-
-    def __init__(self, most: int):
-        self._most = most
-        self._taken = 0
-        self._waiting: collections.deque[object] = collections.deque()
-        self._changed = threading.Condition()
-
-    @contextlib.contextmanager
-    def taken(self, count: int, deadline: float) -> Iterator[None]:
-        """Waits until there is room for `count` images, which a single request always has. Raises RequestError."""
-        turn = object()
-
-        def may_begin() -> bool:
-            return self._waiting[0] is turn and (not self._taken or self._taken + count <= self._most)
-
-        with self._changed:
-            self._waiting.append(turn)
-            begins = self._changed.wait_for(may_begin, max(0.0, deadline - time.monotonic()))
-            self._waiting.remove(turn)
-            self._taken += count if begins else 0
-            self._changed.notify_all()
-        if not begins:
-            raise RequestError(_BUSY, 504)
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._taken -= count
-                self._changed.notify_all()
 
 
 def reason(message: str) -> str:

@@ -21,25 +21,25 @@ class Hosts:
     """Host names that a server answers to.
 
     These are `localhost`, `127.0.0.1` and `::1` if it listens on a loopback address, else the address and the name of
-    the machine. If it listens on all addresses, these are all allowed, and so is every numeric address, as those do not
+    the machine. If it listens on all addresses, these are all allowed, and so is every IP address, as those do not
     involve DNS.
 
     Args:
-      host: address to listen on, a name or a number; `0.0.0.0` and `::` stand for all addresses.
+      host: where to listen, a host name or an IP address; `0.0.0.0` and `::` stand for all addresses.
       others: further names, such as that of a proxy; their ports do not matter.
-      number: the number that `host` stands for, if it is a name.
+      address: the IP address that `host` stands for, if it is a name.
 
     Raises:
       ValueError: if one of `others` is not a host name.
     """
 
-    def __init__(self, host: str, others: Iterable[str] = (), number: str | None = None):
+    def __init__(self, host: str, others: Iterable[str] = (), address: str | None = None):
         self._others = {_checked(name) for name in others}
-        number = number or host
-        address = _address(number)
-        self._any_address = address is not None and address.is_unspecified
-        self._names = {_plain(host), _plain(number), *self._others}
-        if self._any_address or host == "localhost" or (address is not None and address.is_loopback):
+        address = address or host
+        parsed = _address(address)
+        self._any_address = parsed is not None and parsed.is_unspecified
+        self._names = {_plain(host), _plain(address), *self._others}
+        if self._any_address or host == "localhost" or (parsed is not None and parsed.is_loopback):
             self._names.update(_LOOPBACK)
         if self._any_address or not self._names.issuperset(_LOOPBACK):
             self._names.add(socket.gethostname().lower())

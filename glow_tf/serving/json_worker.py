@@ -20,14 +20,15 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from glow_tf.serving import rest
-from glow_tf.serving.signature import RequestError, Signature
+from glow_tf.serving.errors import RequestError
+from glow_tf.serving.signature import Signature
 
 # Smaller requests and replies are processed directly, which takes a few milliseconds and a few MB.
 _SMALL_BYTES = 1 << 18
 _SMALL_NUMBERS = 1 << 16
 # Memory for each byte of a request: lists of numbers need up to thirteen times the size of their text.
 _PARSED_BYTES = 16
-# Memory for each number of a reply: at most 8 bytes in the array, and 25 in the text, which is over-allocated by 1/8.
+# Memory for each value of a reply: at most 8 bytes in the array, and 25 in the text, which is over-allocated by 1/8.
 _WRITTEN_BYTES = 40
 _HEADER_BYTES = 8
 
@@ -38,24 +39,24 @@ class Json:
     Args:
       signatures: signatures of the model.
       most_bytes: largest size of a request's decompressed JSON.
-      most_numbers: count of numbers in the largest reply.
+      most_values: number of values in the largest reply.
       workers: number of processes for large requests and replies.
       memory: memory limit of each process in bytes; by default enough for requests of `most_bytes` and replies of
-        `most_numbers`.
+        `most_values`.
     """
 
     def __init__(
         self,
         signatures: Mapping[str, Signature],
         most_bytes: int,
-        most_numbers: int = 0,
+        most_values: int = 0,
         *,
         workers: int = 2,
         memory: int | None = None,
     ):
         self._signatures = signatures
         self._most_bytes = most_bytes
-        memory = memory or max(1 << 28, _PARSED_BYTES * most_bytes, (1 << 27) + _WRITTEN_BYTES * most_numbers)
+        memory = memory or max(1 << 28, _PARSED_BYTES * most_bytes, (1 << 27) + _WRITTEN_BYTES * most_values)
         # First come, first served.
         self._workers: queue.Queue[_Worker] = queue.Queue()
         for _ in range(workers):

@@ -27,7 +27,7 @@ class Model:
       path: folder of the SavedModel.
       signatures: signatures by name.
       functions: function of each signature, which maps tensors keyed by input name to tensors keyed by output name.
-      largest_tensor: count of numbers for each image in the largest tensor of its graphs; 0 if none is for each image.
+      largest_tensor: number of values for each image in the largest tensor of its graphs; 0 if none is for each image.
 
     Args:
       path: a SavedModel, or a folder of numbered SavedModels, of which the one with the highest number is loaded.

@@ -6,8 +6,9 @@ import time
 from collections.abc import Iterator
 
 from glow_tf.data import picture_files
+from glow_tf.runtime.budget import Budget
+from glow_tf.serving.errors import RequestError
 from glow_tf.serving.rest import Request
-from glow_tf.serving.signature import RequestError
 
 # Pillow's names for the formats that the graphs decode.
 _FORMATS = ("JPEG", "PNG")
@@ -25,11 +26,11 @@ class PictureLimit:
 
     def __init__(self, megapixels: float):
         self._megapixels = megapixels
-        self._pixels = picture_files.Pixels(int(megapixels * 1e6))
+        self._pixels = Budget(int(megapixels * 1e6))
 
     @contextlib.contextmanager
-    def room(self, request: Request, deadline: float) -> Iterator[None]:
-        """Waits until there is room for the largest picture of a request; graphs decode pictures one after the other.
+    def reserved(self, request: Request, deadline: float) -> Iterator[None]:
+        """Reserves room for the largest picture of a request, as graphs decode pictures one after the other.
 
         Args:
           request: the request.
@@ -42,7 +43,7 @@ class PictureLimit:
         with contextlib.ExitStack() as stack:
             if largest:
                 try:
-                    stack.enter_context(self._pixels.taken(largest, max(0.0, deadline - time.monotonic())))
+                    stack.enter_context(self._pixels.reserved(largest, max(0.0, deadline - time.monotonic())))
                 except TimeoutError:
                     raise RequestError("The server was too busy with large pictures to begin in time.", 504) from None
             yield

@@ -17,13 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from glow_tf.serving.signature import RequestError, Signature
+from glow_tf.serving.errors import RequestError
+from glow_tf.serving.signature import Signature
 from glow_tf.serving.tensors import CONSTANTS, is_bytes, to_array, to_json
 
 DEFAULT_SIGNATURE = "serving_default"
 
-# Largest count of numbers to convert at once: Python's objects and text take up to 200 bytes for each.
-_NUMBERS_AT_ONCE = 1 << 16
+# Largest number of values to convert at once: Python's objects and text take up to 200 bytes for each.
+_VALUES_AT_ONCE = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,9 +75,10 @@ def parse(body: bytes, signatures: Mapping[str, Signature]) -> Request:
     name = document.get("signature_name", DEFAULT_SIGNATURE)
     if not isinstance(name, str):
         raise RequestError("signature_name must be a string.")
-    if (name or DEFAULT_SIGNATURE) not in signatures:
+    name = name or DEFAULT_SIGNATURE
+    signature = signatures.get(name)
+    if signature is None:
         raise RequestError(f"There is no signature {name[:100]!r}; there are {', '.join(sorted(signatures))}.")
-    signature = signatures[name or DEFAULT_SIGNATURE]
     formats = {"instances", "inputs"} & set(document)
     if len(formats) != 1:
         raise RequestError("A request must have either 'instances', a list of rows, or 'inputs'.")
@@ -126,10 +128,10 @@ def reply(outputs: Mapping[str, np.ndarray], by_rows: bool) -> bytes:
 
 def _array_text(array: np.ndarray, name: str) -> Iterator[bytes]:
     """Yields the JSON of an output in parts."""
-    if array.size <= _NUMBERS_AT_ONCE:
+    if array.size <= _VALUES_AT_ONCE:
         yield _text(to_json(array, name))
         return
-    rows_at_once = _NUMBERS_AT_ONCE // (array.size // len(array))
+    rows_at_once = _VALUES_AT_ONCE // (array.size // len(array))
     yield b"["
     for start in range(0, len(array), max(1, rows_at_once)):
         if start:
@@ -144,7 +146,7 @@ def _array_text(array: np.ndarray, name: str) -> Iterator[bytes]:
 def _rows_text(outputs: Mapping[str, np.ndarray]) -> Iterator[bytes]:
     """Yields the JSON of outputs in parts, as a list with an object for each row."""
     count = len(next(iter(outputs.values())))
-    rows_at_once = max(1, _NUMBERS_AT_ONCE * count // max(1, sum(value.size for value in outputs.values())))
+    rows_at_once = max(1, _VALUES_AT_ONCE * count // max(1, sum(value.size for value in outputs.values())))
     yield b"["
     for start in range(0, count, rows_at_once):
         if start:

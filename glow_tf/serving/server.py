@@ -17,15 +17,17 @@ def serve(
     ready: Callable[[], None],
     timeout_s: float,
     connections: Connections | None = None,
+    lifespan: str = "off",
 ) -> None:
     """Serves until SIGTERM or Ctrl-C, then finishes running requests. A second Ctrl-C does not wait for them.
 
     Args:
       app: an ASGI application.
-      bound: socket from `sockets.bind`; closed at the end.
+      bound: socket from `sockets.bind`, which may listen already; closed at the end.
       ready: called once connections are accepted.
       timeout_s: time for running requests to finish, in seconds.
       connections: limits on connections; by default 1024, and 10 s for a request's headers.
+      lifespan: whether the application is told of its start and end, as for uvicorn: "on", "off" or "auto".
 
     Raises:
       OSError: if another process has started to listen on the address.
@@ -39,17 +41,22 @@ def serve(
         backlog=connections.backlog,
         log_config=None,
         access_log=False,
-        lifespan="off",
+        lifespan=lifespan,
         ws="none",
         server_header=False,
         timeout_graceful_shutdown=math.ceil(timeout_s),
     )
-    # Ignores the signals that uvicorn, after shutting down, raises again for the previous handlers.
-    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
+    server = uvicorn.Server(config)
+
+    def end(*_) -> None:
+        server.should_exit = True
+
+    # For signals before uvicorn handles them, and to ignore those that it raises again after shutting down.
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         bound.listen(config.backlog)
         ready()
-        uvicorn.Server(config).run(sockets=[bound])
+        server.run(sockets=[bound])
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

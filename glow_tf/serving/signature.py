@@ -6,19 +6,6 @@ from collections.abc import Mapping
 import numpy as np
 
 
-class RequestError(ValueError):
-    """An error to report to the client.
-
-    Args:
-      message: message for the client.
-      status: HTTP status.
-    """
-
-    def __init__(self, message: str, status: int = 400):
-        super().__init__(message)
-        self.status = status
-
-
 @dataclasses.dataclass(frozen=True)
 class Spec:
     """An input or output of a signature.

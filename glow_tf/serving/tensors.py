@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from glow_tf.serving.signature import RequestError, Spec
+from glow_tf.serving.errors import RequestError
+from glow_tf.serving.signature import Spec
 
 # Compared by identity, to tell these tokens in the text from numbers that overflow.
 CONSTANTS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": -float("inf")}
@@ -51,8 +52,7 @@ def to_array(value: Any, spec: Spec) -> np.ndarray:
         array = np.array(leaves, bool)
     elif spec.dtype == "string":
         _require_kinds(leaves, spec, str, dict)
-        array = np.empty(len(leaves), object)
-        array[:] = [_bytes(leaf, spec) for leaf in leaves]
+        array = np.array([_bytes(leaf, spec) for leaf in leaves], object)
     else:
         raise RequestError(f"{spec}, which has no form in JSON.")
     return array.reshape(shape)
@@ -70,7 +70,7 @@ def to_json(array: np.ndarray, name: str) -> Any:
     """
     if array.dtype == object:
         flat = [_text(value, name) for value in array.ravel()]
-        return np.array([*flat, None], object)[:-1].reshape(array.shape).tolist()
+        return np.array(flat, object).reshape(array.shape).tolist()
     # Dtypes that are not NumPy's own, such as bfloat16.
     if array.dtype.kind == "V":
         array = array.astype(np.float32)

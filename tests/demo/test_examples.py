@@ -84,7 +84,7 @@ def test_files_and_folders(tmp_path):
             (tmp_path / name).write_text("")
         else:
             saved_picture(tmp_path / name, np.full([9, 9, 3], i))
-    found = examples.of_files([str(tmp_path / "a.png"), str(tmp_path / "more")], loaded("glow"))
+    found = examples.load_examples([str(tmp_path / "a.png"), str(tmp_path / "more")], loaded("glow"))
     assert [int(example.image.max()) for example in found] == [0, 1, 2]
     assert {example.label for example in found} == {None}
 
@@ -94,7 +94,7 @@ def test_of_many_files_some_of_every_sub_folder(tmp_path):
         (tmp_path / name).mkdir()
         for j in range(10):
             saved_picture(tmp_path / name / f"{j}.png", np.full([9, 9, 3], i))
-    found = examples.of_files([str(tmp_path)], loaded("glow"))
+    found = examples.load_examples([str(tmp_path)], loaded("glow"))
     assert [int(example.image.max()) for example in found] == [0] * 4 + [1] * 4 + [2] * 4
 
 
@@ -104,19 +104,19 @@ def test_damaged_files_in_a_folder_are_replaced_by_their_neighbours(tmp_path, ca
     # The first and the last are always chosen.
     for name in ("00", "01", "29"):
         (tmp_path / f"{name}.png").write_text("milk, eggs")
-    found = [int(example.image.max()) for example in examples.of_files([str(tmp_path)], loaded("glow"))]
+    found = [int(example.image.max()) for example in examples.load_examples([str(tmp_path)], loaded("glow"))]
     assert len(set(found)) == examples.COUNT and found == sorted(found)
     assert (found[0], found[-1]) == (2, 28)
     (record,) = caplog.records
     assert f"3 pictures are left out: {tmp_path / '00.png'} cannot be read" in record.getMessage()
     with pytest.raises(DataError, match=f"{tmp_path / '01.png'} cannot be read"):
-        examples.of_files([str(tmp_path / "01.png"), str(tmp_path)], loaded("glow"))
+        examples.load_examples([str(tmp_path / "01.png"), str(tmp_path)], loaded("glow"))
 
 
 def test_files_for_a_conditional_model(tmp_path):
     for name in ("a.png", "b.png"):
         saved_picture(tmp_path / name, np.zeros([9, 9, 3]))
-    assert examples.of_files([str(tmp_path)], loaded("conditional"))[0].label == 0
+    assert examples.load_examples([str(tmp_path)], loaded("conditional"))[0].label == 0
 
 
 def test_files_that_will_not_do(tmp_path):
@@ -131,12 +131,12 @@ def test_files_that_will_not_do(tmp_path):
         ([str(tmp_path / "a.png"), str(tmp_path / "damaged")], "at least two .*1 pictures are left out: .*b.png"),
     ]:
         with pytest.raises(DataError, match=message):
-            examples.of_files(names, loaded("glow"))
+            examples.load_examples(names, loaded("glow"))
 
 
 @pytest.mark.parametrize("name", [slow("glow"), slow("grey"), "conditional"])
 def test_a_model_draws_its_own_examples(name):
-    found, model = examples.of_model(loaded(name)), loaded(name)
+    found, model = examples.default_examples(loaded(name)), loaded(name)
     assert len(found) == examples.COUNT
     assert {example.image.shape for example in found} == {model.image_shape}
     assert [example.label for example in found[:4]] == ([0, 1, 2, 0] if name == "conditional" else [None] * 4)
@@ -144,7 +144,7 @@ def test_a_model_draws_its_own_examples(name):
 
 def test_portraits_are_held_out():
     model = loaded("glow")
-    found = examples.of_portraits(model)
+    found = examples.portrait_examples(model)
     source = examples.load_source("people", image_size=8)
     held_out = next(iter(examples.split_batches(source, "test", 200).as_numpy_iterator()))["images"]
     assert len({example.image.tobytes() for example in found}) == examples.COUNT

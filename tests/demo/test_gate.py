@@ -39,7 +39,7 @@ def built(folder):
     from glow_tf.demo import examples, page
 
     model = loaded("glow")
-    return page.build(model, examples.of_model(model))
+    return page.build(model, examples.default_examples(model))
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def client(built, folder):
     from glow_tf.serving.hosts import Hosts
     from glow_tf.serving.sockets import bind
 
-    app = server.guarded(built, look.look(), Hosts("127.0.0.1"), folder / "uploads")
+    app = server.guarded(built, look.gradio_arguments(), Hosts("127.0.0.1"), folder / "uploads")
     listening = bind("127.0.0.1", 0)
     listening.listen()
     served = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))

@@ -25,7 +25,7 @@ def test_a_model_whose_pictures_are_no_numbers_is_one_line():
     model = copy.copy(loaded("glow"))
     draw = model.sample
     model.sample = lambda count, temperature, seed: draw(count, 1e30, seed)
-    for start in (banner, examples.of_model):
+    for start in (banner, examples.default_examples):
         model.names = ()
         # A tool prints a ValueError on one line.
         with pytest.raises(ValueError, match="pictures are not finite numbers: its training has diverged") as error:

@@ -17,8 +17,9 @@ from glow_tf.data.images import decode_file
 from glow_tf.serving import app as application
 from glow_tf.serving.app import Limits, create_app, images_at_once, most_images
 from glow_tf.serving.batching import Runner
+from glow_tf.serving.errors import RequestError
 from glow_tf.serving.json_worker import Json
-from glow_tf.serving.signature import RequestError, Signature, Spec
+from glow_tf.serving.signature import Signature, Spec
 from tests.marks import slow
 from tests.serving.examples import (
     FILES,
@@ -162,7 +163,7 @@ def test_other_addresses_and_methods(client, method, url, status):
 
 
 @pytest.mark.parametrize("method", ["classify", "regress"])
-def test_a_flow_neither_classifies_nor_regresses(client, method):
+def test_all_signatures_are_for_predict(client, method):
     for url in (URL, f"{URL}/versions/1"):
         message = error_of(client("POST", f"{url}:{method}", content="{}"), 400)
         assert f"tensorflow/serving/{method}" in message and ":predict" in message
@@ -196,8 +197,8 @@ def test_a_request_may_be_compressed(client):
 @pytest.mark.parametrize(
     "document,why",
     [
-        ("{", "no JSON"),
-        (b"\xff", "no JSON"),
+        ("{", "not valid JSON"),
+        (b"\xff", "not valid JSON"),
         ("[" * 100_000, "nested too deeply"),
         ({"inputs": [IMAGE], "instances": [IMAGE]}, "either"),
         ({"signature_name": "__saved_model_init_op", "inputs": {}}, "no signature"),

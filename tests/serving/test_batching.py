@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 from glow_tf.serving.batching import Runner, reason
+from glow_tf.serving.errors import RequestError
 from glow_tf.serving.rest import Request
-from glow_tf.serving.signature import RequestError
 from tests.serving.examples import FILES, IMAGES, TOLERANCE, direct, inputs_of
 
 LATER = 1e9

@@ -40,12 +40,12 @@ def test_one_address_and_more_names():
 
 
 def test_a_name_and_the_number_that_it_stands_for():
-    hosts = Hosts("glow.example.org", number="10.0.0.1")
+    hosts = Hosts("glow.example.org", address="10.0.0.1")
     assert all(map(hosts.allow, ["glow.example.org:80", "10.0.0.1:8501"]))
     assert not any(map(hosts.allow, ["10.0.0.2", "localhost", *LOOPBACK, "evil.example"]))
     # Pages from elsewhere on this machine are pages from elsewhere.
     assert not hosts.allow_origin("http://10.0.0.1:3000", "10.0.0.1:8501")
-    assert Hosts("0", number="0.0.0.0").allow("10.0.0.2") and not Hosts("0", number="0.0.0.0").allow("evil.example")
+    assert Hosts("0", address="0.0.0.0").allow("10.0.0.2") and not Hosts("0", address="0.0.0.0").allow("evil.example")
 
 
 @pytest.mark.parametrize("given", ["proxy", "proxy:8080", "Proxy.", "proxy:443"])

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from glow_tf.serving import rest
+from glow_tf.serving.errors import RequestError
 from glow_tf.serving.json_worker import Json
-from glow_tf.serving.signature import RequestError, Signature, Spec
+from glow_tf.serving.signature import Signature, Spec
 
 SIGNATURES = {
     "serving_default": Signature(
@@ -51,7 +52,7 @@ def test_what_is_large_is_read_and_written_as_what_is_small(reader):
 @pytest.mark.parametrize(
     ("body", "status", "why"),
     [
-        (b"[" + b" " * MB, 400, "no JSON"),
+        (b"[" + b" " * MB, 400, "not valid JSON"),
         (b'{"instances": [' + b"[" * MB, 400, "nested too deeply"),
         (b'{"instances": [' + b"[]," * MB + b"[]]}", 400, "images must have shape"),
         (b'{"instances": [' + b"{}," * MB + b"{}]}", 400, "needs the input images"),
@@ -91,10 +92,10 @@ def test_replies_take_little_more_memory_than_their_text():
         reader.close()
 
 
-@pytest.mark.parametrize("most_numbers", [512 * 64 * 64 * 3, 10**30])
-def test_the_memory_is_enough_for_the_largest_reply_whatever_the_size_of_requests(most_numbers):
+@pytest.mark.parametrize("most_values", [512 * 64 * 64 * 3, 10**30])
+def test_the_memory_is_enough_for_the_largest_reply_whatever_the_size_of_requests(most_values):
     images = np.full([512, 64, 64, 3], 200, np.uint8)
-    reader = Json(SIGNATURES, MB, most_numbers, workers=1)
+    reader = Json(SIGNATURES, MB, most_values, workers=1)
     try:
         assert len(reader.reply({"images": images}, False, soon())) > 4 * images.size
     finally:

@@ -12,8 +12,8 @@ IMAGES = np.random.default_rng(2).integers(0, 256, [24, 8, 8, 3]).astype(np.uint
 
 # Request bodies, and text that must be in the error.
 BAD = [
-    (b"{", "no JSON"),
-    (b"", "no JSON"),
+    (b"{", "not valid JSON"),
+    (b"", "not valid JSON"),
     (b"[" * 10_000, "nested too deeply"),
     (b'{"instances": [[1.5]]}', "shape found is [1, 1]"),
     (b'{"signature_name": "none", "inputs": 1}', "no signature"),

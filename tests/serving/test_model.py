@@ -64,7 +64,7 @@ def test_the_newest_version_is_served(tmp_path):
 def test_what_is_no_saved_model_is_said(tmp_path, saved_models):
     with pytest.raises(FileNotFoundError, match="is not there"):
         Model(tmp_path / "none")
-    with pytest.raises(FileNotFoundError, match="no SavedModel, nor a folder"):
+    with pytest.raises(FileNotFoundError, match="neither a SavedModel nor a folder"):
         Model(tmp_path)
     with pytest.raises(ValueError, match="stands in URLs"):
         Model(saved_models["glow"], "a/b")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from glow_tf.serving import rest
-from glow_tf.serving.signature import RequestError, Signature, Spec
+from glow_tf.serving.errors import RequestError
+from glow_tf.serving.signature import Signature, Spec
 
 X, Y = Spec("x", "uint8", (None, 2)), Spec("y", "float32", (None,))
 NUM, SEED = Spec("num", "int32", ()), Spec("seed", "int32", ())
@@ -65,10 +66,10 @@ def test_both_formats_name_the_same_inputs(request_, inputs):
 @pytest.mark.parametrize(
     "request_,why",
     [
-        ("", "no JSON"),
-        ("{", "no JSON"),
-        ('{"instances": [[1, 2]]} x', "no JSON"),
-        ('{"instances": [' + "1" * 5000 + "]}", "no JSON"),
+        ("", "not valid JSON"),
+        ("{", "not valid JSON"),
+        ('{"instances": [[1, 2]]} x', "not valid JSON"),
+        ('{"instances": [' + "1" * 5000 + "]}", "not valid JSON"),
         ("[" * 100_000, "nested too deeply"),
         ("[]", "must be a JSON object"),
         ("NaN", "must be a JSON object"),
@@ -103,7 +104,7 @@ def test_what_is_wrong_is_said(request_, why):
 
 
 def test_bytes_that_are_no_text_are_no_json():
-    with pytest.raises(RequestError, match="no JSON"):
+    with pytest.raises(RequestError, match="not valid JSON"):
         rest.parse(b'{"instances": ["\xff"]}', SIGNATURES)
 
 

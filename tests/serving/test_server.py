@@ -26,6 +26,7 @@ from glow_tf.commands import model_flags
 from glow_tf.serving import server as serving
 from glow_tf.serving import sockets
 from glow_tf.serving.app import create_app
+from glow_tf.serving.batching import Runner
 from tests.commands.driver import run_commands
 from tests.saved_models import examples, flow
 from tests.serving import processes
@@ -223,3 +224,11 @@ def test_a_request_under_way_is_finished_before_the_end(model):
         started[1].result(timeout=60)
     assert status == 200 and len(document["predictions"]) == 1
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_before_the_first_connection_ends_it(model, number):
+    before = signal.getsignal(number)
+    app = create_app(model, Runner(model, max_batch_size=1))
+    serving.serve(app, sockets.bind("127.0.0.1", 0), lambda: os.kill(os.getpid(), number), timeout_s=60)
+    assert signal.getsignal(number) is before

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glow_tf.serving.signature import RequestError, Spec
+from glow_tf.serving.errors import RequestError
+from glow_tf.serving.signature import Spec
 from glow_tf.serving.tensors import CONSTANTS, to_array, to_json
 
 ANY = {dtype: Spec("x", dtype, None) for dtype in ("uint8", "int32", "int64", "float32", "float64", "bool", "string")}
@@ -59,7 +60,7 @@ def test_values_become_arrays(text, dtype, expected):
         ('[{"b64": "AAAAA"}]', "string", "bad base64"),
         ('[{"b64": 1}]', "string", "an object must be"),
         ('[{"b64": "AAAA", "x": 1}]', "string", "an object must be"),
-        ('["\\ud800"]', "string", "no Unicode"),
+        ('["\\ud800"]', "string", "not valid Unicode"),
         ('[{"b64": "AAAA"}]', "uint8", "is an object"),
         ("[[1, 2], [3]]", "uint8", "ragged in dimension 1"),
         ("[[1], 2]", "uint8", "ragged in dimension 1"),
@@ -102,6 +103,8 @@ def test_strings_are_text_and_bytes_are_base64():
     assert to_json(strings, "names") == [["a", "ü"]]
     assert to_json(strings, "names_bytes") == [[{"b64": "YQ=="}, {"b64": "w7w="}]]
     assert to_json(np.array(b"a", object), "names") == "a"
+    assert to_json(np.array(b"a", object), "names_bytes") == {"b64": "YQ=="}
+    assert to_json(np.zeros([2, 0], object), "names") == [[], []]
     # Bytes that are not text can only be written as base64.
     assert to_json(np.array([b"\xff"], object), "names") == [{"b64": "/w=="}]
 
