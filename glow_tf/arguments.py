@@ -14,14 +14,19 @@ def one_of(name: str, value: Any, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{name}={value!r} is not one of {', '.join(map(repr, choices))}.")
 
 
+def is_int(value: Any) -> bool:
+    """Returns whether a value is an integer, Python's or NumPy's, and not a boolean."""
+    # bool is a subclass of int; NumPy's integers are not ints.
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
 def at_least(name: str, value: Any, least: int, most: int | None = None) -> None:
     """Checks that a value is an integer of at least `least`, and of at most `most` if given.
 
     Raises:
       ValueError: if it is not.
     """
-    # bool is a subclass of int; NumPy's integers are not ints.
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < least:
+    if not is_int(value) or value < least:
         raise ValueError(f"{name}={value!r} must be an integer of at least {least}.")
     if most is not None and value > most:
         raise ValueError(f"{name}={value!r} must be at most {most}.")

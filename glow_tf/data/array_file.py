@@ -41,10 +41,10 @@ class Rows:
     """An array in a file that supports `len`, `shape`, `ndim`, `dtype`, `rows[i]` and `rows[i:j]` like a NumPy array.
 
     Attributes:
-        file: the open file and the lock that guards its position.
-        offset: position of the first row, in bytes.
-        shape: shape of the array, in C order.
-        dtype: element type.
+      file: the open file and the lock that guards its position.
+      offset: position of the first row, in bytes.
+      shape: shape of the array, in C order.
+      dtype: element type.
     """
 
     file: tuple[io.FileIO, threading.Lock]
@@ -99,8 +99,8 @@ def array_names(path: str) -> list[str]:
     """Returns the names of the arrays in a NumPy file, in file order; a `.npy` file holds a single array, "arr_0".
 
     Raises:
-        DataError: if it is not a regular file, cannot be read, or is a `.npz` file that is damaged or names an array
-            twice. Other files are taken for `.npy` files, which `open_arrays` checks.
+      DataError: if it is not a regular file, cannot be read, or is a `.npz` file that is damaged or names an array
+        twice. Other files are taken for `.npy` files, which `open_arrays` checks.
     """
     with _errors_named(path), _archive(path) as archive:
         return ["arr_0"] if archive is None else list(_members(path, archive))
@@ -113,15 +113,15 @@ def open_arrays(path: str, names: Collection[str] | None = None) -> dict[str, np
     (`np.savez_compressed`) and arrays in Fortran order are read into memory.
 
     Args:
-        path: the file.
-        names: names of the arrays to open, which must exist; None for all. The others are not read.
+      path: the file.
+      names: names of the arrays to open, which must exist; None for all. The others are not read.
 
     Returns:
-        Dict from name to array; a `.npy` file holds a single array, "arr_0".
+      Dict from name to array; a `.npy` file holds a single array, "arr_0".
 
     Raises:
-        DataError: if it is not a NumPy file or is damaged, if a name does not exist, if an array holds anything but
-            numbers or text, or if an array to be read into memory is larger than 2 GiB.
+      DataError: if it is not a NumPy file or is damaged, if a name does not exist, if an array holds anything but
+        numbers or text, or if an array to be read into memory is larger than 2 GiB.
     """
     with _errors_named(path), _archive(path) as archive:
         if archive is None:

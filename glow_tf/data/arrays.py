@@ -36,14 +36,14 @@ def arrays_source(options: DataOptions) -> IndexedSource:
     Images are read from disk as needed. Arrays that are compressed or in Fortran order are read into memory.
 
     Args:
-        options: `data_dir` is the file. By default, size and channels are those of the file, with transparency
-            composited on white, and a tenth of the images is held out.
+      options: `data_dir` is the file. By default, size and channels are those of the file, with transparency
+        composited on white, and a tenth of the images is held out.
 
     Returns:
-        The source.
+      The source.
 
     Raises:
-        DataError: if the file is missing or its arrays are not as described.
+      DataError: if the file is missing or its arrays are not as described.
     """
     path = _check_path(options.data_dir)
     train, test = _splits(_load(path), path, options)
@@ -71,17 +71,17 @@ def arrays_in_memory(
     """Returns a source for images in memory.
 
     Args:
-        images: uint8 [N, H, W, C] or [N, H, W]; transparency is composited on white.
-        labels: whole numbers or strings [N]; None if there are none.
-        test_images: images of the test split; None to hold out the last of `images`.
-        test_labels: labels of `test_images`.
-        test_fraction: fraction of `images` to hold out, in (0, 1); 0.1 by default. Unused with `test_images`.
-        test_size: number of images to hold out instead of a fraction. Unused with `test_images`.
-        num_classes: number of classes if the labels are class numbers below it; 0 to number the labels as in
-            `arrays_source`.
+      images: uint8 [N, H, W, C] or [N, H, W]; transparency is composited on white.
+      labels: whole numbers or strings [N]; None if there are none.
+      test_images: images of the test split; None to hold out the last of `images`.
+      test_labels: labels of `test_images`.
+      test_fraction: fraction of `images` to hold out, in (0, 1); 0.1 by default. Unused with `test_images`.
+      test_size: number of images to hold out instead of a fraction. Unused with `test_images`.
+      num_classes: number of classes if the labels are class numbers below it; 0 to number the labels as in
+        `arrays_source`.
 
     Raises:
-        DataError: if the arrays are not as described; the message says what to do.
+      DataError: if the arrays are not as described; the message says what to do.
     """
     train = _memory_split("images", images, "labels", labels)
     if test_images is None:
@@ -154,12 +154,12 @@ def array_reader(pixels: np.ndarray | Rows, labels: np.ndarray | None, image_sha
     """Returns a reader for the examples in arrays.
 
     Args:
-        pixels: uint8 [N, h, w, c] or [N, h, w], in memory or in a file; never copied as a whole.
-        labels: integers [N], or None for label 0.
-        image_shape: (H, W, C) to convert each image to.
+      pixels: uint8 [N, h, w, c] or [N, h, w], in memory or in a file; never copied as a whole.
+      labels: integers [N], or None for label 0.
+      image_shape: (H, W, C) to convert each image to.
 
     Returns:
-        A function that maps an index to (image uint8 [H, W, C], label).
+      A function that maps an index to (image uint8 [H, W, C], label).
     """
 
     def read(index):
@@ -175,10 +175,10 @@ class _Split:
     """Images and labels of one split.
 
     Attributes:
-        key: name of the image array.
-        pixels: uint8 [N, H, W, C] or [N, H, W].
-        shape: (H, W, C).
-        labels: integers or strings [N]; None if there are none.
+      key: name of the image array.
+      pixels: uint8 [N, H, W, C] or [N, H, W].
+      shape: (H, W, C).
+      labels: integers or strings [N]; None if there are none.
     """
 
     key: str
@@ -248,15 +248,13 @@ def _keys(path, names):
         found.setdefault(_meaning(name), []).append(name)
     test = next((split for split in ("test", "validation") if (split, "images") in found), "test")
     keys = {}
-    for key, meaning in {
-        **{what: ("train", what) for what in ("images", "labels")},
-        **{f"test_{what}": (test, what) for what in ("images", "labels")},
-    }.items():
-        same = found.get(meaning, [])
-        if len(same) > 1 and key not in same:
-            raise DataError(f"{path} has {' and '.join(same)}, of which one can be the {key}; call that {key!r}.")
-        if same:
-            keys[key] = key if key in same else same[0]
+    for prefix, split in (("", "train"), ("test_", test)):
+        for what in ("images", "labels"):
+            key, same = f"{prefix}{what}", found.get((split, what), [])
+            if len(same) > 1 and key not in same:
+                raise DataError(f"{path} has {' and '.join(same)}, of which one can be the {key}; call that {key!r}.")
+            if same:
+                keys[key] = key if key in same else same[0]
     if "images" not in keys:
         raise DataError(
             f"{path} has no array 'images'; it has {', '.join(names) or 'no arrays'}. "

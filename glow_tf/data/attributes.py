@@ -26,11 +26,11 @@ class Attributes:
     """Attributes of the images in a split.
 
     Attributes:
-        names: names of the A attributes.
-        values: int8 [N, A], in the order of the split: 1 present, 0 absent, -1 unknown.
+      names: names of the A attributes.
+      values: int8 [N, A], in the order of the split: 1 present, 0 absent, -1 unknown.
 
     Raises:
-        DataError: if a name occurs twice.
+      DataError: if a name occurs twice.
     """
 
     names: tuple[str, ...]
@@ -58,15 +58,15 @@ def load_attributes(source: Source, split: str, table: str | None = None) -> Att
     skin tone, gender and kind.
 
     Args:
-        source: the data.
-        split: "train" or "test".
-        table: a UTF-8 file of comma- or whitespace-separated values, one line per image: its name, then for each
-            attribute 1 (present), 0 or -1 (absent), or an empty value (unknown). Names are those of the files in the
-            folder or data set, with or without their sub-folders, else numbers from 0. A header line names the
-            attributes, as in `list_attr_celeba.txt`.
+      source: the data.
+      split: "train" or "test".
+      table: a UTF-8 file of comma- or whitespace-separated values, one line per image: its name, then for each
+        attribute 1 (present), 0 or -1 (absent), or an empty value (unknown). Names are those of the files in the
+        folder or data set, with or without their sub-folders, else numbers from 0. A header line names the
+        attributes, as in `list_attr_celeba.txt`.
 
     Raises:
-        DataError: if there are no attributes, or the table does not match the images.
+      DataError: if there are no attributes, or the table does not match the images.
     """
     if table is not None:
         return _from_table(table, source.row_names(split))
@@ -92,7 +92,7 @@ def attributed_batches(
     """Iterates over a split once, with the attributes of its images.
 
     Yields:
-        The batches of `batches_with_rows`, with "attributes": int8 [B, A].
+      The batches of `batches_with_rows`, with "attributes": int8 [B, A].
     """
     for batch in batches_with_rows(source, split, batch_size, limit, spaced=spaced):
         yield {**batch, "attributes": attributes.values[batch["rows"]]}
@@ -104,7 +104,7 @@ def batches_with_rows(
     """Iterates like `split_batches`, adding each image's row in the split; unreadable images leave gaps in the rows.
 
     Yields:
-        {"images": uint8 [B, H, W, C], "labels": int32 [B], "rows": int [B]}; rows index `Source.row_names`.
+      {"images": uint8 [B, H, W, C], "labels": int32 [B], "rows": int [B]}; rows index `Source.row_names`.
     """
     by_row = source.by_row() if isinstance(source, IndexedSource) else None
     labels = source.row_labels(split) if by_row and source.num_classes else None

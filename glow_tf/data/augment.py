@@ -23,15 +23,15 @@ def augment(
     """Takes a random crop of `size` from each image, then shifts and flips it at random.
 
     Args:
-        images: uint8 [B, H, W, C].
-        positions: integers [B], positions of the images in the stream.
-        key: integer that, with the position, determines the draws.
-        size: (h, w) of the crop, at most (H, W).
-        flip: whether to flip each image left to right with probability 1/2.
-        shift: largest shift along either axis, in pixels; edge pixels are repeated.
+      images: uint8 [B, H, W, C].
+      positions: integers [B], positions of the images in the stream.
+      key: integer that, with the position, determines the draws.
+      size: (h, w) of the crop, at most (H, W).
+      flip: whether to flip each image left to right with probability 1/2.
+      shift: largest shift along either axis, in pixels; edge pixels are repeated.
 
     Returns:
-        uint8 [B, h, w, C].
+      uint8 [B, h, w, C].
     """
     count, height, width, channels = images.shape
     # The modulo bias is below 2**-48.

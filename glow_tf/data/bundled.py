@@ -22,14 +22,14 @@ def people_source(options: DataOptions) -> IndexedSource:
     The test split is a fixed set of about a tenth; all skin tones of an emoji are in the same split.
 
     Args:
-        options: `image_size` is 32 by default; 16 and 8 are exact averages of it. Images are RGB by
-            default. `data_dir`, `test_fraction` and `test_size` are not supported.
+      options: `image_size` is 32 by default; 16 and 8 are exact averages of it. Images are RGB by
+        default. `data_dir`, `test_fraction` and `test_size` are not supported.
 
     Returns:
-        The source.
+      The source.
 
     Raises:
-        DataError: if an option is invalid or not supported.
+      DataError: if an option is invalid or not supported.
     """
     if options.data_dir is not None:
         raise DataError(
@@ -61,17 +61,17 @@ def people_attributes(split: str | None = None) -> dict[str, np.ndarray]:
     """Returns the metadata of each bundled picture.
 
     Args:
-        split: "train" or "test" for the pictures of that split, in the order of
-            `Source.examples(split)`; None for all, in the order of the file.
+      split: "train" or "test" for the pictures of that split, in the order of
+        `Source.examples(split)`; None for all, in the order of the file.
 
     Returns:
-        Dict of arrays [N]: `labels` int32 (skin tone, index into `class_names`), `group`
-        int32 (kind of picture, index into `group_names`), `gender` str ("man", "woman" or
-        "person"), `names` str (name of the emoji, the same for all its skin tones), `is_test`
-        bool; plus `class_names` and `group_names`.
+      Dict of arrays [N]: `labels` int32 (skin tone, index into `class_names`), `group`
+      int32 (kind of picture, index into `group_names`), `gender` str ("man", "woman" or
+      "person"), `names` str (name of the emoji, the same for all its skin tones), `is_test`
+      bool; plus `class_names` and `group_names`.
 
     Raises:
-        ValueError: on an unknown split.
+      ValueError: on an unknown split.
     """
     if split is not None and split not in SPLITS:
         raise ValueError(f"split must be 'train', 'test' or None, got {split!r}.")

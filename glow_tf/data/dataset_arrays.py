@@ -15,15 +15,15 @@ def read_dataset(dataset: tf.data.Dataset, name: str = "images") -> tuple[np.nda
     """Reads images, and their labels if there are any.
 
     Args:
-        dataset: dataset of uint8 images [H, W, C], of (image, label) pairs, of dictionaries with `image` and `label`,
-            or of batches of these.
-        name: name of the data set in error messages.
+      dataset: dataset of uint8 images [H, W, C], of (image, label) pairs, of dictionaries with `image` and `label`,
+        or of batches of these.
+      name: name of the data set in error messages.
 
     Returns:
-        Images uint8 [N, H, W, C], and labels [N] or None.
+      Images uint8 [N, H, W, C], and labels [N] or None.
 
     Raises:
-        DataError: if its elements are not as described, or if it is infinite, empty, or larger than 8 GiB.
+      DataError: if its elements are not as described, or if it is infinite, empty, or larger than 8 GiB.
     """
     spec = dataset.element_spec
     image = _parts(spec, name)[0]

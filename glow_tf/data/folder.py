@@ -6,7 +6,7 @@ import os
 import threading
 
 from glow_tf.data import folder_files, images
-from glow_tf.data.folder_splits import find_splits
+from glow_tf.data.folder_splits import find_splits, folder_at
 from glow_tf.data.indexed import IndexedSource
 from glow_tf.data.names import in_order, listed, normalized
 from glow_tf.data.options import DataOptions
@@ -36,16 +36,16 @@ def folder_source(options: DataOptions) -> IndexedSource:
     `upscale` is set; of these, only the first is logged.
 
     Args:
-        options: `data_dir` is the folder; `image_size` is required, and `test_size` is not supported.
-            By default, images are RGB and a tenth of them is held out.
+      options: `data_dir` is the folder; `image_size` is required, and `test_size` is not supported.
+        By default, images are RGB and a tenth of them is held out.
 
     Returns:
-        The source.
+      The source.
 
     Raises:
-        DataError: if the folder or `image_size` is missing, or the folder holds fewer than two
-            readable images, images both directly in it and in sub-folders, or sub-folders that may
-            or may not be splits.
+      DataError: if the folder or `image_size` is missing, or the folder holds fewer than two
+        readable images, images both directly in it and in sub-folders, or sub-folders that may
+        or may not be splits.
     """
     root = _check_folder(options.data_dir)
     if options.image_size is None:
@@ -193,7 +193,7 @@ def _labels(root, splits, depth):
     if depth is None:
         return (), {split: [0] * len(files) for split, files in splits.items()}
     folders = {
-        split: [normalized(parts[depth]) if len(parts) > depth + 1 else None for parts in map(_parts, files)]
+        split: [None if (folder := folder_at(file, depth)) is None else normalized(folder) for file in files]
         for split, files in splits.items()
     }
     names = {name for split in folders.values() for name in split}
@@ -207,7 +207,3 @@ def _labels(root, splits, depth):
     class_names = in_order(names) if len(names) > 1 else ()
     number = {name: label for label, name in enumerate(class_names)}
     return class_names, {split: [number.get(name, 0) for name in files] for split, files in folders.items()}
-
-
-def _parts(file):
-    return file.split("/")

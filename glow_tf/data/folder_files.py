@@ -37,8 +37,8 @@ class Files:
     """Files under a folder.
 
     Attributes:
-        images: relative names, with forward slashes, of all image files, in the order of their normal forms.
-        others: number of other files, by extension.
+      images: relative names, with forward slashes, of all image files, in the order of their normal forms.
+      others: number of other files, by extension.
     """
 
     images: list[str]
@@ -57,7 +57,7 @@ def list_files(root: str) -> Files:
     the working directory, which may be the folder of images.
 
     Raises:
-        DataError: if a folder cannot be listed.
+      DataError: if a folder cannot be listed.
     """
     endings = picture_files.endings()
     found, others, visited, runs = [], collections.Counter(), {}, []

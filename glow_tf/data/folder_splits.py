@@ -20,9 +20,9 @@ class Splits:
     """Files of a folder, by split.
 
     Attributes:
-        train: training files.
-        test: test files; None if the folders do not name any, so that some of `train` are to be held out.
-        depth: depth of the label folders; None if there are no labels.
+      train: training files.
+      test: test files; None if the folders do not name any, so that some of `train` are to be held out.
+      depth: depth of the label folders; None if there are no labels.
     """
 
     train: Sequence[str]
@@ -37,11 +37,11 @@ def find_splits(root: str, files: Sequence[str]) -> Splits:
     if these lack the labels that the training images have. Unused images, such as unlabelled ones, are logged.
 
     Args:
-        root: the image folder.
-        files: relative names of the image files in it, with forward slashes; at least one.
+      root: the image folder.
+      files: relative names of the image files in it, with forward slashes; at least one.
 
     Raises:
-        DataError: if it is uncertain which folders are splits and which are classes.
+      DataError: if it is uncertain which folders are splits and which are classes.
     """
     level, labels = _Level(root, files, 0), 0
     while level.is_single_folder:
@@ -53,6 +53,12 @@ def find_splits(root: str, files: Sequence[str]) -> Splits:
     return found
 
 
+def folder_at(file: str, depth: int) -> str | None:
+    """Returns the folder at `depth` in the path of a file; None if the file itself is there."""
+    parts = file.split("/", depth + 1)
+    return parts[depth] if len(parts) > depth + 1 else None
+
+
 class _Level:
     """Sibling folders at some depth; `folders` maps each name to its files, and None to the files next to them."""
 
@@ -61,7 +67,7 @@ class _Level:
         self.depth = depth
         self.folders: dict[str | None, list[str]] = {}
         for file in files:
-            self.folders.setdefault(_part(file, depth), []).append(file)
+            self.folders.setdefault(folder_at(file, depth), []).append(file)
 
     @property
     def is_single_folder(self) -> bool:
@@ -116,7 +122,7 @@ class _Level:
         )
 
     def _classes(self, name: str) -> set[str | None]:
-        return {_part(file, self.depth + 1) for file in self.folders[name]}
+        return {folder_at(file, self.depth + 1) for file in self.folders[name]}
 
     def _from_train(self, trains: Sequence[str]) -> Splits | None:
         """Returns the splits for training folders without a test folder."""
@@ -141,12 +147,6 @@ class _Level:
             "test there, with the classes, if any, inside of each; rename a class that is called like a split, and "
             "move away what is neither."
         )
-
-
-def _part(file: str, depth: int) -> str | None:
-    """Returns the folder at `depth` in the path of a file; None if the file itself is there."""
-    parts = file.split("/", depth + 1)
-    return parts[depth] if len(parts) > depth + 1 else None
 
 
 def _split(name: str | None) -> str | None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from glow_tf.arguments import is_int
 from glow_tf.data import picture_files
 from glow_tf.data.augment import central_crop
 from glow_tf.data.source import DataError
@@ -23,10 +24,10 @@ def parse_size(image_size: int | tuple[int, int] | None) -> tuple[int, int] | No
     """Parses an image size: an int, (H, W) or None.
 
     Returns:
-        (H, W), or None for None.
+      (H, W), or None for None.
 
     Raises:
-        DataError: if it is none of these, or not positive.
+      DataError: if it is none of these, or not positive.
     """
     if image_size is None:
         return None
@@ -40,20 +41,19 @@ def stored_shape(image_shape: tuple[int, int, int], crop_from: int | None) -> tu
     """Returns the shape to fit images to: that of the model's images, or of the square that these are cropped from.
 
     Args:
-        image_shape: (H, W, C) of the model's images.
-        crop_from: side of the square, in pixels, at least H and W; None for no crops.
+      image_shape: (H, W, C) of the model's images.
+      crop_from: side of the square, in pixels, at least H and W; None for no crops.
 
     Returns:
-        (H, W, C).
+      (H, W, C).
 
     Raises:
-        DataError: if `crop_from` is not an integer, or smaller than the crops.
+      DataError: if `crop_from` is not an integer, or smaller than the crops.
     """
     if crop_from is None:
         return image_shape
     height, width, channels = image_shape
-    whole = isinstance(crop_from, int | np.integer) and not isinstance(crop_from, bool)
-    if not whole or crop_from < max(height, width):
+    if not is_int(crop_from) or crop_from < max(height, width):
         raise DataError(
             f"crop_from={crop_from!r} must be a number of pixels of at least the image size, {height}x{width}, "
             "which is cut out of that."
@@ -84,11 +84,11 @@ def fit_pixels(pixels: np.ndarray, image_shape: tuple[int, int, int]) -> np.ndar
     """Resizes, crops and converts one image.
 
     Args:
-        pixels: uint8 [h, w, c], where c is 1 (grey), 3 (RGB) or 4 (RGBA).
-        image_shape: (H, W, C) to return, where C is 1 or 3.
+      pixels: uint8 [h, w, c], where c is 1 (grey), 3 (RGB) or 4 (RGBA).
+      image_shape: (H, W, C) to return, where C is 1 or 3.
 
     Returns:
-        uint8 [H, W, C]; `pixels` itself if it has this shape.
+      uint8 [H, W, C]; `pixels` itself if it has this shape.
     """
     from PIL import Image
 
@@ -108,20 +108,20 @@ def decode_file(
     """Reads a picture file of any supported format, colour mode and orientation.
 
     Args:
-        path: file name; the first frame of an animation is used.
-        image_shape: (H, W, C) to return, where C is 1 or 3.
-        crop_from: side of the square that the picture is fitted to before a central crop, as in evaluation; None for no
-            crop.
-        enlarge: whether a smaller picture may be enlarged.
+      path: file name; the first frame of an animation is used.
+      image_shape: (H, W, C) to return, where C is 1 or 3.
+      crop_from: side of the square that the picture is fitted to before a central crop, as in evaluation; None for no
+        crop.
+      enlarge: whether a smaller picture may be enlarged.
 
     Returns:
-        uint8 [H, W, C].
+      uint8 [H, W, C].
 
     Raises:
-        DataError: as for `stored_shape`.
-        TooSmall: if either side is too short and `enlarge` is False.
-        picture_files.TooLarge: if it has more pixels than allowed.
-        Exception: any exception that Pillow raises for a broken file.
+      DataError: as for `stored_shape`.
+      TooSmall: if either side is too short and `enlarge` is False.
+      picture_files.TooLarge: if it has more pixels than allowed.
+      Exception: any exception that Pillow raises for a broken file.
     """
     fitted_shape = stored_shape(image_shape, crop_from)
     with picture_files.opened(path, max(fitted_shape[:2])) as image:
@@ -137,16 +137,16 @@ def load_images(
     """Reads picture files with `decode_file`.
 
     Args:
-        paths: file names.
-        image_shape: (H, W, C) to return, where C is 1 or 3.
-        crop_from: as for `decode_file`.
-        upscale: whether smaller pictures may be enlarged.
+      paths: file names.
+      image_shape: (H, W, C) to return, where C is 1 or 3.
+      crop_from: as for `decode_file`.
+      upscale: whether smaller pictures may be enlarged.
 
     Returns:
-        uint8 [N, H, W, C].
+      uint8 [N, H, W, C].
 
     Raises:
-        DataError: if a file is missing, broken or too small; the message names the first.
+      DataError: if a file is missing, broken or too small; the message names the first.
     """
     stored_shape(image_shape, crop_from)  # Raises an error that is not of a file.
 

@@ -26,9 +26,9 @@ class IndexedSource(Source):
     """A source whose examples are read by index.
 
     Attributes:
-        readers: a `Reader` for each split, called from several threads at once.
-        labels: the label of each index, for each split that has labels.
-        names: the name of each index, for each split whose images have names.
+      readers: a `Reader` for each split, called from several threads at once.
+      labels: the label of each index, for each split that has labels.
+      names: the name of each index, for each split whose images have names.
     """
 
     readers: Mapping[str, Reader]
@@ -170,12 +170,12 @@ def index_stream(count: int, seed: int, start: int) -> tf.data.Dataset:
     """Streams the indices 0..count-1 indefinitely, reshuffled every epoch.
 
     Args:
-        count: number of indices, at least 1.
-        seed: determines the order of each epoch, together with the epoch number.
-        start: position in the stream to start from; skipping costs at most one epoch of integers.
+      count: number of indices, at least 1.
+      seed: determines the order of each epoch, together with the epoch number.
+      start: position in the stream to start from; skipping costs at most one epoch of integers.
 
     Returns:
-        Dataset of int64 [].
+      Dataset of int64 [].
     """
     first_epoch, offset = divmod(start, count)
 

@@ -38,38 +38,38 @@ def load_source(
     take precedence.
 
     Args:
-        name: "people" (bundled), "folder" (images under `data_dir`), "arrays" (the .npz or
-            .npy file `data_dir`), or an image data set from TensorFlow Datasets, with the
-            config if it has several, such as "cifar10" or "imagenet_resized/32x32".
-        data_dir: folder or file, as above; for TensorFlow Datasets, its data directory, or None
-            for its default; not for "people".
-        image_size: H = W, or (H, W), in pixels; None for that of the data set's recipe, else the
-            data's own. Images are resized to match the shorter side and centre-cropped.
-        channels: 1 (grey) or 3 (RGB); None for the data's own.
-        test_fraction: fraction of the images to hold out as the test split, in (0, 1), only for
-            data without its own test split; by default 0.1, or 0.05 for TensorFlow Datasets.
-        test_size: number of images to hold out instead of a fraction; not for "folder".
-        crop_from: side in pixels of the squares that images are first fitted to; training then
-            takes random crops of `image_size` from them, and evaluation central crops. None for
-            that of the data set's recipe, if it has one and `image_size` is the recipe's;
-            `image_size` for no crops.
-        upscale: whether to enlarge images that are too small. By default, those in a folder are
-            left out, as enlarged images are blurred, and those in other data are enlarged; False
-            makes the latter an error.
+      name: "people" (bundled), "folder" (images under `data_dir`), "arrays" (the .npz or
+        .npy file `data_dir`), or an image data set from TensorFlow Datasets, with the
+        config if it has several, such as "cifar10" or "imagenet_resized/32x32".
+      data_dir: folder or file, as above; for TensorFlow Datasets, its data directory, or None
+        for its default; not for "people".
+      image_size: H = W, or (H, W), in pixels; None for that of the data set's recipe, else the
+        data's own. Images are resized to match the shorter side and centre-cropped.
+      channels: 1 (grey) or 3 (RGB); None for the data's own.
+      test_fraction: fraction of the images to hold out as the test split, in (0, 1), only for
+        data without its own test split; by default 0.1, or 0.05 for TensorFlow Datasets.
+      test_size: number of images to hold out instead of a fraction; not for "folder".
+      crop_from: side in pixels of the squares that images are first fitted to; training then
+        takes random crops of `image_size` from them, and evaluation central crops. None for
+        that of the data set's recipe, if it has one and `image_size` is the recipe's;
+        `image_size` for no crops.
+      upscale: whether to enlarge images that are too small. By default, those in a folder are
+        left out, as enlarged images are blurred, and those in other data are enlarged; False
+        makes the latter an error.
 
     Returns:
-        The source.
+      The source.
 
     Raises:
-        DataError: if the data is missing or unusable, or an argument does not apply to it; the message says what to do.
+      DataError: if the data is missing or unusable, or an argument does not apply to it; the message says what to do.
 
     Examples:
-        >>> source = glow_tf.data.load_source("people", image_size=16)
-        >>> source.image_shape, source.num_classes
-        ((16, 16, 3), 6)
-        >>> images, labels = next(iter(source.batches("test", 8)))
-        >>> images.shape, labels.shape
-        (TensorShape([8, 16, 16, 3]), TensorShape([8]))
+      >>> source = glow_tf.data.load_source("people", image_size=16)
+      >>> source.image_shape, source.num_classes
+      ((16, 16, 3), 6)
+      >>> images, labels = next(iter(source.batches("test", 8)))
+      >>> images.shape, labels.shape
+      (TensorShape([8, 16, 16, 3]), TensorShape([8]))
     """
     if not isinstance(name, str) or not name.strip():
         raise DataError(f"the data set's name is empty ({name!r}); set --dataset, e.g. people.")

@@ -23,13 +23,13 @@ def find_pictures(paths: Sequence[str]) -> tuple[list[str], list[str]]:
     Folders are searched as for `--dataset=folder`: see `folder_source`.
 
     Args:
-        paths: files and folders.
+      paths: files and folders.
 
     Returns:
-        All pictures in the order of `paths`, sorted within each folder; and those that are in `paths` themselves.
+      All pictures in the order of `paths`, sorted within each folder; and those that are in `paths` themselves.
 
     Raises:
-        DataError: if a path does not exist, or a folder holds no picture.
+      DataError: if a path does not exist, or a folder holds no picture.
     """
     missing = [printable(path) for path in paths if not os.path.exists(path)]
     if missing:
@@ -64,17 +64,17 @@ def picture_source(
     left out and recorded in `Source.skipped`. If it is in `paths` itself, it is an error.
 
     Args:
-        paths: picture files, and folders of them.
-        image_shape: (H, W, C) that pictures are resized and cropped to, as for training.
-        exact: whether to treat pictures of another height or width as unreadable.
-        crop_from: side of the squares that pictures are fitted to before a central crop, as in `load_source`; not with
-            `exact`.
-        upscale: whether to enlarge pictures that are too small.
-        label: label of all pictures.
-        num_classes: number of labels; 0 if there are none.
+      paths: picture files, and folders of them.
+      image_shape: (H, W, C) that pictures are resized and cropped to, as for training.
+      exact: whether to treat pictures of another height or width as unreadable.
+      crop_from: side of the squares that pictures are fitted to before a central crop, as in `load_source`; not with
+        `exact`.
+      upscale: whether to enlarge pictures that are too small.
+      label: label of all pictures.
+      num_classes: number of labels; 0 if there are none.
 
     Raises:
-        DataError: if no picture can be read, or one that is in `paths` itself cannot.
+      DataError: if no picture can be read, or one that is in `paths` itself cannot.
     """
     files, named = find_pictures(paths)
     stored_shape = image_shape if exact else images.stored_shape(image_shape, crop_from)
@@ -134,7 +134,6 @@ def _labelled(pixels: np.ndarray | None, label: int) -> tuple[np.ndarray, int] |
 
 
 def _check_size(file, image_shape):
-    with picture_files.opened(file) as image:
-        if (image.height, image.width) != image_shape[:2]:
-            height, width = image_shape[:2]
-            raise OtherSize(f"{image.height}x{image.width}, and --exact takes {height}x{width} alone")
+    size = picture_files.upright_size(file)
+    if size != tuple(image_shape[:2]):
+        raise OtherSize(f"{images.size_text(size)}, and --exact takes {images.size_text(image_shape)} alone")

@@ -33,8 +33,8 @@ def split_of(name: str) -> tuple[str | None, tuple[str, ...]]:
     """Parses a name into the split that it denotes and its other words.
 
     Returns:
-        "train", "test", "validation" or "unlabeled", or None unless exactly one word denotes a split; and the other
-        words, without numbers.
+      "train", "test", "validation" or "unlabeled", or None unless exactly one word denotes a split; and the other
+      words, without numbers.
     """
     found = words(name)
     splits = [_SPLIT_OF_WORD[word] for word in found if word in _SPLIT_OF_WORD]

@@ -11,17 +11,17 @@ class DataOptions:
     """Options for loading a data set: the arguments of `load_source` except the name; None stands for a default.
 
     Attributes:
-        data_dir: folder or file of the data.
-        image_size: H = W, or (H, W), in pixels.
-        channels: 1 (grey) or 3 (RGB).
-        test_fraction: fraction of the images to hold out for the test split, in (0, 1).
-        test_size: number of images to hold out instead of a fraction.
-        crop_from: side of the squares that crops of `image_size` are taken from, in pixels.
-        upscale: whether to enlarge images that are too small. By default, those in a folder are left
-            out, and those in other data, which have one size or come as they are, are enlarged.
+      data_dir: folder or file of the data.
+      image_size: H = W, or (H, W), in pixels.
+      channels: 1 (grey) or 3 (RGB).
+      test_fraction: fraction of the images to hold out for the test split, in (0, 1).
+      test_size: number of images to hold out instead of a fraction.
+      crop_from: side of the squares that crops of `image_size` are taken from, in pixels.
+      upscale: whether to enlarge images that are too small. By default, those in a folder are left
+        out, and those in other data, which have one size or come as they are, are enlarged.
 
     Raises:
-        DataError: if both `test_fraction` and `test_size` are set.
+      DataError: if both `test_fraction` and `test_size` are set.
     """
 
     data_dir: str | None = None
@@ -43,11 +43,11 @@ class DataOptions:
         """Returns the `image_shape` and the `stored_shape` of a source.
 
         Args:
-            size: default for `image_size`, (H, W); None if `image_size` is set.
-            channels: default for `channels`, 1 or 3.
+          size: default for `image_size`, (H, W); None if `image_size` is set.
+          channels: default for `channels`, 1 or 3.
 
         Raises:
-            DataError: if `image_size`, `channels` or `crop_from` is invalid.
+          DataError: if `image_size`, `channels` or `crop_from` is invalid.
         """
         image_shape = (*(images.parse_size(self.image_size) or size), images.parse_channels(self.channels, channels))
         return image_shape, images.stored_shape(image_shape, self.crop_from)
@@ -56,7 +56,7 @@ class DataOptions:
         """Checks that images of `size`, (H, W), need not be enlarged if `upscale` is False; `name` is for errors.
 
         Raises:
-            DataError: if they are smaller than `stored_shape` and `upscale` is False.
+          DataError: if they are smaller than `stored_shape` and `upscale` is False.
         """
         if self.upscale is False and not images.covers(size, stored_shape):
             raise DataError(
@@ -68,7 +68,7 @@ class DataOptions:
         """Checks that no images are to be held out of data with its own test split; `name` is for errors.
 
         Raises:
-            HeldOutError: if `test_fraction` or `test_size` is set.
+          HeldOutError: if `test_fraction` or `test_size` is set.
         """
         for option in ("test_fraction", "test_size"):
             value = getattr(self, option)

@@ -6,10 +6,11 @@ import math
 import os
 import re
 import stat
-import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+
+from glow_tf.runtime.budget import Budget
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -28,39 +29,8 @@ class TooLarge(ValueError):
     """Raised if a picture has more pixels than allowed."""
 
 
-class Pixels:
-    """Limits the pixels of a picture and the total pixels that are decoded at the same time.
-
-    Args:
-      most: the limit, in pixels.
-    """
-
-    def __init__(self, most: int):
-        self.most = most
-        self._used = 0
-        self._condition = threading.Condition()
-
-    @contextlib.contextmanager
-    def taken(self, count: int, timeout_s: float | None = None) -> Iterator[None]:
-        """Waits until there is room for `count` pixels and reserves it.
-
-        Raises:
-          TimeoutError: if there is none within `timeout_s` seconds.
-        """
-        with self._condition:
-            # A single picture always has room.
-            if not self._condition.wait_for(lambda: not self._used or self._used + count <= self.most, timeout_s):
-                raise TimeoutError(f"there was no room for {count} pixels within {timeout_s} s")
-            self._used += count
-        try:
-            yield
-        finally:
-            with self._condition:
-                self._used -= count
-                self._condition.notify_all()
-
-
-_pixels = Pixels(int(DEFAULT_MEGAPIXELS * 1e6))
+# Limits the pixels of a picture, and of all pictures that are decoded at the same time.
+_pixels = Budget(int(DEFAULT_MEGAPIXELS * 1e6))
 
 
 def limit(megapixels: float) -> None:
@@ -105,11 +75,12 @@ def upright_size(file: Any, among: Sequence[str] | None = None) -> tuple[int, in
 
     Raises:
       TooLarge: if Pillow refuses to open it because of its size.
+      ValueError: as for `opened`.
       Exception: any exception that Pillow raises for a broken file.
     """
     with _open(file, among or formats()) as image:
-        turned = _orientation(image) in _SIDEWAYS
-        return (image.width, image.height) if turned else (image.height, image.width)
+        width, height = _size(image)
+        return (width, height) if _orientation(image) in _SIDEWAYS else (height, width)
 
 
 @contextlib.contextmanager
@@ -119,7 +90,7 @@ def opened(file: Any, side: int | None = None) -> Iterator["Image.Image"]:
     Args:
       file: a file name or a binary file object.
       side: side in pixels that the picture will be reduced to. Large JPEG files are decoded at 1/2, 1/4 or 1/8 of their
-        size, but not below twice that side.
+      size, but not below twice that side.
 
     Yields:
       The first frame.
@@ -131,8 +102,6 @@ def opened(file: Any, side: int | None = None) -> Iterator["Image.Image"]:
     """
     from PIL import ExifTags, ImageOps
 
-    if isinstance(file, str | os.PathLike) and not stat.S_ISREG(os.stat(file).st_mode):
-        raise ValueError("it is not a regular file")
     with _open(file, formats()) as image:
         count = _check(image)
         # Pillow keeps only the eight most significant bits per channel of colour pictures.
@@ -140,7 +109,7 @@ def opened(file: Any, side: int | None = None) -> Iterator["Image.Image"]:
         # `draft` returns None unless it is a JPEG file.
         if side is not None and image.draft(None, (2 * side, 2 * side)):
             count = image.width * image.height
-        with _pixels.taken(count):
+        with _pixels.reserved(count):
             image.load()
             # Pillow turns TIFF files while it loads them.
             if image.format != "TIFF" and (orientation := _orientation(image)) != 1:
@@ -166,9 +135,11 @@ def _orientation(image: "Image.Image") -> int:
 
 
 def _open(file: Any, among: Sequence[str]) -> "Image.Image":
-    """Opens a picture without decoding it. Raises TooLarge."""
+    """Opens a picture without decoding it. Raises TooLarge, and ValueError if it is not a regular file."""
     from PIL import Image
 
+    if isinstance(file, str | os.PathLike) and not stat.S_ISREG(os.stat(file).st_mode):
+        raise ValueError("it is not a regular file")
     # Pillow's size warning follows its own limit; sizes are checked here instead.
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
     # Of malformed EXIF data, which `_orientation` passes over.
@@ -179,13 +150,15 @@ def _open(file: Any, among: Sequence[str]) -> "Image.Image":
         raise TooLarge(f"{error}; --max_megapixels={_pixels.most / 1e6:g} allows no more") from error
 
 
+def _size(image: "Image.Image") -> tuple[int, int]:
+    """Returns the width and height of a picture that has not been decoded."""
+    # An icon's directory can state only small sizes; the picture itself can be a PNG of any size.
+    return image.ico.getimage(image.size).size if image.format == "ICO" else image.size
+
+
 def _check(image: "Image.Image") -> int:
     """Returns the number of pixels. Raises TooLarge."""
-    width, height = image.size
-    if image.format == "ICO":
-        # An icon's directory can state only small sizes; the picture itself can be a PNG of any size.
-        inside = image.ico.getimage(image.size).size
-        width, height = max(width, inside[0]), max(height, inside[1])
+    width, height = _size(image)
     if width * height > _pixels.most:
         raise TooLarge(
             f"it has {height}x{width} pixels, that is {width * height / 1e6:,.1f} million, and "

@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from glow_tf.arguments import at_least
 from glow_tf.data.augment import augment, central_crop
 from glow_tf.data.python_calls import numpy_function
 from glow_tf.data.source import Source
@@ -21,22 +22,22 @@ def train_batches(
     epoch boundaries, so that even a source smaller than a batch fills it.
 
     Args:
-        source: the data.
-        batch_size: images per batch, at least 1.
-        seed: determines order, crops, flips and shifts.
-        start_step: number of batches already consumed.
-        flip: whether to flip each image left to right with probability 1/2.
-        shift: largest random shift along either axis, in pixels; edge pixels are repeated.
+      source: the data.
+      batch_size: images per batch, at least 1.
+      seed: determines order, crops, flips and shifts.
+      start_step: number of batches already consumed.
+      flip: whether to flip each image left to right with probability 1/2.
+      shift: largest random shift along either axis, in pixels; edge pixels are repeated.
 
     Returns:
-        Dataset of {"images": uint8 [batch, H, W, C], "labels": int32 [batch]}.
+      Dataset of {"images": uint8 [batch, H, W, C], "labels": int32 [batch]}.
 
     Raises:
-        ValueError: on a batch size below 1, a negative step or shift, or a seed of None.
+      ValueError: on a batch size below 1, a negative step or shift, or a seed of None.
     """
-    _check_count("batch_size", batch_size, 1)
-    _check_count("start_step", start_step, 0)
-    _check_count("shift", shift, 0)
+    at_least("batch_size", batch_size, 1)
+    at_least("start_step", start_step, 0)
+    at_least("shift", shift, 0)
     if seed is None:
         raise ValueError("seed must be an integer, got None: training order is reproducible.")
     dataset = source.batches("train", batch_size, seed=seed, start=start_step * batch_size)
@@ -76,23 +77,23 @@ def split_batches(
     Images are centre-cropped if the source is to be cropped.
 
     Args:
-        source: the data.
-        split: "train" or "test".
-        batch_size: images per batch, at least 1.
-        limit: maximum number of images, at least 1; None for all.
-        spaced: whether a limit takes evenly spaced images, where the source has random access, and not the first ones.
+      source: the data.
+      split: "train" or "test".
+      batch_size: images per batch, at least 1.
+      limit: maximum number of images, at least 1; None for all.
+      spaced: whether a limit takes evenly spaced images, where the source has random access, and not the first ones.
 
     Returns:
-        Dataset of {"images": uint8 [batch, H, W, C], "labels": int32 [batch]}.
+      Dataset of {"images": uint8 [batch, H, W, C], "labels": int32 [batch]}.
 
     Raises:
-        ValueError: on an unknown split, or a batch size or limit below 1.
+      ValueError: on an unknown split, or a batch size or limit below 1.
     """
-    _check_count("batch_size", batch_size, 1)
+    at_least("batch_size", batch_size, 1)
     if limit is None:
         dataset = source.batches(split, batch_size)
     else:
-        _check_count("limit", limit, 1)
+        at_least("limit", limit, 1)
         if spaced:
             dataset = source.spaced_batches(split, batch_size, limit)
         else:
@@ -109,9 +110,3 @@ def _finish(dataset):
     # Sources do not consist of files that could be sharded across workers.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     return dataset.with_options(options).prefetch(PREFETCHED)
-
-
-def _check_count(name, value, least):
-    integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not integer or value < least:
-        raise ValueError(f"{name} must be an integer >= {least}, got {value!r}.")

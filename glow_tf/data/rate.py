@@ -11,14 +11,14 @@ def pipeline_rate(batches: tf.data.Dataset, seconds: float) -> float:
     The first batch, whose time includes opening files and starting threads, is not counted.
 
     Args:
-        batches: dataset of batches, each a nest of tensors [batch, ...].
-        seconds: duration of the measurement, positive; a shorter dataset ends it earlier.
+      batches: dataset of batches, each a nest of tensors [batch, ...].
+      seconds: duration of the measurement, positive; a shorter dataset ends it earlier.
 
     Returns:
-        Images per second; 0.0 if there is no second batch.
+      Images per second; 0.0 if there is no second batch.
 
     Raises:
-        ValueError: if `seconds` is not positive.
+      ValueError: if `seconds` is not positive.
     """
     if not seconds > 0:
         raise ValueError(f"seconds must be positive, got {seconds!r}.")

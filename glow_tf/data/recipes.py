@@ -13,16 +13,16 @@ class Recipe:
     """Preprocessing of a data set's images; by default, they are unchanged.
 
     Attributes:
-        image_size: side of the model's images, or (H, W), in pixels; None for the data's own.
-        n_bits: bits per channel of the model's images.
-        flip: whether training flips images left to right at random.
-        shift: largest random shift along either axis in training, in pixels.
-        crop_from: length in pixels that the shorter side is resized to before images are cropped to `image_size`, at
-            random in training and at the centre in evaluation; None for no crops.
-        center_crop: side in pixels of the central square that is first cropped from the original; None for no crop.
-        pad: width in pixels of the black border that is first added to the original.
-        test_size: number of images to hold out of a data set without a test split; None for a fraction.
-        source: source of these settings.
+      image_size: side of the model's images, or (H, W), in pixels; None for the data's own.
+      n_bits: bits per channel of the model's images.
+      flip: whether training flips images left to right at random.
+      shift: largest random shift along either axis in training, in pixels.
+      crop_from: length in pixels that the shorter side is resized to before images are cropped to `image_size`, at
+        random in training and at the centre in evaluation; None for no crops.
+      center_crop: side in pixels of the central square that is first cropped from the original; None for no crop.
+      pad: width in pixels of the black border that is first added to the original.
+      test_size: number of images to hold out of a data set without a test split; None for a fraction.
+      source: source of these settings.
     """
 
     image_size: int | tuple[int, int] | None = None
@@ -92,11 +92,11 @@ def recipe(dataset_name: str) -> Recipe:
     """Returns the recipe for a data set.
 
     Args:
-        dataset_name: the name it is loaded by, with or without config and version, such as "lsun/bedroom",
-            "imagenet_resized/64x64:0.1.0" or "folder".
+      dataset_name: the name it is loaded by, with or without config and version, such as "lsun/bedroom",
+        "imagenet_resized/64x64:0.1.0" or "folder".
 
     Returns:
-        The recipe; the neutral one, `Recipe()`, for data sets that have none.
+      The recipe; the neutral one, `Recipe()`, for data sets that have none.
     """
     full_name = dataset_name.strip().split(":")[0]
     base_name = full_name.split("/")[0]

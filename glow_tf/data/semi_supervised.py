@@ -14,15 +14,15 @@ def labelled_rows(source: Source, labels_per_class: int, seed: int) -> np.ndarra
     for n images per class is contained in that for n + 1.
 
     Args:
-        source: the data, with labels.
-        labels_per_class: number of images per class, at least 1.
-        seed: seed of the selection, at least 0.
+      source: the data, with labels.
+      labels_per_class: number of images per class, at least 1.
+      seed: seed of the selection, at least 0.
 
     Returns:
-        Rows of the train split in ascending order: int [labels_per_class * num_classes].
+      Rows of the train split in ascending order: int [labels_per_class * num_classes].
 
     Raises:
-        DataError: if there are no labels, or a class has too few readable images.
+      DataError: if there are no labels, or a class has too few readable images.
     """
     asked = f"--labels_per_class={labels_per_class}"
     if not source.num_classes:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from glow_tf.arguments import is_int
 from glow_tf.runtime.pipelines import untuned
 from glow_tf.runtime.text import printable
 
@@ -31,16 +32,16 @@ class Source:
     """Labelled uint8 images of one shape, in a train and a test split.
 
     Attributes:
-        name: the name it was loaded by.
-        image_shape: (H, W, C) of the model's images, where C is 1 or 3.
-        stored_shape: (H, W, C) of the images of `examples` and `batches`: `image_shape`, or larger if
-            `train_batches` and `test_batches` crop them.
-        num_classes: number of labels; 0 if there are none.
-        class_names: name of each label, of length `num_classes`.
-        sizes: number of images in "train" and "test", including skipped ones.
-        skipped: the reason for each image that cannot be read or is too small, keyed by name; grows
-            as such images are found. Only sources of picture files have any.
-        arguments: JSON-serializable arguments of `load_source` that recreate this source.
+      name: the name it was loaded by.
+      image_shape: (H, W, C) of the model's images, where C is 1 or 3.
+      stored_shape: (H, W, C) of the images of `examples` and `batches`: `image_shape`, or larger if
+        `train_batches` and `test_batches` crop them.
+      num_classes: number of labels; 0 if there are none.
+      class_names: name of each label, of length `num_classes`.
+      sizes: number of images in "train" and "test", including skipped ones.
+      skipped: the reason for each image that cannot be read or is too small, keyed by name; grows
+        as such images are found. Only sources of picture files have any.
+      arguments: JSON-serializable arguments of `load_source` that recreate this source.
     """
 
     name: str
@@ -56,18 +57,18 @@ class Source:
         """Opens a split as single examples.
 
         Args:
-            split: "train" or "test".
-            seed: None for one pass in a fixed order; an integer for an infinite stream, in a new
-                order every epoch, determined by (seed, epoch).
-            start: position in the infinite stream to start from.
+          split: "train" or "test".
+          seed: None for one pass in a fixed order; an integer for an infinite stream, in a new
+            order every epoch, determined by (seed, epoch).
+          start: position in the infinite stream to start from.
 
         Returns:
-            Dataset of (image uint8 [H, W, C] of `stored_shape`, label int32 []); the label is 0
-            if there are no labels.
+          Dataset of (image uint8 [H, W, C] of `stored_shape`, label int32 []); the label is 0
+          if there are no labels.
 
         Raises:
-            ValueError: on an unknown split, a seed outside 64 bits, a negative start, or a
-                start without a seed.
+          ValueError: on an unknown split, a seed outside 64 bits, a negative start, or a
+            start without a seed.
         """
         return self._checked_blocks(split, seed, start).unbatch()
 
@@ -75,14 +76,14 @@ class Source:
         """Opens a split as batches, in the same order as `examples` but much faster.
 
         Args:
-            split, seed, start: as for `examples`.
-            batch_size: examples per batch, at least 1; the last batch of one pass may be smaller.
+          split, seed, start: as for `examples`.
+          batch_size: examples per batch, at least 1; the last batch of one pass may be smaller.
 
         Returns:
-            Dataset of (images uint8 [batch, H, W, C] of `stored_shape`, labels int32 [batch]).
+          Dataset of (images uint8 [batch, H, W, C] of `stored_shape`, labels int32 [batch]).
 
         Raises:
-            ValueError: as for `examples`.
+          ValueError: as for `examples`.
         """
         return self._checked_blocks(split, seed, start).rebatch(batch_size, drop_remainder=seed is not None)
 
@@ -93,19 +94,19 @@ class Source:
         the first ones.
 
         Args:
-            split, batch_size: as for `batches`.
-            count: maximum number of examples, at least 1.
+          split, batch_size: as for `batches`.
+          count: maximum number of examples, at least 1.
 
         Raises:
-            ValueError: on an unknown split.
+          ValueError: on an unknown split.
         """
         return self.examples(split).take(count).batch(batch_size)
 
     def _checked_blocks(self, split, seed, start):
         check_split(split)
-        if seed is not None and not (_is_int(seed) and -(2**63) <= seed < 2**63):
+        if seed is not None and not (is_int(seed) and -(2**63) <= seed < 2**63):
             raise ValueError(f"seed must be an integer of at most 64 bits or None, got {seed!r}.")
-        if not _is_int(start) or start < 0:
+        if not is_int(start) or start < 0:
             raise ValueError(f"start must be an integer >= 0, got {start!r}.")
         if start and seed is None:
             raise ValueError(f"start={start} needs a seed: one pass always starts at 0.")
@@ -144,7 +145,7 @@ class Source:
         The label of other training images is `UNLABELLED`; test labels are unchanged.
 
         Raises:
-            DataError: if this kind of source cannot leave out labels.
+          DataError: if this kind of source cannot leave out labels.
         """
         raise DataError(
             f"{self.name}: labels of single images cannot be left out of a {type(self).__name__}. Save the images to a "
@@ -155,7 +156,7 @@ class Source:
         """Returns the same source with only the given rows of the train split.
 
         Raises:
-            DataError: if this kind of source cannot leave out single images.
+          DataError: if this kind of source cannot leave out single images.
         """
         raise DataError(
             f"{self.name}: single images cannot be left out of a {type(self).__name__}. Save the images to a folder or "
@@ -188,7 +189,7 @@ class Source:
         """Lists the images skipped so far, one per line with the reason; empty if there are none.
 
         Args:
-            limit: maximum number of images to name.
+          limit: maximum number of images to name.
         """
         skipped = sorted(dict(self.skipped).items())
         if not skipped:
@@ -218,22 +219,22 @@ def held_out_count(count: int, test_fraction: float | None, test_size: int | Non
     """Returns how many of `count` examples to hold out for the test split: at least 1, never all.
 
     Args:
-        count: total number of examples.
-        test_fraction: fraction to hold out, in (0, 1); None for `default`.
-        test_size: number to hold out instead of a fraction; None for the fraction.
-        default: the fraction if neither is given.
-        name: name of the examples in error messages.
+      count: total number of examples.
+      test_fraction: fraction to hold out, in (0, 1); None for `default`.
+      test_size: number to hold out instead of a fraction; None for the fraction.
+      default: the fraction if neither is given.
+      name: name of the examples in error messages.
 
     Raises:
-        DataError: if there are fewer than two examples.
-        HeldOutError: if a split would be empty.
+      DataError: if there are fewer than two examples.
+      HeldOutError: if a split would be empty.
     """
     fraction = check_fraction(test_fraction, default)
     if count < 2:
         raise DataError(f"{name} holds {count} image(s); at least 2 are needed, one to train on and one to test on.")
     if test_size is None:
         return min(max(1, round(count * fraction)), count - 1)
-    if not _is_int(test_size) or not 1 <= test_size < count:
+    if not is_int(test_size) or not 1 <= test_size < count:
         raise HeldOutError(
             f"test_size must be between 1 and {count - 1} for the {count} images of {name}, got {test_size!r}."
         )
@@ -246,7 +247,3 @@ def check_fraction(test_fraction: float | None, default: float) -> float:
     if not 0 < fraction < 1:
         raise DataError(f"test_fraction must lie between 0 and 1, got {test_fraction!r}.")
     return fraction
-
-
-def _is_int(value) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)

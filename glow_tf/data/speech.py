@@ -45,16 +45,16 @@ def speech_like(n: int, length: int, rate: int = 8000, seed: int = 0) -> np.ndar
     which swells and fades; the pitch glides from one to the next.
 
     Args:
-        n: number of sounds.
-        length: number of samples per sound.
-        rate: samples per second, at least 1000. Formants at or above half of it are left out.
-        seed: seed of the voices and their syllables. Sound i depends on the seed and i alone, not on `n`.
+      n: number of sounds.
+      length: number of samples per sound.
+      rate: samples per second, at least 1000. Formants at or above half of it are left out.
+      seed: seed of the voices and their syllables. Sound i depends on the seed and i alone, not on `n`.
 
     Returns:
-        [n, length, 1] float32; the largest magnitude of each sound is 0.9.
+      [n, length, 1] float32; the largest magnitude of each sound is 0.9.
 
     Raises:
-        ValueError: if an argument is out of range.
+      ValueError: if an argument is out of range.
     """
     at_least("n", n, 0)
     at_least("length", length, 1)
@@ -70,12 +70,12 @@ def glottal_pulses(pitch: np.ndarray, rate: float, phase: float = 0.0) -> np.nda
     """Returns the derivative of the air flow through the glottis, as radiated from the lips.
 
     Args:
-        pitch: pitch at each sample, [..., T], in Hz.
-        rate: samples per second.
-        phase: position of the first sample within a period, 0 to 1.
+      pitch: pitch at each sample, [..., T], in Hz.
+      rate: samples per second.
+      phase: position of the first sample within a period, 0 to 1.
 
     Returns:
-        [..., T], of order 1.
+      [..., T], of order 1.
     """
     step = np.asarray(pitch) / rate
     phases = phase + np.concatenate([np.zeros([*step.shape[:-1], 1]), np.cumsum(step, axis=-1)], axis=-1)
@@ -92,12 +92,12 @@ def resonate(source: np.ndarray, formants: np.ndarray, rate: float) -> np.ndarra
       c = -exp(-2 pi bandwidth / rate),  b = 2 exp(-pi bandwidth / rate) cos(2 pi formant / rate),  a = 1 - b - c
 
     Args:
-        source: [..., T].
-        formants: frequencies of the resonators, [..., 3], in Hz. Those at or above half of the rate are left out.
-        rate: samples per second.
+      source: [..., T].
+      formants: frequencies of the resonators, [..., 3], in Hz. Those at or above half of the rate are left out.
+      rate: samples per second.
 
     Returns:
-        [..., T].
+      [..., T].
     """
     formants = np.asarray(formants, float)[..., np.newaxis]
     decay = np.exp(-np.pi * _BANDWIDTHS[:, np.newaxis] / rate)

@@ -41,11 +41,11 @@ def get_builder(name: str, data_dir: str | None) -> Any:
     """Returns the builder for a data set and config.
 
     Args:
-        name: name of the data set, with or without config and version.
-        data_dir: directory of the prepared data; None for TensorFlow Datasets' default.
+      name: name of the data set, with or without config and version.
+      data_dir: directory of the prepared data; None for TensorFlow Datasets' default.
 
     Raises:
-        DataError: on an unknown name or config, or if one of several configs must be chosen.
+      DataError: on an unknown name or config, or if one of several configs must be chosen.
     """
     # TFDS's form is name/config:version.
     stem, colon, version = name.partition(":")
@@ -101,7 +101,7 @@ def prepare(builder: Any) -> Any:
     done in another process, unless TensorFlow is initialised already.
 
     Raises:
-        DataError: if that fails; the message lists the steps to get the data.
+      DataError: if that fails; the message lists the steps to get the data.
     """
     if builder.is_prepared():
         return builder

@@ -1,6 +1,7 @@
 """Image data sets from TensorFlow Datasets."""
 
 import dataclasses
+import itertools
 import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,19 +34,19 @@ def tfds_source(name: str, options: DataOptions) -> "TfdsSource":
     A test split whose labels are withheld (-1) is ignored.
 
     Args:
-        name: name in TensorFlow Datasets, with the config if there are several, such as
-            "imagenet_resized/32x32".
-        options: `data_dir` is the directory of the prepared data. By default, `image_size` is the
-            recipe's, else the data's own if all images share one; `crop_from` is the recipe's if
-            `image_size` is too; `test_size` is the recipe's if that is less than half of the images,
-            else a fraction of 0.05 is held out; and channels are the data's own.
+      name: name in TensorFlow Datasets, with the config if there are several, such as
+        "imagenet_resized/32x32".
+      options: `data_dir` is the directory of the prepared data. By default, `image_size` is the
+        recipe's, else the data's own if all images share one; `crop_from` is the recipe's if
+        `image_size` is too; `test_size` is the recipe's if that is less than half of the images,
+        else a fraction of 0.05 is held out; and channels are the data's own.
 
     Returns:
-        The source.
+      The source.
 
     Raises:
-        DataError: on an unknown name, a missing config, or data that cannot be prepared or has no
-            images or no train split.
+      DataError: on an unknown name, a missing config, or data that cannot be prepared or has no
+        images or no train split.
     """
     builder = get_builder(name, options.data_dir)
     builder = prepare(builder)
@@ -79,11 +80,12 @@ class TfdsSource(Source):
     """A prepared data set from TensorFlow Datasets.
 
     Attributes:
-        builder: the `tfds.core.DatasetBuilder`.
-        image_key: name of the image feature.
-        splits: the builder's split for "train" and "test", such as "train[:28500]".
-        steps: recipe whose `pad` and `center_crop` are applied to the images.
-        labelled: bool [N], whether the label of each training image is used; None if all are.
+      builder: the `tfds.core.DatasetBuilder`.
+      image_key: name of the image feature.
+      splits: the builder's split for "train" and "test", such as "train[:28500]".
+      steps: recipe whose `pad` and `center_crop` are applied to the images.
+      labelled: bool [N], whether the label of each training image is used; None if all are.
+      rows: int [N], the rows of the train split that are used; None for all.
     """
 
     builder: Any
@@ -91,6 +93,7 @@ class TfdsSource(Source):
     splits: Mapping[str, str]
     steps: Recipe
     labelled: np.ndarray | None = None
+    rows: np.ndarray | None = None
 
     def row_names(self, split: str) -> Sequence[str]:
         features = self.builder.info.features
@@ -109,6 +112,10 @@ class TfdsSource(Source):
         labelled[rows] = True
         return dataclasses.replace(self, labelled=labelled)
 
+    def reduced_to(self, rows: Sequence[int]) -> "TfdsSource":
+        rows = np.unique(rows if self.rows is None else self.rows[rows])
+        return dataclasses.replace(self, rows=rows, sizes={**self.sizes, "train": len(rows)})
+
     def attributes(self, split: str) -> dict[str, np.ndarray]:
         features = self.builder.info.features
         found = features["attributes"] if "attributes" in features else None
@@ -125,10 +132,24 @@ class TfdsSource(Source):
         dataset = self.builder.as_dataset(
             split=self.splits[split], shuffle_files=False, decoders=decoders, read_config=config
         )
-        return untuned(dataset).as_numpy_iterator()
+        return self._selected(split, untuned(dataset).as_numpy_iterator())
+
+    def _selected(self, split: str, examples: Iterator[dict]) -> Iterator[dict]:
+        if split != "train" or self.rows is None:
+            return examples
+        return itertools.compress(examples, np.isin(np.arange(self.rows[-1] + 1), self.rows))
+
+    def _examples(self, split: str) -> tf.data.Dataset:
+        """Returns the examples of a split that are used, in fixed order, as `_encoded` does."""
+        encoded = _encoded(self.builder, self.splits[split], self.image_key, self.num_classes > 0)
+        if split != "train" or self.rows is None:
+            return encoded
+        # Kept in memory, as few are used: each epoch would otherwise read the whole split.
+        examples = list(self._selected(split, untuned(encoded).as_numpy_iterator()))
+        return tf.data.Dataset.from_tensor_slices({key: [example[key] for example in examples] for key in examples[0]})
 
     def _blocks(self, split: str, seed: int | None, start: int) -> tf.data.Dataset:
-        encoded = _encoded(self.builder, self.splits[split], self.image_key, self.num_classes > 0)
+        encoded = self._examples(split)
         if split == "train" and self.labelled is not None:
             # Done before shuffling, by the row in the fixed order.
             encoded = encoded.enumerate().map(self._with_label_if_used)

@@ -35,8 +35,8 @@ def conversion(images: np.ndarray | Rows, name: str) -> str:
     """Describes how to convert images to uint8: the value range of a sample and the NumPy expression.
 
     Args:
-        images: [N, ...] of another dtype, where N is at least 1.
-        name: name of the array in the expression.
+      images: [N, ...] of another dtype, where N is at least 1.
+      name: name of the array in the expression.
     """
     kind = images.dtype.kind
     if kind == "b":

@@ -209,7 +209,7 @@ def test_text_and_other_byte_orders_are_read(tmp_path):
 def test_a_pipe_is_no_array_file(tmp_path):
     os.mkfifo(tmp_path / "x.npz")
     for path in (tmp_path / "x.npz", "/dev/zero", tmp_path):
-        with pytest.raises(DataError, match="no regular file"):
+        with pytest.raises(DataError, match="not a regular file"):
             open_arrays(str(path))
 
 

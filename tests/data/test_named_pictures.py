@@ -47,13 +47,17 @@ def test_in_folders_what_cannot_be_used_is_left_out(folder):
     assert source.skipped["album/tiny.png"] == "smaller than 8x6: 4x4"
 
 
-def test_exact_sizes(folder):
+def test_exact_sizes(folder, monkeypatch):
     assert scored(picture_source(["one.png"], SHAPE, exact=True))[0] == ["one.png"]
     with pytest.raises(DataError, match=r"album/b/a\.png \(9x6, and --exact takes 8x6 alone\), album/z\.jpg \(30x20,"):
         picture_source(["album"], SHAPE, exact=True)
     # Stored as 6x8 and displayed as 8x6.
     Image.open("one.png").rotate(90, expand=True).save("turned.jpg", exif=_on_its_side())
     assert scored(picture_source(["turned.jpg"], SHAPE, exact=True))[0] == ["turned.jpg"]
+    # Only those of the right size are decoded.
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)
+    with pytest.raises(DataError, match=r"album/z\.jpg \(30x20, and --exact takes 8x6 alone\)"):
+        picture_source(["album/z.jpg"], SHAPE, exact=True)
 
 
 def test_central_crops_of_larger_squares_and_enlarged_pictures(folder):

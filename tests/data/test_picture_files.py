@@ -48,6 +48,7 @@ def test_an_icon_is_as_large_as_what_is_in_it(tmp_path):
     (tmp_path / "a.ico").write_bytes(directory + file.getvalue())
     with pytest.raises(picture_files.TooLarge, match="200x200"):
         images.decode_file(str(tmp_path / "a.ico"), (8, 8, 3))
+    assert picture_files.upright_size(str(tmp_path / "a.ico")) == (200, 200)
 
 
 def test_a_header_that_lies_is_believed(tmp_path):
@@ -64,7 +65,7 @@ def test_a_header_that_lies_is_believed(tmp_path):
         images.decode_file(str(tmp_path / "a.png"), (8, 8, 3))
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", [None, 1, 4, 5, 8])
 def test_the_size_is_that_of_the_upright_picture(kind, orientation):
     exif, file = Image.Exif(), io.BytesIO()
@@ -146,8 +147,10 @@ def test_a_failure_leaves_room_for_the_next(tmp_path):
 def test_a_pipe_is_no_picture(tmp_path):
     os.mkfifo(tmp_path / "a.png")
     for path in (tmp_path / "a.png", "/dev/zero"):
-        with pytest.raises(ValueError, match="no regular file"):
+        with pytest.raises(ValueError, match="not a regular file"):
             images.decode_file(str(path), (8, 8, 3))
+        with pytest.raises(ValueError, match="not a regular file"):
+            picture_files.upright_size(str(path))
 
 
 @pytest.mark.parametrize("megapixels", [0, -1, float("nan"), float("inf")])

@@ -195,8 +195,17 @@ def test_few_labels_of_shuffled_examples(tmp_path):
     np.testing.assert_array_equal(few.row_labels("train"), [labels.get(value, -1) for value in fixed])
     assert values(few.examples("train", seed=1).take(80)) == values(source.examples("train", seed=1).take(80))
     assert sorted(int(label) for _, label in few.examples("test")) == [0, 1, 2, 3]
-    with pytest.raises(DataError, match="single images cannot be left out of a TfdsSource"):
-        source.reduced_to(rows)
+    alone = source.reduced_to(rows)
+    assert alone.sizes == {"train": 20, "test": 4} and alone.identity() != source.identity()
+    assert values(alone.examples("train")) == [fixed[row] for row in rows]
+    assert [int(label) for _, label in alone.examples("train")] == [fixed[row] % 10 for row in rows]
+    assert alone.row_labels("train").tolist() == [fixed[row] % 10 for row in rows]
+    assert list(alone.row_names("train")) == [str(row) for row in range(20)]
+    shuffled = values(alone.examples("train", seed=1).take(40))
+    assert sorted(shuffled[:20]) == sorted(shuffled[20:]) == sorted(fixed[row] for row in rows)
+    assert shuffled[:20] != shuffled[20:]
+    assert values(alone.examples("train", seed=1, start=13).take(20)) == shuffled[13:33]
+    assert values(alone.examples("test")) == values(source.examples("test"))
 
 
 def test_validation_stands_in_for_a_test_split_without_labels(tmp_path):
