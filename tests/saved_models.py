@@ -10,6 +10,7 @@ import filelock
 import numpy as np
 
 import glow_tf
+from glow_tf import dequantization, layers, networks, partitions, transforms
 from glow_tf.analysis.attributes import Directions
 from glow_tf.export.saved_model import export_saved_model
 from tests import gradients
@@ -23,7 +24,38 @@ CONFIGS = {
     "nice": glow_tf.nice((8, 8, 1), K=2, width=8, blocks=1),
     "sound": glow_tf.glow_1d((16, 1), K=2, L=2, width=4),
     "flat": glow_tf.nice((12,), K=2, width=8, blocks=1),
-    "real": glow_tf.glow((8, 4, 1), K=1, L=1, width=4, dequantizer=glow_tf.dequantization.Continuous()),
+    "real": glow_tf.glow((8, 4, 1), K=1, L=1, width=4, dequantizer=dequantization.Continuous()),
+    "flow_plus_plus": glow_tf.flow_plus_plus(
+        (4, 4, 3),
+        ((0, 1),),
+        width=4,
+        blocks=1,
+        heads=2,
+        coupling=transforms.MixtureLogistic(components=2),
+        num_classes=3,
+        conditional_couplings=True,
+        dequantizer=dequantization.Variational(
+            network=networks.GatedAttention(width=4, blocks=1, heads=0, image_channels=4),
+            depth=1,
+            coupling=transforms.MixtureLogistic(components=2),
+            partition=partitions.Positions(),
+            features=networks.GatedConvolutions(blocks=1),
+            feature_channels=4,
+        ),
+    ),
+    "jet": glow_tf.jet((4, 4, 1), K=2, width=4, blocks=1, heads=2, patch_size=2, num_classes=3, classifier=True),
+    "spline": glow_tf.ModelConfig(
+        name="own",
+        image_shape=(6,),
+        layers=(
+            layers.Steps(
+                depth=2,
+                network=networks.Mlp(width=4, blocks=1),
+                coupling=transforms.RationalQuadraticSpline(bins=3),
+                permutation="reverse",
+            ),
+        ),
+    ),
 }
 # Attribute names of the two models that have attributes.
 ATTRIBUTES = {

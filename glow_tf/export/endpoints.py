@@ -47,12 +47,12 @@ def endpoint(
                 return _refused(value, spec)
         return body(**{spec.name: _checked(values[spec.name], spec) for spec in inputs})
 
-    function = of_any_shape(_declared(checked, inputs, defaults), inputs, data)
+    function = trace_for_any_shape(_declared(checked, inputs, defaults), inputs, data)
     signature = _declared(lambda **values: function(**values), inputs, defaults)
     return function, tf.function(signature, input_signature=list(inputs), autograph=False)
 
 
-def of_any_shape(
+def trace_for_any_shape(
     function: Callable, inputs: Sequence[Any], data: Collection[str]
 ) -> tf.types.experimental.PolymorphicFunction:
     """Traces `function` for `inputs` of any shape, and of any dtype if they are data.

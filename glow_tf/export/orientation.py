@@ -46,13 +46,13 @@ def turned_upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
 
 def _orientation_of_exif(file, start):
     """Reads the orientation from EXIF data, structured as a TIFF file, that starts at position `start`."""
-    little = file_parts.at(file, start, 2) == b"II"
-    directory = file_parts.forward(file, start, file_parts.number(file, start + 4, 4, little))
+    little = file_parts.read_bytes(file, start, 2) == b"II"
+    directory = file_parts.advance(file, start, file_parts.read_int(file, start + 4, 4, little))
     max_count = (tf.strings.length(file) - directory - 2) // 12
-    count = tf.clip_by_value(file_parts.number(file, directory, 2, little), 0, max_count)
-    entries = tf.reshape(file_parts.values(file, directory + 2, 12 * count), [-1, 12])
-    tags, types, values = (file_parts.joined(entries[:, i : i + 2], little) for i in (0, 2, 8))
-    values = tf.where(types == _LONG, file_parts.joined(entries[:, 8:12], little), values)
+    count = tf.clip_by_value(file_parts.read_int(file, directory, 2, little), 0, max_count)
+    entries = tf.reshape(file_parts.read_uint8(file, directory + 2, 12 * count), [-1, 12])
+    tags, types, values = (file_parts.combine_bytes(entries[:, i : i + 2], little) for i in (0, 2, 8))
+    values = tf.where(types == _LONG, file_parts.combine_bytes(entries[:, 8:12], little), values)
     known = (types == _SHORT) | (types == _LONG)
     found = tf.boolean_mask(values, (tags == _TAG) & known & (values >= 1) & (values <= 8))
     return tf.concat([found, [1]], 0)[0]

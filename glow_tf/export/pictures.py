@@ -19,7 +19,7 @@ _LUMA, _LUMA_BITS = (19595, 38470, 7471), 16
 _DEEP_TO_EIGHT_BITS = ((np.arange(65536) * 255 + 32767) // 65535).astype(np.uint8)
 
 
-def decoded(
+def decode_files(
     files: tf.Tensor,
     image_shape: tuple[int, int, int],
     name: tf.Tensor,
@@ -110,7 +110,7 @@ def _decode_png(file: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
     Also returns whether it has 16 bits and is darker than 4096 of 65535 without being black; see `images.decode_file`.
     """
-    depth, kind = file_parts.number(file, 24, 1), file_parts.number(file, 25, 1)
+    depth, kind = file_parts.read_int(file, 24, 1), file_parts.read_int(file, 25, 1)
     is_grey, has_alpha = kind == 0, kind >= 4
     keyed, _ = file_parts.png_chunk(file, b"tRNS")
     # Opaque images are not decoded to four channels, as TensorFlow's alpha is not 255 for those of fewer than 8 bits.
@@ -173,7 +173,7 @@ def _on_white(rows: tf.Tensor) -> tf.Tensor:
     return tf.cast(((sums // 256 + sums) // 256) // 128, tf.uint8)
 
 
-def encoded(images: tf.Tensor) -> tf.Tensor:
+def encode_png(images: tf.Tensor) -> tf.Tensor:
     """Encodes images [..., H, W, C] uint8 as PNG files, [...] string."""
     flat = tf.reshape(images, [-1, *images.shape[-3:]])
     files = tf.map_fn(tf.io.encode_png, flat, fn_output_signature=tf.TensorSpec([], tf.string))

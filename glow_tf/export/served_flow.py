@@ -12,7 +12,7 @@ from glow_tf.bijectors import base
 from glow_tf.data.picture_files import DEFAULT_MEGAPIXELS
 from glow_tf.dequantization import random
 from glow_tf.export import pictures
-from glow_tf.export.endpoints import Tensors, endpoint, of_any_shape, require
+from glow_tf.export.endpoints import Tensors, endpoint, require, trace_for_any_shape
 from glow_tf.models import checks
 from glow_tf.models.derived import DerivedCache
 from glow_tf.models.flow import Flow
@@ -37,6 +37,7 @@ class ServedFlow(tf.train.Checkpoint):
       reconstruct(images)                     ->  images, restored in the bits that are modelled
       interpolate(start, end, steps=8)        ->  images: [B, steps + 1, H, W, C], from start to end, both included
       manipulate(images, direction, scale=1)  ->  images, decoded from latents + scale * direction
+      classify(images)                        ->  logits: [B, num_classes]; of a model with a classifier
       attributes()                            ->  names: [A], directions: [A, D]; if exported with directions
       serving_default(images)                 ->  as log_prob with seed 0; only a signature
 
@@ -123,11 +124,13 @@ class ServedFlow(tf.train.Checkpoint):
         self._add("interpolate", self._interpolate, [*ends, "steps"], {"steps": tf.constant(8)})
         scale = {"scale": tf.ones([1], flow.dtype)}
         self._add("manipulate", self._manipulate, ["images", *labels, "direction", "scale"], scale)
+        if config.classifier and not config.classifier_is_given_labels:
+            self._add("classify", self._classify, ["images"])
         if directions is not None:
             self._add("attributes", self._attributes, [])
         inputs = {name: self._specs[name] for name in ["images", *labels]}
         # TensorFlow restores an attribute of this name as the object's call method.
-        self.__call__ = of_any_shape(self._call, [inputs if labels else inputs["images"]], _FILES)
+        self.__call__ = trace_for_any_shape(self._call, [inputs if labels else inputs["images"]], _FILES)
         self.trainable_variables = list(flow.trainable_variables)
         self.variables = self.trainable_variables + [v for v in flow.variables if not v.trainable]
         self.regularization_losses = []
@@ -158,17 +161,17 @@ class ServedFlow(tf.train.Checkpoint):
         outputs = body(**values)
         if "images" in outputs:
             displayed = self.flow.config.dequantizer.displayed(outputs.pop("images"))
-            outputs["image_bytes"] = pictures.encoded(displayed)
+            outputs["image_bytes"] = pictures.encode_png(displayed)
         return outputs
 
     def _decoder(
         self, most_pixels: int, crop_from: int | None = None, *, exact: bool = False
     ) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-        """Returns a graph that decodes files [B], shared by all functions; see `pictures.decoded`."""
+        """Returns a graph that decodes files [B], shared by all functions; see `pictures.decode_files`."""
         shape = self.flow.config.image_shape
 
         def decode(files, name):
-            return pictures.decoded(files, shape, name, most_pixels, crop_from=crop_from, exact=exact)
+            return pictures.decode_files(files, shape, name, most_pixels, crop_from=crop_from, exact=exact)
 
         files, name = tf.TensorSpec([None], tf.string, "files"), tf.TensorSpec([], tf.string, "name")
         return tf.function(decode, autograph=False).get_concrete_function(files, name)
@@ -189,15 +192,15 @@ class ServedFlow(tf.train.Checkpoint):
     def _noise(self, images, seeds, labels=None):
         """Returns the dequantized images and their log-density, as `Flow.dequantize` does."""
         if not self.flow.dequantizer:
-            return self.flow.dequantize(images, seeds, labels)
+            return self.flow.dequantize(images, labels, seeds)
 
         def noise(values, gradient):
-            return self.flow.noise(values, seeds, labels, gradient=gradient)
+            return self.flow.noise(values, labels, seeds, gradient=gradient)
 
         return tuple(_portable(noise, tf.cast(images, self.flow.dtype), self.flow.config.gradient))
 
     def _inverse_pass(self, latents, labels=None):
-        return devices.portable(lambda: self.flow.decode_and_check(latents, labels, self.derived()))
+        return devices.portable(lambda: self.flow.decode_and_check(latents, labels, derived=self.derived()))
 
     def _call(self, inputs):
         (output,) = self.encode(**inputs if self.flow.config.conditional else {"images": inputs}).values()
@@ -221,6 +224,12 @@ class ServedFlow(tf.train.Checkpoint):
     def _features(self, images, labels=None):
         levels = self._encoded(images, labels)["levels"]
         return {f"level_{number}": level for number, level in enumerate(levels, 1)}
+
+    def _classify(self, images):
+        # Of any class, if the top prior is conditional: the classifier reads what the prior has not whitened.
+        labels = tf.zeros(tf.shape(images)[:1], tf.int32) if self.flow.config.conditional else None
+        latents = self._encoded(images, labels)["latents"]
+        return {"logits": devices.portable(lambda: self.flow.class_logits(latents, labels))}
 
     def _decode(self, latents, labels=None):
         return self._images(latents, self._labels(labels, tf.shape(latents)[0]))

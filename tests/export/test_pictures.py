@@ -21,7 +21,7 @@ MOST = 300_000
 def decoder(shape, exact=False):
     files = tf.TensorSpec([None], tf.string)
     return tf.function(
-        lambda files: pictures.decoded(files, shape, tf.constant("files"), MOST, exact=exact)
+        lambda files: pictures.decode_files(files, shape, tf.constant("files"), MOST, exact=exact)
     ).get_concrete_function(files)
 
 
@@ -29,7 +29,7 @@ def test_pictures_are_cropped_one_by_one():
     """Whole pictures of a large batch would not fit in memory."""
     files = tf.TensorSpec([None], tf.string)
     cropped = tf.function(
-        lambda files: pictures.decoded(files, (16, 16, 3), tf.constant("files"), MOST, crop_from=64)
+        lambda files: pictures.decode_files(files, (16, 16, 3), tf.constant("files"), MOST, crop_from=64)
     ).get_concrete_function(files)
     (whole,) = tf.io.encode_png(tf.zeros([64, 80, 3], tf.uint8))[tf.newaxis].numpy().tolist()
     assert cropped(tf.constant([whole] * 2)).shape == (2, 16, 16, 3)
