@@ -107,6 +107,11 @@ class ModelConfig:
         return self.classifier and any(part.num_classes_needed() for part in parts)
 
     @property
+    def is_initialized_from_data(self) -> bool:
+        """True if the initialisation from data sets parameters, such as those of actnorms."""
+        return any(part.is_initialized_from_data for part in (*self.layers, self.dequantizer))
+
+    @property
     def events(self) -> str:
         """The kind of data: `flat vectors`, `sequences` or `images`."""
         return ("flat vectors", "sequences", "images")[len(self.image_shape) - 1]
@@ -117,9 +122,9 @@ class ModelConfig:
         return math.prod(self.image_shape)
 
     @property
-    def network_width(self) -> int:
+    def hidden_channels(self) -> int:
         """The largest number of hidden channels in any coupling network."""
-        return max(part.network_width() for part in (*self.layers, self.dequantizer))
+        return max(part.hidden_channels() for part in (*self.layers, self.dequantizer))
 
     def shapes(self) -> list[tuple[int, ...]]:
         """Returns the event shape at the input of each layer, followed by the one at the output of the last.
@@ -154,7 +159,9 @@ class ModelConfig:
         values = "real numbers" if self.n_bits is None else f"{self.n_bits} bits"
         depths = list(dict.fromkeys(layer.depth for layer in self.layers if hasattr(layer, "depth")))
         steps = f", K={'/'.join(map(str, depths))}" if depths else ""
-        return f"{self.name} of {self.events} {shape}, {values}, L={len(self.latent_shapes)}{steps}"
+        count = len(self.latent_shapes)
+        levels = f"{count} level{'' if count == 1 else 's'}"
+        return f"{self.name} of {self.events} {shape}, {values}, {levels}{steps}"
 
     def to_json(self) -> str:
         """Returns the config as indented JSON, from which `from_json` restores an equal one."""
@@ -200,9 +207,13 @@ class ModelConfig:
         dequantizer = description.from_fields("dequantizer", fields["dequantizer"], _dequantizer_class(), fields)
         return description.construct(cls, "", {**fields, "layers": layers, "dequantizer": dequantizer})
 
+    def flattened(self) -> dict[str, Any]:
+        """Returns the fields of `to_json` without nesting, keyed by path, such as `layers[1].depth`."""
+        return _flatten_fields(json.loads(self.to_json()))
+
     def differences(self, other: "ModelConfig") -> list[str]:
         """Returns the fields in which `other` differs, one readable line each (`layers[1].depth: 8 vs. 16`)."""
-        mine, theirs = (_flatten_fields(json.loads(config.to_json())) for config in (self, other))
+        mine, theirs = self.flattened(), other.flattened()
         return [
             f"{key}: {mine.get(key, 'absent')} vs. {theirs.get(key, 'absent')}"
             for key in [*mine, *(key for key in theirs if key not in mine)]
@@ -231,56 +242,3 @@ def _flatten_fields(value: Any, prefix: str = "") -> dict[str, Any]:
     else:
         return {prefix: value}
     return {key: leaf for name, item in items for key, leaf in _flatten_fields(item, name).items()}
-
-
-def check_divisible(image_shape: tuple[int, ...], levels: int, fewer: str = "a smaller L") -> None:
-    """Checks that an image can be squeezed `levels` times.
-
-    Args:
-      image_shape: (H, W, C).
-      levels: number of squeezes.
-      fewer: how to use fewer levels, for the message.
-
-    Raises:
-      ValueError: if the image does not have 1 or 3 channels, or a side is not a multiple of 2^levels; the message
-        suggests sizes.
-    """
-    factor = 2**levels
-    if len(image_shape) != 3:
-        raise ValueError(f"image_shape={tuple(image_shape)!r} must be (height, width, channels).")
-    height, width, channels = image_shape
-    if channels not in (1, 3):
-        raise ValueError(f"image_shape={tuple(image_shape)!r}: images have 1 or 3 channels, not {channels}.")
-    if height < 1 or width < 1 or height % factor or width % factor:
-        near = [tuple(max(factor, side // factor * factor + up) for side in (height, width)) for up in (0, factor)]
-        options = " or ".join(dict.fromkeys(f"{h}x{w}" for h, w in near))
-        raise ValueError(
-            f"An image of {height}x{width} cannot be squeezed {levels} times: both sides must be multiples of "
-            f"2^L = {factor}. {options} would do, or {fewer}."
-        )
-
-
-def check_length(shape: tuple[int, ...], levels: int, squeeze: int) -> None:
-    """Checks that a sequence can be squeezed `levels` times by `squeeze`, with its channels halved in between.
-
-    Raises:
-      ValueError: if the shape is not (T, C), T is not a multiple of squeeze^levels, or the channels cannot be halved;
-        the message suggests valid values.
-    """
-    factor = squeeze**levels
-    if len(shape) != 2:
-        raise ValueError(f"shape={tuple(shape)!r} must be (length, channels).")
-    length, channels = shape
-    if channels < 1:
-        raise ValueError(f"shape={tuple(shape)!r}: a sequence has at least 1 channel.")
-    if length < 1 or length % factor:
-        near = dict.fromkeys(max(factor, length // factor * factor + up) for up in (0, factor))
-        raise ValueError(
-            f"A sequence of length {length} cannot be squeezed {levels} times by {squeeze}: its length must be a "
-            f"multiple of squeeze^L = {factor}. {' or '.join(map(str, near))} would do, or a smaller L."
-        )
-    if squeeze % 2 and channels % 2**levels:
-        raise ValueError(
-            f"squeeze={squeeze} leaves an odd number of channels of {channels}, and each of {levels} levels halves "
-            "them. An even squeeze would do."
-        )

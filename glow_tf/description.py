@@ -39,7 +39,7 @@ class Description:
         if abstract:
             return
         known = cls.classes.get(cls.__name__)
-        if known is not None and known.__module__ != cls.__module__ and is_built_in(known):
+        if known is not None and known.__module__ != cls.__module__ and is_from_this_package(known):
             raise ValueError(f"There is a {cls.kind} {cls.__name__} in {known.__module__}: choose another name.")
         cls.classes[cls.__name__] = cls._classes_by_module[cls.__module__, cls.__name__] = cls
 
@@ -54,7 +54,7 @@ class Description:
         return fields
 
 
-def is_built_in(cls: type) -> bool:
+def is_from_this_package(cls: type) -> bool:
     """Returns whether a class belongs to this package."""
     return cls.__module__.partition(".")[0] == _PACKAGE
 
@@ -106,7 +106,7 @@ def _python_number(value: Any) -> Any:
 def to_fields(part: Description) -> dict[str, Any]:
     """Returns a description as stored in JSON, from which `from_fields` restores it."""
     cls = type(part)
-    named = {part.kind: cls.__name__, **({} if is_built_in(cls) else {"module": cls.__module__})}
+    named = {part.kind: cls.__name__, **({} if is_from_this_package(cls) else {"module": cls.__module__})}
     values = {field.name: getattr(part, field.name) for field in _stored_fields(cls)}
     return {**named, **{n: to_fields(v) if isinstance(v, Description) else v for n, v in values.items()}}
 
@@ -166,7 +166,11 @@ def _class(where: str, kind: type[Description], name: str, module: Any) -> type[
         _log.warning(
             "%s: %s was defined in the module %s, and that of %s is taken. If the former still has it, import it "
             "first, by --plugins=%s in a command",
-            *(where, name, module, cls.__module__, module),
+            where,
+            name,
+            module,
+            cls.__module__,
+            module,
         )
     return cls
 

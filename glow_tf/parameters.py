@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -50,6 +51,23 @@ def normal(rng: np.random.Generator, stddev: float, shape: tuple[int, ...]) -> P
     return Parameter(shape, draw)
 
 
+def linear(rng: np.random.Generator, shape: tuple[int, ...], gain: float = 1.0) -> dict[str, Parameter]:
+    """Returns the parameters of linear layers whose output variance is gain^2 times their input variance.
+
+    Args:
+      rng: source of random numbers.
+      shape: shape of the kernels, [depth, ..., C_in, C_out].
+      gain: ratio of the standard deviations of outputs and inputs.
+    """
+    stddev = gain / math.sqrt(math.prod(shape[1:-1]))
+    return {"kernel": normal(rng, stddev, shape), "bias": zeros(shape[0], shape[-1])}
+
+
+def zero_linear(*shape: int) -> dict[str, Parameter]:
+    """Returns the parameters of zero-initialised linear layers: kernels [depth, ..., C_in, C_out], and biases."""
+    return {"kernel": zeros(*shape), "bias": zeros(shape[0], shape[-1])}
+
+
 def jointly(
     initial: Callable[[], Mapping[str, np.ndarray]], shapes: Mapping[str, tuple[int, ...]], fixed: tuple[str, ...] = ()
 ) -> dict[str, Parameter]:
@@ -75,18 +93,18 @@ def is_trainable(parameter: Parameter | np.ndarray) -> bool:
     return np.issubdtype(np.asarray(parameter).dtype, np.floating)
 
 
-def by_path(nest: Nest, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten_nest(nest: Nest, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yields the path and value of each leaf of a nest; paths, such as `network/conv1/kernel`, begin with `prefix`."""
     for name, value in nest.items():
         path = f"{prefix}/{name}" if prefix else name
         if isinstance(value, Mapping):
-            yield from by_path(value, path)
+            yield from flatten_nest(value, path)
         else:
             yield path, value
 
 
-def nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the nest with the given leaves by path, the inverse of `by_path`."""
+def unflatten_nest(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the nest with the given leaves by path, the inverse of `flatten_nest`."""
     nest: dict[str, Any] = {}
     for path, leaf in leaves.items():
         *names, last = path.split("/")

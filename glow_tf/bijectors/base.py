@@ -226,7 +226,7 @@ def reference(parameter: Any) -> Any:
     return parameter if _can_change(parameter) else tf.convert_to_tensor(parameter)
 
 
-class Derived(tf.Module):
+class Deferred(tf.Module):
     """A function of parameters, evaluated once if they are tensors, and at each call if one of them can change.
 
     Args:
@@ -235,7 +235,7 @@ class Derived(tf.Module):
     """
 
     def __init__(self, function: Callable, *parameters: Any):
-        super().__init__(name="derived")
+        super().__init__(name="deferred")
         self._function = function
         self._parameters = [reference(parameter) for parameter in parameters]
         self._constant = None if any(map(_can_change, self._parameters)) else function(*self._parameters)

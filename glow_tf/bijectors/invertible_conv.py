@@ -40,28 +40,42 @@ class InvertibleConv1x1(base.Bijector):
         name: str = "invertible_conv1x1",
     ):
         weight = base.reference(weight)
-        self._matrices = base.Derived(lambda *matrices: matrices, weight, inverse_weight, log_abs_det)
-        shape = weight.shape
-        if shape.rank != 2 or shape[0] != shape[1]:
-            raise ValueError(f"weight must have shape [C, C]; it has {shape}.")
-        super().__init__(event_ndims=event_ndims, validate_args=validate_args, name=name)
+        matrices = base.Deferred(lambda *matrices: matrices, weight, inverse_weight, log_abs_det)
+        self._set(matrices, weight.shape, event_ndims=event_ndims, validate_args=validate_args, name=name)
 
     @classmethod
     def from_plu(cls, permutation, sign, lower, upper, log_diagonal, **kwargs) -> "InvertibleConv1x1":
         """Returns the convolution whose weight is in PLU form; see `plu_matrices` for the arguments."""
-        return cls._derived(plu_matrices, permutation, sign, lower, upper, log_diagonal, **kwargs)
+        lower = base.reference(lower)
+        matrices = base.Deferred(plu_matrices, permutation, sign, lower, upper, log_diagonal)
+        return cls._from_parameters(matrices, lower.shape, **kwargs)
 
     @classmethod
     def from_dense(cls, weight, **kwargs) -> "InvertibleConv1x1":
         """Returns the convolution with the invertible matrix `weight`: [C, C]."""
-        return cls._derived(dense_matrices, weight, **kwargs)
+        weight = base.reference(weight)
+        return cls._from_parameters(base.Deferred(dense_matrices, weight), weight.shape, **kwargs)
 
     @classmethod
-    def _derived(cls, matrices, *parameters, **kwargs):
-        derived = base.Derived(matrices, *parameters)
-        bijector = cls(*derived(), **kwargs)
-        bijector._matrices = derived
+    def _from_parameters(cls, matrices: base.Deferred, shape: tf.TensorShape, **kwargs) -> "InvertibleConv1x1":
+        # Without `__init__`, whose matrices would be computed once more.
+        bijector = cls.__new__(cls)
+        bijector._set(matrices, shape, **kwargs)
         return bijector
+
+    def _set(
+        self,
+        matrices: base.Deferred,
+        shape: tf.TensorShape,
+        *,
+        event_ndims: int = 3,
+        validate_args: bool = False,
+        name: str = "invertible_conv1x1",
+    ) -> None:
+        if shape.rank != 2 or shape[0] != shape[1]:
+            raise ValueError(f"weight must have shape [C, C]; it has {shape}.")
+        self._matrices = matrices
+        super().__init__(event_ndims=event_ndims, validate_args=validate_args, name=name)
 
     def forward_and_log_det(self, x):
         weight, _, log_abs_det = self._matrices()

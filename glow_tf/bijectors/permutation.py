@@ -30,7 +30,7 @@ class Permutation(base.Bijector):
         if static is not None and sorted(np.ravel(static).tolist()) != list(range(np.size(static))):
             raise ValueError(f"indices={static!r} is not a permutation of 0 .. {np.size(static) - 1}.")
         # `tf.math.invert_permutation` would run on the host even with a GPU.
-        self._both = base.Derived(lambda indices: (indices, tf.argsort(indices)), indices)
+        self._both = base.Deferred(lambda indices: (indices, tf.argsort(indices)), indices)
         super().__init__(event_ndims=event_ndims, validate_args=validate_args, name=name)
 
     @classmethod

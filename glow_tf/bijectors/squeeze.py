@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from glow_tf.arguments import one_of
 from glow_tf.bijectors import base
+from glow_tf.runtime.squeezing import squeeze, unsqueeze
 
 ORDERS = ("channel_major", "position_major")
 
@@ -53,36 +54,15 @@ class Squeeze(base.Bijector):
             raise ValueError(f"event_ndims={event_ndims!r} must be 3 for [H, W, C], or 2 for [T, C].")
         one_of("order", order, ORDERS)
         self._factor = factor
-        self._channel_major = order == "channel_major"
+        self._order = order
         self._axes = event_ndims - 1
         super().__init__(event_ndims=event_ndims, validate_args=validate_args, name=name)
 
     def forward_and_log_det(self, x):
-        f, n = self._factor, self._axes
-        *sides, channels = x.shape[1:]
-        if any(side % f for side in sides):
-            if n == 1:
-                raise ValueError(f"A length of {sides[0]} is not a multiple of {f}.")
-            raise ValueError(f"Sides of {sides[0]}x{sides[1]} are not multiples of {f}.")
-        blocks = [side // f for side in sides]
-        y = tf.reshape(x, [-1, *(size for block in blocks for size in (block, f)), channels])
-        channel, within_block = [2 * n + 1], [*range(2, 2 * n + 1, 2)]
-        new_channel = [*channel, *within_block] if self._channel_major else [*within_block, *channel]
-        y = tf.transpose(y, [0, *range(1, 2 * n, 2), *new_channel])
-        y = tf.reshape(y, [-1, *blocks, channels * f**n])
-        return y, tf.zeros(tf.shape(x)[:1], x.dtype)
+        return squeeze(x, self._factor, self._order), tf.zeros(tf.shape(x)[:1], x.dtype)
 
     def inverse_and_log_det(self, y):
-        f, n = self._factor, self._axes
-        *blocks, channels = y.shape[1:]
-        if channels % f**n:
-            raise ValueError(f"{channels} channels are not a multiple of {f**n}.")
-        channel, within_block = [channels // f**n], [f] * n
-        x = tf.reshape(y, [-1, *blocks, *(channel + within_block if self._channel_major else within_block + channel)])
-        channel_axis, offset = (n + 1, n + 1) if self._channel_major else (2 * n + 1, n)
-        x = tf.transpose(x, [0, *(axis for i in range(1, n + 1) for axis in (i, offset + i)), channel_axis])
-        x = tf.reshape(x, [-1, *(block * f for block in blocks), channels // f**n])
-        return x, tf.zeros(tf.shape(y)[:1], y.dtype)
+        return unsqueeze(y, self._factor, self._order), tf.zeros(tf.shape(y)[:1], y.dtype)
 
     def _forward_event_shape(self, shape):
         leading, event = self._divided(shape)

@@ -5,7 +5,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from glow_tf.arguments import one_of
 from glow_tf.bijectors import base
+from glow_tf.mode import GRADIENTS
 from glow_tf.runtime import devices
 from glow_tf.runtime.internals import untracked
 
@@ -46,8 +48,7 @@ class Stack(base.Bijector):
         validate_args: bool = False,
         name: str = "stack",
     ):
-        if gradient not in ("reversible", "stored", "none"):
-            raise ValueError(f"gradient={gradient!r} is not 'reversible', 'stored' or 'none'.")
+        one_of("gradient", gradient, (*GRADIENTS, "none"))
         tensors, constants = tf.nest.map_structure(base.reference, (tensors, constants))
         flat = tf.nest.flatten((tensors, constants))
         wrong = {str(t.shape) for t in flat if t.shape.rank is None or t.shape.rank < 1 or t.shape[0] != depth}

@@ -13,8 +13,8 @@ from glow_tf.description import Description
 from glow_tf.flops import Product
 from glow_tf.mode import Mode
 from glow_tf.official import OfficialVariable
+from glow_tf.parameters import Nest
 
-Nest = Mapping[str, Any]
 Shape = tuple[int, ...]
 
 
@@ -57,11 +57,13 @@ class Layer(Description):
     Attributes:
       is_prior: whether its log-det counts as part of the prior, as for layers that whiten.
       is_recomputed: whether the `reversible` gradient recomputes its forward pass.
+      is_random: whether its networks draw random numbers in training.
     """
 
     kind: ClassVar[str] = "layer"
     is_prior: ClassVar[bool] = False
     is_recomputed: ClassVar[bool] = False
+    is_random: ClassVar[bool] = False
 
     def output_shape(self, shape: Shape) -> Shape:
         """Returns the event shape passed on to the next layer for an input of `shape`; by default, `shape` itself.
@@ -112,9 +114,10 @@ class Layer(Description):
         y, _ = self.bijector_in(Mode(), shape, tensors, context).forward_and_log_det(x)
         return {}, y[..., : self.output_shape(shape)[-1]]
 
-    def is_random(self) -> bool:
-        """Returns whether its networks draw random numbers in training."""
-        return False
+    @property
+    def is_initialized_from_data(self) -> bool:
+        """Whether `initialize` sets any parameters; by default, if it is overridden."""
+        return type(self).initialize is not Layer.initialize
 
     def decays(self, path: str, shape: Shape) -> bool:
         """Returns whether weight decay applies to a parameter; by default, to none.
@@ -129,7 +132,7 @@ class Layer(Description):
         """Returns the number of classes that the layer is conditioned on, 0 if it is unconditional."""
         return 0
 
-    def network_width(self) -> int:
+    def hidden_channels(self) -> int:
         """Returns the number of hidden channels of its networks, 1 if it has none."""
         return 1
 

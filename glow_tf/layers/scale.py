@@ -38,6 +38,10 @@ class Scale(Layer):
         scale = tfp.bijectors.Scale(log_scale=tf.convert_to_tensor(tensors["log_scale"]))
         return bijectors.Adapter(scale, event_ndims=len(shape))
 
+    @property
+    def is_initialized_from_data(self):
+        return self.learned
+
     def initialize(self, shape, tensors, x, context=None):
         if not self.learned:
             return super().initialize(shape, tensors, x, context)

@@ -12,9 +12,10 @@ from glow_tf import parameters as p
 from glow_tf.arguments import at_least, one_of
 from glow_tf.bijectors import invertible_conv
 from glow_tf.description import check, construct
-from glow_tf.layers.base import Layer, Nest, Part, Shape
+from glow_tf.layers.base import Layer, Part, Shape
 from glow_tf.mode import Mode
 from glow_tf.networks import actnorm
+from glow_tf.parameters import Nest
 
 PERMUTATIONS = ("conv1x1", "conv1x1_dense", "shuffle", "reverse", "none")
 
@@ -112,8 +113,13 @@ class Steps(Layer):
             steps.append(values)
         return tf.nest.map_structure(lambda *slices: tf.stack(slices), *steps), x
 
+    @property
     def is_random(self):
         return self.network.is_random
+
+    @property
+    def is_initialized_from_data(self):
+        return self.actnorm or self.network.is_initialized_from_data
 
     def decays(self, path, shape):
         part, _, network_path = path.partition("/")
@@ -122,7 +128,7 @@ class Steps(Layer):
     def num_classes_needed(self):
         return self.network.num_classes_needed()
 
-    def network_width(self):
+    def hidden_channels(self):
         return self.network.hidden_channels()
 
     def derived(self, tensors):
@@ -141,7 +147,7 @@ class Steps(Layer):
         stacked, constants = self._stacked(tensors)
         for k in range(self.depth):
             slices, fixed = (tf.nest.map_structure(lambda t, k=k: t[k], nest) for nest in (stacked, constants))
-            named = dict(p.by_path(slices))
+            named = dict(p.flatten_nest(slices))
             for bijector in self._step(mode, shape, slices, fixed, context).layers:
                 yield Part(f"step {k + 1} of {self.depth}, {bijector.name}", bijector, named)
 

@@ -65,6 +65,10 @@ class TopPrior(Layer):
             h += at_every_position(label_term, h.shape.rank)
         return bijectors.DiagonalPrior(*tf.split(h, 2, axis=-1))
 
+    @property
+    def is_initialized_from_data(self):
+        return False
+
     def initialize(self, shape, tensors, x, context=None):
         # It starts as the identity for every label.
         return {}, x

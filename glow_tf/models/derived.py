@@ -46,22 +46,22 @@ class _Cached(tf.Module):
 
     def __init__(self, derived: parameters.Nest, sources: parameters.Nest):
         super().__init__()
-        trained = {path: v for path, v in parameters.by_path(sources) if v.trainable}
+        trained = {path: v for path, v in parameters.flatten_nest(sources) if v.trainable}
         self.cached_weights = {
             path: tf.Variable(v, trainable=False, name=f"cached_weights/{path}") for path, v in trained.items()
         }
         self.derived = {
             path: tf.Variable(v, trainable=False, name=path.rpartition("/")[2])
-            for path, v in parameters.by_path(derived)
+            for path, v in parameters.flatten_nest(derived)
         }
 
     def __call__(self, layer: Any, tensors: parameters.Nest) -> dict[str, Any]:
-        named = dict(parameters.by_path(tensors))
+        named = dict(parameters.flatten_nest(tensors))
         current = {path: tf.convert_to_tensor(named[path]) for path in self.cached_weights}
         same = tf.reduce_all([tf.reduce_all(value == self.cached_weights[path]) for path, value in current.items()])
 
         def compute():
-            values = dict(parameters.by_path(layer.derived(tensors)[0]))
+            values = dict(parameters.flatten_nest(layer.derived(tensors)[0]))
             # The copies of the weights are assigned last, so that a concurrent call that finds them equal to the
             # weights also finds the matching tensors.
             with tf.control_dependencies([self.derived[path].assign(value) for path, value in values.items()]):
@@ -70,4 +70,4 @@ class _Cached(tf.Module):
                 return [tf.identity(values[path]) for path in self.derived]
 
         values = tf.cond(same, lambda: [tf.identity(v) for v in self.derived.values()], compute)
-        return parameters.nested(dict(zip(self.derived, map(tf.stop_gradient, values), strict=True)))
+        return parameters.unflatten_nest(dict(zip(self.derived, map(tf.stop_gradient, values), strict=True)))

@@ -134,7 +134,8 @@ def _backward(flow, parts, stored, x, latents) -> str | None:
 
 
 def _parts(flow: Flow, labels: tf.Tensor | None, network_precision: str) -> Iterator[_Located]:
-    mode, context = Mode(network_precision=network_precision), None if labels is None else {"labels": labels}
+    mode = Mode(network_precision=network_precision)
+    context = None if labels is None else {"labels": labels}
     stacks = collections.Counter()
     for level, (layer, shape, tensors) in zip(flow.config.levels, flow.iter_layers(), strict=True):
         output_shape = layer.output_shape(shape)

@@ -31,13 +31,13 @@ tfd = tfp.distributions
 
 
 class Flow(tf.Module):
-    """A normalizing flow over images with exact likelihood, exact latents and sampling.
+    """A normalizing flow over images, sequences or flat vectors, with exact likelihood, exact latents and sampling.
 
     The K steps of a stack share variables with a leading axis of size K. Call `initialize` with a batch of images
     before training: it sets every actnorm from that batch.
 
     Args:
-      config: model config, as returned by `glow_tf.glow`, `real_nvp` or `nice`.
+      config: model config, from a preset, such as `glow_tf.glow`, or your own.
       seed: seed of the initial weights.
       dtype: dtype of all variables and computations, tf.float32 or tf.float64.
       runtime: device and precision settings, which may be changed later; the best available device by default.
@@ -78,22 +78,22 @@ class Flow(tf.Module):
         self._seed = int(seed)
         self._shapes = config.shapes()
         made = variables.model_parameters(config, self._seed)
-        nest = parameters.nested({path: variables.create(part, path, self.dtype) for path, part in made})
+        nest = parameters.unflatten_nest({path: variables.create(part, path, self.dtype) for path, part in made})
         self.layers, self.classifier = nest.get("layers", {}), nest.get("classifier", {})
         self.dequantizer = nest.get("dequantizer", {})
         self.initialized = tf.Variable(False, trainable=False, name="initialized")
 
     def __repr__(self) -> str:
-        count = sum(v.shape.num_elements() for v in self.trainable_variables)
         # Variables have no values while a function is traced.
         with tf.init_scope():
             weights = "initialized" if self.initialized.numpy() else "not initialized"
-        return f"<{type(self).__name__} {self.config.describe()}, {count:,} parameters, {weights}>"
+        count = f"{variables.parameter_count(self.config):,} parameters"
+        return f"<{type(self).__name__} {self.config.describe()}, {count}, {weights}>"
 
     def named_variables(self, *, trainable: bool = False) -> dict[str, tf.Variable]:
         """Returns all parameters, or the trainable ones, by path, such as `layers/01_steps/network/conv1/kernel`."""
         parts = {"layers": self.layers, "classifier": self.classifier, "dequantizer": self.dequantizer}
-        found = parameters.by_path(parts)
+        found = parameters.flatten_nest(parts)
         return {path: v for path, v in found if v.trainable or not trainable}
 
     def decayed_variables(self) -> list[tf.Variable]:
@@ -102,7 +102,7 @@ class Flow(tf.Module):
         return [
             v
             for part, nest in [*nests, (self.config.dequantizer, self.dequantizer)]
-            for path, v in parameters.by_path(nest)
+            for path, v in parameters.flatten_nest(nest)
             if v.trainable and part.decays(path, tuple(v.shape))
         ]
 
@@ -113,7 +113,7 @@ class Flow(tf.Module):
         context: Any = None,
         network_precision: str = "float32",
         training: bool = False,
-        seed: tf.Tensor | None = None,
+        seed: int | tf.Tensor | None = None,
         derived: Mapping[int, parameters.Nest] | None = None,
         gradient: str | None = None,
     ) -> FlowBijector:
@@ -131,13 +131,14 @@ class Flow(tf.Module):
         )
         labels = checks.check_labels(self.config, labels)
         context = checks.check_context(context, self.dtype)
+        # Raises here rather than at the first evaluation.
         _join_labels(labels, context)
 
         def make_layers(labels, context):
             nest = _join_labels(labels, context)
             return [
                 layer.bijector_in(
-                    _layer_mode(mode, seed, i), shape, variables.merged(tensors, (derived or {}).get(i, {})), nest
+                    _layer_mode(mode, seed, i), shape, variables.merge_nests(tensors, (derived or {}).get(i, {})), nest
                 )
                 for i, (layer, shape, tensors) in enumerate(self.iter_layers())
             ]
@@ -161,7 +162,8 @@ class Flow(tf.Module):
 
         Args:
           labels: int of any shape, for a label-conditional model, else None.
-          temperature: factor on the standard deviation of the latents, of any shape; 1 is the model itself.
+          temperature: factor on the standard deviation of the latents, of any shape; 1 is the model itself, and 0 has
+            samples but no density.
           context: nest of tensors [B, ...], or [1, ...] for all examples, passed to every layer and network; results
             are differentiable with respect to its floats. None for no context. With labels, it must be a dictionary,
             to which they are added as `labels`.
@@ -237,7 +239,7 @@ class Flow(tf.Module):
         Returns:
           A `Likelihood`, with `bits_per_dim`, its `parts` by level, `log_prob`, `discrete_log_prob` and `latents`.
         """
-        x, log_q = self.dequantize(images, seed, labels, context=context)
+        x, log_q = self.dequantize(images, labels, seed, context=context)
         return likelihood(self, x, log_q, labels, context=context)
 
     def value_and_gradients(
@@ -250,7 +252,8 @@ class Flow(tf.Module):
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Computes the mean bits/dim of a batch and its gradients, for a custom training loop in a `tf.function`.
 
-        This is the objective of `glow_tf.main`, computed in the shards and the training precision of `runtime`.
+        This is the objective of `glow train` without a label loss, computed in the shards and the training precision of
+        `runtime`.
 
         Args:
           images: [B, H, W, C] uint8.
@@ -272,7 +275,7 @@ class Flow(tf.Module):
         def objective(part, number):
             images, seeds, labels, context = part
             options = {"context": context, "network_precision": precision, "training": True}
-            x, log_q = self.dequantize(images, seeds, labels, **options)
+            x, log_q = self.dequantize(images, labels, seeds, **options)
             part_seed = tf.random.experimental.stateless_fold_in(seed, number)
             bits = likelihood(self, x, log_q, labels, seed=part_seed, **options).bits_per_dim
             return {"bits_per_dim": tf.reduce_sum(bits) / tf.cast(count, self.dtype)}
@@ -293,8 +296,8 @@ class Flow(tf.Module):
     def dequantize(
         self,
         images: tf.Tensor,
-        seed: int | tf.Tensor | None = 0,
         labels: tf.Tensor | None = None,
+        seed: int | tf.Tensor | None = 0,
         *,
         context: Any = None,
         per_image: bool = True,
@@ -305,9 +308,9 @@ class Flow(tf.Module):
 
         Args:
           images: [B, H, W, C] uint8.
+          labels: [B] int for a conditional model.
           seed: an int, a stateless seed of shape [2], or [B, 2] with one for each image; None for a new one at each
             call.
-          labels: [B] int for a conditional model.
           context: nest of tensors [B, ...] or [1, ...], as for `distribution`.
           per_image: whether, with a single seed, the noise of an image depends only on the seed and the image, as in
             evaluation; otherwise the noise of the whole batch is one draw.
@@ -319,31 +322,32 @@ class Flow(tf.Module):
         """
         images = checks.check_images(self.config, images)
         labels = checks.check_labels(self.config, labels)
-        seed = stateless_seed(seed)
+        seed = stateless_seed(seed, ([2], [images.shape[0], 2]))
         if per_image and seed.shape.rank == 1:
             seed = random.seeds_of(images, seed)
         options = {"network_precision": network_precision, "training": training}
-        return self.noise(tf.cast(images, self.dtype), seed, labels, context=context, **options)
+        return self.noise(tf.cast(images, self.dtype), labels, seed, context=context, **options)
 
     def noise(
         self,
         images: tf.Tensor,
-        seed: tf.Tensor,
         labels: tf.Tensor | None = None,
+        seed: int | tf.Tensor | None = 0,
         *,
         context: Any = None,
         gradient: str | None = None,
         **options: Any,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Adds noise as `dequantize` does, to float images with a stateless seed, [2] or [B, 2].
+        """Adds noise as `dequantize` does, to float images; with a single seed, the noise of the batch is one draw.
 
         Args:
           images: [B, H, W, C], floats of the flow's dtype with values from 0 to 255.
-          seed, labels, context: as for `dequantize`.
+          labels, seed, context: as for `dequantize`.
           gradient: as for `bijector`.
           **options: `network_precision` and `training`, as for `distribution`.
         """
         mode = Mode(gradient=gradient or self.config.gradient, **options)
+        seed = stateless_seed(seed, ([2], [images.shape[0], 2]))
         context = self._broadcast_context(images, labels, context)
         values, may_be_empty = images, bool(self.dequantizer) and not images.shape[0]
         if may_be_empty:
@@ -396,8 +400,8 @@ class Flow(tf.Module):
         self,
         z: tf.Tensor,
         labels: tf.Tensor | None = None,
-        derived: Mapping[int, parameters.Nest] | None = None,
         *,
+        derived: Mapping[int, parameters.Nest] | None = None,
         context: Any = None,
     ) -> tf.Tensor:
         """Decodes latents [B, D] to images [B, H, W, C] uint8; the other arguments are as for `bijector`.
@@ -409,7 +413,7 @@ class Flow(tf.Module):
           ValueError: if `z` has the wrong number of dimensions; in eager mode, if an image is not finite, as for
             latents that are non-finite or far too large.
         """
-        images, finite = self.decode_and_check(z, labels, derived, context=context)
+        images, finite = self.decode_and_check(z, labels, derived=derived, context=context)
         if tf.executing_eagerly():
             checks.check_finite(self.config, finite)
         return images
@@ -418,8 +422,8 @@ class Flow(tf.Module):
         self,
         z: tf.Tensor,
         labels: tf.Tensor | None = None,
-        derived: Mapping[int, parameters.Nest] | None = None,
         *,
+        derived: Mapping[int, parameters.Nest] | None = None,
         context: Any = None,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Decodes as `decode` does, and also returns whether each image is finite, [B] bool; NaN pixels are black."""
@@ -453,9 +457,13 @@ class Flow(tf.Module):
         return self.decode(self.sample_latents(n, temperature, labels, seed), labels, context=context)
 
     def sample_latents(
-        self, n: int, temperature: float | tf.Tensor, labels: tf.Tensor | None, seed: int | tf.Tensor | None
+        self,
+        n: int,
+        temperature: float | tf.Tensor = 1.0,
+        labels: tf.Tensor | None = None,
+        seed: int | tf.Tensor | None = None,
     ) -> tf.Tensor:
-        """Draws latents, [n, D]; the arguments are as for `sample`."""
+        """Draws latents, [n, D]; the arguments are as for `sample`, but a conditional model needs labels."""
         temperature = checks.check_temperature(temperature, self.dtype, n)
         latents = self.latent_distribution(checks.check_label_count(self.config, labels, n), temperature)
         return latents.sample([] if latents.batch_shape.rank else n, seed=stateless_seed(seed))
@@ -569,6 +577,6 @@ def _join_labels(labels: tf.Tensor | None, context: Any) -> Any:
 
 def _assign(tensors: parameters.Nest, values: parameters.Nest) -> None:
     """Assigns values to the variables at the same paths."""
-    variable_of = dict(parameters.by_path(tensors))
-    for path, value in parameters.by_path(values):
+    variable_of = dict(parameters.flatten_nest(tensors))
+    for path, value in parameters.flatten_nest(values):
         variable_of[path].assign(value)

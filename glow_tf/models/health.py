@@ -4,7 +4,22 @@ import math
 
 import tensorflow as tf
 
+from glow_tf.config import ModelConfig
+from glow_tf.layers import Steps
 from glow_tf.models.flow import Flow
+from glow_tf.transforms import Additive
+
+# The families of `glow train` that take `--coupling`.
+_WITH_COUPLINGS = ("glow", "flow_plus_plus")
+
+
+def can_be_additive(config: ModelConfig) -> bool:
+    """Returns whether a model is of a family with a choice of coupling, and has another than the additive one.
+
+    Additive couplings are the most exact to invert, and cannot overflow.
+    """
+    steps = [layer for layer in config.layers if isinstance(layer, Steps)]
+    return config.name in _WITH_COUPLINGS and any(not isinstance(layer.coupling, Additive) for layer in steps)
 
 
 def condition_numbers(flow: Flow) -> dict[str, float]:
@@ -30,8 +45,8 @@ def round_trip_errors(
 ) -> tf.Tensor:
     """Returns the largest reconstruction error of each image from its latents, [B], for pixels in 0 .. 1.
 
-    The `reversible` gradient rebuilds its activations in the same way: if this error reaches 2^-n_bits, images are not
-    restored exactly, and gradients are no longer those of the loss.
+    The `reversible` gradient rebuilds its activations in the same way: if this error reaches half a bin,
+    2^-(n_bits + 1), images are not restored exactly, and gradients are no longer those of the loss.
 
     Args:
       flow: the model.

@@ -8,11 +8,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from glow_tf.arguments import one_of
 from glow_tf.config import ModelConfig
 from glow_tf.models import checks
 from glow_tf.models.flow import Flow
 from glow_tf.models.likelihood import likelihood
 from glow_tf.models.seeds import stateless_seed
+from glow_tf.runtime.runtime import Runtime
 
 OUTPUTS = ("bits_per_dim", "log_prob", "latents")
 
@@ -34,7 +36,7 @@ class FlowLayer(keras.layers.Layer):
         [B, D].
       loss_weight: factor on the mean bits per dimension, which is added to the model's loss in training and evaluation;
         0 adds none, as where the latents are inputs of a model with a loss of its own.
-      seed: seed of the dequantization noise in training.
+      seed: seed of the dequantization noise and of dropout in training.
       **kwargs: arguments of `keras.layers.Layer`.
 
     Raises:
@@ -44,8 +46,7 @@ class FlowLayer(keras.layers.Layer):
     def __init__(
         self, flow: Flow, *, output: str = "bits_per_dim", loss_weight: float = 1.0, seed: int = 0, **kwargs: Any
     ):
-        if output not in OUTPUTS:
-            raise ValueError(f"output={output!r} is not one of {', '.join(OUTPUTS)}.")
+        one_of("output", output, OUTPUTS)
         super().__init__(**{"dtype": flow.dtype.name, **kwargs})
         self.flow = flow
         self._output, self._loss_weight, self._seed = output, loss_weight, seed
@@ -79,13 +80,14 @@ class FlowLayer(keras.layers.Layer):
             return self.flow.likelihood(images, labels)
         seed = stateless_seed(tf.convert_to_tensor(self._noise.next()))
         options = {"training": True, "network_precision": self.flow.runtime.network_precision}
-        x, log_q = self.flow.dequantize(images, seed, labels, per_image=False, **options)
+        x, log_q = self.flow.dequantize(images, labels, seed, per_image=False, **options)
         return likelihood(self.flow, x, log_q, labels, seed=seed, **options)
 
     def get_config(self):
         return {
             **super().get_config(),
             "flow": self.flow.config.to_json(),
+            "network_precision": self.flow.runtime.network_precision,
             "output": self._output,
             "loss_weight": self._loss_weight,
             "seed": self._seed,
@@ -95,7 +97,10 @@ class FlowLayer(keras.layers.Layer):
     def from_config(cls, config):
         config = dict(config)
         dtype = keras.dtype_policies.get(config.pop("dtype")).compute_dtype
-        return cls(Flow(ModelConfig.from_json(config.pop("flow")), dtype=tf.as_dtype(dtype)), **config)
+        # Layers that were saved by earlier versions have none.
+        runtime = Runtime.detect(network_precision=config.pop("network_precision", "float32"))
+        flow = Flow(ModelConfig.from_json(config.pop("flow")), dtype=tf.as_dtype(dtype), runtime=runtime)
+        return cls(flow, **config)
 
 
 def keras_layer(flow: Flow, **kwargs: Any) -> FlowLayer:

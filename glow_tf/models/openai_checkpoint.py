@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from glow_tf import config as c
 from glow_tf import parameters
+from glow_tf.config import ModelConfig
 from glow_tf.models import presets
 from glow_tf.models.flow import Flow
 from glow_tf.models.variables import layer_name
@@ -22,7 +22,7 @@ _EMA_SUFFIX = "/ExponentialMovingAverage"
 _STEP = re.compile(r"model/(\d+)/(\d+)/f1/l_1/W")
 
 
-def import_openai_checkpoint(path: str, config: c.ModelConfig) -> Flow:
+def import_openai_checkpoint(path: str, config: ModelConfig) -> Flow:
     """Returns a flow with the weights of a checkpoint written by the official code.
 
     Args:
@@ -48,7 +48,7 @@ def import_openai_checkpoint(path: str, config: c.ModelConfig) -> Flow:
 
 def openai_config(
     path: str, image_size: int | tuple[int, int], n_bits: int = 8, *, permutation: str = "conv1x1"
-) -> c.ModelConfig:
+) -> ModelConfig:
     """Returns the configuration of an official model, inferred from the variables of its checkpoint.
 
     Args:
@@ -91,7 +91,7 @@ def openai_config(
     )
 
 
-def flow_from_arrays(arrays: Mapping[str, np.ndarray], config: c.ModelConfig) -> Flow:
+def flow_from_arrays(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> Flow:
     """Returns a flow with the weights in `arrays`, keyed by official name, such as `model/0/1/f1/l_1/W`."""
     flow = Flow(config)
     values, missing, misshapen = _values(arrays, config)
@@ -146,7 +146,7 @@ class _LazyArrays(Mapping):
 
 
 def _values(
-    arrays: Mapping[str, np.ndarray], config: c.ModelConfig
+    arrays: Mapping[str, np.ndarray], config: ModelConfig
 ) -> tuple[dict[str, np.ndarray | None], list[str], list[str]]:
     """Returns the value of each variable by path (None if incomplete), and the missing and misshapen variables."""
     missing: list[str] = []
@@ -162,11 +162,11 @@ def _values(
             values[path] = None
         else:
             value = variable.convert(np.stack(parts) if variable.stacked else parts[0])
-            values.update(parameters.by_path({path: value}))
+            values.update(parameters.flatten_nest({path: value}))
     return values, missing, misshapen
 
 
-def _official_variables(config: c.ModelConfig) -> dict[str, OfficialVariable]:
+def _official_variables(config: ModelConfig) -> dict[str, OfficialVariable]:
     """Returns how the official code stores the variables of a flow, keyed by path."""
     found: dict[str, OfficialVariable] = {}
     layers = zip(config.layers, config.shapes()[:-1], config.levels, strict=True)

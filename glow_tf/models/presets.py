@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from glow_tf import dequantization, networks, partitions, transforms
 from glow_tf.arguments import at_least, one_of
-from glow_tf.config import ModelConfig, check_divisible, check_length
+from glow_tf.config import ModelConfig
 from glow_tf.dequantization import Continuous, Dequantizer
 from glow_tf.layers import Flatten, Layer, Logit, Scale, Split, Squeeze, Steps, TopPrior
+from glow_tf.layers.steps import PERMUTATIONS
 from glow_tf.networks import Network
 from glow_tf.transforms import Transform
 
@@ -108,7 +109,7 @@ def glow(
       3072
     """
     at_least("L", L, 1)
-    check_divisible(image_shape, L)
+    _check_divisible(image_shape, L)
     layers = _glow_layers(
         Squeeze(),
         K=K,
@@ -176,7 +177,7 @@ def glow_1d(
     """
     at_least("L", L, 1)
     at_least("squeeze", squeeze, 2)
-    check_length(shape, L, squeeze)
+    _check_length(shape, L, squeeze)
     layers = _glow_layers(
         Squeeze(factor=squeeze),
         K=K,
@@ -236,7 +237,7 @@ def real_nvp(
     if L is None:
         L = max(1, (min(image_shape[:2]) // 4).bit_length() - 1) if len(image_shape) == 3 else 1
     at_least("L", L, 1)
-    check_divisible(image_shape, L)
+    _check_divisible(image_shape, L)
 
     def couplings(depth: int, partition: partitions.Partition, features: int) -> Steps:
         return Steps(
@@ -299,7 +300,7 @@ def nice(
     at_least("K", K, 1)
     flat = len(image_shape) == 1
     if not flat:
-        check_divisible(image_shape, 0)
+        _check_divisible(image_shape, 0)
     steps = Steps(
         depth=K,
         actnorm=False,
@@ -355,7 +356,8 @@ def flow_plus_plus(
 
     Args:
       image_shape: (H, W, C); C is 1 or 3.
-      couplings: for each scale, the number of couplings that split by channels and of those that split by positions.
+      couplings: for each scale, the number of couplings that split by channels and of those that split by positions,
+        at least one in all.
       width: hidden channels of the coupling networks.
       blocks: number of blocks per coupling network, each of a convolution and an attention.
       heads: number of attention heads.
@@ -369,7 +371,7 @@ def flow_plus_plus(
         `cifar10`, with 4 couplings of 2 blocks in the dequantization; `imagenet32`, with 8 of 8, and attention in the
         features too; or `imagenet64`, with 4 of 5 without attention. For ImageNet, a concatenated ELU precedes the last
         convolution of coupling networks, and squeezes are position-major, so that couplings by channels condition the
-        lower pixels of each block on the upper ones.
+        lower pixels of each block on the upper ones; `imagenet32` and `imagenet64` differ in the dequantization alone.
       dequantizer: map from images to real numbers: `variational` (the default), `uniform` noise, or a `Dequantizer`.
       gradient: `reversible` or `stored`.
 
@@ -383,7 +385,9 @@ def flow_plus_plus(
     for pair in couplings:
         for count in pair:
             at_least("couplings", count, 0)
-    check_divisible(image_shape, len(couplings) - 1, "fewer scales")
+    if not any(sum(pair) for pair in couplings):
+        raise ValueError(f"couplings={couplings!r} must have at least one coupling.")
+    _check_divisible(image_shape, len(couplings) - 1, "fewer scales")
     one_of("variant", variant, FLOW_PLUS_PLUS_VARIANTS)
     details = _FLOW_PLUS_PLUS[variant]
     if coupling == "mixture_logistic":
@@ -476,7 +480,7 @@ def jet(
       width: channels per token.
       blocks: number of blocks per vision transformer.
       heads: number of attention heads.
-      patch_size: side of a patch, in pixels.
+      patch_size: side of a patch, in pixels; even, as couplings halve the channels of patches.
       dropout: dropout rate of the networks in training.
       n_bits: number of modelled bits per colour channel, if `dequantizer` is not an object.
       num_classes, conditional, conditional_couplings, classifier: as for `glow`; the top prior is learned only for
@@ -491,7 +495,9 @@ def jet(
     """
     at_least("K", K, 1)
     at_least("patch_size", patch_size, 1)
-    check_divisible(image_shape, 0)
+    if patch_size % 2:
+        raise ValueError(f"patch_size={patch_size} must be even, as couplings halve the channels of patches.")
+    _check_divisible(image_shape, 0)
     conditional = _conditional_prior(num_classes, conditional, conditional_couplings)
     network = networks.Vit(
         width=width,
@@ -554,7 +560,7 @@ def _glow_layers(
     """Returns the layers of a Glow whose levels start with `squeeze`; for the other arguments, see `glow`."""
     at_least("K", K, 1)
     coupling = _transform(coupling)
-    one_of("permutation", permutation, ("conv1x1", "conv1x1_dense", "shuffle", "reverse"))
+    one_of("permutation", permutation, tuple(name for name in PERMUTATIONS if name != "none"))
     conditional = _conditional_prior(num_classes, conditional, conditional_couplings)
     if network is None:
         network = networks.Cnn(width=width, num_classes=num_classes if conditional_couplings else 0)
@@ -587,3 +593,56 @@ def _conditional_prior(num_classes: int, conditional: bool | None, conditional_c
     if (conditional or conditional_couplings) and not num_classes:
         raise ValueError("A label-conditional prior or coupling needs num_classes of at least 1.")
     return conditional
+
+
+def _check_divisible(image_shape: tuple[int, ...], levels: int, fewer: str = "a smaller L") -> None:
+    """Checks that an image can be squeezed `levels` times.
+
+    Args:
+      image_shape: (H, W, C).
+      levels: number of squeezes.
+      fewer: how to use fewer levels, for the message.
+
+    Raises:
+      ValueError: if the image does not have 1 or 3 channels, or a side is not a multiple of 2^levels; the message
+        suggests sizes.
+    """
+    factor = 2**levels
+    if len(image_shape) != 3:
+        raise ValueError(f"image_shape={tuple(image_shape)!r} must be (height, width, channels).")
+    height, width, channels = image_shape
+    if channels not in (1, 3):
+        raise ValueError(f"image_shape={tuple(image_shape)!r}: images have 1 or 3 channels, not {channels}.")
+    if height < 1 or width < 1 or height % factor or width % factor:
+        near = [tuple(max(factor, side // factor * factor + up) for side in (height, width)) for up in (0, factor)]
+        options = " or ".join(dict.fromkeys(f"{h}x{w}" for h, w in near))
+        raise ValueError(
+            f"An image of {height}x{width} cannot be squeezed {levels} times: both sides must be multiples of "
+            f"2^L = {factor}. {options} would do, or {fewer}."
+        )
+
+
+def _check_length(shape: tuple[int, ...], levels: int, squeeze: int) -> None:
+    """Checks that a sequence can be squeezed `levels` times by `squeeze`, with its channels halved in between.
+
+    Raises:
+      ValueError: if the shape is not (T, C), T is not a multiple of squeeze^levels, or the channels cannot be halved;
+        the message suggests valid values.
+    """
+    factor = squeeze**levels
+    if len(shape) != 2:
+        raise ValueError(f"shape={tuple(shape)!r} must be (length, channels).")
+    length, channels = shape
+    if channels < 1:
+        raise ValueError(f"shape={tuple(shape)!r}: a sequence has at least 1 channel.")
+    if length < 1 or length % factor:
+        near = dict.fromkeys(max(factor, length // factor * factor + up) for up in (0, factor))
+        raise ValueError(
+            f"A sequence of length {length} cannot be squeezed {levels} times by {squeeze}: its length must be a "
+            f"multiple of squeeze^L = {factor}. {' or '.join(map(str, near))} would do, or a smaller L."
+        )
+    if squeeze % 2 and channels % 2**levels:
+        raise ValueError(
+            f"squeeze={squeeze} leaves an odd number of channels of {channels}, and each of {levels} levels halves "
+            "them. An even squeeze would do."
+        )

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import trackable_object_graph_pb2
 
 from glow_tf import description
+from glow_tf.arguments import one_of
 from glow_tf.config import ModelConfig
 from glow_tf.models import variables
 from glow_tf.models.flow import Flow
@@ -32,6 +33,8 @@ _INDEX = re.compile(r"ckpt-(\d+)\.index")
 _DATA = re.compile(r"ckpt-(\d+)\.data-\d+-of-\d+")
 _OBJECT_GRAPH_KEY = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _LISTED = re.compile(rb'ckpt-(\d+)"')
+# The first variable of an optimizer, which is the number of updates that it has made.
+_UPDATES = re.compile(r"optimizer/[a-z]+_000/")
 # Last path components of variables that hold permutation indices.
 _INDICES = frozenset({"indices", "permutation"})
 # A layer takes about 300 bytes.
@@ -59,8 +62,7 @@ def load(path: str | os.PathLike, *, weights: str = "ema", runtime: Runtime | No
       >>> flow.sample(4, temperature=0.7, seed=1).shape
       TensorShape([4, 16, 16, 3])
     """
-    if weights not in ("ema", "raw"):
-        raise ValueError(f"weights={weights!r} is not 'ema' or 'raw'.")
+    one_of("weights", weights, ("ema", "raw"))
     directory = _directory(path)
     config = load_config(directory)
     if is_saved_model(directory):
@@ -90,8 +92,11 @@ def has_averages(path: str | os.PathLike) -> bool:
 
 
 def _has_averages(checkpoint: str) -> bool:
-    names = tf.train.load_checkpoint(checkpoint).get_variable_to_shape_map()
-    return any(name.startswith("ema/") for name in names)
+    """Returns whether a checkpoint has averages; before the first update, earlier versions stored zeros as such."""
+    reader = tf.train.load_checkpoint(checkpoint)
+    dtypes = reader.get_variable_to_dtype_map()
+    updates = [name for name, dtype in dtypes.items() if _UPDATES.match(name) and dtype == tf.int64]
+    return any(name.startswith("ema/") for name in dtypes) and all(reader.get_tensor(name) > 0 for name in updates)
 
 
 def _newest_checkpoint(directory: pathlib.Path) -> str:
@@ -144,7 +149,7 @@ def check_fits(config: ModelConfig, checkpoint: str, dtype: tf.DType | None = No
         raise ValueError("it is not one that this package has written")
     keys = _flow_keys(reader.get_tensor(_OBJECT_GRAPH_KEY))
     unknown = keys.keys() - {"initialized"}
-    for path, shape, trainable in variables.shapes_and_kinds(config):
+    for path, shape, trainable in variables.parameter_specs(config):
         key = keys.get(path)
         if key not in found:
             raise ValueError(f"it has no {path}, of shape {list(shape)}")

@@ -1,5 +1,6 @@
 """The variables of a model, and their paths."""
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -39,11 +40,16 @@ def has_learned_dequantizer(config: ModelConfig) -> bool:
     return bool(config.dequantizer.parameters(config.image_shape, np.random.default_rng(0)))
 
 
-def shapes_and_kinds(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...], bool]]:
+def parameter_specs(config: ModelConfig) -> Iterator[tuple[str, tuple[int, ...], bool]]:
     """Yields path, shape and trainability of each of `Flow(config).named_variables()`, without creating a flow."""
     for prefix, nest in model_parameters(config, 0):
-        for path, parameter in parameters.by_path(nest, prefix):
+        for path, parameter in parameters.flatten_nest(nest, prefix):
             yield path, tuple(np.shape(parameter)), parameters.is_trainable(parameter)
+
+
+def parameter_count(config: ModelConfig) -> int:
+    """Returns the number of trainable parameters of a model, without creating a flow."""
+    return sum(math.prod(shape) for _, shape, trainable in parameter_specs(config) if trainable)
 
 
 def create(nest: parameters.Nest, path: str, dtype: tf.DType) -> dict[str, Any]:
@@ -65,10 +71,10 @@ def _variable(parameter: parameters.Parameter | np.ndarray, path: str, dtype: tf
     return tf.Variable(value, dtype=dtype, trainable=parameters.is_trainable(parameter), name=path)
 
 
-def merged(nest: parameters.Nest, other: parameters.Nest) -> dict[str, Any]:
+def merge_nests(nest: parameters.Nest, other: parameters.Nest) -> dict[str, Any]:
     """Returns `nest` with the leaves of `other` added."""
     added = {
-        name: merged(nest.get(name, {}), value) if isinstance(value, Mapping) else value
+        name: merge_nests(nest.get(name, {}), value) if isinstance(value, Mapping) else value
         for name, value in other.items()
     }
     return {**nest, **added}

@@ -5,13 +5,11 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import numpy as np
 import tensorflow as tf
 
 from glow_tf import parameters as p
 from glow_tf.arguments import at_least
 from glow_tf.flops import Product
-from glow_tf.networks.base import Nest
 from glow_tf.networks.convolution import check_positions
 from glow_tf.networks.dense import dense
 from glow_tf.networks.dropout import DropoutNetwork
@@ -88,7 +86,7 @@ def attention_products(batch_size: int, count: int, width: int, heads: int) -> l
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Attentive(DropoutNetwork, abstract=True):
+class AttentionNetwork(DropoutNetwork, abstract=True):
     """Base class of this package's networks with self-attention over all positions.
 
     Subclasses define `evaluate`.
@@ -125,26 +123,9 @@ class Attentive(DropoutNetwork, abstract=True):
     def _label_parameters(self, depth: int) -> p.Nest:
         return {"label": {"kernel": p.zeros(depth, self.num_classes, self.width)}} if self.num_classes else {}
 
-    def _labelled(self, tensors: Nest, h: tf.Tensor, context: Any) -> tf.Tensor:
+    def _labelled(self, tensors: p.Nest, h: tf.Tensor, context: Any) -> tf.Tensor:
         """Returns `h`: [B, ..., width] plus the label embeddings, if there are any."""
         return h + of_labels(tensors["label"]["kernel"], context, h) if self.num_classes else h
-
-
-def linear(rng: np.random.Generator, shape: tuple[int, ...], gain: float = 1.0) -> p.Nest:
-    """Returns the parameters of linear layers whose output variance is gain^2 times their input variance.
-
-    Args:
-      rng: source of random numbers.
-      shape: shape of the kernels, [depth, ..., C_in, C_out].
-      gain: ratio of the standard deviations of outputs and inputs.
-    """
-    stddev = gain / math.sqrt(math.prod(shape[1:-1]))
-    return {"kernel": p.normal(rng, stddev, shape), "bias": p.zeros(shape[0], shape[-1])}
-
-
-def zero_linear(*shape: int) -> p.Nest:
-    """Returns the parameters of zero-initialised linear layers: kernels [depth, ..., C_in, C_out], and biases."""
-    return {"kernel": p.zeros(*shape), "bias": p.zeros(shape[0], shape[-1])}
 
 
 def _at_least_float32(x: tf.Tensor) -> tf.Tensor:

@@ -1,7 +1,6 @@
 """Base classes of coupling networks."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,8 +12,7 @@ from glow_tf.flops import Product
 from glow_tf.mode import Mode
 from glow_tf.networks import actnorm
 from glow_tf.official import OfficialVariable
-
-Nest = Mapping[str, Any]
+from glow_tf.parameters import Nest
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,6 +105,11 @@ class Network(Description):
         """
         return {}, self.apply(tensors, x, context)
 
+    @property
+    def is_initialized_from_data(self) -> bool:
+        """Whether `initialize` sets any parameters; by default, if it is overridden."""
+        return type(self).initialize is not Network.initialize
+
     def check(self, shape: tuple[int, ...]) -> None:
         """Checks that the network supports a coupling of a shape, as for `parameters`.
 
@@ -119,9 +122,10 @@ class Network(Description):
 
         Args:
           path: its path in the nest of `parameters`, such as `conv1/kernel`.
-          shape: its shape, without the leading axis. By default, kernels are the parameters with more than one axis.
+          shape: its shape, without the leading axis. By default, kernels are the parameters with more than one axis,
+            except for `label/kernel`, whose rows are the biases of the labels.
         """
-        return len(shape) > 1
+        return len(shape) > 1 and path != "label/kernel"
 
     def num_classes_needed(self) -> int:
         """Returns the number of label classes, for {"labels": [B] int32} in the context; 0 if it uses no labels."""
@@ -167,7 +171,7 @@ class PrecisionNetwork(Network, abstract=True):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class BuiltIn(PrecisionNetwork, abstract=True):
+class ActnormNetwork(PrecisionNetwork, abstract=True):
     """Base class of this package's convolutional and dense networks, which may contain actnorms.
 
     Subclasses define `evaluate`.
@@ -179,8 +183,6 @@ class BuiltIn(PrecisionNetwork, abstract=True):
 
     def __post_init__(self):
         at_least("width", self.width, 1)
-        # Each block adds its own ops to the graph.
-        at_least("blocks", getattr(self, "blocks", 1), 1, most=1000)
 
     def evaluate(
         self, tensors: Nest, x: tf.Tensor, context: Any, normalize: actnorm.Normalize, precision: str

@@ -9,7 +9,7 @@ from glow_tf import flops, official
 from glow_tf import parameters as p
 from glow_tf.arguments import at_least
 from glow_tf.networks import actnorm
-from glow_tf.networks.base import BuiltIn
+from glow_tf.networks.base import ActnormNetwork
 from glow_tf.networks.convolution import check_positions, convolve, kernel_size, positions
 from glow_tf.networks.labels import of_labels
 
@@ -17,7 +17,7 @@ _STDDEV = 0.05
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Cnn(BuiltIn):
+class Cnn(ActnormNetwork):
     """A convolutional network with two hidden layers (Kingma & Dhariwal 2018, section 5 and the official code).
 
     3x3 convolution, actnorm, ReLU; 1x1 convolution, actnorm, ReLU; zero-initialised 3x3 convolution with a bias and a

@@ -15,6 +15,8 @@ from glow_tf.networks.base import Network
 class ContextChannels(Network):
     """A network whose input channels are extended by those of a context tensor with the same positions.
 
+    In the couplings of a `Variational` dequantizer, `image` is the image that is dequantized: there, use another key.
+
     Attributes:
       inner: the network, which also receives the context itself.
       channels: number of channels of {key: [B, ..., channels]} in the context; 0 for none.
@@ -48,6 +50,10 @@ class ContextChannels(Network):
 
     def apply_in(self, mode, tensors, x, context=None):
         return self.inner.apply_in(mode, tensors, self._joined(x, context), context)
+
+    @property
+    def is_initialized_from_data(self):
+        return self.inner.is_initialized_from_data
 
     def initialize(self, tensors, x, context=None):
         return self.inner.initialize(tensors, self._joined(x, context), context)

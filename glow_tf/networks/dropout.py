@@ -5,7 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from glow_tf.networks.base import Nest, PrecisionNetwork
+from glow_tf.networks.base import PrecisionNetwork
+from glow_tf.parameters import Nest
 
 # Gives the same bits on every device, and when compiled by XLA.
 _ALGORITHM = "philox"

@@ -8,7 +8,7 @@ import numpy as np
 from glow_tf import flops
 from glow_tf import parameters as p
 from glow_tf.arguments import at_least
-from glow_tf.networks.attention import Attentive, layer_norm, layer_norm_parameters, linear, zero_linear
+from glow_tf.networks.attention import AttentionNetwork, layer_norm, layer_norm_parameters
 from glow_tf.networks.context_channels import of_context
 from glow_tf.networks.convolution import convolve, kernel_size
 from glow_tf.networks.dense import dense
@@ -24,7 +24,7 @@ from glow_tf.networks.gating import (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class GatedAttention(Attentive):
+class GatedAttention(AttentionNetwork):
     """A stack of gated convolutions and gated self-attention (Ho et al. 2019, section 3.3 and the official code).
 
     A 3x3 convolution; blocks of
@@ -42,9 +42,9 @@ class GatedAttention(Attentive):
     Attributes:
       width: hidden channels.
       blocks: number of blocks.
-      heads: number of attention heads, see `Attentive`; 0 for blocks without the attention.
+      heads: number of attention heads, see `AttentionNetwork`; 0 for blocks without the attention.
       final_elu: whether the last convolution sees celu(h) rather than h, as in the official code for ImageNet.
-      dropout, num_classes: see `Attentive`.
+      dropout, num_classes: see `AttentionNetwork`.
       image_channels: channels of {"image": [B, ..., image_channels]} in the context, at the positions of the input;
         0 for none. They condition each gated convolution: celu(3x3(celu(h)) + 1x1(celu(image))).
 
@@ -67,14 +67,14 @@ class GatedAttention(Attentive):
     def parameters(self, rng, depth, inputs, outputs, shape):
         width, three = self.width, kernel_size(shape, 3)
         network = {
-            "enter": linear(rng, (depth, *three, inputs, width)),
+            "enter": p.linear(rng, (depth, *three, inputs, width)),
             **({"position": position_embedding(rng, depth, shape[:-1], width)} if self.heads else {}),
             **self._label_parameters(depth),
         }
         for i in range(self.blocks):
             network[f"block{i}"] = {
-                "conv1": linear(rng, (depth, *three, 2 * width, width)),
-                "conv2": linear(rng, (depth, 2 * width, 2 * width), GAIN),
+                "conv1": p.linear(rng, (depth, *three, 2 * width, width)),
+                "conv2": p.linear(rng, (depth, 2 * width, 2 * width), GAIN),
                 **self._context_parameters(rng, depth),
                 "norm1": layer_norm_parameters(depth, width),
             }
@@ -83,7 +83,7 @@ class GatedAttention(Attentive):
                     **gated_attention_parameters(rng, depth, width, self.heads),
                     "norm2": layer_norm_parameters(depth, width),
                 }
-        return {**network, "leave": zero_linear(depth, *three, self._last_inputs, outputs)}
+        return {**network, "leave": p.zero_linear(depth, *three, self._last_inputs, outputs)}
 
     def evaluate(self, tensors, x, context, drop, precision):
         def convolution(layer, h):
@@ -125,4 +125,4 @@ class GatedAttention(Attentive):
     def _context_parameters(self, rng: np.random.Generator, depth: int) -> p.Nest:
         if not self.image_channels:
             return {}
-        return {"context": linear(rng, (depth, 2 * self.image_channels, self.width))}
+        return {"context": p.linear(rng, (depth, 2 * self.image_channels, self.width))}

@@ -3,8 +3,9 @@
 import dataclasses
 
 from glow_tf import flops
+from glow_tf import parameters as p
 from glow_tf.arguments import at_least
-from glow_tf.networks.attention import layer_norm, layer_norm_parameters, linear
+from glow_tf.networks.attention import layer_norm, layer_norm_parameters
 from glow_tf.networks.convolution import check_positions, convolve, kernel_size
 from glow_tf.networks.dropout import DropoutNetwork
 from glow_tf.networks.gating import (
@@ -51,13 +52,13 @@ class GatedConvolutions(DropoutNetwork):
 
     def parameters(self, rng, depth, inputs, outputs, shape):
         three = kernel_size(shape, 3)
-        network = {"enter": linear(rng, (depth, *three, inputs, outputs))}
+        network = {"enter": p.linear(rng, (depth, *three, inputs, outputs))}
         if self.heads:
             network["position"] = position_embedding(rng, depth, shape[:-1], outputs)
         for i in range(self.blocks):
             network[f"block{i}"] = block = {
-                "conv1": linear(rng, (depth, *three, 2 * outputs, outputs)),
-                "conv2": linear(rng, (depth, *three, 2 * outputs, 2 * outputs), GAIN),
+                "conv1": p.linear(rng, (depth, *three, 2 * outputs, outputs)),
+                "conv2": p.linear(rng, (depth, *three, 2 * outputs, 2 * outputs), GAIN),
             }
             if self.heads:
                 block |= gated_attention_parameters(rng, depth, outputs, self.heads)

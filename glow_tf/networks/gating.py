@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from glow_tf import flops
 from glow_tf import parameters as p
-from glow_tf.networks.attention import attention_products, attention_width, linear, self_attention
+from glow_tf.networks.attention import attention_products, attention_width, self_attention
 from glow_tf.networks.dense import dense
 
 # Gain of the layer before a gate, so that the gate adds little at initialisation.
@@ -36,8 +36,8 @@ def gated_attention_parameters(rng: np.random.Generator, depth: int, width: int,
     """Returns the parameters of `gated_attention`."""
     inner = attention_width(width, heads)
     return {
-        "attention": linear(rng, (depth, width, 3 * inner)),
-        "mix": linear(rng, (depth, inner, 2 * width), GAIN),
+        "attention": p.linear(rng, (depth, width, 3 * inner)),
+        "mix": p.linear(rng, (depth, inner, 2 * width), GAIN),
     }
 
 

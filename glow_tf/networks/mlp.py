@@ -6,12 +6,13 @@ import numpy as np
 import tensorflow as tf
 
 from glow_tf import parameters as p
-from glow_tf.networks.base import BuiltIn
+from glow_tf.arguments import at_least
+from glow_tf.networks.base import ActnormNetwork
 from glow_tf.networks.dense import dense
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Mlp(BuiltIn):
+class Mlp(ActnormNetwork):
     """A deep ReLU network over the last axis, for flat vectors (Dinh et al. 2015, section 5.1).
 
     Its last layer is zero-initialised.
@@ -23,17 +24,22 @@ class Mlp(BuiltIn):
 
     blocks: int = 2
 
+    def __post_init__(self):
+        super().__post_init__()
+        # Each layer adds its own ops to the graph.
+        at_least("blocks", self.blocks, 1, most=1000)
+
     def parameters(self, rng, depth, inputs, outputs, shape):
         sizes = [inputs] + [self.width] * self.blocks
         network = {
-            f"dense{i}": {
-                "kernel": p.normal(rng, np.sqrt(2 / n_in), (depth, n_in, n_out)),
-                "bias": p.zeros(depth, n_out),
-            }
+            f"dense{i}": p.linear(rng, (depth, n_in, n_out), np.sqrt(2))
             for i, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True))
         }
-        network["leave"] = {"kernel": p.zeros(depth, self.width, outputs), "bias": p.zeros(depth, outputs)}
-        return network
+        return {**network, "leave": p.zero_linear(depth, self.width, outputs)}
+
+    @property
+    def is_initialized_from_data(self):
+        return False
 
     def evaluate(self, tensors, x, context, normalize, precision):
         for i in range(self.blocks):

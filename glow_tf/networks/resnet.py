@@ -6,14 +6,15 @@ import tensorflow as tf
 
 from glow_tf import flops
 from glow_tf import parameters as p
+from glow_tf.arguments import at_least
 from glow_tf.networks import actnorm
-from glow_tf.networks.base import BuiltIn
+from glow_tf.networks.base import ActnormNetwork
 from glow_tf.networks.channels import even_and_odd, interleaved
 from glow_tf.networks.convolution import at_every_position, check_positions, convolve, kernel_size
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Resnet(BuiltIn):
+class Resnet(ActnormNetwork):
     """A residual network with weight normalisation (Dinh et al. 2017, section 4.1).
 
     A 3x3 convolution; residual blocks of ReLU, 3x3 convolution, actnorm, ReLU, 3x3 convolution; actnorm, ReLU and a
@@ -33,6 +34,11 @@ class Resnet(BuiltIn):
 
     blocks: int = 2
     bounded: bool = True
+
+    def __post_init__(self):
+        super().__post_init__()
+        # Each block adds its own ops to the graph.
+        at_least("blocks", self.blocks, 1, most=1000)
 
     @property
     def parameters_per_dim(self) -> int | None:

@@ -9,23 +9,22 @@ from glow_tf import parameters as p
 from glow_tf.arguments import at_least
 from glow_tf.flops import Product
 from glow_tf.networks.attention import (
-    Attentive,
+    AttentionNetwork,
     attention_products,
     attention_width,
     layer_norm,
     layer_norm_parameters,
-    linear,
     self_attention,
-    zero_linear,
 )
 from glow_tf.networks.dense import dense
+from glow_tf.runtime.squeezing import squeeze, unsqueeze
 
 # Hidden units of an MLP, as a multiple of the width.
 _EXPANSION = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Vit(Attentive):
+class Vit(AttentionNetwork):
     """A vision transformer (Dosovitskiy et al. 2021, section 3.1; Kolesnikov et al. 2024, section 2.1 and its code).
 
     The input is split into patches, each embedded as a token by a linear layer, plus a learned position embedding;
@@ -41,7 +40,7 @@ class Vit(Attentive):
       width: channels of a token.
       depth: number of blocks.
       patch_size: side of a patch, or its length in a sequence.
-      heads, dropout, num_classes: see `Attentive`.
+      heads, dropout, num_classes: see `AttentionNetwork`.
 
     Dosovitskiy et al. 2021, "An Image is Worth 16x16 Words", arXiv 2010.11929; Kolesnikov, Pinto & Tschannen 2024,
     "Jet: A Modern Transformer-Based Normalizing Flow", arXiv 2412.15129.
@@ -65,26 +64,28 @@ class Vit(Attentive):
         width, (count, area) = self.width, self._patches(shape)
         inner = attention_width(width, self.heads)
         network = {
-            "enter": linear(rng, (depth, area * inputs, width)),
+            "enter": p.linear(rng, (depth, area * inputs, width)),
             "position": p.normal(rng, 1 / math.sqrt(width), (depth, count, width)),
             **self._label_parameters(depth),
         }
         for i in range(self.depth):
             network[f"block{i}"] = {
                 "norm1": layer_norm_parameters(depth, width),
-                "attention": linear(rng, (depth, width, 3 * inner)),
-                "mix": linear(rng, (depth, inner, width)),
+                "attention": p.linear(rng, (depth, width, 3 * inner)),
+                "mix": p.linear(rng, (depth, inner, width)),
                 "norm2": layer_norm_parameters(depth, width),
                 # Glorot variances, as in the authors' code.
-                "mlp1": linear(rng, (depth, width, _EXPANSION * width), math.sqrt(2 / (1 + _EXPANSION))),
-                "mlp2": linear(rng, (depth, _EXPANSION * width, width), math.sqrt(2 * _EXPANSION / (1 + _EXPANSION))),
+                "mlp1": p.linear(rng, (depth, width, _EXPANSION * width), math.sqrt(2 / (1 + _EXPANSION))),
+                "mlp2": p.linear(rng, (depth, _EXPANSION * width, width), math.sqrt(2 * _EXPANSION / (1 + _EXPANSION))),
             }
         network["norm"] = layer_norm_parameters(depth, width)
-        return {**network, "leave": zero_linear(depth, width, area * outputs)}
+        return {**network, "leave": p.zero_linear(depth, width, area * outputs)}
 
     def evaluate(self, tensors, x, context, drop, precision):
-        positions = x.shape[1:-1]
-        h = dense(tensors["enter"], _cut(x, self.patch_size), precision) + tensors["position"]
+        patches = squeeze(x, self.patch_size, "position_major")
+        *counts, channels = patches.shape[1:]
+        tokens = tf.reshape(patches, [-1, math.prod(counts), channels])
+        h = dense(tensors["enter"], tokens, precision) + tensors["position"]
         h = self._labelled(tensors, h, context)
         for i in range(self.depth):
             block = tensors[f"block{i}"]
@@ -93,7 +94,7 @@ class Vit(Attentive):
             hidden = tf.nn.gelu(dense(block["mlp1"], layer_norm(block["norm2"], h), precision), approximate=True)
             h += drop(dense(block["mlp2"], drop(hidden), precision))
         h = dense(tensors["leave"], layer_norm(tensors["norm"], h), precision)
-        return _joined(h, self.patch_size, positions)
+        return unsqueeze(tf.reshape(h, [-1, *counts, h.shape[-1]]), self.patch_size, "position_major")
 
     def products(self, shape, batch_size, inputs, outputs):
         width, (count, area) = self.width, self._patches(shape)
@@ -111,21 +112,3 @@ class Vit(Attentive):
         """Returns the number of patches and the number of positions in each."""
         area = self.patch_size ** (len(shape) - 1)
         return math.prod(shape[:-1]) // area, area
-
-
-def _cut(x: tf.Tensor, size: int) -> tf.Tensor:
-    """Returns the patches of `x`: [B, ..., C] in row-major order, [B, count, area * C]."""
-    *sides, channels = x.shape[1:]
-    n = len(sides)
-    x = tf.reshape(x, [-1, *(part for side in sides for part in (side // size, size)), channels])
-    x = tf.transpose(x, [0, *range(1, 2 * n, 2), *range(2, 2 * n + 1, 2), 2 * n + 1])
-    return tf.reshape(x, [-1, math.prod(sides) // size**n, size**n * channels])
-
-
-def _joined(patches: tf.Tensor, size: int, sides: tuple[int, ...]) -> tf.Tensor:
-    """Returns the tensor [B, *sides, C] that `_cut` divides into these patches."""
-    n = len(sides)
-    channels = patches.shape[-1] // size**n
-    x = tf.reshape(patches, [-1, *(side // size for side in sides), *[size] * n, channels])
-    x = tf.transpose(x, [0, *(axis for i in range(1, n + 1) for axis in (i, n + i)), 2 * n + 1])
-    return tf.reshape(x, [-1, *sides, channels])

@@ -87,7 +87,7 @@ def test_the_gradient_survives_a_tape_that_watches_one_parameter():
 
 
 def test_arguments_are_checked():
-    with pytest.raises(ValueError, match="gradient='some' is not 'reversible', 'stored' or 'none'"):
+    with pytest.raises(ValueError, match="gradient='some' is not one of 'reversible', 'stored', 'none'"):
         Stack(lambda t, c: None, tf.zeros([2, 3]), depth=2, gradient="some")
     with pytest.raises(ValueError, match=r"leading axis of depth=3; shapes found: \['\(2, 3\)'\]"):
         Stack(lambda t, c: None, tf.zeros([2, 3]), depth=3)

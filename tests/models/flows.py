@@ -6,7 +6,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from glow_tf import Flow, ModelConfig, flow_plus_plus, glow, jet, nice, real_nvp
+from glow_tf import Flow, ModelConfig, flow_plus_plus, glow, glow_1d, jet, nice, real_nvp
 from glow_tf.transforms import MixtureLogistic, RationalQuadraticSpline
 
 
@@ -91,6 +91,7 @@ CONFIGS = {
     "glow-no-top-prior": glow((4, 4, 1), K=2, L=2, width=4, learn_top=False),
     "glow-labels": glow((4, 4, 1), K=2, L=1, width=4, num_classes=3),
     "glow-labels-only": glow((4, 4, 3), K=1, L=2, width=4, num_classes=2, learn_top=False),
+    "glow_1d": glow_1d((8, 2), K=2, L=2, width=4, dequantizer="uniform"),
     "real_nvp": real_nvp((8, 8, 1), width=4, blocks=1),
     "real_nvp-colour": real_nvp((4, 8, 3), L=1, width=4, blocks=2),
     "real_nvp-two-levels": real_nvp((8, 4, 1), L=2, width=3, blocks=1),

@@ -172,7 +172,7 @@ def test_samples_are_drawn_from_their_seed(flow):
 def test_what_a_flow_says_that_it_is():
     flow = Flow(CONFIG)
     count = sum(int(np.prod(v.shape)) for v in flow.trainable_variables)
-    assert repr(flow) == f"<Flow glow of images 4x8x3, 8 bits, L=2, K=2, {count:,} parameters, not initialized>"
+    assert repr(flow) == f"<Flow glow of images 4x8x3, 8 bits, 2 levels, K=2, {count:,} parameters, not initialized>"
     flow.initialize(random_images(CONFIG))
     assert repr(flow).endswith(" parameters, initialized>")
     said = []

@@ -1,5 +1,7 @@
 """Condition numbers against NumPy's, and round-trip errors computed by hand."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -19,6 +21,13 @@ def plu_by_hand(flow, layer):
         diagonal = np.diag(names["sign"][k] * np.exp(names["log_diagonal"][k]))
         weights.append(np.eye(len(lower))[names["permutation"][k]] @ lower @ (np.triu(names["upper"][k], 1) + diagonal))
     return np.stack(weights)
+
+
+def test_which_models_can_have_additive_couplings_instead():
+    own = dataclasses.replace(CONFIGS["glow-one-level"], name="mine")
+    kinds = ("glow-one-level", "glow-spline", "glow-shuffle-additive", "flow_plus_plus", "jet", "real_nvp", "nice")
+    found = [health.can_be_additive(config) for config in (own, *(CONFIGS[kind] for kind in kinds))]
+    assert found == [False, True, True, False, True, False, False, False]
 
 
 def test_condition_numbers_of_dense_weights():

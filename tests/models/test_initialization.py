@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from glow_tf import Flow, bijectors, glow, glow_1d, layers, networks, nice
+from glow_tf import Flow, ModelConfig, bijectors, dequantization, glow, glow_1d, layers, networks, nice
 from glow_tf.networks import actnorm
+from tests.extending.my_parts import ScaleAndShift
 from tests.marks import mostly_slow
 from tests.models.flows import CONFIGS, random_images, random_inputs, random_labels
 from tests.tolerances import assert_close
@@ -55,6 +56,31 @@ def outputs(monkeypatch):
     for network in (networks.Cnn, networks.Resnet):
         monkeypatch.setattr(network, "evaluate", recording(network.evaluate))
     return seen
+
+
+DEPENDS_ON_DATA = {
+    "glow": (CONFIGS["glow-one-level"], True),
+    "real_nvp": (CONFIGS["real_nvp"], True),
+    "nice": (CONFIGS["nice"], True),
+    "nice, fixed scale": (dataclasses.replace(nice((4,), width=4), layers=(layers.Scale(learned=False),)), False),
+    "nice, no scale": (dataclasses.replace(CONFIGS["nice"], layers=CONFIGS["nice"].layers[:-1]), False),
+    "flow_plus_plus": (CONFIGS["flow_plus_plus"], True),
+    "jet": (CONFIGS["jet"], False),
+    "jet, labels": (CONFIGS["jet-labels"], False),
+    "jet, variational": (dataclasses.replace(CONFIGS["jet"], dequantizer=dequantization.Variational(depth=1)), True),
+    "a top prior": (dataclasses.replace(CONFIGS["glow-labels"], layers=(layers.TopPrior(num_classes=3),)), False),
+    "a layer of a user": (ModelConfig(name="m", image_shape=(4, 4, 1), layers=(ScaleAndShift(),)), True),
+}
+
+
+@pytest.mark.parametrize("name", DEPENDS_ON_DATA)
+def test_a_model_knows_whether_its_initialisation_depends_on_data(name):
+    config, depends = DEPENDS_ON_DATA[name]
+    one, two = Flow(config), Flow(config)
+    for seed, flow in enumerate((one, two)):
+        flow.initialize(random_images(config, 4, seed), random_labels(config, 4))
+    differ = any(np.any(a != b) for a, b in zip(one.trainable_variables, two.trainable_variables, strict=True))
+    assert (config.is_initialized_from_data, differ) == (depends, depends)
 
 
 @pytest.mark.parametrize("name", mostly_slow([*NAMES, *SEQUENCES], [*QUICK, *SEQUENCES]))

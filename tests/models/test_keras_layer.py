@@ -95,7 +95,7 @@ def test_images_that_are_not_of_256_levels_are_refused(images):
         layer(images / np.float32(255))
     with pytest.raises(ValueError, match=r"must have shape \[B, 4, 4, 3\]"):
         layer(random_images(CONFIG)[:, :2])
-    with pytest.raises(ValueError, match="output='logprob' is not one of bits_per_dim, log_prob, latents"):
+    with pytest.raises(ValueError, match="output='logprob' is not one of 'bits_per_dim', 'log_prob', 'latents'"):
         keras_layer(Flow(CONFIG), output="logprob")
 
 
@@ -125,6 +125,8 @@ def test_training_has_the_network_precision_of_the_runtime(images):
         layer = keras_layer(flow)
         bits[precision] = layer(images, training=True).numpy()
         assert_close(layer(images), flow.bits_per_dim(images), 1e-6)
+        again = type(layer).from_config(layer.get_config())
+        assert again.flow.runtime.network_precision == precision
     difference = np.abs(bits["bfloat16"] - bits["float32"])
     assert 0 < difference.max() < 0.1
 

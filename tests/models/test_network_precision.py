@@ -18,7 +18,7 @@ def pretrained():
     flow = glow_tf.load("pretrained")
     source = load_source("people", image_size=flow.config.image_shape[0])
     images = tf.stack([image for image, _ in source.examples("test").take(32)])
-    return flow, flow.dequantize(images, [0, 0], per_image=False)[0]
+    return flow, flow.dequantize(images, seed=[0, 0], per_image=False)[0]
 
 
 def bits(flow, x, network_precision):
@@ -103,4 +103,4 @@ def test_an_unknown_mode_is_refused_before_anything_is_computed(options, message
     with pytest.raises(ValueError, match=message):
         flow.bijector(**options)
     with pytest.raises(ValueError, match=message):
-        flow.noise(tf.zeros([1, 2, 2, 1]), tf.constant([0, 0]), **options)
+        flow.noise(tf.zeros([1, 2, 2, 1]), seed=tf.constant([0, 0]), **options)

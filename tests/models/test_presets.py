@@ -19,8 +19,8 @@ from glow_tf import (
     transforms,
 )
 from glow_tf.models.likelihood import likelihood
-from glow_tf.models.variables import shapes_and_kinds
-from glow_tf.parameters import by_path
+from glow_tf.models.variables import parameter_specs
+from glow_tf.parameters import flatten_nest
 from tests import bijector_checks as checks
 from tests.marks import mostly_slow
 from tests.models.flows import CONFIGS, random_flow, random_images, random_inputs, random_labels
@@ -290,14 +290,14 @@ def test_couplings_by_channels_divide_blocks_of_pixels_into_upper_and_lower_ones
 def test_parameters_of_the_published_flow_plus_plus():
     """The count for the coupling networks is that of the official code for CIFAR-10, by its own function."""
     config = flow_plus_plus()
-    shapes = shapes_and_kinds(config)
+    shapes = parameter_specs(config)
     sizes = [
         np.prod(shape)
         for path, shape, trained in shapes
         if trained and path.startswith("layers/") and "/network/" in path
     ]
     assert sum(sizes) == 27_920_088
-    noise_parameters = by_path(config.dequantizer.parameters(config.image_shape, np.random.default_rng(0)))
+    noise_parameters = flatten_nest(config.dequantizer.parameters(config.image_shape, np.random.default_rng(0)))
     # Of the 3,466,976 in the official code, 3,072 normalise and 9 mix the colours of each half of the noise before each
     # of the four couplings.
     assert sum(np.prod(parameter.shape) for _, parameter in noise_parameters) == 3_466_976 - 4 * 2 * (3_072 + 9)
@@ -337,7 +337,7 @@ def test_parameters_of_the_flow_plus_plus_for_imagenet(side, couplings, width, b
         permutation="none",
         variant=f"imagenet{side}",
     )
-    sizes = [np.prod(shape) for path, shape, trained in shapes_and_kinds(config) if trained and "actnorm" not in path]
+    sizes = [np.prod(shape) for path, shape, trained in parameter_specs(config) if trained and "actnorm" not in path]
     assert sum(sizes) == stated - more
 
 
@@ -360,7 +360,7 @@ def test_structure_of_jet():
 
 @pytest.mark.parametrize(("K", "blocks", "count"), [(32, 2, 207_177_216), (64, 5, 1_019_612_160)])
 def test_parameters_of_the_published_jets(K, blocks, count):
-    sizes = [np.prod(shape) for _, shape, trained in shapes_and_kinds(jet(K=K, blocks=blocks)) if trained]
+    sizes = [np.prod(shape) for _, shape, trained in parameter_specs(jet(K=K, blocks=blocks)) if trained]
     assert sum(sizes) == count
 
 
@@ -433,3 +433,30 @@ def test_bits_per_dim_of_an_untrained_jet():
 def test_errors_name_the_argument(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@hypothesis.given(height=st.integers(1, 100), width=st.integers(1, 100), levels=st.integers(1, 5))
+@hypothesis.settings(max_examples=100)
+def test_sizes_that_would_do_would_do(height, width, levels):
+    try:
+        glow((height, width, 3), K=1, L=levels, width=1)
+    except ValueError as error:
+        sizes = str(error).split(f"2^L = {2**levels}. ")[1].split(" would do")[0].split(" or ")
+        for size in sizes:
+            glow((*map(int, size.split("x")), 3), K=1, L=levels, width=1)
+    else:
+        assert height % 2**levels == 0 and width % 2**levels == 0
+
+
+@hypothesis.given(length=st.integers(0, 300), squeeze=st.integers(2, 5), levels=st.integers(1, 4))
+@hypothesis.settings(max_examples=100)
+def test_lengths_that_would_do_would_do(length, squeeze, levels):
+    factor = squeeze**levels
+    try:
+        glow_1d((length, 2**levels), K=1, L=levels, squeeze=squeeze, width=1)
+    except ValueError as error:
+        for near in str(error).split(f"squeeze^L = {factor}. ")[1].split(" would do")[0].split(" or "):
+            glow_1d((int(near), 2**levels), K=1, L=levels, squeeze=squeeze, width=1)
+        assert length % factor or not length
+    else:
+        assert length % factor == 0 and length > 0

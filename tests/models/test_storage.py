@@ -111,10 +111,12 @@ def test_a_run_and_a_saved_model_are_not_replaced(tmp_path):
     assert contents(tmp_path) == before
 
 
-def save_with_averages(flow, averages, directory):
+def save_with_averages(flow, averages, directory, updates=7):
     """Writes a model directory as a training run does: weights, and moving averages keyed by path."""
     storage.save_config(flow.config, directory)
-    checkpoint = tf.train.Checkpoint(flow=flow, ema={path: tf.Variable(v) for path, v in averages.items()})
+    averages = {path: tf.Variable(v) for path, v in averages.items()}
+    optimizer = {"adamax_000": tf.Variable(updates, dtype=tf.int64)}
+    checkpoint = tf.train.Checkpoint(flow=flow, ema=averages, optimizer=optimizer)
     tf.train.CheckpointManager(checkpoint, str(directory / storage.CHECKPOINTS), max_to_keep=1).save()
 
 
@@ -131,6 +133,16 @@ def test_moving_averages_are_loaded_unless_raw_weights_are_asked_for(tmp_path):
         np.testing.assert_array_equal(raw[path], variable, err_msg=path)
         np.testing.assert_array_equal(ema[path], expected, err_msg=path)
         np.testing.assert_array_equal(default[path], expected, err_msg=path)
+
+
+def test_averages_of_no_update_are_not_loaded(tmp_path):
+    """Earlier versions stored zeros in checkpoints of runs that were stopped before their first update."""
+    flow = moved_flow(CONFIGS["nice"])
+    save_with_averages(flow, {path: 0 * v for path, v in flow.named_variables(trainable=True).items()}, tmp_path, 0)
+    assert not storage.has_averages(tmp_path)
+    loaded = storage.load(tmp_path).named_variables()
+    for path, variable in flow.named_variables().items():
+        np.testing.assert_array_equal(variable, loaded[path], err_msg=path)
 
 
 def test_without_averages_both_are_the_weights(tmp_path):
@@ -261,12 +273,12 @@ def test_a_config_of_another_size_is_told_before_any_memory_is_taken(tmp_path, n
     [
         (b"\xe9", "byte 0xe9 at position 0 is not UTF-8"),
         (b'{"name": "caf\xe9"}', "byte 0xe9 at position 13"),
-        (b"\0" * 100, "no JSON"),
+        (b"\0" * 100, "is not JSON"),
         (b"[" * 100_000, "nested too deeply"),
-        (b'{"n_bits": 5, "n_bits": 8}', "'n_bits' stands in one object twice"),
+        (b'{"n_bits": 5, "n_bits": 8}', "'n_bits' is repeated in one object"),
         (b'{"n_bits": NaN}', "NaN is not a number"),
         (b'{"n_bits": 1e400}', "1e400 is not a number"),
-        (b'{"n_bits": %b}' % (b"9" * 5000), "no JSON"),
+        (b'{"n_bits": %b}' % (b"9" * 5000), "is not JSON"),
         (b"[1]", "must hold an object"),
         (b" " * (2**20 + 1), "1,048,577 bytes"),
     ],

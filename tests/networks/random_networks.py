@@ -3,11 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
-from glow_tf.parameters import by_path, initial_value, nested
+from glow_tf.parameters import flatten_nest, initial_value, unflatten_nest
 
 
 def initial_values(parameters):
-    return nested({path: initial_value(parameter) for path, parameter in by_path(parameters)})
+    return unflatten_nest({path: initial_value(parameter) for path, parameter in flatten_nest(parameters)})
 
 
 def random_values(network, depth, inputs, outputs, seed=0, positions=(4, 4)):

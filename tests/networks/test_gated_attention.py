@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from glow_tf.networks import GatedAttention
-from glow_tf.parameters import by_path
+from glow_tf.parameters import flatten_nest
 from tests.networks.random_networks import initial_values, random_values, slices
 from tests.networks.test_attention import heads_by_hand, norm_by_hand
 from tests.networks.test_convolution import convolve_by_hand, convolve_sequences_by_tensorflow
@@ -90,7 +90,7 @@ def test_as_many_parameters_as_in_the_official_code():
     network, total = GatedAttention(width=96, blocks=10), 0
     for channels, positions, count in CIFAR10:
         nest = network.parameters(np.random.default_rng(0), 1, channels, channels * 98, (*positions, channels))
-        total += count * sum(math.prod(parameter.shape) for _, parameter in by_path(nest))
+        total += count * sum(math.prod(parameter.shape) for _, parameter in flatten_nest(nest))
     assert total == 31_443_440 - 3_466_976 - 55_296 - 1_080 == 27_920_088
 
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from glow_tf import networks
 from glow_tf.mode import Mode
-from glow_tf.parameters import by_path, nested
+from glow_tf.parameters import flatten_nest, unflatten_nest
 from tests.networks.random_networks import initial_values, slices
 from tests.tolerances import assert_close
 
@@ -82,7 +82,7 @@ def test_shape_and_dependence_on_every_parameter(name):
         h = run(name, parameters, points(name, batch=8), k=1)
         loss = tf.reduce_sum(tf.sin(h))
     assert h.shape == (8, *SHAPES[name][:-1], OUTPUTS)
-    for path, grad in by_path(tape.gradient(loss, parameters)):
+    for path, grad in flatten_nest(tape.gradient(loss, parameters)):
         assert np.abs(grad[1]).max() > 0, path
         assert np.abs(grad[0]).max() == 0 and np.abs(grad[2]).max() == 0
 
@@ -113,11 +113,11 @@ def test_initialisation_sets_every_actnorm_and_nothing_else(name, count):
     parameters = randomised(initial(name))
     x = tf.constant(np.random.default_rng(2).standard_normal([64, *SHAPES[name]]))
     values, h = network.initialize(slices(network, parameters, 1), x)
-    paths = dict(by_path(values))
+    paths = dict(flatten_nest(values))
     assert len(paths) == 2 * count and all("actnorm" in path for path in paths)
     # With these values, the network returns the output that the initialisation returned.
-    changed = {**dict(by_path(parameters)), **{path: tf.stack([value] * DEPTH) for path, value in paths.items()}}
-    assert_close(run(name, nested(changed), x, k=1), h)
+    changed = {**dict(flatten_nest(parameters)), **{path: tf.stack([value] * DEPTH) for path, value in paths.items()}}
+    assert_close(run(name, unflatten_nest(changed), x, k=1), h)
 
 
 def test_networks_need_no_more_than_parameters_and_apply():

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from glow_tf.networks import Vit
-from glow_tf.parameters import by_path
+from glow_tf.parameters import flatten_nest
 from tests.networks.random_networks import random_values, slices
 from tests.networks.test_attention import heads_by_hand, norm_by_hand
 from tests.tolerances import assert_close
@@ -69,7 +69,7 @@ def test_parameters_of_the_published_networks(depth, count):
     nest = Vit(width=512, depth=depth, heads=8).parameters(np.random.default_rng(0), 1, 24, 48, (16, 16, 48))
     block = 4 * (512**2 + 512) + (512 * 2048 + 2048) + (2048 * 512 + 512) + 2 * 2 * 512
     by_hand = (24 * 512 + 512) + 256 * 512 + depth * block + 2 * 512 + (512 * 48 + 48)
-    assert sum(math.prod(parameter.shape) for _, parameter in by_path(nest)) == by_hand == count
+    assert sum(math.prod(parameter.shape) for _, parameter in flatten_nest(nest)) == by_hand == count
 
 
 def test_products_by_hand():
