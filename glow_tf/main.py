@@ -31,6 +31,7 @@ from glow_tf import options, run_flags, shared_flags
 from glow_tf.data import picture_files
 from glow_tf.export.saved_model import export_saved_model
 from glow_tf.models import storage
+from glow_tf.models.variables import parameter_count
 from glow_tf.runtime.errors import first_line
 from glow_tf.training import model_directory, trackers
 from glow_tf.training.card import CARD_FILE
@@ -89,6 +90,7 @@ def run():
         flags.FLAGS.ema_decay,
         other_data=flags.FLAGS.other_data,
     )
+    flags.FLAGS.init_from = model_directory.started_from(directory, flags.FLAGS.init_from)
     options.check(model=recorded is None or recorded.by_flags)
     source = run_flags.load_data(directory)
     config = run_flags.model_config(recorded, source)
@@ -99,13 +101,13 @@ def run():
     start = Start(
         command=_command(),
         flags=run_flags.of_run(recorded),
-        flagfile=run_flags.flagfile(recorded, training, source),
+        flagfile=run_flags.flagfile(recorded, config, training, source),
     )
     trainer = Trainer(
         config, training, source, directory, strategy, runtime=runtime, other_data=flags.FLAGS.other_data, start=start
     )
-    parameters = sum(v.shape.num_elements() for v in trainer.flow.trainable_variables)
-    print(f"{source.describe()}\n{config.name} with {parameters:,} parameters, in {directory}", flush=True)
+    parameters = f"{parameter_count(config):,} parameters"
+    print(f"{source.describe()}\n{config.name} with {parameters}, in {directory}", flush=True)
     # A second Ctrl-C ends the program at once, even while no Python code runs.
     previous = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
@@ -138,7 +140,7 @@ def run():
 
 
 def _summary(trainer: Trainer, directory: os.PathLike, seconds: float) -> str:
-    state = trainer.state
+    state = trainer.run_state
     lines = {
         "steps": f"{trainer.step:,} ({int(state.skipped):,} skipped), {seconds / 60:.1f} minutes since the start"
         f"{', stopped early' if trainer.stopped_early else ''}",

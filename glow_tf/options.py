@@ -8,17 +8,19 @@ from typing import Any
 from absl import flags
 
 from glow_tf import transforms
-from glow_tf.config import ModelConfig
+from glow_tf.config import BASES, ModelConfig
 from glow_tf.data import recipe
 from glow_tf.dequantization import NAMED as DEQUANTIZERS
 from glow_tf.dequantization import Dequantizer, Variational
-from glow_tf.mode import NETWORK_PRECISIONS
+from glow_tf.layers.steps import PERMUTATIONS
+from glow_tf.mode import GRADIENTS, NETWORK_PRECISIONS
 from glow_tf.models import presets, storage
+from glow_tf.runtime.devices import has_gpu
 from glow_tf.runtime.runtime import Runtime
 from glow_tf.shared_flags import define_max_megapixels, define_path, define_plugins
 from glow_tf.training import model_directory
 from glow_tf.training.config import LR_SCHEDULES, OPTIMIZERS, TrainingConfig, defaults_for
-from glow_tf.training.devices import CLUSTERS, STRATEGIES, check_strategy, has_gpu, sharding_runtime
+from glow_tf.training.devices import CLUSTERS, STRATEGIES, check_strategy, sharding_runtime
 
 MODELS = {
     "glow": presets.glow,
@@ -106,12 +108,12 @@ flags.DEFINE_enum(
     None,
     list(presets.FLOW_PLUS_PLUS_VARIANTS),
     "Data set whose official settings the networks, the dequantization and the squeezes follow (flow_plus_plus; "
-    "cifar10).",
+    "cifar10). imagenet32 and imagenet64 differ in the variational dequantization alone.",
 )
 flags.DEFINE_integer(
     "heads", None, "Heads of each attention in the coupling networks (flow_plus_plus 4, jet 8).", lower_bound=1
 )
-flags.DEFINE_integer("patch_size", None, "Side of the patches that are tokens (jet; 4).", lower_bound=1)
+flags.DEFINE_integer("patch_size", None, "Side of the patches that are tokens, even (jet; 4).", lower_bound=1)
 flags.DEFINE_float(
     "dropout",
     None,
@@ -139,12 +141,12 @@ _COUPLING_FIELDS = {"mixture_components": ("mixture_logistic", "components"), "s
 flags.DEFINE_enum(
     "permutation",
     None,
-    ["conv1x1", "conv1x1_dense", "shuffle", "reverse", "none"],
+    list(PERMUTATIONS),
     "Permutation of the channels before each coupling (glow, flow_plus_plus; conv1x1): a learned 1x1 convolution in "
     "PLU form or as a dense matrix, a fixed shuffle, a reversal, or none (flow_plus_plus).",
 )
 flags.DEFINE_bool("learn_top", None, "Learns mean and scale of the top prior (glow; true).")
-flags.DEFINE_enum("base", None, ["logistic", "normal"], "Distribution of the latents (nice; logistic).")
+flags.DEFINE_enum("base", None, list(BASES), "Distribution of the latents (nice; logistic).")
 flags.DEFINE_integer(
     "n_bits",
     None,
@@ -162,7 +164,7 @@ flags.DEFINE_enum(
 flags.DEFINE_integer(
     "dequantization_width",
     None,
-    "Hidden channels of the networks of variational dequantization (32, flow_plus_plus 96).",
+    "Hidden channels of the networks of variational dequantization (32; flow_plus_plus: as --width).",
     lower_bound=1,
 )
 flags.DEFINE_integer(
@@ -174,7 +176,7 @@ flags.DEFINE_integer(
 flags.DEFINE_enum(
     "gradient",
     None,
-    ["reversible", "stored"],
+    list(GRADIENTS),
     "Rebuilds activations backwards, so that memory does not grow with K (reversible, the default), or stores them.",
 )
 flags.DEFINE_bool(
@@ -194,11 +196,17 @@ flags.DEFINE_float(
     lower_bound=0.0,
 )
 
+flags.DEFINE_bool(
+    "labelled_only",
+    _DEFAULTS.labelled_only,
+    "Trains on the images that --labels_per_class chooses alone, and not on the likelihood of all images.",
+)
+
 define_path(
     "init_from",
     _DEFAULTS.init_from,
     "Model directory whose weights a new run starts from, such as one written by glow import_openai; 'pretrained' and "
-    "'pretrained_32' are the models that come with the package.",
+    "'pretrained_32' are the models that come with the package. A run that continues keeps its own.",
     for_tensorflow=True,
 )
 
@@ -285,8 +293,9 @@ flags.DEFINE_integer(
 flags.DEFINE_integer(
     "init_images",
     None,
-    "Images in the batch that initialises actnorm; 0: those of one training batch. By default a training batch, but at "
-    "least 256 at 32x32, 64 at 64x64, 4 at 256x256, and so on.",
+    "Images in the batch that initialises actnorms, or nice's final scale; 0: as many as in one part of a batch, see "
+    "--accumulate_steps. By default as many, but at least 256 at 32x32, 64 at 64x64, 4 at 256x256, and so on. Not for "
+    "models that have neither, such as jet without --dequantization=variational.",
     lower_bound=0,
 )
 flags.DEFINE_integer(
@@ -339,18 +348,24 @@ flags.DEFINE_enum(
     "optimizer", _DEFAULTS.optimizer, list(OPTIMIZERS), "The optimizer; adamw is adam with --weight_decay."
 )
 flags.DEFINE_float("beta1", _DEFAULTS.beta1, "Decay rate of the first moment of the gradient.", 0.0)
-flags.DEFINE_float("beta2", _DEFAULTS.beta2, "Decay rate of the second moment of the gradient.", 0.0)
+flags.DEFINE_float(
+    "beta2",
+    _DEFAULTS.beta2,
+    "Decay rate of the second moment of the gradient or, of adamax, of the maximum of its magnitude.",
+    0.0,
+)
 flags.DEFINE_float(
     "epsilon",
     _DEFAULTS.epsilon,
-    "Added to the root of the gradient's second moment. The gradient is that of bits/dim: an epsilon published for the "
-    "nats of an image of D dimensions is divided by D log(2) here, and so is a --clip_norm.",
+    "Added to the root of the gradient's second moment or, of adamax, to the maximum of its magnitude. The gradient is "
+    "that of bits/dim: an epsilon published for the nats of an image of D dimensions is divided by D log(2) here, and "
+    "so is a --clip_norm.",
 )
 flags.DEFINE_float(
     "weight_decay",
     None,
-    "Decoupled weight decay of --optimizer=adamw, for the kernels of coupling networks; not for biases, scales, "
-    "actnorms, 1x1 convolutions and priors. By default 0.004, as in Keras.",
+    "Decoupled weight decay of --optimizer=adamw, for the kernels of coupling networks; not for biases, of labels too, "
+    "scales, actnorms, 1x1 convolutions and priors. By default 0.004, as in Keras.",
     lower_bound=0.0,
 )
 flags.DEFINE_float(
@@ -401,7 +416,13 @@ def check(*, model: bool = True) -> None:
     # What is wrong does not depend on the shape of the images, nor on the number of their labels.
     training = training_config((32, 32, 3), 1)
     if model:
-        training.check_model(model_config(_image_shape_that_fits(), 1))
+        config = model_config(_image_shape_that_fits(), 1)
+        training.check_model(config)
+        if FLAGS["init_images"].present and not config.is_initialized_from_data:
+            raise ValueError(
+                f"--init_images={FLAGS.init_images} does not apply to --model={FLAGS.model} as it is: nothing in it is "
+                "initialised from images."
+            )
 
 
 def source_arguments() -> dict:
@@ -461,13 +482,13 @@ def _preset_arguments(num_classes: int) -> dict[str, Any]:
             raise ValueError(f"{listed}: labels are needed, and {FLAGS.dataset} has none.")
         given.update(num_classes=num_classes, **uses_labels)
     parameters = inspect.signature(preset).parameters
-    foreign = [name for name in given if name not in parameters]
+    # `num_classes` comes with flags that use labels, of which those that are not set need no mention.
+    foreign = [name for name in given if name not in ("num_classes", *parameters) and uses_labels.get(name, True)]
     if "coupling" not in parameters:
         foreign += coupling_flags
     if foreign:
         flag_names = {
             "classifier": "label_loss_weight",
-            "num_classes": "conditional",
             "dequantizer": "dequantization",
         }
         listed = ", ".join(dict.fromkeys(f"--{flag_names.get(name, name)}" for name in foreign))

@@ -26,8 +26,15 @@ _DATA_FLAGS = frozenset(
 )
 _PROGRAM_FLAGS = frozenset(
     {
-        *("max_megapixels", "strategy", "num_replicas", "cluster", "cluster_port", "deterministic", "xla"),
-        *("plugins", "export"),
+        "max_megapixels",
+        "strategy",
+        "num_replicas",
+        "cluster",
+        "cluster_port",
+        "deterministic",
+        "xla",
+        "plugins",
+        "export",
     }
 )
 # Flags for a single start, or aliases of other flags.
@@ -151,7 +158,7 @@ def of_run(recorded: Recorded | None) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name == "model" or value != FLAGS[name].default}
 
 
-def flagfile(recorded: Recorded | None, training: TrainingConfig, source: Source) -> list[str]:
+def flagfile(recorded: Recorded | None, config: ModelConfig, training: TrainingConfig, source: Source) -> list[str]:
     """Returns the lines of a flagfile that repeats a run in another model directory.
 
     They are the flags that are not at their defaults, and those of `TrainingConfig` whose defaults depend on data and
@@ -165,6 +172,8 @@ def flagfile(recorded: Recorded | None, training: TrainingConfig, source: Source
     values |= of_run(recorded)
     if training.optimizer != "adamw":
         del values["weight_decay"]
+    if not config.is_initialized_from_data:
+        del values["init_images"]
     given = {name: values[name] for name in _names() if values.get(name) is not None}
     return [_line(name, value) for name, value in given.items() if value != FLAGS[name].default]
 

@@ -155,6 +155,10 @@ IN_PROCESS = {
         [*NOWHERE, "--dequantization=uniform", "--dequantization_depth=2"],
         "--dequantization_depth is for --dequantization=variational, not uniform",
     ),
+    "images to initialise nothing from": (
+        [*NOWHERE, "--model=jet", "--init_images=8"],
+        "--init_images=8 does not apply to --model=jet as it is: nothing in it is initialised from images",
+    ),
     "no intervals": ([*NOWHERE, "--log_every=0"], "log_every=0"),
     "a decay within the warm-up": (
         [*NOWHERE, "--lr_schedule=cosine", "--steps=1000"],

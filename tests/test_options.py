@@ -43,6 +43,7 @@ OTHER = {
     "ema_decay": 0.75,
     "label_loss_weight": 0.125,
     "labels_per_class": 21,
+    "labelled_only": True,
     "flip": True,
     "shift": 2,
     "seed": 9,
@@ -61,7 +62,11 @@ OTHER = {
     "tracker": "wandb",
 }
 # Other fields that a field needs.
-WITH = {"weight_decay": {"optimizer": "adamw"}, "labels_per_class": {"label_loss_weight": 0.5}}
+WITH = {
+    "weight_decay": {"optimizer": "adamw"},
+    "labels_per_class": {"label_loss_weight": 0.5},
+    "labelled_only": {"label_loss_weight": 0.5, "labels_per_class": 21},
+}
 
 
 @pytest.fixture
@@ -244,7 +249,14 @@ def test_flags_of_the_models(parse, arguments, expected):
         (["--model=real_nvp", "--coupling=affine", "--learn_top"], "--coupling, --learn_top does not apply"),
         (["--blocks=2"], "--blocks does not apply to --model=glow"),
         (["--base=normal"], "--base does not apply to --model=glow"),
-        (["--model=nice", "--conditional"], "--conditional.* does not apply to --model=nice"),
+        (["--model=nice", "--conditional"], "^--conditional does not apply to --model=nice"),
+        (["--model=real_nvp", "--label_loss_weight=0.1"], "^--label_loss_weight does not apply to --model=real_nvp"),
+        (
+            ["--model=nice", "--conditional_couplings", "--label_loss_weight=1"],
+            "^--conditional_couplings, --label_loss_weight does not apply",
+        ),
+        (["--model=jet", "--patch_size=3"], "^patch_size=3 must be even"),
+        (["--model=flow_plus_plus", "--couplings=0+0,0+0"], "must have at least one coupling"),
         (["--L=6"], "32x32 cannot be squeezed 6 times"),
         (["--spline_bins=5"], "--spline_bins does not apply to --coupling=affine; it needs --coupling=spline"),
         (["--coupling=spline", "--mixture_components=5"], "--mixture_components does not apply to --coupling=spline"),
@@ -344,6 +356,16 @@ def test_the_default_grid_of_samples(parse, side, samples):
 def test_the_default_batch_of_the_initialisation(parse, side, arguments, images):
     parse(*arguments)
     assert options.training_config((side, side, 3), 1).init_images == images
+
+
+def test_a_batch_for_the_initialisation_needs_something_that_is_initialised(parse):
+    parse("--model=jet")
+    options.check()
+    parse("--init_images=8")
+    with pytest.raises(ValueError, match="--init_images=8 does not apply to --model=jet"):
+        options.check()
+    parse("--dequantization=variational")
+    options.check()
 
 
 @pytest.mark.parametrize(

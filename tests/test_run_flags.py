@@ -117,6 +117,20 @@ def test_the_flagfile_repeats_the_run(folder, glow):
     assert not any(line.startswith(absent) for line in lines[0])
 
 
+def test_the_flagfile_has_only_flags_that_apply(folder):
+    data = load_source("arrays", data_dir=str(folder / "data" / "images.npz"), test_size=11)
+    saved, lines = flagsaver.save_flag_values(), {}
+    try:
+        for model in ("jet", "nice"):
+            shared_flags.parse_command_line(["main", f"--model={model}"])
+            config, training = options.model_config((8, 8, 3), 0), runs.training(init_images=7)
+            lines[model] = run_flags.flagfile(None, config, training, data)
+    finally:
+        flagsaver.restore_flag_values(saved)
+    assert "--init_images=7" in lines["nice"] and "--model=jet" in lines["jet"]
+    assert not any(line.startswith("--init_images") for line in lines["jet"])
+
+
 def test_every_start_is_recorded_and_the_card_is_of_the_last(folder, glow):
     directory = copied(folder, "card")
     assert glow(folder, "--model_dir=runs/card", "--resume", "--steps=3") == 0
@@ -132,6 +146,16 @@ def test_the_best_weights_are_a_whole_model_directory(folder, glow, capsys):
     assert model_directory.source_arguments(best) == model_directory.source_arguments(folder / "runs" / "4")
     assert glow(folder, *RUN, f"--init_from={best}", "--model_dir=runs/from_best", "--steps=2") == 0
     assert f"Beginning with the weights of {best}" in capsys.readouterr().err
+    # A run that continues keeps its beginning, and takes no other.
+    assert glow(folder, *RUN, "--model_dir=runs/from_best", "--steps=3") == 0
+    assert record(folder / "runs" / "from_best")["init_from"] == str(best)
+    assert f"--init_from={best}\n" in (folder / "runs" / "from_best" / "run.flags").read_text()
+    again = ["--model_dir=runs/from_best", "--resume", "--steps=3"]
+    assert glow(folder, *again, "--init_from=runs/4/best") == 0
+    capsys.readouterr()
+    for path in ("runs/2", "pretrained"):
+        assert glow(folder, *again, f"--init_from={path}") == 1
+        assert f"--init_from={path} is for a new run" in (error := capsys.readouterr().err) and error.count("\n") == 1
     for more in (["--resume"], RUN):
         assert glow(folder, *more, f"--model_dir={best}") == 1
         assert "holds the weights of a model and no run to go on with. To begin one" in (
@@ -390,6 +414,23 @@ def begun_in_python(folder, config, *, known=True):
     shutil.rmtree(directory, ignore_errors=True)
     Trainer(config, runs.training(steps=2), data, directory, runs.ONE_DEVICE).run()
     return directory
+
+
+def test_a_run_that_went_on_in_python_keeps_its_flags(folder, glow):
+    directory = copied(folder, "python_between")
+    before = record(directory)["flags"]
+    assert before["K"] == 2 and before["strategy"] == "one_device"
+    data = load_source("arrays", data_dir=str(folder / "data" / "images.npz"), test_size=11)
+    fields = {"steps": 3, "learning_rate": 0.005, "strategy": tf.distribute.MirroredStrategy(["CPU:0"])}
+    glow_tf.fit(glow_tf.load(directory), data, model_dir=directory, **fields, quiet=True)
+    assert record(directory)["flags"] == {name: value for name, value in before.items() if name != "strategy"}
+    # It would repeat the run with the settings before.
+    assert not (directory / "run.flags").exists()
+    assert "run.flags" not in (directory / "README.md").read_text(encoding="utf-8")
+    # The same depth again is no other model.
+    assert glow(folder, "--model_dir=runs/python_between", "--resume", "--K=2", "--steps=4") == 0
+    lines = (directory / "run.flags").read_text().splitlines()
+    assert {"--model=nice", "--learning_rate=0.005", "--K=2"} <= set(lines)
 
 
 def test_a_run_begun_in_python_goes_on_by_the_command(folder, glow, capsys):

@@ -24,7 +24,8 @@ def describe(name: str) -> tuple[str, str]:
         if not line.startswith("# "):
             break
         comment.append(line.removeprefix("# "))
-    return _sentence(comment), _sentence(comment[comment.index(next(c for c in comment if c.startswith("Expect "))) :])
+    figure = next(i for i, line in enumerate(comment) if line.startswith("Expect "))
+    return _sentence(comment), _sentence(comment[figure:])
 
 
 def _sentence(lines: list[str]) -> str:

@@ -80,13 +80,13 @@ class Card:
             f"# {_code(self.name)}",
             self._summary(),
             self._picture("samples", f"Samples at temperature {self.training.temperature:g}"),
-            "## Figures\n\n" + self._figures(),
-            "## Use\n\n" + self._use(),
+            "## Results\n\n" + self._results(),
+            "## Usage\n\n" + self._usage(),
             "## Data\n\n" + _table(self._data()),
             "## Model\n\n" + _table(self._model()),
             self._picture("reconstructions", "Held-out pictures, and below each what comes back from its latents"),
             "## Training\n\n" + self._training(),
-            "## Limits\n\n" + self._limits(),
+            "## Limitations\n\n" + self._limitations(),
         ]
         return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -126,7 +126,7 @@ class Card:
             "into latents and back."
         )
 
-    def _figures(self) -> str:
+    def _results(self) -> str:
         def row(name: str, bits: str, images: int, step: int) -> list[str]:
             return [name, bits, f"{images:,}", f"{step:,}"]
 
@@ -141,12 +141,13 @@ class Card:
             lines.append(f"In the last evaluation {100 * self.last.label_error:.1f} % of labels are guessed wrongly.")
         average = "the moving average of the weights" if self.training.ema_decay else "the weights"
         lines.append(
-            "bits/dim: the bits that a lossless code by the model needs for each channel of a pixel. Less is better. "
-            f"These are of {average}. All evaluations are in [metrics.jsonl](metrics.jsonl)."
+            "bits/dim: an upper bound on the bits that a lossless code by the model needs for each channel of a pixel, "
+            "from one draw of the dequantization noise an image; `glow evaluate --samples=16` gives a tighter one. "
+            f"Less is better. These are of {average}. All evaluations are in [metrics.jsonl](metrics.jsonl)."
         )
         return "\n\n".join(lines)
 
-    def _use(self) -> str:
+    def _usage(self) -> str:
         modules = [name for name in description.modules(json.loads(self.config.to_json())) if name != "__main__"]
         # The bare name would be that of a model which ships with the package.
         path = f"./{self.name}" if self.name in storage.PRETRAINED else self.name
@@ -193,7 +194,7 @@ class Card:
             "family": family,
             "parameters": f"{self.parameters:,}",
             "levels": str(len(self.config.latent_shapes)),
-            "hidden channels of the widest network": f"{self.config.network_width:,}",
+            "hidden channels of the widest network": f"{self.config.hidden_channels:,}",
             "dequantization": _code(type(self.config.dequantizer).__name__),
             "every layer": "[config.json](config.json)",
         }
@@ -203,17 +204,20 @@ class Card:
         schedule = "" if training.lr_schedule == "constant" else f", {training.lr_schedule} schedule"
         last = self.starts[-1]
         seconds = sum(start["seconds"] for start in self.starts)
+        parts = training.accumulate_steps
         augmented = ["mirrored"] * training.flip + [f"moved by up to {training.shift} pixels"] * (training.shift > 0)
         rows = {
             "steps": f"{self.step:,} of {training.steps:,}",
-            "batch": count_of(training.batch_size, "image"),
-            "optimizer": training.optimizer,
+            "batch": count_of(training.batch_size, "image") + (f" in {parts} parts" if parts > 1 else ""),
+            "optimizer": ", ".join([training.optimizer, *_optimizer_settings(training)]),
             "learning rate": f"{training.learning_rate:g}{schedule}",
             "warm-up": count_of(training.warmup_steps, "step") if training.warmup_steps else "",
             "moving average": f"{training.ema_decay:g}" if training.ema_decay else "none",
-            "largest norm of the gradient": f"{training.clip_norm:g}" if training.clip_norm else "",
+            "gradient clipping (norm)": f"{training.clip_norm:g}" if training.clip_norm else "",
+            "weight of the label loss": f"{training.label_loss_weight:g}" if training.label_loss_weight else "",
+            "labels used of each class": f"{training.labels_per_class:,}" if training.labels_per_class else "",
             "augmentation": ", ".join(augmented),
-            "weights at the start": f"of {_code(pathlib.Path(training.init_from).name)}" if training.init_from else "",
+            "initialised from": _code(pathlib.Path(training.init_from).name) if training.init_from else "",
             "precision of networks": training.network_precision,
             "seed": str(training.seed),
             "devices": f"{count_of(last['replicas'], 'replica')} on {_code(last['devices'])}",
@@ -227,7 +231,7 @@ class Card:
         command = f"glow train --flagfile={file} --model_dir=again"
         return f"{_table(rows)}\n\n{rest} The same run elsewhere:\n\n{_fenced('sh', [command])}"
 
-    def _limits(self) -> str:
+    def _limitations(self) -> str:
         lines = [
             f"The model knows pictures like the {self.source.sizes['train']:,} it has learned from, at this size. Its "
             "samples can resemble single ones of them: `glow nearest` shows those that are closest.",
@@ -245,6 +249,13 @@ class Card:
             return ""
         path = self.pictures[kind]
         return f"![{kind.capitalize()}]({path})\n\n*{caption}, at step {_step_of(path):,}.*"
+
+
+def _optimizer_settings(training: TrainingConfig) -> list[str]:
+    """Returns the settings of the optimizer that are not at their defaults; AdamW's weight decay has none."""
+    defaults = {field.name: field.default for field in dataclasses.fields(TrainingConfig)}
+    values = {name: getattr(training, name) for name in ("beta1", "beta2", "epsilon", "weight_decay")}
+    return [f"{name.replace('_', ' ')} {value:g}" for name, value in values.items() if value != defaults[name]]
 
 
 def write(directory: pathlib.Path, card: Card) -> None:

@@ -27,8 +27,9 @@ class TrainingConfig:
       lr_schedule: schedule after the warm-up: `constant`, or a `cosine` or `linear` decay to 0 at the last of `steps`.
         A run that is continued with other `steps` uses the learning rate of a run of that length.
       optimizer: `adamax`, `adam` or `adamw`.
-      beta1, beta2: decay rates of the first and second moments of the gradient.
-      epsilon: added to the root of the second moment, for gradients of the loss in bits/dim.
+      beta1, beta2: decay rates of the first and second moments of the gradient; in place of the root of the second,
+        `adamax` has the decaying maximum of its magnitude.
+      epsilon: added to that root or maximum, for gradients of the loss in bits/dim.
       weight_decay: decoupled weight decay of `adamw`: the fraction by which the kernels of coupling networks shrink at
         each step, times the learning rate; see `Network.decays`. 0 for the other optimizers.
       warmup_steps: number of steps over which the learning rate rises linearly.
@@ -42,12 +43,13 @@ class TrainingConfig:
       label_loss_weight: weight of the classification loss, in bits, that is added to bits/dim.
       labels_per_class: number of training images of each class whose labels that loss uses, chosen by the seed; the
         likelihood is still that of all images. 0 uses all labels.
+      labelled_only: whether the likelihood, too, is that of these images alone.
       flip: whether training images are mirrored at random.
       shift: maximum random shift of training images, in pixels.
       seed: seed of initial weights, data order, dequantization noise and samples.
       init_from: model directory that provides the initial weights of a new run; '' for none.
-      init_images: number of images in the batch that initialises actnorm; 0 for as many as are computed at
-        once.
+      init_images: number of images in the batch that initialises actnorms, or the final scale of NICE; 0 for as many
+        as are computed at once.
       steps_per_call: maximum number of updates between two returns to Python; fewer if they take seconds.
       log_every, eval_every, sample_every, checkpoint_every: intervals in steps; 0, except for `log_every`, which must
         be at least 1: only at the end.
@@ -84,6 +86,7 @@ class TrainingConfig:
     xla: bool = False
     label_loss_weight: float = 0.0
     labels_per_class: int = 0
+    labelled_only: bool = False
     flip: bool = False
     shift: int = 0
     seed: int = 0
@@ -146,6 +149,8 @@ class TrainingConfig:
                 f"labels_per_class={self.labels_per_class!r} needs a label_loss_weight above 0: nothing else uses the "
                 "labels."
             )
+        if self.labelled_only and not self.labels_per_class:
+            raise ValueError("labelled_only=True needs labels_per_class above 0, the number of images to train on.")
         if self.early_stop and not 0 < self.eval_every < self.steps:
             raise ValueError(
                 f"early_stop={self.early_stop!r} goes by evaluations, of which there is none before the end with "

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from glow_tf.arguments import one_of
 from glow_tf.config import ModelConfig
 from glow_tf.runtime import internals
 from glow_tf.runtime.devices import has_gpu
@@ -15,18 +16,6 @@ from glow_tf.runtime.pipelines import untuned
 from glow_tf.runtime.runtime import Runtime
 from glow_tf.training import cluster as clusters
 from glow_tf.training.config import TrainingConfig
-
-__all__ = [
-    "CLUSTERS",
-    "STRATEGIES",
-    "current_strategy",
-    "distributed",
-    "has_gpu",
-    "make_strategy",
-    "sharding_runtime",
-    "strategy_flags",
-    "training_runtime",
-]
 
 STRATEGIES = ("mirrored", "multi_worker", "tpu", "one_device")
 CLUSTERS = ("slurm",)
@@ -40,8 +29,7 @@ def check_strategy(
     Raises:
       ValueError: if they do not.
     """
-    if name not in STRATEGIES:
-        raise ValueError(f"strategy={name!r} is not one of {', '.join(STRATEGIES)}.")
+    one_of("strategy", name, STRATEGIES)
     if num_replicas is not None and name not in ("mirrored", "multi_worker"):
         raise ValueError(f"--num_replicas={num_replicas} does not apply to --strategy={name}.")
     if cluster is not None and name != "multi_worker":
@@ -114,6 +102,10 @@ def distributed(strategy: tf.distribute.Strategy, batches: tf.data.Dataset) -> I
         return iter(strategy.experimental_distribute_dataset(untuned(batches)))
 
 
+# The flags of `glow train` that choose devices.
+STRATEGY_FLAGS = ("strategy", "num_replicas", "cluster", "cluster_port")
+
+
 def strategy_flags(strategy: tf.distribute.Strategy) -> dict[str, str | int]:
     """Returns the non-default flags of `glow train` that create a strategy like this one."""
     kinds = {
@@ -138,7 +130,7 @@ def sharding_runtime(config: ModelConfig, images: int | None, *, xla: bool | Non
       xla: as for `Runtime.detect`.
     """
     images = None if config.name == "real_nvp" else images
-    return Runtime.detect(images=images, width=config.network_width, xla=xla)
+    return Runtime.detect(images=images, width=config.hidden_channels, xla=xla)
 
 
 def training_runtime(training: TrainingConfig, runtime: Runtime | None = None) -> Runtime:

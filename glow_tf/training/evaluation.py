@@ -56,7 +56,7 @@ class Evaluator:
     Args:
       flow: the model.
       strategy: distributes the batches over devices.
-      interrupted: called before each batch; it may raise.
+      before_batch: called before each batch; it may raise.
       batch_size: batch size of all devices together. XLA compiles for this size only: smaller batches are padded.
     """
 
@@ -64,14 +64,14 @@ class Evaluator:
         self,
         flow: Flow,
         strategy: tf.distribute.Strategy,
-        interrupted: Callable[[], None] = lambda: None,
+        before_batch: Callable[[], None] = lambda: None,
         *,
         batch_size: int = 1,
     ):
         self._flow = flow
         self._strategy = strategy
         self._images_of_replica = -(-batch_size // strategy.num_replicas_in_sync)
-        self._interrupted = interrupted
+        self._before_batch = before_batch
         self._workers = Workers(strategy)
         self._batch = tf.function(self._distributed_batch, reduce_retracing=True, autograph=False)
 
@@ -83,7 +83,7 @@ class Evaluator:
         """
         images: dict[str, list[np.ndarray]] = {}
         for batch in distributed(self._strategy, batches):
-            self._interrupted()
+            self._before_batch()
             for parts in self._batch(batch):
                 for name, part in parts.items():
                     images.setdefault(name, []).append(part.numpy())

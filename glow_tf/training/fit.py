@@ -136,13 +136,24 @@ def fit(
     before = model_directory.settings(directory) if directory else {}
     # The run may have been on another device before.
     before.pop("xla", None)
+    if directory and "init_from" in given:
+        given["init_from"] = model_directory.started_from(directory, os.fspath(given["init_from"] or ""))
     name = images.name if isinstance(images, Source) else ""
     training = _training_config(flow, {**before, **given}, name, strategy.num_replicas_in_sync)
     source = training_source(flow.config, images, labels, held_out)
     _check_labels(flow.config, training, labels is not None)
     with _directory(directory) as run_dir:
         trainer = Trainer(
-            flow.config, training, source, run_dir, strategy, runtime=flow.runtime, begin_with=flow, quiet=quiet
+            flow.config,
+            training,
+            source,
+            run_dir,
+            strategy,
+            runtime=flow.runtime,
+            begin_with=flow,
+            less_memory=f"A larger accumulate_steps than {training.accumulate_steps}, or a smaller batch_size than "
+            f"{training.batch_size},",
+            quiet=quiet,
         )
         evaluation = _run(trainer, flow)
         if weights == "best" and (run_dir / BEST).exists():
@@ -153,8 +164,8 @@ def fit(
         evaluation=evaluation,
         history={kind: columns(lines, kind) for kind in ("train", "test")},
         steps=trainer.step,
-        best_step=int(trainer.state.best_step),
-        best_bits_per_dim=float(trainer.state.best_bits_per_dim.read_value()),
+        best_step=int(trainer.run_state.best_step),
+        best_bits_per_dim=float(trainer.run_state.best_bits_per_dim.read_value()),
         stopped_early=trainer.stopped_early,
         model_dir=directory,
     )

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from glow_tf.models.diagnosis import first_nonfinite, first_nonfinite_of_noise
 from glow_tf.models.flow import Flow
+from glow_tf.models.health import can_be_additive
 from glow_tf.models.likelihood import dequantized_batch
 from glow_tf.runtime.errors import is_out_of_memory
 from glow_tf.training.checkpoints import Checkpoints
@@ -41,7 +42,7 @@ class Guard:
         *,
         replicas: int = 1,
     ):
-        self._flow, self._state, self._schedule = state.flow, state.run, state.optimizer.schedule
+        self._flow, self._run, self._schedule = state.flow, state.run, state.optimizer.schedule
         self._checkpoints, self._training, self._batch_of = checkpoints, training, batch_of
         # As many images at once as in training, as one device may have no room for more.
         self._images_at_once = training.images_at_once // replicas
@@ -55,41 +56,44 @@ class Guard:
         Raises:
           DivergenceError: if no further rollback is allowed, or there is no checkpoint.
         """
-        state = self._state
+        run = self._run
         where = self._where(step, values)
-        total, row = state.count("skipped"), state.count("skipped_in_a_row")
+        total, row = run.count("skipped"), run.count("skipped_in_a_row")
         say(
             f"step {step:,}: update skipped, as the loss is {values['loss']:.4g} and the norm of its gradient "
-            f"{values['gradient_norm']:.4g}. First to go bad: {where}. ({row} in a row, {total} in all)"
+            f"{values['gradient_norm']:.4g}. First non-finite value: {where}. ({row} in a row, {total} in all)"
         )
         if row < self._training.max_skipped:
             return False
-        rollbacks, factor = state.count("rollbacks"), float(self._schedule.factor.read_value()) * _LOWER
+        rollbacks, factor = run.count("rollbacks"), float(self._schedule.factor.read_value()) * _LOWER
         if rollbacks > self._training.max_rollbacks:
+            remedies = ["A lower --learning_rate", "--clip_norm", "longer --warmup_steps"]
+            remedies += ["--coupling=additive"] * can_be_additive(self._flow.config)
             raise DivergenceError(
                 f"At step {step:,} loss or gradient were not finite {row} times in a row, after {rollbacks - 1} returns"
-                f" to a checkpoint with half the learning rate each time. First to go bad: {where}. The checkpoints "
-                "are kept. A lower --learning_rate, --clip_norm, longer --warmup_steps or --coupling=additive may help."
+                f" to a checkpoint with half the learning rate each time. First non-finite value: {where}. The "
+                f"checkpoints are kept. {', '.join(remedies[:-1])} or {remedies[-1]} may help."
             )
         # They describe files that restoring a checkpoint does not bring back.
         names = ("best_bits_per_dim", "best_step", "best_images", "best_requested")
-        kept = {name: getattr(state, name).read_value() for name in names}
+        kept = {name: getattr(run, name).read_value() for name in names}
         path, damaged = self._checkpoints.restore()
         for line in damaged:
             say(line)
         if path is None:
             raise DivergenceError(
                 f"At step {step:,} loss or gradient were not finite {row} times in a row, and there is no checkpoint "
-                f"to go back to. First to go bad: {where}. A lower --learning_rate or longer --warmup_steps may help."
+                f"to go back to. First non-finite value: {where}. A lower --learning_rate or longer --warmup_steps may "
+                "help."
             )
         for name, value in kept.items():
-            getattr(state, name).assign(value)
-        if int(state.best_step) > int(state.step):
-            state.since_best.assign(0)
-        state.skipped.assign(total)
-        state.rollbacks.assign(rollbacks)
+            getattr(run, name).assign(value)
+        if int(run.best_step) > int(run.step):
+            run.since_best.assign(0)
+        run.skipped.assign(total)
+        run.rollbacks.assign(rollbacks)
         self._schedule.factor.assign(factor)
-        say(f"Back to step {int(state.step.read_value()):,} ({path}), with {factor:g} times the learning rate.")
+        say(f"Back to step {int(run.step.read_value()):,} ({path}), with {factor:g} times the learning rate.")
         return True
 
     def _where(self, step: int, values: dict[str, float]) -> str:
@@ -106,7 +110,7 @@ class Guard:
             if where:
                 return where
         if math.isfinite(values["loss"]):
-            return "no layer by itself; the norm of the whole gradient exceeds what a float can hold"
+            return "no single layer: the norm of the whole gradient overflows"
         return "no layer of the flow; the density of its latents, or the loss of the classifier"
 
     def _first_of(self, part: dict[str, tf.Tensor]) -> str | None:

@@ -45,7 +45,7 @@ def held(directory: pathlib.Path) -> Iterator[None]:
         lock.acquire(timeout=0)
     except filelock.Timeout:
         raise DirectoryInUseError(
-            f"{directory} is in use by {_holder(directory)}. Two runs would spoil each other's files: stop that one, "
+            f"{directory} is in use by {_holder(directory)}. Two runs would corrupt each other's files: stop that one, "
             "or choose another --model_dir."
         ) from None
     except NotImplementedError:

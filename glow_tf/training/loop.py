@@ -14,6 +14,7 @@ from glow_tf.data import DataError, Source, labelled_rows, pipeline_rate
 from glow_tf.data.python_calls import cause_of
 from glow_tf.models import storage
 from glow_tf.models.flow import Flow
+from glow_tf.models.variables import parameter_count
 from glow_tf.runtime.errors import first_line, is_out_of_memory
 from glow_tf.runtime.runtime import Runtime
 from glow_tf.training import card, lock, model_directory, trackers
@@ -26,7 +27,7 @@ from glow_tf.training.evaluation import Evaluation, Evaluator, count_of
 from glow_tf.training.guard import DivergenceError, Guard, has_singular_convolution
 from glow_tf.training.init_from import check_weights, copy_variables, copy_weights
 from glow_tf.training.optimizer import steps_made
-from glow_tf.training.progress import Clock, Progress, rate_text
+from glow_tf.training.progress import Progress, Throughput, rate_text
 from glow_tf.training.reports import Reports, best_line
 from glow_tf.training.run_record import RunRecord, Start
 from glow_tf.training.signals import StopSignals, TrainingStopped
@@ -52,9 +53,11 @@ class Trainer:
       runtime: device and sharding settings; the best available device by default. XLA and the network precision are
         those of `training`.
       other_data: whether to continue a run that was started on different images.
-      start: how this process was started, for the run record; by default as a program other than `glow train`.
+      start: how this process was started, for the run record; by default as a program other than `glow train`, which
+        keeps the flags recorded in the directory.
       begin_with: flow whose weights a new run starts from; they are first initialised from images if it is not
         initialised.
+      less_memory: what needs less memory, for the error if there is too little; by default flags of `glow train`.
       quiet: whether to hide the progress.
 
     Attributes:
@@ -65,9 +68,9 @@ class Trainer:
 
     Raises:
       ValueError: if the images or labels do not fit the model, the batch cannot be divided among the replicas, or the
-        directory holds another model, or one that was trained on other images; or if a new run shall begin with the
+        directory holds another model, or one that was trained on other images; or if a new run is to start from the
         weights of another model.
-      FileNotFoundError: if a new run shall begin with weights that are not there.
+      FileNotFoundError: if a new run is to start from weights that are not there.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class Trainer:
         other_data: bool = False,
         start: Start | None = None,
         begin_with: Flow | None = None,
+        less_memory: str = "",
         quiet: bool = False,
     ):
         trackers.check_installed(training.tracker)
@@ -103,9 +107,13 @@ class Trainer:
             check_weights(training.init_from, config)
         self._config, self._training, self._source = config, training, source
         self._directory, self._strategy = directory, strategy
-        self._start = start or Start.of_program(strategy)
+        self._start = start or Start.of_program(directory, strategy)
         self._run_record = RunRecord(directory, self._start, strategy)
         self._begin_with, self._quiet = begin_with, quiet
+        self._less_memory = less_memory or (
+            f"A larger --accumulate_steps than {training.accumulate_steps}, or a smaller --batch_size than "
+            f"{training.batch_size},"
+        )
         self._workers = Workers(strategy)
         runtime = training_runtime(training, runtime)
         # Before anything is built, as this fails if there are too few labels.
@@ -118,9 +126,13 @@ class Trainer:
         self._signals = StopSignals()
         self.rates: dict[str, float] = {}
         self.stopped_early = False
-        evaluator = Evaluator(self.flow, strategy, self._interrupted, batch_size=training.images_at_once)
+        evaluator = Evaluator(self.flow, strategy, self._check_signals, batch_size=training.images_at_once)
         self.reports = Reports(
-            *(self._state, evaluator, training, source, directory),
+            self._state,
+            evaluator,
+            training,
+            source,
+            directory,
             write=self._workers.is_chief,
             flags=self._start.flags,
         )
@@ -134,7 +146,7 @@ class Trainer:
         return self._workers.is_chief
 
     @property
-    def state(self) -> RunState:
+    def run_state(self) -> RunState:
         """The progress of the run."""
         return self._state.run
 
@@ -205,11 +217,9 @@ class Trainer:
         """Returns the exception that says what an error of TensorFlow means here and what to do; None if unknown."""
         several = self._workers.count > 1
         if is_out_of_memory(error):
-            training = self._training
             return (WorkerLostError if several else MemoryError)(
-                f"At step {self.step:,} there is not enough memory: {first_line(error)}. A larger --accumulate_steps "
-                f"than {training.accumulate_steps}, or a smaller --batch_size than {training.batch_size}, needs less. "
-                "The checkpoints are kept."
+                f"At step {self.step:,} there is not enough memory: {first_line(error)}. "
+                f"{self._less_memory} needs less. The checkpoints are kept."
             )
         if several and is_of_lost_worker(error):
             return WorkerLostError(
@@ -262,8 +272,13 @@ class Trainer:
                 copy_variables(self._begin_with, self.flow)
             if count := self._training.labels_per_class:
                 progress.say(f"Using the labels of {count_of(count, 'training image')} of each class.")
-            progress.say("Initialising from the first images.")
-            self._initialize()
+            if self._config.is_initialized_from_data:
+                progress.say("Initialising from the first images.")
+                self._initialize()
+            self.flow.initialized.assign(True)
+        if not steps_made(self._state.optimizer):
+            # A run that is stopped before its first update leaves a checkpoint too, and averages are what is loaded.
+            self._state.reset_averages()
         self._check_that_workers_agree()
         progress.begin(self.step)
         if self._workers.is_chief:
@@ -280,15 +295,15 @@ class Trainer:
 
     def _loop(self, progress: Progress) -> None:
         training = self._training
-        iterator, pace = None, 1
+        iterator, next_steps = None, 1
         periods = [n for n in (training.eval_every, training.sample_every, training.checkpoint_every) if n]
-        clock = Clock()
+        throughput = Throughput()
         self._time_left.begin()
         self._report(progress)
         while (step := self.step) < training.steps and not self.stopped_early:
-            pace = self._agree_on(pace)
+            next_steps = self._synchronize(next_steps)
             iterator = iterator or self._iterator(step)
-            stops = [training.steps, step + min(pace, training.steps_per_call)]
+            stops = [training.steps, step + min(next_steps, training.steps_per_call)]
             stops += [(step // n + 1) * n for n in (*periods, training.log_every)]
             begun = time.monotonic()
             limit = min(stops) - step
@@ -299,17 +314,17 @@ class Trainer:
             except tf.errors.OpError:
                 # The steps of the call before the one that failed are made.
                 if made := steps_made(self._state.optimizer) - updates:
-                    self.state.step.assign(step + made)
-                    self.state.skipped_in_a_row.assign(0)
+                    self.run_state.step.assign(step + made)
+                    self.run_state.skipped_in_a_row.assign(0)
                 raise
             count = made["finite"].size
-            pace = max(1, int(_SECONDS_PER_CALL * count / (time.monotonic() - begun)))
+            next_steps = max(1, int(_SECONDS_PER_CALL * count / (time.monotonic() - begun)))
             step += count
-            clock.count(count * training.batch_size)
+            throughput.count(count * training.batch_size)
             self._time_left.made(count)
             good = self._record(step, made)
             if good:
-                progress.update(step, good["bits_per_dim"], clock.rate(), self._time_left.seconds(step))
+                progress.update(step, good["bits_per_dim"], throughput.rate(), self._time_left.seconds(step))
             if not made["finite"][-1]:
                 iterator = None if training.xla else iterator  # It may be ahead of the steps made.
                 bad = {name: float(values[-1]) for name, values in made.items()}
@@ -323,13 +338,13 @@ class Trainer:
                     self.reports.begin(self.step, progress.say)
                     continue
             if step % training.log_every == 0 or step == training.steps:
-                self._log(clock)
-            with clock.stopped():
+                self._log(throughput)
+            with throughput.stopped():
                 self._report(progress)
                 if self._checkpoint_is_due(step) and not self.stopped_early:
                     self._save()
             if self.stopped_early and step % training.log_every:
-                self._log(clock)
+                self._log(throughput)
 
     def _report(self, progress: Progress) -> None:
         """Draws samples and evaluates when due, unless that was already done before the run was interrupted.
@@ -337,7 +352,7 @@ class Trainer:
         An evaluation that ends the run is repeated if the run is started again, and ends it again.
         """
         training, step = self._training, self.step
-        if step in (int(self.state.reported_step), training.steps):
+        if step in (int(self.run_state.reported_step), training.steps):
             return
         if training.sample_every and step % training.sample_every == 0:
             with self._time_left.drawing():
@@ -349,23 +364,23 @@ class Trainer:
             without_better = self.reports.without_better
             self.stopped_early = 0 < training.early_stop <= without_better
             if not self.stopped_early:
-                self.state.since_best.assign(without_better)
+                self.run_state.since_best.assign(without_better)
         if self.stopped_early:
             progress.say(
                 f"Stopping early after {count_of(training.early_stop, 'evaluation')} without a better one. The best: "
-                f"{best_line(self.state)}."
+                f"{best_line(self.run_state)}."
             )
             return
-        self.state.reported_step.assign(step)
+        self.run_state.reported_step.assign(step)
 
     def _end(self, progress: Progress) -> Evaluation:
         """Saves, draws samples and evaluates at the last step, which has a checkpoint even if updates are skipped."""
         if self._checkpoints.latest_step != self.step:
             self._save()
         self.reports.save_samples()
-        best = float(self.state.best_bits_per_dim.read_value())
+        best = float(self.run_state.best_bits_per_dim.read_value())
         result = self._evaluate(progress)
-        if float(self.state.best_bits_per_dim.read_value()) != best:
+        if float(self.run_state.best_bits_per_dim.read_value()) != best:
             # The checkpoint is written before the evaluation, which can take long or fail, and must know the best too.
             self._save()
         self.reports.flush()
@@ -382,7 +397,7 @@ class Trainer:
         return result
 
     def _card(self, result: Evaluation) -> Card:
-        state = self.state
+        state = self.run_state
         best = Best(
             bits_per_dim=float(state.best_bits_per_dim.read_value()),
             step=int(state.best_step),
@@ -391,7 +406,7 @@ class Trainer:
         return Card(
             name=self._directory.resolve().name,
             config=self._config,
-            parameters=sum(variable.shape.num_elements() for variable in self.flow.trainable_variables),
+            parameters=parameter_count(self._config),
             source=self._source,
             training=self._training,
             step=self.step,
@@ -405,7 +420,7 @@ class Trainer:
     def _record(self, step: int, made: dict[str, np.ndarray]) -> dict[str, float]:
         """Records the metrics of the steps up to `step`; returns their means over finite steps, {} if none."""
         finite = made["finite"]
-        state = self.state
+        state = self.run_state
         state.step.assign(step)
         values = {name: v[finite].astype(np.float64) for name, v in made.items() if name != "finite"}
         state.add({name: v.sum() for name, v in values.items()}, int(finite.sum()))
@@ -413,13 +428,14 @@ class Trainer:
             state.skipped_in_a_row.assign(0)
         return {name: float(v.mean()) for name, v in values.items()} if finite.any() else {}
 
-    def _log(self, clock: Clock) -> None:
-        values = self.state.take_means()
-        values["images_per_second"] = self.rates["training"] = clock.rate()
-        values["learning_rate"] = float(self._state.optimizer.learning_rate)
-        values["skipped_steps"] = int(self.state.skipped)
+    def _log(self, throughput: Throughput) -> None:
+        values = self.run_state.take_means()
+        values["images_per_second"] = self.rates["training"] = throughput.rate()
+        # That of the last update: the optimizer's own property is for the next one.
+        values["learning_rate"] = float(self._state.optimizer.schedule(max(0, steps_made(self._state.optimizer) - 1)))
+        values["skipped_steps"] = int(self.run_state.skipped)
         self.reports.write("train", values)
-        clock.restart()
+        throughput.restart()
 
     def _checkpoint_is_due(self, step: int) -> bool:
         """Returns whether a checkpoint is due; never while updates are skipped, so that it is good to roll back to.
@@ -427,7 +443,7 @@ class Trainer:
         The last step is an exception; see `_end`.
         """
         training = self._training
-        if not self._workers.is_chief or int(self.state.skipped_in_a_row):
+        if not self._workers.is_chief or int(self.run_state.skipped_in_a_row):
             return False
         # The first is written as soon as a step has been made, so that a full disk shows at once.
         every = training.checkpoint_every
@@ -457,7 +473,7 @@ class Trainer:
 
     def _save_unless_skipping(self) -> None:
         """Writes a checkpoint of this step if there is none; not while updates are skipped, as `_checkpoint_is_due`."""
-        if self._checkpoints.latest_step != self.step and not int(self.state.skipped_in_a_row):
+        if self._checkpoints.latest_step != self.step and not int(self.run_state.skipped_in_a_row):
             self._save()
 
     def _save_without_data(self) -> str:
@@ -472,7 +488,7 @@ class Trainer:
         return f"The run can go on from step {self._checkpoints.latest_step or 0:,}, with the same command."
 
     def _stopped(self) -> TrainingStopped:
-        if not int(self.state.skipped_in_a_row):
+        if not int(self.run_state.skipped_in_a_row):
             return TrainingStopped(self._signals.received, self.step)
         latest = self._checkpoints.latest_step
         last = "there is no checkpoint yet" if latest is None else f"the last checkpoint is of step {latest:,}"
@@ -489,17 +505,17 @@ class Trainer:
             )
         raise ValueError(f"The workers see other checkpoints: --model_dir={self._directory} must be shared.")
 
-    def _agree_on(self, pace: int) -> int:
+    def _synchronize(self, next_steps: int) -> int:
         """Returns the maximum number of steps of the next call, the same for all workers, whose clocks differ.
 
         Stops all of them if one has received a signal.
         """
-        total, stop = self._workers.sum([pace, self._signals.received is not None]).tolist()
+        total, stop = self._workers.sum([next_steps, self._signals.received is not None]).tolist()
         if stop:
             raise self._stopped()
         return max(1, int(total / self._workers.count))
 
-    def _interrupted(self) -> None:
+    def _check_signals(self) -> None:
         """Ends an evaluation on a signal; with several workers, none of them can do so alone."""
         if self._signals.received and self._workers.count == 1:
             raise self._stopped()
@@ -527,8 +543,10 @@ def _check_labels(config: ModelConfig, source: Source) -> None:
 
 
 def _with_labels_used(source: Source, training: TrainingConfig) -> tuple[Source, float]:
-    """Returns the images with the labels that training uses, and the fraction of training images that have one."""
+    """Returns the images and labels that training uses, and the fraction of training images that have a label."""
     if not training.labels_per_class:
         return source, 1.0
     rows = labelled_rows(source, training.labels_per_class, training.seed)
+    if training.labelled_only:
+        return source.reduced_to(rows), 1.0
     return source.with_labels_of(rows), len(rows) / source.sizes["train"]

@@ -27,16 +27,32 @@ _MOST_BYTES = 2**26
 _IN_NO_NAME = re.compile(r"[^\w.-]+")
 # Fields that say how the model is computed, not what it is: a run may continue with another value.
 _COMPUTATION = ("gradient",)
+# Name of the fields of networks on which no weight depends, but training does: a run may continue with another value.
+_DROPOUT = "dropout"
 # Settings that do not affect the weights, or no longer do once the run has begun.
 _REPORTING = frozenset(
     {
-        *("steps", "steps_per_call", "log_every", "eval_every", "eval_images", "early_stop", "sample_every"),
-        *("samples", "temperature", "checkpoint_every", "checkpoint_minutes", "keep_checkpoints", "keep_every_hours"),
-        *("init_from", "identity", "source", "tracker"),
+        "steps",
+        "steps_per_call",
+        "log_every",
+        "eval_every",
+        "eval_images",
+        "early_stop",
+        "sample_every",
+        "samples",
+        "temperature",
+        "checkpoint_every",
+        "checkpoint_minutes",
+        "keep_checkpoints",
+        "keep_every_hours",
+        "init_from",
+        "identity",
+        "source",
+        "tracker",
     }
 )
 # Settings that older versions did not have; the defaults are what those versions did.
-_ADDED = ("lr_schedule", "beta1", "beta2", "epsilon", "weight_decay", "labels_per_class")
+_ADDED = ("lr_schedule", "beta1", "beta2", "epsilon", "weight_decay", "labels_per_class", "labelled_only")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,17 +101,20 @@ def check(
       ValueError: if the directory belongs to another model, to an optimizer with other state, or to other data; the
         message names what differs.
     """
+    changed = []
     if (directory / storage.CONFIG_FILE).exists():
-        other = differences(storage.load_config(directory), config)
+        recorded = storage.load_config(directory)
+        other = differences(recorded, config)
         if other:
             raise ValueError(_other(directory, "another model", other))
+        changed = _changed_dropout(recorded, config)
     before = _load(directory / TRAINING_FILE)
     if before is None:
-        return []
+        return changed
     now = _fields(training, source)
     _check_optimizer(directory, before, now)
     _check_data(directory, before, now, other_data)
-    return [f"{name}: {old} -> {new}" for name, (old, new) in _changed_settings(before, now).items()]
+    return changed + [f"{name}: {old} -> {new}" for name, (old, new) in _changed_settings(before, now).items()]
 
 
 def differences_from_run(
@@ -113,7 +132,8 @@ def differences_from_run(
     """
     lines = []
     if (directory / storage.CONFIG_FILE).exists():
-        lines += differences(storage.load_config(directory), config)
+        found = storage.load_config(directory).differences(config)
+        lines += [line for line in found if line.partition(":")[0] not in _COMPUTATION]
     before = _load(directory / TRAINING_FILE)
     if before is None:
         return lines
@@ -142,8 +162,9 @@ def check_before_loading(
 
 
 def differences(config: ModelConfig, other: ModelConfig) -> list[str]:
-    """Returns `ModelConfig.differences`, without fields that only affect how the models are computed."""
-    return [line for line in config.differences(other) if line.partition(":")[0] not in _COMPUTATION]
+    """Returns `ModelConfig.differences`, without fields that no weight depends on."""
+    lines = config.differences(other)
+    return [line for line in lines if line.partition(":")[0] not in _COMPUTATION and not _is_of_dropout(line)]
 
 
 def write_metadata(
@@ -223,10 +244,15 @@ def crop_from(directory: pathlib.Path) -> int | None:
     return found.get("crop_from", usual.crop_from if has_usual_size else None)
 
 
+def flags(directory: pathlib.Path) -> dict:
+    """Returns the flags of the last training run, as in `Run`; {} if there was none, or they are unknown."""
+    found = (_load(directory / TRAINING_FILE) or {}).get("flags")
+    return found if isinstance(found, dict) else {}
+
+
 def max_megapixels(directory: pathlib.Path) -> float | None:
     """Returns the size limit of pictures in the last training run, in 10^6 pixels; None if it was not set."""
-    flags = (_load(directory / TRAINING_FILE) or {}).get("flags")
-    found = flags.get("max_megapixels") if isinstance(flags, dict) else None
+    found = flags(directory).get("max_megapixels")
     return found if isinstance(found, float | int) else None
 
 
@@ -256,8 +282,33 @@ def with_classes(directory: pathlib.Path, source: Source) -> Source:
 
 def init_from(training: TrainingConfig) -> str:
     """Returns `training.init_from` as a path that does not depend on the working directory."""
-    path = training.init_from
+    return _absolute(training.init_from)
+
+
+def _absolute(path: str) -> str:
     return path if not path or path in storage.PRETRAINED else os.path.abspath(path)
+
+
+def started_from(directory: pathlib.Path, path: str) -> str:
+    """Returns the `init_from` of a run: the recorded one if the run in a directory continues, else `path`.
+
+    Args:
+      directory: the model directory.
+      path: the requested one; '' for none.
+
+    Raises:
+      ValueError: if another one is requested for a run that continues.
+    """
+    recorded = settings(directory).get("init_from")
+    if not isinstance(recorded, str) or not storage.checkpoint_paths(directory):
+        return path
+    if path and _absolute(path) != recorded:
+        began = f"began with {recorded}" if recorded else "began without it"
+        raise ValueError(
+            f"--init_from={path} is for a new run; the one in {directory} {began}. Leave the flag out, or choose "
+            "another --model_dir."
+        )
+    return recorded
 
 
 def settings(directory: pathlib.Path) -> dict:
@@ -284,6 +335,16 @@ def _fields(training: TrainingConfig, source: Source) -> dict:
         "source": dict(source.arguments),
         "identity": source.identity(),
     }
+
+
+def _is_of_dropout(line: str) -> bool:
+    return line.partition(":")[0].rpartition(".")[2] == _DROPOUT
+
+
+def _changed_dropout(before: ModelConfig, now: ModelConfig) -> list[str]:
+    """Returns a line for each change of dropout; the networks of a preset share one."""
+    values = [line.partition(": ")[2] for line in before.differences(now) if _is_of_dropout(line)]
+    return [f"{_DROPOUT}: {value.replace(' vs. ', ' -> ')}" for value in dict.fromkeys(values)]
 
 
 def _changed_settings(before: dict, now: dict) -> dict[str, tuple[Any, Any]]:

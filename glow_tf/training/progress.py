@@ -86,7 +86,7 @@ def _shows_a_bar(stream: TextIO) -> bool:
     return stream.isatty() or type(stream).__module__.partition(".")[0] == "ipykernel"
 
 
-class Clock:
+class Throughput:
     """Measures images/s since the last restart, not counting the time it was stopped."""
 
     def __init__(self):

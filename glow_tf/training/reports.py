@@ -77,10 +77,10 @@ class Reports:
         The best evaluation is forgotten if it is of other data.
         """
         if model_directory.identity(self._directory / BEST) not in (None, self._source.identity()):
-            best = self._state.run
-            best.best_bits_per_dim.assign(math.inf)
-            best.best_step.assign(0)
-            for counter in (best.best_images, best.best_requested, best.since_best):
+            run = self._state.run
+            run.best_bits_per_dim.assign(math.inf)
+            run.best_step.assign(0)
+            for counter in (run.best_images, run.best_requested, run.since_best):
                 counter.assign(0)
         if self._metrics:
             # After a rollback. A TensorBoard that has failed stays closed.
@@ -88,7 +88,10 @@ class Reports:
         elif self._write:
             config = self._state.flow.config
             model = {"model": config.name, "n_bits": config.n_bits, "data": self._source.describe()}
-            values = {**model, **dataclasses.asdict(self._training)}
+            # Without brackets, which MLflow has in no name.
+            paths = {path.replace("[", ".").replace("]", ""): value for path, value in config.flattened().items()}
+            of_config = {f"config.{path}": value for path, value in paths.items()}
+            values = {**model, **dataclasses.asdict(self._training), **of_config}
             self._trackers.begin(hyperparameters(values), say)
             self._metrics = MetricsWriter(self._directory, step, say, trackers=self._trackers)
             self._metrics.write_hyperparameters(values)
@@ -153,20 +156,20 @@ class Reports:
 
     def _keep_if_best(self, result: Evaluation, requested: int, periodic: bool) -> bool:
         """Keeps the weights if their evaluation is the best; returns whether it is, or repeats the best one."""
-        state = self._state.run
+        run = self._state.run
         # Means over different numbers of images are not comparable. Earlier versions kept only the number read.
-        before = int(state.best_requested)
-        same_number = before == requested if before else int(state.best_images) == result.images
-        comparable = not int(state.best_step) or same_number
-        to_beat = float(state.best_bits_per_dim.read_value()) if comparable else math.inf
+        before = int(run.best_requested)
+        same_number = before == requested if before else int(run.best_images) == result.images
+        comparable = not int(run.best_step) or same_number
+        to_beat = float(run.best_bits_per_dim.read_value()) if comparable else math.inf
         if not (comparable or periodic) or not result.mean < to_beat:
             # After a rollback, other weights than those of the best evaluation may be at its step.
-            return comparable and int(state.best_step) == self._step and result.mean == to_beat
-        state.best_bits_per_dim.assign(result.mean)
-        state.best_step.assign(self._step)
-        state.best_images.assign(result.images)
-        state.best_requested.assign(requested)
-        state.since_best.assign(0)
+            return comparable and int(run.best_step) == self._step and result.mean == to_beat
+        run.best_bits_per_dim.assign(result.mean)
+        run.best_step.assign(self._step)
+        run.best_images.assign(result.images)
+        run.best_requested.assign(requested)
+        run.since_best.assign(0)
         if self._write:
             storage.save(self._state.flow, self._directory / BEST, step=self._step)
             # Commands use it to find the data, the names of its labels and the size limit of its pictures.
@@ -183,9 +186,13 @@ class Reports:
             worst = (
                 f", the largest condition number of a 1x1 convolution {max(numbers.values()):.3g}" if numbers else ""
             )
+            advice = [
+                *(["--gradient=stored does not rebuild activations"] * (flow.config.gradient == "reversible")),
+                *(["--coupling=additive is inverted more exactly"] * health.can_be_additive(flow.config)),
+            ]
             say(
-                f"step {self._step:,}: images do not come back from their latents exactly (error {error:.2g}{worst}). "
-                "--gradient=stored does not rebuild activations; --coupling=additive rebuilds them better."
+                f"step {self._step:,}: images are not reconstructed exactly from their latents (error "
+                f"{error:.2g}{worst}). {'; '.join(advice)}{'.' if advice else ''}".rstrip()
             )
         return {**numbers, "round_trip/error": error}
 

@@ -18,7 +18,8 @@ import tensorflow_probability as tfp
 
 from glow_tf.runtime import json_files, text
 from glow_tf.runtime.files import atomic_write
-from glow_tf.training.devices import strategy_flags
+from glow_tf.training import model_directory
+from glow_tf.training.devices import STRATEGY_FLAGS, strategy_flags
 from glow_tf.version import __version__
 
 RUN_FILE = "run.json"
@@ -38,7 +39,7 @@ class Start:
     Attributes:
       command: the command line that was typed.
       flags: flags of `glow train`, as in `model_directory.Run`.
-      flagfile: lines of the flagfile that repeats the run; empty if no flags describe its model.
+      flagfile: lines of the flagfile that repeats the run; empty if no flags describe it.
     """
 
     command: str
@@ -46,9 +47,11 @@ class Start:
     flagfile: Sequence[str] = ()
 
     @classmethod
-    def of_program(cls, strategy: tf.distribute.Strategy) -> "Start":
-        """Returns the start of a program other than `glow train`."""
-        return cls(command=shlex.join(sys.orig_argv), flags=strategy_flags(strategy))
+    def of_program(cls, directory: pathlib.Path, strategy: tf.distribute.Strategy) -> "Start":
+        """Returns the start of a program other than `glow train`, which keeps the recorded flags but the devices'."""
+        recorded = model_directory.flags(directory)
+        kept = {name: value for name, value in recorded.items() if name not in STRATEGY_FLAGS}
+        return cls(command=shlex.join(sys.orig_argv), flags=kept | strategy_flags(strategy))
 
 
 class RunRecord:
@@ -91,6 +94,9 @@ class RunRecord:
             with atomic_write(self._directory / FLAGFILE) as temporary:
                 # File names are bytes, and flagfiles are read as such.
                 temporary.write_bytes((header + lines).encode("utf-8", "surrogateescape"))
+        else:
+            # That of an earlier start does not repeat the run any more.
+            (self._directory / FLAGFILE).unlink(missing_ok=True)
         self.reached(step)
 
     def reached(self, step: int) -> None:
@@ -98,11 +104,6 @@ class RunRecord:
         self.starts[-1] |= {"to_step": step, "seconds": round(time.monotonic() - self._begun, 1)}
         with atomic_write(self._directory / RUN_FILE) as temporary:
             text.write(temporary, json.dumps({"starts": self.starts}, indent=2) + "\n")
-
-    @property
-    def seconds(self) -> float:
-        """Total duration of all starts, in seconds."""
-        return sum(start["seconds"] for start in self.starts)
 
     def _before(self) -> list[dict[str, Any]]:
         try:

@@ -46,7 +46,7 @@ class TrainingStopped(Exception):
     Args:
       received: as the attribute `signal`.
       step: the step.
-      checkpoint: what is told of the checkpoint from which the run goes on.
+      checkpoint: clause of the message about the checkpoint to resume from.
 
     Attributes:
       signal: the signal received; None if another worker received it.

@@ -84,7 +84,7 @@ class _Step:
         self._flow, self._optimizer, self._strategy, self._config = flow, optimizer, strategy, config
         self._labelled_share = labelled_share
         self._variables = list(flow.named_variables(trainable=True).values())
-        self._is_random = any(layer.is_random() for layer in flow.config.layers)
+        self._is_random = any(layer.is_random for layer in flow.config.layers)
 
     def __call__(self, iterator: Iterator[Any], enabled: tf.Tensor) -> dict[str, tf.Tensor]:
         """Makes an update on the next batch and returns its metrics."""

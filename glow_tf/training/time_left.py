@@ -28,7 +28,7 @@ class TimeLeft:
 
     def __init__(self, training: TrainingConfig, held_out: int, clock: Callable[[], float] = time.monotonic):
         self._training, self._held_out, self._clock = training, held_out, clock
-        self._steps, self._evaluated, self._drawn, self._saved = _Pace(), _Pace(), _Pace(), _Pace()
+        self._steps, self._evaluated, self._drawn, self._saved = _UnitTime(), _UnitTime(), _UnitTime(), _UnitTime()
         self._images = min(training.eval_images or held_out, held_out)
         self._since = clock()
 
@@ -76,15 +76,15 @@ class TimeLeft:
         return max(0, (self._training.steps - 1) // every - (step - 1) // every) if every else 0
 
     @contextlib.contextmanager
-    def _measuring(self, pace: "_Pace", units: int) -> Iterator[None]:
+    def _measuring(self, unit_time: "_UnitTime", units: int) -> Iterator[None]:
         begun = self._clock()
         yield
         seconds = self._clock() - begun
-        pace.add(seconds, units)
+        unit_time.add(seconds, units)
         self._since += seconds
 
 
-class _Pace:
+class _UnitTime:
     """Seconds per unit of a repeated activity.
 
     Attributes:

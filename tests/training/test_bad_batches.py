@@ -28,7 +28,8 @@ def test_a_bad_batch_is_skipped_and_training_goes_on(tmp_path, tiny_source, monk
         (line,) = lines(tmp_path / run, "train")
         assert (line["step"], line["skipped_steps"]) == (6, 1)
         assert np.isfinite([line["loss"], line["gradient_norm"]]).all()
-    assert [int(v) for v in (apart.state.skipped, apart.state.skipped_in_a_row, apart.state.rollbacks)] == [1, 0, 0]
+    state = apart.run_state
+    assert [int(v) for v in (state.skipped, state.skipped_in_a_row, state.rollbacks)] == [1, 0, 0]
     skipped = [line for line in capsys.readouterr().err.splitlines() if "update skipped" in line]
     assert len(skipped) == 2
     assert all(line.startswith("step 3: ") and "the batch itself" in line for line in skipped)
@@ -99,11 +100,8 @@ def test_bad_batches_in_a_row_lead_back_to_a_checkpoint(tmp_path, tiny_source, m
     # Step 4 is the last good one; 5 and 6 are within the streak, and 7 ends it.
     assert f"Back to step 4 ({tmp_path}/checkpoints/ckpt-4), with 0.5 times the learning rate." in text
     assert all(np.isfinite(v).all() for v in trainer.flow.trainable_variables)
-    assert [int(v) for v in (trainer.state.skipped, trainer.state.skipped_in_a_row, trainer.state.rollbacks)] == [
-        3,
-        0,
-        1,
-    ]
+    state = trainer.run_state
+    assert [int(v) for v in (state.skipped, state.skipped_in_a_row, state.rollbacks)] == [3, 0, 1]
     logged = lines(tmp_path, "train")
     assert [line["step"] for line in logged] == list(range(1, 10))
     assert [round(line["learning_rate"], 6) for line in logged] == [0.01] * 4 + [0.005] * 5
@@ -112,7 +110,7 @@ def test_bad_batches_in_a_row_lead_back_to_a_checkpoint(tmp_path, tiny_source, m
     # The lower rate outlives the process.
     again = stop_at(monkeypatch, tmp_path, tiny_source, 10, **fields, steps=20)
     assert round(lines(tmp_path, "train")[-1]["learning_rate"], 6) == 0.005
-    assert int(again.state.rollbacks) == 1
+    assert int(again.run_state.rollbacks) == 1
 
 
 @pytest.mark.usefixtures("untraced")

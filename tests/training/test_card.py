@@ -107,6 +107,27 @@ def test_it_says_what_the_run_found():
     assert "glow train --flagfile=people_glow/run.flags --model_dir=again\n" in commands
 
 
+def test_it_says_that_bits_per_dim_are_a_bound_and_how_to_tighten_it():
+    text = make().markdown()
+    assert "an upper bound" in text and "`glow evaluate --samples=16`" in text
+
+
+def training_rows(**fields):
+    _, tokens = parsed(make(training=TrainingConfig(**fields)).markdown())
+    return dict(row for row in tables(tokens) if len(row) == 2)
+
+
+def test_it_has_the_settings_by_which_runs_differ():
+    usual = training_rows()
+    assert (usual["batch"], usual["optimizer"]) == ("64 images", "adamax")
+    assert not any("label" in name or "loss" in name for name in usual)
+    adamw = {"optimizer": "adamw", "weight_decay": 0.0333, "beta2": 0.95, "epsilon": 1e-8}
+    rows = training_rows(**adamw, accumulate_steps=4, label_loss_weight=0.01, labels_per_class=400)
+    assert rows["batch"] == "64 images in 4 parts"
+    assert rows["optimizer"] == "adamw, beta2 0.95, epsilon 1e-08, weight decay 0.0333"
+    assert (rows["weight of the label loss"], rows["labels used of each class"]) == ("0.01", "400")
+
+
 @pytest.mark.parametrize("name", ["pretrained", "pretrained_32"])
 def test_a_directory_called_like_a_bundled_model_is_named_by_its_path(name):
     text = make(name=name).markdown()

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import glow_tf
 from glow_tf.data import DataError, Source, load_source
 from glow_tf.models import storage
 from glow_tf.training import lock, loop
@@ -56,9 +57,9 @@ def test_continuing_is_bit_exact(through, in_pieces):
     )
     assert [line["step"] for line in first] == [5, 8]
     assert first == second
-    assert (int(trainer.state.best_step), trainer.state.best_bits_per_dim.numpy()) == (
-        int(again.state.best_step),
-        again.state.best_bits_per_dim.numpy(),
+    assert (int(trainer.run_state.best_step), trainer.run_state.best_bits_per_dim.numpy()) == (
+        int(again.run_state.best_step),
+        again.run_state.best_bits_per_dim.numpy(),
     )
 
 
@@ -68,6 +69,38 @@ def test_logged_numbers_depend_neither_on_calls_nor_on_stops(through, in_pieces)
     for name in ("loss", "bits_per_dim", "gradient_norm", "learning_rate", "skipped_steps"):
         # They are sums of the same numbers, grouped differently.
         np.testing.assert_allclose([x[name] for x in first], [x[name] for x in second], rtol=1e-14, err_msg=name)
+
+
+def test_a_stop_before_the_first_update_saves_the_initial_weights_as_averages_too(
+    tmp_path, tiny_source, through, monkeypatch
+):
+    class Signalled(loop.Reports):
+        """Reports at whose beginning a signal arrives."""
+
+        def begin(self, *arguments):
+            signal.raise_signal(signal.SIGTERM)
+            super().begin(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "Reports", Signalled)
+        with pytest.raises(TrainingStopped, match="at step 0, whose checkpoint is written"):
+            train(tmp_path, tiny_source, **LONG)
+    averages = {
+        name.split("/")[1]: tf.train.load_variable(str(tmp_path / "checkpoints" / "ckpt-0"), name)
+        for name, _ in tf.train.list_variables(str(tmp_path / "checkpoints" / "ckpt-0"))
+        if name.startswith("ema/")
+    }
+    first = glow_tf.Flow(helpers.TINY, training().seed).named_variables(trainable=True)
+    assert len(averages) == len(first)
+    kernels = [path for path in first if path.endswith("kernel")]
+    assert kernels
+    for path in kernels:
+        np.testing.assert_array_equal(averages[path.replace("/", ".S")], first[path], err_msg=path)
+    loaded, raw = (storage.load(tmp_path, weights=weights).named_variables() for weights in ("ema", "raw"))
+    for path in first:
+        np.testing.assert_array_equal(loaded[path], raw[path], err_msg=path)
+    again, _ = train(tmp_path, tiny_source, **LONG)
+    assert_same_weights(again, through[1])
 
 
 def test_a_stop_in_an_evaluation_saves_the_weights_and_not_their_averages(in_pieces):
@@ -110,12 +143,12 @@ def test_the_checkpoint_of_a_stopped_run_is_written_while_no_other_can_begin(tmp
 def test_the_evaluation_at_the_end_is_known_when_the_run_goes_on(tmp_path, tiny_source):
     fields = {"eval_every": 3, "eval_images": 0}
     first, result = train(tmp_path, tiny_source, steps=4, **fields)
-    assert int(first.state.best_step) == 4, "this test needs a last evaluation that is the best"
+    assert int(first.run_state.best_step) == 4, "this test needs a last evaluation that is the best"
     # A learning rate that makes every later evaluation worse.
     again, _ = train(tmp_path, tiny_source, steps=7, learning_rate=10.0, **fields)
     assert [line["step"] for line in lines(tmp_path, "test")] == [3, 4, 6, 7]
     assert lines(tmp_path, "test")[1]["bits_per_dim"] == result.mean
-    assert (int(again.state.best_step), float(again.state.best_bits_per_dim)) == (4, result.mean)
+    assert (int(again.run_state.best_step), float(again.run_state.best_bits_per_dim)) == (4, result.mean)
     assert {file.stem for file in (tmp_path / "best" / "checkpoints").glob("*.index")} == {"ckpt-4"}
 
 
@@ -181,7 +214,7 @@ def test_steps_made_after_a_skipped_one_are_saved_too(tmp_path, tiny_source, mon
     trainer = Trainer(helpers.TINY, fields, source, tmp_path, ONE_DEVICE)
     with pytest.raises(DataError, match="none of the 40 train images of arrays can be read"):
         trainer.run()
-    assert trainer.step > 2 and int(trainer.state.skipped) == 1
+    assert trainer.step > 2 and int(trainer.run_state.skipped) == 1
     assert (tmp_path / "checkpoints" / f"ckpt-{trainer.step}.index").exists()
 
 
@@ -207,8 +240,8 @@ def test_the_best_evaluation_is_known_after_a_kill(tmp_path, tiny_source, monkey
         file.unlink()
     again = stop_at(monkeypatch, tmp_path, tiny_source, 5, **fields)
     (line,) = lines(tmp_path, "test")
-    assert int(again.state.best_step) == line["step"] == 3
-    assert float(again.state.best_bits_per_dim) == line["bits_per_dim"]
+    assert int(again.run_state.best_step) == line["step"] == 3
+    assert float(again.run_state.best_bits_per_dim) == line["bits_per_dim"]
     assert storage.load(tmp_path / "best").initialized
 
 
@@ -236,7 +269,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(tmp_path, tiny_so
 
 def test_on_other_data_the_best_evaluation_is_another(tmp_path, tiny_source):
     before, _ = train(tmp_path / "run", tiny_source, steps=2)
-    assert int(before.state.best_step) == 2
+    assert int(before.run_state.best_step) == 2
     path = tmp_path / "images.npz"
     images = np.random.default_rng(0).integers(0, 256, [40, 4, 4, 3], np.uint8)
     np.savez(path, images=images, labels=np.arange(40) % 3)
@@ -244,5 +277,5 @@ def test_on_other_data_the_best_evaluation_is_another(tmp_path, tiny_source):
     again = Trainer(helpers.TINY, training(steps=3), other, tmp_path / "run", ONE_DEVICE, other_data=True)
     # Images of noise have more bits.
     result = again.run()
-    assert result.mean > float(before.state.best_bits_per_dim)
-    assert (int(again.state.best_step), float(again.state.best_bits_per_dim)) == (3, result.mean)
+    assert result.mean > float(before.run_state.best_bits_per_dim)
+    assert (int(again.run_state.best_step), float(again.run_state.best_bits_per_dim)) == (3, result.mean)

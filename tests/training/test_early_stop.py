@@ -103,4 +103,4 @@ def test_a_run_that_stopped_early_ends_again_and_goes_on_with_more_patience(tiny
 
     more, _ = train(directory, tiny_source, **{**FIELDS, "early_stop": 4})
     assert not more.stopped_early and more.step == 14
-    assert int(more.state.best_step) == 12
+    assert int(more.run_state.best_step) == 12

@@ -119,13 +119,13 @@ def test_it_is_what_the_flow_says_itself():
 def test_it_can_be_interrupted_between_two_batches():
     seen = []
 
-    def interrupted():
+    def before_batch():
         seen.append(len(seen))
         if len(seen) == 3:
             raise KeyboardInterrupt
 
     flow, _ = make(helpers.TINY)
-    evaluator = Evaluator(flow, tf.distribute.OneDeviceStrategy("CPU:0"), interrupted)
+    evaluator = Evaluator(flow, tf.distribute.OneDeviceStrategy("CPU:0"), before_batch)
     with pytest.raises(KeyboardInterrupt):
         evaluator(helpers.batches(4, 4, helpers.TINY))
     assert len(seen) == 3

@@ -81,7 +81,7 @@ def test_on_a_file_system_without_locks_nothing_is_locked(tmp_path, monkeypatch,
 
 
 @pytest.mark.slow
-def test_a_second_run_is_refused_and_spoils_nothing(tmp_path, holder):
+def test_a_second_run_is_refused_and_corrupts_nothing(tmp_path, holder):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": ""}
     flags = [
         "--image_size=8",

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing import event_accumulator
 
 import glow_tf
-from glow_tf.data import DataError, load_source
+from glow_tf.data import DataError, labelled_rows, load_source
 from glow_tf.models import storage
 from glow_tf.training import evaluation, loop
 from glow_tf.training.batches import TrainingBatches
@@ -51,6 +51,13 @@ def test_one_of_several_workers_with_too_little_memory_says_what_needs_less(tmp_
     trainer._workers.count = 2
     error = trainer._explained(tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"))
     assert isinstance(error, WorkerLostError) and "--batch_size" in str(error)
+
+
+def test_the_caller_says_what_needs_less_memory(tmp_path, tiny_source):
+    fewer = "A smaller --train_batch_size than 8"
+    trainer = Trainer(helpers.TINY, training(), tiny_source, tmp_path, ONE_DEVICE, less_memory=fewer)
+    error = trainer._explained(tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"))
+    assert f"{fewer} needs less." in str(error) and "accumulate_steps" not in str(error)
 
 
 def test_no_more_images_are_evaluated_at_once_than_are_trained(tmp_path, tiny_source, monkeypatch):
@@ -161,6 +168,26 @@ def test_few_labels_in_a_run(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_on_labelled_images_alone_sees_no_others(tmp_path):
+    images, losses = helpers.random_images(24, helpers.GUESSING), []
+    fields = {"label_loss_weight": 0.1, "labels_per_class": 2, "batch_size": 6, "steps": 3}
+    for name, others in (("one", 0), ("two", 255)):
+        path = tmp_path / f"{name}.npz"
+        np.savez(path, images=images, labels=np.arange(24) % 3)
+        rows = labelled_rows(load_source("arrays", data_dir=str(path), test_size=6), 2, seed=0)
+        changed = images.copy()
+        changed[np.setdiff1d(np.arange(18), rows)] = others
+        np.savez(path, images=changed, labels=np.arange(24) % 3)
+        source = load_source("arrays", data_dir=str(path), test_size=6)
+        train(tmp_path / name, source, helpers.GUESSING, labelled_only=True, **fields)
+        losses.append([line["loss"] for line in lines(tmp_path / name, "train")])
+        labels = [line["label_bits"] for line in lines(tmp_path / name, "train")]
+        # The classifier begins at zero, and every image of the first batch has a label.
+        assert labels[0] == pytest.approx(np.log2(3), rel=1e-4)
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.slow
 def test_another_seed_is_another_run(tmp_path, tiny_source, monkeypatch):
     for seed in (0, 1):
         stop_at(monkeypatch, tmp_path / str(seed), tiny_source, 1, seed=seed)
@@ -245,6 +272,22 @@ def test_actnorm_is_initialised_from_as_many_images_as_asked_for(tmp_path, tiny_
     expected.initialize(first["images"])
     for path, variable in expected.named_variables().items():
         np.testing.assert_allclose(trainer.flow.named_variables()[path], variable, atol=1e-6, err_msg=path)
+
+
+def test_where_nothing_is_initialised_from_images_none_are_looked_at(tmp_path, tiny_source, monkeypatch, capsys):
+    config = dataclasses.replace(helpers.TINY, layers=helpers.TINY.layers[:-1])
+    monkeypatch.setattr(glow_tf.Flow, "initialize", None)
+    trainer = stop_at(monkeypatch, tmp_path, tiny_source, 1, config)
+    assert trainer.flow.initialized
+    assert "Initialising" not in capsys.readouterr().err
+
+
+def test_the_learning_rate_of_a_line_is_that_of_its_update(tmp_path, tiny_source):
+    """One step of warm-up, and half a cosine over the two others."""
+    fields = {"steps": 3, "warmup_steps": 1, "learning_rate": 1e-3, "lr_schedule": "cosine"}
+    train(tmp_path, tiny_source, **fields)
+    found = [line["learning_rate"] for line in lines(tmp_path, "train")]
+    np.testing.assert_allclose(found, [1e-3, 1e-3, 5e-4], rtol=1e-5)
 
 
 def test_a_singular_convolution_is_told(tmp_path, tiny_source):

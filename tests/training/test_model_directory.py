@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import glow_tf
 from glow_tf import networks
 from glow_tf.data import DataError, Source, arrays_in_memory, load_source
 from glow_tf.dequantization import Uniform
@@ -133,6 +134,22 @@ def test_how_the_gradient_is_computed_may_change(claimed):
     assert "gradient:" not in str(error.value)
 
 
+def test_another_dropout_gives_a_notice(tmp_path):
+    def plus_plus(dropout, width=4):
+        couplings = ((0, 1), (1, 1))
+        return glow_tf.flow_plus_plus((8, 8, 3), couplings, width=width, blocks=1, heads=2, dropout=dropout)
+
+    model_directory.write_metadata(tmp_path, plus_plus(0.2), TrainingConfig(), source())
+    assert check(tmp_path, plus_plus(0.2)) == []
+    assert check(tmp_path, plus_plus(0.0)) == ["dropout: 0.2 -> 0.0"]
+    with pytest.raises(ValueError, match="another model") as error:
+        check(tmp_path, plus_plus(0.0, width=6))
+    assert ".dropout:" not in str(error.value)
+    # What is reported as one run's result is of one dropout.
+    lines = model_directory.differences_from_run(tmp_path, plus_plus(0.0), TrainingConfig(), source())
+    assert "layers[1].network.dropout: 0.2 vs. 0.0" in lines
+
+
 @pytest.mark.parametrize(
     ("before", "fields", "line"),
     [
@@ -188,7 +205,7 @@ def check_after(before, directory, **fields):
 def test_runs_of_versions_that_knew_fewer_settings_go_on(claimed):
     file = claimed / "training.json"
     fields = json.loads(file.read_text())
-    for name in ("lr_schedule", "beta1", "beta2", "epsilon", "weight_decay", "labels_per_class"):
+    for name in ("lr_schedule", "beta1", "beta2", "epsilon", "weight_decay", "labels_per_class", "labelled_only"):
         del fields[name]
     file.write_text(json.dumps(fields))
     assert check(claimed) == []

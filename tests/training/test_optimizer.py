@@ -157,7 +157,7 @@ def decaying(config):
 
 def test_kernels_of_networks_decay():
     glow = glow_tf.glow((8, 8, 3), K=2, L=2, width=4, num_classes=3, classifier=True, conditional_couplings=True)
-    assert decaying(glow) == {f"network/{name}/kernel" for name in ("conv1", "conv2", "conv3", "label")}
+    assert decaying(glow) == {f"network/{name}/kernel" for name in ("conv1", "conv2", "conv3")}
     assert decaying(helpers.TINY) == {"network/dense0/kernel", "network/leave/kernel"}
 
 
@@ -165,7 +165,7 @@ def test_kernels_of_networks_decay():
     ("config", "kernels"),
     [
         (
-            glow_tf.jet((4, 4, 3), K=1, width=4, blocks=1, patch_size=2),
+            glow_tf.jet((4, 4, 3), K=1, width=4, blocks=1, patch_size=2, num_classes=3, conditional_couplings=True),
             {"network/enter/kernel", "network/leave/kernel"},
         ),
         # Its networks, and the features of its dequantization, have attention.
@@ -176,9 +176,10 @@ def test_kernels_of_networks_decay():
     ],
     ids=["jet", "flow_plus_plus"],
 )
-def test_position_embeddings_do_not_decay(config, kernels):
+def test_neither_position_embeddings_nor_biases_of_labels_decay(config, kernels):
     decayed = decaying(config)
     assert kernels <= decayed and all(path.endswith("/kernel") for path in decayed)
+    assert not any("label" in path for path in decayed)
     positions = [path for path in glow_tf.Flow(config).named_variables() if path.endswith("position")]
     assert len(positions) == (3 if config.name == "flow_plus_plus" else 1)
 

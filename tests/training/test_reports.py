@@ -153,6 +153,7 @@ def test_tensorboard_has_the_hyperparameters(accumulator):
     assert values["optimizer"].string_value == "adamax"
     assert values["network_precision"].string_value == "float32"
     assert (values["model"].string_value, values["n_bits"].number_value) == ("glow", 8)
+    assert values["config.layers.1.network.width"].number_value == 4
     assert "arrays" in values["data"].string_value
 
 
@@ -351,5 +352,5 @@ def test_an_inexact_inverse_is_told(tmp_path):
             weight += 1e5
     reported.evaluate(1234)
     (said,) = reported.said
-    assert said.startswith("step 1,234: images do not come back from their latents exactly (error 0.0")
-    assert "--gradient=stored" in said
+    assert said.startswith("step 1,234: images are not reconstructed exactly from their latents (error 0.0")
+    assert "--gradient=stored" in said and "--coupling" not in said, "NICE has no such flag"

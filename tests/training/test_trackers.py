@@ -50,6 +50,7 @@ def test_a_run_tells_all_that_is_in_metrics_jsonl(tmp_path, tiny_source, recorde
     assert [recorded[0], recorded[-1]] == [("begin", tmp_path.name, None), ("close", "KILLED")]
     (values,) = [arguments[0] for name, *arguments in recorded if name == "write_hyperparameters"]
     assert (values["steps"], values["model"], values["tracker"]) == (4, "nice", "wandb")
+    assert (values["config.layers.1.depth"], values["config.layers.1.network.width"]) == (2, 8)
     recorded.clear()
 
     train(tmp_path, tiny_source, **fields)

@@ -78,6 +78,7 @@ def test_parts_of_a_batch_are_of_one_size():
         ({"weight_decay": 0.1, "optimizer": "adam"}, "weight_decay=0.1 does not apply to optimizer='adam'"),
         ({"optimizer": "adamw"}, "optimizer='adamw' needs a weight_decay"),
         ({"labels_per_class": 4}, "labels_per_class=4 needs a label_loss_weight"),
+        ({"labelled_only": True}, "labelled_only=True needs labels_per_class above 0"),
         ({"early_stop": 3, "eval_every": 0}, "early_stop=3 goes by evaluations, .* none .* eval_every=0"),
         ({"early_stop": 3, "eval_every": 50, "steps": 50}, "none .* eval_every=50 and steps=50"),
         ({"lr_schedule": "cosine", "steps": 100}, "'cosine' begins after warmup_steps=1000.* less than steps=100"),
