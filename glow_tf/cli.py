@@ -32,7 +32,8 @@ def main() -> None:
 
 
 def _run() -> None:
-    name, arguments = sys.argv[1] if len(sys.argv) > 1 else "--help", sys.argv[2:]
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    arguments = sys.argv[2:]
     if name in ("-h", "-help", "--help", "help"):
         print(usage())
     elif name in ("-version", "--version"):

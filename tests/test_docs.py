@@ -134,7 +134,8 @@ def test_the_table_of_functions_is_that_of_the_savedmodel():
     rows = re.findall(r"^\| (`\w+\(.*?) \| .* \|$", PAGES["docs/reuse.md"].read_text(), re.MULTILINE)
     described = dict(re.findall(r"`(\w+)\(([^)]*)\)`", " ".join(rows)))
     counts = np.ones(1, int)
-    flow = glow_tf.Flow(glow_tf.glow((4, 4, 3), K=1, L=1, width=4))
+    config = glow_tf.glow((4, 4, 3), K=1, L=1, width=4, num_classes=2, conditional=False, classifier=True)
+    flow = glow_tf.Flow(config)
     directions = Directions(("smile",), np.zeros([1, flow.config.dimensions], np.float32), counts, counts)
     functions = ServedFlow(flow, directions).signatures()
     assert set(described) == {name for name in functions if "_bytes" not in name}

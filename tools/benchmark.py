@@ -36,9 +36,10 @@ from glow_tf.commands import command, common_flags, outputs, startup
 from glow_tf.mode import NETWORK_PRECISIONS
 from glow_tf.models import presets
 from glow_tf.runtime import text
+from glow_tf.runtime.devices import has_gpu
 from glow_tf.runtime.files import atomic_write
 from glow_tf.shared_flags import define_path
-from glow_tf.training.devices import has_gpu, make_strategy
+from glow_tf.training.devices import make_strategy
 from glow_tf.training.progress import rate_text
 from tools import benchmark_tables, cost, hardware, peers
 from tools.throughput import (

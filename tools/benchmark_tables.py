@@ -4,10 +4,10 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from glow_tf.analysis import plots
 from glow_tf.commands import startup
 from glow_tf.mode import GRADIENTS
 from glow_tf.training.progress import rate_text
+from tools.bars import save_bars
 
 # Workloads of glow_tf that each workload of a peer is compared with.
 BESIDE = {
@@ -81,7 +81,7 @@ def draw(content: Mapping[str, Any], path: str | os.PathLike) -> None:
     for name, row in content["peers"].items():
         for panel in set(panels) & set(row):
             panels[panel][name] = row[panel]["images_per_second"]
-    plots.save_bars(
+    save_bars(
         {f"{panel}, images/s": bars for panel, bars in panels.items()},
         path,
         title="Glow, {image_size}x{image_size}, batch {train_batch_size}, K={K}, L={L}, width {width}".format(

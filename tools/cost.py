@@ -6,6 +6,7 @@ factors, and responses to the border.
 
 import collections
 
+from glow_tf.arguments import one_of
 from glow_tf.config import ModelConfig
 from glow_tf.flops import Product
 
@@ -25,8 +26,7 @@ def products(config: ModelConfig, batch_size: int, kind: str = "forward") -> col
     Raises:
       ValueError: for other models and kinds.
     """
-    if kind not in PASSES:
-        raise ValueError(f"kind={kind!r} is not one of {', '.join(map(repr, PASSES))}.")
+    one_of("kind", kind, PASSES)
     counted = collections.Counter()
     parts = [*zip(config.layers, config.shapes()[:-1], strict=True), (config.dequantizer, config.image_shape)]
     for part, shape in parts:

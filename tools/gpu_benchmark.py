@@ -28,8 +28,8 @@ from absl import flags
 
 from glow_tf.commands import command, common_flags, outputs
 from glow_tf.runtime import text
+from glow_tf.runtime.devices import has_gpu
 from glow_tf.runtime.files import atomic_write
-from glow_tf.training.devices import has_gpu
 from tools import gpu_rows, gpu_table, hardware
 from tools.gpu_processes import Processes
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from glow_tf.runtime.cores import cores
-from glow_tf.training.devices import has_gpu
+from glow_tf.runtime.devices import has_gpu
 from tools import gpu_table, peers
 from tools.gpu_rows import FASTEST, Row
 from tools.throughput import alternate

@@ -4,13 +4,20 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from glow_tf.analysis import plots
 from glow_tf.training.progress import rate_text
+from tools.bars import save_bars
 from tools.benchmark_tables import bytes_text
 
 _COLUMNS = (
-    *("precision", "seconds", "images/s", "TFLOP/s", "of products"),
-    *("peak", "above", "compile", "glow_tf is faster by"),
+    "precision",
+    "seconds",
+    "images/s",
+    "TFLOP/s",
+    "of products",
+    "peak",
+    "above",
+    "compile",
+    "glow_tf is faster by",
 )
 HEAD = f"| | {' | '.join(_COLUMNS)} |\n|---|---|{'---:|' * (len(_COLUMNS) - 1)}"
 
@@ -71,7 +78,7 @@ def draw(records: Records, machine: Mapping[str, str], path: str | os.PathLike) 
             ours.add(bar)
     if panels:
         title = f"Training a Glow on {machine.get('gpu', machine['processor'])}"
-        plots.save_bars(panels, path, title=title, highlighted=ours)
+        save_bars(panels, path, title=title, highlighted=ours)
     return bool(panels)
 
 

@@ -23,9 +23,9 @@ from glow_tf.mode import NETWORK_PRECISIONS
 from glow_tf.models.flow import Flow
 from glow_tf.models.labels import cycle_labels
 from glow_tf.models.presets import nice
+from glow_tf.runtime.devices import has_gpu
 from glow_tf.runtime.runtime import Runtime
 from glow_tf.training.batches import dequantized
-from glow_tf.training.devices import has_gpu
 
 # A product and its precision, one of `NETWORK_PRECISIONS`.
 Precise = tuple[Product, str]

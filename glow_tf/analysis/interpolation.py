@@ -3,6 +3,7 @@
 import numpy as np
 
 from glow_tf.analysis.codec import Codec
+from glow_tf.arguments import one_of
 
 KINDS = ("linear", "spherical")
 
@@ -44,8 +45,7 @@ def interpolate(start: np.ndarray, end: np.ndarray, fractions: np.ndarray, kind:
              [1., 1.],
              [2., 0.]])
     """
-    if kind not in KINDS:
-        raise ValueError(f"kind={kind!r} is not one of {', '.join(map(repr, KINDS))}.")
+    one_of("kind", kind, KINDS)
     t = np.asarray(fractions, np.float64)[:, np.newaxis]
     a, b = np.asarray(start, np.float64), np.asarray(end, np.float64)
     lengths = np.linalg.norm(a) * np.linalg.norm(b)

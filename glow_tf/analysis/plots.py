@@ -13,7 +13,7 @@ from glow_tf.runtime.files import atomic_write
 
 # Okabe & Ito's colour-blind-safe palette.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_SIZE = 13
+FONT_SIZE = 13
 
 # x [N], and y [N] or [runs, N], keyed by the name of the line.
 Lines = Mapping[str, tuple[np.ndarray, np.ndarray]]
@@ -33,14 +33,14 @@ def save_lines(
 
     Args:
       panels: lines, keyed by panel title. A line has the same colour in all panels.
-      path: the PNG to write.
+      path: the PNG or SVG to write, by its suffix.
       title: title of the figure.
       x: label of the horizontal axes.
       y: label of the vertical axis, or labels keyed by panel title.
       share_y: whether the panels share a vertical axis.
       log_x: whether the horizontal axes are logarithmic, with a tick at each x.
     """
-    figure, axes = _figure(len(panels), title, share_y)
+    figure, axes = new_figure(len(panels), title, share_y)
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     for i, (panel, lines) in enumerate(panels.items()):
         handles = {}
@@ -57,12 +57,12 @@ def save_lines(
             axes[i].set_xscale("log")
             axes[i].set_xticks(marks, [f"{at:,.6g}" for at in marks])
             axes[i].minorticks_off()
-        axes[i].set_title(_literal(panel), fontsize=_SIZE)
-        axes[i].set_xlabel(_literal(x), fontsize=_SIZE)
+        axes[i].set_title(literal(panel), fontsize=FONT_SIZE)
+        axes[i].set_xlabel(literal(x), fontsize=FONT_SIZE)
         if i == 0 or not share_y:
-            axes[i].set_ylabel(_literal(y if isinstance(y, str) else y[panel]), fontsize=_SIZE)
+            axes[i].set_ylabel(literal(y if isinstance(y, str) else y[panel]), fontsize=FONT_SIZE)
         _legend(axes[i], handles)
-    _save(figure, path)
+    save(figure, path)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -109,8 +109,8 @@ def save_curves(
             if curve.error is not None:
                 low, high = curve.y - curve.error, curve.y + curve.error
                 axis.fill_between(curve.x, low, high, color=colour, alpha=0.2, linewidth=0)
-        axis.set_title(_literal(panel), fontsize=_SIZE)
-        axis.set_xlabel(_literal(x), fontsize=_SIZE)
+        axis.set_title(literal(panel), fontsize=FONT_SIZE)
+        axis.set_xlabel(literal(x), fontsize=FONT_SIZE)
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
         if panel in log_y and _spans_decades([curve.y for curve in curves.values()]):
             axis.set_yscale("log")
@@ -123,7 +123,7 @@ def save_curves(
     if len(names) > 1:
         handles = {name: handles[name] for name in names}
         _legend(figure, handles, loc="outside lower center", ncols=min(4, len(names)))
-    _save(figure, path)
+    save(figure, path)
 
 
 def _spans_decades(values: list[np.ndarray]) -> bool:
@@ -149,21 +149,21 @@ def save_histograms(
 
     Args:
       panels: values [N], keyed by panel title and set name.
-      path: the PNG to write.
+      path: the PNG or SVG to write, by its suffix.
       title: title of the figure.
       x: labels of the horizontal axes, keyed by panel title.
     """
-    figure, axes = _figure(len(panels), title, share_y=False)
+    figure, axes = new_figure(len(panels), title, share_y=False)
     for i, (panel, sets) in enumerate(panels.items()):
         bins, handles = common_bins(list(sets.values())), {}
         for colour, (name, values) in zip(itertools.cycle(COLOURS), sets.items(), strict=False):
             clipped = np.clip(values, bins[0], bins[-1])
             *_, handles[name] = axes[i].hist(clipped, bins, density=True, alpha=0.55, color=colour)
-        axes[i].set_title(_literal(panel), fontsize=_SIZE)
-        axes[i].set_xlabel(_literal(x[panel]), fontsize=_SIZE)
+        axes[i].set_title(literal(panel), fontsize=FONT_SIZE)
+        axes[i].set_xlabel(literal(x[panel]), fontsize=FONT_SIZE)
         axes[i].set_yticks([])
         _legend(axes[i], handles)
-    _save(figure, path)
+    save(figure, path)
 
 
 def common_bins(sets: Sequence[np.ndarray], count: int = 50) -> np.ndarray:
@@ -176,29 +176,6 @@ def common_bins(sets: Sequence[np.ndarray], count: int = 50) -> np.ndarray:
     return np.linspace(low, high if high > low else low + 1, count + 1)
 
 
-def save_bars(
-    panels: Mapping[str, Mapping[str, float]], path: str | os.PathLike, *, title: str, highlighted: Collection[str]
-) -> None:
-    """Draws horizontal bars in panels side by side, the longest on top.
-
-    Args:
-      panels: lengths, keyed by panel title and bar name.
-      path: the PNG to write.
-      title: title of the figure.
-      highlighted: names of the bars to highlight.
-    """
-    figure, axes = _figure(len(panels), title, share_y=False)
-    for axis, (panel, bars) in zip(axes, panels.items(), strict=True):
-        names = sorted(bars, key=bars.get)
-        colours = [COLOURS[0] if name in highlighted else "0.75" for name in names]
-        drawn = axis.barh([_literal(name) for name in names], [bars[name] for name in names], color=colours)
-        axis.bar_label(drawn, [f"{bars[name]:,.3g}" for name in names], padding=3, fontsize=_SIZE - 2)
-        axis.set_title(_literal(panel), fontsize=_SIZE)
-        axis.margins(x=0.15)
-        axis.grid(visible=False, axis="y")
-    _save(figure, path)
-
-
 def save_sounds(
     rows: Mapping[str, np.ndarray], rate: int, path: str | os.PathLike, *, title: str, quietest: float = -70.0
 ) -> None:
@@ -209,7 +186,7 @@ def save_sounds(
     Args:
       rows: sounds [N, T], keyed by row title, with the same N in each.
       rate: samples per second.
-      path: the PNG to write.
+      path: the PNG or SVG to write, by its suffix.
       title: title of the figure.
       quietest: power of the darkest colour, in decibels relative to the loudest of the first row.
     """
@@ -217,7 +194,7 @@ def save_sounds(
 
     columns, length = next(iter(rows.values())).shape
     figure = Figure(figsize=(1 + 3.2 * columns, 1 + 3 * len(rows)), dpi=100, layout="constrained")
-    figure.suptitle(_literal(title), fontsize=_SIZE + 1)
+    figure.suptitle(literal(title), fontsize=FONT_SIZE + 1)
     heights = [1, 2] * len(rows)
     axes = figure.subplots(2 * len(rows), columns, squeeze=False, height_ratios=heights, sharex=True, sharey="row")
     powers = {name: _spectrogram(sounds) for name, sounds in rows.items()}
@@ -236,11 +213,11 @@ def save_sounds(
                 vmax=loudest,
                 cmap="magma",
             )
-        above[0].set_title(_literal(name), fontsize=_SIZE, loc="left")
-        below[0].set_ylabel("Hz", fontsize=_SIZE - 2)
+        above[0].set_title(literal(name), fontsize=FONT_SIZE, loc="left")
+        below[0].set_ylabel("Hz", fontsize=FONT_SIZE - 2)
     for axis in axes[-1]:
-        axis.set_xlabel("seconds", fontsize=_SIZE - 2)
-    _save(figure, path)
+        axis.set_xlabel("seconds", fontsize=FONT_SIZE - 2)
+    save(figure, path)
 
 
 def _spectrogram(sounds: np.ndarray, window: int = 256, hop: int = 64) -> np.ndarray:
@@ -250,7 +227,8 @@ def _spectrogram(sounds: np.ndarray, window: int = 256, hop: int = 64) -> np.nda
     return 20 * np.log10(np.abs(np.fft.rfft(frames * np.hanning(window))) + 1e-9)
 
 
-def _figure(panels: int, title: str, share_y: bool):
+def new_figure(panels: int, title: str, share_y: bool):
+    """Returns a styled figure, and the axes of its panels side by side."""
     # Imported here, as it is slow; pyplot is avoided, as its state is global.
     from matplotlib.figure import Figure
 
@@ -272,16 +250,16 @@ def _grid(panels: int, title: str):
 
 
 def _styled(figure, title: str, axes):
-    figure.suptitle(_literal(title), fontsize=_SIZE + 1)
+    figure.suptitle(literal(title), fontsize=FONT_SIZE + 1)
     for axis in axes:
         axis.tick_params(labelbottom=True)
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.3)
-        axis.tick_params(labelsize=_SIZE - 2)
+        axis.tick_params(labelsize=FONT_SIZE - 2)
     return figure, axes
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
     """Returns a text so that matplotlib draws it as it is, with `$` not taken for mathematics."""
     return text.replace("$", r"\$")
 
@@ -295,12 +273,13 @@ def _legend(owner, handles: Mapping[str, Any], **options) -> None:
       **options: further arguments of the legend.
     """
     # The names are set afterwards, as matplotlib leaves out those that begin with `_`.
-    legend = owner.legend(list(handles.values()), [""] * len(handles), fontsize=_SIZE - 1, **options)
+    legend = owner.legend(list(handles.values()), [""] * len(handles), fontsize=FONT_SIZE - 1, **options)
     for drawn, name in zip(legend.get_texts(), handles, strict=True):
-        drawn.set_text(_literal(name))
+        drawn.set_text(literal(name))
 
 
-def _save(figure, path: str | os.PathLike) -> None:
+def save(figure, path: str | os.PathLike) -> None:
+    """Writes a figure as PNG or SVG, by the suffix of the path."""
     import matplotlib
 
     # Without version, date and random names, the same input gives the same file.

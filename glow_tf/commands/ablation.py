@@ -32,7 +32,7 @@ def main() -> None:
     source = experiment_flags.load_data()
     runs = _runs(source, directory)
     strategy, runtime = experiments.prepare_devices((run.config for run in runs), FLAGS.train_batch_size)
-    curves, _ = experiments.results(runs, source, strategy, runtime)
+    curves, _ = experiments.train_missing(runs, source, strategy, runtime)
     title = f"{source.title}: Glow, K={FLAGS.K}, L={FLAGS.L}, width {FLAGS.width}, {FLAGS.seeds} seeds"
     couplings, permutations = dict.fromkeys(FLAGS.coupling), dict.fromkeys(FLAGS.permutation)
     table = [
@@ -40,14 +40,15 @@ def main() -> None:
         "|---|" + "---:|" * len(couplings),
     ]
     for permutation in permutations:
-        cells = [experiments.last(curves[f"{permutation}_{coupling}"]) for coupling in couplings]
+        cells = [experiments.format_final(curves[f"{permutation}_{coupling}"]) for coupling in couplings]
         table.append(f"| {permutation} | {' | '.join(cells)} |")
     experiments.write_table(
         directory / "ablation.md", f"{title}, {FLAGS.steps:,} updates of {FLAGS.train_batch_size} images", table
     )
     panels = {
         f"{coupling} coupling": {
-            permutation: experiments.in_common(curves[f"{permutation}_{coupling}"]) for permutation in permutations
+            permutation: experiments.common_evaluations(curves[f"{permutation}_{coupling}"])
+            for permutation in permutations
         }
         for coupling in couplings
     }

@@ -1,4 +1,4 @@
-"""Entry point of tools: parses flags, and prints errors on one line."""
+"""Entry point of commands: parses flags, and prints errors on one line."""
 
 import inspect
 import sys
@@ -18,7 +18,7 @@ FLAGS = flags.FLAGS
 
 
 def run(main: Callable[..., None]) -> None:
-    """Runs a tool's `main`; bad input is reported on one line of stderr, with exit code 1.
+    """Runs a command's `main`; bad input is reported on one line of stderr, with exit code 1.
 
     A `main` with a parameter is passed the list of positional arguments; for others, any such argument is an error.
     """
@@ -26,7 +26,7 @@ def run(main: Callable[..., None]) -> None:
 
 
 def call(main: Callable[..., None], argv: list[str]) -> None:
-    """Calls a tool's `main` after its flags are parsed; `argv` holds the program and the positional arguments."""
+    """Calls a command's `main` after its flags are parsed; `argv` holds the program and the positional arguments."""
     arguments = [argv[1:]] if inspect.signature(main).parameters else []
     if len(argv) > 1 and not arguments:
         raise app.UsageError(f"unexpected arguments: {' '.join(argv[1:])}")

@@ -1,5 +1,6 @@
-"""Flags shared by several tools."""
+"""Flags shared by several commands."""
 
+import math
 from collections.abc import Callable, Iterable
 
 from absl import flags
@@ -10,7 +11,7 @@ from glow_tf.shared_flags import define_max_megapixels, define_path, define_path
 
 FLAGS = flags.FLAGS
 
-# Flags become key flags of the tool that uses them, so that its --help lists only those.
+# Flags become key flags of the command that uses them, so that its --help lists only those.
 flags.disclaim_key_flags()
 
 
@@ -113,16 +114,16 @@ _FLAGS: dict[str, Callable[[], object]] = {
     "strength": lambda: flags.DEFINE_float(
         "strength", SCALE, "Factor on the difference of the means; 1.6 is that of the official demo."
     ),
-    "output": lambda: define_path("output", None, "File or folder to write; by default named after the tool."),
+    "output": lambda: define_path("output", None, "File or folder to write; by default named after the command."),
 }
 
 
 def define(*names: str, **helps: str) -> None:
-    """Defines flags by name; each tool interprets a default of None.
+    """Defines flags by name; each command interprets a default of None.
 
     Args:
       *names: names of flags.
-      **helps: names of further flags, with their help text in this tool.
+      **helps: names of further flags, with their help text in this command.
     """
     for name in (*names, *helps):
         if name not in FLAGS:
@@ -143,12 +144,15 @@ def numbers(flag: str) -> list[float]:
     """Returns the value of a list flag as numbers.
 
     Raises:
-      ValueError: if an entry is not a number.
+      ValueError: if an entry is not a finite number.
     """
     try:
-        return [float(text) for text in FLAGS[flag].value]
+        found = [float(text) for text in FLAGS[flag].value]
     except ValueError:
-        raise ValueError(f"--{flag}={','.join(FLAGS[flag].value)} must be numbers.") from None
+        found = [math.nan]
+    if not all(map(math.isfinite, found)):
+        raise ValueError(f"--{flag}={','.join(FLAGS[flag].value)} must be finite numbers.")
+    return found
 
 
 def attribute_names() -> list[str]:

@@ -7,7 +7,6 @@ Each run is a model directory under --output. The estimated duration is printed 
 command continues. Writes compare.png and compare.md, which also lists the published figures on CIFAR-10.
 """
 
-import math
 from collections.abc import Callable
 
 from absl import flags
@@ -18,7 +17,7 @@ from glow_tf.config import ModelConfig
 from glow_tf.data import Source, recipe
 from glow_tf.layers import Steps
 from glow_tf.models import presets
-from glow_tf.models.variables import shapes_and_kinds
+from glow_tf.models.variables import parameter_count
 
 FLAGS = flags.FLAGS
 
@@ -29,7 +28,11 @@ PUBLISHED = {
     "glow": "3.35 (Kingma & Dhariwal 2018, table 2)",
 }
 
-common_flags.define(*experiment_flags.NAMES)
+common_flags.define(
+    *(name for name in experiment_flags.NAMES if name not in ("K", "L")),
+    K="Steps of flow per level of Glow.",
+    L="Levels of Glow.",
+)
 flags.DEFINE_integer(
     "parameters", 1_000_000, "Approximate number of trainable parameters of each model.", lower_bound=1000
 )
@@ -40,15 +43,15 @@ def main() -> None:
     """Trains missing runs, draws the curves and writes the table."""
     directory = outputs.folder("runs/compare")
     source = experiment_flags.load_data()
-    configs = matched(source)
+    configs = matched_models(source)
     strategy, runtime = experiments.prepare_devices(configs.values(), FLAGS.train_batch_size)
     runs = [
         experiments.Run(name, config, experiment_flags.training(source, seed), directory / f"{name}_seed{seed}")
         for seed in range(FLAGS.seeds)
         for name, config in configs.items()
     ]
-    curves, seconds = experiments.results(runs, source, strategy, runtime)
-    title = f"{source.title}: models of {parameters(configs['real_nvp']):,} parameters"
+    curves, seconds = experiments.train_missing(runs, source, strategy, runtime)
+    title = f"{source.title}: models of {parameter_count(configs['real_nvp']):,} parameters"
     table = [
         f"| | parameters | width | bits/dim of {source.sizes['test']:,} held-out images | images/s in training "
         "| published, CIFAR-10 |",
@@ -57,23 +60,17 @@ def main() -> None:
     for name, config in configs.items():
         width = next(layer.network.width for layer in config.layers if isinstance(layer, Steps))
         rate = f"{FLAGS.train_batch_size / seconds[name]:,.0f}"
-        cells = (f"{parameters(config):,}", width, experiments.last(curves[name]), rate, PUBLISHED[name])
+        cells = (f"{parameter_count(config):,}", width, experiments.format_final(curves[name]), rate, PUBLISHED[name])
         table.append(f"| {name} | {' | '.join(map(str, cells))} |")
     experiments.write_table(
         directory / "compare.md", f"{title}, {FLAGS.steps:,} updates of {FLAGS.train_batch_size} images", table
     )
-    lines = {name: experiments.in_common(of_seeds) for name, of_seeds in curves.items()}
+    lines = {name: experiments.common_evaluations(of_seeds) for name, of_seeds in curves.items()}
     plots.save_lines({"": lines}, directory / "compare.png", title=title, x="updates", y="bits/dim, held out")
     print(directory / "compare.png")
 
 
-def parameters(config: ModelConfig) -> int:
-    """Returns the number of trainable parameters of a model."""
-    # Without making a flow, for which TensorFlow would be initialised.
-    return sum(math.prod(shape) for _, shape, trainable in shapes_and_kinds(config) if trainable)
-
-
-def of_size(make: Callable[[int], ModelConfig], wanted: int) -> ModelConfig:
+def closest_in_size(make: Callable[[int], ModelConfig], wanted: int) -> ModelConfig:
     """Returns the model of the width that brings its number of parameters closest to `wanted`.
 
     Args:
@@ -84,31 +81,33 @@ def of_size(make: Callable[[int], ModelConfig], wanted: int) -> ModelConfig:
       ValueError: if a model of width 1 has more than twice as many parameters.
     """
     low, high = 1, 2
-    if parameters(make(low)) > 2 * wanted:
-        raise ValueError(f"--parameters={wanted:,} is too few: with a width of 1 there are {parameters(make(1)):,}.")
-    while parameters(make(high)) < wanted:
+    if parameter_count(make(low)) > 2 * wanted:
+        raise ValueError(
+            f"--parameters={wanted:,} is too few: with a width of 1 there are {parameter_count(make(1)):,}."
+        )
+    while parameter_count(make(high)) < wanted:
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if parameters(make(middle)) < wanted else (low, middle)
-    return min((make(low), make(high)), key=lambda config: abs(parameters(config) - wanted))
+        low, high = (middle, high) if parameter_count(make(middle)) < wanted else (low, middle)
+    return min((make(low), make(high)), key=lambda config: abs(parameter_count(config) - wanted))
 
 
-def matched(source: Source) -> dict[str, ModelConfig]:
+def matched_models(source: Source) -> dict[str, ModelConfig]:
     """Returns the models by name: the RealNVP closest to --parameters, and NICE and Glow matched to its size.
 
     The others are matched to RealNVP as its possible sizes are far apart: its width doubles with each scale.
     """
     shape, n_bits = source.image_shape, FLAGS.n_bits or recipe(source.name).n_bits
     blocks = FLAGS.blocks
-    real_nvp = of_size(
+    real_nvp = closest_in_size(
         lambda width: presets.real_nvp(shape, width=width, blocks=blocks, n_bits=n_bits), FLAGS.parameters
     )
-    size = parameters(real_nvp)
+    size = parameter_count(real_nvp)
     return {
-        "nice": of_size(lambda width: presets.nice(shape, width=width, n_bits=n_bits), size),
+        "nice": closest_in_size(lambda width: presets.nice(shape, width=width, n_bits=n_bits), size),
         "real_nvp": real_nvp,
-        "glow": of_size(lambda width: presets.glow(shape, FLAGS.K, FLAGS.L, width, n_bits=n_bits), size),
+        "glow": closest_in_size(lambda width: presets.glow(shape, FLAGS.K, FLAGS.L, width, n_bits=n_bits), size),
     }
 
 

@@ -1,4 +1,4 @@
-"""The data set of a tool, as specified by flags."""
+"""The data set of a command, as specified by flags."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -60,8 +60,8 @@ def main() -> None:
             model = DemoModel(folder / "model")
         else:
             model = DemoModel(model_flags.saved_model(folder / "model"))
-        pictures = examples.of_files(FLAGS.images, model) if FLAGS.images else examples.of_model(model)
-        app = server.guarded(page.build(model, pictures), look.look(), hosts, folder / "uploads")
+        pictures = examples.load_examples(FLAGS.images, model) if FLAGS.images else examples.default_examples(model)
+        app = server.guarded(page.build(model, pictures), look.gradio_arguments(), hosts, folder / "uploads")
         server.serve(app, listening, FLAGS.host, browser=FLAGS.browser)
 
 

@@ -2,10 +2,12 @@
 
   glow density --dataset=arrays --data_dir=cifar10.npz --test_size=500 --minutes=30 --seeds=2
 
+  glow density --dataset=cifar10 --minutes=6 --size=published --K=32 --width=512    # on a GPU
+
 Each model is timed first, on an otherwise idle machine, and makes as many updates as fit in --minutes; evaluations and
 later load on the machine do not count. The learning rate falls along a cosine to 0 at the last update. Each run is a
-model directory under --output, where density.json records --minutes. After an interruption, the same command continues.
-Writes density.png and density.md.
+model directory under --output, where density.json records --minutes and the updates. After an interruption, the same
+command continues. Writes density.png and density.md.
 """
 
 import dataclasses
@@ -20,12 +22,12 @@ from absl import flags
 
 from glow_tf.analysis import plots
 from glow_tf.commands import command, common_flags, experiment_flags, experiments, outputs
-from glow_tf.commands.compare import parameters
 from glow_tf.commands.timing import time_steps
 from glow_tf.config import ModelConfig
 from glow_tf.data import Source, recipe
 from glow_tf.dequantization import Uniform, Variational
 from glow_tf.models import presets
+from glow_tf.models.variables import parameter_count
 from glow_tf.networks import Cnn, Resnet
 from glow_tf.runtime import json_files
 from glow_tf.runtime.files import atomic_write
@@ -38,8 +40,13 @@ FLAGS = flags.FLAGS
 
 Make = Callable[[tuple[int, int, int], int], ModelConfig]
 _TIMED_STEPS, _TIMED_S = 20, 30.0
-# Records the time that all models in the directory beside it are trained for.
+# A run slower or faster than its timing by more than this factor is mentioned.
+_SIMILAR = 1.2
 _BUDGET_FILE, _MOST_BYTES = "density.json", 2**16
+
+
+def _small() -> bool:
+    return FLAGS.size == "small"
 
 
 def _glow(mixture: bool = False, variational: bool = False) -> Make:
@@ -48,39 +55,46 @@ def _glow(mixture: bool = False, variational: bool = False) -> Make:
             shape,
             FLAGS.K,
             FLAGS.L,
-            coupling=MixtureLogistic(components=4) if mixture else "affine",
+            coupling=_mixture() if mixture else "affine",
             # A mixture has seven times the parameters, so that a 3x3 last kernel would do most of the work.
             network=Cnn(width=FLAGS.width, kernels=(3, 1, 1) if mixture else (3, 1, 3)),
             n_bits=n_bits,
-            dequantizer=_dequantizer(variational, n_bits),
+            dequantizer=_variational(n_bits) if variational else Uniform(n_bits=n_bits),
         )
 
     return make
 
 
-def _dequantizer(variational: bool, n_bits: int) -> Uniform | Variational:
-    if not variational:
-        return Uniform(n_bits=n_bits)
-    return Variational(n_bits=n_bits, network=Resnet(width=16, blocks=1), depth=2)
+def _mixture() -> MixtureLogistic:
+    return MixtureLogistic(components=4) if _small() else MixtureLogistic()
+
+
+def _variational(n_bits: int) -> Variational:
+    if _small():
+        return Variational(n_bits=n_bits, network=Resnet(width=16, blocks=1), depth=2)
+    return Variational(n_bits=n_bits)
 
 
 def _flow_plus_plus(shape: tuple[int, int, int], n_bits: int) -> ModelConfig:
+    if not _small():
+        return presets.flow_plus_plus(shape, n_bits=n_bits)
     return presets.flow_plus_plus(
         shape,
         ((0, 0), (0, 4), (4, 4)),
         width=16,
         blocks=1,
         dropout=0.0,
-        coupling=MixtureLogistic(components=4),
-        dequantizer=_dequantizer(True, n_bits),
+        coupling=_mixture(),
+        dequantizer=_variational(n_bits),
     )
 
 
 def _jet(shape: tuple[int, int, int], n_bits: int) -> ModelConfig:
+    if not _small():
+        return presets.jet(shape, n_bits=n_bits)
     return presets.jet(shape, K=16, width=64, blocks=1, heads=2, n_bits=n_bits)
 
 
-# Sized for short training times; --K, --L and --width set the size of Glow.
 MODELS: dict[str, Make] = {
     "glow": _glow(),
     "glow, variational": _glow(variational=True),
@@ -90,9 +104,22 @@ MODELS: dict[str, Make] = {
     "jet": _jet,
 }
 
-NAMES = tuple(name for name in experiment_flags.NAMES if name not in ("steps", "eval_every"))
-common_flags.define(*NAMES, "width")
+_GLOW_FLAGS = ("K", "L", "width")
+NAMES = tuple(name for name in experiment_flags.NAMES if name not in ("steps", "eval_every", "K", "L"))
+common_flags.define(
+    *NAMES,
+    K="Steps of flow per level of Glow.",
+    L="Levels of Glow.",
+    width="Hidden channels of the coupling networks of Glow.",
+)
 flags.DEFINE_float("minutes", 30.0, "Time that each model is trained for.", lower_bound=0.01)
+flags.DEFINE_enum(
+    "size",
+    "small",
+    ["small", "published"],
+    "Size of Flow++, Jet, mixtures and learned noise: small, for minutes on a CPU, or that of the papers, for a GPU. "
+    "--K, --L and --width set the size of Glow.",
+)
 flags.DEFINE_integer("evaluations", 10, "Evaluations of each run, at equal times.", lower_bound=1)
 flags.DEFINE_multi_enum(
     "models", list(MODELS), list(MODELS), "Models to compare; the table has the differences from the first."
@@ -101,30 +128,41 @@ flags.DEFINE_multi_enum(
 
 def main() -> None:
     """Trains missing runs, draws the curves and writes the table."""
+    if not math.isfinite(FLAGS.minutes):
+        raise ValueError(f"--minutes={FLAGS.minutes} must be a number of minutes.")
+    if not any(name.startswith("glow") for name in FLAGS.models):
+        common_flags.refuse(_GLOW_FLAGS, "is the size of Glow, which --models leaves out.")
     directory = outputs.folder("runs/density")
     source = experiment_flags.load_data()
-    _check_minutes(directory)
-    n_bits = FLAGS.n_bits or recipe(source.name).n_bits
-    configs = {
-        # Memory is no concern at these sizes, and inverting mixtures for the gradient takes longer than storing
-        # activations.
-        name: dataclasses.replace(MODELS[name](source.image_shape, n_bits), gradient="stored")
-        for name in dict.fromkeys(FLAGS.models)
-    }
+    updates = _recorded_updates(directory)
+    configs = _configs(source)
     strategy, runtime = experiments.prepare_devices(configs.values(), FLAGS.train_batch_size)
-    trainings = {name: _training(source, steps) for name in configs if (steps := _recorded_steps(directory, name))}
+    trainings = {
+        name: _training(source, updates[name]["updates"])
+        for name, config in configs.items()
+        if name in updates and (_begun(directory, name) or _size_of(config).items() <= updates[name].items())
+    }
     # Before the other models are timed.
-    experiments.check(_runs(directory, configs, trainings), source)
+    experiments.check_runs(_runs(directory, configs, trainings), source)
     for name, config in configs.items():
         if name not in trainings:
-            trainings[name] = _training(source, _timed_steps(name, config, source, strategy, runtime))
-    _record_minutes(directory)
-    curves, _ = experiments.results(_runs(directory, configs, trainings), source, strategy, runtime)
+            count = _timed_updates(name, config, source, strategy, runtime)
+            trainings[name] = _training(source, count)
+            updates[name] = {"updates": count, **_size_of(config)}
+            _record(directory, updates)
+    curves, seconds = experiments.train_missing(_runs(directory, configs, trainings), source, strategy, runtime)
+    for name, training in trainings.items():
+        timed, measured = _images_per_second(training), training.batch_size / seconds[name]
+        if not 1 / _SIMILAR < measured / timed < _SIMILAR:
+            print(
+                f"Note: {name} was timed at {timed:,.0f} images/s and trained at {measured:,.0f}: the machine did "
+                "other work, or was another one. The updates are still those that fit in --minutes as timed."
+            )
     title = f"{source.title}: {FLAGS.minutes:g} minutes each, {FLAGS.seeds} seeds"
     experiments.write_table(directory / "density.md", title, _table(configs, trainings, curves, source))
     lines = {}
     for name, of_seeds in curves.items():
-        steps, bits_per_dim = experiments.in_common(of_seeds)
+        steps, bits_per_dim = experiments.common_evaluations(of_seeds)
         lines[name] = (FLAGS.minutes * steps / trainings[name].steps, bits_per_dim)
     plots.save_lines({"": lines}, directory / "density.png", title=title, x="minutes", y="bits/dim, held out")
     print(directory / "density.png")
@@ -153,14 +191,19 @@ def _table(configs, trainings, curves, source: Source) -> list[str]:
         mean, error = _mean_and_error(curves[name])
         training = trainings[name]
         cells = (
-            f"{parameters(config):,}",
+            f"{parameter_count(config):,}",
             f"{training.steps:,}",
-            f"{training.batch_size * training.steps / (60 * FLAGS.minutes):,.0f}",
-            f"{mean:.3f} +- {error:.3f}" if FLAGS.seeds > 1 else experiments.last(curves[name]),
+            f"{_images_per_second(training):,.0f}",
+            f"{mean:.3f} +- {error:.3f}" if FLAGS.seeds > 1 else experiments.format_final(curves[name]),
             f"{first - mean:.3f}",
         )
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
+
+
+def _images_per_second(training: TrainingConfig) -> float:
+    """Returns the speed at which the model was timed."""
+    return training.batch_size * training.steps / (60 * FLAGS.minutes)
 
 
 def _mean_and_error(curves: list[experiments.Curve]) -> tuple[float, float]:
@@ -169,45 +212,82 @@ def _mean_and_error(curves: list[experiments.Curve]) -> tuple[float, float]:
     return float(last.mean()), float(last.std(ddof=1) / np.sqrt(last.size)) if last.size > 1 else float("nan")
 
 
-def _check_minutes(directory: pathlib.Path) -> None:
-    """Checks that the runs in a directory, if it says how long they are, are of --minutes. Raises ValueError."""
+def _configs(source: Source) -> dict[str, ModelConfig]:
+    n_bits = FLAGS.n_bits or recipe(source.name).n_bits
+    configs = {}
+    for name in dict.fromkeys(FLAGS.models):
+        try:
+            config = MODELS[name](source.image_shape, n_bits)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error} --models leaves it out.") from error
+        # Small models fit in memory, and inverting mixtures for the gradient takes longer than storing activations.
+        configs[name] = dataclasses.replace(config, gradient="stored") if _small() else config
+    return configs
+
+
+def _recorded_updates(directory: pathlib.Path) -> dict[str, dict[str, int]]:
+    """Returns the number of updates of each model that has been timed, and the sizes that it was timed at.
+
+    Raises:
+      ValueError: if the record is damaged, or runs in the directory are of another number of minutes.
+    """
     file = directory / _BUDGET_FILE
-    if _has_runs(directory) and file.exists():
-        before = json_files.read_object(file, _MOST_BYTES).get("minutes")
-        if before != FLAGS.minutes:
-            raise ValueError(
-                f"--minutes={FLAGS.minutes:g}: the runs in {directory} are of {before} minutes. Set another --output, "
-                f"or --minutes={before}."
-            )
+    try:
+        found = json_files.read_object(file, _MOST_BYTES)
+    except FileNotFoundError:
+        return {}
+    models = found.get("models")
+    if not isinstance(models, dict) or not all(_is_record(record) for record in models.values()):
+        raise ValueError(f"{file} is damaged. Set another --output.")
+    if found.get("minutes") == FLAGS.minutes:
+        return models
+    if any(_begun(directory, name) for name in MODELS):
+        raise ValueError(
+            f"--minutes={FLAGS.minutes:g}: the runs in {directory} are of {found.get('minutes')} minutes. Set another "
+            f"--output, or --minutes={found.get('minutes')}."
+        )
+    return {}
 
 
-def _record_minutes(directory: pathlib.Path) -> None:
-    # Runs without a record were begun by a version that made none, for an unknown number of minutes.
-    if not _has_runs(directory):
-        with atomic_write(directory / _BUDGET_FILE) as temporary:
-            temporary.write_text(json.dumps({"minutes": FLAGS.minutes}) + "\n", encoding="utf-8")
+def _is_record(value: object) -> bool:
+    names = ("updates", "parameters", "batch_size")
+    return isinstance(value, dict) and all(isinstance(value.get(name), int) for name in names)
 
 
-def _has_runs(directory: pathlib.Path) -> bool:
-    return any(directory.glob(f"*/{model_directory.TRAINING_FILE}"))
+def _record(directory: pathlib.Path, updates: Mapping[str, Mapping[str, int]]) -> None:
+    with atomic_write(directory / _BUDGET_FILE) as temporary:
+        temporary.write_text(
+            json.dumps({"minutes": FLAGS.minutes, "models": updates}, indent=1) + "\n", encoding="utf-8"
+        )
 
 
-def _recorded_steps(directory: pathlib.Path, name: str) -> int | None:
-    """Returns the number of updates of the runs of a model that have begun; None if none has."""
-    settings = (model_directory.settings(_folder(directory, name, seed)) for seed in range(FLAGS.seeds))
-    return next((found["steps"] for found in settings if "steps" in found), None)
+def _size_of(config: ModelConfig) -> dict[str, int]:
+    return {"parameters": parameter_count(config), "batch_size": FLAGS.train_batch_size}
 
 
-def _timed_steps(
+def _begun(directory: pathlib.Path, name: str) -> bool:
+    return any((_folder(directory, name, seed) / model_directory.TRAINING_FILE).exists() for seed in range(FLAGS.seeds))
+
+
+def _timed_updates(
     name: str, config: ModelConfig, source: Source, strategy: tf.distribute.Strategy, runtime: Runtime
 ) -> int:
-    """Returns the number of updates of a model that fit in --minutes."""
+    """Returns the number of updates of a model that fit in --minutes.
+
+    Raises:
+      ValueError: if the warm-up does not end within them.
+    """
     print(f"Timing {name} ...", flush=True)
     few = experiment_flags.training(source, 0, steps=FLAGS.warmup_steps + 1, eval_every=0)
     timing = time_steps(config, few, strategy, runtime=runtime, steps=_TIMED_STEPS, limit_s=_TIMED_S)
-    steps = max(FLAGS.warmup_steps + 1, round(60 * FLAGS.minutes / timing.step))
+    updates = round(60 * FLAGS.minutes / timing.step)
+    if updates <= FLAGS.warmup_steps:
+        raise ValueError(
+            f"--minutes={FLAGS.minutes:g}: {name} makes {updates} updates in this time, and the learning rate rises "
+            f"for --warmup_steps={FLAGS.warmup_steps}. Set more minutes, or a shorter warm-up."
+        )
     # Rounded up to whole intervals, so that the last evaluation follows the last update.
-    return steps + -steps % FLAGS.evaluations
+    return updates + -updates % FLAGS.evaluations
 
 
 def _training(source: Source, steps: int) -> TrainingConfig:

@@ -10,6 +10,8 @@
 otherwise; with --exact, pictures of other sizes are refused.
 Unusable pictures in folders are skipped, and listed at the end.
 
+For a model with a classifier, it also prints the fraction of labels that it predicts wrongly.
+
 The plain figure is for one draw of the model's dequantization noise, by default the draw used by evaluations during
 training, which does not depend on the batches; --samples adds the importance-weighted bound.
 """
@@ -31,6 +33,7 @@ from glow_tf.models.flow import Flow
 from glow_tf.runtime import text
 from glow_tf.runtime.files import atomic_write
 from glow_tf.shared_flags import define_path
+from glow_tf.training import model_directory
 from glow_tf.training.evaluation import count_of, with_error
 
 FLAGS = flags.FLAGS
@@ -67,13 +70,17 @@ def main() -> None:
     batches = batches_with_rows(source, FLAGS.split, batch_size, data_flags.limit())
     count = data_flags.image_count(source, FLAGS.split)
     rows: list[int] = []
+    labels: list[int] = []
     with tqdm.tqdm(batches, total=-(-count // batch_size), unit="batch", disable=None) as progress:
-        scores = Scorer(flow)(_record_rows(progress, rows), draws=FLAGS.samples, seed=FLAGS.seed)
+        scores = Scorer(flow)(_record(progress, rows, labels), draws=FLAGS.samples, seed=FLAGS.seed)
     print(f"bits/dim: {mean_and_error(scores.bits_per_dim)} ({count_of(scores.bits_per_dim.size, 'image')})")
     if FLAGS.samples > 1:
         bound = mean_and_error(scores.importance_weighted)
         print(f"bits/dim, importance-weighted over {FLAGS.samples} draws: {bound}")
     print(_parts_table(scores))
+    if scores.predicted is not None and _has_known_classes(flow, source):
+        wrong = 100.0 * (scores.predicted != np.array(labels))
+        print(f"label error: {mean_and_error(wrong, digits=1)} %")
     if FLAGS.round_trip:
         _print_round_trips(flow, source, batch_size)
     row_names = source.row_names(FLAGS.split)
@@ -107,15 +114,21 @@ def _load_pictures(flow: Flow) -> Source:
     return picture_source(FLAGS.images, shape, exact=FLAGS.exact, **labels, **data_flags.fitting())
 
 
+def _has_known_classes(flow: Flow, source: Source) -> bool:
+    """Returns whether the labels of the data are those that the classifier was trained on, as far as is known."""
+    names = model_directory.class_names(model_flags.run_directory())
+    return list(source.class_names) == names if names else source.num_classes == flow.config.num_classes
+
+
 def _print_round_trips(flow: Flow, source: Source, batch_size: int) -> None:
     first = min(FLAGS.round_trip, data_flags.limit() or FLAGS.round_trip)
     few = split_batches(source, FLAGS.split, batch_size, first).as_numpy_iterator()
     errors = round_trips(flow, few)
     exact = (errors < flow.config.dequantizer.tolerance).sum()
-    come = "comes" if errors.size == 1 else "come"
+    are = "is" if errors.size == 1 else "are"
     print(
         f"round trip of pixels in 0 .. 1: largest error {errors.max():.2g}, mean of the images' largest "
-        f"{errors.mean():.2g}; {exact:,} of {count_of(errors.size, 'image')} {come} back exactly at "
+        f"{errors.mean():.2g}; {exact:,} of {count_of(errors.size, 'image')} {are} reconstructed exactly at "
         f"{flow.config.n_bits} bits"
     )
 
@@ -128,10 +141,10 @@ def _print_scores(scores: Scores, names: list[str]) -> None:
         print(f"and {len(names) - _PRINTED:,} more: --csv=scores.csv writes all")
 
 
-def mean_and_error(values: np.ndarray) -> str:
+def mean_and_error(values: np.ndarray, digits: int = 4) -> str:
     """Formats the mean of values with its standard error."""
     error = values.std(ddof=1) / np.sqrt(values.size) if values.size > 1 else np.nan
-    return with_error(values.mean(), error, digits=4)
+    return with_error(values.mean(), error, digits)
 
 
 def _parts_table(scores: Scores) -> str:
@@ -145,9 +158,10 @@ def _parts_table(scores: Scores) -> str:
     return "\n".join(lines)
 
 
-def _record_rows(batches: Iterable[dict], rows: list[int]) -> Iterator[dict]:
+def _record(batches: Iterable[dict], rows: list[int], labels: list[int]) -> Iterator[dict]:
     for batch in batches:
         rows.extend(batch["rows"].tolist())
+        labels.extend(batch["labels"].tolist())
         yield batch
 
 
@@ -158,11 +172,13 @@ def _write_csv(scores: Scores, names: list[str], path: str) -> None:
         "latent_nats_per_dim": scores.latent_nats,
         **scores.parts,
     }
+    if scores.predicted is not None:
+        columns["predicted_label"] = scores.predicted
     with atomic_write(path) as temporary, text.open_to_write(temporary, newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["image", *columns])
         for name, row in zip(names, zip(*columns.values(), strict=True), strict=True):
-            writer.writerow([name, *(f"{value:.6f}" for value in row)])
+            writer.writerow([name, *(f"{value:.6f}" if isinstance(value, float) else value for value in row)])
 
 
 if __name__ == "__main__":

@@ -5,15 +5,30 @@ from typing import Any
 from absl import flags
 
 from glow_tf.data import Source, load_source, recipe
+from glow_tf.runtime.devices import has_gpu
 from glow_tf.training.config import TrainingConfig
-from glow_tf.training.devices import has_gpu
 
 FLAGS = flags.FLAGS
 
 NAMES = (
-    *("dataset", "max_megapixels", "K", "L", "seeds"),
-    *("data_dir", "test_fraction", "test_size", "image_size", "upscale", "n_bits"),
-    *("steps", "train_batch_size", "flip", "learning_rate", "warmup_steps", "clip_norm", "eval_every"),
+    "dataset",
+    "max_megapixels",
+    "K",
+    "L",
+    "seeds",
+    "data_dir",
+    "test_fraction",
+    "test_size",
+    "image_size",
+    "upscale",
+    "n_bits",
+    "steps",
+    "train_batch_size",
+    "flip",
+    "learning_rate",
+    "warmup_steps",
+    "clip_norm",
+    "eval_every",
     "output",
 )
 

@@ -38,14 +38,12 @@ class Run:
       config: the model.
       training: the training settings.
       directory: the model directory.
-      source: the images; None for those of the experiment.
     """
 
     group: str
     config: ModelConfig
     training: TrainingConfig
     directory: pathlib.Path
-    source: Source | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +100,7 @@ def prepare_devices(configs: Iterable[ModelConfig], images: int) -> tuple[tf.dis
       ValueError: if the images cannot be divided among the GPUs.
     """
     # The model that gains least from sharding.
-    widest = max(configs, key=lambda config: (config.name == "real_nvp", config.network_width))
+    widest = max(configs, key=lambda config: (config.name == "real_nvp", config.hidden_channels))
     runtime = sharding_runtime(widest, images)
     strategy = make_strategy("mirrored")
     replicas = strategy.num_replicas_in_sync
@@ -114,7 +112,7 @@ def prepare_devices(configs: Iterable[ModelConfig], images: int) -> tuple[tf.dis
     return strategy, runtime
 
 
-def check(runs: Iterable[Run], source: Source) -> None:
+def check_runs(runs: Iterable[Run], source: Source) -> None:
     """Checks that the directories are new, or hold these runs, at most as far as they are to be trained.
 
     Args:
@@ -125,7 +123,7 @@ def check(runs: Iterable[Run], source: Source) -> None:
       ValueError: if a directory holds another run; the message names what differs.
     """
     for run in runs:
-        lines = model_directory.differences_from_run(run.directory, run.config, run.training, run.source or source)
+        lines = model_directory.differences_from_run(run.directory, run.config, run.training, source)
         if _steps_made(run) > run.training.steps:
             lines.append(f"steps: {_steps_made(run)} vs. {run.training.steps}")
         if lines:
@@ -135,7 +133,7 @@ def check(runs: Iterable[Run], source: Source) -> None:
             )
 
 
-def results(
+def train_missing(
     runs: Sequence[Run], source: Source, strategy: tf.distribute.Strategy, runtime: Runtime
 ) -> tuple[dict[str, list[Curve]], dict[str, float]]:
     """Prints an estimate of the duration, then trains missing runs one after another.
@@ -149,21 +147,24 @@ def results(
       The curves of each group's runs, and the measured seconds per step of each group.
 
     Raises:
-      ValueError: as `check`, before anything is trained; or if a run diverges.
+      ValueError: as `check_runs`, before anything is trained; or if a run diverges.
       SystemExit: after SIGTERM or SIGINT; the same call continues from there.
     """
-    check(runs, source)
+    check_runs(runs, source)
     missing = [run for run in runs if not is_finished(run)]
     steps = sorted({run.training.steps for run in runs})
     span = " to ".join(f"{count:,}" for count in dict.fromkeys((steps[0], steps[-1])))
     _say(f"{len(runs)} runs of {span} steps, {len(runs) - len(missing)} of them finished.")
     if missing:
-        _time(missing, strategy, runtime)
+        _print_estimate(missing, strategy, runtime)
     try:
         for i, run in enumerate(missing):
             _say(f"Run {i + 1} of {len(missing)}: {run.directory.name}")
-            images = run.source or source
-            result = Trainer(run.config, run.training, images, run.directory, strategy, runtime=runtime).run()
+            fewer = f"A smaller --train_batch_size than {run.training.batch_size}"
+            trainer = Trainer(
+                run.config, run.training, source, run.directory, strategy, runtime=runtime, less_memory=fewer
+            )
+            result = trainer.run()
             _say(f"{run.directory.name}: {result} bits/dim")
     except DivergenceError as error:
         raise ValueError(f"{run.directory.name}: {error}") from error
@@ -178,7 +179,7 @@ def results(
     return curves, {group: float(np.median(times)) for group, times in seconds.items()}
 
 
-def in_common(curves: Sequence[Curve]) -> tuple[np.ndarray, np.ndarray]:
+def common_evaluations(curves: Sequence[Curve]) -> tuple[np.ndarray, np.ndarray]:
     """Returns the steps at which all runs were evaluated, and their bits/dim.
 
     Runs that were started with different intervals between evaluations, or continued to more steps, were not all
@@ -194,7 +195,7 @@ def in_common(curves: Sequence[Curve]) -> tuple[np.ndarray, np.ndarray]:
     return steps, np.stack([curve.bits_per_dim[np.isin(curve.steps, steps)] for curve in curves])
 
 
-def last(curves: Sequence[Curve]) -> str:
+def format_final(curves: Sequence[Curve]) -> str:
     """Formats the final bits/dim: mean and standard deviation over runs, or standard error for a single run."""
     values = np.array([curve.bits_per_dim[-1] for curve in curves])
     spread = values.std(ddof=1) if values.size > 1 else curves[0].standard_error[-1]
@@ -209,7 +210,7 @@ def write_table(path: pathlib.Path, title: str, lines: Sequence[str]) -> None:
     print(f"\n{text}\n\n{path}")
 
 
-def _time(missing: Sequence[Run], strategy: tf.distribute.Strategy, runtime: Runtime) -> None:
+def _print_estimate(missing: Sequence[Run], strategy: tf.distribute.Strategy, runtime: Runtime) -> None:
     timings = {}
     for run in missing:
         if run.group not in timings:

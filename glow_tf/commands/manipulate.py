@@ -8,6 +8,8 @@
 uses 1.6.
 """
 
+import math
+
 import numpy as np
 from absl import flags
 
@@ -62,7 +64,9 @@ def _amounts(pairs: list[str]) -> dict[str, float]:
         try:
             found[name.strip()] = float(amount if colon else "")
         except ValueError:
-            raise ValueError(f"--set={pair} must be name:amount, such as Smiling:0.7.") from None
+            found[name.strip()] = math.nan
+        if not math.isfinite(found[name.strip()]):
+            raise ValueError(f"--set={pair} must be name:amount, such as Smiling:0.7.")
     return found
 
 

@@ -16,12 +16,13 @@ from absl import flags
 
 from glow_tf.analysis import plots
 from glow_tf.commands import command, common_flags, outputs, startup
-from glow_tf.commands.sizes import Sizes
+from glow_tf.commands.sizes import MODELS, Sizes
 from glow_tf.mode import GRADIENTS
 
 FLAGS = flags.FLAGS
 
 common_flags.define("L", "width", "image_size", "train_batch_size", "output")
+flags.DEFINE_enum("model", "glow", MODELS, "Model family to measure, with uniform dequantization.")
 flags.DEFINE_list("depths", ["4", "8", "16", "32"], "Values of K to measure.")
 flags.DEFINE_multi_enum("gradient", GRADIENTS, GRADIENTS, "Gradients to measure.")
 flags.DEFINE_integer("timed_steps", 3, "Number of steps to time after the first.", lower_bound=1)
@@ -34,9 +35,17 @@ def main() -> None:
     if not depths or any(depth < 1 or depth != int(depth) for depth in depths):
         raise ValueError(f"--depths={','.join(FLAGS.depths)} must be whole numbers of at least 1.")
     depths = [int(depth) for depth in depths]
+    if FLAGS.model == "jet":
+        common_flags.refuse(["L"], "is for models of several levels; --model=jet has one.")
     gradients = list(dict.fromkeys(FLAGS.gradient))
     size = FLAGS.image_size or 32
-    same = {"L": FLAGS.L, "width": FLAGS.width, "image_size": size, "batch_size": FLAGS.train_batch_size}
+    same = {
+        "model": FLAGS.model,
+        "L": FLAGS.L,
+        "width": FLAGS.width,
+        "image_size": size,
+        "batch_size": FLAGS.train_batch_size,
+    }
     # On a CPU, TensorFlow counts memory only with oneDNN, which is off by default on some. Subprocesses inherit it.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     # Raises for invalid sizes before the first process starts.
@@ -63,10 +72,12 @@ def main() -> None:
         }
         for panel, (field, unit, _) in units.items()
     }
+    levels = "" if FLAGS.model == "jet" else f"L={FLAGS.L}, "
+    name = "" if FLAGS.model == "glow" else f" of {FLAGS.model}"
     plots.save_lines(
         panels,
         output,
-        title=f"A training step at {size}x{size}, batch {FLAGS.train_batch_size}, L={FLAGS.L}, width {FLAGS.width}",
+        title=f"A training step{name} at {size}x{size}, batch {FLAGS.train_batch_size}, {levels}width {FLAGS.width}",
         x="K, steps of flow per level",
         y={panel: text for panel, (_, _, text) in units.items()},
         share_y=False,

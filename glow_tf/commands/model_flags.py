@@ -1,4 +1,4 @@
-"""The model of a tool and the labels of its samples, as specified by flags."""
+"""The model of a command and the labels of its samples, as specified by flags."""
 
 import contextlib
 import pathlib
@@ -28,24 +28,24 @@ def load_flow(*, many: bool = False) -> Flow:
     """Loads the model of --model_dir, and allows for pictures as large as those of the run that trained it.
 
     Args:
-      many: whether the tool processes whole batches, which are then sharded over cores if that is faster; see
+      many: whether the command processes whole batches, which are then sharded over cores if that is faster; see
         `glow_tf.runtime.sharding`.
 
     Raises:
-      ValueError: if it is a model of flat vectors or sequences instead of images, or as for `check_weights`.
+      ValueError: if it is a model of flat vectors, sequences or real numbers instead of images of uint8, or as for
+        `check_weights`.
     """
     check_weights()
     if "max_megapixels" in FLAGS:
         picture_files.limit(max_megapixels())
     config = storage.load_config(FLAGS.model_dir)
+    if config.events != "images" or config.n_bits is None:
+        data = "real numbers" if config.events == "images" else config.events
+        raise ValueError(f"This is a model of {data}, which have no picture; use glow_tf.load(...) in Python.")
     runtime = sharding_runtime(config, batch_size(config) if many else None, xla=FLAGS.xla)
     flow = storage.load(FLAGS.model_dir, weights=FLAGS.weights, runtime=runtime)
     if runtime.xla:
         print("XLA compiles each kind of computation when it is first needed.", file=sys.stderr)
-    if flow.config.events != "images":
-        raise ValueError(
-            f"This is a model of {flow.config.events}, which have no picture; use glow_tf.load(...) in Python."
-        )
     return flow
 
 

@@ -1,4 +1,4 @@
-"""The pictures of a tool, as specified by flags: files, or images of the data set."""
+"""The pictures of a command, as specified by flags: files, or images of the data set."""
 
 import pathlib
 from collections.abc import Iterator

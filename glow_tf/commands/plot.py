@@ -5,8 +5,9 @@
   glow plot runs/people_glow --output=samples.gif
 
 For each run, which may be in progress, draws bits/dim in training, bits/dim on held-out images with the standard error
-as a band, the norm of the gradient and the learning rate. The suffix of --output determines the format: a PNG, an SVG,
-or a GIF of the sample grids, which show the same latents throughout.
+as a band, the norm of the gradient and the learning rate; and, where a classifier is trained, the fraction of held-out
+labels that it guesses wrong. The suffix of --output determines the format: a PNG, an SVG, or a GIF of the sample grids,
+which show the same latents throughout.
 """
 
 import os
@@ -37,15 +38,18 @@ flags.DEFINE_enum(
     "trained on.",
 )
 flags.DEFINE_integer("gif_frames", 60, "Largest number of grids of samples in a GIF, evenly spaced.", lower_bound=2)
-flags.DEFINE_float("gif_speed", 8.0, "Grids a second.", lower_bound=0.1, upper_bound=50.0)
+flags.DEFINE_float("gif_speed", 8.0, "Grids a second in a GIF.", lower_bound=0.1, upper_bound=50.0)
 
 # Kind and name of each metric, keyed by the title of its panel.
 _PANELS = {
     "bits/dim in training": ("train", "bits_per_dim"),
     "bits/dim, held out": ("test", "bits_per_dim"),
+    "fraction of labels guessed wrong, held out": ("test", "label_error"),
     "norm of the gradient": ("train", "gradient_norm"),
     "learning rate": ("train", "learning_rate"),
 }
+# Metrics that the `standard_error` of an evaluation is of.
+_WITH_ERROR = ("bits_per_dim",)
 
 
 def main(arguments: list[str]) -> None:
@@ -56,10 +60,12 @@ def main(arguments: list[str]) -> None:
     suffix = outputs.suffix_of(output, (*outputs.PLOTS, ".gif"))
     directories = [pathlib.Path(paths.local(argument, "The model directory")) for argument in arguments]
     if suffix == ".gif":
+        common_flags.refuse(["x"], f"is for curves; --output={output} is an animation.")
         if len(directories) > 1:
             raise ValueError(f"--output={output}: a GIF shows the samples of one run; name one directory.")
         _animate(directories[0], output)
     else:
+        common_flags.refuse(["gif_frames", "gif_speed"], f"is for animations; --output={output} has curves.")
         _draw(directories, output)
     print(output)
 
@@ -71,14 +77,14 @@ def _draw(directories: Sequence[pathlib.Path], output: str) -> None:
     for panel, (kind, metric) in _PANELS.items():
         found = {name: columns(lines, kind) for name, lines in runs.items()}
         panels[panel] = {
-            name: Curve(metrics[x], metrics[metric], metrics.get("standard_error"))
+            name: Curve(metrics[x], metrics[metric], metrics.get("standard_error") if metric in _WITH_ERROR else None)
             for name, metrics in found.items()
             if metric in metrics
         }
     panels = {panel: curves for panel, curves in panels.items() if curves}
     title = ", ".join(runs) if len(runs) <= 3 else f"{len(runs)} runs"
     bits = [panel for panel in panels if panel.startswith("bits/dim")]
-    log, from_zero = ["norm of the gradient"], ["learning rate"]
+    log, from_zero = ["norm of the gradient"], ["learning rate", "fraction of labels guessed wrong, held out"]
     save_curves(panels, output, title=title, x=label, log_y=log, from_zero=from_zero, same_y=bits)
 
 

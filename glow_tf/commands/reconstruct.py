@@ -1,6 +1,9 @@
 """Shows what each level of the latents represents, by resampling the finest ones.
 
-glow reconstruct --model_dir=runs/celeb_a_hq_glow --num=4 --output=reconstructions.png
+  glow reconstruct --model_dir=runs/celeb_a_hq_glow --num=4 --output=reconstructions.png
+
+The top level is never resampled. A model with one level, such as Flow++, Jet or NICE, has each image beside its
+reconstruction.
 """
 
 from absl import flags
@@ -13,7 +16,12 @@ from glow_tf.commands import command, common_flags, data_flags, model_flags, out
 FLAGS = flags.FLAGS
 
 common_flags.define(*model_flags.NAMES, *data_flags.NAMES, *picture_flags.NAMES)
-common_flags.define("temperature", "seed", "scale", "output")
+common_flags.define(
+    "scale",
+    "output",
+    temperature="Factor on the standard deviation of the resampled latents; not for models with one level.",
+    seed="Seed of the resampled latents; not for models with one level.",
+)
 
 
 def main() -> None:
@@ -21,6 +29,8 @@ def main() -> None:
     output = outputs.picture("reconstructions.png")
     picture_flags.check()
     flow = model_flags.load_flow()
+    if len(flow.config.latent_shapes) == 1:
+        common_flags.refuse(["temperature", "seed"], "is for resampled levels: this model has one, which is kept.")
     images, labels, names = picture_flags.load_pictures(flow, 4)
     codec = Codec(flow, FLAGS.batch_size)
     rows = reconstructions(codec, images, labels=labels, temperature=FLAGS.temperature, seed=FLAGS.seed)

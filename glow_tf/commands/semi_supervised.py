@@ -29,7 +29,7 @@ IMAGES = {"all": "all images", "labelled": "labelled images alone"}
 common_flags.define(*experiment_flags.NAMES, "width")
 flags.DEFINE_list("labels_per_class", ["1", "4", "16", "0"], "Labelled images of each class to compare; 0: all.")
 flags.DEFINE_multi_enum(
-    "train_on", list(IMAGES), list(IMAGES), "Whether the likelihood is that of all images, or of those with a label."
+    "train_on", list(IMAGES), list(IMAGES), "Images whose likelihood is trained on: all, or only the labelled ones."
 )
 flags.DEFINE_float("label_loss_weight", 0.1, "Factor on the label loss in bits, beside bits/dim, as for training.", 0.0)
 
@@ -42,7 +42,7 @@ def main() -> None:
     config = _config(source)
     # Before labels are chosen, for which TensorFlow reads some data sets.
     strategy, runtime = experiments.prepare_devices([config], FLAGS.train_batch_size)
-    curves, _ = experiments.results(_runs(config, source, directory, counts, kinds), source, strategy, runtime)
+    curves, _ = experiments.train_missing(_runs(config, source, directory, counts, kinds), source, strategy, runtime)
     title = f"{source.title}: Glow, K={FLAGS.K}, L={FLAGS.L}, width {FLAGS.width}, {FLAGS.seeds} seeds"
     table = [
         "| labels of each class | " + " | ".join(f"accuracy, {IMAGES[kind]} | bits/dim" for kind in kinds) + " |",
@@ -50,7 +50,7 @@ def main() -> None:
     ]
     for count in counts:
         by_kind = [curves[_group(count, kind)] for kind in kinds]
-        cells = [f"{_accuracy(seed_curves)} | {experiments.last(seed_curves)}" for seed_curves in by_kind]
+        cells = [f"{_accuracy(seed_curves)} | {experiments.format_final(seed_curves)}" for seed_curves in by_kind]
         table.append(f"| {count or 'all'} | {' | '.join(cells)} |")
     about = f"{FLAGS.steps:,} updates of {FLAGS.train_batch_size} images, {source.sizes['test']:,} held out"
     experiments.write_table(directory / "semi_supervised.md", f"{title}, {about}", table)
@@ -107,19 +107,20 @@ def _runs(
     # All kinds for the first seed, then for the next, so that results of every kind are available early.
     for seed in range(FLAGS.seeds):
         for count in counts:
-            rows = labelled_rows(source, count, seed) if count else None
+            if count:
+                # Raises here rather than after hours, if there are too few.
+                labelled_rows(source, count, seed)
             for kind in kinds:
-                labelled_only = count > 0 and kind == "labelled"
                 training = experiment_flags.training(
                     source,
                     seed,
                     label_loss_weight=FLAGS.label_loss_weight,
-                    labels_per_class=0 if labelled_only else count,
+                    labels_per_class=count,
+                    labelled_only=count > 0 and kind == "labelled",
                 )
                 group = _group(count, kind)
                 path = directory / f"{group}_seed{seed}"
-                own = source.reduced_to(rows) if labelled_only else None
-                runs[path] = experiments.Run(group, config, training, path, own)
+                runs[path] = experiments.Run(group, config, training, path)
     return list(runs.values())
 
 

@@ -12,7 +12,7 @@ from glow_tf.commands.sizes import Sizes
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-    """Time, in seconds, and memory, in bytes, that a new process needs to train a Glow.
+    """Time, in seconds, and memory, in bytes, that a new process needs to train a model.
 
     Attributes:
       import_libraries: time to import TensorFlow and TensorFlow Probability.
@@ -50,8 +50,10 @@ class Start:
         return self.import_libraries + self.import_package + self.build + self.trace
 
 
-def measure(*, gradient: str = "reversible", network_precision: str = "float32", steps: int = 3, **sizes: int) -> Start:
-    """Trains a new Glow on noise for 1 + `steps` steps, in a new process, on the first GPU or the CPU.
+def measure(
+    *, gradient: str = "reversible", network_precision: str = "float32", steps: int = 3, **sizes: int | str
+) -> Start:
+    """Trains a new model on noise for 1 + `steps` steps, in a new process, on the first GPU or the CPU.
 
     Args:
       gradient, network_precision: as for `ModelConfig` and `TrainingConfig`.

@@ -20,8 +20,8 @@ flags.DEFINE_list("temperatures", [str(t) for t in TEMPERATURES], "Factors on th
 def main() -> None:
     """Draws the grid and writes the PNG."""
     output = outputs.picture("temperature.png")
-    flow = model_flags.load_flow(many=True)
     temperatures = common_flags.numbers("temperatures")
+    flow = model_flags.load_flow(many=True)
     count = FLAGS.num or 6
     labels = model_flags.sample_labels(flow, count)
     images = temperature_grid(Codec(flow, FLAGS.batch_size), count, temperatures, labels=labels, seed=FLAGS.seed)

@@ -9,10 +9,11 @@ import tensorflow as tf
 
 from glow_tf.config import ModelConfig
 from glow_tf.models.flow import Flow
+from glow_tf.runtime.devices import has_gpu
 from glow_tf.runtime.runtime import Runtime
 from glow_tf.training.batches import dequantized
 from glow_tf.training.config import TrainingConfig
-from glow_tf.training.devices import distributed, has_gpu, training_runtime
+from glow_tf.training.devices import distributed, training_runtime
 from glow_tf.training.state import TrainingState
 from glow_tf.training.step import make_train_function
 

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from glow_tf.models import presets
+from glow_tf.models.variables import parameter_count
+from glow_tf.networks import Cnn
 from tests.commands.driver import run_commands
 
 pytestmark = pytest.mark.slow
@@ -16,23 +19,38 @@ DENSITY = [
     *("--warmup_steps=2", "--minutes=0.02", "--evaluations=2", "--seeds=2", "--output=density"),
     *("--models=glow", "--models=glow, mixture", "--flip"),
 ]
+ONE = [*DENSITY[:10], "--models=glow", "--seeds=1"]
 COMMANDS = {
     "first": DENSITY,
     "again": DENSITY,
     "other minutes": [*DENSITY, "--minutes=0.03"],
     "another size, and one model more": [*DENSITY, "--K=2", "--models=glow, both"],
-    # Its runs were begun by a version that did not record the minutes.
-    "older": [*DENSITY[:-2], "--seeds=1", "--output=older"],
-    "older, other minutes": [*DENSITY[:-2], "--seeds=1", "--output=older", "--minutes=0.03"],
+    "published sizes": [*DENSITY, "--size=published"],
+    # Interrupted before the first run, beside a run of another kind.
+    "timed": [*ONE, "--output=timed"],
+    "timed, of another size": [*ONE, "--K=2", "--output=resized"],
+    "damaged": [*ONE, "--output=damaged"],
+    "a size of Glow without Glow": [*ONE[:-2], "--models=jet", "--output=new"],
+    "no number of minutes": [*ONE, "--minutes=nan", "--output=new"],
+    "for ever": [*ONE, "--minutes=inf", "--output=new"],
+    "a longer warm-up": [*ONE, "--warmup_steps=100000", "--output=new"],
+    "a size that Flow++ does not take": [
+        *("density", "--image_size=10", "--L=1", "--models=glow", "--models=flow_plus_plus", "--output=new")
+    ],
 }
+PARAMETERS = parameter_count(presets.glow((8, 8, 3), K=1, L=2, network=Cnn(width=4)))
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
     """The directory the commands ran in, and for each of them its exit code, stdout and stderr."""
     directory = tmp_path_factory.mktemp("work")
-    (directory / "older" / "jet_seed0").mkdir(parents=True)
-    (directory / "older" / "jet_seed0" / "training.json").write_text("{}")
+    for name in ("timed", "resized", "damaged"):
+        (directory / name / "people_glow").mkdir(parents=True)
+        (directory / name / "people_glow" / "training.json").write_text("{}")
+        timed = {"updates": 6, "parameters": PARAMETERS, "batch_size": 8}
+        record = {"minutes": 0.02, "models": {"glow": timed}}
+        (directory / name / "density.json").write_text(json.dumps(record) if name != "damaged" else '{"models": []}')
     return directory, run_commands(directory, COMMANDS)
 
 
@@ -80,16 +98,40 @@ def test_the_same_command_trains_nothing_again(work):
     [
         ("other minutes", "--minutes=0.03: the runs in density are of 0.02 minutes. Set another --output"),
         ("another size, and one model more", "glow_seed0 holds another run. Recorded vs. requested: "),
+        ("published sizes", "glow_mixture_seed0 holds another run. Recorded vs. requested: "),
     ],
 )
 def test_runs_are_not_reported_under_other_flags(work, name, message):
     code, out, err = work[1][name]
     assert (code, out, err.count("\n")) == (1, "", 1) and message in err
-    assert json.loads((work[0] / "density" / "density.json").read_text()) == {"minutes": 0.02}
+    assert json.loads((work[0] / "density" / "density.json").read_text())["minutes"] == 0.02
 
 
-def test_runs_that_do_not_say_how_long_they_are_go_on(work):
+def test_a_model_is_timed_once_and_again_only_at_another_size(work):
     directory, results = work
-    assert results["older"][0] == results["older, other minutes"][0] == 0
-    assert "1 of them finished" in results["older, other minutes"][1]
-    assert not (directory / "older" / "density.json").exists()
+    code, out, err = results["timed"]
+    assert code == 0, err
+    assert "Timing" not in out.partition("1 runs of 6 steps, 0 of them finished.")[0]
+    assert last_test(directory / "timed" / "glow_seed0")["step"] == 6
+    code, out, err = results["timed, of another size"]
+    assert code == 0, err
+    assert out.startswith("Timing glow ...")
+    recorded = json.loads((directory / "resized" / "density.json").read_text())["models"]["glow"]
+    assert recorded["parameters"] > PARAMETERS
+    assert last_test(directory / "resized" / "glow_seed0")["step"] == recorded["updates"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("damaged", "damaged/density.json is damaged. Set another --output."),
+        ("a size of Glow without Glow", "--K is the size of Glow, which --models leaves out."),
+        ("no number of minutes", "--minutes=nan must be a number of minutes."),
+        ("for ever", "--minutes=inf must be a number of minutes."),
+        ("a longer warm-up", "and the learning rate rises for --warmup_steps=100000."),
+        ("a size that Flow++ does not take", "error: flow_plus_plus: "),
+    ],
+)
+def test_what_is_refused(work, name, message):
+    code, _, err = work[1][name]
+    assert (code, err.count("\n")) == (1, 1) and message in err

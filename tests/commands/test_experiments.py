@@ -10,8 +10,10 @@ from PIL import Image
 
 import glow_tf
 from glow_tf.commands import experiments
+from glow_tf.commands.sizes import MODELS, Sizes
 from glow_tf.commands.startup import megabytes
 from glow_tf.data import load_source
+from glow_tf.layers import Steps
 from glow_tf.training import model_directory
 from glow_tf.transforms import Additive
 from tests.commands.driver import run_commands
@@ -53,6 +55,8 @@ COMMANDS = {
     "memory": [*MEMORY, "--depths=1,8", "--output=memory.png"],
     "memory of no depth": [*MEMORY, "--depths=few"],
     "memory of half a step": [*MEMORY, "--depths=1.5"],
+    "memory of no end": [*MEMORY, "--depths=4,inf"],
+    "memory of levels of Jet": [*MEMORY, "--model=jet"],
     "memory of no image": ["memory", "--L=3", "--image_size=12", "--depths=1"],
 }
 # Prints whether TensorFlow is still uninitialised when an experiment asks for its devices, and ends it there.
@@ -240,15 +244,15 @@ def test_accuracy_with_and_without_unlabelled_images(work):
         assert np.asarray(file.convert("L")).std() > 5
     assert trained(results["semi-supervised, all there"][1]) == []
     records = [json.loads((directory / "semi" / f"{kind}_seed1" / "training.json").read_text()) for kind in kinds]
-    assert [record["identity"]["train images"] for record in records] == [894, 12, 894]
-    assert [record["labels_per_class"] for record in records] == [2, 0, 0]
+    assert [record["labels_per_class"] for record in records] == [2, 2, 0]
+    assert [record["labelled_only"] for record in records] == [False, True, False]
 
 
 @slow
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("numbers of labels that are none", "--labels_per_class=1,few must be numbers"),
+        ("numbers of labels that are none", "--labels_per_class=1,few must be finite numbers"),
         ("a negative number of labels", "--labels_per_class=-1 must be whole numbers from 0"),
         ("more labels than there are", "of class 'yellow' people has 149 training image(s)"),
         ("labels that do not count", "--label_loss_weight=0 learns no labels"),
@@ -275,12 +279,22 @@ def test_memory_is_a_row_for_each_measurement(work):
     with Image.open(directory / "memory.png") as file:
         assert np.asarray(file.convert("L")).std() > 5
     for name, message in (
-        ("memory of no depth", "--depths=few must be numbers"),
+        ("memory of no depth", "--depths=few must be finite numbers"),
+        ("memory of no end", "--depths=4,inf must be finite numbers"),
+        ("memory of levels of Jet", "--L is for models of several levels; --model=jet has one"),
         ("memory of half a step", "--depths=1.5 must be whole numbers of at least 1"),
         ("memory of no image", "8"),
     ):
         code, out, err = results[name]
         assert (code, out, err.count("\n")) == (1, "", 1) and message in err
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_whose_memory_is_measured_has_the_depth_that_is_asked_for(model):
+    few, many = (Sizes(model=model, K=K, L=2, width=8, image_size=16, batch_size=1).config("stored") for K in (1, 5))
+    assert many.name == model and many.gradient == "stored"
+    depths = [[layer.depth for layer in config.layers if isinstance(layer, Steps)] for config in (few, many)]
+    assert depths[1] == [5 * depth for depth in depths[0]]
 
 
 def test_sizes_for_people():
@@ -314,18 +328,18 @@ def test_a_batch_is_divided_among_the_devices_before_time_is_spent(monkeypatch):
 def test_a_run_beyond_the_last_step_is_another_one(tmp_path):
     source = load_source("people", image_size=8)
     run = experiments.Run("glow", helpers.CONFIG, helpers.training(steps=500), tmp_path / "glow_seed0")
-    experiments.check([run], source)
+    experiments.check_runs([run], source)
     model_directory.write_metadata(run.directory, run.config, run.training, source)
     (run.directory / "checkpoints").mkdir()
     (run.directory / "checkpoints" / "ckpt-200.index").touch()
     for steps in (200, 500, 600):
-        experiments.check([dataclasses.replace(run, training=helpers.training(steps=steps))], source)
+        experiments.check_runs([dataclasses.replace(run, training=helpers.training(steps=steps))], source)
     shorter = dataclasses.replace(run, training=helpers.training(steps=199))
     with pytest.raises(ValueError, match=r"glow_seed0 .*steps: 200 vs. 199.*--output"):
-        experiments.check([run, shorter], source)
+        experiments.check_runs([run, shorter], source)
     # On a part of the images.
     with pytest.raises(ValueError, match="train images: 894 vs. 12"):
-        experiments.check([dataclasses.replace(run, source=source.reduced_to(range(12)))], source)
+        experiments.check_runs([run], source.reduced_to(range(12)))
 
 
 def test_runs_are_drawn_at_the_steps_that_all_were_evaluated_at():
@@ -333,7 +347,7 @@ def test_runs_are_drawn_at_the_steps_that_all_were_evaluated_at():
         values = np.array(steps, np.float64)
         return experiments.Curve(np.array(steps), values / 100, values, values, values)
 
-    steps, bits_per_dim = experiments.in_common([curve(2, 4, 5, 6, 8), curve(3, 6, 8)])
+    steps, bits_per_dim = experiments.common_evaluations([curve(2, 4, 5, 6, 8), curve(3, 6, 8)])
     assert steps.tolist() == [6, 8]
     np.testing.assert_allclose(bits_per_dim, [[0.06, 0.08]] * 2)
-    assert experiments.in_common([curve(2, 4)])[1].shape == (1, 2)
+    assert experiments.common_evaluations([curve(2, 4)])[1].shape == (1, 2)

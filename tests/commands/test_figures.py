@@ -19,6 +19,7 @@ from glow_tf.analysis.attributes import Directions
 from glow_tf.analysis.codec import Codec, draw_latents
 from glow_tf.analysis.probe import linear_probe
 from glow_tf.data import attributed_batches, load_attributes, load_images, load_source, split_batches
+from glow_tf.dequantization import Continuous
 from glow_tf.models import storage
 from glow_tf.training.model_directory import TRAINING_FILE
 from tests.analysis import models
@@ -96,6 +97,7 @@ COMMANDS = {
     "evaluate, raw": ["evaluate", "--model_dir=plain", *DATA, "--weights=raw", "--round_trip=0"],
     "evaluate, grey": ["evaluate", *GREY, "--split=train", "--limit=5"],
     "evaluate, labels": ["evaluate", *LABELLED, "--round_trip=2"],
+    "evaluate, classifier": ["evaluate", "--model_dir=classifier", *DATA, "--round_trip=0", "--csv=classes.csv"],
     "scores": ["evaluate", "--model_dir=plain", "--images=a.png,large.jpg,album", "--csv=pictures.csv"],
     "scores, one": ["evaluate", "--saved_model=plain", "--images=a.png", "--exact"],
     "scores, enlarged": ["evaluate", "--model_dir=plain", "--images=tiny.png", "--upscale", "--crop_from=9"],
@@ -302,12 +304,34 @@ ERRORS = {
     ),
     "no model": (["temperature", "--model_dir=nowhere"], "nowhere"),
     "flat vectors": (["temperature", "--model_dir=flat"], "flat vectors"),
-    "a temperature that is none": (["temperature", "--model_dir=plain", "--temperatures=warm"], "must be numbers"),
+    "scores of real numbers": (
+        ["evaluate", "--model_dir=real", *DATA],
+        "a model of real numbers, which have no picture",
+    ),
+    "samples of real numbers": (["temperature", "--model_dir=real"], "a model of real numbers, which have no picture"),
+    "a temperature that is none": (["temperature", "--model_dir=plain", "--temperatures=warm"], "must be finite"),
+    "a temperature without bounds": (
+        ["temperature", "--model_dir=nowhere", "--temperatures=1,inf"],
+        "--temperatures=1,inf must be finite numbers",
+    ),
+    "no number of steps": (["memory", "--depths=nan"], "--depths=nan must be finite numbers"),
+    "a number of labels without bounds": (
+        ["semi_supervised", "--dataset=nothing", "--labels_per_class=1,inf"],
+        "--labels_per_class=1,inf must be finite numbers",
+    ),
     "a cold temperature": (["temperature", "--model_dir=plain", "--temperatures=-1"], "at least 0"),
     "one image": (["interpolate", "--model_dir=plain", "--images=a.png"], "at least two images"),
     "a picture that is not there": (
         ["interpolate", "--model_dir=plain", "--images=a.png,x.png"],
         "x.png cannot be used",
+    ),
+    "new latents of a model with one level": (
+        ["reconstruct", "--model_dir=one_level", *DATA, "--temperature=0.4"],
+        "--temperature is for resampled levels: this model has one, which is kept",
+    ),
+    "a seed of a model with one level": (
+        ["reconstruct", "--model_dir=one_level", *DATA, "--seed=0"],
+        "--seed is for resampled levels",
     ),
     "no picture": (["reconstruct", "--model_dir=plain", "--images=table.csv"], "table.csv cannot be used"),
     "a picture that is too small": (["reconstruct", "--model_dir=plain", "--images=tiny.png"], "smaller than 8x8"),
@@ -346,6 +370,10 @@ ERRORS = {
         ["manipulate", "--model_dir=plain", *DATA, "--attributes=directions.npz", "--set=0"],
         "--set=0 must be name:amount",
     ),
+    "an amount without bounds": (
+        ["manipulate", "--model_dir=plain", *DATA, "--attributes=directions.npz", "--set=0:inf"],
+        "--set=0:inf must be name:amount",
+    ),
     "amounts of a strip and of a combination": (
         ["manipulate", "--model_dir=nowhere", "--set=0:1", "--amounts=0,1"],
         "--amounts is for a strip for each attribute, not for --set",
@@ -377,8 +405,11 @@ def all_work(tmp_path_factory):
 def run(directory, names):
     for name in models.CONFIGS:
         glow_tf.save(models.flow(name), directory / name)
+    glow_tf.save(glow_tf.Flow(glow_tf.nice((8, 8, 3), K=2, width=4, blocks=1)), directory / "one_level")
     flat = glow_tf.Flow(glow_tf.nice((16,), K=2, width=4, blocks=1))
     glow_tf.save(flat, directory / "flat")
+    real = glow_tf.nice((8, 8, 3), K=2, width=4, blocks=1, dequantizer=Continuous())
+    glow_tf.save(glow_tf.Flow(real), directory / "real")
     for name, flow in (("averaged", models.flow()), ("flat_averaged", flat)):
         averages = {path: v + 0.1 for path, v in flow.named_variables(trainable=True).items()}
         save_with_averages(flow, averages, directory / name)
@@ -557,9 +588,21 @@ def test_the_scores_of_a_file_have_the_mean_that_is_printed(work):
         mean, error = re.search(rf"{line}: ([\d.]+) \+- ([\d.]+)", text).groups()
         assert float(mean) == pytest.approx(values.mean(), abs=1e-4)
         assert float(error) == pytest.approx(values.std(ddof=1) / 2, abs=1e-4)
-    assert "4 of 4 images come back exactly at 5 bits" in text
+    assert "4 of 4 images are reconstructed exactly at 5 bits" in text
     # Written by `glow_tf.save`, which writes no averages.
     assert "\ntest split, the checkpoint's only weights\nUniform dequantization, 3 draws an image\n" in text
+
+
+@slow
+def test_the_label_error_is_that_of_the_predicted_labels(all_work):
+    directory, results = all_work
+    rows = list(csv.DictReader((directory / "classes.csv").read_text().splitlines()))
+    wrong = np.array([int(row["predicted_label"]) != int(row["image"]) % 3 for row in rows])
+    text = results["evaluate, classifier"][1]
+    mean, error = re.search(r"^label error: ([\d.]+) \+- ([\d.]+) %$", text, re.M).groups()
+    assert float(mean) == pytest.approx(100 * wrong.mean(), abs=0.06)
+    assert float(error) == pytest.approx(100 * wrong.std(ddof=1) / np.sqrt(len(rows)), abs=0.06)
+    assert "label error" not in results["evaluate, grey"][1]
 
 
 def test_scores_of_pictures_are_those_of_their_pixels(work):
@@ -672,7 +715,7 @@ def test_an_evaluation_may_leave_out_round_trips_and_be_of_some_images(all_work)
 def test_one_image_has_no_error(all_work):
     out = all_work[1]["evaluate, one image"][1]
     assert re.search(r"^bits/dim: \d+\.\d{4} \(1 image\)$", out, re.MULTILINE)
-    assert "1 of 1 image comes back exactly" in out
+    assert "1 of 1 image is reconstructed exactly" in out
     assert "nan" not in out + (all_work[0] / "one.csv").read_text()
 
 

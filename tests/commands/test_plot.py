@@ -27,6 +27,10 @@ COMMANDS = {
     "no batch size": ["plot", "deep/run", "--x=images"],
     "no samples": ["plot", "deep/run", "--output=a.gif"],
     "two animations": ["plot", "run", "deep/run", "--output=a.gif"],
+    "labels": ["plot", "guessing", "--output=labels.svg"],
+    "an axis of an animation": ["plot", "run", "--x=minutes", "--output=a.gif"],
+    "the speed of curves": ["plot", "run", "--gif_speed=3", "--output=a.png"],
+    "frames of curves": ["plot", "run", "--gif_frames=3"],
 }
 
 
@@ -58,6 +62,9 @@ def results(tmp_path_factory):
     for step in range(5):
         grid = np.full([12 if step else 6, 12, 3], 50 * step, np.uint8)
         save_png(grid, directory / "run" / "samples" / f"step_{step:07d}.png")
+    (directory / "guessing").mkdir()
+    test = {"bits_per_dim": 2.5, "standard_error": 0.1, "label_error": 0.25, "images": 9}
+    (directory / "guessing" / "metrics.jsonl").write_text(line(10, "test", **test) + line(20, "test", **test))
     (directory / "empty").mkdir()
     (directory / "notes.svg").write_text("milk, eggs")
     (directory / "begun").mkdir()
@@ -65,7 +72,7 @@ def results(tmp_path_factory):
     return directory, run_commands(directory, COMMANDS)
 
 
-@pytest.mark.parametrize("name", ["one", "two", "minutes", "images", "default", "animation"])
+@pytest.mark.parametrize("name", ["one", "two", "minutes", "images", "default", "animation", "labels"])
 def test_it_writes_and_says_where(results, name):
     directory, found = results
     code, out, err = found[name]
@@ -88,6 +95,12 @@ def test_every_panel_and_run_is_named(results):
     assert {"run", "deep/run"} <= set(found) and found.count("steps") == 4
     with Image.open(directory / "one.png") as picture:
         assert picture.format == "PNG" and picture.width > picture.height
+
+
+def test_runs_that_guess_labels_have_a_panel_for_them(results):
+    directory, _ = results
+    title = "fraction of labels guessed wrong, held out"
+    assert texts(directory / "labels.svg").count(title) == 1 and title not in texts(directory / "two.svg")
 
 
 def test_what_the_axis_counts(results):
@@ -125,6 +138,9 @@ def test_an_animation_of_the_samples(results):
         ("no batch size", "deep/run does not say the batch size"),
         ("no samples", "deep/run/samples has no grids of samples"),
         ("two animations", "name one directory"),
+        ("an axis of an animation", "--x is for curves; --output=a.gif is an animation"),
+        ("the speed of curves", "--gif_speed is for animations; --output=a.png has curves"),
+        ("frames of curves", "--gif_frames is for animations; --output=curves.png has curves"),
     ],
 )
 def test_mistakes_are_told_in_one_line(results, name, message):

@@ -31,7 +31,7 @@ def test_evaluate_gives_the_bits_per_dim_that_the_flagfile_states(work):
     found = float(re.search(r"^bits/dim: (\S+) .*\(114 images\)$", out, re.MULTILINE)[1])
     stated = float((FLAGFILES / "people_pretrained.flags").read_text().split("Expect ")[1].split(" +- ")[0])
     assert found == pytest.approx(stated, abs=0.0006)
-    assert "100 of 100 images come back exactly" in out
+    assert "100 of 100 images are reconstructed exactly" in out
     assert not NOISE.search(err), err
 
 
