@@ -113,7 +113,7 @@ def test_directions_that_do_not_fit_are_named(tmp_path, changed, reason):
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
 def test_a_pipe_holds_no_directions(tmp_path):
     os.mkfifo(tmp_path / "x.npz")
-    with pytest.raises(DataError, match="x.npz holds no directions of attributes: .* no regular file"):
+    with pytest.raises(DataError, match="x.npz holds no directions of attributes: .* not a regular file"):
         Directions.load(tmp_path / "x.npz")
 
 

@@ -94,6 +94,8 @@ def test_ctrl_c_ends_the_wait_and_leaves_the_turn_to_the_next():
 import signal, threading, time
 from glow_tf.runtime.budget import Budget
 
+# Programs in the background of a shell ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 budget = Budget(1)
 with budget.reserved(1):
     main = threading.get_ident()

@@ -62,7 +62,7 @@ def test_streams_that_are_no_files_stay_as_they_are(monkeypatch):
 def test_tensorflow_is_given_names_in_utf8_alone(tmp_path):
     assert paths.local(LATIN_1) == LATIN_1
     assert paths.for_tensorflow("modèle") == "modèle"
-    with pytest.raises(ValueError, match=r"--model_dir=caf\\xe9 .* no name in UTF-8") as error:
+    with pytest.raises(ValueError, match=r"--model_dir=caf\\xe9 .* is not a name in UTF-8") as error:
         paths.for_tensorflow(LATIN_1, "--model_dir")
     str(error.value).encode()
 
