@@ -9,7 +9,7 @@ import dataclasses
 import itertools
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from glow_tf import description
@@ -211,12 +211,13 @@ class ModelConfig:
         """Returns the fields of `to_json` without nesting, keyed by path, such as `layers[1].depth`."""
         return _flatten_fields(json.loads(self.to_json()))
 
-    def differences(self, other: "ModelConfig") -> list[str]:
+    def differences(self, other: "ModelConfig", ignored: Callable[[str], bool] = lambda path: False) -> list[str]:
         """Returns the fields in which `other` differs, one readable line each (`layers[1].depth: 8 vs. 16`)."""
         mine, theirs = self.flattened(), other.flattened()
         return [
             f"{key}: {mine.get(key, 'absent')} vs. {theirs.get(key, 'absent')}"
             for key in [*mine, *(key for key in theirs if key not in mine)]
+            if not ignored(key)
             if mine.get(key) != theirs.get(key) or (key in mine) != (key in theirs)
         ]
 

@@ -90,7 +90,12 @@ def run():
         flags.FLAGS.ema_decay,
         other_data=flags.FLAGS.other_data,
     )
-    flags.FLAGS.init_from = model_directory.started_from(directory, flags.FLAGS.init_from)
+    begun_with = model_directory.started_from(directory)
+    if begun_with is not None:
+        if model_directory.init_from(flags.FLAGS.init_from) not in ("", begun_with):
+            line = f"--init_from={flags.FLAGS.init_from} is for a new run; this one goes on with its own weights."
+            print(line, file=sys.stderr)
+        flags.FLAGS.init_from = begun_with
     options.check(model=recorded is None or recorded.by_flags)
     source = run_flags.load_data(directory)
     config = run_flags.model_config(recorded, source)

@@ -199,7 +199,7 @@ flags.DEFINE_float(
 flags.DEFINE_bool(
     "labelled_only",
     _DEFAULTS.labelled_only,
-    "Trains on the images that --labels_per_class chooses alone, and not on the likelihood of all images.",
+    "Trains only on the images that --labels_per_class chooses.",
 )
 
 define_path(

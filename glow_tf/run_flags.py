@@ -104,7 +104,7 @@ def restore(directory: pathlib.Path) -> Recorded:
 def load_data(directory: pathlib.Path) -> Source:
     """Loads the data that the flags describe.
 
-    If a run in the directory continues, its model's labels keep their meaning, and a recorded share to hold out is
+    If a run in the directory continues, its model's labels keep their meaning, and a recorded fraction to hold out is
     dropped where other data has a test split of its own or fewer images.
 
     Raises:
@@ -167,7 +167,7 @@ def flagfile(recorded: Recorded | None, config: ModelConfig, training: TrainingC
     if recorded is not None and not recorded.by_flags:
         return []
     # Recorded paths do not depend on the working directory.
-    paths = {"data_dir": source.arguments.get("data_dir"), "init_from": model_directory.init_from(training)}
+    paths = {"data_dir": source.arguments.get("data_dir"), "init_from": model_directory.init_from(training.init_from)}
     values = {**{name: FLAGS[name].value for name in _DATA_FLAGS}, **_settings(training), **paths}
     values |= of_run(recorded)
     if training.optimizer != "adamw":

@@ -154,8 +154,9 @@ def test_the_best_weights_are_a_whole_model_directory(folder, glow, capsys):
     assert glow(folder, *again, "--init_from=runs/4/best") == 0
     capsys.readouterr()
     for path in ("runs/2", "pretrained"):
-        assert glow(folder, *again, f"--init_from={path}") == 1
-        assert f"--init_from={path} is for a new run" in (error := capsys.readouterr().err) and error.count("\n") == 1
+        assert glow(folder, *again, f"--init_from={path}") == 0
+        assert f"--init_from={path} is for a new run" in capsys.readouterr().err
+        assert record(folder / "runs" / "from_best")["init_from"] == str(best)
     for more in (["--resume"], RUN):
         assert glow(folder, *more, f"--model_dir={best}") == 1
         assert "holds the weights of a model and no run to go on with. To begin one" in (

@@ -127,7 +127,7 @@ def main() -> None:
     if starts:
         benchmark_tables.print_starts(starts)
         content["pipeline_images_per_second"] = rate = folder_rate(size, batch)
-        print(f"\nInput pipeline by itself, a folder of JPEG files: {rate_text(rate)} images/s")
+        print(f"\nInput pipeline alone, a folder of JPEG files: {rate_text(rate)} images/s")
     if FLAGS.output:
         with atomic_write(FLAGS.output) as temporary:
             text.write(temporary, json.dumps(content, indent=2) + "\n")

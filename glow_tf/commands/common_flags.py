@@ -147,12 +147,17 @@ def numbers(flag: str) -> list[float]:
       ValueError: if an entry is not a finite number.
     """
     try:
-        found = [float(text) for text in FLAGS[flag].value]
+        return [finite(text) for text in FLAGS[flag].value]
     except ValueError:
-        found = [math.nan]
-    if not all(map(math.isfinite, found)):
-        raise ValueError(f"--{flag}={','.join(FLAGS[flag].value)} must be finite numbers.")
-    return found
+        raise ValueError(f"--{flag}={','.join(FLAGS[flag].value)} must be finite numbers.") from None
+
+
+def finite(text: str) -> float:
+    """Parses a number. Raises ValueError if the text is not a finite one."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not finite")
+    return number
 
 
 def attribute_names() -> list[str]:

@@ -15,6 +15,7 @@ import json
 import math
 import pathlib
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -25,7 +26,7 @@ from glow_tf.commands import command, common_flags, experiment_flags, experiment
 from glow_tf.commands.timing import time_steps
 from glow_tf.config import ModelConfig
 from glow_tf.data import Source, recipe
-from glow_tf.dequantization import Uniform, Variational
+from glow_tf.dequantization import Dequantizer, Uniform, Variational
 from glow_tf.models import presets
 from glow_tf.models.variables import parameter_count
 from glow_tf.networks import Cnn, Resnet
@@ -40,9 +41,9 @@ FLAGS = flags.FLAGS
 
 Make = Callable[[tuple[int, int, int], int], ModelConfig]
 _TIMED_STEPS, _TIMED_S = 20, 30.0
-# A run slower or faster than its timing by more than this factor is mentioned.
-_SIMILAR = 1.2
-_BUDGET_FILE, _MOST_BYTES = "density.json", 2**16
+# A run of more than a few updates that is slower or faster than its timing by more than this factor is mentioned.
+_SIMILAR, _FEW_UPDATES = 1.2, 200
+_BUDGET_FILE, _MOST_BYTES = "density.json", 2**20
 
 
 def _small() -> bool:
@@ -59,20 +60,20 @@ def _glow(mixture: bool = False, variational: bool = False) -> Make:
             # A mixture has seven times the parameters, so that a 3x3 last kernel would do most of the work.
             network=Cnn(width=FLAGS.width, kernels=(3, 1, 1) if mixture else (3, 1, 3)),
             n_bits=n_bits,
-            dequantizer=_variational(n_bits) if variational else Uniform(n_bits=n_bits),
+            dequantizer=_variational(shape, n_bits) if variational else Uniform(n_bits=n_bits),
         )
 
     return make
 
 
 def _mixture() -> MixtureLogistic:
-    return MixtureLogistic(components=4) if _small() else MixtureLogistic()
+    return MixtureLogistic(components=4 if _small() else 32)
 
 
-def _variational(n_bits: int) -> Variational:
+def _variational(shape: tuple[int, int, int], n_bits: int) -> Dequantizer:
     if _small():
         return Variational(n_bits=n_bits, network=Resnet(width=16, blocks=1), depth=2)
-    return Variational(n_bits=n_bits)
+    return presets.flow_plus_plus(shape, n_bits=n_bits).dequantizer
 
 
 def _flow_plus_plus(shape: tuple[int, int, int], n_bits: int) -> ModelConfig:
@@ -85,7 +86,7 @@ def _flow_plus_plus(shape: tuple[int, int, int], n_bits: int) -> ModelConfig:
         blocks=1,
         dropout=0.0,
         coupling=_mixture(),
-        dequantizer=_variational(n_bits),
+        dequantizer=_variational(shape, n_bits),
     )
 
 
@@ -117,8 +118,8 @@ flags.DEFINE_enum(
     "size",
     "small",
     ["small", "published"],
-    "Size of Flow++, Jet, mixtures and learned noise: small, for minutes on a CPU, or that of the papers, for a GPU. "
-    "--K, --L and --width set the size of Glow.",
+    "Size of Flow++, its mixtures and its learned noise, and of Jet: small, for minutes on a CPU, or that of the "
+    "papers, for a GPU. --K, --L and --width set the size of Glow.",
 )
 flags.DEFINE_integer("evaluations", 10, "Evaluations of each run, at equal times.", lower_bound=1)
 flags.DEFINE_multi_enum(
@@ -134,29 +135,32 @@ def main() -> None:
         common_flags.refuse(_GLOW_FLAGS, "is the size of Glow, which --models leaves out.")
     directory = outputs.folder("runs/density")
     source = experiment_flags.load_data()
-    updates = _recorded_updates(directory)
+    recorded = _recorded(directory)
     configs = _configs(source)
     strategy, runtime = experiments.prepare_devices(configs.values(), FLAGS.train_batch_size)
-    trainings = {
-        name: _training(source, updates[name]["updates"])
-        for name, config in configs.items()
-        if name in updates and (_begun(directory, name) or _size_of(config).items() <= updates[name].items())
-    }
+    updates = {name: _updates(directory, name, config, recorded) for name, config in configs.items()}
+    trainings = {name: _training(source, count) for name, count in updates.items() if count}
     # Before the other models are timed.
     experiments.check_runs(_runs(directory, configs, trainings), source)
     for name, config in configs.items():
         if name not in trainings:
             count = _timed_updates(name, config, source, strategy, runtime)
             trainings[name] = _training(source, count)
-            updates[name] = {"updates": count, **_size_of(config)}
-            _record(directory, updates)
-    curves, seconds = experiments.train_missing(_runs(directory, configs, trainings), source, strategy, runtime)
+            recorded[name] = {"updates": count, **_timed_as(config)}
+            _record(directory, recorded)
+    curves, seconds = experiments.train_missing(
+        _runs(directory, configs, trainings),
+        source,
+        strategy,
+        runtime,
+        seconds_per_step={name: 60 * FLAGS.minutes / training.steps for name, training in trainings.items()},
+    )
     for name, training in trainings.items():
         timed, measured = _images_per_second(training), training.batch_size / seconds[name]
-        if not 1 / _SIMILAR < measured / timed < _SIMILAR:
+        if training.steps >= _FEW_UPDATES and not 1 / _SIMILAR < measured / timed < _SIMILAR:
             print(
-                f"Note: {name} was timed at {timed:,.0f} images/s and trained at {measured:,.0f}: the machine did "
-                "other work, or was another one. The updates are still those that fit in --minutes as timed."
+                f"Note: {name} was timed at {timed:,.0f} images/s, for which --minutes holds, and trained at "
+                f"{measured:,.0f}."
             )
     title = f"{source.title}: {FLAGS.minutes:g} minutes each, {FLAGS.seeds} seeds"
     experiments.write_table(directory / "density.md", title, _table(configs, trainings, curves, source))
@@ -219,17 +223,17 @@ def _configs(source: Source) -> dict[str, ModelConfig]:
         try:
             config = MODELS[name](source.image_shape, n_bits)
         except ValueError as error:
-            raise ValueError(f"{name}: {error} --models leaves it out.") from error
+            raise ValueError(f"{name}: {error} Leave it out of --models.") from error
         # Small models fit in memory, and inverting mixtures for the gradient takes longer than storing activations.
         configs[name] = dataclasses.replace(config, gradient="stored") if _small() else config
     return configs
 
 
-def _recorded_updates(directory: pathlib.Path) -> dict[str, dict[str, int]]:
-    """Returns the number of updates of each model that has been timed, and the sizes that it was timed at.
+def _recorded(directory: pathlib.Path) -> dict[str, dict[str, Any]]:
+    """Returns the record of each model that has been timed: the number of updates, and what was timed.
 
     Raises:
-      ValueError: if the record is damaged, or runs in the directory are of another number of minutes.
+      ValueError: if the file is damaged, or runs in the directory are of another number of minutes.
     """
     file = directory / _BUDGET_FILE
     try:
@@ -250,23 +254,33 @@ def _recorded_updates(directory: pathlib.Path) -> dict[str, dict[str, int]]:
 
 
 def _is_record(value: object) -> bool:
-    names = ("updates", "parameters", "batch_size")
-    return isinstance(value, dict) and all(isinstance(value.get(name), int) for name in names)
+    return isinstance(value, dict) and isinstance(value.get("updates"), int)
 
 
-def _record(directory: pathlib.Path, updates: Mapping[str, Mapping[str, int]]) -> None:
+def _record(directory: pathlib.Path, models: Mapping[str, Mapping[str, Any]]) -> None:
+    text = json.dumps({"minutes": FLAGS.minutes, "models": models}, indent=1)
     with atomic_write(directory / _BUDGET_FILE) as temporary:
-        temporary.write_text(
-            json.dumps({"minutes": FLAGS.minutes, "models": updates}, indent=1) + "\n", encoding="utf-8"
-        )
+        temporary.write_text(f"{text}\n", encoding="utf-8")
 
 
-def _size_of(config: ModelConfig) -> dict[str, int]:
-    return {"parameters": parameter_count(config), "batch_size": FLAGS.train_batch_size}
+def _timed_as(config: ModelConfig) -> dict[str, Any]:
+    return {"batch_size": FLAGS.train_batch_size, "config": json.loads(config.to_json())}
 
 
-def _begun(directory: pathlib.Path, name: str) -> bool:
-    return any((_folder(directory, name, seed) / model_directory.TRAINING_FILE).exists() for seed in range(FLAGS.seeds))
+def _updates(
+    directory: pathlib.Path, name: str, config: ModelConfig, recorded: Mapping[str, Mapping[str, Any]]
+) -> int | None:
+    """Returns the number of updates of a model that has begun, or was timed as it is now; None for another."""
+    if begun := _begun(directory, name):
+        return begun
+    record = recorded.get(name, {})
+    return record["updates"] if _timed_as(config).items() <= record.items() else None
+
+
+def _begun(directory: pathlib.Path, name: str) -> int | None:
+    """Returns the number of updates of the runs of a model; None if none has begun."""
+    settings = (model_directory.settings(_folder(directory, name, seed)) for seed in range(FLAGS.seeds))
+    return next((found["steps"] for found in settings if "steps" in found), None)
 
 
 def _timed_updates(

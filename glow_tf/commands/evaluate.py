@@ -17,6 +17,7 @@ training, which does not depend on the batches; --samples adds the importance-we
 """
 
 import csv
+import dataclasses
 import itertools
 import sys
 from collections.abc import Iterable, Iterator
@@ -27,7 +28,7 @@ from absl import flags
 
 from glow_tf.analysis.likelihood import Scorer, Scores, round_trips
 from glow_tf.commands import command, common_flags, data_flags, model_flags, outputs
-from glow_tf.data import Source, batches_with_rows, picture_source, split_batches
+from glow_tf.data import DataError, Source, batches_with_rows, picture_source, split_batches
 from glow_tf.data.named_pictures import find_pictures
 from glow_tf.models.flow import Flow
 from glow_tf.runtime import text
@@ -61,7 +62,7 @@ def main() -> None:
     if FLAGS.csv:
         outputs.suffix_of(FLAGS.csv, (".csv",), flag="csv")
     flow = model_flags.load_flow(many=True)
-    source = _load_pictures(flow) if FLAGS.images else data_flags.load_data(flow)
+    source = _load_pictures(flow) if FLAGS.images else _load_data(flow)
     batch_size = model_flags.batch_size(flow.config)
     noise = f"{type(flow.config.dequantizer).__name__} dequantization, {count_of(FLAGS.samples, 'draw')} an image"
     images = count_of(source.sizes["test"], "picture")
@@ -78,7 +79,7 @@ def main() -> None:
         bound = mean_and_error(scores.importance_weighted)
         print(f"bits/dim, importance-weighted over {FLAGS.samples} draws: {bound}")
     print(_parts_table(scores))
-    if scores.predicted is not None and _has_known_classes(flow, source):
+    if scores.predicted is not None and source.num_classes == flow.config.num_classes:
         wrong = 100.0 * (scores.predicted != np.array(labels))
         print(f"label error: {mean_and_error(wrong, digits=1)} %")
     if FLAGS.round_trip:
@@ -114,10 +115,15 @@ def _load_pictures(flow: Flow) -> Source:
     return picture_source(FLAGS.images, shape, exact=FLAGS.exact, **labels, **data_flags.fitting())
 
 
-def _has_known_classes(flow: Flow, source: Source) -> bool:
-    """Returns whether the labels of the data are those that the classifier was trained on, as far as is known."""
-    names = model_directory.class_names(model_flags.run_directory())
-    return list(source.class_names) == names if names else source.num_classes == flow.config.num_classes
+def _load_data(flow: Flow) -> Source:
+    source = data_flags.load_data(flow)
+    if flow.config.classifier and source.num_classes:
+        try:
+            return model_directory.with_classes(model_flags.run_directory(), source)
+        except DataError as error:
+            print(f"No label error: {error}", file=sys.stderr)
+            return dataclasses.replace(source, num_classes=0, class_names=())
+    return source
 
 
 def _print_round_trips(flow: Flow, source: Source, batch_size: int) -> None:

@@ -6,7 +6,7 @@ import math
 import pathlib
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -134,7 +134,12 @@ def check_runs(runs: Iterable[Run], source: Source) -> None:
 
 
 def train_missing(
-    runs: Sequence[Run], source: Source, strategy: tf.distribute.Strategy, runtime: Runtime
+    runs: Sequence[Run],
+    source: Source,
+    strategy: tf.distribute.Strategy,
+    runtime: Runtime,
+    *,
+    seconds_per_step: Mapping[str, float] | None = None,
 ) -> tuple[dict[str, list[Curve]], dict[str, float]]:
     """Prints an estimate of the duration, then trains missing runs one after another.
 
@@ -142,6 +147,7 @@ def train_missing(
       runs: the runs.
       source: their images.
       strategy, runtime: those of `prepare_devices`.
+      seconds_per_step: time of a training step of each group, for the estimate; by default, some steps are timed.
 
     Returns:
       The curves of each group's runs, and the measured seconds per step of each group.
@@ -156,7 +162,11 @@ def train_missing(
     span = " to ".join(f"{count:,}" for count in dict.fromkeys((steps[0], steps[-1])))
     _say(f"{len(runs)} runs of {span} steps, {len(runs) - len(missing)} of them finished.")
     if missing:
-        _print_estimate(missing, strategy, runtime)
+        if seconds_per_step is None:
+            estimate = _estimate(missing, strategy, runtime)
+        else:
+            estimate = sum(seconds_per_step[run.group] * _steps_left(run) for run in missing)
+        _say(f"{len(missing)} runs to train will take about {duration(estimate)}.")
     try:
         for i, run in enumerate(missing):
             _say(f"Run {i + 1} of {len(missing)}: {run.directory.name}")
@@ -210,7 +220,8 @@ def write_table(path: pathlib.Path, title: str, lines: Sequence[str]) -> None:
     print(f"\n{text}\n\n{path}")
 
 
-def _print_estimate(missing: Sequence[Run], strategy: tf.distribute.Strategy, runtime: Runtime) -> None:
+def _estimate(missing: Sequence[Run], strategy: tf.distribute.Strategy, runtime: Runtime) -> float:
+    """Returns the seconds that runs will take, after timing some steps of each group."""
     timings = {}
     for run in missing:
         if run.group not in timings:
@@ -220,8 +231,12 @@ def _print_estimate(missing: Sequence[Run], strategy: tf.distribute.Strategy, ru
     for run in missing:
         timing = timings[run.group]
         # Each run traces the training step and the evaluation and sampling functions, which take about as long each.
-        total += 3 * timing.first_step + timing.step * (run.training.steps - _steps_made(run))
-    _say(f"{len(missing)} runs to train will take about {duration(total)}.")
+        total += 3 * timing.first_step + timing.step * _steps_left(run)
+    return total
+
+
+def _steps_left(run: Run) -> int:
+    return run.training.steps - _steps_made(run)
 
 
 def _steps_made(run: Run) -> int:

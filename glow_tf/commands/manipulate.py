@@ -8,8 +8,6 @@
 uses 1.6.
 """
 
-import math
-
 import numpy as np
 from absl import flags
 
@@ -62,11 +60,9 @@ def _amounts(pairs: list[str]) -> dict[str, float]:
     for pair in pairs:
         name, colon, amount = pair.rpartition(":")
         try:
-            found[name.strip()] = float(amount if colon else "")
+            found[name.strip()] = common_flags.finite(amount if colon else "")
         except ValueError:
-            found[name.strip()] = math.nan
-        if not math.isfinite(found[name.strip()]):
-            raise ValueError(f"--set={pair} must be name:amount, such as Smiling:0.7.")
+            raise ValueError(f"--set={pair} must be name:amount, such as Smiling:0.7.") from None
     return found
 
 

@@ -5,9 +5,9 @@
   glow plot runs/people_glow --output=samples.gif
 
 For each run, which may be in progress, draws bits/dim in training, bits/dim on held-out images with the standard error
-as a band, the norm of the gradient and the learning rate; and, where a classifier is trained, the fraction of held-out
-labels that it guesses wrong. The suffix of --output determines the format: a PNG, an SVG, or a GIF of the sample grids,
-which show the same latents throughout.
+as a band, the norm of the gradient and the learning rate, and the label error on held-out images where a classifier is
+trained. The suffix of --output determines the format: a PNG, an SVG, or a GIF of the sample grids, which show the same
+latents throughout.
 """
 
 import os
@@ -44,7 +44,7 @@ flags.DEFINE_float("gif_speed", 8.0, "Grids a second in a GIF.", lower_bound=0.1
 _PANELS = {
     "bits/dim in training": ("train", "bits_per_dim"),
     "bits/dim, held out": ("test", "bits_per_dim"),
-    "fraction of labels guessed wrong, held out": ("test", "label_error"),
+    "label error, held out": ("test", "label_error"),
     "norm of the gradient": ("train", "gradient_norm"),
     "learning rate": ("train", "learning_rate"),
 }
@@ -84,7 +84,7 @@ def _draw(directories: Sequence[pathlib.Path], output: str) -> None:
     panels = {panel: curves for panel, curves in panels.items() if curves}
     title = ", ".join(runs) if len(runs) <= 3 else f"{len(runs)} runs"
     bits = [panel for panel in panels if panel.startswith("bits/dim")]
-    log, from_zero = ["norm of the gradient"], ["learning rate", "fraction of labels guessed wrong, held out"]
+    log, from_zero = ["norm of the gradient"], ["learning rate", "label error, held out"]
     save_curves(panels, output, title=title, x=label, log_y=log, from_zero=from_zero, same_y=bits)
 
 

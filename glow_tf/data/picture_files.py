@@ -43,10 +43,10 @@ def limit(megapixels: float) -> None:
         raise ValueError(f"The largest picture must have a finite number of megapixels above 0, not {megapixels}.")
     from PIL import Image
 
-    _pixels.most = int(megapixels * 1e6)
+    _pixels.limit = int(megapixels * 1e6)
     if Image.MAX_IMAGE_PIXELS is not None:
         # Pillow warns above its own limit and refuses pictures above twice that.
-        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, _pixels.most)
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, _pixels.limit)
 
 
 @functools.cache
@@ -90,7 +90,7 @@ def opened(file: Any, side: int | None = None) -> Iterator["Image.Image"]:
     Args:
       file: a file name or a binary file object.
       side: side in pixels that the picture will be reduced to. Large JPEG files are decoded at 1/2, 1/4 or 1/8 of their
-      size, but not below twice that side.
+        size, but not below twice that side.
 
     Yields:
       The first frame.
@@ -147,7 +147,7 @@ def _open(file: Any, among: Sequence[str]) -> "Image.Image":
     try:
         return Image.open(file, formats=among)
     except Image.DecompressionBombError as error:
-        raise TooLarge(f"{error}; --max_megapixels={_pixels.most / 1e6:g} allows no more") from error
+        raise TooLarge(f"{error}; --max_megapixels={_pixels.limit / 1e6:g} allows no more") from error
 
 
 def _size(image: "Image.Image") -> tuple[int, int]:
@@ -159,9 +159,9 @@ def _size(image: "Image.Image") -> tuple[int, int]:
 def _check(image: "Image.Image") -> int:
     """Returns the number of pixels. Raises TooLarge."""
     width, height = _size(image)
-    if width * height > _pixels.most:
+    if width * height > _pixels.limit:
         raise TooLarge(
             f"it has {height}x{width} pixels, that is {width * height / 1e6:,.1f} million, and "
-            f"--max_megapixels={_pixels.most / 1e6:g} allows no more; shrink it, or raise that"
+            f"--max_megapixels={_pixels.limit / 1e6:g} allows no more; shrink it, or raise that"
         )
     return width * height

@@ -1,6 +1,7 @@
 """Image data sets from TensorFlow Datasets."""
 
 import dataclasses
+import functools
 import itertools
 import os
 import struct
@@ -113,8 +114,13 @@ class TfdsSource(Source):
         return dataclasses.replace(self, labelled=labelled)
 
     def reduced_to(self, rows: Sequence[int]) -> "TfdsSource":
-        rows = np.unique(rows if self.rows is None else self.rows[rows])
-        return dataclasses.replace(self, rows=rows, sizes={**self.sizes, "train": len(rows)})
+        rows = np.unique(rows)
+        return dataclasses.replace(
+            self,
+            rows=rows if self.rows is None else self.rows[rows],
+            labelled=None if self.labelled is None else self.labelled[rows],
+            sizes={**self.sizes, "train": len(rows)},
+        )
 
     def attributes(self, split: str) -> dict[str, np.ndarray]:
         features = self.builder.info.features
@@ -141,12 +147,16 @@ class TfdsSource(Source):
 
     def _examples(self, split: str) -> tf.data.Dataset:
         """Returns the examples of a split that are used, in fixed order, as `_encoded` does."""
-        encoded = _encoded(self.builder, self.splits[split], self.image_key, self.num_classes > 0)
         if split != "train" or self.rows is None:
-            return encoded
-        # Kept in memory, as few are used: each epoch would otherwise read the whole split.
-        examples = list(self._selected(split, untuned(encoded).as_numpy_iterator()))
-        return tf.data.Dataset.from_tensor_slices({key: [example[key] for example in examples] for key in examples[0]})
+            return _encoded(self.builder, self.splits[split], self.image_key, self.num_classes > 0)
+        return tf.data.Dataset.from_tensor_slices(self._kept)
+
+    @functools.cached_property
+    def _kept(self) -> dict[str, list]:
+        """The examples of `rows`, encoded: few, for which the whole split would be read in each epoch."""
+        encoded = _encoded(self.builder, self.splits["train"], self.image_key, self.num_classes > 0)
+        examples = list(self._selected("train", untuned(encoded).as_numpy_iterator()))
+        return {key: [example[key] for example in examples] for key in examples[0]}
 
     def _blocks(self, split: str, seed: int | None, start: int) -> tf.data.Dataset:
         encoded = self._examples(split)

@@ -148,8 +148,8 @@ class Dequantizer(Description):
         """Returns what `noise` does, for given noise `u`: [B, *shape] in [0, 1].
 
         As rounding could move noise above c = 1 - 2^-10 into the next bin, the noise is c u, whose density is 1/c times
-        that of u. Uniform noise is min(u, c) instead, the same as in the official code up to c: bits/dim is then an
-        upper bound up to that last 2^-10 of a bin, whose noise is all at its lower edge.
+        that of u. Uniform noise is min(u, c) instead, the same as in the official code up to c: noise above c is
+        moved to c, and bits/dim is an upper bound except for that last 2^-10 of a bin.
 
         Args:
           images: as for `noise`.

@@ -51,9 +51,9 @@ class ServedFlow(tf.train.Checkpoint):
     reject files of another size instead. Returned files are for display: with n_bits < 8, their levels are spread over
     0 to 255, while `images` have the values that `Flow.decode` gives; both have the same latents.
 
-    With a label-conditional model, `labels`: [B] int32 follow the images or latents, and `end_labels` those of the
-    start (images in between have the label of the nearer end); the labels of `sample` come last and by default cycle
-    through the classes.
+    With a label-conditional model, `labels`: [B] int32 follow the images or latents, except for `classify`, and
+    `end_labels` those of the start (images in between have the label of the nearer end); the labels of `sample` come
+    last and by default cycle through the classes.
 
     The loaded object is a TF Hub reusable SavedModel: it can be called, f(images) -> latents [B, D], or for a
     conditional model f({"images": ..., "labels": ...}), and has `variables`, `trainable_variables` and

@@ -12,11 +12,11 @@ class Budget:
     A single size always has room, even one above the limit.
 
     Args:
-      most: the limit, which may be changed later.
+      limit: the limit, which may be changed later.
     """
 
-    def __init__(self, most: int):
-        self.most = most
+    def __init__(self, limit: int):
+        self.limit = limit
         self._reserved = 0
         self._waiting: collections.deque[object] = collections.deque()
         self._changed = threading.Condition()
@@ -31,7 +31,7 @@ class Budget:
         turn = object()
 
         def has_room() -> bool:
-            return self._waiting[0] is turn and (not self._reserved or self._reserved + size <= self.most)
+            return self._waiting[0] is turn and (not self._reserved or self._reserved + size <= self.limit)
 
         with self._changed:
             self._waiting.append(turn)

@@ -64,7 +64,7 @@ class PictureLimit:
             raise self._too_large(what, "far too many pixels") from error
         except Exception:
             height, width = self._size_if_decoded(file)
-        if height * width > self._pixels.most:
+        if height * width > self._pixels.limit:
             raise self._too_large(what, f"{height}x{width} pixels, that is {height * width / 1e6:,.1f} million")
         return height * width
 
@@ -73,7 +73,7 @@ class PictureLimit:
         if file.startswith(_PNG):
             return int.from_bytes(file[20:24], "big"), int.from_bytes(file[16:20], "big")
         # A JPEG file may be of any size; of what is neither, the graph says so.
-        return (1, self._pixels.most) if file.startswith(_JPEG) else (0, 0)
+        return (1, self._pixels.limit) if file.startswith(_JPEG) else (0, 0)
 
     def _too_large(self, what, pixels):
         return RequestError(f"{what} has {pixels}; the server takes {self._megapixels:g} million (--max_megapixels).")

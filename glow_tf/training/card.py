@@ -84,7 +84,7 @@ class Card:
             "## Usage\n\n" + self._usage(),
             "## Data\n\n" + _table(self._data()),
             "## Model\n\n" + _table(self._model()),
-            self._picture("reconstructions", "Held-out pictures, and below each what comes back from its latents"),
+            self._picture("reconstructions", "Held-out images, each above its reconstruction"),
             "## Training\n\n" + self._training(),
             "## Limitations\n\n" + self._limitations(),
         ]
@@ -138,7 +138,7 @@ class Card:
             )
         lines = [_grid(["evaluation", "bits/dim", "held-out images", "step"], rows)]
         if self.last.label_error is not None:
-            lines.append(f"In the last evaluation {100 * self.last.label_error:.1f} % of labels are guessed wrongly.")
+            lines.append(f"The label error of the last evaluation is {100 * self.last.label_error:.1f} %.")
         average = "the moving average of the weights" if self.training.ema_decay else "the weights"
         lines.append(
             "bits/dim: an upper bound on the bits that a lossless code by the model needs for each channel of a pixel, "
@@ -171,6 +171,12 @@ class Card:
         ]
         return f"{_fenced('python', python)}\n\n{_fenced('sh', commands)}\n\nEach from the folder above this one."
 
+    @property
+    def _trained_on(self) -> int:
+        if self.training.labelled_only:
+            return self.training.labels_per_class * self.source.num_classes
+        return self.source.sizes["train"]
+
     def _data(self) -> dict[str, str]:
         source, names = self.source, self.source.class_names
         ellipsis = ", ..." if len(names) > _MOST_CLASSES else ""
@@ -178,7 +184,7 @@ class Card:
         bits = f", {self.config.n_bits} bits a channel" if self.config.n_bits else ""
         return {
             "data set": _code(source.title),
-            "images": f"{source.sizes['train']:,} to train on, {source.sizes['test']:,} held out",
+            "images": f"{self._trained_on:,} to train on, {source.sizes['test']:,} held out",
             "left out": count_of(len(source.skipped), "image that cannot be used") if source.skipped else "",
             "size": "x".join(map(str, self.config.image_shape)) + bits,
             "cropped from": "{}x{}".format(*source.stored_shape) if cropped else "",
@@ -233,7 +239,7 @@ class Card:
 
     def _limitations(self) -> str:
         lines = [
-            f"The model knows pictures like the {self.source.sizes['train']:,} it has learned from, at this size. Its "
+            f"The model knows pictures like the {self._trained_on:,} it has learned from, at this size. Its "
             "samples can resemble single ones of them: `glow nearest` shows those that are closest.",
             "A high likelihood does not mean that a picture is of this kind: flows give it to smooth pictures of other "
             "kinds as well (Nalisnick et al. 2019, [arXiv:1810.09136](https://arxiv.org/abs/1810.09136)).",

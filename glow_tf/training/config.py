@@ -43,7 +43,7 @@ class TrainingConfig:
       label_loss_weight: weight of the classification loss, in bits, that is added to bits/dim.
       labels_per_class: number of training images of each class whose labels that loss uses, chosen by the seed; the
         likelihood is still that of all images. 0 uses all labels.
-      labelled_only: whether the likelihood, too, is that of these images alone.
+      labelled_only: whether to train on these images only.
       flip: whether training images are mirrored at random.
       shift: maximum random shift of training images, in pixels.
       seed: seed of initial weights, data order, dequantization noise and samples.

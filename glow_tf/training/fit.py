@@ -137,7 +137,10 @@ def fit(
     # The run may have been on another device before.
     before.pop("xla", None)
     if directory and "init_from" in given:
-        given["init_from"] = model_directory.started_from(directory, os.fspath(given["init_from"] or ""))
+        begun_with, path = model_directory.started_from(directory), os.fspath(given["init_from"] or "")
+        if begun_with is not None and model_directory.init_from(path) not in ("", begun_with):
+            raise ValueError(f"init_from={path} is for a new run; the one in {directory} goes on with its own weights.")
+        given["init_from"] = path if begun_with is None else begun_with
     name = images.name if isinstance(images, Source) else ""
     training = _training_config(flow, {**before, **given}, name, strategy.num_replicas_in_sync)
     source = training_source(flow.config, images, labels, held_out)
@@ -252,11 +255,11 @@ def _from_path(config: ModelConfig, path: str | os.PathLike, held_out: Any) -> S
     place = paths.local(path, "images")
     if not os.path.exists(place):
         raise DataError(
-            f"images={place!r} is no folder and no .npz or .npy file. Named data sets are loaded by "
+            f"images={place!r} is neither a folder nor a .npz or .npy file. Named data sets are loaded by "
             "glow_tf.data.load_source(name)."
         )
     if not (held_out is None or _is_number(held_out)):
-        raise DataError("For a folder or a file, held_out is a share such as 0.1; leave it out to use its test split.")
+        raise DataError("For a folder or a file, held_out is a fraction such as 0.1; leave it out for its test split.")
     height, width, channels = config.image_shape
     return load_source(
         "folder" if os.path.isdir(place) else "arrays",
@@ -299,7 +302,7 @@ def _split_arguments(held_out: float | None) -> dict[str, float | None]:
     if held_out is None or 0 < held_out < 1:
         return {"test_fraction": None if held_out is None else float(held_out)}
     if isinstance(held_out, bool | float | np.floating) or held_out < 1:
-        raise DataError(f"held_out={held_out!r} must be a share between 0 and 1, a number of images, or images.")
+        raise DataError(f"held_out={held_out!r} must be a fraction between 0 and 1, a number of images, or images.")
     return {"test_size": int(held_out)}
 
 

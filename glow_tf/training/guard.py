@@ -110,8 +110,8 @@ class Guard:
             if where:
                 return where
         if math.isfinite(values["loss"]):
-            return "no single layer: the norm of the whole gradient overflows"
-        return "no layer of the flow; the density of its latents, or the loss of the classifier"
+            return "the norm of the whole gradient, which overflows"
+        return "the density of the latents or the loss of the classifier, outside the layers"
 
     def _first_of(self, part: dict[str, tf.Tensor]) -> str | None:
         """Names the first values of a batch that are not finite; None if there are none."""

@@ -64,7 +64,7 @@ class Trainer:
       flow: the model.
       reports: writes metrics and pictures.
       stopped_early: whether the run ended because evaluations stopped improving.
-      rates: images/s of `training`, and of the `input pipeline` by itself.
+      rates: images/s of `training`, and of the `input pipeline` alone.
 
     Raises:
       ValueError: if the images or labels do not fit the model, the batch cannot be divided among the replicas, or the
@@ -107,7 +107,7 @@ class Trainer:
             check_weights(training.init_from, config)
         self._config, self._training, self._source = config, training, source
         self._directory, self._strategy = directory, strategy
-        self._start = start or Start.of_program(directory, strategy)
+        self._start = start or Start.of_program(directory, config, strategy)
         self._run_record = RunRecord(directory, self._start, strategy)
         self._begin_with, self._quiet = begin_with, quiet
         self._less_memory = less_memory or (
@@ -258,6 +258,9 @@ class Trainer:
         path, damaged = self._checkpoints.restore()
         for line in damaged:
             progress.say(line)
+        if count := self._training.labels_per_class:
+            used = "only" if self._training.labelled_only else "the labels of"
+            progress.say(f"Using {used} {count_of(count, 'training image')} of each class.")
         if path:
             progress.say(f"Continuing at step {self.step:,} from {path}.")
             for line in self._changed:
@@ -270,15 +273,10 @@ class Trainer:
         else:
             if self._begin_with is not None:
                 copy_variables(self._begin_with, self.flow)
-            if count := self._training.labels_per_class:
-                progress.say(f"Using the labels of {count_of(count, 'training image')} of each class.")
             if self._config.is_initialized_from_data:
                 progress.say("Initialising from the first images.")
                 self._initialize()
             self.flow.initialized.assign(True)
-        if not steps_made(self._state.optimizer):
-            # A run that is stopped before its first update leaves a checkpoint too, and averages are what is loaded.
-            self._state.reset_averages()
         self._check_that_workers_agree()
         progress.begin(self.step)
         if self._workers.is_chief:

@@ -27,7 +27,7 @@ _MOST_BYTES = 2**26
 _IN_NO_NAME = re.compile(r"[^\w.-]+")
 # Fields that say how the model is computed, not what it is: a run may continue with another value.
 _COMPUTATION = ("gradient",)
-# Name of the fields of networks on which no weight depends, but training does: a run may continue with another value.
+# Field of networks that affects training alone: a run may continue with another value.
 _DROPOUT = "dropout"
 # Settings that do not affect the weights, or no longer do once the run has begun.
 _REPORTING = frozenset(
@@ -62,7 +62,8 @@ class Run:
     Attributes:
       training: the training settings.
       source: arguments of `glow_tf.data.load_source` for its data; {} if unknown.
-      flags: other non-default flags of `glow train`, by name; those of the devices for a run started from Python.
+      flags: other non-default flags of `glow train`, by name; a program other than `glow train`
+        keeps them, except for those of the devices.
     """
 
     training: TrainingConfig
@@ -132,8 +133,8 @@ def differences_from_run(
     """
     lines = []
     if (directory / storage.CONFIG_FILE).exists():
-        found = storage.load_config(directory).differences(config)
-        lines += [line for line in found if line.partition(":")[0] not in _COMPUTATION]
+        recorded = storage.load_config(directory)
+        lines += recorded.differences(config, ignored=lambda path: path in _COMPUTATION)
     before = _load(directory / TRAINING_FILE)
     if before is None:
         return lines
@@ -162,9 +163,8 @@ def check_before_loading(
 
 
 def differences(config: ModelConfig, other: ModelConfig) -> list[str]:
-    """Returns `ModelConfig.differences`, without fields that no weight depends on."""
-    lines = config.differences(other)
-    return [line for line in lines if line.partition(":")[0] not in _COMPUTATION and not _is_of_dropout(line)]
+    """Returns `ModelConfig.differences`, without fields that change neither the variables nor the likelihood."""
+    return config.differences(other, ignored=lambda path: path in _COMPUTATION or _is_dropout(path))
 
 
 def write_metadata(
@@ -176,7 +176,7 @@ def write_metadata(
 ) -> None:
     """Writes `config.json` and `training.json`, each atomically; `flags` as in `Run`."""
     storage.save_config(config, directory)
-    fields = {**_fields(training, source), "init_from": init_from(training)}
+    fields = {**_fields(training, source), "init_from": init_from(training.init_from)}
     if source.arguments.get("data_dir"):
         # The data and the directory may be moved together.
         fields["data_dir_from_here"] = os.path.relpath(source.arguments["data_dir"], directory)
@@ -204,11 +204,11 @@ def load_run(directory: pathlib.Path) -> Run:
             f"was begun with, or begin a new one with these weights by --init_from={directory}."
         ) from None
     except NotADirectoryError:
-        raise ValueError(f"{directory} is a file, and no model directory.") from None
+        raise ValueError(f"{directory} is a file and not a model directory.") from None
     settings = {field.name for field in dataclasses.fields(TrainingConfig)} & fields.keys()
     missing = {"batch_size", "optimizer", "steps"} - settings
     if missing:
-        raise ValueError(f"{file} is no record of a run: {min(missing)} is missing.")
+        raise ValueError(f"{file} is not a record of a run: {min(missing)} is missing.")
     training = description.construct(TrainingConfig, f"{file}: ", {name: fields[name] for name in settings})
     flags = fields.get("flags", {})
     if not isinstance(flags, dict):
@@ -280,35 +280,15 @@ def with_classes(directory: pathlib.Path, source: Source) -> Source:
     return source.with_classes(trained)
 
 
-def init_from(training: TrainingConfig) -> str:
-    """Returns `training.init_from` as a path that does not depend on the working directory."""
-    return _absolute(training.init_from)
-
-
-def _absolute(path: str) -> str:
+def init_from(path: str) -> str:
+    """Returns an `init_from` as a path that does not depend on the working directory."""
     return path if not path or path in storage.PRETRAINED else os.path.abspath(path)
 
 
-def started_from(directory: pathlib.Path, path: str) -> str:
-    """Returns the `init_from` of a run: the recorded one if the run in a directory continues, else `path`.
-
-    Args:
-      directory: the model directory.
-      path: the requested one; '' for none.
-
-    Raises:
-      ValueError: if another one is requested for a run that continues.
-    """
+def started_from(directory: pathlib.Path) -> str | None:
+    """Returns the `init_from` that the run in a directory began with; None if there is no run to continue."""
     recorded = settings(directory).get("init_from")
-    if not isinstance(recorded, str) or not storage.checkpoint_paths(directory):
-        return path
-    if path and _absolute(path) != recorded:
-        began = f"began with {recorded}" if recorded else "began without it"
-        raise ValueError(
-            f"--init_from={path} is for a new run; the one in {directory} {began}. Leave the flag out, or choose "
-            "another --model_dir."
-        )
-    return recorded
+    return recorded if isinstance(recorded, str) and storage.checkpoint_paths(directory) else None
 
 
 def settings(directory: pathlib.Path) -> dict:
@@ -337,14 +317,15 @@ def _fields(training: TrainingConfig, source: Source) -> dict:
     }
 
 
-def _is_of_dropout(line: str) -> bool:
-    return line.partition(":")[0].rpartition(".")[2] == _DROPOUT
+def _is_dropout(path: str) -> bool:
+    return path.rpartition(".")[2] == _DROPOUT
 
 
 def _changed_dropout(before: ModelConfig, now: ModelConfig) -> list[str]:
     """Returns a line for each change of dropout; the networks of a preset share one."""
-    values = [line.partition(": ")[2] for line in before.differences(now) if _is_of_dropout(line)]
-    return [f"{_DROPOUT}: {value.replace(' vs. ', ' -> ')}" for value in dict.fromkeys(values)]
+    old, new = before.flattened(), now.flattened()
+    changes = {(old[path], new[path]) for path in old.keys() & new.keys() if _is_dropout(path)}
+    return [f"{_DROPOUT}: {one} -> {other}" for one, other in sorted(changes) if one != other]
 
 
 def _changed_settings(before: dict, now: dict) -> dict[str, tuple[Any, Any]]:

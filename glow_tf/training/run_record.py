@@ -16,6 +16,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_probability as tfp
 
+from glow_tf.config import ModelConfig
+from glow_tf.models import storage
 from glow_tf.runtime import json_files, text
 from glow_tf.runtime.files import atomic_write
 from glow_tf.training import model_directory
@@ -47,10 +49,16 @@ class Start:
     flagfile: Sequence[str] = ()
 
     @classmethod
-    def of_program(cls, directory: pathlib.Path, strategy: tf.distribute.Strategy) -> "Start":
-        """Returns the start of a program other than `glow train`, which keeps the recorded flags but the devices'."""
-        recorded = model_directory.flags(directory)
-        kept = {name: value for name, value in recorded.items() if name not in STRATEGY_FLAGS}
+    def of_program(cls, directory: pathlib.Path, config: ModelConfig, strategy: tf.distribute.Strategy) -> "Start":
+        """Returns the start of a program other than `glow train`.
+
+        The recorded flags are kept, except for those of the devices and, if they do not describe the model any more,
+        `model`.
+        """
+        left_out = set(STRATEGY_FLAGS)
+        if (directory / storage.CONFIG_FILE).exists() and storage.load_config(directory) != config:
+            left_out.add("model")
+        kept = {name: value for name, value in model_directory.flags(directory).items() if name not in left_out}
         return cls(command=shlex.join(sys.orig_argv), flags=kept | strategy_flags(strategy))
 
 

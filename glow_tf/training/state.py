@@ -49,13 +49,6 @@ class TrainingState:
         """Returns a context in which the weights of the flow are replaced by their moving averages."""
         return averaged_weights(self.optimizer, list(self.flow.named_variables(trainable=True).values()))
 
-    def reset_averages(self) -> None:
-        """Sets the moving averages to the weights, which they are until the first update."""
-        if averages := self.optimizer.averages:
-            trained = self.flow.named_variables(trainable=True).values()
-            for average, weight in zip(averages, trained, strict=True):
-                average.assign(weight)
-
     def checkpoint(self, without: Collection[str] = ()) -> tf.train.Checkpoint:
         """Returns its checkpoint: flow, run, moving averages by path, for `glow_tf.load`, and optimizer variables.
 

@@ -99,7 +99,7 @@ def test_every_panel_and_run_is_named(results):
 
 def test_runs_that_guess_labels_have_a_panel_for_them(results):
     directory, _ = results
-    title = "fraction of labels guessed wrong, held out"
+    title = "label error, held out"
     assert texts(directory / "labels.svg").count(title) == 1 and title not in texts(directory / "two.svg")
 
 

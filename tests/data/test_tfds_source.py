@@ -205,6 +205,10 @@ def test_few_labels_of_shuffled_examples(tmp_path):
     assert sorted(shuffled[:20]) == sorted(shuffled[20:]) == sorted(fixed[row] for row in rows)
     assert shuffled[:20] != shuffled[20:]
     assert values(alone.examples("train", seed=1, start=13).take(20)) == shuffled[13:33]
+    fewer = few.reduced_to(range(5, 40)).reduced_to(range(15))
+    kept = [fixed[row] for row in range(5, 20)]
+    assert values(fewer.examples("train")) == kept
+    assert [int(label) for _, label in fewer.examples("train")] == [labels.get(value, -1) for value in kept]
     assert values(alone.examples("test")) == values(source.examples("test"))
 
 

@@ -45,7 +45,7 @@ def test_a_single_size_always_has_room():
 def test_the_limit_can_be_changed():
     budget = Budget(10)
     with budget.reserved(10):
-        budget.most = 12
+        budget.limit = 12
         assert has_room(budget, 2) and not has_room(budget, 3)
 
 

@@ -90,7 +90,7 @@ def test_start_memory_and_pipeline(with_starts):
         assert start["process"] > 100e6
         assert re.search(rf"^\| {gradient} \| {start['import_libraries']:.1f} s \|", out, re.MULTILINE)
     assert content["pipeline_images_per_second"] > 0
-    assert "Input pipeline by itself, a folder of JPEG files: " in out
+    assert "Input pipeline alone, a folder of JPEG files: " in out
 
 
 def test_beside_another_package(tmp_path):

@@ -128,6 +128,12 @@ def test_it_has_the_settings_by_which_runs_differ():
     assert (rows["weight of the label loss"], rows["labels used of each class"]) == ("0.01", "400")
 
 
+def test_only_labelled_images_count_where_no_others_are_used():
+    training = TrainingConfig(label_loss_weight=0.01, labels_per_class=2, labelled_only=True)
+    text = make(training=training, source=source(classes=("cat", "dog", "owl"))).markdown()
+    assert "6 to train on, 114 held out" in text and "pictures like the 6 it has learned from" in text
+
+
 @pytest.mark.parametrize("name", ["pretrained", "pretrained_32"])
 def test_a_directory_called_like_a_bundled_model_is_named_by_its_path(name):
     text = make(name=name).markdown()

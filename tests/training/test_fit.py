@@ -93,7 +93,7 @@ def test_with_a_directory_it_goes_on_with_the_settings_there(tmp_path, kept):
     assert again.history["test"]["bits_per_dim"].tolist() == expected.history["test"]["bits_per_dim"].tolist()
     with pytest.raises(ValueError, match="other data"):
         fit(images=IMAGES[::-1], model_dir=tmp_path)
-    with pytest.raises(ValueError, match="init_from=pretrained is for a new run; .* began without it"):
+    with pytest.raises(ValueError, match="init_from=pretrained is for a new run; .* its own weights"):
         fit(model_dir=tmp_path, init_from="pretrained")
     with pytest.raises(ValueError, match=r"model_dir=pretrained is the name of a model .* or \./pretrained\."):
         fit(model_dir="pretrained")
