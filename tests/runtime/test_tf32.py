@@ -90,7 +90,8 @@ def test_what_is_made_for_a_gpu_is_exact_there(tmp_path, name, precision):
             log_prob = flow.distribution(network_precision=precision).log_prob(x)
         bijector = flow.bijector(network_precision=precision)
         again = bijector.inverse(tf.identity(bijector.forward(x)))
-        return log_prob, again, tape.gradient(log_prob, variables)
+        # The noise's own variables do not affect the density.
+        return log_prob, again, tape.gradient(log_prob, variables, unconnected_gradients="zero")
 
     expected, _, expected_gradients = tf.function(evaluate, autograph=False)(x)
     module = tf.Module()
@@ -101,7 +102,9 @@ def test_what_is_made_for_a_gpu_is_exact_there(tmp_path, name, precision):
     assert tf32.on_a_gpu(tmp_path / "plain", tmp_path / "gpu")
     loaded = tf.saved_model.load(str(tmp_path / "gpu"))
     log_prob, again, gradients = loaded.evaluate(x)
-    np.testing.assert_allclose(log_prob, expected, rtol=1e-6 if precision == "float32" else 2e-5)
+    # TF32 rounds values beside the edge of a step to either side, as sums are taken in another order.
+    bits_per_dim = np.abs(log_prob - expected) / (flow.config.dimensions * np.log(2))
+    assert bits_per_dim.max() < (3e-6 if precision == "float32" else 1e-4)
     assert np.abs(again - x).max() < (2e-5 if precision == "float32" else 5e-4)
     assert distance(gradients, expected_gradients) < (5e-3 if precision == "float32" else 5e-2)
 
