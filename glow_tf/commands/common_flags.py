@@ -93,7 +93,7 @@ _FLAGS: dict[str, Callable[[], object]] = {
     "seeds": lambda: flags.DEFINE_integer("seeds", 3, "Runs of each kind, with the seeds 0, 1, ...", lower_bound=1),
     "K": lambda: flags.DEFINE_integer("K", 8, "Steps of flow per level of Glow.", lower_bound=1),
     "width": lambda: flags.DEFINE_integer("width", 64, "Hidden channels of the coupling networks.", lower_bound=1),
-    "L": lambda: flags.DEFINE_integer("L", 3, "Levels of the flow.", lower_bound=1),
+    "L": lambda: flags.DEFINE_integer("L", 3, "Levels of Glow.", lower_bound=1),
     "steps": lambda: flags.DEFINE_integer("steps", 500, "Updates of each run.", lower_bound=1),
     "train_batch_size": lambda: flags.DEFINE_integer("train_batch_size", 32, "Images per update.", lower_bound=1),
     "learning_rate": lambda: flags.DEFINE_float("learning_rate", 1e-3, "Learning rate after the warm-up.", 0.0),

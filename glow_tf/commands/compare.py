@@ -28,11 +28,7 @@ PUBLISHED = {
     "glow": "3.35 (Kingma & Dhariwal 2018, table 2)",
 }
 
-common_flags.define(
-    *(name for name in experiment_flags.NAMES if name not in ("K", "L")),
-    K="Steps of flow per level of Glow.",
-    L="Levels of Glow.",
-)
+common_flags.define(*experiment_flags.NAMES)
 flags.DEFINE_integer(
     "parameters", 1_000_000, "Approximate number of trainable parameters of each model.", lower_bound=1000
 )

@@ -106,13 +106,8 @@ MODELS: dict[str, Make] = {
 }
 
 _GLOW_FLAGS = ("K", "L", "width")
-NAMES = tuple(name for name in experiment_flags.NAMES if name not in ("steps", "eval_every", "K", "L"))
-common_flags.define(
-    *NAMES,
-    K="Steps of flow per level of Glow.",
-    L="Levels of Glow.",
-    width="Hidden channels of the coupling networks of Glow.",
-)
+NAMES = tuple(name for name in experiment_flags.NAMES if name not in ("steps", "eval_every"))
+common_flags.define(*NAMES, width="Hidden channels of the coupling networks of Glow.")
 flags.DEFINE_float("minutes", 30.0, "Time that each model is trained for.", lower_bound=0.01)
 flags.DEFINE_enum(
     "size",

@@ -21,7 +21,7 @@ from glow_tf.mode import GRADIENTS
 
 FLAGS = flags.FLAGS
 
-common_flags.define("L", "width", "image_size", "train_batch_size", "output")
+common_flags.define("width", "image_size", "train_batch_size", "output", L="Levels of the flow.")
 flags.DEFINE_enum("model", "glow", MODELS, "Model family to measure, with uniform dequantization.")
 flags.DEFINE_list("depths", ["4", "8", "16", "32"], "Values of K to measure.")
 flags.DEFINE_multi_enum("gradient", GRADIENTS, GRADIENTS, "Gradients to measure.")

@@ -115,7 +115,7 @@ class Dequantizer(Description):
 
     @property
     def is_initialized_from_data(self) -> bool:
-        """Whether `initialize` sets any parameters; by default, if it is overridden."""
+        """True if `initialize` sets any parameters. By default, true if a subclass overrides it."""
         return type(self).initialize is not Dequantizer.initialize
 
     def num_classes_needed(self) -> int:

@@ -116,7 +116,7 @@ class Layer(Description):
 
     @property
     def is_initialized_from_data(self) -> bool:
-        """Whether `initialize` sets any parameters; by default, if it is overridden."""
+        """True if `initialize` sets any parameters. By default, true if a subclass overrides it."""
         return type(self).initialize is not Layer.initialize
 
     def decays(self, path: str, shape: Shape) -> bool:

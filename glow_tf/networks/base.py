@@ -107,7 +107,7 @@ class Network(Description):
 
     @property
     def is_initialized_from_data(self) -> bool:
-        """Whether `initialize` sets any parameters; by default, if it is overridden."""
+        """True if `initialize` sets any parameters. By default, true if a subclass overrides it."""
         return type(self).initialize is not Network.initialize
 
     def check(self, shape: tuple[int, ...]) -> None:

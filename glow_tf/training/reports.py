@@ -89,8 +89,8 @@ class Reports:
             config = self._state.flow.config
             model = {"model": config.name, "n_bits": config.n_bits, "data": self._source.describe()}
             # MLflow allows no brackets in names.
-            names = {path: f"config.{path.replace('[', '.').replace(']', '')}" for path in config.flattened()}
-            of_config = {names[path]: value for path, value in config.flattened().items()}
+            fields = config.flattened().items()
+            of_config = {f"config.{path.replace('[', '.').replace(']', '')}": value for path, value in fields}
             values = {**model, **dataclasses.asdict(self._training), **of_config}
             self._trackers.begin(hyperparameters(values), say)
             self._metrics = MetricsWriter(self._directory, step, say, trackers=self._trackers)

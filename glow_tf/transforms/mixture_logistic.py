@@ -114,7 +114,7 @@ class _Mixture:
     """
 
     def __init__(self, logits: tf.Tensor, means: tf.Tensor, log_scales: tf.Tensor):
-        # What all logits have in common does not matter, but would be rounded together with each of them.
+        # A constant added to all logits changes nothing, but would be rounded together with each of them.
         self._logits = logits - tf.stop_gradient(tf.reduce_max(logits, axis=-1, keepdims=True))
         self._means = means
         self._log_scales = log_scales

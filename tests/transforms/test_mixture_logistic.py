@@ -111,7 +111,7 @@ def test_round_trip(components, size, scale, dtype):
 @pytest.mark.parametrize("dtype", ROUND_TRIP)
 @pytest.mark.parametrize("size,offset", [(30, 0), (300, 0), (0.5, 1e3), (0.5, -1e4), (30, 1e5)])
 def test_large_logits(size, offset, dtype):
-    """What all logits have in common changes nothing, and components of no weight matter in the tails alone."""
+    """A constant added to all logits changes nothing, and components of no weight matter only in the tails."""
     components, n = 8, 2000
     transform, h = MixtureLogistic(components=components), parameters(components, n).numpy()
     h[..., 2 : 2 + components] = size * np.random.default_rng(3).standard_normal([n, 1, components]) + offset
