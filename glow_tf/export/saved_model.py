@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from glow_tf.analysis.attributes import Directions
 from glow_tf.data.picture_files import DEFAULT_MEGAPIXELS
-from glow_tf.export.pruning import keep_outer_gradients
 from glow_tf.export.served_flow import ServedFlow
+from glow_tf.export.simplification import simplify
 from glow_tf.models.flow import Flow
 from glow_tf.models.storage import CONFIG_FILE, check_not_pretrained, is_saved_model
 from glow_tf.runtime import json_files, paths
@@ -76,7 +76,7 @@ def export_saved_model(
             settings.write_text(json.dumps(fields), encoding="utf-8")
             served.picture_settings = tf.saved_model.Asset(str(settings))
             tf.saved_model.save(served, str(temporary), signatures=served.signatures(), options=options)
-            keep_outer_gradients(temporary / "saved_model.pb")
+            simplify(temporary / "saved_model.pb")
     except OSError:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

@@ -19,6 +19,7 @@ from glow_tf.models.flow import Flow
 from glow_tf.models.labels import cycle_labels
 from glow_tf.models.likelihood import Likelihood, within_support
 from glow_tf.runtime import devices
+from glow_tf.runtime.internals import untracked
 
 # Image inputs and outputs, and the names of the files that replace them.
 _FILES = {"images": "image_bytes", "start": "start_bytes", "end": "end_bytes"}
@@ -109,7 +110,7 @@ class ServedFlow(tf.train.Checkpoint):
                 "bytes": self._decoder(max_pixels, crop_from),
                 "bytes_exact": self._decoder(max_pixels, exact=True),
             }
-        self._signatures = {}
+        self._signatures = untracked(self, {})
         seed = {"seed": tf.constant(0)}
         draw = {"temperature": tf.constant(1, flow.dtype), **seed}
         classes = {"labels": tf.zeros([0], tf.int32)} if labels else {}

@@ -19,6 +19,9 @@ from tensorflow.python.data.ops import multi_device_iterator_ops
 # Knows whether TensorFlow is initialised.
 from tensorflow.python.eager import context
 
+# Describes the operations of TensorFlow, by name.
+from tensorflow.python.framework import op_def_registry
+
 # The context in which `tf.saved_model.save` traces functions. Traces belong to a context: functions traced in this one
 # are not traced again when they are saved.
 from tensorflow.python.saved_model.save_context import save_context
@@ -32,6 +35,7 @@ __all__ = [
     "BijectorCacheWithGreedyAttrs",
     "OptimizerInternals",
     "is_initialized",
+    "is_stateless",
     "save_context",
     "untracked",
     "untuned_device_buffers",
@@ -45,7 +49,16 @@ def is_initialized() -> bool:
     return context.context()._initialized
 
 
-def untracked(module: tf.Module, value: Any) -> Any:
+def is_stateless(op: str) -> bool:
+    """Returns whether an operation of this name always computes the same from the same inputs.
+
+    False for names that are not those of operations, as of functions in a graph that is saved.
+    """
+    definition = op_def_registry.get(op)
+    return definition is not None and not definition.is_stateful
+
+
+def untracked(module: tf.Module | tf.train.Checkpoint, value: Any) -> Any:
     """Returns `value` such that, as an attribute of `module`, it is neither wrapped nor saved in its checkpoints."""
     return module._no_dependency(value)
 

@@ -76,6 +76,14 @@ def test_gradients_of_replicas_are_not_added_up():
     assert [float(value) for value in first] == pytest.approx([0.1] * len(devices))
 
 
+def test_operations_without_a_state():
+    assert internals.is_stateless("Const")
+    assert internals.is_stateless("StatelessRandomUniformV2")
+    assert not internals.is_stateless("RandomUniform")
+    assert not internals.is_stateless("ReadVariableOp")
+    assert not internals.is_stateless("__inference_forward_pass_12")
+
+
 def test_what_is_traced_in_the_context_of_saving_is_not_traced_again(tmp_path):
     traces = []
     module, options = tf.Module(), tf.saved_model.SaveOptions()
