@@ -5,7 +5,7 @@ of the model is there once for each function that reaches it.
 """
 
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from tensorflow.core.framework import function_pb2, node_def_pb2
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
@@ -32,8 +32,7 @@ def simplify(path: pathlib.Path) -> None:
         _keep_outer_gradients(meta)
         _call_directly(meta)
         _keep_needed_functions(meta)
-        for function in meta.graph_def.library.function:
-            _merge_equal_nodes(function)
+        _merge_equal_nodes(meta)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
@@ -94,7 +93,8 @@ def _keep_needed_functions(meta: meta_graph_pb2.MetaGraphDef) -> None:
     library, objects = meta.graph_def.library, meta.object_graph_def
     roots = {gradient.gradient_func for gradient in library.registered_gradients} | set(_called(meta.graph_def.node))
     for node in objects.nodes:
-        roots.update((*node.function.concrete_functions, node.bare_concrete_function.concrete_function_name))
+        roots.update(node.function.concrete_functions)
+        roots.update((node.bare_concrete_function.concrete_function_name, node.captured_tensor.concrete_function))
     needed = _reachable(roots, library.function)
     for name in set(objects.concrete_functions) - needed:
         del objects.concrete_functions[name]
@@ -103,37 +103,45 @@ def _keep_needed_functions(meta: meta_graph_pb2.MetaGraphDef) -> None:
     library.function.extend(functions)
 
 
-def _merge_equal_nodes(function: function_pb2.FunctionDef) -> None:
+def _merge_equal_nodes(meta: meta_graph_pb2.MetaGraphDef) -> None:
     """Replaces nodes that compute the same from the same inputs by the first of them; most are constants."""
+    replaced = {function.signature.name: _merged(function) for function in meta.graph_def.library.function}
+    for node in meta.object_graph_def.nodes:
+        # The tensors that custom gradients use.
+        tensor = node.captured_tensor
+        if tensor.concrete_function:
+            tensor.name = _renamed(tensor.name, replaced[tensor.concrete_function])
+
+
+def _merged(function: function_pb2.FunctionDef) -> dict[str, str]:
+    """Merges the equal nodes of a function; returns the names of their replacements by those of the removed nodes."""
     fixed = {name for node in function.node_def for name in _colocated(node)}
-    replaced, first = {}, {}
-
-    def renamed(source: str) -> str:
-        control, name = ("^", source[1:]) if source.startswith("^") else ("", source)
-        name, *output = name.split(":")
-        return control + ":".join([replaced.get(name, name), *output])
-
-    kept = []
+    replaced, first, kept = {}, {}, []
     for node in function.node_def:
-        node.input[:] = map(renamed, node.input)
-        if node.name in fixed or _GRADIENT in node.attr or not is_stateless(node.op):
-            kept.append(node)
-            continue
+        node.input[:] = [_renamed(name, replaced) for name in node.input]
         attributes = ((name, value.SerializeToString(deterministic=True)) for name, value in node.attr.items())
         key = (node.op, node.device, *node.input, *sorted(attributes))
-        if key in first:
+        if key in first and node.name not in fixed and is_stateless(node.op) and _GRADIENT not in node.attr:
             replaced[node.name] = first[key]
         else:
-            first[key] = node.name
+            first.setdefault(key, node.name)
             kept.append(node)
     del function.node_def[:]
     function.node_def.extend(kept)
     for node in function.node_def:
         # Those that come before the nodes that were replaced, if there are any.
-        node.input[:] = map(renamed, node.input)
+        node.input[:] = [_renamed(name, replaced) for name in node.input]
     for returned in (function.ret, function.control_ret):
         for name, source in returned.items():
-            returned[name] = renamed(source)
+            returned[name] = _renamed(source, replaced)
+    return replaced
+
+
+def _renamed(tensor: str, replaced: Mapping[str, str]) -> str:
+    """Returns the name of a tensor, `node:output:0`, or of a control input, `^node`, after nodes were replaced."""
+    control = "^" if tensor.startswith("^") else ""
+    node, *output = tensor.removeprefix(control).split(":")
+    return control + ":".join([replaced.get(node, node), *output])
 
 
 def _colocated(node: node_def_pb2.NodeDef) -> list[str]:
