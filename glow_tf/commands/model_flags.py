@@ -16,6 +16,7 @@ from glow_tf.data import picture_files
 from glow_tf.export.saved_model import export_saved_model, picture_settings
 from glow_tf.models import labels, storage
 from glow_tf.models.flow import Flow
+from glow_tf.runtime import devices
 from glow_tf.training import model_directory
 from glow_tf.training.devices import sharding_runtime
 
@@ -86,18 +87,28 @@ def describe_weights() -> str:
 
 
 def saved_model(folder: pathlib.Path) -> pathlib.Path:
-    """Returns the path of a SavedModel of --model_dir; a model directory is exported to `folder` first."""
+    """Returns the path of a SavedModel of --model_dir for this process.
+
+    A model directory is exported to `folder` first, for the devices of this process and without gradients.
+    """
     if not _must_be_exported():
         return pathlib.Path(FLAGS.model_dir)
     print(f"Exporting {FLAGS.model_dir} ...", file=sys.stderr, flush=True)
     flow = storage.load(FLAGS.model_dir)
-    export_saved_model(flow, folder, max_megapixels=FLAGS.max_megapixels, crop_from=crop_from())
+    export_saved_model(
+        flow,
+        folder,
+        max_megapixels=FLAGS.max_megapixels,
+        crop_from=crop_from(),
+        device=devices.best(),
+        differentiable=False,
+    )
     return folder
 
 
 @contextlib.contextmanager
 def temporary_saved_model(prefix: str) -> Iterator[pathlib.Path]:
-    """Yields the path of a SavedModel of --model_dir; a model directory is exported to a temporary folder first."""
+    """Yields the path of a SavedModel of --model_dir for this process, as `saved_model` does, in a temporary folder."""
     if not _must_be_exported():
         yield pathlib.Path(FLAGS.model_dir)
         return

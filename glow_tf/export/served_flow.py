@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import tensorflow as tf
 
@@ -61,11 +60,16 @@ class ServedFlow(tf.train.Checkpoint):
     `regularization_losses`. Gradients reach the weights. TensorFlow traces a function again for each new Python number
     passed as seed, steps or scale; if there are many, pass them as tensors, or to a signature.
 
+    TensorFlow loads a function with copies of the graphs that it calls, so that only functions that may be
+    differentiated call those with gradients, which are several times as large.
+
     Args:
       flow: the model; its variables become the SavedModel's.
       directions: attribute directions, or None.
       max_megapixels: largest picture file that is decoded, in 10^6 pixels; larger ones are rejected.
       crop_from: side of the squares that picture files are fitted to before a central crop; None for no crop.
+      kinds: kinds of devices that the functions run on.
+      differentiable: whether they have gradients.
 
     Raises:
       ValueError: if the directions are for latents of another size, or no picture would be small enough.
@@ -77,9 +81,12 @@ class ServedFlow(tf.train.Checkpoint):
         directions: Directions | None = None,
         max_megapixels: float = DEFAULT_MEGAPIXELS,
         crop_from: int | None = None,
+        kinds: Sequence[str] = devices.KINDS,
+        differentiable: bool = True,
     ):
         super().__init__()
         self.flow = flow
+        self._kinds = tuple(kinds)
         self.derived = DerivedCache(flow)
         self._directions = None
         if directions is not None:
@@ -96,11 +103,19 @@ class ServedFlow(tf.train.Checkpoint):
             "temperature": tf.TensorSpec([], flow.dtype, "temperature"),
             "scale": tf.TensorSpec([None], flow.dtype, "scale"),
         }
-        # One graph per direction, shared by all functions that call it.
+        # Graphs of both directions, that are shared by all functions which call them.
         x, latents = tf.TensorSpec([None, *config.image_shape], flow.dtype, "x"), self._specs["latents"]
         label_specs = [self._specs[name] for name in labels]
-        self._forward = tf.function(self._forward_pass, autograph=False).get_concrete_function(x, *label_specs)
-        self._inverse = tf.function(self._inverse_pass, autograph=False).get_concrete_function(latents, *label_specs)
+        self._inverse = _graph(self._inverse_pass, latents, *label_specs)
+        self._forward = self._forward_for_images = self._portable(self._forward_pass, x, *label_specs)
+        self._noise = None
+        if flow.dequantizer:
+            seeds = tf.TensorSpec([None, 2], tf.int32, "seeds")
+            self._noise = self._portable(self._noise_pass, x, seeds, *label_specs)
+        if differentiable:
+            self._forward = self._with_gradient(self._forward, self._forward_pass, x, *label_specs)
+            if self._noise:
+                self._noise = self._with_gradient(self._noise, self._noise_pass, x, seeds, *label_specs)
         self._decoders = {}
         if checks.are_pictures(config):
             max_pixels = int(max_megapixels * 1e6)
@@ -175,33 +190,67 @@ class ServedFlow(tf.train.Checkpoint):
             return pictures.decode_files(files, shape, name, most_pixels, crop_from=crop_from, exact=exact)
 
         files, name = tf.TensorSpec([None], tf.string, "files"), tf.TensorSpec([], tf.string, "name")
-        return tf.function(decode, autograph=False).get_concrete_function(files, name)
+        return _graph(decode, files, name)
 
     def _add_one(self, name: str, body: Callable[..., Tensors], specs: list[tf.TensorSpec], defaults) -> None:
         function, self._signatures[name] = endpoint(body, specs, defaults, data=_FILES)
         setattr(self, f"_{name}_function" if name.startswith("serving_default") else name, function)
 
-    def _forward_pass(self, x, labels=None):
-        def forward(x, gradient):
-            bijector = self.flow.bijector(labels, derived=self.derived(), gradient=gradient)
-            latents, log_dets, levels = bijector.forward_through_levels(x)
-            return latents, base.sum_log_dets(log_dets, latents), *levels
+    def _forward_pass(self, gradient, x, labels=None):
+        bijector = self.flow.bijector(labels, derived=self.derived(), gradient=gradient)
+        latents, log_dets, levels = bijector.forward_through_levels(x)
+        return {"latents": latents, "log_det": base.sum_log_dets(log_dets, latents), "levels": levels}
 
-        latents, log_det, *levels = _portable(forward, x, self.flow.config.gradient)
-        return {"latents": latents, "log_det": log_det, "levels": levels}
-
-    def _noise(self, images, seeds, labels=None):
-        """Returns the dequantized images and their log-density, as `Flow.dequantize` does."""
-        if not self.flow.dequantizer:
-            return self.flow.dequantize(images, labels, seeds)
-
-        def noise(values, gradient):
-            return self.flow.noise(values, labels, seeds, gradient=gradient)
-
-        return tuple(_portable(noise, tf.cast(images, self.flow.dtype), self.flow.config.gradient))
+    def _noise_pass(self, gradient, images, seeds, labels=None):
+        return self.flow.noise(images, labels, seeds, gradient=gradient)
 
     def _inverse_pass(self, latents, labels=None):
-        return devices.portable(lambda: self.flow.decode_and_check(latents, labels, derived=self.derived()))
+        return devices.portable(
+            lambda: self.flow.decode_and_check(latents, labels, derived=self.derived()), self._kinds
+        )
+
+    def _portable(self, function: Callable, *specs: tf.TensorSpec) -> tf.types.experimental.ConcreteFunction:
+        """Returns a graph of `function` for each kind of device, without gradients.
+
+        Args:
+          function: takes a gradient mode, as `Flow.bijector` does, and tensors; returns a nest of tensors.
+          *specs: of these tensors.
+        """
+
+        def portable(*values):
+            return devices.portable(lambda: function("none", *values), self._kinds)
+
+        return _graph(portable, *specs)
+
+    def _with_gradient(
+        self, graph: tf.types.experimental.ConcreteFunction, function: Callable, x: tf.TensorSpec, *specs: tf.TensorSpec
+    ) -> tf.types.experimental.ConcreteFunction:
+        """Returns a graph that calls that of `_portable`, and has gradients with respect to `x` and variables.
+
+        TensorFlow cannot differentiate loops in a branch of a loaded graph.
+        """
+        mode = self.flow.config.gradient
+
+        def differentiable(x, *others):
+            @tf.custom_gradient
+            def call(x):
+                # Without trained variables, TensorFlow passes none.
+                def gradient_of(*upstream, variables=()):
+                    def backward():
+                        with tf.GradientTape(watch_accessed_variables=False) as tape:
+                            tape.watch([x, *variables])
+                            outputs = tf.nest.flatten(function(mode, x, *others))
+                        sources = [x, *variables]
+                        return tape.gradient(outputs, sources, output_gradients=upstream, unconnected_gradients="zero")
+
+                    dx, *dvariables = devices.portable(backward, self._kinds)
+                    return (dx, dvariables) if variables else dx
+
+                return graph(x, *others), gradient_of
+
+            return call(x)
+
+        return _graph(differentiable, x, *specs)
 
     def _call(self, inputs):
         (output,) = self.encode(**inputs if self.flow.config.conditional else {"images": inputs}).values()
@@ -209,7 +258,11 @@ class ServedFlow(tf.train.Checkpoint):
 
     def _log_prob(self, images, labels=None, seed=0):
         label_args = self._labels(labels, tf.shape(images)[0])
-        x, log_q = self._noise(images, random.seeds_of(images, tf.stack([0, seed])), *label_args)
+        seeds = random.seeds_of(images, tf.stack([0, seed]))
+        if self._noise:
+            x, log_q = self._noise(tf.cast(images, self.flow.dtype), seeds, *label_args)
+        else:
+            x, log_q = self.flow.dequantize(images, *(label_args or [None]), seeds)
         x, log_support = within_support(self.flow, x)
         found = self._forward(x, *label_args)
         log_dets = [found["log_det"], *([] if log_support is None else [log_support])]
@@ -222,6 +275,11 @@ class ServedFlow(tf.train.Checkpoint):
     def _encode(self, images, labels=None):
         return {"latents": self._encoded(images, labels)["latents"]}
 
+    def _latents_for_images(self, images, labels):
+        """Returns the latents of images to be decoded, without gradients, as decoding has none."""
+        label_args = self._labels(labels, tf.shape(images)[0])
+        return self._forward_for_images(self.flow.centers(images), *label_args)["latents"]
+
     def _features(self, images, labels=None):
         levels = self._encoded(images, labels)["levels"]
         return {f"level_{number}": level for number, level in enumerate(levels, 1)}
@@ -230,7 +288,7 @@ class ServedFlow(tf.train.Checkpoint):
         # Of any class, if the top prior is conditional: the classifier reads what the prior has not whitened.
         labels = tf.zeros(tf.shape(images)[:1], tf.int32) if self.flow.config.conditional else None
         latents = self._encoded(images, labels)["latents"]
-        return {"logits": devices.portable(lambda: self.flow.class_logits(latents, labels))}
+        return {"logits": devices.portable(lambda: self.flow.class_logits(latents, labels), self._kinds)}
 
     def _decode(self, latents, labels=None):
         return self._images(latents, self._labels(labels, tf.shape(latents)[0]))
@@ -243,7 +301,7 @@ class ServedFlow(tf.train.Checkpoint):
             return {"images": tf.identity(images)}
 
     def _reconstruct(self, images, labels=None):
-        return self._decode(self._encode(images, labels)["latents"], labels)
+        return self._decode(self._latents_for_images(images, labels), labels)
 
     def _sample(self, num, temperature, seed, labels=None):
         flow = self.flow
@@ -269,8 +327,8 @@ class ServedFlow(tf.train.Checkpoint):
         ]
         with tf.control_dependencies(required):
             fractions = tf.cast(tf.range(steps + 1), self.flow.dtype) / tf.cast(steps, self.flow.dtype)
-        a = self._encode(start, labels)["latents"][:, tf.newaxis]
-        b = self._encode(end, end_labels)["latents"][:, tf.newaxis]
+        a = self._latents_for_images(start, labels)[:, tf.newaxis]
+        b = self._latents_for_images(end, end_labels)[:, tf.newaxis]
         t = fractions[tf.newaxis, :, tf.newaxis]
         path = tf.reshape(lerp(a, b, t), [-1, config.dimensions])
         if labels is not None:
@@ -292,7 +350,7 @@ class ServedFlow(tf.train.Checkpoint):
         ]
         with tf.control_dependencies(required):
             moves = tf.identity(scale)[:, tf.newaxis] * tf.identity(direction)
-        return self._decode(self._encode(images, labels)["latents"] + moves, labels)
+        return self._decode(self._latents_for_images(images, labels) + moves, labels)
 
     def _attributes(self):
         return {"names": tf.identity(self._names), "directions": tf.identity(self._directions)}
@@ -307,29 +365,5 @@ class ServedFlow(tf.train.Checkpoint):
             return [tf.identity(labels)]
 
 
-def _portable(function: Callable[[tf.Tensor, str], Sequence[tf.Tensor]], x: tf.Tensor, gradient: str) -> Any:
-    """Builds the ops of a function of `x`, and those of its gradient, for each kind of device.
-
-    TensorFlow cannot differentiate loops in a branch of a loaded graph.
-
-    Args:
-      function: takes `x` and a gradient mode, as `Flow.bijector` does: `none`, or `gradient`.
-    """
-
-    @tf.custom_gradient
-    def portable(x):
-        # Without trained variables, TensorFlow passes none.
-        def gradient_of(*upstream, variables=()):
-            def backward():
-                with tf.GradientTape(watch_accessed_variables=False) as tape:
-                    tape.watch([x, *variables])
-                    outputs = function(x, gradient)
-                sources = [x, *variables]
-                return tape.gradient(outputs, sources, output_gradients=upstream, unconnected_gradients="zero")
-
-            dx, *dvariables = devices.portable(backward)
-            return (dx, dvariables) if variables else dx
-
-        return devices.portable(lambda: function(x, "none")), gradient_of
-
-    return portable(x)
+def _graph(function: Callable, *specs: tf.TensorSpec) -> tf.types.experimental.ConcreteFunction:
+    return tf.function(function, autograph=False).get_concrete_function(*specs)

@@ -37,10 +37,10 @@ def simplify(path: pathlib.Path) -> None:
 
 
 def _keep_outer_gradients(meta: meta_graph_pb2.MetaGraphDef) -> None:
-    """Removes the custom gradients of ops inside the branches of a case, or inside other gradients.
+    """Removes the custom gradients of ops inside the branches of a case or inside other gradients, and unsaved ones.
 
     TensorFlow saves every custom gradient, even of ops that are never differentiated on their own, because they are
-    part of an op with a custom gradient (see `ServedFlow`) or of such a gradient.
+    part of an op with a custom gradient (see `ServedFlow`) or of such a gradient. It warns of unsaved ones.
     """
     library = meta.graph_def.library
     all_nodes = [meta.graph_def.node, *(function.node_def for function in library.function)]
@@ -51,11 +51,14 @@ def _keep_outer_gradients(meta: meta_graph_pb2.MetaGraphDef) -> None:
         if node.op in ("Case", "StatelessCase")
         for branch in node.attr["branches"].list.func
     }
+    saved = {gradient.registered_op_type for gradient in library.registered_gradients}
     inside = _reachable(branches | {g.gradient_func for g in library.registered_gradients}, library.function)
     for function in library.function:
-        if function.signature.name in inside:
-            for node in function.node_def:
-                node.attr.pop(_GRADIENT, None)
+        for node in function.node_def:
+            if _GRADIENT in node.attr:
+                gradient = node.attr[_GRADIENT].s.decode()
+                if function.signature.name in inside or gradient not in saved:
+                    del node.attr[_GRADIENT]
     used = {node.attr[_GRADIENT].s.decode() for nodes in all_nodes for node in nodes if _GRADIENT in node.attr}
     kept = [gradient for gradient in library.registered_gradients if gradient.registered_op_type in used]
     del library.registered_gradients[:]

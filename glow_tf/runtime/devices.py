@@ -2,10 +2,13 @@
 
 import contextlib
 import contextvars
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
+
+# Kinds of devices that saved graphs are made for.
+KINDS = ("CPU", "GPU")
 
 _target: contextvars.ContextVar[str | None] = contextvars.ContextVar("target", default=None)
 
@@ -35,13 +38,14 @@ def target() -> str:
     return stated() or best()
 
 
-def portable(function: Callable[[], Any]) -> Any:
+def portable(function: Callable[[], Any], kinds: Sequence[str] = KINDS) -> Any:
     """Builds the operations of `function` for each kind of device, and runs those for the device they are placed on.
 
     For graphs that are saved and may run on any device.
 
     Args:
       function: builds operations and returns a nest of tensors.
+      kinds: the kinds, of which the last one is for other devices, too.
     """
 
     def branch(kind: str) -> Callable[[], Any]:
@@ -51,9 +55,10 @@ def portable(function: Callable[[], Any]) -> Any:
 
         return make
 
-    kinds = ["CPU", "GPU"]
-    # Other devices have index 2, for which `tf.switch_case` takes the last branch.
-    index = tf.raw_ops.DeviceIndex(device_names=kinds)
+    if len(kinds) == 1:
+        return branch(kinds[0])()
+    # Other devices have the index after the last, for which `tf.switch_case` takes the last branch.
+    index = tf.raw_ops.DeviceIndex(device_names=list(kinds))
     return tf.switch_case(index, [branch(kind) for kind in kinds])
 
 

@@ -138,6 +138,7 @@ COMMANDS = {
     "export again": ["export", "--model_dir=grey", "--output=served/grey"],
     "export over it": ["export", "--model_dir=grey", "--output=served/grey"],
     "export, vectors": ["export", "--model_dir=flat", "--output=served/flat"],
+    "export, no gradients": ["export", "--model_dir=flat", "--nogradients", "--output=served/small"],
     "export, labels": ["export", "--model_dir=conditional", "--output=served/conditional"],
     "a sample of the exported": ["sample", "--model_dir=served/plain/1", "--num=2", "--output=served.png"],
     "the same sample": ["sample", "--model_dir=plain", "--num=2", "--output=not_served.png"],
@@ -808,6 +809,12 @@ def test_a_probe_compares_all_levels_with_pixels(request, name, model, dimension
 
 
 @pytest.mark.slow
+def test_an_export_without_gradients_is_smaller(all_work):
+    directory, _ = all_work
+    small, whole = (directory / "served" / name / "saved_model.pb" for name in ("small", "flat"))
+    assert small.stat().st_size < 0.8 * whole.stat().st_size
+
+
 def test_an_exported_model_is_a_model_like_any_other(all_work):
     directory, results = all_work
     assert (directory / "served.png").read_bytes() == (directory / "not_served.png").read_bytes()

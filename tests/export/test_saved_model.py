@@ -140,6 +140,25 @@ def test_images_come_back(served):
     np.testing.assert_allclose(outputs[f"{name}/reconstruct/3"], expected, atol=tolerance, rtol=0)
 
 
+@pytest.mark.parametrize("options", [{"differentiable": False}, {"differentiable": False, "device": "CPU"}])
+def test_without_gradients_and_for_one_kind_of_device(tmp_path, caplog, options):
+    export_saved_model(saved_models.flow("grey"), tmp_path / "1", **options)
+    whole, part = saved("grey") / "saved_model.pb", tmp_path / "1" / "saved_model.pb"
+    assert part.stat().st_size < 0.8 * whole.stat().st_size
+    loaded, images = tf.saved_model.load(str(tmp_path / "1")), examples(CONFIGS["grey"], 3)
+    # TensorFlow warns of gradients that are missing.
+    assert "gradient" not in caplog.text
+    bits = saved_models.flow("grey").bits_per_dim(images, seed=7)
+    np.testing.assert_allclose(loaded.log_prob(images, seed=7)["bits_per_dim"], bits, rtol=1e-5)
+    np.testing.assert_array_equal(loaded.reconstruct(images)["images"], images)
+
+
+def test_a_kind_of_device_that_is_none(tmp_path):
+    with pytest.raises(ValueError, match="device='TPU' must be one of CPU, GPU, or None"):
+        export_saved_model(saved_models.flow("flat"), tmp_path / "1", device="TPU")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_exporting_again_replaces_the_model(tmp_path):
     shutil.copytree(saved("flat"), tmp_path / "model")

@@ -146,15 +146,14 @@ def test_a_saved_flow_has_one_function_for_a_signature_and_one_to_call():
     for name, function in functions_of(path).items():
         for node in function.node_def:
             callers[node.attr["f"].func.name].add(name)
-    (forward,) = (name for name in callers if "forward_pass" in name)
-    reaching, pending = set(), [forward]
+    (inverse,) = (name for name in callers if "inverse_pass" in name)
+    reaching, pending = set(), [inverse]
     while pending:
         found = callers[pending.pop()] - reaching
         reaching |= found
         pending += found
     signatures = tf.saved_model.load(str(path)).signatures
-    of_images = {"serving_default", "log_prob", "encode", "features", "reconstruct", "interpolate", "manipulate"}
-    encoding = [name for name in signatures if name.removesuffix("_exact").removesuffix("_bytes") in of_images]
-    assert len(encoding) == 21
-    # And `__call__`, for uint8 images.
-    assert len(reaching) <= 2 * len(encoding) + 1
+    of_latents = {"decode", "sample", "reconstruct", "interpolate", "manipulate"}
+    decoding = [name for name in signatures if name.removesuffix("_exact").removesuffix("_bytes") in of_latents]
+    assert len(decoding) == 13
+    assert len(reaching) == 2 * len(decoding)
