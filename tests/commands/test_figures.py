@@ -815,6 +815,7 @@ def test_an_export_without_gradients_is_smaller(all_work):
     assert small.stat().st_size < 0.8 * whole.stat().st_size
 
 
+@pytest.mark.slow
 def test_an_exported_model_is_a_model_like_any_other(all_work):
     directory, results = all_work
     assert (directory / "served.png").read_bytes() == (directory / "not_served.png").read_bytes()
