@@ -17,7 +17,7 @@ from glow_tf.mode import GRADIENTS, NETWORK_PRECISIONS
 from glow_tf.models import presets, storage
 from glow_tf.runtime.devices import has_gpu
 from glow_tf.runtime.runtime import Runtime
-from glow_tf.shared_flags import define_max_megapixels, define_path, define_plugins
+from glow_tf.shared_flags import define_flip, define_max_megapixels, define_path, define_plugins, define_shift
 from glow_tf.training import model_directory
 from glow_tf.training.config import LR_SCHEDULES, OPTIMIZERS, TrainingConfig, defaults_for
 from glow_tf.training.devices import CLUSTERS, STRATEGIES, check_strategy, sharding_runtime
@@ -73,13 +73,8 @@ flags.DEFINE_bool(
     "Enlarges images that are smaller than --image_size. By default, those of a folder are left out, and those of "
     "other data are enlarged, which --noupscale refuses.",
 )
-flags.DEFINE_bool("flip", None, "Mirrors training images at random; by default as the papers do with the data set.")
-flags.DEFINE_integer(
-    "shift",
-    None,
-    "Largest random shift of training images, in pixels; by default as the papers do with the data set.",
-    lower_bound=0,
-)
+define_flip()
+define_shift()
 define_max_megapixels()
 
 # Model. A default of None stands for the model's own, which is that of the paper.

@@ -82,6 +82,21 @@ def define_max_megapixels() -> None:
     )
 
 
+def define_flip() -> None:
+    """Defines --flip, None by default."""
+    flags.DEFINE_bool("flip", None, "Mirrors training images at random; by default as the papers do with the data set.")
+
+
+def define_shift() -> None:
+    """Defines --shift, None by default."""
+    flags.DEFINE_integer(
+        "shift",
+        None,
+        "Largest random shift of training images, in pixels; by default as the papers do with the data set.",
+        lower_bound=0,
+    )
+
+
 def define_plugins() -> None:
     """Defines --plugins, the modules that `parse_command_line` imports."""
     flags.DEFINE_list(

@@ -7,7 +7,14 @@ from absl import flags
 
 from glow_tf.analysis.attributes import SCALE
 from glow_tf.runtime.text import printable
-from glow_tf.shared_flags import define_max_megapixels, define_path, define_paths, define_plugins
+from glow_tf.shared_flags import (
+    define_flip,
+    define_max_megapixels,
+    define_path,
+    define_paths,
+    define_plugins,
+    define_shift,
+)
 
 FLAGS = flags.FLAGS
 
@@ -60,9 +67,8 @@ _FLAGS: dict[str, Callable[[], object]] = {
         "data. By default as the model was trained, like --crop_from.",
     ),
     "max_megapixels": define_max_megapixels,
-    "flip": lambda: flags.DEFINE_bool(
-        "flip", None, "Mirrors training images at random; by default as the papers do with the data set."
-    ),
+    "flip": define_flip,
+    "shift": define_shift,
     "split": lambda: flags.DEFINE_enum("split", "test", ["train", "test"], "Split of the data set."),
     "limit": lambda: flags.DEFINE_integer(
         "limit", 0, "Number of images of the split to use, from the first; 0: all.", 0

@@ -23,9 +23,8 @@ from glow_tf.analysis.attributes import attribute_directions
 from glow_tf.analysis.codec import Codec
 from glow_tf.commands import command, common_flags, model_flags
 from glow_tf.data import attributed_batches, load_attributes, load_source
-from glow_tf.export.saved_model import export_saved_model
 from glow_tf.models import storage
-from glow_tf.runtime import devices, ending
+from glow_tf.runtime import ending
 
 FLAGS = flags.FLAGS
 
@@ -73,9 +72,7 @@ def _export_pretrained(name: str, path: pathlib.Path) -> None:
     codec = Codec(flow)
     batches = attributed_batches(source, "train", codec.batch_size, attributes)
     directions = attribute_directions(codec, batches, attributes.names)
-    export_saved_model(
-        flow, path, directions, max_megapixels=FLAGS.max_megapixels, device=devices.best(), differentiable=False
-    )
+    model_flags.export_for_this_process(flow, path, directions)
 
 
 if __name__ == "__main__":

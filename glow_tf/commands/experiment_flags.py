@@ -25,6 +25,7 @@ NAMES = (
     "steps",
     "train_batch_size",
     "flip",
+    "shift",
     "learning_rate",
     "warmup_steps",
     "clip_norm",
@@ -48,7 +49,7 @@ def load_data() -> Source:
 def training(
     source: Source, seed: int, *, steps: int | None = None, eval_every: int | None = None, **other: Any
 ) -> TrainingConfig:
-    """Returns the settings of a training run, with the data set's usual augmentation unless --flip says otherwise.
+    """Returns the settings of a training run, with the usual augmentation of the data unless flags say otherwise.
 
     As for `glow train`, XLA compiles it where there is a GPU.
 
@@ -70,7 +71,7 @@ def training(
         clip_norm=FLAGS.clip_norm,
         xla=has_gpu(),
         flip=usual.flip if FLAGS.flip is None else FLAGS.flip,
-        shift=usual.shift,
+        shift=usual.shift if FLAGS.shift is None else FLAGS.shift,
         seed=seed,
         init_images=max(FLAGS.train_batch_size, 64),
         log_every=min(50, steps),

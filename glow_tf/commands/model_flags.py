@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from absl import flags
 
+from glow_tf.analysis.attributes import Directions
 from glow_tf.analysis.codec import default_batch_size
 from glow_tf.commands import common_flags
 from glow_tf.config import ModelConfig
@@ -89,21 +90,26 @@ def describe_weights() -> str:
 def saved_model(folder: pathlib.Path) -> pathlib.Path:
     """Returns the path of a SavedModel of --model_dir for this process.
 
-    A model directory is exported to `folder` first, for the devices of this process and without gradients.
+    A model directory is exported to `folder` first.
     """
     if not _must_be_exported():
         return pathlib.Path(FLAGS.model_dir)
     print(f"Exporting {FLAGS.model_dir} ...", file=sys.stderr, flush=True)
-    flow = storage.load(FLAGS.model_dir)
+    export_for_this_process(storage.load(FLAGS.model_dir), folder)
+    return folder
+
+
+def export_for_this_process(flow: Flow, path: pathlib.Path, directions: Directions | None = None) -> None:
+    """Exports the flow of --model_dir to `path`, for the devices of this process and without gradients."""
     export_saved_model(
         flow,
-        folder,
+        path,
+        directions,
         max_megapixels=FLAGS.max_megapixels,
         crop_from=crop_from(),
         device=devices.best(),
         differentiable=False,
     )
-    return folder
 
 
 @contextlib.contextmanager

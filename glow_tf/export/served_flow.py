@@ -107,15 +107,12 @@ class ServedFlow(tf.train.Checkpoint):
         x, latents = tf.TensorSpec([None, *config.image_shape], flow.dtype, "x"), self._specs["latents"]
         label_specs = [self._specs[name] for name in labels]
         self._inverse = _graph(self._inverse_pass, latents, *label_specs)
-        self._forward = self._forward_for_images = self._portable(self._forward_pass, x, *label_specs)
+        # Decoding has no gradient, so that encoding images to decode them needs none.
+        self._encoder_for_decoding, self._encoder = self._graphs(self._forward_pass, differentiable, x, *label_specs)
         self._noise = None
         if flow.dequantizer:
             seeds = tf.TensorSpec([None, 2], tf.int32, "seeds")
-            self._noise = self._portable(self._noise_pass, x, seeds, *label_specs)
-        if differentiable:
-            self._forward = self._with_gradient(self._forward, self._forward_pass, x, *label_specs)
-            if self._noise:
-                self._noise = self._with_gradient(self._noise, self._noise_pass, x, seeds, *label_specs)
+            self._noise = self._graphs(self._noise_pass, differentiable, x, seeds, *label_specs)[1]
         self._decoders = {}
         if checks.are_pictures(config):
             max_pixels = int(max_megapixels * 1e6)
@@ -209,29 +206,30 @@ class ServedFlow(tf.train.Checkpoint):
             lambda: self.flow.decode_and_check(latents, labels, derived=self.derived()), self._kinds
         )
 
-    def _portable(self, function: Callable, *specs: tf.TensorSpec) -> tf.types.experimental.ConcreteFunction:
-        """Returns a graph of `function` for each kind of device, without gradients.
+    def _graphs(
+        self, function: Callable, differentiable: bool, x: tf.TensorSpec, *specs: tf.TensorSpec
+    ) -> tuple[tf.types.experimental.ConcreteFunction, tf.types.experimental.ConcreteFunction]:
+        """Returns a graph of `function` without gradients, and one that calls it with those for `x` and variables.
+
+        Both are the first one if not `differentiable`. TensorFlow cannot differentiate loops in a branch of a loaded
+        graph.
 
         Args:
           function: takes a gradient mode, as `Flow.bijector` does, and tensors; returns a nest of tensors.
-          *specs: of these tensors.
+          differentiable: whether there is a second graph.
+          x: of the first tensor.
+          *specs: of the others.
         """
 
-        def portable(*values):
+        def without_gradient(*values):
             return devices.portable(lambda: function("none", *values), self._kinds)
 
-        return _graph(portable, *specs)
-
-    def _with_gradient(
-        self, graph: tf.types.experimental.ConcreteFunction, function: Callable, x: tf.TensorSpec, *specs: tf.TensorSpec
-    ) -> tf.types.experimental.ConcreteFunction:
-        """Returns a graph that calls that of `_portable`, and has gradients with respect to `x` and variables.
-
-        TensorFlow cannot differentiate loops in a branch of a loaded graph.
-        """
+        graph = _graph(without_gradient, x, *specs)
+        if not differentiable:
+            return graph, graph
         mode = self.flow.config.gradient
 
-        def differentiable(x, *others):
+        def with_gradient(x, *others):
             @tf.custom_gradient
             def call(x):
                 # Without trained variables, TensorFlow passes none.
@@ -250,7 +248,7 @@ class ServedFlow(tf.train.Checkpoint):
 
             return call(x)
 
-        return _graph(differentiable, x, *specs)
+        return graph, _graph(with_gradient, x, *specs)
 
     def _call(self, inputs):
         (output,) = self.encode(**inputs if self.flow.config.conditional else {"images": inputs}).values()
@@ -264,21 +262,21 @@ class ServedFlow(tf.train.Checkpoint):
         else:
             x, log_q = self.flow.dequantize(images, *(label_args or [None]), seeds)
         x, log_support = within_support(self.flow, x)
-        found = self._forward(x, *label_args)
+        found = self._encoder(x, *label_args)
         log_dets = [found["log_det"], *([] if log_support is None else [log_support])]
         likelihood = Likelihood(self.flow, found["latents"], log_dets, log_q)
         return {"log_prob": likelihood.discrete_log_prob, "bits_per_dim": likelihood.bits_per_dim}
 
     def _encoded(self, images, labels):
-        return self._forward(self.flow.centers(images), *self._labels(labels, tf.shape(images)[0]))
+        return self._encoder(self.flow.centers(images), *self._labels(labels, tf.shape(images)[0]))
 
     def _encode(self, images, labels=None):
         return {"latents": self._encoded(images, labels)["latents"]}
 
     def _latents_for_images(self, images, labels):
-        """Returns the latents of images to be decoded, without gradients, as decoding has none."""
+        """Returns the latents of images to be decoded, without gradients."""
         label_args = self._labels(labels, tf.shape(images)[0])
-        return self._forward_for_images(self.flow.centers(images), *label_args)["latents"]
+        return self._encoder_for_decoding(self.flow.centers(images), *label_args)["latents"]
 
     def _features(self, images, labels=None):
         levels = self._encoded(images, labels)["levels"]

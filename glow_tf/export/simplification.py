@@ -29,18 +29,18 @@ def simplify(path: pathlib.Path) -> None:
     """
     model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
     for meta in model.meta_graphs:
-        _keep_outer_gradients(meta)
+        _keep_used_gradients(meta)
         _call_directly(meta)
         _keep_needed_functions(meta)
         _merge_equal_nodes(meta)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _keep_outer_gradients(meta: meta_graph_pb2.MetaGraphDef) -> None:
-    """Removes the custom gradients of ops inside the branches of a case or inside other gradients, and unsaved ones.
+def _keep_used_gradients(meta: meta_graph_pb2.MetaGraphDef) -> None:
+    """Removes the custom gradients of ops that are never differentiated on their own, and references to unsaved ones.
 
-    TensorFlow saves every custom gradient, even of ops that are never differentiated on their own, because they are
-    part of an op with a custom gradient (see `ServedFlow`) or of such a gradient. It warns of unsaved ones.
+    TensorFlow saves every custom gradient, even of ops in the branches of a case or in other custom gradients, which
+    are part of an op with a custom gradient (see `ServedFlow`). It warns of unsaved ones on loading.
     """
     library = meta.graph_def.library
     all_nodes = [meta.graph_def.node, *(function.node_def for function in library.function)]
@@ -54,11 +54,10 @@ def _keep_outer_gradients(meta: meta_graph_pb2.MetaGraphDef) -> None:
     saved = {gradient.registered_op_type for gradient in library.registered_gradients}
     inside = _reachable(branches | {g.gradient_func for g in library.registered_gradients}, library.function)
     for function in library.function:
+        usable = set() if function.signature.name in inside else saved
         for node in function.node_def:
-            if _GRADIENT in node.attr:
-                gradient = node.attr[_GRADIENT].s.decode()
-                if function.signature.name in inside or gradient not in saved:
-                    del node.attr[_GRADIENT]
+            if _GRADIENT in node.attr and node.attr[_GRADIENT].s.decode() not in usable:
+                del node.attr[_GRADIENT]
     used = {node.attr[_GRADIENT].s.decode() for nodes in all_nodes for node in nodes if _GRADIENT in node.attr}
     kept = [gradient for gradient in library.registered_gradients if gradient.registered_op_type in used]
     del library.registered_gradients[:]

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 DENSITY = [
     *("density", "--image_size=8", "--n_bits=5", "--K=1", "--L=2", "--width=4", "--train_batch_size=8"),
     *("--warmup_steps=2", "--minutes=0.02", "--evaluations=2", "--seeds=2", "--output=density"),
-    *("--models=glow", "--models=glow, mixture", "--flip"),
+    *("--models=glow", "--models=glow, mixture", "--flip", "--shift=1"),
 ]
 ONE = [*DENSITY[:10], "--models=glow", "--seeds=1"]
 COMMANDS = {
@@ -82,9 +82,9 @@ def test_the_table_has_the_means_and_what_they_are_below_the_first(work):
         assert np.asarray(file.convert("L")).std() > 5
 
 
-def test_images_are_mirrored_if_asked(work):
+def test_images_are_mirrored_and_shifted_if_asked(work):
     file = work[0] / "density" / "glow_mixture_seed1" / "training.json"
-    assert json.loads(file.read_text())["flip"] is True
+    assert json.loads(file.read_text()).items() >= {"flip": True, "shift": 1}.items()
 
 
 def test_the_same_command_trains_nothing_again(work):
