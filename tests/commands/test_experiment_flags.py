@@ -13,7 +13,7 @@ from glow_tf.data import load_source
 def given(monkeypatch):
     """Flag values; they are not defined here, as absl allows each name only once per process."""
     values = {"steps": 20, "eval_every": 10, "train_batch_size": 8, "learning_rate": 1e-3, "warmup_steps": 5}
-    flags = types.SimpleNamespace(**values, clip_norm=50.0, flip=None)
+    flags = types.SimpleNamespace(**values, clip_norm=50.0, flip=None, shift=None)
     monkeypatch.setattr(experiment_flags, "FLAGS", flags)
     return flags
 
@@ -34,9 +34,12 @@ def test_the_flags_and_the_seed_arrive(given):
     assert (first.learning_rate, first.warmup_steps, first.clip_norm) == (1e-3, 5, 50.0)
 
 
-def test_images_are_mirrored_as_in_the_papers_unless_the_flag_says_otherwise(given):
+def test_images_are_augmented_as_in_the_papers_unless_flags_say_otherwise(given):
     # Without loading the data, which need their download.
     portraits, digits = (types.SimpleNamespace(name=name) for name in ("celeb_a", "mnist"))
     assert experiment_flags.training(portraits, 0).flip and not experiment_flags.training(digits, 0).flip
     for given.flip in (True, False):
         assert experiment_flags.training(portraits, 0).flip is experiment_flags.training(digits, 0).flip is given.flip
+    assert [experiment_flags.training(data, 0).shift for data in (portraits, digits)] == [0, 3]
+    for given.shift in (0, 2):
+        assert {experiment_flags.training(data, 0).shift for data in (portraits, digits)} == {given.shift}
