@@ -87,6 +87,11 @@ flags.DEFINE_integer(
     "Hidden channels of the coupling networks (glow 512, flow_plus_plus 96, jet 512, real_nvp 32, nice 1000).",
     lower_bound=1,
 )
+flags.DEFINE_list(
+    "kernels",
+    None,
+    "Sizes of the three kernels of a coupling network (glow; 3,1,3). Most of the work for mixtures is in the last one.",
+)
 flags.DEFINE_integer(
     "blocks",
     None,
@@ -460,6 +465,8 @@ def _preset_arguments(num_classes: int) -> dict[str, Any]:
     coupling_flags = {name: FLAGS[name].value for name in _COUPLING_FIELDS if FLAGS[name].value is not None}
     if FLAGS.couplings is not None:
         given["couplings"] = _couplings()
+    if FLAGS.kernels is not None:
+        given["kernels"] = _kernels()
     given.setdefault("n_bits", recipe(FLAGS.dataset).n_bits)
     if FLAGS.dequantization is not None:
         given["dequantizer"] = FLAGS.dequantization
@@ -563,6 +570,13 @@ def _couplings() -> tuple[tuple[int, int], ...]:
             "such as 0+4,2+3."
         )
     return tuple((int(by_channels), int(by_positions)) for by_channels, by_positions in pairs)
+
+
+def _kernels() -> tuple[int, int, int]:
+    sides = [int(side) if side.strip().isdigit() else 0 for side in FLAGS.kernels]
+    if len(sides) != 3 or not all(side % 2 for side in sides):
+        raise ValueError(f"--kernels={','.join(FLAGS.kernels)} must be three odd numbers, such as 3,1,3.")
+    return tuple(sides)
 
 
 def _adjusted(dequantizer: Dequantizer) -> Dequantizer:

@@ -10,7 +10,7 @@ from absl.testing import flagsaver
 import glow_tf
 from glow_tf import options
 from glow_tf.dequantization import Variational
-from glow_tf.networks import GatedAttention, GatedConvolutions, Resnet
+from glow_tf.networks import Cnn, GatedAttention, GatedConvolutions, Resnet
 from glow_tf.partitions import Positions
 from glow_tf.training.config import TrainingConfig
 from glow_tf.transforms import MixtureLogistic, RationalQuadraticSpline
@@ -150,6 +150,7 @@ def test_xla_compiles_where_there_is_a_gpu_unless_told_otherwise(parse, monkeypa
             glow_tf.glow(IMAGE, coupling="additive", permutation="shuffle"),
         ),
         (["--coupling=spline"], glow_tf.glow(IMAGE, coupling="spline")),
+        (["--kernels=3,1,1", "--width=8"], glow_tf.glow(IMAGE, network=Cnn(width=8, kernels=(3, 1, 1)))),
         (["--coupling=spline", "--spline_bins=5"], glow_tf.glow(IMAGE, coupling=RationalQuadraticSpline(bins=5))),
         (["--coupling=mixture_logistic"], glow_tf.glow(IMAGE, coupling="mixture_logistic")),
         (
@@ -267,6 +268,11 @@ def test_flags_of_the_models(parse, arguments, expected):
             "--dequantization_width, --dequantization_depth is for --dequantization=variational, not uniform",
         ),
         (["--heads=2", "--dropout=0.1"], "--heads, --dropout does not apply to --model=glow"),
+        (["--kernels=3,1"], "--kernels=3,1 must be three odd numbers, such as 3,1,3"),
+        (["--kernels=3,2,1"], "--kernels=3,2,1 must be three odd numbers"),
+        (["--kernels=3,-1,1"], "--kernels=3,-1,1 must be three odd numbers"),
+        (["--kernels=3,1,x"], "--kernels=3,1,x must be three odd numbers"),
+        (["--model=jet", "--kernels=3,1,1"], "--kernels does not apply to --model=jet"),
         (["--couplings=0+4"], "--couplings does not apply to --model=glow"),
         (["--variant=cifar10"], "--variant does not apply to --model=glow"),
         (["--permutation=none"], "permutation='none' is not one of 'conv1x1'"),

@@ -29,7 +29,7 @@ from glow_tf.data import Source, recipe
 from glow_tf.dequantization import Dequantizer, Uniform, Variational
 from glow_tf.models import presets
 from glow_tf.models.variables import parameter_count
-from glow_tf.networks import Cnn, Resnet
+from glow_tf.networks import Resnet
 from glow_tf.runtime import json_files
 from glow_tf.runtime.files import atomic_write
 from glow_tf.runtime.runtime import Runtime
@@ -56,9 +56,10 @@ def _glow(mixture: bool = False, variational: bool = False) -> Make:
             shape,
             FLAGS.K,
             FLAGS.L,
+            FLAGS.width,
             coupling=_mixture() if mixture else "affine",
             # A mixture has seven times the parameters, so that a 3x3 last kernel would do most of the work.
-            network=Cnn(width=FLAGS.width, kernels=(3, 1, 1) if mixture else (3, 1, 3)),
+            kernels=(3, 1, 1) if mixture else (3, 1, 3),
             n_bits=n_bits,
             dequantizer=_variational(shape, n_bits) if variational else Uniform(n_bits=n_bits),
         )

@@ -74,6 +74,7 @@ def glow(
     conditional_couplings: bool = False,
     classifier: bool = False,
     network: Network | None = None,
+    kernels: tuple[int, int, int] = (3, 1, 3),
     dequantizer: str | Dequantizer | None = None,
     gradient: str = "reversible",
 ) -> ModelConfig:
@@ -95,6 +96,8 @@ def glow(
       conditional_couplings: whether labels also condition the coupling networks.
       classifier: whether to add a linear classifier on the top latent (section 5, conditional model).
       network: conditioner of the couplings; by default the paper's with `width` hidden channels.
+      kernels: sizes of the three kernels of the coupling networks, if `network` is not given. For mixtures,
+        most of the work is in the last one.
       dequantizer: map from images to real numbers: `uniform` noise (the default), `variational`, or a `Dequantizer`.
       gradient: `reversible` (memory does not grow with K) or `stored`.
 
@@ -122,6 +125,7 @@ def glow(
         conditional=conditional,
         conditional_couplings=conditional_couplings,
         network=network,
+        kernels=kernels,
     )
     return ModelConfig(
         name="glow",
@@ -149,6 +153,7 @@ def glow_1d(
     conditional_couplings: bool = False,
     classifier: bool = False,
     network: Network | None = None,
+    kernels: tuple[int, int, int] = (3, 1, 3),
     dequantizer: str | Dequantizer | None = None,
     gradient: str = "reversible",
 ) -> ModelConfig:
@@ -168,7 +173,8 @@ def glow_1d(
       squeeze: number of successive positions merged into one at each level, at least 2.
       dequantizer: map from sequences to real numbers; by default `Continuous`, for real-valued sequences. For uint8, as
         for `glow`.
-      learn_top, num_classes, conditional, conditional_couplings, classifier, network, gradient: as for `glow`.
+      learn_top, num_classes, conditional, conditional_couplings, classifier, network, kernels, gradient: as for
+        `glow`.
 
     Raises:
       ValueError: if an argument is out of range, or the length is not a multiple of squeeze^L.
@@ -190,6 +196,7 @@ def glow_1d(
         conditional=conditional,
         conditional_couplings=conditional_couplings,
         network=network,
+        kernels=kernels,
     )
     return ModelConfig(
         name="glow_1d",
@@ -556,6 +563,7 @@ def _glow_layers(
     conditional: bool | None,
     conditional_couplings: bool,
     network: Network | None,
+    kernels: tuple[int, int, int],
 ) -> tuple[Layer, ...]:
     """Returns the layers of a Glow whose levels start with `squeeze`; for the other arguments, see `glow`."""
     at_least("K", K, 1)
@@ -563,7 +571,8 @@ def _glow_layers(
     one_of("permutation", permutation, tuple(name for name in PERMUTATIONS if name != "none"))
     conditional = _conditional_prior(num_classes, conditional, conditional_couplings)
     if network is None:
-        network = networks.Cnn(width=width, num_classes=num_classes if conditional_couplings else 0)
+        labels = num_classes if conditional_couplings else 0
+        network = networks.Cnn(width=width, num_classes=labels, kernels=kernels)
     steps = Steps(depth=K, network=network, coupling=coupling, permutation=permutation)
     layers: list[Layer] = []
     for level in range(L):
