@@ -33,7 +33,8 @@ def main() -> None:
     runs = _runs(source, directory)
     strategy, runtime = experiments.prepare_devices((run.config for run in runs), FLAGS.train_batch_size)
     curves, _ = experiments.train_missing(runs, source, strategy, runtime)
-    title = f"{source.title}: Glow, K={FLAGS.K}, L={FLAGS.L}, width {FLAGS.width}, {FLAGS.seeds} seeds"
+    seeds = experiments.counted(FLAGS.seeds, "seed")
+    title = f"{source.title}: Glow, K={FLAGS.K}, L={FLAGS.L}, width {FLAGS.width}, {seeds}"
     couplings, permutations = dict.fromkeys(FLAGS.coupling), dict.fromkeys(FLAGS.permutation)
     table = [
         f"| bits/dim of {source.sizes['test']:,} held-out images | {' | '.join(couplings)} |",

@@ -158,7 +158,8 @@ def main() -> None:
                 f"Note: {name} was timed at {timed:,.0f} images/s, for which --minutes holds, and trained at "
                 f"{measured:,.0f}."
             )
-    title = f"{source.title}: {FLAGS.minutes:g} minutes each, {FLAGS.seeds} seeds"
+    minutes, seeds = experiments.counted(FLAGS.minutes, "minute"), experiments.counted(FLAGS.seeds, "seed")
+    title = f"{source.title}: {minutes} each, {seeds}"
     experiments.write_table(directory / "density.md", title, _table(configs, trainings, curves, source))
     lines = {}
     for name, of_seeds in curves.items():

@@ -160,13 +160,13 @@ def train_missing(
     missing = [run for run in runs if not is_finished(run)]
     steps = sorted({run.training.steps for run in runs})
     span = " to ".join(f"{count:,}" for count in dict.fromkeys((steps[0], steps[-1])))
-    _say(f"{len(runs)} runs of {span} steps, {len(runs) - len(missing)} of them finished.")
+    _say(f"{counted(len(runs), 'run')} of {span} steps, {len(runs) - len(missing)} of them finished.")
     if missing:
         if seconds_per_step is None:
             estimate = _estimate(missing, strategy, runtime)
         else:
             estimate = sum(seconds_per_step[run.group] * _steps_left(run) for run in missing)
-        _say(f"{len(missing)} runs to train will take about {duration(estimate)}.")
+        _say(f"{counted(len(missing), 'run')} to train will take about {duration(estimate)}.")
     try:
         for i, run in enumerate(missing):
             _say(f"Run {i + 1} of {len(missing)}: {run.directory.name}")
@@ -248,6 +248,11 @@ def _seconds_per_step(run: Run) -> float:
     """Returns the median of the logged times per step, excluding the first, which includes tracing."""
     rates = [line["images_per_second"] for line in read_metrics(run.directory) if line["kind"] == "train"]
     return run.training.batch_size / float(np.median(rates[1:] or rates))
+
+
+def counted(number: float, noun: str) -> str:
+    """Returns a number with its noun: `1 seed`, `2 seeds`."""
+    return f"{number:g} {noun}{'' if number == 1 else 's'}"
 
 
 def _say(line: str) -> None:

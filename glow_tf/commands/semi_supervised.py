@@ -43,7 +43,8 @@ def main() -> None:
     # Before labels are chosen, for which TensorFlow reads some data sets.
     strategy, runtime = experiments.prepare_devices([config], FLAGS.train_batch_size)
     curves, _ = experiments.train_missing(_runs(config, source, directory, counts, kinds), source, strategy, runtime)
-    title = f"{source.title}: Glow, K={FLAGS.K}, L={FLAGS.L}, width {FLAGS.width}, {FLAGS.seeds} seeds"
+    seeds = experiments.counted(FLAGS.seeds, "seed")
+    title = f"{source.title}: Glow, K={FLAGS.K}, L={FLAGS.L}, width {FLAGS.width}, {seeds}"
     table = [
         "| labels of each class | " + " | ".join(f"accuracy, {IMAGES[kind]} | bits/dim" for kind in kinds) + " |",
         "|---:|" + "---:|" * (2 * len(kinds)),

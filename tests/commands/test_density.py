@@ -111,7 +111,7 @@ def test_a_model_is_timed_once_and_again_only_at_another_size(work):
     directory, results = work
     code, out, err = results["timed"]
     assert code == 0, err
-    assert "Timing" not in out and "1 runs of 6 steps, 0 of them finished." in out
+    assert "Timing" not in out and "1 run of 6 steps, 0 of them finished." in out
     assert last_test(directory / "timed" / "glow_seed0")["step"] == 6
     code, out, err = results["timed, of another size"]
     assert code == 0, err
