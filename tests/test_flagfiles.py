@@ -135,8 +135,10 @@ def _step_parameters(layer, shape, seen=0):
         seen_by_heads = heads and heads * math.ceil(w / heads)
         return mixing + _attentive_parameters(layer.network, w, seen_by_heads, inputs, outputs, positions)
     if isinstance(layer.network, networks.Cnn):
-        # Both 3x3 convolutions see the border indicator; each of the three has two more parameters per output channel.
-        return mixing + 9 * (inputs + 1) * w + 2 * w + w**2 + 2 * w + 9 * (w + 1) * outputs + 2 * outputs
+        # Kernels larger than 1x1 see the border indicator; each output channel of the three has two more parameters.
+        kernels = layer.network.kernels
+        weights = (k**2 * (i + (k > 1)) * o for k, i, o in zip(kernels, (inputs, w, w), (w, w, outputs), strict=True))
+        return mixing + sum(weights) + 2 * (w + w + outputs)
     # Weight normalisation: a direction, a magnitude and a bias; an actnorm per block and one before the last layer.
     block = 2 * (9 * w**2 + 2 * w) + 2 * w
     last = w * outputs + 2 * outputs + outputs // 2
