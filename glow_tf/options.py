@@ -394,7 +394,7 @@ def image_size() -> int | tuple[int, int] | None:
     """
     if FLAGS.image_size is None:
         return None
-    sizes = [int(side) if side.strip().isdigit() else 0 for side in FLAGS.image_size]
+    sizes = _whole_numbers(FLAGS.image_size)
     if len(sizes) not in (1, 2) or min(sizes) < 1:
         raise ValueError(f"--image_size={','.join(FLAGS.image_size)} must be a side or height,width in pixels.")
     return sizes[0] if len(sizes) == 1 else (sizes[0], sizes[1])
@@ -572,8 +572,13 @@ def _couplings() -> tuple[tuple[int, int], ...]:
     return tuple((int(by_channels), int(by_positions)) for by_channels, by_positions in pairs)
 
 
+def _whole_numbers(texts: list[str]) -> list[int]:
+    """Returns the numbers of a flag that lists them, with 0 for each text that is none."""
+    return [int(text) if text.strip().isdigit() else 0 for text in texts]
+
+
 def _kernels() -> tuple[int, int, int]:
-    sides = [int(side) if side.strip().isdigit() else 0 for side in FLAGS.kernels]
+    sides = _whole_numbers(FLAGS.kernels)
     if len(sides) != 3 or not all(side % 2 for side in sides):
         raise ValueError(f"--kernels={','.join(FLAGS.kernels)} must be three odd numbers, such as 3,1,3.")
     return tuple(sides)
